@@ -1,0 +1,28 @@
+//! One virtual filesystem: the traits, the walker, and the filesystems behind them.
+//!
+//! Read in this order: a [`Name`] and a [`Descent`] are path text that cannot go up; a [`Dir`] is a
+//! held directory and a [`File`] an open file; [`walk`] turns a guest's path into descents, and
+//! [`path`] says what each operation means for one. x
+//!
+//! Without features there is no dependency on an operating system here, so that anyone can
+//! implement a filesystem against this crate.
+
+pub mod path;
+pub mod walk;
+
+mod dir;
+mod errno;
+mod file;
+mod name;
+mod open;
+mod rights;
+mod stat;
+
+pub use dir::{Cookie, Dir, DirRef, Entry, FileRef, Node, Stop};
+pub use errno::{Errno, Result};
+pub use file::{Advice, File, SyncScope};
+pub use name::{Descent, Name};
+pub use open::{Access, Needs, OpenFlags, OpenHow};
+pub use rights::Rights;
+pub use stat::{FileType, SetTime, SetTimes, Stat, Timestamp, fresh_dev};
+pub use walk::Follow;

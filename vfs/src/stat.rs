@@ -1,0 +1,188 @@
+//! What a node is: type, identity, size, times.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// The type of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum FileType {
+    /// A directory.
+    Dir,
+    /// A regular file.
+    File,
+    /// A symbolic link.
+    Symlink,
+    /// A character device, such as a terminal or `/dev/null`.
+    CharDevice,
+    /// A block device.
+    BlockDevice,
+    /// A FIFO.
+    Fifo,
+    /// A socket.
+    Socket,
+}
+
+/// A point in time: whole seconds since 1970 (negative before it), and nanoseconds above them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp {
+    seconds: i64,
+    nanos: u32,
+}
+
+impl Timestamp {
+    const NANOS_PER_SECOND: u64 = 1_000_000_000;
+
+    /// The first moment of 1970.
+    pub const EPOCH: Timestamp = Timestamp { seconds: 0, nanos: 0 };
+
+    /// `nanos` above 999,999,999 are clamped to it, so that every pair of numbers has a meaning.
+    #[must_use]
+    pub fn new(seconds: i64, nanos: u32) -> Self {
+        Timestamp { seconds, nanos: nanos.min(999_999_999) }
+    }
+
+    /// From nanoseconds since 1970.
+    #[must_use]
+    pub fn from_nanos(nanos: u64) -> Self {
+        let seconds = i64::try_from(nanos / Self::NANOS_PER_SECOND).unwrap_or(i64::MAX);
+        let nanos = u32::try_from(nanos % Self::NANOS_PER_SECOND).unwrap_or(0);
+        Timestamp { seconds, nanos }
+    }
+
+    /// Nanoseconds since 1970: 0 for what lies before, `u64::MAX` for what lies too far behind.
+    #[must_use]
+    pub fn as_nanos(self) -> u64 {
+        match u64::try_from(self.seconds) {
+            Ok(seconds) => {
+                seconds.saturating_mul(Self::NANOS_PER_SECOND).saturating_add(u64::from(self.nanos))
+            }
+            Err(_) => 0,
+        }
+    }
+
+    /// Whole seconds since 1970.
+    #[must_use]
+    pub fn seconds(self) -> i64 {
+        self.seconds
+    }
+
+    /// Nanoseconds above the second, less than 1,000,000,000.
+    #[must_use]
+    pub fn nanos(self) -> u32 {
+        self.nanos
+    }
+}
+
+impl From<SystemTime> for Timestamp {
+    fn from(time: SystemTime) -> Self {
+        match time.duration_since(UNIX_EPOCH) {
+            Ok(after) => Timestamp {
+                seconds: i64::try_from(after.as_secs()).unwrap_or(i64::MAX),
+                nanos: after.subsec_nanos(),
+            },
+            Err(before) => {
+                // Seconds are rounded down, so that the nanoseconds always count upward.
+                let before = before.duration();
+                let whole = i64::try_from(before.as_secs()).unwrap_or(i64::MAX);
+                match before.subsec_nanos() {
+                    0 => Timestamp { seconds: -whole, nanos: 0 },
+                    nanos => Timestamp {
+                        seconds: (-whole).saturating_sub(1),
+                        nanos: 1_000_000_000 - nanos,
+                    },
+                }
+            }
+        }
+    }
+}
+
+impl From<Duration> for Timestamp {
+    fn from(since_epoch: Duration) -> Self {
+        Timestamp {
+            seconds: i64::try_from(since_epoch.as_secs()).unwrap_or(i64::MAX),
+            nanos: since_epoch.subsec_nanos(),
+        }
+    }
+}
+
+/// What a node is.
+///
+/// `dev` and `ino` together are its identity: equal for two paths if and only if they lead to the
+/// same node, also after a rename and through hard links. `ino` is never 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stat {
+    /// The type.
+    pub kind: FileType,
+    /// The filesystem that the node is on.
+    pub dev: u64,
+    /// The node's number on that filesystem; never 0.
+    pub ino: u64,
+    /// How many names lead to it. 0 for an open file whose last name was removed.
+    pub nlink: u64,
+    /// Bytes of a file; bytes of a symbolic link's target; what the filesystem says for a
+    /// directory.
+    pub size: u64,
+    /// Last access, as far as the filesystem keeps it.
+    pub accessed: Timestamp,
+    /// Last change of the content.
+    pub modified: Timestamp,
+    /// Last change of content or metadata: POSIX's `ctime`, not the time of birth.
+    pub changed: Timestamp,
+}
+
+/// What to do with one of a node's times.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SetTime {
+    /// Leave it.
+    #[default]
+    Keep,
+    /// The filesystem's idea of now.
+    Now,
+    /// This moment.
+    At(Timestamp),
+}
+
+/// What to do with a node's times.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SetTimes {
+    /// The time of the last access.
+    pub accessed: SetTime,
+    /// The time of the last change of the content.
+    pub modified: SetTime,
+}
+
+/// A number for [`Stat::dev`] that no other filesystem of this process has.
+///
+/// The top bit is set, which no device number of Linux has.
+#[must_use]
+pub fn fresh_dev() -> u64 {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    (1 << 63) | NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_time_has_a_number_and_none_panics() {
+        for seconds in [i64::MIN, i64::MIN + 1, -1, 0, 1, i64::MAX - 1, i64::MAX] {
+            for nanos in [0, 1, 999_999_999, 1_000_000_000, u32::MAX] {
+                let time = Timestamp::new(seconds, nanos);
+                assert!(time.nanos() < 1_000_000_000);
+                assert_eq!(time.as_nanos() == 0, seconds < 0 || (seconds == 0 && nanos == 0));
+            }
+        }
+        for nanos in [0, 1, 999_999_999, 1_000_000_000, u64::MAX] {
+            assert_eq!(Timestamp::from_nanos(nanos).as_nanos(), nanos);
+        }
+    }
+
+    #[test]
+    fn times_before_1970_count_upward() {
+        let time = UNIX_EPOCH - Duration::from_millis(250);
+        assert_eq!(Timestamp::from(time), Timestamp { seconds: -1, nanos: 750_000_000 });
+        let time = UNIX_EPOCH - Duration::from_secs(2);
+        assert_eq!(Timestamp::from(time), Timestamp { seconds: -2, nanos: 0 });
+    }
+}
