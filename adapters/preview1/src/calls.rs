@@ -438,9 +438,9 @@ impl Preview1 {
             return Err(Errno::Inval);
         }
         mem.check(result, 4)?;
-        mem.check(events, count as usize * layout::EVENT_LEN)?;
-        let len = count.checked_mul(layout::SUBSCRIPTION_LEN as u32).ok_or(Errno::Fault)?;
-        let read = mem.slice(subscriptions, len)?.chunks_exact(layout::SUBSCRIPTION_LEN);
+        mem.check(events, count as usize * layout::EVENT_LEN as usize)?;
+        let len = count.checked_mul(layout::SUBSCRIPTION_LEN).ok_or(Errno::Fault)?;
+        let read = mem.slice(subscriptions, len)?.chunks_exact(layout::SUBSCRIPTION_LEN as usize);
         let asked = read.map(layout::subscription).collect::<Result<Vec<_>>>()?;
         let waits: Vec<Subscription> = asked.iter().map(|(_, _, wait)| *wait).collect();
         let told = self.process.poll(&waits)?;
@@ -452,7 +452,7 @@ impl Preview1 {
                 Err(refused) => (errno::of(refused), 0, 0),
             };
             mem.write(at, &layout::event(*userdata, number, *kind, bytes, hung_up))?;
-            at += layout::EVENT_LEN as u32;
+            at += layout::EVENT_LEN;
         }
         mem.write_size(result, told.len())
     }

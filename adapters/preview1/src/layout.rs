@@ -12,8 +12,8 @@ pub(crate) const FILESTAT_LEN: usize = 64;
 pub(crate) const FDSTAT_LEN: usize = 24;
 pub(crate) const PRESTAT_LEN: usize = 8;
 pub(crate) const DIRENT_LEN: usize = 24;
-pub(crate) const SUBSCRIPTION_LEN: usize = 48;
-pub(crate) const EVENT_LEN: usize = 32;
+pub(crate) const SUBSCRIPTION_LEN: u32 = 48;
+pub(crate) const EVENT_LEN: u32 = 32;
 
 /// A structure that is being written.
 struct Fields<const LEN: usize>([u8; LEN]);
@@ -80,7 +80,7 @@ pub(crate) fn event(
     kind: u8,
     bytes: u64,
     hung_up: u16,
-) -> [u8; EVENT_LEN] {
+) -> [u8; EVENT_LEN as usize] {
     Fields::new().u64(0, userdata).u16(8, errno).put(10, &[kind]).u64(16, bytes).u16(24, hung_up).0
 }
 

@@ -183,11 +183,11 @@ impl<'a> Memory<'a> {
         if ranges.len() <= BUFFERS_INLINE {
             let mut slots = [const { None }; BUFFERS_INLINE];
             let mut order = [0; BUFFERS_INLINE];
-            let (slots, order) = (&mut slots[..ranges.len()], &mut order[..ranges.len()]);
-            if carve(self.0, ranges, order, slots) {
+            let order = order.get_mut(..ranges.len()).unwrap_or_default();
+            if carve(self.0, ranges, order, &mut slots) {
                 let mut slices: [IoSliceMut<'_>; BUFFERS_INLINE] =
                     std::array::from_fn(|_| IoSliceMut::new(&mut []));
-                for (to, slot) in slices.iter_mut().zip(slots) {
+                for (to, mut slot) in slices.iter_mut().zip(slots) {
                     *to = IoSliceMut::new(slot.take().unwrap_or_default());
                 }
                 return read(slices.get_mut(..ranges.len()).unwrap_or_default(), 0);
