@@ -6,8 +6,8 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use crate::{
-    Access, Cookie, Descent, Dir, DirRef, Errno, File, FileRef, FileType, Name, OpenFlags,
-    OpenHow, Result, SetTime, SetTimes, Stat, Stop,
+    Access, Cookie, Descent, Dir, DirRef, Errno, File, FileRef, FileType, Name, OpenFlags, OpenHow,
+    Result, SetTime, SetTimes, Stat, Stop,
 };
 
 /// Bytes that are copied at once.

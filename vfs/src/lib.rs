@@ -11,6 +11,8 @@
 pub mod path;
 pub mod walk;
 
+#[cfg(all(feature = "host", target_os = "linux"))]
+mod host;
 #[cfg(feature = "mem")]
 mod mem;
 
@@ -23,6 +25,8 @@ mod open;
 mod rights;
 mod stat;
 
+#[cfg(all(feature = "host", target_os = "linux"))]
+pub use host::{HostDir, Resolver};
 #[cfg(feature = "mem")]
 pub use mem::{MemFs, MemFsBuilder, MemUsage};
 

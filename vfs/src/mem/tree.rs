@@ -13,9 +13,7 @@ use slab::Slab;
 
 use super::bytes::Bytes;
 use super::meter::Counted;
-use crate::{
-    Descent, Errno, FileType, Name, Result, SetTime, SetTimes, Stat, Stop, Timestamp,
-};
+use crate::{Descent, Errno, FileType, Name, Result, SetTime, SetTimes, Stat, Stop, Timestamp};
 
 pub(super) type DirKey = usize;
 
