@@ -3,6 +3,7 @@
 mod laws;
 mod op;
 mod small;
+mod spy;
 mod tables;
 
 mod vfs {

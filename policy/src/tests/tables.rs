@@ -3,11 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use palisade_vfs::{Access, DirRef, Errno, Follow, Name, OpenFlags, OpenHow, Result, Rights, path};
+use palisade_vfs::{
+    Access, DirRef, Errno, Follow, Name, Node, OpenFlags, OpenHow, Result, Rights, path,
+};
 
-use super::op::{Op, TIMES, Times, apply, every_how, list, seed, snapshot, use_handle};
+use super::op::{Op, TIMES, Times, Verb, apply, every_how, list, seed, snapshot, use_handle};
 use super::seeded;
 use super::small::MemFs;
+use crate::file::ConfinedFile;
 use crate::policy::Row;
 use crate::{Policy, Refusal, State, confine, read_only};
 
@@ -102,6 +105,32 @@ fn a_handle_of_a_read_only_tree_does_not_change_times() {
         assert_eq!(file.set_times(TIMES), Err(Errno::Rofs));
         assert_eq!(file.set_len(0), Err(Errno::Badf));
         assert_eq!(file.sync(palisade_vfs::SyncScope::All), Ok(()));
+    }
+}
+
+/// What only the layer holds back, and what opening held back already.
+#[test]
+fn each_verb_of_a_handle_takes_its_right() {
+    let how = OpenHow::new(Access::ReadWrite, OpenFlags::empty());
+    for (verb, right, errno) in [
+        (Verb::Read, Rights::READ, Errno::Badf),
+        (Verb::Write, Rights::WRITE, Errno::Badf),
+        (Verb::Append, Rights::WRITE, Errno::Badf),
+        (Verb::SetLen, Rights::WRITE, Errno::Badf),
+        (Verb::SetLen, Rights::SET_LEN, Errno::Acces),
+        (Verb::Allocate, Rights::WRITE, Errno::Badf),
+        (Verb::Allocate, Rights::SET_LEN, Errno::Acces),
+        (Verb::SetTimes, Rights::SET_TIMES, Errno::Acces),
+        (Verb::Stat, Rights::STAT, Errno::Acces),
+    ] {
+        let verb_with = |rights| {
+            let inner = path::open(&*seeded(), "f", Follow::No, how).unwrap().into_file().unwrap();
+            let policy = Arc::new(Policy::uniform(rights, Refusal::Denied));
+            let file = ConfinedFile { inner, policy, state: Policy::START };
+            verb.apply(&Node::File(Arc::new(file))).map(drop)
+        };
+        assert_eq!(verb_with(Rights::OF_FILES - right), Err(errno), "{verb:?} {right:?}");
+        assert_eq!(verb_with(Rights::OF_FILES), Ok(()), "{verb:?}");
     }
 }
 
@@ -216,6 +245,7 @@ fn links_are_judged_where_they_lead() {
             ("link data", "cur"),
             ("link secret", "alias"),
             ("link data/x", "direct"),
+            ("link data", "veiled"),
             ("link ../secret", "data/out"),
             ("link ../data", "secret/back"),
         ],
@@ -226,6 +256,8 @@ fn links_are_judged_where_they_lead() {
         ("data/x", Ok(())),
         ("cur/x", Ok(())),
         ("direct", Ok(())),
+        ("veiled/x", Ok(())),
+        ("veiled/out/x", Err(Errno::Acces)),
         ("data/../cur/../data/x", Ok(())),
         ("cur/deny/x", Err(Errno::Acces)),
         ("secret/x", Err(Errno::Acces)),
@@ -243,10 +275,20 @@ fn links_are_judged_where_they_lead() {
     assert_eq!(stat("direct", Follow::Yes), Ok(palisade_vfs::FileType::File));
     assert_eq!(stat("direct", Follow::No), Err(Errno::Acces), "followed, but not shown");
     let how = OpenHow::new(Access::Write, OpenFlags::CREATE | OpenFlags::EXCLUSIVE);
-    let exclusive = path::open(&*layer, "direct", Follow::Yes, how).map(drop);
-    assert_eq!(exclusive, Err(Errno::Exist), "an exclusive open follows nothing");
-    assert_eq!(listed(&layer, "data"), Ok(vec!["deny".into(), "out".into(), "x".into()]));
+    let exclusive = |at: &str| path::open(&*layer, at, Follow::Yes, how).map(drop);
+    assert_eq!(exclusive("direct"), Err(Errno::Exist), "an exclusive open follows nothing");
+    assert_eq!(exclusive("veiled"), Err(Errno::Acces), "and tells nothing");
+    assert_eq!(exclusive("data/new"), Ok(()));
+    assert_eq!(
+        listed(&layer, "data"),
+        Ok(vec!["deny".into(), "new".into(), "out".into(), "x".into()])
+    );
     assert_eq!(listed(&layer, "."), Err(Errno::Acces));
+    assert_eq!(list(&*layer), Err(Errno::Acces), "nor through a handle that is only held");
+    // All is allowed in `data`, but nothing to a name that is denied.
+    assert_eq!(path::create_dir(&*layer, "data/deny"), Err(Errno::Acces));
+    assert_eq!(path::remove_dir(&*layer, "data/deny"), Err(Errno::Acces));
+    assert_eq!(path::rename(&*layer, "data/x", &*layer, "data/deny"), Err(Errno::Xdev));
 }
 
 fn listed(dir: &DirRef, at: &str) -> Result<Vec<String>> {

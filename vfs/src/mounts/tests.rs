@@ -112,7 +112,9 @@ fn a_path_leads_through_the_base_into_mounts_and_back() {
             assert_eq!(read(&open_dir(&root, dir), rest).as_deref(), Ok(text), "{at}");
         }
     }
+    assert_eq!(names(&root, "d"), ["e", "f"], "no mount shows up in a directory beside it");
     for (at, errno) in [
+        ("d/m/g", Errno::Noent),
         ("m/d", Errno::Noent),
         ("s/d", Errno::Noent),
         ("s/t/n/n", Errno::Noent),
@@ -468,6 +470,20 @@ impl Dir for High {
     }
     fn sync(&self) -> Result<()> {
         self.0.sync()
+    }
+}
+
+#[test]
+fn a_mount_point_is_there_even_for_a_directory_that_sees_no_name() {
+    let high: DirRef = Arc::new(High(Mounts::empty()));
+    let root = Mounts::builder(base()).mount("m", high).unwrap().build();
+    let open = |flags| path::open(&*root, "m", Follow::No, OpenHow::new(Access::Hold, flags));
+    for (flags, errno) in [
+        (OpenFlags::CREATE | OpenFlags::EXCLUSIVE, Errno::Exist),
+        (OpenFlags::CREATE, Errno::Isdir),
+        (OpenFlags::TRUNCATE, Errno::Isdir),
+    ] {
+        assert_eq!(open(flags).map(drop), Err(errno), "{flags:?}");
     }
 }
 
