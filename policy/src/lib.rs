@@ -1,7 +1,7 @@
 //! Layers that allow less: a directory that holds a directory and judges what is done to it.
 //!
 //! Read in this order: a [`Policy`] says which [`Rights`](palisade_vfs::Rights) hold where;
-//! [`confine`] puts a directory under a policy; [`read_only`] is the simplest case of it.
+//! [`confine()`] puts a directory under a policy; [`read_only()`] is the simplest case of it.
 //!
 //! A confined directory is a [`Dir`](palisade_vfs::Dir) like any other, so layers can be laid upon
 //! layers, and nothing above can tell whether what it holds is policed.
