@@ -25,7 +25,8 @@ impl MountsBuilder {
     /// Mounts the directory `dir` at `at`: names joined by single slashes, below the base.
     ///
     /// Errors, in order: `Nametoolong`, `Inval` for what is no such path, the empty one included;
-    /// `Nametoolong` above 256 names; `Notdir` below a single file that is mounted; `Exist` if something is mounted there.
+    /// `Nametoolong` above 256 names; `Notdir` below a single file that is mounted; `Exist` if
+    /// something is mounted there.
     pub fn mount(mut self, at: &str, dir: DirRef) -> Result<Self> {
         self.root.at(at)?.graft = Some(Graft::Dir(dir));
         Ok(self)
