@@ -3,10 +3,10 @@
 use std::sync::OnceLock;
 
 use palisade_kernel::{Config, ConfigBuilder, Exit, Output};
-use palisade_policy::{Policy, confine};
+use palisade_policy::{Policy, Refusal, confine};
 use palisade_preview1::engines;
 use palisade_preview1::{Preview1, ZeroRights};
-use palisade_vfs::{DirRef, Errno, HostDir, MemFs, Mounts, Resolver, Rights};
+use palisade_vfs::{DirRef, HostDir, MemFs, Mounts, Resolver, Rights};
 
 /// Every engine that Preview 1 is bound to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +46,7 @@ pub struct Stack {
 impl Stack {
     /// Every stack that a guest may write to, each empty.
     pub fn writable() -> Vec<Stack> {
-        let all = || Policy::uniform(Rights::all(), Errno::Acces).into();
+        let all = || Policy::uniform(Rights::all(), Refusal::Denied).into();
         let mut stacks = vec![
             Stack::of("memory", MemFs::new().root()),
             Stack::of("memory, confined", confine(MemFs::new().root(), all())),

@@ -78,7 +78,8 @@ impl Report {
         }
         let deep = self.ns("open_close_deep", Subject::Host);
         if let (Some(deep), Some(flat)) = (deep, self.ns("open_close", Subject::Host)) {
-            let _ = writeln!(text, "\nopen_close_deep / open_close on the host: {:.2}", deep / flat);
+            let _ =
+                writeln!(text, "\nopen_close_deep / open_close on the host: {:.2}", deep / flat);
         }
         let _ = writeln!(
             text,

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use palisade_kernel::{Config, Output, Process};
+use palisade_policy::{Policy, Refusal, confine};
 use palisade_preview1::Preview1;
 use palisade_preview1::engines::wasmtime::{self as preview1, State};
 use palisade_vfs::{DirRef, HostDir, MemFs, Rights};
@@ -78,10 +79,7 @@ impl Bench {
         let host = HostDir::open_ambient(&dir)?;
         let bench = Bench {
             module: Module::new(&engine, GUEST)?,
-            confined: palisade_policy::confine(
-                host.clone(),
-                palisade_policy::Policy::uniform(Rights::all(), palisade_vfs::Errno::Acces).into(),
-            ),
+            confined: confine(host.clone(), Policy::uniform(Rights::all(), Refusal::Denied).into()),
             host,
             memory: MemFs::new().root(),
             engine,
@@ -116,7 +114,11 @@ impl Bench {
     }
 
     /// A guest's process on `dir`, for the engine's floor.
-    pub fn process(&self, dir: &DirRef, args: &[&str]) -> Result<(Process, palisade_kernel::OutputBuffer)> {
+    pub fn process(
+        &self,
+        dir: &DirRef,
+        args: &[&str],
+    ) -> Result<(Process, palisade_kernel::OutputBuffer)> {
         let (stdout, buffer) = Output::buffer(OUTPUT_MAX);
         let config = Config::builder()
             .args(["fsbench", GUEST_DIR].into_iter().chain(args.iter().copied()))
