@@ -3,6 +3,45 @@
 
 #define NEVER_OPEN 0x7ffffff0u
 
+static char said[2048];
+static size_t said_len;
+
+void flush(void) {
+  size_t done = 0;
+  while (done < said_len) {
+    __wasi_ciovec_t iov = {(const uint8_t *)said + done, said_len - done};
+    __wasi_size_t n = 0;
+    if (__wasi_fd_write(1, &iov, 1, &n) || !n)
+      break;
+    done += n;
+  }
+  said_len = 0;
+}
+
+void say(const char *text) {
+  for (; *text; text++) {
+    if (said_len == sizeof said)
+      flush();
+    said[said_len++] = *text;
+  }
+}
+
+void say_number(u64 number) {
+  char digits[21] = {0}, *at = digits + 20;
+  do
+    *--at = (char)('0' + number % 10);
+  while (number /= 10);
+  say(at);
+}
+
+void name_of(char name[32], const char *prefix, unsigned number) {
+  size_t len = strlen(prefix);
+  memcpy(name, prefix, len);
+  for (size_t i = 3; i-- > 0; number /= 10)
+    name[len + i] = (char)('0' + number % 10);
+  name[len + 3] = 0;
+}
+
 fd_t open_dir(fd_t at, const char *path) {
   fd_t fd = NEVER_OPEN;
   CHECK(__wasi_path_open(at, FOLLOW, path, DIRECTORY, 0, 0, 0, &fd), OK);

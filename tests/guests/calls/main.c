@@ -30,25 +30,57 @@ static const char *errno_name(uint16_t e) {
   return e < sizeof names / sizeof *names ? names[e] : "no errno at all";
 }
 
-uint16_t check_errno(const char *file, int line, const char *call, uint16_t got,
-                     const uint16_t *want) {
-  for (const uint16_t *w = want; *w != ERRNO_END; w++)
-    if (*w == got)
-      return got;
+static void say_failure(const char *file, int line, const char *what) {
   failures++;
-  printf("FAIL %s: %s:%d: %s: expected", running, file, line, call);
-  for (const uint16_t *w = want; *w != ERRNO_END; w++)
-    printf("%s %s", w == want ? "" : " or", errno_name(*w));
-  printf(" got %s (%u)\n", errno_name(got), got);
+  say("FAIL ");
+  say(running);
+  say(": ");
+  say(file);
+  say(":");
+  say_number((u64)line);
+  say(": ");
+  say(what);
+  say(": expected ");
+}
+
+uint16_t check_errno(const char *file, int line, const char *call, uint16_t got, errnos_t want) {
+  for (int i = 0; i < 4; i++)
+    if ((uint8_t)(want >> 8 * i) == got)
+      return got;
+  say_failure(file, line, call);
+  for (int i = 0; i < 4 && (uint8_t)(want >> 8 * i) != 0xff; i++) {
+    say(i ? " or " : "");
+    say(errno_name((uint8_t)(want >> 8 * i)));
+  }
+  say(" got ");
+  say(errno_name(got));
+  say("\n");
+  flush(); /* what follows may trap */
   return got;
 }
 
 void check_eq(const char *file, int line, const char *what, u64 want, u64 got) {
   if (want == got)
     return;
-  failures++;
-  printf("FAIL %s: %s:%d: %s: expected %llu got %llu\n", running, file, line, what,
-         (unsigned long long)want, (unsigned long long)got);
+  say_failure(file, line, what);
+  say_number(want);
+  say(" got ");
+  say_number(got);
+  say("\n");
+  flush();
+}
+
+static void say_ok(const test_t *test) {
+  say("ok ");
+  say(test->name);
+  say("\n");
+}
+
+static int usage(const char *text) {
+  say(text);
+  say("\nusage: calls list | list-host | all | NAME...\n");
+  flush();
+  return 2;
 }
 
 /* Finds the preopen that is named "/". */
@@ -59,7 +91,6 @@ static bool find_root(void) {
     if (ps.u.dir.pr_name_len == 1 && !__wasi_fd_prestat_dir_name(root, name, 1) && name[0] == '/')
       return true;
   }
-  fprintf(stderr, "calls: there is no preopen named /\n");
   return false;
 }
 
@@ -74,14 +105,14 @@ static void run(const test_t *test) {
   failures = 0;
   enter(test->name);
   if (test->when == ENDS) {
-    printf("ok %s\n", test->name); /* there may be no time for it behind the call */
-    fflush(stdout);
+    say_ok(test); /* there may be no time for it behind the call */
+    flush();
   }
   test->run();
   shut(D);
   if (!failures && test->when != ENDS)
-    printf("ok %s\n", test->name);
-  fflush(stdout);
+    say_ok(test);
+  flush();
   failures_all += failures;
 }
 
@@ -102,32 +133,35 @@ static void each(when_t when, void (*what)(const test_t *)) {
         what(t);
 }
 
-static void print_name(const test_t *test) { puts(test->name); }
+static void say_name(const test_t *test) {
+  say(test->name);
+  say("\n");
+}
 
 int main(int argc, char **argv) {
-  if (argc < 2) {
-    fprintf(stderr, "usage: calls list | list-host | all | NAME...\n");
-    return 2;
-  }
+  if (argc < 2)
+    return usage("calls: nothing to do");
   if (!strcmp(argv[1], "list")) {
-    each(LISTED, print_name);
-    each(ENDS, print_name);
+    each(LISTED, say_name);
+    each(ENDS, say_name);
+    flush();
     return 0;
   }
   if (!strcmp(argv[1], "list-host")) {
-    each(HOST, print_name);
+    each(HOST, say_name);
+    flush();
     return 0;
   }
   if (!find_root())
-    return 2;
+    return usage("calls: there is no preopen named /");
   if (!strcmp(argv[1], "all")) {
     each(LISTED, run);
     return failures_all != 0;
   }
   for (int i = 1; i < argc; i++)
     if (!run_named(argv[i])) {
-      fprintf(stderr, "calls: there is no sub-test %s\n", argv[i]);
-      return 2;
+      say(argv[i]);
+      return usage(": there is no such sub-test");
     }
   return failures_all != 0;
 }

@@ -78,12 +78,11 @@ static void path_open_flags(void) {
   ln(D, "f", "l");
   for (uint16_t flags = 0; flags < 16; flags++)
     for (size_t i = 0; i < 4; i++) {
-      char call[64];
-      const uint16_t one[] = {want[flags][i], ERRNO_END};
-      snprintf(call, sizeof call, "open(%s, oflags %u)", names[i], flags);
+      char call[32];
+      name_of(call, names[i], flags); /* such as f013: the file, with CREAT, EXCL and TRUNC */
       put(D, "f", "12345");
       uint16_t e = try_open(D, FOLLOW, names[i], flags, R(FD_READ));
-      check_errno(__FILE__, __LINE__, call, e, one);
+      check_errno(__FILE__, __LINE__, call, e, ERRNOS(want[flags][i]));
       bool cut = flags & TRUNC && e == OK && (i == 1 || i == 3);
       check_eq(__FILE__, __LINE__, call, cut ? 0 : 5, stat_of(D, "f").size);
       if (e == OK && i == 0)

@@ -7,7 +7,7 @@ static __wasi_size_t n;
 
 /* Calls every operation that takes a path with this one, where a plain file `plain` exists.
  * `want` is what each has to say. */
-static void every_operation(const char *path, const uint16_t *want) {
+static void every_operation(const char *path, errnos_t want) {
 #define EACH(call) check_errno(__FILE__, __LINE__, #call, (call), want)
   EACH(try_open(D, FOLLOW, path, 0, RO));
   EACH(try_open(D, 0, path, 0, RO));
@@ -31,7 +31,7 @@ static void every_operation(const char *path, const uint16_t *want) {
   TRUE(!exists(D, "new"));
 }
 
-static const uint16_t escape[] = {PERM, NOTCAPABLE, ERRNO_END};
+static const errnos_t escape = ERRNOS(PERM, NOTCAPABLE);
 
 static void row_01_absolute_path(void) {
   put(D, "plain", "plain");
@@ -94,7 +94,7 @@ static void host_05_readlink_absolute(void) {
 }
 
 static void row_06_empty_path(void) {
-  static const uint16_t noent[] = {NOENT, ERRNO_END};
+  const errnos_t noent = ERRNOS(NOENT);
   put(D, "plain", "plain");
   every_operation("", noent);
   CHECK(symlink_at("", D, "l"), NOENT);
@@ -102,7 +102,7 @@ static void row_06_empty_path(void) {
 }
 
 /* Every operation on the len bytes at p, which need not be a string. */
-static void every_raw_operation(const char *p, uint32_t len, const uint16_t *want) {
+static void every_raw_operation(const char *p, uint32_t len, errnos_t want) {
   fd_t fd;
   uint32_t d = (uint32_t)D, at = PTR(p), stat = PTR(&st), plain = PTR("plain"), new = PTR("new");
 #define EACH(call) check_errno(__FILE__, __LINE__, #call, (call), want)
@@ -126,7 +126,7 @@ static void every_raw_operation(const char *p, uint32_t len, const uint16_t *wan
 }
 
 static void row_07_nul_in_path(void) {
-  static const uint16_t refused[] = {INVAL, ILSEQ, NOENT, ERRNO_END};
+  const errnos_t refused = ERRNOS(INVAL, ILSEQ, NOENT);
   put(D, "plain", "plain");
   every_raw_operation("plain\0", 6, refused);
   every_raw_operation("pla\0in", 6, refused);
@@ -134,7 +134,7 @@ static void row_07_nul_in_path(void) {
 }
 
 static void row_08_invalid_utf8(void) {
-  static const uint16_t ilseq[] = {ILSEQ, ERRNO_END};
+  const errnos_t ilseq = ERRNOS(ILSEQ);
   put(D, "plain", "plain");
   every_raw_operation("a\xff", 2, ilseq);
   every_raw_operation("\xc0\xae\xc0\xae/x", 6, ilseq);  /* overlong dots */
@@ -144,7 +144,7 @@ static void row_08_invalid_utf8(void) {
 }
 
 static void row_08_long_names(void) {
-  static const uint16_t toolong[] = {NAMETOOLONG, ERRNO_END};
+  const errnos_t toolong = ERRNOS(NAMETOOLONG);
   static char name[257], path[6001];
   put(D, "plain", "plain");
   memset(name, 'n', 256);

@@ -90,8 +90,8 @@ static void row_28_path_rights_enforced(void) {
 #define WITHOUT(right, call)                                                                       \
   do {                                                                                             \
     fd_t lim = limited(base & ~R(right), inheriting);                                              \
-    EQ(0, fdstat_of(lim).fs_rights_base &R(right));                                                \
-    CHECK(call, NOTCAPABLE);                                                                       \
+    EQ(0, fdstat_of(lim).fs_rights_base & R(right));                                               \
+    check_errno(__FILE__, __LINE__, #call, (call), ERRNOS(NOTCAPABLE));                            \
     shut(lim);                                                                                     \
   } while (0)
   WITHOUT(PATH_CREATE_DIRECTORY, mkdir_at(lim, "new"));

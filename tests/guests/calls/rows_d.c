@@ -11,7 +11,7 @@ static __wasi_size_t n;
 static void make_files(const char *prefix, int count) {
   char name[32];
   for (int i = 0; i < count; i++) {
-    snprintf(name, sizeof name, "%s%03d", prefix, i);
+    name_of(name, prefix, (unsigned)i);
     put(D, name, "");
   }
 }
@@ -96,7 +96,7 @@ static void row_38_readdir_concurrent(void) {
   EQ(20, first);
   count_names(some, first, seen);
   for (int i = 0; i < FILES; i += 3) {
-    snprintf(name, sizeof name, "f%03d", i);
+    name_of(name, "f", (unsigned)i);
     CHECK(unlink_at(D, name), OK);
   }
   make_files("new", 40);
