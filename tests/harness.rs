@@ -59,7 +59,9 @@ impl Stack {
         ] {
             stacks.push(Stack::host(name, resolver, |dir| dir));
         }
-        stacks.push(Stack::host("host directory, confined", Resolver::Auto, |dir| confine(dir, all())));
+        stacks.push(Stack::host("host directory, confined", Resolver::Auto, |dir| {
+            confine(dir, all())
+        }));
         stacks.push(Stack::host("host directory, mounted", Resolver::Auto, mounted));
         stacks
     }

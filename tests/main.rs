@@ -4,6 +4,7 @@
 //! about one thing that must hold.
 
 #![allow(
+    unreachable_pub,
     clippy::disallowed_methods,
     clippy::unwrap_used,
     clippy::expect_used,

@@ -2,7 +2,8 @@
 
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use wasmtime::Result;
+use wasmtime::error::Context as _;
 use palisade_preview1::Preview1;
 use palisade_preview1::engines::wasmtime::{self as preview1, State};
 use wasmtime::{Linker, Module, Store};

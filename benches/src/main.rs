@@ -12,7 +12,8 @@ mod workloads;
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use wasmtime::Result;
+use wasmtime::error::Context as _;
 use clap::Parser;
 
 use report::Report;
@@ -103,6 +104,6 @@ fn build_native(scratch: &Path) -> Result<PathBuf> {
         .args([&program, &source])
         .status()
         .context("no C compiler")?;
-    anyhow::ensure!(status.success(), "the C compiler failed");
+    wasmtime::ensure!(status.success(), "the C compiler failed");
     Ok(program)
 }

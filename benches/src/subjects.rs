@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use wasmtime::Result;
+use wasmtime::error::Context as _;
 use palisade_kernel::{Config, Output, Process};
 use palisade_policy::{Policy, Refusal, confine};
 use palisade_preview1::Preview1;
@@ -145,7 +146,7 @@ impl Bench {
             Ok(()) => {}
             Err(end) => match end.downcast_ref::<palisade_kernel::Exit>() {
                 Some(palisade_kernel::Exit(0)) => {}
-                _ => return Err(end.into()),
+                _ => return Err(end),
             },
         }
         Ok(output.take())
@@ -167,7 +168,7 @@ impl Bench {
             Ok(()) => {}
             Err(end) => match end.downcast_ref::<wasmtime_wasi::I32Exit>() {
                 Some(wasmtime_wasi::I32Exit(0)) => {}
-                _ => return Err(end.into()),
+                _ => return Err(end),
             },
         }
         drop(store);
@@ -177,7 +178,7 @@ impl Bench {
     fn native(&self, args: &[&str]) -> Result<Vec<u8>> {
         let native = self.native.as_ref().context("no native program")?;
         let output = std::process::Command::new(native).arg(&self.dir).args(args).output()?;
-        anyhow::ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        wasmtime::ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         Ok(output.stdout)
     }
 }
