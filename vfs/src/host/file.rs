@@ -96,8 +96,17 @@ impl File for HostFile {
         let fd = self.fd()?;
         let skipped = bufs.iter().take_while(|buf| buf.is_empty()).count();
         let end = bufs.len().min(skipped + BUFFERS_MAX);
-        match bufs.get_mut(skipped..end).unwrap_or_default() {
+        let bufs = bufs.get_mut(skipped..end).unwrap_or_default();
+        let room = OFFSET_MAX - offset;
+        let is_past = len_of(bufs.iter().map(|buf| buf.len())) > room;
+        match bufs {
             [] => Ok(0),
+            // The kernel refuses to look past the last offset, instead of ending there.
+            [first, ..] if is_past => {
+                let len = usize::try_from(room).unwrap_or(usize::MAX).min(first.len());
+                let Some(first) = first.get_mut(..len) else { return Err(Errno::Io) };
+                io::pread(fd, first, offset).map_err(errno)
+            }
             [only] => io::pread(fd, &mut **only, offset).map_err(errno),
             several => io::preadv(fd, several, offset).map_err(errno),
         }
@@ -106,7 +115,7 @@ impl File for HostFile {
     fn write_at(&self, bufs: &[IoSlice<'_>], offset: u64) -> Result<usize> {
         let fd = self.writable_fd()?;
         let bufs = cut(bufs);
-        if offset > OFFSET_MAX - len_of(bufs) {
+        if offset > OFFSET_MAX - len_of(bufs.iter().map(|buf| buf.len())) {
             return Err(Errno::Fbig);
         }
         match bufs {
@@ -211,10 +220,8 @@ fn cut<'a, 'b>(bufs: &'a [IoSlice<'b>]) -> &'a [IoSlice<'b>] {
     bufs.get(skipped..bufs.len().min(skipped + BUFFERS_MAX)).unwrap_or_default()
 }
 
-/// The bytes of `bufs`, at most [`OFFSET_MAX`].
-fn len_of(bufs: &[IoSlice<'_>]) -> u64 {
-    let add = |sum: u64, buf: &IoSlice<'_>| {
-        sum.saturating_add(u64::try_from(buf.len()).unwrap_or(u64::MAX))
-    };
-    bufs.iter().fold(0, add).min(OFFSET_MAX)
+/// The sum of lengths, at most [`OFFSET_MAX`].
+fn len_of(lens: impl Iterator<Item = usize>) -> u64 {
+    let add = |sum: u64, len| sum.saturating_add(u64::try_from(len).unwrap_or(u64::MAX));
+    lens.fold(0, add).min(OFFSET_MAX)
 }

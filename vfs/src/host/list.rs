@@ -38,6 +38,10 @@ pub(super) struct Stream {
     /// How much to ask for first. A caller with little room breaks early and comes back, and what
     /// the kernel filled in beyond that is work for nothing.
     window: usize,
+    /// Whether the kernel has given an entry through this descriptor.
+    has_listed: bool,
+    /// Whether this descriptor must not be listed again.
+    is_spent: bool,
 }
 
 /// Calls `run` with the stream of `dir`.
@@ -55,7 +59,7 @@ pub(super) fn with_stream<T>(
     };
     let result = run(&mut stream);
     let mut slot = slot.lock();
-    if slot.is_none() {
+    if slot.is_none() && !stream.is_spent {
         *slot = Some(stream);
     }
     result
@@ -72,7 +76,7 @@ impl Stream {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fd = fs::openat(dir, ".", flags, Mode::empty()).map_err(errno)?;
         let buffer = Box::new_uninit_slice(WINDOW_MAX);
-        Ok(Stream { fd, buffer, window: WINDOW_START })
+        Ok(Stream { fd, buffer, window: WINDOW_START, has_listed: false, is_spent: false })
     }
 
     /// Makes the entries durable.
@@ -101,12 +105,18 @@ impl Stream {
             let mut entries = RawDir::new(&self.fd, area);
             loop {
                 let entry = match entries.next() {
-                    None => return Ok(()),
+                    None => {
+                        // ext4 takes a position at the end, if it is the first that it is asked
+                        // for, for the beginning too: the next listing would be empty.
+                        self.is_spent = !self.has_listed;
+                        return Ok(());
+                    }
                     // A removed directory is empty.
                     Some(Err(Os::NOENT)) => return Ok(()),
                     Some(Err(os)) => return Err(errno(os)),
                     Some(Ok(entry)) => entry,
                 };
+                self.has_listed = true;
                 given_len += raw_len(&entry);
                 match give(self.fd.as_fd(), &entry, each)? {
                     Given::Go => {}
