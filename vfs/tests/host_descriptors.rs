@@ -1,6 +1,6 @@
 //! Every descriptor that is opened is closed again. Alone in its process, to be countable.
 // The test counts the process's own descriptors.
-#![allow(clippy::disallowed_methods)]
+#![allow(clippy::disallowed_methods, clippy::unwrap_used)]
 #![cfg(all(feature = "host", target_os = "linux"))]
 
 use std::ops::ControlFlow;
