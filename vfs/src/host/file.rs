@@ -1,175 +1,205 @@
-//! Open files of the host.
+//! An open file of the host.
+//!
+//! The handle remembers what it was opened for and refuses the rest itself: the descriptor may be
+//! able to do more (a file that is created and only held is open for reading).
+//!
+//! A file is opened a moment after its type was looked at, and the host may have put a FIFO or a
+//! device in its place. So the first use looks at the open descriptor, and nothing is read from or
+//! written to anything but a regular file.
+//!
+//! Lock order: `appending` and [`FALLBACK`] are leaves, and are never held together.
 
 use std::io::{IoSlice, IoSliceMut};
-use std::num::NonZeroU64;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::fs::{self, AtFlags, FallocateFlags};
+use parking_lot::Mutex;
+use rustix::fs::{self, AtFlags, FallocateFlags, SeekFrom};
 use rustix::io::{self, Errno as Os, ReadWriteFlags};
 
 use super::errno::errno;
-use super::stat::{stat_of, timestamps};
+use super::stat::{kind, stat, timestamps};
 use crate::{Access, Advice, Errno, File, FileType, Result, SetTimes, Stat, SyncScope};
 
-/// Buffers that the kernel takes in one call.
+/// The most buffers in one call: Linux's `IOV_MAX`.
 const BUFFERS_MAX: usize = 1024;
-/// The largest offset: POSIX's `off_t`.
-const OFFSET_MAX: u64 = i64::MAX as u64;
+/// The largest offset: Linux's `loff_t`.
+const OFFSET_MAX: u64 = i64::MAX.unsigned_abs();
+/// Where `pwritev2` uses the descriptor's position: its `-1`.
+const AT_POSITION: u64 = u64::MAX;
 
-/// An open file.
-///
-/// Its type was looked up by name before it was opened, and a process of the host may have put
-/// something else there in between. So no byte goes through the handle before the handle itself
-/// has been asked, once: `is_regular` remembers that it has.
+/// Held while a file is appended to on a filesystem that cannot do it in one step.
+static FALLBACK: Mutex<()> = Mutex::new(());
+
+/// A regular file of the host, open.
 pub(super) struct HostFile {
     fd: OwnedFd,
     access: Access,
-    is_regular: AtomicBool,
+    /// Whether the descriptor was seen to be a regular file's. It only ever becomes true, and
+    /// guards no other memory.
+    is_verified: AtomicBool,
+    /// Held from an append to the look at where it ended: the descriptor's position says that.
+    appending: Mutex<()>,
 }
 
 impl HostFile {
-    /// A handle whose type was only seen by name.
-    pub(super) fn unverified(fd: OwnedFd, access: Access) -> Self {
-        HostFile { fd, access, is_regular: AtomicBool::new(false) }
-    }
-
-    /// A handle that is known to be a regular file.
+    /// A descriptor that is known to be a regular file's.
     pub(super) fn verified(fd: OwnedFd, access: Access) -> Self {
-        HostFile { fd, access, is_regular: AtomicBool::new(true) }
+        HostFile { fd, access, is_verified: AtomicBool::new(true), appending: Mutex::new(()) }
     }
 
-    /// `Nxio` unless it is a regular file.
-    fn verify(&self) -> Result<()> {
-        if !self.is_regular.load(Ordering::Relaxed) {
-            self.stat()?;
+    /// A descriptor whose name led to a regular file a moment ago.
+    pub(super) fn unverified(fd: OwnedFd, access: Access) -> Self {
+        HostFile { fd, access, is_verified: AtomicBool::new(false), appending: Mutex::new(()) }
+    }
+
+    /// The descriptor, or `Nxio` if it is no regular file's.
+    fn fd(&self) -> Result<BorrowedFd<'_>> {
+        if !self.is_verified.load(Ordering::Relaxed) {
+            self.fstat()?;
         }
-        Ok(())
+        Ok(self.fd.as_fd())
     }
 
-    fn check_reads(&self) -> Result<()> {
-        if !self.access.reads() {
+    fn fstat(&self) -> Result<Stat> {
+        let found = fs::fstat(&self.fd).map_err(errno)?;
+        if kind(&found) != FileType::File {
+            return Err(Errno::Nxio);
+        }
+        self.is_verified.store(true, Ordering::Relaxed);
+        Ok(stat(&found))
+    }
+
+    fn writable_fd(&self) -> Result<BorrowedFd<'_>> {
+        if !self.access.writes() {
             return Err(Errno::Badf);
         }
-        self.verify()
+        self.fd()
     }
 
-    fn check_writes(&self, errno: Errno) -> Result<()> {
-        if !self.access.writes() {
-            return Err(errno);
-        }
-        self.verify()
-    }
-}
-
-/// Does it again as long as a signal interrupts it.
-fn retry<T>(mut call: impl FnMut() -> io::Result<T>) -> Result<T> {
-    loop {
-        match call() {
-            Err(Os::INTR) => {}
-            done => return done.map_err(errno),
-        }
+    /// In one step. The kernel moves the descriptor's position, which nothing else uses.
+    fn append_at_once(&self, fd: BorrowedFd<'_>, bufs: &[IoSlice<'_>]) -> io::Result<(usize, u64)> {
+        let _turn = self.appending.lock();
+        let len = io::pwritev2(fd, bufs, AT_POSITION, ReadWriteFlags::APPEND)?;
+        Ok((len, fs::seek(fd, SeekFrom::Current(0))?))
     }
 }
 
 impl File for HostFile {
-    fn kind(&self) -> FileType {
-        FileType::File
-    }
-
     fn read_at(&self, bufs: &mut [IoSliceMut<'_>], offset: u64) -> Result<usize> {
-        self.check_reads()?;
+        if !self.access.reads() {
+            return Err(Errno::Badf);
+        }
         if offset > OFFSET_MAX {
             return Ok(0);
         }
-        let count = bufs.len().min(BUFFERS_MAX);
-        match bufs.get_mut(..count).unwrap_or_default() {
+        let fd = self.fd()?;
+        let skipped = bufs.iter().take_while(|buf| buf.is_empty()).count();
+        let end = bufs.len().min(skipped + BUFFERS_MAX);
+        let bufs = bufs.get_mut(skipped..end).unwrap_or_default();
+        let room = OFFSET_MAX - offset;
+        let is_past = len_of(bufs.iter().map(|buf| buf.len())) > room;
+        match bufs {
             [] => Ok(0),
-            [buf] => retry(|| io::pread(&self.fd, &mut buf[..], offset)),
-            bufs => retry(|| io::preadv(&self.fd, bufs, offset)),
+            // The kernel refuses to look past the last offset, instead of ending there.
+            [first, ..] if is_past => {
+                let len = usize::try_from(room).unwrap_or(usize::MAX).min(first.len());
+                let Some(first) = first.get_mut(..len) else { return Err(Errno::Io) };
+                io::pread(fd, first, offset).map_err(errno)
+            }
+            [only] => io::pread(fd, &mut **only, offset).map_err(errno),
+            several => io::preadv(fd, several, offset).map_err(errno),
         }
     }
 
     fn write_at(&self, bufs: &[IoSlice<'_>], offset: u64) -> Result<usize> {
-        self.check_writes(Errno::Badf)?;
-        if offset > OFFSET_MAX {
+        let fd = self.writable_fd()?;
+        let bufs = cut(bufs);
+        if offset > OFFSET_MAX - len_of(bufs.iter().map(|buf| buf.len())) {
             return Err(Errno::Fbig);
         }
-        match bufs.get(..bufs.len().min(BUFFERS_MAX)).unwrap_or_default() {
+        match bufs {
             [] => Ok(0),
-            [buf] => retry(|| io::pwrite(&self.fd, buf, offset)),
-            bufs => retry(|| io::pwritev(&self.fd, bufs, offset)),
+            [only] => io::pwrite(fd, only, offset).map_err(errno),
+            several => io::pwritev(fd, several, offset).map_err(errno),
         }
     }
 
     fn append(&self, bufs: &[IoSlice<'_>]) -> Result<(usize, u64)> {
-        self.check_writes(Errno::Badf)?;
-        let bufs = bufs.get(..bufs.len().min(BUFFERS_MAX)).unwrap_or_default();
-        // An offset of -1 means the host's own offset, which moves behind what was written.
-        let appended = retry(|| io::pwritev2(&self.fd, bufs, u64::MAX, ReadWriteFlags::APPEND));
-        match appended {
-            Ok(done) => Ok((done, fs::tell(&self.fd).map_err(errno)?)),
-            // Some filesystems know no flags for a write. Two steps are the best that is left.
-            Err(Errno::Notsup) => {
-                let end = self.stat()?.size;
-                let done = self.write_at(bufs, end)?;
-                Ok((done, end.saturating_add(done as u64)))
-            }
-            Err(errno) => Err(errno),
+        let fd = self.writable_fd()?;
+        let bufs = cut(bufs);
+        if bufs.is_empty() {
+            return Ok((0, self.fstat()?.size));
         }
+        match self.append_at_once(fd, bufs) {
+            Err(Os::OPNOTSUPP | Os::NOSYS) => {}
+            other => return other.map_err(errno),
+        }
+        // In two steps, which other handles of this process respect.
+        let _turn = FALLBACK.lock();
+        let end = self.fstat()?.size;
+        let len = self.write_at(bufs, end)?;
+        Ok((len, end.saturating_add(u64::try_from(len).unwrap_or(u64::MAX))))
     }
 
     fn stat(&self) -> Result<Stat> {
-        let stat = stat_of(&fs::fstat(&self.fd).map_err(errno)?);
-        if stat.kind != FileType::File {
-            return Err(Errno::Nxio);
-        }
-        self.is_regular.store(true, Ordering::Relaxed);
-        Ok(stat)
+        self.fstat()
     }
 
     fn set_len(&self, len: u64) -> Result<()> {
-        self.check_writes(Errno::Inval)?;
+        if !self.access.writes() {
+            return Err(Errno::Inval);
+        }
         if len > OFFSET_MAX {
             return Err(Errno::Fbig);
         }
-        retry(|| fs::ftruncate(&self.fd, len))
+        fs::ftruncate(self.fd()?, len).map_err(errno)
     }
 
     fn allocate(&self, offset: u64, len: u64) -> Result<()> {
-        self.check_writes(Errno::Badf)?;
+        let fd = self.writable_fd()?;
         if len == 0 {
             return Err(Errno::Inval);
         }
-        match offset.checked_add(len) {
-            Some(end) if end <= OFFSET_MAX => {}
-            Some(_) | None => return Err(Errno::Fbig),
+        if offset.checked_add(len).is_none_or(|end| end > OFFSET_MAX) {
+            return Err(Errno::Fbig);
         }
-        retry(|| fs::fallocate(&self.fd, FallocateFlags::empty(), offset, len))
+        fs::fallocate(fd, FallocateFlags::empty(), offset, len).map_err(errno)
     }
 
     fn set_times(&self, times: SetTimes) -> Result<()> {
-        self.verify()?;
-        // On the handle itself, which may be one that only holds.
-        fs::utimensat(&self.fd, "", &timestamps(times), AtFlags::EMPTY_PATH).map_err(errno)
+        let fd = self.fd()?;
+        let times = timestamps(times);
+        if self.access != Access::Hold {
+            return fs::futimens(fd, &times).map_err(errno);
+        }
+        // A held file has no descriptor that `futimens` takes.
+        match fs::utimensat(fd, "", &times, AtFlags::EMPTY_PATH) {
+            Ok(()) => Ok(()),
+            // Kernels before 5.8 do not know the flag.
+            Err(Os::INVAL) => Err(Errno::Notsup),
+            Err(os) => Err(errno(os)),
+        }
     }
 
     fn sync(&self, scope: SyncScope) -> Result<()> {
         if self.access == Access::Hold {
             return Ok(());
         }
-        self.verify()?;
+        let fd = self.fd()?;
         match scope {
-            SyncScope::Data => retry(|| fs::fdatasync(&self.fd)),
-            SyncScope::All => retry(|| fs::fsync(&self.fd)),
+            SyncScope::Data => fs::fdatasync(fd).map_err(errno),
+            SyncScope::All => fs::fsync(fd).map_err(errno),
         }
     }
 
     fn advise(&self, offset: u64, len: u64, advice: Advice) -> Result<()> {
+        if offset > OFFSET_MAX || len > OFFSET_MAX {
+            return Err(Errno::Inval);
+        }
         if self.access == Access::Hold {
             return Ok(());
         }
-        self.verify()?;
         let advice = match advice {
             Advice::Normal => fs::Advice::Normal,
             Advice::Sequential => fs::Advice::Sequential,
@@ -178,8 +208,20 @@ impl File for HostFile {
             Advice::DontNeed => fs::Advice::DontNeed,
             Advice::NoReuse => fs::Advice::NoReuse,
         };
-        // A hint that the host does not take is no error.
-        let _ = fs::fadvise(&self.fd, offset, NonZeroU64::new(len), advice);
+        // A hint that the kernel does not take is no failure.
+        let _ = fs::fadvise(self.fd()?, offset, std::num::NonZeroU64::new(len), advice);
         Ok(())
     }
+}
+
+/// What one call can take, and begins with a byte: 0 written must mean that there was nothing.
+fn cut<'a, 'b>(bufs: &'a [IoSlice<'b>]) -> &'a [IoSlice<'b>] {
+    let skipped = bufs.iter().take_while(|buf| buf.is_empty()).count();
+    bufs.get(skipped..bufs.len().min(skipped + BUFFERS_MAX)).unwrap_or_default()
+}
+
+/// The sum of lengths, at most [`OFFSET_MAX`].
+fn len_of(lens: impl Iterator<Item = usize>) -> u64 {
+    let add = |sum: u64, len| sum.saturating_add(u64::try_from(len).unwrap_or(u64::MAX));
+    lens.fold(0, add).min(OFFSET_MAX)
 }
