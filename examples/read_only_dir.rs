@@ -5,6 +5,7 @@
 //! ```
 
 use std::error::Error;
+use std::path::Path;
 
 use palisade::preview1::Preview1;
 use palisade::preview1::engines::wasmi::{State, add_to_linker};
@@ -32,7 +33,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     // The one place where authority over the host enters. Layers come next, mounts last: what is
     // mounted keeps its own rights.
-    let dir = read_only(HostDir::open_ambient(host)?);
+    let dir = read_only(HostDir::open_ambient(Path::new(&host))?);
     let root = Mounts::builder(dir).mount("tmp", MemFs::new().root())?.build();
     let config = Config::builder().preopen("/", root).build()?;
 

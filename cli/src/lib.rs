@@ -106,4 +106,6 @@ pub use palisade_kernel::{
     OutputBuffer, Process, Random,
 };
 pub use palisade_policy::{Policy, confine, read_only};
-pub use palisade_vfs::{HostDir, MemFs, Mounts, MountsBuilder, copy_tree};
+#[cfg(target_os = "linux")]
+pub use palisade_vfs::HostDir;
+pub use palisade_vfs::{MemFs, Mounts, MountsBuilder, copy_tree};

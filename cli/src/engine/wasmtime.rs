@@ -32,9 +32,7 @@ fn try_run(guest: Guest<'_>) -> Result<Ended, Ended> {
     config.cache(match guest.keep {
         Keep::Nowhere => None,
         Keep::IfPossible(dir) => cache(dir).ok(),
-        Keep::Exactly(dir) => {
-            Some(cache(dir).map_err(|why| Ended::NoCache(format!("{why:#}")))?)
-        }
+        Keep::Exactly(dir) => Some(cache(dir).map_err(|why| Ended::NoCache(format!("{why:#}")))?),
     });
     let refuse = |why: wasmtime::Error| Ended::Refused(format!("{why:#}"));
     let engine = Engine::new(&config).map_err(refuse)?;
