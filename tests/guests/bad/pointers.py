@@ -2,10 +2,10 @@
 """Writes pointers.wat: every function of Preview 1 that takes a pointer, called with every
 combination of nasty pointers and lengths. Run by ../build.sh.
 
-The module wants a writable preopen as descriptor 3 and at least one argument. It exits with 0 if every call answered an
-errno (0 to 76), and not 0 where what the guest said cannot be in its memory. Otherwise it exits
-with 100 + the number of the function, in the order of FUNCTIONS below, and a trap of the host is
-a trap of the module. 99 means that it could not make its file."""
+The module wants a writable preopen as descriptor 3 and at least one argument. It exits with 0 if
+every call answered an errno (0 to 76), and not 0 where what the guest said cannot be in its
+memory. Otherwise it exits with 100 + the number of the function, in the order of FUNCTIONS below,
+and a trap of the host is a trap of the module. 99 means that it could not make its file."""
 
 PAGE = 65536
 POINTERS = [0, 1, 7, PAGE - 64, PAGE - 8, PAGE - 4, PAGE - 1, PAGE, PAGE + 1,
@@ -193,8 +193,8 @@ def main():
     print("(global $dir (mut i32) (i32.const 3))\n(global $file (mut i32) (i32.const -1))")
     print(choose("pointer", POINTERS))
     print(choose("length", LENGTHS))
-    print(""";; Whether length elements of size bytes at pointer do not all lie in memory. Nothing at all
-;; lies everywhere. A size of 0 asks for one byte: all that is sure to be looked at.
+    print(""";; Whether length elements of size bytes at pointer do not all lie in memory. Nothing lies
+;; everywhere. A size of 0 asks for one byte: all that is sure to be looked at.
 (func $outside (param $pointer i32) (param $length i32) (param $size i64) (result i32)
   (if (i32.eqz (local.get $length)) (then (return (i32.const 0))))
   (if (i64.eqz (local.get $size)) (then

@@ -126,8 +126,8 @@
   (if (i32.eq (local.get $i) (i32.const 6)) (then (return (i32.const 0xffffffff))))
   (unreachable))
 
-;; Whether length elements of size bytes at pointer do not all lie in memory. Nothing at all
-;; lies everywhere. A size of 0 asks for one byte: all that is sure to be looked at.
+;; Whether length elements of size bytes at pointer do not all lie in memory. Nothing lies
+;; everywhere. A size of 0 asks for one byte: all that is sure to be looked at.
 (func $outside (param $pointer i32) (param $length i32) (param $size i64) (result i32)
   (if (i32.eqz (local.get $length)) (then (return (i32.const 0))))
   (if (i64.eqz (local.get $size)) (then
