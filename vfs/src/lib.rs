@@ -10,6 +10,9 @@
 pub mod path;
 pub mod walk;
 
+#[cfg(all(feature = "host", target_os = "linux"))]
+mod host;
+
 mod dir;
 mod errno;
 mod file;
@@ -17,6 +20,9 @@ mod name;
 mod open;
 mod rights;
 mod stat;
+
+#[cfg(all(feature = "host", target_os = "linux"))]
+pub use host::{HostDir, Resolver};
 
 pub use dir::{Cookie, Dir, DirRef, Entry, FileRef, Node, Stop};
 pub use errno::{Errno, Result};

@@ -1,0 +1,227 @@
+//! An open file of the host.
+//!
+//! The handle remembers what it was opened for and refuses the rest itself: the descriptor may be
+//! able to do more (a file that is created and only held is open for reading).
+//!
+//! A file is opened a moment after its type was looked at, and the host may have put a FIFO or a
+//! device in its place. So the first use looks at the open descriptor, and nothing is read from or
+//! written to anything but a regular file.
+//!
+//! Lock order: `appending` and [`FALLBACK`] are leaves, and are never held together.
+
+use std::io::{IoSlice, IoSliceMut};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use parking_lot::Mutex;
+use rustix::fs::{self, AtFlags, FallocateFlags, SeekFrom};
+use rustix::io::{self, Errno as Os, ReadWriteFlags};
+
+use super::errno::errno;
+use super::stat::{kind, stat, timestamps};
+use crate::{Access, Advice, Errno, File, FileType, Result, SetTimes, Stat, SyncScope};
+
+/// The most buffers in one call: Linux's `IOV_MAX`.
+const BUFFERS_MAX: usize = 1024;
+/// The largest offset: Linux's `loff_t`.
+const OFFSET_MAX: u64 = i64::MAX.unsigned_abs();
+/// Where `pwritev2` uses the descriptor's position: its `-1`.
+const AT_POSITION: u64 = u64::MAX;
+
+/// Held while a file is appended to on a filesystem that cannot do it in one step.
+static FALLBACK: Mutex<()> = Mutex::new(());
+
+/// A regular file of the host, open.
+pub(super) struct HostFile {
+    fd: OwnedFd,
+    access: Access,
+    /// Whether the descriptor was seen to be a regular file's. It only ever becomes true, and
+    /// guards no other memory.
+    is_verified: AtomicBool,
+    /// Held from an append to the look at where it ended: the descriptor's position says that.
+    appending: Mutex<()>,
+}
+
+impl HostFile {
+    /// A descriptor that is known to be a regular file's.
+    pub(super) fn verified(fd: OwnedFd, access: Access) -> Self {
+        HostFile { fd, access, is_verified: AtomicBool::new(true), appending: Mutex::new(()) }
+    }
+
+    /// A descriptor whose name led to a regular file a moment ago.
+    pub(super) fn unverified(fd: OwnedFd, access: Access) -> Self {
+        HostFile { fd, access, is_verified: AtomicBool::new(false), appending: Mutex::new(()) }
+    }
+
+    /// The descriptor, or `Nxio` if it is no regular file's.
+    fn fd(&self) -> Result<BorrowedFd<'_>> {
+        if !self.is_verified.load(Ordering::Relaxed) {
+            self.fstat()?;
+        }
+        Ok(self.fd.as_fd())
+    }
+
+    fn fstat(&self) -> Result<Stat> {
+        let found = fs::fstat(&self.fd).map_err(errno)?;
+        if kind(&found) != FileType::File {
+            return Err(Errno::Nxio);
+        }
+        self.is_verified.store(true, Ordering::Relaxed);
+        Ok(stat(&found))
+    }
+
+    fn writable_fd(&self) -> Result<BorrowedFd<'_>> {
+        if !self.access.writes() {
+            return Err(Errno::Badf);
+        }
+        self.fd()
+    }
+
+    /// In one step. The kernel moves the descriptor's position, which nothing else uses.
+    fn append_at_once(&self, fd: BorrowedFd<'_>, bufs: &[IoSlice<'_>]) -> io::Result<(usize, u64)> {
+        let _turn = self.appending.lock();
+        let len = io::pwritev2(fd, bufs, AT_POSITION, ReadWriteFlags::APPEND)?;
+        Ok((len, fs::seek(fd, SeekFrom::Current(0))?))
+    }
+}
+
+impl File for HostFile {
+    fn read_at(&self, bufs: &mut [IoSliceMut<'_>], offset: u64) -> Result<usize> {
+        if !self.access.reads() {
+            return Err(Errno::Badf);
+        }
+        if offset > OFFSET_MAX {
+            return Ok(0);
+        }
+        let fd = self.fd()?;
+        let skipped = bufs.iter().take_while(|buf| buf.is_empty()).count();
+        let end = bufs.len().min(skipped + BUFFERS_MAX);
+        let bufs = bufs.get_mut(skipped..end).unwrap_or_default();
+        let room = OFFSET_MAX - offset;
+        let is_past = len_of(bufs.iter().map(|buf| buf.len())) > room;
+        match bufs {
+            [] => Ok(0),
+            // The kernel refuses to look past the last offset, instead of ending there.
+            [first, ..] if is_past => {
+                let len = usize::try_from(room).unwrap_or(usize::MAX).min(first.len());
+                let Some(first) = first.get_mut(..len) else { return Err(Errno::Io) };
+                io::pread(fd, first, offset).map_err(errno)
+            }
+            [only] => io::pread(fd, &mut **only, offset).map_err(errno),
+            several => io::preadv(fd, several, offset).map_err(errno),
+        }
+    }
+
+    fn write_at(&self, bufs: &[IoSlice<'_>], offset: u64) -> Result<usize> {
+        let fd = self.writable_fd()?;
+        let bufs = cut(bufs);
+        if offset > OFFSET_MAX - len_of(bufs.iter().map(|buf| buf.len())) {
+            return Err(Errno::Fbig);
+        }
+        match bufs {
+            [] => Ok(0),
+            [only] => io::pwrite(fd, only, offset).map_err(errno),
+            several => io::pwritev(fd, several, offset).map_err(errno),
+        }
+    }
+
+    fn append(&self, bufs: &[IoSlice<'_>]) -> Result<(usize, u64)> {
+        let fd = self.writable_fd()?;
+        let bufs = cut(bufs);
+        if bufs.is_empty() {
+            return Ok((0, self.fstat()?.size));
+        }
+        match self.append_at_once(fd, bufs) {
+            Err(Os::OPNOTSUPP | Os::NOSYS) => {}
+            other => return other.map_err(errno),
+        }
+        // In two steps, which other handles of this process respect.
+        let _turn = FALLBACK.lock();
+        let end = self.fstat()?.size;
+        let len = self.write_at(bufs, end)?;
+        Ok((len, end.saturating_add(u64::try_from(len).unwrap_or(u64::MAX))))
+    }
+
+    fn stat(&self) -> Result<Stat> {
+        self.fstat()
+    }
+
+    fn set_len(&self, len: u64) -> Result<()> {
+        if !self.access.writes() {
+            return Err(Errno::Inval);
+        }
+        if len > OFFSET_MAX {
+            return Err(Errno::Fbig);
+        }
+        fs::ftruncate(self.fd()?, len).map_err(errno)
+    }
+
+    fn allocate(&self, offset: u64, len: u64) -> Result<()> {
+        let fd = self.writable_fd()?;
+        if len == 0 {
+            return Err(Errno::Inval);
+        }
+        if offset.checked_add(len).is_none_or(|end| end > OFFSET_MAX) {
+            return Err(Errno::Fbig);
+        }
+        fs::fallocate(fd, FallocateFlags::empty(), offset, len).map_err(errno)
+    }
+
+    fn set_times(&self, times: SetTimes) -> Result<()> {
+        let fd = self.fd()?;
+        let times = timestamps(times);
+        if self.access != Access::Hold {
+            return fs::futimens(fd, &times).map_err(errno);
+        }
+        // A held file has no descriptor that `futimens` takes.
+        match fs::utimensat(fd, "", &times, AtFlags::EMPTY_PATH) {
+            Ok(()) => Ok(()),
+            // Kernels before 5.8 do not know the flag.
+            Err(Os::INVAL) => Err(Errno::Notsup),
+            Err(os) => Err(errno(os)),
+        }
+    }
+
+    fn sync(&self, scope: SyncScope) -> Result<()> {
+        if self.access == Access::Hold {
+            return Ok(());
+        }
+        let fd = self.fd()?;
+        match scope {
+            SyncScope::Data => fs::fdatasync(fd).map_err(errno),
+            SyncScope::All => fs::fsync(fd).map_err(errno),
+        }
+    }
+
+    fn advise(&self, offset: u64, len: u64, advice: Advice) -> Result<()> {
+        if offset > OFFSET_MAX || len > OFFSET_MAX {
+            return Err(Errno::Inval);
+        }
+        if self.access == Access::Hold {
+            return Ok(());
+        }
+        let advice = match advice {
+            Advice::Normal => fs::Advice::Normal,
+            Advice::Sequential => fs::Advice::Sequential,
+            Advice::Random => fs::Advice::Random,
+            Advice::WillNeed => fs::Advice::WillNeed,
+            Advice::DontNeed => fs::Advice::DontNeed,
+            Advice::NoReuse => fs::Advice::NoReuse,
+        };
+        // A hint that the kernel does not take is no failure.
+        let _ = fs::fadvise(self.fd()?, offset, std::num::NonZeroU64::new(len), advice);
+        Ok(())
+    }
+}
+
+/// What one call can take, and begins with a byte: 0 written must mean that there was nothing.
+fn cut<'a, 'b>(bufs: &'a [IoSlice<'b>]) -> &'a [IoSlice<'b>] {
+    let skipped = bufs.iter().take_while(|buf| buf.is_empty()).count();
+    bufs.get(skipped..bufs.len().min(skipped + BUFFERS_MAX)).unwrap_or_default()
+}
+
+/// The sum of lengths, at most [`OFFSET_MAX`].
+fn len_of(lens: impl Iterator<Item = usize>) -> u64 {
+    let add = |sum: u64, len| sum.saturating_add(u64::try_from(len).unwrap_or(u64::MAX));
+    lens.fold(0, add).min(OFFSET_MAX)
+}

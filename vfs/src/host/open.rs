@@ -1,0 +1,142 @@
+//! Opening one name for its bytes.
+//!
+//! A FIFO, a socket or a device must be neither opened nor acted upon: even a non-blocking open
+//! releases a writer that waits at a FIFO's other end, and wakes a device's driver. So the type is
+//! looked at first, without opening. Another process of the host may put something else in the
+//! place between the look and the open; `O_NONBLOCK` sees to it that nothing hangs then, and
+//! [`HostFile`] looks again before the first use.
+//!
+//! Nothing is created through a link, and nothing existing is opened by a creation: `O_CREAT` is
+//! never said without `O_EXCL`.
+
+use std::os::fd::{BorrowedFd, OwnedFd};
+
+use rustix::fs::{self, AtFlags, Mode, OFlags};
+use rustix::io::Errno as Os;
+
+use super::errno::errno;
+use super::file::HostFile;
+use super::resolve::{RACES_MAX, link_target};
+use super::stat::kind;
+use crate::{Access, Errno, FileType, Name, OpenFlags, OpenHow, Result, Stop};
+
+/// What an open gave.
+pub(super) enum Opened {
+    /// A held directory.
+    Dir(OwnedFd),
+    /// A file.
+    File(HostFile),
+}
+
+/// Opens `name`, which must not be asked for as a directory; `at` is its position for a
+/// [`Stop::Link`].
+///
+/// Errors, in order: with `CREATE` and `EXCLUSIVE` and anything there, `Exist`; [`Stop::Link`];
+/// `Noent`; `Isdir`; `Nxio`; the kernel's; `Again` if another process exchanges the name all the
+/// time.
+pub(super) fn open_name(
+    dir: BorrowedFd<'_>,
+    name: Name<'_>,
+    how: OpenHow,
+    at: usize,
+) -> Result<Opened, Stop> {
+    if how.is_exclusive() {
+        return Ok(Opened::File(create(dir, name, how).map_err(errno)?));
+    }
+    for _ in 0..RACES_MAX {
+        if let Some(opened) = try_open(dir, name, how, at)? {
+            return Ok(opened);
+        }
+    }
+    Err(Errno::Again.into())
+}
+
+/// One look and one open; `None` if the name meant something else in between.
+fn try_open(
+    dir: BorrowedFd<'_>,
+    name: Name<'_>,
+    how: OpenHow,
+    at: usize,
+) -> Result<Option<Opened>, Stop> {
+    let kind = match fs::statat(dir, name.as_str(), AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(stat) => kind(&stat),
+        Err(Os::NOENT) if how.creates() => {
+            return match create(dir, name, how) {
+                Ok(file) => Ok(Some(Opened::File(file))),
+                Err(Os::EXIST) => Ok(None),
+                Err(os) => Err(errno(os).into()),
+            };
+        }
+        Err(os) => return Err(errno(os).into()),
+    };
+    match kind {
+        FileType::Dir if how.refuses_dir() => Err(Errno::Isdir.into()),
+        FileType::Dir => Ok(unless_raced(dir, name, DIR)?.map(Opened::Dir)),
+        FileType::File => Ok(unless_raced(dir, name, file_flags(how))?
+            .map(|fd| Opened::File(HostFile::unverified(fd, how.access)))),
+        FileType::Symlink => match link_target(dir, name) {
+            Ok(Some(target)) => Err(Stop::Link { at, target }),
+            Ok(None) | Err(Errno::Noent) => Ok(None),
+            Err(errno) => Err(errno.into()),
+        },
+        FileType::CharDevice | FileType::BlockDevice | FileType::Fifo | FileType::Socket => {
+            Err(Errno::Nxio.into())
+        }
+    }
+}
+
+const DIR: OFlags = OFlags::PATH.union(OFlags::DIRECTORY);
+
+/// Opens `name`; `None` if it is not any more what it was a moment ago.
+fn unless_raced(dir: BorrowedFd<'_>, name: Name<'_>, flags: OFlags) -> Result<Option<OwnedFd>> {
+    let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    match fs::openat(dir, name.as_str(), flags, Mode::empty()) {
+        Ok(fd) => Ok(Some(fd)),
+        Err(Os::NOENT | Os::NOTDIR | Os::ISDIR | Os::LOOP) => Ok(None),
+        Err(os) => Err(errno(os)),
+    }
+}
+
+/// Creates `name` as an empty file. Never opens what exists.
+fn create(dir: BorrowedFd<'_>, name: Name<'_>, how: OpenHow) -> rustix::io::Result<HostFile> {
+    let access = match how.access {
+        // What is created can be opened, whatever its mode says.
+        Access::Hold | Access::Read => OFlags::RDONLY,
+        Access::Write => OFlags::WRONLY,
+        Access::ReadWrite => OFlags::RDWR,
+    };
+    let flags = access
+        | sync_flags(how.flags)
+        | OFlags::CREATE
+        | OFlags::EXCL
+        | OFlags::NOFOLLOW
+        | OFlags::NOCTTY
+        | OFlags::CLOEXEC;
+    let fd = fs::openat(dir, name.as_str(), flags, Mode::from_raw_mode(0o666))?;
+    Ok(HostFile::verified(fd, how.access))
+}
+
+/// The flags for a file that exists.
+fn file_flags(how: OpenHow) -> OFlags {
+    let truncates = how.flags.contains(OpenFlags::TRUNCATE);
+    let access = match how.access {
+        Access::Hold if truncates => OFlags::WRONLY,
+        Access::Hold => return OFlags::PATH,
+        Access::Read => OFlags::RDONLY,
+        Access::Write => OFlags::WRONLY,
+        Access::ReadWrite => OFlags::RDWR,
+    };
+    let truncate = if truncates { OFlags::TRUNC } else { OFlags::empty() };
+    access | truncate | sync_flags(how.flags) | OFlags::NONBLOCK | OFlags::NOCTTY
+}
+
+fn sync_flags(flags: OpenFlags) -> OFlags {
+    let mut sync = OFlags::empty();
+    if flags.contains(OpenFlags::DSYNC) {
+        sync |= OFlags::DSYNC;
+    }
+    if flags.contains(OpenFlags::SYNC) {
+        sync |= OFlags::SYNC;
+    }
+    sync
+}
