@@ -1,0 +1,19 @@
+//! Layers that allow less: a directory that holds a directory and judges what is done to it.
+//!
+//! Read in this order: a [`Policy`] says which [`Rights`](palisade_vfs::Rights) hold where;
+//! [`confine()`] puts a directory under a policy; [`read_only()`] is the simplest case of it.
+//!
+//! A confined directory is a [`Dir`](palisade_vfs::Dir) like any other, so layers can be laid upon
+//! layers, and nothing above can tell whether what it holds is policed.
+
+mod confine;
+mod file;
+mod policy;
+mod read_only;
+
+#[cfg(test)]
+mod tests;
+
+pub use confine::confine;
+pub use policy::{Policy, Refusal, State};
+pub use read_only::read_only;
