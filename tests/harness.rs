@@ -1,6 +1,7 @@
 //! Runs a guest on an engine over a stack of filesystems, and answers what it did.
 
-use std::sync::OnceLock;
+use std::collections::BTreeMap;
+use std::sync::{Mutex, OnceLock};
 
 use palisade_kernel::{Config, ConfigBuilder, Exit, Output};
 use palisade_policy::{Policy, Refusal, confine};
@@ -124,11 +125,22 @@ pub fn wasmtime_engine() -> &'static wasmtime::Engine {
     ENGINE.get_or_init(wasmtime::Engine::default)
 }
 
+/// A module, compiled once for the whole run.
+fn wasmtime_module(wasm: &[u8]) -> wasmtime::Result<wasmtime::Module> {
+    static COMPILED: Mutex<BTreeMap<Vec<u8>, wasmtime::Module>> = Mutex::new(BTreeMap::new());
+    if let Some(module) = COMPILED.lock().unwrap().get(wasm) {
+        return Ok(module.clone());
+    }
+    let module = wasmtime::Module::new(wasmtime_engine(), wasm)?;
+    COMPILED.lock().unwrap().insert(wasm.to_vec(), module.clone());
+    Ok(module)
+}
+
 fn on_wasmtime(wasm: &[u8], preview1: Preview1) -> Result<u32, String> {
     use engines::wasmtime::{State, add_to_linker};
     let engine = wasmtime_engine();
     let text = |error: wasmtime::Error| format!("{error:?}");
-    let module = wasmtime::Module::new(engine, wasm).map_err(text)?;
+    let module = wasmtime_module(wasm).map_err(text)?;
     let mut linker = wasmtime::Linker::new(engine);
     add_to_linker(&mut linker, |state: &mut State| state).map_err(text)?;
     let mut store = wasmtime::Store::new(engine, State::new(preview1));
@@ -148,12 +160,21 @@ fn on_wasmtime(wasm: &[u8], preview1: Preview1) -> Result<u32, String> {
 
 fn on_wasmi(wasm: &[u8], preview1: Preview1) -> Result<u32, String> {
     use engines::wasmi::{State, add_to_linker};
-    let engine = wasmi::Engine::default();
+    static COMPILED: Mutex<BTreeMap<Vec<u8>, wasmi::Module>> = Mutex::new(BTreeMap::new());
     let text = |error: wasmi::Error| format!("{error:?}");
-    let module = wasmi::Module::new(&engine, wasm).map_err(text)?;
-    let mut linker = wasmi::Linker::new(&engine);
+    let known = COMPILED.lock().unwrap().get(wasm).cloned();
+    let module = match known {
+        Some(module) => module,
+        None => {
+            let module = wasmi::Module::new(&wasmi::Engine::default(), wasm).map_err(text)?;
+            COMPILED.lock().unwrap().insert(wasm.to_vec(), module.clone());
+            module
+        }
+    };
+    let engine = module.engine();
+    let mut linker = wasmi::Linker::new(engine);
     add_to_linker(&mut linker, |state: &mut State| state).map_err(text)?;
-    let mut store = wasmi::Store::new(&engine, State::new(preview1));
+    let mut store = wasmi::Store::new(engine, State::new(preview1));
     let instance = linker.instantiate_and_start(&mut store, &module).map_err(text)?;
     if let Some(memory) = instance.get_memory(&store, "memory") {
         store.data_mut().bind_memory(memory);

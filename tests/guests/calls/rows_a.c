@@ -115,7 +115,9 @@ static void every_raw_operation(const char *p, uint32_t len, errnos_t want) {
   EACH(raw_path_unlink_file(d, at, len));
   EACH(raw_path_readlink(d, at, len, PTR(buf), sizeof buf, PTR(&n)));
   EACH(raw_path_symlink(plain, 5, d, at, len));
-  EACH(raw_path_symlink(at, len, d, new, 3));
+  /* A target is text: only as a whole can it be too long. */
+  if (len != 256)
+    EACH(raw_path_symlink(at, len, d, new, 3));
   EACH(raw_path_rename(d, at, len, d, new, 3));
   EACH(raw_path_rename(d, plain, 5, d, at, len));
   EACH(raw_path_link(d, 0, at, len, d, new, 3));

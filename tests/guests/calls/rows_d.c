@@ -200,8 +200,10 @@ static void row_43_pointers_out_of_bounds(void) {
     CHECK(raw_path_filestat_get(d, 0, PTR("f"), 1, p), FAULT);
     CHECK(raw_path_open(d, 0, p, 8, 0, R(FD_READ), 0, 0, PTR(&n)), FAULT);
     CHECK(raw_poll_oneoff(p, PTR(buf), 1, PTR(&n)), FAULT);
-    CHECK(raw_args_sizes_get(p, PTR(&n)), FAULT);
-    CHECK(raw_environ_sizes_get(PTR(&n), p), FAULT);
+    if (p != end - 4) { /* where a size fits */
+      CHECK(raw_args_sizes_get(p, PTR(&n)), FAULT);
+      CHECK(raw_environ_sizes_get(PTR(&n), p), FAULT);
+    }
     __wasi_iovec_t bad = {(uint8_t *)p, 8};
     CHECK(raw_fd_read(f, PTR(&bad), 1, PTR(&n)), FAULT);
     CHECK(raw_fd_write(f, PTR(&bad), 1, PTR(&n)), FAULT);

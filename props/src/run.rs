@@ -1,0 +1,122 @@
+//! Runs a script on a filesystem and on the model, side by side.
+//!
+//! Beyond what each operation answers, two things are compared: equal nodes must have equal
+//! identities and different nodes different ones, all along; and at the end the whole tree must be
+//! the model's, also when it is looked at from behind.
+
+use std::collections::BTreeMap;
+
+use crate::live::{Live, Run};
+use crate::model::Model;
+use crate::outcome::{Outcome, Seen};
+use crate::report::Fault;
+use crate::script::{Line, Script};
+use crate::subject::{Promises, Subject, World};
+use crate::tree::Tree;
+
+/// Runs `script` on a fresh filesystem and on the model. Operations that need what the subject
+/// does not promise are left out.
+///
+/// Errors: the first difference, from the model or from what the script expects.
+pub fn differ(subject: &dyn Subject, case: &str, script: &Script) -> Result<(), Fault> {
+    let fault = |at: Option<usize>, what: String| Fault {
+        case: case.to_owned(),
+        what,
+        script: marked(script, at),
+    };
+    let world = subject
+        .fresh(&Tree::new())
+        .map_err(|errno| fault(None, format!("there is no fresh filesystem: {errno}")))?;
+    let mut pair = Pair::new(&world, subject.promises());
+    for (nth, line) in script.lines.iter().enumerate() {
+        pair.step(line).map_err(|what| fault(Some(nth), what))?;
+    }
+    pair.same_tree(&world).map_err(|what| fault(None, what))
+}
+
+/// The script with an arrow before line `at`.
+pub(crate) fn marked(script: &Script, at: Option<usize>) -> String {
+    let mut out = String::new();
+    for (nth, line) in script.lines.iter().enumerate() {
+        let mark = if Some(nth) == at { "      # <- here" } else { "" };
+        out.push_str(&format!("{line}{mark}\n"));
+    }
+    out
+}
+
+struct Pair {
+    live: Live,
+    model: Model,
+    promises: Promises,
+    ids: Identities,
+}
+
+impl Pair {
+    fn new(world: &World, promises: Promises) -> Self {
+        let live = Live::new(world.dir.clone());
+        Pair { live, model: Model::new(), promises, ids: Identities::default() }
+    }
+
+    fn step(&mut self, line: &Line) -> Result<(), String> {
+        if !self.promises.contains(line.op.needs()) {
+            return Ok(());
+        }
+        let allowed = self.model.apply(&line.op);
+        let got = self.live.run(&line.op);
+        if !allowed.iter().any(|want| want.allows(&got)) {
+            let want: Vec<_> = allowed.iter().map(Outcome::to_string).collect();
+            return Err(format!("the model says `{}`, it says `{got}`", want.join(" | ")));
+        }
+        if !line.expect.is_empty() && !line.expect.iter().any(|want| want.allows(&got)) {
+            return Err(format!("it says `{got}`"));
+        }
+        match (allowed.first(), &got) {
+            (Some(Outcome::Stat(want)), Outcome::Stat(got)) => {
+                self.ids.same(want, got, &self.model)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn same_tree(&self, world: &World) -> Result<(), String> {
+        let Some(want) = self.model.tree() else { return Ok(()) };
+        let looks = [("it shows", Some(Tree::snapshot(&*world.dir))), ("there is", world.reveal())];
+        for (how, got) in looks {
+            match got {
+                None => {}
+                Some(Err(errno)) => return Err(format!("{how} no tree: {errno}")),
+                Some(Ok(got)) if got == want => {}
+                Some(Ok(got)) => return Err(format!("{how} another tree:\n{}", want.diff(&got))),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Which node of the model has which identity.
+#[derive(Default)]
+struct Identities {
+    of: BTreeMap<u64, (u64, u64)>,
+    whose: BTreeMap<(u64, u64), u64>,
+}
+
+impl Identities {
+    fn same(&mut self, want: &Seen, got: &Seen, model: &Model) -> Result<(), String> {
+        let node = want.id.1;
+        if got.id.1 == 0 {
+            return Err("a node has the number 0".to_owned());
+        }
+        if let Some(before) = self.of.insert(node, got.id)
+            && before != got.id
+        {
+            return Err(format!("a node that was {before:?} is now {:?}", got.id));
+        }
+        match self.whose.insert(got.id, node) {
+            // The number of a node that is gone may be used again.
+            Some(other) if other != node && model.lives(other) => {
+                Err(format!("two nodes are both {:?}", got.id))
+            }
+            _ => Ok(()),
+        }
+    }
+}
