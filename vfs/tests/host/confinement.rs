@@ -26,10 +26,13 @@ fn a_link_stops_a_descent_wherever_it_lies_and_is_never_followed() {
         symlink("/", w.root.join("d/e/abs")).unwrap();
         symlink("no/where", w.root.join("d/e/dangling")).unwrap();
         symlink("/proc/self/root", w.root.join("magic")).unwrap();
+        symlink("d", w.root.join("in")).unwrap();
         for (at, position, target) in [
             ("out/canary", 0, "../outside"),
             ("out/no/such", 0, "../outside"),
             ("out", 0, "../outside"),
+            ("in/f", 0, "d"),
+            ("in/e/no", 0, "d"),
             ("d/leaf", 1, "../../outside/canary"),
             ("d/leaf/x", 1, "../../outside/canary"),
             ("d/e/abs", 2, "/"),
