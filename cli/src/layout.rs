@@ -270,7 +270,8 @@ mod tests {
     #[test]
     fn a_mount_is_cut_at_its_last_colons() {
         use Access::{ReadOnly, ReadWrite};
-        let cases: &[(&str, Option<(&str, &str, Access)>)] = &[
+        type Cut = Option<(&'static str, &'static str, Access)>;
+        let cases: &[(&str, Cut)] = &[
             (".", Some((".", ".", ReadWrite))),
             ("a/b:ro", Some(("a/b", "a/b", ReadOnly))),
             ("a::/b", Some(("a", "/b", ReadWrite))),

@@ -1,6 +1,12 @@
 //! The command, from the outside: exit codes, and the facts that its messages must hold.
+#![expect(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "a test is the host, and panics when it fails"
+)]
 
 mod files;
+mod guests;
 mod inspect;
 mod limits;
 mod refusals;
