@@ -2,10 +2,10 @@
 
 use std::time::Instant;
 
-use wasmtime::Result;
-use wasmtime::error::Context as _;
 use palisade_preview1::Preview1;
 use palisade_preview1::engines::wasmtime::{self as preview1, State};
+use wasmtime::Result;
+use wasmtime::error::Context as _;
 use wasmtime::{Linker, Module, Store};
 
 use crate::report::median;

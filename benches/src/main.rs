@@ -12,9 +12,9 @@ mod workloads;
 
 use std::path::{Path, PathBuf};
 
+use clap::Parser;
 use wasmtime::Result;
 use wasmtime::error::Context as _;
-use clap::Parser;
 
 use report::Report;
 use subjects::{Bench, Subject};

@@ -2,13 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use wasmtime::Result;
-use wasmtime::error::Context as _;
 use palisade_kernel::{Config, Output, Process};
 use palisade_policy::{Policy, Refusal, confine};
 use palisade_preview1::Preview1;
 use palisade_preview1::engines::wasmtime::{self as preview1, State};
 use palisade_vfs::{DirRef, HostDir, MemFs, Rights};
+use wasmtime::Result;
+use wasmtime::error::Context as _;
 use wasmtime::{Engine, Linker, Module, Store};
 use wasmtime_wasi::p1::WasiP1Ctx;
 use wasmtime_wasi::p2::pipe::MemoryOutputPipe;

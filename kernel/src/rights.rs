@@ -8,65 +8,66 @@ use palisade_vfs::{Access, Needs, OpenFlags, OpenHow};
 
 bitflags::bitflags! {
     /// What may be done through a descriptor. The verbs are those of WASI Preview 1, which are a
-    /// superset of every other ABI's; the numbers are ours.
+    /// superset of every other ABI's, in its order, so that translating them is free; nothing here
+    /// depends on it.
     #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
     pub struct FdRights: u32 {
+        /// Make data durable; open with `DSYNC`.
+        const DATASYNC = 1 << 0;
         /// Read bytes. With `SEEK`, at an offset.
-        const READ = 1 << 0;
-        /// Write bytes. With `SEEK`, at an offset.
-        const WRITE = 1 << 1;
+        const READ = 1 << 1;
         /// Move the offset. Implies `TELL`.
         const SEEK = 1 << 2;
-        /// Ask for the offset.
-        const TELL = 1 << 3;
         /// Change the status flags.
-        const SET_STATUS = 1 << 4;
-        /// Make data durable; open with `DSYNC`.
-        const DATASYNC = 1 << 5;
+        const SET_STATUS = 1 << 3;
         /// Make everything durable; open with `RSYNC` and `SYNC`.
-        const SYNC = 1 << 6;
+        const SYNC = 1 << 4;
+        /// Ask for the offset.
+        const TELL = 1 << 5;
+        /// Write bytes. With `SEEK`, at an offset.
+        const WRITE = 1 << 6;
         /// Give advice on use to come.
         const ADVISE = 1 << 7;
         /// Make room.
         const ALLOCATE = 1 << 8;
-        /// See what it is.
-        const STAT = 1 << 9;
-        /// Change the size.
-        const SET_LEN = 1 << 10;
-        /// Change the times.
-        const SET_TIMES = 1 << 11;
-        /// Wait for it.
-        const POLL = 1 << 12;
+        /// Create directories beneath it.
+        const CREATE_DIR = 1 << 9;
+        /// Create files beneath it.
+        const CREATE_FILE = 1 << 10;
+        /// Give what lies beneath it a further name.
+        const LINK_FROM = 1 << 11;
+        /// Put further names beneath it.
+        const LINK_INTO = 1 << 12;
         /// Open what lies beneath it.
         const OPEN = 1 << 13;
         /// List it.
         const LIST = 1 << 14;
-        /// Create directories beneath it.
-        const CREATE_DIR = 1 << 15;
-        /// Create files beneath it.
-        const CREATE_FILE = 1 << 16;
-        /// Create symbolic links beneath it.
-        const CREATE_SYMLINK = 1 << 17;
-        /// Give what lies beneath it a further name.
-        const LINK_FROM = 1 << 18;
-        /// Put further names beneath it.
-        const LINK_INTO = 1 << 19;
         /// Read symbolic links beneath it.
-        const READ_LINK = 1 << 20;
+        const READ_LINK = 1 << 15;
         /// Rename what lies beneath it.
-        const RENAME_FROM = 1 << 21;
+        const RENAME_FROM = 1 << 16;
         /// Rename to a place beneath it.
-        const RENAME_INTO = 1 << 22;
+        const RENAME_INTO = 1 << 17;
         /// See what lies beneath it.
-        const STAT_AT = 1 << 23;
+        const STAT_AT = 1 << 18;
         /// Truncate what is opened beneath it.
-        const SET_LEN_AT = 1 << 24;
+        const SET_LEN_AT = 1 << 19;
         /// Change the times of what lies beneath it.
-        const SET_TIMES_AT = 1 << 25;
+        const SET_TIMES_AT = 1 << 20;
+        /// See what it is.
+        const STAT = 1 << 21;
+        /// Change the size.
+        const SET_LEN = 1 << 22;
+        /// Change the times.
+        const SET_TIMES = 1 << 23;
+        /// Create symbolic links beneath it.
+        const CREATE_SYMLINK = 1 << 24;
         /// Remove directories beneath it.
-        const REMOVE_DIR = 1 << 26;
+        const REMOVE_DIR = 1 << 25;
         /// Remove files and links beneath it.
-        const REMOVE_FILE = 1 << 27;
+        const REMOVE_FILE = 1 << 26;
+        /// Wait for it.
+        const POLL = 1 << 27;
         /// Shut a socket down.
         const SHUTDOWN = 1 << 28;
         /// Accept a connection.

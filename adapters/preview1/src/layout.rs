@@ -23,6 +23,7 @@ impl<const LEN: usize> Fields<LEN> {
         Fields([0; LEN])
     }
 
+    #[inline(always)]
     fn put(mut self, at: usize, bytes: &[u8]) -> Self {
         if let Some(field) = self.0.get_mut(at..at + bytes.len()) {
             field.copy_from_slice(bytes);

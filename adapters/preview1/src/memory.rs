@@ -45,24 +45,27 @@ pub(crate) struct Memory<'a>(&'a mut [u8]);
 
 /// Where a buffer lies: checked against the memory that it was made for.
 #[derive(Clone, Copy, Debug, Default)]
-struct Range {
+pub(crate) struct Range {
     start: usize,
     end: usize,
 }
 
 /// The buffers of a vectored call, checked.
-pub(crate) struct Buffers {
-    inline: [Range; BUFFERS_INLINE],
-    spilled: Vec<Range>,
-    len: usize,
+pub(crate) enum Buffers {
+    /// What nearly every call has.
+    One(Range),
+    /// A few.
+    Few([Range; BUFFERS_INLINE], usize),
+    /// Many.
+    Many(Vec<Range>),
 }
 
 impl Buffers {
     fn ranges(&self) -> &[Range] {
-        if self.spilled.is_empty() {
-            self.inline.get(..self.len).unwrap_or_default()
-        } else {
-            &self.spilled
+        match self {
+            Buffers::One(range) => std::slice::from_ref(range),
+            Buffers::Few(ranges, len) => ranges.get(..*len).unwrap_or_default(),
+            Buffers::Many(ranges) => ranges,
         }
     }
 }
@@ -128,25 +131,34 @@ impl<'a> Memory<'a> {
             return Err(Errno::Inval);
         }
         let pairs = self.slice(ptr, count.checked_mul(8).ok_or(Errno::Fault)?)?;
+        if let Ok(pair) = <&[u8; 8]>::try_from(pairs) {
+            return Ok(Buffers::One(self.buffer(pair, bytes_max)?.0));
+        }
         let len = count as usize;
-        let mut buffers =
-            Buffers { inline: [Range::default(); BUFFERS_INLINE], spilled: Vec::new(), len };
-        if len > BUFFERS_INLINE {
-            buffers.spilled = vec![Range::default(); len];
-        }
-        let slots =
-            if len > BUFFERS_INLINE { &mut buffers.spilled[..] } else { &mut buffers.inline[..] };
+        let mut few = [Range::default(); BUFFERS_INLINE];
+        let mut many = Vec::new();
+        let slots = if len > BUFFERS_INLINE {
+            many.resize(len, Range::default());
+            &mut many[..]
+        } else {
+            &mut few[..]
+        };
         let mut total: u32 = 0;
-        for (pair, slot) in pairs.chunks_exact(8).zip(slots) {
-            let [p0, p1, p2, p3, l0, l1, l2, l3] = *pair else { return Err(Errno::Fault) };
-            let ptr = u32::from_le_bytes([p0, p1, p2, p3]);
-            let len = u32::from_le_bytes([l0, l1, l2, l3]);
-            *slot = self.range(ptr, len as usize)?;
-            let room = bytes_max.saturating_sub(total);
-            total = total.checked_add(len).ok_or(Errno::Inval)?;
-            slot.end = slot.start + len.min(room) as usize;
+        for (pair, slot) in pairs.as_chunks().0.iter().zip(slots) {
+            let (range, said) = self.buffer(pair, bytes_max.saturating_sub(total))?;
+            total = total.checked_add(said).ok_or(Errno::Inval)?;
+            *slot = range;
         }
-        Ok(buffers)
+        Ok(if many.is_empty() { Buffers::Few(few, len) } else { Buffers::Many(many) })
+    }
+
+    /// One buffer, cut to `bytes_max` bytes, and the length that the guest said.
+    fn buffer(&self, pair: &[u8; 8], bytes_max: u32) -> Result<(Range, u32)> {
+        let [p0, p1, p2, p3, l0, l1, l2, l3] = *pair;
+        let len = u32::from_le_bytes([l0, l1, l2, l3]);
+        let mut range = self.range(u32::from_le_bytes([p0, p1, p2, p3]), len as usize)?;
+        range.end = range.start + len.min(bytes_max) as usize;
+        Ok((range, len))
     }
 
     /// Calls `write` with the buffers.
@@ -158,6 +170,9 @@ impl<'a> Memory<'a> {
         let slice =
             |range: &Range| IoSlice::new(self.0.get(range.start..range.end).unwrap_or_default());
         let ranges = buffers.ranges();
+        if let [range] = ranges {
+            return write(&[slice(range)]);
+        }
         if ranges.len() > BUFFERS_INLINE {
             return write(&ranges.iter().map(slice).collect::<Vec<_>>());
         }

@@ -26,6 +26,7 @@
 
 mod errno;
 mod file;
+mod known;
 mod list;
 mod open;
 mod resolve;
@@ -42,8 +43,9 @@ use rustix::fs::{self, AtFlags, Mode};
 
 use self::errno::errno;
 use self::file::HostFile;
+use self::known::Known;
 use self::list::{Slot, with_stream};
-use self::open::{Opened, open_name};
+use self::open::{Opened, open_known, open_name};
 use self::resolve::{Want, Way, held_target, hold, link_target, probe};
 use self::stat::{kind, stat, timestamps};
 use crate::{
@@ -72,6 +74,7 @@ pub struct HostDir {
     fd: OwnedFd,
     way: Way,
     stream: Slot,
+    known: Known,
 }
 
 impl HostDir {
@@ -105,7 +108,7 @@ impl HostDir {
     }
 
     fn held(fd: OwnedFd, way: Way) -> DirRef {
-        Arc::new(HostDir { fd, way, stream: Mutex::new(None) })
+        Arc::new(HostDir { fd, way, stream: Mutex::new(None), known: Known::default() })
     }
 
     fn fd(&self) -> BorrowedFd<'_> {
@@ -171,9 +174,18 @@ impl Dir for HostDir {
         if how.access == Access::Hold && !acts {
             return self.open_held(path);
         }
+        if !how.is_exclusive() && self.known.has(path) {
+            if let Some(file) = open_known(self.fd(), self.way, path, how) {
+                return Ok(Node::File(Arc::new(file)));
+            }
+            self.known.forget(path);
+        }
         match self.in_parent(split, |dir, name, at| open_name(dir, name, how, at))? {
             Opened::Dir(held) => Ok(self.dir_node(held)),
-            Opened::File(file) => Ok(Node::File(Arc::new(file))),
+            Opened::File(file) => {
+                self.known.learn(path);
+                Ok(Node::File(Arc::new(file)))
+            }
         }
     }
 

@@ -6,6 +6,9 @@
 //! place between the look and the open; `O_NONBLOCK` sees to it that nothing hangs then, and
 //! [`HostFile`] looks again before the first use.
 //!
+//! Where a descent has led to a regular file before ([`Known`](super::known::Known)), the look is
+//! left out, and the open handle is looked at instead.
+//!
 //! Nothing is created through a link, and nothing existing is opened by a creation: `O_CREAT` is
 //! never said without `O_EXCL`.
 
@@ -16,9 +19,9 @@ use rustix::io::Errno as Os;
 
 use super::errno::errno;
 use super::file::HostFile;
-use super::resolve::{RACES_MAX, link_target};
+use super::resolve::{RACES_MAX, Way, link_target, open_at_once};
 use super::stat::kind;
-use crate::{Access, Errno, FileType, Name, OpenFlags, OpenHow, Result, Stop};
+use crate::{Access, Descent, Errno, FileType, Name, OpenFlags, OpenHow, Result, Stop};
 
 /// What an open gave.
 pub(super) enum Opened {
@@ -49,6 +52,23 @@ pub(super) fn open_name(
         }
     }
     Err(Errno::Again.into())
+}
+
+/// Opens what has been a regular file before, in one call; `None` if it is not one any more, or
+/// for whatever else there is to say about it.
+pub(super) fn open_known(
+    dir: BorrowedFd<'_>,
+    way: Way,
+    path: Descent<'_>,
+    how: OpenHow,
+) -> Option<HostFile> {
+    // Truncation waits until the handle is known to be the file's.
+    let fd = open_at_once(dir, way, path, file_flags(how) - OFlags::TRUNC)?;
+    let is_file = fs::fstat(&fd).is_ok_and(|stat| kind(&stat) == FileType::File);
+    if !is_file || (how.flags.contains(OpenFlags::TRUNCATE) && fs::ftruncate(&fd, 0).is_err()) {
+        return None;
+    }
+    Some(HostFile::verified(fd, how.access))
 }
 
 /// One look and one open; `None` if the name meant something else in between.

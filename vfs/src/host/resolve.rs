@@ -98,6 +98,24 @@ pub(super) fn hold(
     hold_name(held.as_ref().map_or(dir, AsFd::as_fd), last, want, at)
 }
 
+/// Opens what `path` leads to with `flags`, following nothing; `None` for whatever reason it
+/// cannot be done in one call.
+pub(super) fn open_at_once(
+    dir: BorrowedFd<'_>,
+    way: Way,
+    path: Descent<'_>,
+    flags: OFlags,
+) -> Option<OwnedFd> {
+    let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    if let Some(name) = path.as_name() {
+        return fs::openat(dir, name.as_str(), flags, Mode::empty()).ok();
+    }
+    match way {
+        Way::Openat2 => fs::openat2(dir, path.as_str(), flags, Mode::empty(), RESOLVE).ok(),
+        Way::Components => None,
+    }
+}
+
 /// The directory itself, held anew.
 fn here(dir: BorrowedFd<'_>) -> rustix::io::Result<OwnedFd> {
     fs::openat(dir, ".", Want::Dir.flags(), Mode::empty())

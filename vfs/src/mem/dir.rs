@@ -46,8 +46,9 @@ impl MemDir {
     ) -> Result<Arc<Leaf>> {
         let dir = tree.dir_mut(key)?;
         check_vacant(dir, name)?;
-        let leaf = self.fs.fresh_leaf(body)?;
-        dir.insert(name, Child::Leaf(Arc::clone(&leaf)), self.fs.now());
+        let now = self.fs.now();
+        let leaf = self.fs.fresh_leaf(body, now)?;
+        dir.insert(name, Child::Leaf(Arc::clone(&leaf)), now);
         Ok(leaf)
     }
 
@@ -239,13 +240,14 @@ impl Dir for MemDir {
     }
 
     fn remove_file(&self, name: Name<'_>) -> Result<()> {
+        let now = self.fs.now();
         let mut tree = self.fs.tree.write();
         let dir = tree.dir_mut(self.key)?;
         match dir.get(name).ok_or(Errno::Noent)? {
             Child::Dir(_) => return Err(Errno::Isdir),
-            Child::Leaf(leaf) => leaf.count_name(-1, self.fs.now()),
+            Child::Leaf(leaf) => leaf.count_name(-1, now),
         }
-        let removed = dir.remove(name, self.fs.now());
+        let removed = dir.remove(name, now);
         // A large file's memory is given back with nobody waiting for the tree.
         drop(tree);
         drop(removed);
@@ -299,8 +301,9 @@ impl Dir for MemDir {
         let child = tree.dir(self.key)?.get(name).ok_or(Errno::Noent)?.clone();
         check_vacant(tree.dir(into)?, new_name)?;
         let Child::Leaf(leaf) = &child else { return Err(Errno::Perm) };
-        leaf.count_name(1, self.fs.now());
-        tree.dir_mut(into)?.insert(new_name, child, self.fs.now());
+        let now = self.fs.now();
+        leaf.count_name(1, now);
+        tree.dir_mut(into)?.insert(new_name, child, now);
         Ok(())
     }
 

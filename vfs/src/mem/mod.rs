@@ -145,7 +145,7 @@ impl Shared {
     }
 
     /// A leaf with one name that it has yet to be given. `Nospc` if there are too many nodes.
-    fn fresh_leaf(&self, body: Body) -> Result<Arc<Leaf>> {
+    fn fresh_leaf(&self, body: Body, now: Timestamp) -> Result<Arc<Leaf>> {
         let counted = Counted::new(&self.meter)?;
         Ok(Arc::new(Leaf {
             ino: self.fresh_ino(),
@@ -153,7 +153,7 @@ impl Shared {
             nlink: AtomicU64::new(1),
             state: RwLock::new(LeafState {
                 bytes: Bytes::new(Arc::clone(&self.meter)),
-                times: Times::all(self.now()),
+                times: Times::all(now),
             }),
             _counted: counted,
         }))

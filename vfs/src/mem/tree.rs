@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
+use foldhash::fast::RandomState;
 use parking_lot::RwLock;
 use slab::Slab;
 
@@ -129,7 +130,7 @@ pub(super) struct DirData {
     pub(super) times: Times,
     pub(super) handles: AtomicUsize,
     pub(super) is_removed: bool,
-    entries: HashMap<Arc<str>, Slot>,
+    entries: HashMap<Arc<str>, Slot, RandomState>,
     /// The entries in the order of their places. A place is never given twice, so a cookie stays
     /// good whatever comes and goes.
     order: BTreeMap<u64, Arc<str>>,
@@ -146,7 +147,7 @@ impl DirData {
             times: Times::all(now),
             handles: AtomicUsize::new(0),
             is_removed: false,
-            entries: HashMap::new(),
+            entries: HashMap::default(),
             order: BTreeMap::new(),
             place_next: 1,
             subdirs: 0,
