@@ -105,7 +105,7 @@ fn ended(result: wasmtime::Result<()>, watchdog: &Watchdog) -> Ended {
         .map(|trace| trace.to_string().lines().skip(1).map(|it| it.trim().to_owned()).collect())
         .unwrap_or_default();
     let why = match error.downcast_ref::<Trap>() {
-        Some(trap) => trap.to_string(),
+        Some(trap) => trap.to_string().trim_start_matches("wasm trap: ").to_owned(),
         None => error.root_cause().to_string(),
     };
     Ended::Trapped { why, frames }
