@@ -149,7 +149,7 @@ pub(crate) struct Files {
     /// Give the guest an empty directory in memory
     #[arg(long, value_name = "GUEST")]
     pub(crate) mem: Vec<String>,
-    /// Give the guest a copy in memory; nothing is ever written back
+    /// Give the guest a copy in memory, without sockets and devices; nothing is ever written back
     #[arg(long, value_name = "HOST::GUEST[:ro]", value_parser = PairText::parse)]
     pub(crate) copy: Vec<PairText>,
 }

@@ -6,9 +6,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use palisade::copy_tree;
 use palisade::vfs::{DirRef, Errno};
-use palisade::{HostDir, MemFs, Mounts, read_only};
+use palisade::{HostDir, MemFs, Mounts, copy_tree, read_only};
 
 use crate::args::Files;
 use crate::error::Error;
@@ -228,8 +227,12 @@ fn open(source: &Source<'_>) -> Result<DirRef, Error> {
         Source::Copy(mount) => {
             let from = open_dir("--copy", &mount.host)?;
             let to = MemFs::new().root();
-            copy_tree(&from, &to)
+            let report = copy_tree(&from, &to)
                 .map_err(|why| Error::Copy { path: mount.host.clone(), why: why.to_string() })?;
+            if report.specials > 0 {
+                let (host, left_out) = (mount.host.display(), report.left_out.join("`, `"));
+                eprintln!("note: --copy `{host}` leaves out what is no file: `{left_out}`");
+            }
             Ok(guarded(to, mount.access))
         }
     }

@@ -28,8 +28,6 @@ fn try_run(guest: Guest<'_>) -> Result<Ended, Ended> {
     // The details would cost every start an environment variable and every module its debug
     // information, for the rare trap.
     config.wasm_backtrace_details(WasmBacktraceDetails::Disable);
-    // An image of the memory to map would be made for a single guest: to copy it is faster.
-    config.memory_init_cow(false);
     config.epoch_interruption(guest.limits.time.is_some());
     config.cache(match guest.keep {
         Keep::Nowhere => None,
@@ -66,8 +64,8 @@ fn try_run(guest: Guest<'_>) -> Result<Ended, Ended> {
     }
     let result = call(&mut store, instance).map_err(refuse)?;
     let ended = ended(result, &watchdog);
-    // The process ends next; taking this apart would only delay that.
-    std::mem::forget((store, linker));
+    // The process ends next; taking its memory apart would only delay that.
+    std::mem::forget(store);
     Ok(ended)
 }
 
@@ -105,7 +103,7 @@ fn ended(result: wasmtime::Result<()>, watchdog: &Watchdog) -> Ended {
         .map(|trace| trace.to_string().lines().skip(1).map(|it| it.trim().to_owned()).collect())
         .unwrap_or_default();
     let why = match error.downcast_ref::<Trap>() {
-        Some(trap) => trap.to_string(),
+        Some(trap) => trap.to_string().trim_start_matches("wasm trap: ").to_owned(),
         None => error.root_cause().to_string(),
     };
     Ended::Trapped { why, frames }

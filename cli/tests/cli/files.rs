@@ -63,6 +63,16 @@ fn a_copy_is_read_and_never_written_back() {
 }
 
 #[test]
+fn a_copy_tells_what_it_leaves_out() {
+    let case = Case::new();
+    case.file("d/in", "text");
+    let _socket = std::os::unix::net::UnixListener::bind(case.path("d/socket")).unwrap();
+    let told =
+        case.run(&["--copy", "d::/w", &case.reader(3, "in")]).fails(0, &["--copy", "socket"]);
+    assert_eq!(told.stdout, "text");
+}
+
+#[test]
 fn the_deepest_mount_wins_whatever_the_order() {
     let case = Case::new();
     case.file("outer/sub/x", "outer");
