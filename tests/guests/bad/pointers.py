@@ -193,7 +193,8 @@ def main():
     print("(global $dir (mut i32) (i32.const 3))\n(global $file (mut i32) (i32.const -1))")
     print(choose("pointer", POINTERS))
     print(choose("length", LENGTHS))
-    print(""";; Whether length elements of size bytes at pointer do not all lie in memory. Nothing lies
+    print("""
+;; Whether length elements of size bytes at pointer do not all lie in memory. Nothing lies
 ;; everywhere. A size of 0 asks for one byte: all that is sure to be looked at.
 (func $outside (param $pointer i32) (param $length i32) (param $size i64) (result i32)
   (if (i32.eqz (local.get $length)) (then (return (i32.const 0))))

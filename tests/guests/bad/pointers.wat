@@ -126,6 +126,7 @@
   (if (i32.eq (local.get $i) (i32.const 6)) (then (return (i32.const 0xffffffff))))
   (unreachable))
 
+
 ;; Whether length elements of size bytes at pointer do not all lie in memory. Nothing lies
 ;; everywhere. A size of 0 asks for one byte: all that is sure to be looked at.
 (func $outside (param $pointer i32) (param $length i32) (param $size i64) (result i32)

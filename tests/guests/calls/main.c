@@ -95,15 +95,20 @@ static bool find_root(void) {
 }
 
 /* Makes the fresh directory that a sub-test works in. */
-static void enter(const char *name) {
-  CHECK(mkdir_at(root, name), OK);
+static bool enter(const char *name) {
+  if (CHECK(mkdir_at(root, name), OK) != OK)
+    return false;
   D = open_dir(root, name);
+  return !failures;
 }
 
 static void run(const test_t *test) {
   running = test->name;
   failures = 0;
-  enter(test->name);
+  if (!enter(test->name)) {
+    failures_all++;
+    return;
+  }
   if (test->when == ENDS) {
     say_ok(test); /* there may be no time for it behind the call */
     flush();
