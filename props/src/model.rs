@@ -543,7 +543,8 @@ impl Model {
                 Ok(Outcome::Appended(count, end + count))
             }
             Op::SetLen(_, len) => {
-                writable?;
+                // `ftruncate` is the one that calls it so.
+                writable.map_err(|_| Errno::Inval)?;
                 if *len > FILE_END_MAX {
                     return Err(Errno::Fbig);
                 }
@@ -579,6 +580,13 @@ impl Model {
             && self.resolve(self.start(at), &at.path, Follow::No).is_ok()
         {
             allowed.push(Outcome::Fail(Errno::Notdir));
+        }
+        // Writing nothing where nothing can be.
+        if let (Op::Write(_, bytes, offset), [Outcome::Wrote(0)]) = (op, &*allowed)
+            && bytes.is_empty()
+            && *offset > FILE_END_MAX
+        {
+            allowed.push(Outcome::Fail(Errno::Fbig));
         }
         allowed
     }
