@@ -2,15 +2,10 @@
 
 mod laws;
 mod op;
-mod small;
 mod spy;
 mod tables;
 
-mod vfs {
-    pub(crate) use palisade_vfs::*;
-}
-
-use small::MemFs;
+use palisade_vfs::MemFs;
 
 /// The tree that all of these tests start from.
 const SEED: &[(&str, &str)] = &[

@@ -65,7 +65,8 @@ pub trait File: Any + Send + Sync {
 
     /// Cuts the file, or lengthens it with zeros.
     ///
-    /// Errors, in order: `Inval` if it was not opened for writing; `Fbig`; `Nospc`, `Io`.
+    /// Errors, in order: `Inval` if it was not opened for writing, as POSIX has it for
+    /// `ftruncate`; `Fbig`; `Nospc`, `Io`.
     fn set_len(&self, len: u64) -> Result<()>;
 
     /// Makes room for `len` bytes at `offset`: the file is at least `offset + len` long

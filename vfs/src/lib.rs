@@ -2,7 +2,8 @@
 //!
 //! Read in this order: a [`Name`] and a [`Descent`] are path text that cannot go up; a [`Dir`] is a
 //! held directory and a [`File`] an open file; [`walk`] turns a guest's path into descents, and
-//! [`path`] says what each operation means for one. x
+//! [`path`] says what each operation means for one. [`Mounts`] grafts directories and single files
+//! into one tree. [`MemFs`] and [`HostDir`] are filesystems.
 //!
 //! Without features there is no dependency on an operating system here, so that anyone can
 //! implement a filesystem against this crate.
@@ -12,7 +13,10 @@ pub mod walk;
 
 #[cfg(all(feature = "host", target_os = "linux"))]
 mod host;
+#[cfg(feature = "mem")]
+mod mem;
 
+mod copy;
 mod dir;
 mod errno;
 mod file;
@@ -24,7 +28,10 @@ mod stat;
 
 #[cfg(all(feature = "host", target_os = "linux"))]
 pub use host::{HostDir, Resolver};
+#[cfg(feature = "mem")]
+pub use mem::{MemFs, MemFsBuilder, MemUsage};
 
+pub use copy::{CopyReport, copy_tree};
 pub use dir::{Cookie, Dir, DirRef, Entry, FileRef, Node, Stop};
 pub use errno::{Errno, Result};
 pub use file::{Advice, File, SyncScope};

@@ -9,11 +9,11 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 
 use super::op::{Op, Times, Verb, apply, seed, snapshot, some_op};
-use super::small::MemFs;
 use super::spy::Spy;
 use super::{SEED, seeded};
 use crate::policy::Row;
 use crate::{Policy, Refusal, State, confine, read_only};
+use palisade_vfs::MemFs;
 
 fn some_rights() -> impl Strategy<Value = Rights> {
     // Most rights are there, so that most operations get past the first test.

@@ -9,10 +9,10 @@ use palisade_vfs::{
 
 use super::op::{Op, TIMES, Times, Verb, apply, every_how, list, seed, snapshot, use_handle};
 use super::seeded;
-use super::small::MemFs;
 use crate::file::ConfinedFile;
 use crate::policy::Row;
 use crate::{Policy, Refusal, State, confine, read_only};
+use palisade_vfs::MemFs;
 
 /// GHSA-2r75-cxrj-cmph (CVE-2026-47261): an open with read rights and `TRUNC` truncated a file of
 /// a read-only preopen. Here no combination of access and flags does anything, on anything, and

@@ -17,7 +17,7 @@
 
 mod build;
 mod empty;
-#[cfg(test)]
+#[cfg(all(test, feature = "mem"))]
 mod tests;
 
 use std::any::Any;

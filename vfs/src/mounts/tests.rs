@@ -7,12 +7,7 @@ use crate::{
     OpenHow, Result, SetTime, SetTimes, Stat, Stop, Timestamp, path,
 };
 
-#[path = "../../../policy/src/tests/small.rs"]
-mod small;
-mod vfs {
-    pub(crate) use crate::*;
-}
-use small::MemFs;
+use crate::MemFs;
 
 /// A filesystem with these in it: `d/` is a directory, `l -> t` a link, all else a file that says
 /// its own name.

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{IoSliceMut, Read, Write};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, symlink};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -11,7 +12,9 @@ use palisade_vfs::{
 };
 use rustix::fs::{CWD, Mode};
 
-use crate::world::{down, each_world, errno, exchange, fifo, link, list, name, names, read, write};
+use crate::world::{
+    down, each_world, errno, exchange, fifo, link, list, meanwhile, name, names, read, write,
+};
 
 #[test]
 fn a_link_stops_a_descent_wherever_it_lies_and_is_never_followed() {
@@ -145,25 +148,27 @@ fn an_open_releases_no_writer_that_waits_at_a_fifo() {
     each_world(|w| {
         let at = w.root.join("fifo");
         fifo(&at);
-        let released = AtomicBool::new(false);
-        std::thread::scope(|scope| {
-            let (at, released) = (&at, &released);
-            scope.spawn(move || {
+        let released = Arc::new(AtomicBool::new(false));
+        // Not scoped: if the test fails, the writer waits for ever.
+        let writer = std::thread::spawn({
+            let (at, released) = (at.clone(), Arc::clone(&released));
+            move || {
                 let mut writer = fs::OpenOptions::new().write(true).open(at).unwrap();
                 released.store(true, Ordering::SeqCst);
                 writer.write_all(b"x").unwrap();
-            });
-            std::thread::sleep(Duration::from_millis(50));
-            for access in Access::ALL {
-                assert_eq!(errno(w.open("fifo", access, OpenFlags::empty())), Errno::Nxio);
             }
-            assert_eq!(path::stat(&*w.dir, "fifo", Follow::Yes).unwrap().kind, FileType::Fifo);
-            std::thread::sleep(Duration::from_millis(50));
-            assert!(!released.load(Ordering::SeqCst), "{}: the writer went on", w.what);
-            let mut got = String::new();
-            fs::File::open(at).unwrap().read_to_string(&mut got).unwrap();
-            assert_eq!(got, "x");
         });
+        std::thread::sleep(Duration::from_millis(50));
+        for access in Access::ALL {
+            assert_eq!(errno(w.open("fifo", access, OpenFlags::empty())), Errno::Nxio);
+        }
+        assert_eq!(path::stat(&*w.dir, "fifo", Follow::Yes).unwrap().kind, FileType::Fifo);
+        std::thread::sleep(Duration::from_millis(50));
+        assert!(!released.load(Ordering::SeqCst), "{}: the writer went on", w.what);
+        let mut got = String::new();
+        fs::File::open(at).unwrap().read_to_string(&mut got).unwrap();
+        assert_eq!(got, "x");
+        writer.join().unwrap();
     });
 }
 
@@ -172,14 +177,12 @@ fn a_fifo_that_takes_a_files_place_during_an_open_is_never_read() {
     each_world(|w| {
         w.fill("x", "file");
         fifo(&w.root.join("y"));
-        let (stop, at) = (AtomicBool::new(false), &w.root);
+        let at = &w.root;
         let (mut files, mut refused) = (0, 0);
-        std::thread::scope(|scope| {
-            scope.spawn(|| {
-                while !stop.load(Ordering::Relaxed) {
-                    exchange(&at.join("x"), &at.join("y"));
-                }
-            });
+        let step = || {
+            exchange(&at.join("x"), &at.join("y"));
+        };
+        meanwhile(step, || {
             let end = Instant::now() + Duration::from_millis(300);
             while Instant::now() < end {
                 let Ok(node) = w.open("x", Access::ReadWrite, OpenFlags::empty()) else {
@@ -198,7 +201,6 @@ fn a_fifo_that_takes_a_files_place_during_an_open_is_never_read() {
                 }
                 files += 1;
             }
-            stop.store(true, Ordering::Relaxed);
         });
         assert!(files > 0 && refused > 0, "{}: {files} {refused}", w.what);
     });
@@ -213,17 +215,15 @@ fn a_directory_and_a_link_that_change_places_let_nothing_out() {
         w.fill("d/swap/canary", "inside");
         symlink(&w.outside, w.root.join("d/link")).unwrap();
         symlink("../../outside", w.root.join("d/relative")).unwrap();
-        let (stop, at) = (AtomicBool::new(false), w.root.join("d"));
+        let at = w.root.join("d");
         let (mut inside, mut links) = (0, 0);
-        std::thread::scope(|scope| {
-            scope.spawn(|| {
-                while !stop.load(Ordering::Relaxed) {
-                    exchange(&at.join("swap"), &at.join("link"));
-                    exchange(&at.join("swap"), &at.join("link"));
-                    exchange(&at.join("swap"), &at.join("relative"));
-                    exchange(&at.join("swap"), &at.join("relative"));
-                }
-            });
+        let step = || {
+            exchange(&at.join("swap"), &at.join("link"));
+            exchange(&at.join("swap"), &at.join("link"));
+            exchange(&at.join("swap"), &at.join("relative"));
+            exchange(&at.join("swap"), &at.join("relative"));
+        };
+        meanwhile(step, || {
             let end = Instant::now() + Duration::from_millis(500);
             while Instant::now() < end {
                 for result in [
@@ -261,7 +261,6 @@ fn a_directory_and_a_link_that_change_places_let_nothing_out() {
                 let _ = path::remove_file(&*w.dir, "d/swap/newer");
                 w.check_canary();
             }
-            stop.store(true, Ordering::Relaxed);
         });
         assert!(inside > 0 && links > 0, "{}: {inside} {links}", w.what);
     });
@@ -273,14 +272,12 @@ fn renames_elsewhere_make_no_lookup_fail() {
         fs::create_dir_all(w.root.join("a/b/c")).unwrap();
         w.fill("a/b/c/f", "inside");
         fs::create_dir(w.root.join("m")).unwrap();
-        let (stop, at) = (AtomicBool::new(false), &w.root);
-        std::thread::scope(|scope| {
-            scope.spawn(|| {
-                while !stop.load(Ordering::Relaxed) {
-                    fs::rename(at.join("m"), at.join("n")).unwrap();
-                    fs::rename(at.join("n"), at.join("m")).unwrap();
-                }
-            });
+        let at = &w.root;
+        let step = || {
+            fs::rename(at.join("m"), at.join("n")).unwrap();
+            fs::rename(at.join("n"), at.join("m")).unwrap();
+        };
+        meanwhile(step, || {
             let end = Instant::now() + Duration::from_millis(200);
             while Instant::now() < end {
                 assert_eq!(w.dir.stat(down("a/b/c/f")).unwrap().size, 6);
@@ -288,7 +285,6 @@ fn renames_elsewhere_make_no_lookup_fail() {
                 let missing = w.open("a/b/c/no", Access::Read, OpenFlags::empty());
                 assert_eq!(errno(missing), Errno::Noent);
             }
-            stop.store(true, Ordering::Relaxed);
         });
     });
 }

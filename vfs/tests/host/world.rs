@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{IoSlice, IoSliceMut};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use palisade_vfs::{
     Access, Cookie, Descent, Dir, DirRef, Errno, FileRef, FileType, HostDir, Name, Node, OpenFlags,
@@ -137,4 +138,24 @@ pub(crate) fn fifo(at: &Path) {
 
 pub(crate) fn exchange(a: &Path, b: &Path) {
     rustix::fs::renameat_with(CWD, a, CWD, b, RenameFlags::EXCHANGE).unwrap();
+}
+
+/// Runs `step` again and again in another thread until `test` has ended, also by a panic.
+pub(crate) fn meanwhile(step: impl Fn() + Send + Sync, test: impl FnOnce()) {
+    struct Stop<'a>(&'a AtomicBool);
+    impl Drop for Stop<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_over.load(Ordering::Relaxed) {
+                step();
+            }
+        });
+        let _stop = Stop(&is_over);
+        test();
+    });
 }

@@ -1,0 +1,109 @@
+//! What a guest sees of a filesystem's speed: the same guest, on the same engine, in one run.
+//!
+//! Every round runs every workload on every subject, one after another, so that whatever else the
+//! machine does falls on all of them alike. Only the ratios mean anything.
+
+#![allow(clippy::disallowed_methods, reason = "a benchmark works on the host's own files")]
+
+mod engine_floor;
+mod report;
+mod subjects;
+mod workloads;
+
+use std::path::{Path, PathBuf};
+
+use wasmtime::Result;
+use wasmtime::error::Context as _;
+use clap::Parser;
+
+use report::Report;
+use subjects::{Bench, Subject};
+use workloads::{WORKLOADS, Workload};
+
+/// Measures Palisade against wasmtime-wasi and against native system calls.
+#[derive(Parser)]
+struct Options {
+    /// Rounds; the median of them counts.
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// Only workloads whose name contains this text.
+    #[arg(long)]
+    only: Option<String>,
+    /// Makes every count this many times smaller or larger.
+    #[arg(long, default_value_t = 1.0)]
+    scale: f64,
+    /// The directory of the host to work in; a tmpfs shows the host's overhead best.
+    #[arg(long, default_value = "/dev/shm")]
+    dir: PathBuf,
+    /// Where to write the table.
+    #[arg(long)]
+    out: Option<PathBuf>,
+}
+
+fn main() -> Result<()> {
+    let options = Options::parse();
+    let scratch = tempfile::tempdir_in(&options.dir).context("no scratch directory")?;
+    let native = build_native(scratch.path());
+    if let Err(why) = &native {
+        eprintln!("no native column: {why:#}");
+    }
+    let bench = Bench::new(scratch.path(), native.ok())?;
+    let mut report = Report::default();
+    for round in 0..options.rounds {
+        eprintln!("round {} of {}", round + 1, options.rounds);
+        for workload in WORKLOADS {
+            if options.only.as_ref().is_some_and(|only| !workload.name.contains(only.as_str())) {
+                continue;
+            }
+            for subject in Subject::ALL {
+                if bench.has(subject) {
+                    measure(&bench, workload, subject, round, &options, &mut report)?;
+                }
+            }
+        }
+    }
+    let floor = engine_floor::measure(&bench, options.rounds)?;
+    let text = report.table(&floor);
+    println!("{text}");
+    if let Some(out) = options.out {
+        std::fs::write(&out, text).with_context(|| format!("cannot write {}", out.display()))?;
+    }
+    Ok(())
+}
+
+fn measure(
+    bench: &Bench,
+    workload: &Workload,
+    subject: Subject,
+    round: usize,
+    options: &Options,
+    report: &mut Report,
+) -> Result<()> {
+    let mut count = workload.count;
+    if workload.name == "readdir_10k" && subject == Subject::Peer {
+        // Each pass takes seconds: one round and one pass are enough to tell.
+        if round > 0 {
+            return Ok(());
+        }
+        count = 1;
+    }
+    let scaled = (f64::from(count) * options.scale).max(1.0).round();
+    let ns = bench
+        .run(subject, workload.name, &scaled.to_string())
+        .with_context(|| format!("{} on {}", workload.name, subject.name()))?;
+    report.add(workload.name, subject, ns);
+    Ok(())
+}
+
+/// The guest's source as a native program: the floor.
+fn build_native(scratch: &Path) -> Result<PathBuf> {
+    let program = scratch.join("fsbench.native");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("guest/fsbench.c");
+    let status = std::process::Command::new("cc")
+        .args(["-O2", "-w", "-o"])
+        .args([&program, &source])
+        .status()
+        .context("no C compiler")?;
+    wasmtime::ensure!(status.success(), "the C compiler failed");
+    Ok(program)
+}

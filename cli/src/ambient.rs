@@ -1,0 +1,72 @@
+//! The host, as the command sees it: the one file here that reads its environment and its files
+//! and that ends the process.
+#![expect(clippy::disallowed_methods, reason = "this is the command's door to the host")]
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use crate::error::Error;
+
+/// The most bytes of a module: engines refuse larger ones.
+const MODULE_BYTES_MAX: u64 = 1 << 30;
+
+/// A variable of the host.
+pub(crate) fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// Every variable of the host that is UTF-8.
+pub(crate) fn variables() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+}
+
+/// Where compiled modules are kept unless an option says so; `None` if there is no such place.
+pub(crate) fn cache_dir() -> Option<PathBuf> {
+    let absolute =
+        |text: std::ffi::OsString| Some(PathBuf::from(text)).filter(|it| it.is_absolute());
+    let caches = std::env::var_os("XDG_CACHE_HOME")
+        .and_then(absolute)
+        .or_else(|| Some(std::env::var_os("HOME").and_then(absolute)?.join(".cache")))?;
+    Some(caches.join("palisade"))
+}
+
+/// Opens a file to read.
+pub(crate) fn open(option: &'static str, path: &Path) -> Result<File, Error> {
+    let fail = |why| Error::Read { option, path: path.to_owned(), why };
+    let file = File::open(path).map_err(fail)?;
+    if file.metadata().map_err(fail)?.is_dir() {
+        return Err(fail(std::io::ErrorKind::IsADirectory.into()));
+    }
+    Ok(file)
+}
+
+/// Reads a module.
+pub(crate) fn read_module(path: &Path) -> Result<Vec<u8>, Error> {
+    let mut bytes = Vec::new();
+    let file = open("MODULE", path)?;
+    if let Ok(metadata) = file.metadata() {
+        bytes.reserve_exact(usize::try_from(metadata.len().min(MODULE_BYTES_MAX)).unwrap_or(0) + 1);
+    }
+    file.take(MODULE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(|why| Error::Read {
+        option: "MODULE",
+        path: path.to_owned(),
+        why,
+    })?;
+    if bytes.len() as u64 > MODULE_BYTES_MAX {
+        return Err(Error::TooLarge { path: path.to_owned(), max: MODULE_BYTES_MAX });
+    }
+    Ok(bytes)
+}
+
+/// Text, or the refusal of what is not UTF-8.
+pub(crate) fn text(text: &OsStr) -> Result<&str, Error> {
+    text.to_str().ok_or_else(|| Error::Argument { text: text.to_string_lossy().into_owned() })
+}
+
+/// Ends the process at once, whatever its threads do.
+pub(crate) fn exit(code: u8) -> ! {
+    std::process::exit(code.into())
+}

@@ -1,0 +1,251 @@
+//! What can be typed: the commands, their options, and the texts that options are made of.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::engine::Kind;
+use crate::layout::{MountText, PairText};
+
+const ABOUT: &str = "Run WebAssembly guests over one virtual filesystem";
+
+const AFTER_HELP: &str = "\
+Examples:
+  palisade run hello.wasm                    grants nothing but standard input and output
+  palisade run --dir . tool.wasm in.txt      this directory, as `.`
+  palisade inspect tool.wasm                 what the module is, and what it imports
+  palisade completions bash > ~/.local/share/bash-completion/completions/palisade
+
+`palisade run --help` has more about what a guest can be given.";
+
+const RUN_AFTER_HELP: &str = "\
+Examples:
+  palisade run --dir src::/src:ro --mem /tmp build.wasm /src
+      a directory that can only be read, and an empty one in memory
+  palisade run --copy project::/work fix.wasm /work
+      a copy in memory: the guest may do as it likes, the host keeps its files
+  palisade run --dir data::/data --file secrets.toml::/data/conf/secrets.toml:ro app.wasm
+      one file grafted into a directory
+  palisade run --timeout 2s --max-memory 64M --max-descriptors 32 untrusted.wasm
+  palisade run --fixed-clock 2024-01-01T00:00:00Z --seed 7 report.wasm
+      the same output in every run
+
+Guest paths:
+  Every --dir, --mem and --copy is a directory that the guest is born with, under exactly the name
+  that you give. One that lies beneath another is grafted into it; the order does not matter. A
+  --file is grafted likewise; with nothing around it, its directory holds this file alone.
+  `HOST::GUEST:ro` is split at the last `::`; `HOST` alone has the same path on both sides.
+
+Exit codes:
+  The guest's own; above 255 it is 255. 134 when the guest traps, 124 when its time is up,
+  2 when Palisade refuses.";
+
+/// The command line.
+#[derive(Debug, Parser)]
+#[command(name = "palisade", version, about = ABOUT, after_help = AFTER_HELP)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a WASI Preview 1 command
+    Run(Box<Run>),
+    /// Tell what a module is, what it needs and what it offers
+    Inspect(Inspect),
+    /// Print the completions for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = RUN_AFTER_HELP,
+    override_usage = "palisade run [OPTIONS] MODULE [ARGS]..."
+)]
+pub(crate) struct Run {
+    /// The module, and the arguments that it gets as they are, options included
+    #[arg(value_names = ["MODULE", "ARGS"], required = true, trailing_var_arg = true, num_args = 1..)]
+    pub(crate) command: Vec<OsString>,
+
+    #[command(flatten)]
+    pub(crate) files: Files,
+
+    /// Set a variable; without `=VALUE`, give the host's
+    #[arg(long, value_name = "NAME[=VALUE]", help_heading = "World")]
+    pub(crate) env: Vec<String>,
+    /// Give all of the host's variables that are UTF-8; `--env` comes on top
+    #[arg(long, help_heading = "World")]
+    pub(crate) inherit_env: bool,
+    /// Call the guest by this name instead of the module's file name
+    #[arg(long, value_name = "NAME", help_heading = "World")]
+    pub(crate) arg0: Option<String>,
+    /// Read standard input from this file
+    #[arg(long, value_name = "FILE", help_heading = "World")]
+    pub(crate) stdin: Option<PathBuf>,
+    /// Start the clock at this time (RFC 3339, or seconds since 1970); sleeping takes no time
+    #[arg(long, value_name = "TIME", value_parser = time, help_heading = "World")]
+    pub(crate) fixed_clock: Option<u64>,
+    /// How far the fixed clock goes on at every look
+    #[arg(
+        long,
+        value_name = "DURATION",
+        value_parser = humantime::parse_duration,
+        default_value = "1ms",
+        requires = "fixed_clock",
+        help_heading = "World"
+    )]
+    pub(crate) clock_step: Duration,
+    /// Draw random numbers from this seed: the same in every run, and not secret
+    #[arg(long, value_name = "N", help_heading = "World")]
+    pub(crate) seed: Option<u64>,
+
+    /// Stop the guest after this time, such as 500ms or 2s
+    #[arg(long, value_name = "DURATION", value_parser = timeout, help_heading = "Limits")]
+    pub(crate) timeout: Option<Duration>,
+    /// Bytes of memory that the guest may have; K, M and G are powers of 1024
+    #[arg(long, value_name = "SIZE", value_parser = size, help_heading = "Limits")]
+    pub(crate) max_memory: Option<u64>,
+    /// Descriptors that the guest may have open, its streams and directories included
+    #[arg(long, value_name = "N", help_heading = "Limits")]
+    pub(crate) max_descriptors: Option<u32>,
+    /// Take a `path_open` that asks for no rights at its word
+    #[arg(long, help_heading = "Limits")]
+    pub(crate) strict_rights: bool,
+
+    /// The engine: wasmtime compiles, wasmi interprets
+    #[arg(long, value_enum, default_value_t = Kind::Wasmtime, help_heading = "Engine")]
+    pub(crate) engine: Kind,
+    /// Keep compiled modules here [default: $XDG_CACHE_HOME/palisade or ~/.cache/palisade]
+    #[arg(long, value_name = "DIR", help_heading = "Engine")]
+    pub(crate) cache_dir: Option<PathBuf>,
+    /// Compile the module anew and keep nothing
+    #[arg(long, conflicts_with = "cache_dir", help_heading = "Engine")]
+    pub(crate) no_cache: bool,
+
+    /// Print every call on files and paths to standard error
+    #[arg(long, help_heading = "Output")]
+    pub(crate) trace: bool,
+    /// Report a refusal, a trap or a timeout as one line of JSON on standard error
+    #[arg(long, help_heading = "Output")]
+    pub(crate) json: bool,
+}
+
+/// What the guest gets to see of files.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Files")]
+pub(crate) struct Files {
+    /// Open a directory of the host to the guest
+    #[arg(long, value_name = "HOST[::GUEST][:ro]", value_parser = MountText::parse)]
+    pub(crate) dir: Vec<MountText>,
+    /// Open a single file of the host to the guest
+    #[arg(long, value_name = "HOST::GUEST[:ro]", value_parser = PairText::parse)]
+    pub(crate) file: Vec<PairText>,
+    /// Give the guest an empty directory in memory
+    #[arg(long, value_name = "GUEST")]
+    pub(crate) mem: Vec<String>,
+    /// Give the guest a copy in memory; nothing is ever written back
+    #[arg(long, value_name = "HOST::GUEST[:ro]", value_parser = PairText::parse)]
+    pub(crate) copy: Vec<PairText>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Inspect {
+    /// The module
+    #[arg(value_name = "MODULE")]
+    pub(crate) module: PathBuf,
+    /// Print JSON, also for errors
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Bytes: a number, with K, M or G for powers of 1024.
+fn size(text: &str) -> Result<u64, String> {
+    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+    let unit = match text.strip_prefix(digits).unwrap_or_default() {
+        "" | "B" => 1,
+        "K" | "k" | "KiB" => 1 << 10,
+        "M" | "m" | "MiB" => 1 << 20,
+        "G" | "g" | "GiB" => 1 << 30,
+        other => return Err(format!("`{other}` is no unit: use K, M or G, as in 64M")),
+    };
+    let number: u64 = digits.parse().map_err(|_| "not a number of bytes, as in 64M".to_owned())?;
+    number.checked_mul(unit).ok_or_else(|| "too large".to_owned())
+}
+
+/// A time that can pass before anything happens.
+fn timeout(text: &str) -> Result<Duration, String> {
+    let duration = humantime::parse_duration(text).map_err(|why| why.to_string())?;
+    if duration.is_zero() {
+        return Err("a guest cannot do anything in no time".to_owned());
+    }
+    Ok(duration)
+}
+
+/// Nanoseconds since 1970.
+fn time(text: &str) -> Result<u64, String> {
+    let since = match text.parse::<u64>() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => humantime::parse_rfc3339_weak(text)
+            .map_err(|why| format!("{why}; use 2024-01-31T12:00:00Z or seconds since 1970"))?
+            .duration_since(std::time::UNIX_EPOCH)
+            .map_err(|_| "before 1970".to_owned())?,
+    };
+    u64::try_from(since.as_nanos()).map_err(|_| "too far in the future".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn sizes_have_units() {
+        let cases: &[(&str, Option<u64>)] = &[
+            ("0", Some(0)),
+            ("65536", Some(65536)),
+            ("64K", Some(64 << 10)),
+            ("64KiB", Some(64 << 10)),
+            ("2M", Some(2 << 20)),
+            ("1g", Some(1 << 30)),
+            ("", None),
+            ("M", None),
+            ("-1", None),
+            ("1.5M", None),
+            ("1T", None),
+            ("99999999999G", None),
+        ];
+        for (text, bytes) in cases {
+            assert_eq!(size(text).ok(), *bytes, "{text}");
+        }
+    }
+
+    #[test]
+    fn times_are_text_or_seconds() {
+        assert_eq!(time("1").ok(), Some(1_000_000_000));
+        assert_eq!(time("1970-01-01T00:00:02Z").ok(), Some(2_000_000_000));
+        assert_eq!(time("1970-01-01 00:00:02.5").ok(), Some(2_500_000_000));
+        for text in ["", "-1", "yesterday", "1969-12-31T23:59:59Z", "99999999999999"] {
+            assert!(time(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_follows_the_module_is_the_guests() {
+        let cli = Cli::try_parse_from(["palisade", "run", "--seed", "1", "m.wasm", "--dir", "-x"]);
+        let Ok(Cli { command: Command::Run(run) }) = cli else { panic!("no run") };
+        assert_eq!(run.command, ["m.wasm", "--dir", "-x"]);
+        assert!(run.files.dir.is_empty());
+    }
+}

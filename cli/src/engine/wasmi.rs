@@ -1,0 +1,97 @@
+//! wasmi: an interpreter, for guests that run briefly or not at all elsewhere.
+
+use palisade::preview1::engines::wasmi::{State, add_to_linker};
+use wasmi::{
+    Config, Engine, Error, Linker, Module, Store, StoreLimits, StoreLimitsBuilder,
+    TypedResumableCall,
+};
+
+use super::{Ended, Guest, Watchdog};
+
+/// Fuel between two looks at the time: about a millisecond.
+const SLICE: u64 = 1_000_000;
+
+struct Data {
+    state: State,
+    limits: StoreLimits,
+}
+
+pub(super) fn run(guest: Guest<'_>) -> Ended {
+    match try_run(guest) {
+        Ok(ended) | Err(ended) => ended,
+    }
+}
+
+fn try_run(guest: Guest<'_>) -> Result<Ended, Ended> {
+    let refuse = |why: Error| Ended::Refused(why.to_string());
+    let has_timeout = guest.limits.time.is_some();
+    let mut config = Config::default();
+    config.consume_fuel(has_timeout);
+    let engine = Engine::new(&config);
+    let module = Module::new(&engine, guest.bytes).map_err(refuse)?;
+    let mut linker = Linker::new(&engine);
+    add_to_linker(&mut linker, |data: &mut Data| &mut data.state).map_err(refuse)?;
+
+    let interrupt = guest.preview1.process().interrupt().clone();
+    let mut limits = StoreLimitsBuilder::new();
+    if let Some(bytes) = guest.limits.memory_bytes {
+        limits = limits.memory_size(usize::try_from(bytes).unwrap_or(usize::MAX));
+    }
+    let data = Data { state: State::new(guest.preview1), limits: limits.build() };
+    let mut store = Store::new(&engine, data);
+    store.limiter(|data| &mut data.limits);
+    if has_timeout {
+        // A start function cannot be resumed, so it is not sliced either; if it does not end, the
+        // watchdog gives up on it.
+        store.set_fuel(u64::MAX).map_err(refuse)?;
+    }
+    let watchdog = Watchdog::start(guest.limits.time, &interrupt, || {});
+    let instance = linker.instantiate_and_start(&mut store, &module).map_err(|error| {
+        if error.as_trap_code().is_some() || error.i32_exit_status().is_some() {
+            ended(Err(&error), &watchdog)
+        } else {
+            refuse(error)
+        }
+    })?;
+    let start = instance.get_typed_func::<(), ()>(&store, "_start").map_err(refuse)?;
+    match instance.get_memory(&store, "memory") {
+        Some(memory) => store.data_mut().state.bind_memory(memory),
+        // A guest that only exits needs no memory.
+        None if module.imports().all(|import| import.name() == "proc_exit") => {}
+        None => return Err(Ended::Refused("there is no memory".to_owned())),
+    }
+    if !has_timeout {
+        return Ok(ended(start.call(&mut store, ()).as_ref().copied(), &watchdog));
+    }
+    store.set_fuel(SLICE).map_err(refuse)?;
+    let mut call = start.call_resumable(&mut store, ());
+    loop {
+        let paused = match call {
+            Ok(TypedResumableCall::Finished(())) => return Ok(ended(Ok(()), &watchdog)),
+            Ok(TypedResumableCall::HostTrap(trap)) => {
+                return Ok(ended(Err(trap.host_error()), &watchdog));
+            }
+            Err(error) => return Ok(ended(Err(&error), &watchdog)),
+            Ok(TypedResumableCall::OutOfFuel(paused)) => paused,
+        };
+        if watchdog.has_expired() {
+            return Ok(Ended::TimedOut);
+        }
+        // One instruction may need more than a slice: `memory.fill`, for one.
+        store.set_fuel(paused.required_fuel().max(SLICE)).map_err(refuse)?;
+        call = paused.resume(&mut store);
+    }
+}
+
+fn ended(result: Result<(), &Error>, watchdog: &Watchdog) -> Ended {
+    let error = match result {
+        _ if watchdog.has_expired() => return Ended::TimedOut,
+        Ok(()) => return Ended::Exited(0),
+        Err(error) => error,
+    };
+    match error.i32_exit_status() {
+        Some(code) => Ended::Exited(code.cast_unsigned()),
+        // An interpreter has no frames to tell of.
+        None => Ended::Trapped { why: error.to_string(), frames: Vec::new() },
+    }
+}

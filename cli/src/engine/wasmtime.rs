@@ -1,0 +1,110 @@
+//! wasmtime: compiled code, kept between runs.
+
+use std::path::PathBuf;
+
+use palisade::Exit;
+use palisade::preview1::MODULE;
+use palisade::preview1::engines::wasmtime::{State, add_to_linker};
+use wasmtime::{
+    Cache, CacheConfig, Config, Engine, Instance, Linker, Module, Store, StoreLimits,
+    StoreLimitsBuilder, Trap, WasmBacktrace, WasmBacktraceDetails,
+};
+
+use super::{Ended, Guest, Keep, Watchdog};
+
+struct Data {
+    state: State,
+    limits: StoreLimits,
+}
+
+pub(super) fn run(guest: Guest<'_>) -> Ended {
+    match try_run(guest) {
+        Ok(ended) | Err(ended) => ended,
+    }
+}
+
+fn try_run(guest: Guest<'_>) -> Result<Ended, Ended> {
+    let mut config = Config::new();
+    // The details would cost every start an environment variable and every module its debug
+    // information, for the rare trap.
+    config.wasm_backtrace_details(WasmBacktraceDetails::Disable);
+    config.epoch_interruption(guest.limits.time.is_some());
+    config.cache(match guest.keep {
+        Keep::Nowhere => None,
+        Keep::IfPossible(dir) => cache(dir).ok(),
+        Keep::Exactly(dir) => Some(cache(dir).map_err(|why| Ended::NoCache(format!("{why:#}")))?),
+    });
+    let refuse = |why: wasmtime::Error| Ended::Refused(format!("{why:#}"));
+    let engine = Engine::new(&config).map_err(refuse)?;
+    let module = Module::new(&engine, guest.bytes).map_err(refuse)?;
+    let mut linker = Linker::new(&engine);
+    if module.imports().any(|import| import.module() == MODULE) {
+        add_to_linker(&mut linker, |data: &mut Data| &mut data.state).map_err(refuse)?;
+    }
+
+    let interrupt = guest.preview1.process().interrupt().clone();
+    let mut limits = StoreLimitsBuilder::new();
+    if let Some(bytes) = guest.limits.memory_bytes {
+        limits = limits.memory_size(usize::try_from(bytes).unwrap_or(usize::MAX));
+    }
+    let data = Data { state: State::new(guest.preview1), limits: limits.build() };
+    let mut store = Store::new(&engine, data);
+    store.limiter(|data| &mut data.limits);
+    store.set_epoch_deadline(1);
+    let watchdog = Watchdog::start(guest.limits.time, &interrupt, move || engine.increment_epoch());
+    // What the module itself does at its start may trap already, and that is no refusal.
+    let instance = linker.instantiate(&mut store, &module).map_err(|error| {
+        if is_the_guests(&error) { ended(Err(error), &watchdog) } else { refuse(error) }
+    })?;
+    // A guest that only exits needs no memory.
+    if instance.get_memory(&mut store, "memory").is_none()
+        && module.imports().any(|import| import.name() != "proc_exit")
+    {
+        return Err(Ended::Refused("there is no memory".to_owned()));
+    }
+    let result = call(&mut store, instance).map_err(refuse)?;
+    let ended = ended(result, &watchdog);
+    // The process ends next; taking its memory apart would only delay that.
+    std::mem::forget(store);
+    Ok(ended)
+}
+
+fn cache(dir: PathBuf) -> wasmtime::Result<Cache> {
+    let mut cache = CacheConfig::new();
+    cache.with_directory(dir);
+    Cache::new(cache)
+}
+
+/// Calls `_start`. The outer error is why it cannot be called.
+fn call(store: &mut Store<Data>, instance: Instance) -> wasmtime::Result<wasmtime::Result<()>> {
+    let start = instance.get_typed_func::<(), ()>(&mut *store, "_start")?;
+    if let Some(memory) = instance.get_memory(&mut *store, "memory") {
+        store.data_mut().state.bind_memory(memory);
+    }
+    Ok(start.call(store, ()))
+}
+
+fn is_the_guests(error: &wasmtime::Error) -> bool {
+    error.is::<Trap>() || error.is::<Exit>()
+}
+
+fn ended(result: wasmtime::Result<()>, watchdog: &Watchdog) -> Ended {
+    let error = match result {
+        _ if watchdog.has_expired() => return Ended::TimedOut,
+        Ok(()) => return Ended::Exited(0),
+        Err(error) => error,
+    };
+    if let Some(Exit(code)) = error.downcast_ref() {
+        return Ended::Exited(*code);
+    }
+    // The backtrace is a context of its own, above the reason, and begins with a heading.
+    let frames = error
+        .downcast_ref::<WasmBacktrace>()
+        .map(|trace| trace.to_string().lines().skip(1).map(|it| it.trim().to_owned()).collect())
+        .unwrap_or_default();
+    let why = match error.downcast_ref::<Trap>() {
+        Some(trap) => trap.to_string(),
+        None => error.root_cause().to_string(),
+    };
+    Ended::Trapped { why, frames }
+}

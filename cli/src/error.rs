@@ -1,0 +1,256 @@
+//! What the command refuses, which option it concerns, and what to do about it.
+//!
+//! Everything that is not the guest's own doing ends here and exits with [`EXIT_REFUSED`].
+
+use std::path::PathBuf;
+
+use miette::Diagnostic;
+use thiserror::Error;
+
+/// What the command exits with when it refuses, as it does for arguments that it does not know.
+pub(crate) const EXIT_REFUSED: u8 = 2;
+/// What it exits with when the guest's time is up: what `timeout` of the GNU coreutils says.
+pub(crate) const EXIT_TIMED_OUT: u8 = 124;
+/// What it exits with when the guest traps: what a shell says of a program that aborts.
+pub(crate) const EXIT_TRAPPED: u8 = 134;
+/// What a guest's code above 255 becomes: no failure may look like a success in its low 8 bits.
+pub(crate) const EXIT_CODE_MAX: u32 = 255;
+
+/// One refusal.
+#[derive(Debug, Error, Diagnostic)]
+pub(crate) enum Error {
+    #[error("cannot read `{}`: {why}", .path.display())]
+    #[diagnostic(
+        code(palisade::read),
+        help("{option} needs a file that exists and that you may read")
+    )]
+    Read { option: &'static str, path: PathBuf, why: std::io::Error },
+
+    #[error("`{}` has more than {max} bytes", .path.display())]
+    #[diagnostic(code(palisade::too_large), help("a module of this size is surely a mistake"))]
+    TooLarge { path: PathBuf, max: u64 },
+
+    #[error("`{}` is empty", .path.display())]
+    #[diagnostic(
+        code(palisade::empty),
+        help("build the module again; a failed build leaves empty files behind")
+    )]
+    Empty { path: PathBuf },
+
+    #[error("`{}` is WebAssembly text", .path.display())]
+    #[diagnostic(
+        code(palisade::text),
+        help("translate it first: `wat2wasm FILE.wat -o FILE.wasm` or `wasm-tools parse`")
+    )]
+    Text { path: PathBuf },
+
+    #[error("`{}` is no WebAssembly: it starts with {start}, not with `\\0asm`", .path.display())]
+    #[diagnostic(
+        code(palisade::magic),
+        help(
+            "give the `.wasm` file that your toolchain built (targets `wasm32-wasip1`, `wasm32-wasi`)"
+        )
+    )]
+    Magic { path: PathBuf, start: String },
+
+    #[error("`{}` ends in the middle: {why}", .path.display())]
+    #[diagnostic(
+        code(palisade::truncated),
+        help("copy or build the module again; part of it is missing")
+    )]
+    Truncated { path: PathBuf, why: String },
+
+    #[error("`{}` is not valid: {why}", .path.display())]
+    #[diagnostic(
+        code(palisade::invalid),
+        help("build the module again; `palisade inspect MODULE` tells more about it")
+    )]
+    Invalid { path: PathBuf, why: String },
+
+    #[error(
+        "`{}` is a component; components need the Preview 2 adapter, which this build does not have",
+        .path.display()
+    )]
+    #[diagnostic(
+        code(palisade::component),
+        help(
+            "build a core module instead: target `wasm32-wasip1` of Rust, `wasm32-wasi` of clang"
+        )
+    )]
+    Component { path: PathBuf },
+
+    #[error("`{}` imports what this host does not provide:{}", .path.display(), lines(.imports))]
+    #[diagnostic(
+        code(palisade::imports),
+        help(
+            "the host provides the 46 functions of `wasi_snapshot_preview1` and nothing else; \
+             build for `wasm32-wasip1` without JavaScript bindings or other hosts' extensions"
+        )
+    )]
+    Imports { path: PathBuf, imports: Vec<String> },
+
+    #[error("`{}` has no function `_start`: it is a library (a reactor), not a command", .path.display())]
+    #[diagnostic(
+        code(palisade::reactor),
+        help(
+            "build a program with `main` (Rust: `--bin` or `src/main.rs`; clang: no `-mexec-model=reactor`), \
+             or call its functions from your own program with the crate `palisade`"
+        )
+    )]
+    Reactor { path: PathBuf },
+
+    #[error("`{}` has a `_start` that is no function without parameters and results: {found}", .path.display())]
+    #[diagnostic(
+        code(palisade::start),
+        help("let the linker of your toolchain make `_start` (wasm-ld does)")
+    )]
+    Start { path: PathBuf, found: String },
+
+    #[error("`{}` calls WASI but exports no memory named `memory`", .path.display())]
+    #[diagnostic(
+        code(palisade::memory),
+        help(
+            "WASI reads and writes the guest's memory: export it as `memory` (wasm-ld does so by default)"
+        )
+    )]
+    Memory { path: PathBuf },
+
+    #[error(
+        "`{}` starts with {needed} bytes of memory, more than `--max-memory` allows ({allowed})",
+        .path.display()
+    )]
+    #[diagnostic(
+        code(palisade::max_memory),
+        help("give at least `--max-memory {needed}`, or link the guest with less initial memory")
+    )]
+    MemoryLimit { path: PathBuf, needed: u64, allowed: u64 },
+
+    #[error("the engine `{engine}` refuses `{}`: {why}", .path.display())]
+    #[diagnostic(
+        code(palisade::engine),
+        help(
+            "try the other engine (`--engine wasmtime` or `--engine wasmi`), or build the module with fewer features"
+        )
+    )]
+    Engine { path: PathBuf, engine: &'static str, why: String },
+
+    #[error("{option} `{}`: cannot open this directory: {why}", .path.display())]
+    #[diagnostic(
+        code(palisade::host_dir),
+        help("{option} needs a directory that exists and that you may read")
+    )]
+    HostDir { option: &'static str, path: PathBuf, why: std::io::Error },
+
+    #[error("{option} `{}`: cannot be mounted: {why}", .path.display())]
+    #[diagnostic(
+        code(palisade::host_file),
+        help(
+            "`--file` needs one regular file that exists; for a directory use `--dir`, for a link its target"
+        )
+    )]
+    HostFile { option: &'static str, path: PathBuf, why: String },
+
+    #[error("--copy `{}`: cannot be copied into memory: {why}", .path.display())]
+    #[diagnostic(code(palisade::copy), help("`--dir HOST::GUEST:ro` opens it in place instead"))]
+    Copy { path: PathBuf, why: String },
+
+    #[error("the guest path `{path}` is given twice")]
+    #[diagnostic(
+        code(palisade::guest_twice),
+        help("give every mount a guest path of its own: `HOST::GUEST`")
+    )]
+    GuestTwice { path: String },
+
+    #[error("the guest path `{path}` cannot be mounted: {why}")]
+    #[diagnostic(
+        code(palisade::guest_path),
+        help("a guest path is like `/data`, `data/in` or `.`; it has no `..`")
+    )]
+    GuestPath { path: String, why: String },
+
+    #[error("--env {name}: there is no such variable here, or it is not UTF-8")]
+    #[diagnostic(code(palisade::env), help("give its value: `--env {name}=VALUE`"))]
+    Env { name: String },
+
+    #[error("the argument `{text}` is not UTF-8")]
+    #[diagnostic(code(palisade::argument), help("guests take UTF-8 arguments only"))]
+    Argument { text: String },
+
+    #[error("{0}")]
+    #[diagnostic(
+        code(palisade::config),
+        help(
+            "see `--env`, `--max-descriptors` and the guest's arguments in `palisade run --help`"
+        )
+    )]
+    Config(palisade::ConfigError),
+
+    #[error("cannot use the cache directory `{}`: {why}", .path.display())]
+    #[diagnostic(
+        code(palisade::cache),
+        help("give another one with `--cache-dir DIR`, or none with `--no-cache`")
+    )]
+    Cache { path: PathBuf, why: String },
+
+    #[error("cannot write the output: {0}")]
+    #[diagnostic(
+        code(palisade::write),
+        help("the reader of the output has gone, or the disk is full")
+    )]
+    Write(std::io::Error),
+
+    #[error("the guest was stopped: its {} are up", humantime::format_duration(*.after))]
+    #[diagnostic(
+        code(palisade::timeout),
+        help("`--timeout` sets the time; without it a guest runs as long as it likes")
+    )]
+    TimedOut { after: std::time::Duration },
+
+    #[error("the guest trapped: {why}{}", lines(.frames))]
+    #[diagnostic(code(palisade::trap))]
+    Trapped { why: String, frames: Vec<String> },
+}
+
+impl Error {
+    /// What the command exits with.
+    pub(crate) fn exit_code(&self) -> u8 {
+        match self {
+            Error::TimedOut { .. } => EXIT_TIMED_OUT,
+            Error::Trapped { .. } => EXIT_TRAPPED,
+            _ => EXIT_REFUSED,
+        }
+    }
+
+    /// The refusal as one line of JSON: its code, its message, what to do, and what it exits with.
+    pub(crate) fn to_json(&self) -> String {
+        let (message, items) = match self {
+            Error::Imports { imports, .. } => (self.to_string(), imports.as_slice()),
+            Error::Trapped { why, frames } => (why.clone(), frames.as_slice()),
+            _ => (self.to_string(), [].as_slice()),
+        };
+        serde_json::json!({
+            "error": {
+                "code": self.code().map(|code| code.to_string()),
+                "message": message,
+                "details": items,
+                "help": self.help().map(|help| help.to_string()),
+                "exit_code": self.exit_code(),
+            }
+        })
+        .to_string()
+    }
+
+    /// Tells a person, on standard error.
+    pub(crate) fn print(self) {
+        // Only the first hook counts, and nobody else sets one.
+        let _ = miette::set_hook(Box::new(|_| {
+            Box::new(miette::MietteHandlerOpts::new().wrap_lines(false).build())
+        }));
+        eprintln!("{:?}", miette::Report::new(self));
+    }
+}
+
+/// Each on a line of its own.
+fn lines(items: &[String]) -> String {
+    items.iter().map(|item| format!("\n  {item}")).collect()
+}

@@ -1,0 +1,63 @@
+//! The `palisade` command.
+//!
+//! Read in this order: `args` says what can be typed, `run` makes a guest of it, `layout` the
+//! directories that it is born with, `engine` runs it, and `error` has the words for everything
+//! that can go wrong. `inspect` looks at modules, `trace` prints calls, and `ambient` is the door
+//! to the host.
+
+mod ambient;
+mod args;
+mod engine;
+mod error;
+mod inspect;
+mod layout;
+mod run;
+mod trace;
+
+use std::io::Write;
+
+use clap::{CommandFactory, Parser};
+
+use crate::args::{Cli, Command};
+use crate::error::Error;
+
+fn main() {
+    let (result, json) = match Cli::parse().command {
+        Command::Run(args) => (run::run(&args), args.json),
+        Command::Inspect(args) => (inspect(&args), args.json),
+        Command::Completions { shell } => (completions(shell), false),
+    };
+    let code = result.unwrap_or_else(|error| {
+        let code = error.exit_code();
+        run::report(error, json);
+        code
+    });
+    // Without unwinding the threads of the cache and of the watchdog, which would only wait.
+    ambient::exit(code)
+}
+
+fn inspect(args: &args::Inspect) -> Result<u8, Error> {
+    let bytes = ambient::read_module(&args.module)?;
+    let facts = inspect::facts(&args.module, &bytes)?;
+    let text = if args.json {
+        let text = serde_json::to_string_pretty(&facts);
+        text.map_err(|why| Error::Write(why.into()))? + "\n"
+    } else {
+        facts.to_string()
+    };
+    print(text.as_bytes())
+}
+
+fn completions(shell: clap_complete::Shell) -> Result<u8, Error> {
+    let mut text = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "palisade", &mut text);
+    print(&text)
+}
+
+/// Prints to standard output. A reader that has seen enough is no failure.
+fn print(bytes: &[u8]) -> Result<u8, Error> {
+    match std::io::stdout().lock().write_all(bytes) {
+        Err(why) if why.kind() != std::io::ErrorKind::BrokenPipe => Err(Error::Write(why)),
+        _ => Ok(0),
+    }
+}

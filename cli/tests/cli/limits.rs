@@ -1,0 +1,146 @@
+//! What a guest cannot exceed.
+
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use super::{Case, ENGINES, Told, errno};
+
+/// Sleeps for a minute, as often as it is woken.
+const SLEEP: &str = r#"
+    (loop $again
+        (i64.store (i32.const 1024) (i64.const 7))
+        (i32.store8 (i32.const 1032) (i32.const 0))
+        (i32.store (i32.const 1040) (i32.const 1))
+        (i64.store (i32.const 1048) (i64.const 60000000000))
+        (drop (call $poll (i32.const 1024) (i32.const 2048) (i32.const 1) (i32.const 16)))
+        (br $again))"#;
+
+/// Much less than a guest would take, and much more than the machine can be late.
+const SOON: Duration = Duration::from_secs(20);
+
+#[test]
+fn a_guest_that_spins_or_sleeps_is_stopped() {
+    let case = Case::new();
+    for body in ["(loop $again (br $again))", SLEEP] {
+        let guest = case.guest(body);
+        for engine in ENGINES {
+            let started = Instant::now();
+            let told = case.run(&["--timeout", "300ms", "--engine", engine, &guest]);
+            told.fails(124, &["300ms", "--timeout"]);
+            assert!(started.elapsed() < SOON);
+            assert!(started.elapsed() >= Duration::from_millis(300));
+        }
+    }
+}
+
+#[test]
+fn a_start_function_that_spins_is_stopped() {
+    let case = Case::new();
+    let guest = case.module(
+        "guest.wasm",
+        r#"(memory (export "memory") 1) (func $spin (loop $again (br $again))) (start $spin)
+           (func (export "_start"))"#,
+    );
+    for engine in ENGINES {
+        case.run(&["--timeout", "200ms", "--engine", engine, &guest]).fails(124, &["200ms"]);
+    }
+}
+
+#[test]
+fn a_guest_that_waits_for_input_is_stopped() {
+    let case = Case::new();
+    let guest = case.guest(
+        r#"
+        (i32.store (i32.const 0) (i32.const 4096))
+        (i32.store (i32.const 4) (i32.const 4096))
+        (drop (call $fd_read (i32.const 0) (i32.const 0) (i32.const 1) (i32.const 20)))"#,
+    );
+    for engine in ENGINES {
+        let started = Instant::now();
+        let mut child = case.command(&["run", "--timeout", "200ms", "--engine", engine, &guest]);
+        let mut child = child
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // Held open, and never written to.
+        let input = child.stdin.take();
+        Told::new(&child.wait_with_output().unwrap()).fails(124, &["200ms"]);
+        assert!(started.elapsed() < SOON);
+        drop(input);
+    }
+}
+
+#[test]
+fn a_guest_that_is_quick_enough_is_not_stopped() {
+    let case = Case::new();
+    // Long enough for many slices of the interpreter's fuel.
+    let guest = case.guest(
+        r#"
+        (local $n i32)
+        (loop $again
+            (local.set $n (i32.add (local.get $n) (i32.const 1)))
+            (br_if $again (i32.lt_u (local.get $n) (i32.const 5000000))))
+        (call $exit (i32.const 9))"#,
+    );
+    for engine in ENGINES {
+        case.run(&["--timeout", "10m", "--engine", engine, &guest]).exits(9);
+    }
+}
+
+#[test]
+fn a_timeout_is_a_time() {
+    let case = Case::new();
+    let guest = case.guest("");
+    for text in ["0s", "soon", "-1s"] {
+        case.run(&[&format!("--timeout={text}"), &guest]).fails(2, &["--timeout"]);
+    }
+}
+
+#[test]
+fn memory_beyond_the_limit_is_not_had() {
+    let case = Case::new();
+    // Exits with 7 if it may not grow from 2 to 32 pages.
+    let guest = case.guest(r#"
+        (if (i32.eq (memory.grow (i32.const 30)) (i32.const -1)) (then (call $exit (i32.const 7))))"#);
+    for engine in ENGINES {
+        let run = |args: &[&str]| case.run(&[&["--engine", engine], args, &[&guest]].concat());
+        run(&[]).exits(0);
+        run(&["--max-memory", "2M"]).exits(0);
+        run(&["--max-memory", "2097151"]).exits(7);
+        run(&["--max-memory", "128K"]).exits(7);
+        run(&["--max-memory", "127K"]).refuses(&["131072", "130048", "--max-memory"]);
+    }
+    case.run(&["--max-memory", "lots", &guest]).fails(2, &["--max-memory"]);
+}
+
+#[test]
+fn descriptors_beyond_the_limit_are_not_had() {
+    let case = Case::new();
+    case.file("x", "x");
+    let guest = case.reader(3, "x");
+    case.run(&["--dir", ".", "--max-descriptors", "5", &guest]).prints("x");
+    case.run(&["--dir", ".", "--max-descriptors", "4", &guest]).exits(errno::MFILE);
+    case.run(&["--dir", ".", "--max-descriptors", "3", &guest])
+        .refuses(&["descriptor", "--max-descriptors"]);
+}
+
+#[test]
+fn rights_that_were_not_asked_for_are_had_unless_they_are_taken_strictly() {
+    let case = Case::new();
+    case.file("x", "x");
+    let guest = case.opener(
+        3,
+        "x",
+        0,
+        0,
+        "
+        (i32.store (i32.const 0) (i32.const 4096))
+        (i32.store (i32.const 4) (i32.const 16))
+        (call $check (call $fd_read (i32.load (i32.const 16)) (i32.const 0) (i32.const 1)
+            (i32.const 20)))",
+    );
+    case.run(&["--dir", ".", &guest]).exits(0);
+    case.run(&["--dir", ".", "--strict-rights", &guest]).exits(errno::BADF);
+}

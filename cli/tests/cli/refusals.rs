@@ -1,0 +1,177 @@
+//! Modules that cannot be run: each is told apart, and what to do about it is said.
+
+use super::{Case, ENGINES, PRELUDE};
+
+/// Runs the bytes on every engine; each must say the same.
+#[track_caller]
+fn refused(bytes: &[u8], facts: &[&str]) {
+    let case = Case::new();
+    let path = case.file("guest.wasm", bytes);
+    for engine in ENGINES {
+        case.run(&["--engine", engine, &path]).refuses(facts);
+    }
+}
+
+#[track_caller]
+fn refused_fields(fields: &str, facts: &[&str]) {
+    refused(&wat::parse_str(format!("(module {fields})")).unwrap(), facts);
+}
+
+#[test]
+fn what_is_no_module_is_refused() {
+    refused(b"", &["empty"]);
+    refused(b"\x7fELF\x02\x01\x01\0", &["no WebAssembly", "ELF"]);
+    refused(b"(module)", &["text", "wat2wasm"]);
+    refused(b"  ;; a comment\n(module)", &["text"]);
+    refused(b"\0asm\x01\0", &["ends in the middle"]);
+    refused(b"\0asm\x07\0\0\0", &["not valid"]);
+    refused(b"\0asm\x01\0\0\0\x63\0", &["not valid"]);
+}
+
+#[test]
+fn a_module_that_is_cut_short_is_refused() {
+    let whole = wat::parse_str(format!(r#"(module {PRELUDE} (func (export "_start")))"#)).unwrap();
+    refused(&whole[..whole.len() / 2], &["ends in the middle", "again"]);
+}
+
+#[test]
+fn a_module_that_does_not_type_check_is_refused() {
+    refused_fields(r#"(func (export "_start") (drop))"#, &["not valid", "type mismatch"]);
+}
+
+#[test]
+fn a_component_is_refused() {
+    refused(&wat::parse_str("(component)").unwrap(), &["Preview 2", "wasm32-wasip1"]);
+}
+
+#[test]
+fn every_unknown_import_is_named() {
+    refused_fields(
+        r#"(import "env" "now" (func (param i32 i64) (result f64)))
+           (import "wasi_snapshot_preview1" "fd_teleport" (func (param i32)))
+           (import "wasi_snapshot_preview1" "sched_yield" (func (result i32)))
+           (import "env" "memory" (memory 1))
+           (import "js" "count" (global (mut i32)))
+           (func (export "_start"))"#,
+        &[
+            "env now: func (i32, i64) -> f64",
+            "wasi_snapshot_preview1 fd_teleport: func (i32) -> ()",
+            "env memory: memory 1..",
+            "js count: global mut i32",
+            "wasi_snapshot_preview1",
+        ],
+    );
+}
+
+#[test]
+fn an_import_of_another_type_is_refused() {
+    refused_fields(
+        r#"(import "wasi_snapshot_preview1" "fd_close" (func (param i64) (result i32)))
+           (memory (export "memory") 1) (func (export "_start"))"#,
+        &["fd_close"],
+    );
+}
+
+#[test]
+fn a_library_is_refused() {
+    let facts = ["_start", "reactor", "main"];
+    refused_fields(r#"(memory (export "memory") 1) (func (export "_initialize"))"#, &facts);
+    refused_fields("", &facts);
+}
+
+#[test]
+fn a_start_of_another_type_is_refused() {
+    refused_fields(
+        r#"(memory (export "memory") 1) (func (export "_start") (param i32))"#,
+        &["_start", "func (i32) -> ()"],
+    );
+    refused_fields(r#"(memory (export "_start") 1)"#, &["_start", "memory 1.."]);
+}
+
+#[test]
+fn a_guest_that_calls_without_memory_is_refused() {
+    let import = r#"(import "wasi_snapshot_preview1" "random_get"
+        (func (param i32 i32) (result i32)))"#;
+    let start = r#"(func (export "_start") (drop (call 0 (i32.const 0) (i32.const 1))))"#;
+    refused_fields(&format!("{import} {start}"), &["memory", "export"]);
+    refused_fields(&format!("{import} (memory 1) {start}"), &["memory", "export"]);
+}
+
+#[test]
+fn a_guest_that_needs_no_memory_runs_without() {
+    let case = Case::new();
+    let guest = case.module(
+        "guest.wasm",
+        r#"(import "wasi_snapshot_preview1" "proc_exit" (func (param i32)))
+           (func (export "_start") (call 0 (i32.const 3)))"#,
+    );
+    for engine in ENGINES {
+        case.run(&["--engine", engine, &guest]).exits(3);
+    }
+}
+
+#[test]
+fn what_the_engine_cannot_do_is_refused() {
+    let case = Case::new();
+    let guest = case.module(
+        "guest.wasm",
+        r#"(memory (export "memory") 1 1 shared) (func (export "_start")
+            (drop (i32.atomic.load (i32.const 0))))"#,
+    );
+    for engine in ENGINES {
+        case.run(&["--engine", engine, &guest]).refuses(&[engine, "--engine"]);
+    }
+}
+
+#[test]
+fn a_module_that_cannot_be_read_is_refused() {
+    let case = Case::new();
+    for command in ["run", "inspect"] {
+        case.palisade(&[command, "missing.wasm"]).refuses(&["missing.wasm", "exists"]);
+        case.palisade(&[command, "."]).refuses(&["directory"]);
+    }
+}
+
+#[test]
+fn arguments_that_are_no_text_are_refused() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    let case = Case::new();
+    let guest = case.guest("");
+    let output = case.command(&["run", &guest]).arg(OsStr::from_bytes(b"a\xff")).output().unwrap();
+    super::Told::new(&output).refuses(&["UTF-8"]);
+}
+
+#[test]
+fn options_that_do_not_exist_are_refused() {
+    let case = Case::new();
+    let guest = case.guest("");
+    case.run(&["--bogus", &guest]).refuses(&["--bogus"]);
+    case.run(&[]).refuses(&["MODULE"]);
+    case.run(&["--engine", "v8", &guest]).refuses(&["wasmtime", "wasmi"]);
+    case.run(&["--no-cache", "--cache-dir", "x", &guest]).refuses(&["--cache-dir"]);
+    case.palisade(&["fly"]).refuses(&["fly"]);
+}
+
+#[test]
+fn refusals_traps_and_timeouts_are_json_on_demand() {
+    let case = Case::new();
+    let json = |args: &[&str], code: i32| -> serde_json::Value {
+        let told = case.run(&[&["--json"], args].concat());
+        assert_eq!(told.code, code, "{told:?}");
+        assert_eq!(told.stderr.lines().count(), 1, "{told:?}");
+        let value: serde_json::Value = serde_json::from_str(&told.stderr).unwrap();
+        assert_eq!(value["error"]["exit_code"], code);
+        value["error"].clone()
+    };
+    assert_eq!(json(&["missing"], 2)["code"], "palisade::read");
+    let guest = case.module("guest.wasm", r#"(import "a" "b" (func)) (func (export "_start"))"#);
+    let error = json(&[&guest], 2);
+    assert_eq!(error["code"], "palisade::imports");
+    assert_eq!(error["details"][0], "a b: func () -> ()");
+    assert!(error["help"].is_string());
+    let guest = case.guest("unreachable");
+    assert_eq!(json(&[&guest], 134)["code"], "palisade::trap");
+    let guest = case.guest("(loop $again (br $again))");
+    assert_eq!(json(&["--timeout", "100ms", &guest], 124)["code"], "palisade::timeout");
+}

@@ -1,0 +1,185 @@
+//! Clocks and sleep: the host's, or a clock of the guest's own that only stands or steps.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use palisade_vfs::{Errno, Result};
+use parking_lot::{Condvar, Mutex};
+
+/// Which clock is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClockId {
+    /// Nanoseconds since 1970.
+    Realtime,
+    /// Nanoseconds since a moment of the host's choice; never goes back.
+    Monotonic,
+    /// The processor time of the process. Not supported: it would tell about the host.
+    ProcessCpu,
+    /// The processor time of the thread. Not supported: it would tell about the host.
+    ThreadCpu,
+}
+
+/// Where a guest's time comes from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Clock {
+    /// The host's clocks; a sleep takes its time.
+    #[default]
+    Host,
+    /// A clock that starts at `realtime_ns` (the monotonic one at 0), goes on by `step_ns` at
+    /// every look, and by the whole length of a sleep, which takes no time.
+    Fixed {
+        /// Nanoseconds since 1970 at the start.
+        realtime_ns: u64,
+        /// Nanoseconds that pass at every look.
+        step_ns: u64,
+    },
+}
+
+/// Wakes a guest that sleeps or waits, from another thread, once and for all: every sleep and
+/// every wait from then on ends at once with `Intr`.
+#[derive(Clone, Debug, Default)]
+pub struct Interrupt(Arc<Signal>);
+
+#[derive(Debug, Default)]
+struct Signal {
+    raised: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Interrupt {
+    /// How long a wait for the host's descriptors goes on without looking up.
+    pub(crate) const LOOK_UP_EVERY: Duration = Duration::from_millis(20);
+
+    /// Wakes the guest.
+    pub fn raise(&self) {
+        *self.0.raised.lock() = true;
+        self.0.changed.notify_all();
+    }
+
+    /// Whether the guest was woken.
+    #[must_use]
+    pub fn is_raised(&self) -> bool {
+        *self.0.raised.lock()
+    }
+
+    /// Waits until `deadline`, or for ever. `Intr` if the guest is woken.
+    pub(crate) fn wait_until(&self, deadline: Option<Instant>) -> Result<()> {
+        let mut raised = self.0.raised.lock();
+        while !*raised {
+            match deadline {
+                None => self.0.changed.wait(&mut raised),
+                Some(deadline) => {
+                    if self.0.changed.wait_until(&mut raised, deadline).timed_out() {
+                        return if *raised { Err(Errno::Intr) } else { Ok(()) };
+                    }
+                }
+            }
+        }
+        Err(Errno::Intr)
+    }
+}
+
+/// One guest's clocks.
+#[derive(Debug)]
+pub(crate) struct Clocks {
+    clock: Clock,
+    /// The host's moment that the monotonic clock counts from.
+    origin: Instant,
+    /// What has passed on a fixed clock.
+    passed_ns: AtomicU64,
+}
+
+impl Clocks {
+    pub(crate) fn new(clock: Clock) -> Self {
+        Clocks { clock, origin: Instant::now(), passed_ns: AtomicU64::new(0) }
+    }
+
+    /// Nanoseconds on a clock.
+    pub(crate) fn now_ns(&self, id: ClockId) -> Result<u64> {
+        match (self.clock, id) {
+            (_, ClockId::ProcessCpu | ClockId::ThreadCpu) => Err(Errno::Notsup),
+            (Clock::Host, ClockId::Realtime) => {
+                let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+                u64::try_from(since.as_nanos()).map_err(|_| Errno::Overflow)
+            }
+            (Clock::Host, ClockId::Monotonic) => {
+                // Counted from 1 s before the start, so that no reading is 0.
+                let since = self.origin.elapsed().saturating_add(Duration::from_secs(1));
+                u64::try_from(since.as_nanos()).map_err(|_| Errno::Overflow)
+            }
+            (Clock::Fixed { realtime_ns, step_ns }, ClockId::Realtime) => {
+                Ok(realtime_ns.saturating_add(self.pass(step_ns)))
+            }
+            (Clock::Fixed { step_ns, .. }, ClockId::Monotonic) => Ok(self.pass(step_ns)),
+        }
+    }
+
+    /// The smallest step of a clock in nanoseconds, never 0.
+    pub(crate) fn resolution_ns(&self, id: ClockId) -> Result<u64> {
+        match (self.clock, id) {
+            (_, ClockId::ProcessCpu | ClockId::ThreadCpu) => Err(Errno::Notsup),
+            (Clock::Host, ClockId::Realtime | ClockId::Monotonic) => Ok(1),
+            (Clock::Fixed { step_ns, .. }, ClockId::Realtime | ClockId::Monotonic) => {
+                Ok(step_ns.max(1))
+            }
+        }
+    }
+
+    /// The host's moment at which `wait_ns` from now are over, for a clock of the host; `None` if
+    /// the clock is fixed, or the moment lies beyond the host's time.
+    pub(crate) fn deadline(&self, wait_ns: u64) -> Option<Instant> {
+        match self.clock {
+            Clock::Host => Instant::now().checked_add(Duration::from_nanos(wait_ns)),
+            Clock::Fixed { .. } => None,
+        }
+    }
+
+    /// Whether waiting takes time.
+    pub(crate) fn is_fixed(&self) -> bool {
+        matches!(self.clock, Clock::Fixed { .. })
+    }
+
+    /// Lets `ns` pass on a fixed clock, and answers what had passed before.
+    pub(crate) fn pass(&self, ns: u64) -> u64 {
+        self.passed_ns
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |passed| {
+                Some(passed.saturating_add(ns))
+            })
+            .unwrap_or_else(|passed| passed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fixed_clock_steps_at_every_look_and_sleeps_at_once() {
+        let clocks = Clocks::new(Clock::Fixed { realtime_ns: 1000, step_ns: 10 });
+        assert_eq!(clocks.now_ns(ClockId::Realtime), Ok(1000));
+        assert_eq!(clocks.now_ns(ClockId::Realtime), Ok(1010));
+        clocks.pass(500);
+        assert_eq!(clocks.now_ns(ClockId::Monotonic), Ok(520));
+        assert_eq!(clocks.resolution_ns(ClockId::Monotonic), Ok(10));
+        clocks.pass(u64::MAX);
+        assert_eq!(clocks.now_ns(ClockId::Realtime), Ok(u64::MAX));
+    }
+
+    #[test]
+    fn a_wait_is_interrupted_from_another_thread() {
+        let interrupt = Interrupt::default();
+        let other = interrupt.clone();
+        let thread = std::thread::spawn(move || other.raise());
+        assert_eq!(interrupt.wait_until(None), Err(Errno::Intr));
+        thread.join().unwrap();
+        assert_eq!(interrupt.wait_until(Some(Instant::now())), Err(Errno::Intr));
+    }
+
+    #[test]
+    fn the_processors_clocks_are_not_told() {
+        let clocks = Clocks::new(Clock::Host);
+        assert_eq!(clocks.now_ns(ClockId::ProcessCpu), Err(Errno::Notsup));
+        assert_eq!(clocks.resolution_ns(ClockId::ThreadCpu), Err(Errno::Notsup));
+    }
+}

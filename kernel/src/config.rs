@@ -1,0 +1,252 @@
+//! What a guest is given: built once, immutable, cloned for free, started as often as one likes.
+
+use std::fmt;
+use std::sync::Arc;
+
+use palisade_vfs::DirRef;
+
+use crate::{Clock, FdRights, Input, Interrupt, Limits, Output, Process, Random};
+
+/// A directory that a guest is born with.
+#[derive(Clone)]
+pub(crate) struct Preopen {
+    pub(crate) name: Box<str>,
+    pub(crate) dir: DirRef,
+    pub(crate) base: FdRights,
+    pub(crate) inheriting: FdRights,
+}
+
+/// What a guest is given. An empty configuration grants nothing: no directory, no argument, no
+/// variable, no input, and output that goes nowhere.
+///
+/// A clone shares everything with its original; [`Config::start`] makes one guest's own state.
+#[derive(Clone)]
+pub struct Config(pub(crate) Arc<Given>);
+
+pub(crate) struct Given {
+    pub(crate) args: Vec<Box<str>>,
+    pub(crate) env: Vec<Box<str>>,
+    pub(crate) stdin: Input,
+    pub(crate) stdout: Output,
+    pub(crate) stderr: Output,
+    pub(crate) preopens: Vec<Preopen>,
+    pub(crate) clock: Clock,
+    pub(crate) random: Random,
+    pub(crate) limits: Limits,
+}
+
+/// Builds a [`Config`].
+pub struct ConfigBuilder {
+    given: Given,
+    /// The first variable whose name is none.
+    misnamed: Option<String>,
+}
+
+/// Why a configuration was refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ConfigError {
+    /// An argument, a variable or the name of a preopen holds a NUL, which guests cannot see past.
+    Nul(String),
+    /// A variable's name is empty or holds `=`.
+    Variable(String),
+    /// Arguments or environment need more than `Limits::args_bytes_max` bytes.
+    TooLarge {
+        /// Bytes that are needed.
+        bytes: u64,
+        /// Bytes that are allowed.
+        max: u32,
+    },
+    /// There are more preopens than `Limits::descriptors_max` leaves room for.
+    Preopens(usize),
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ConfigError::Nul(text) => write!(f, "`{}` holds a NUL", text.escape_debug()),
+            ConfigError::Variable(name) => {
+                write!(
+                    f,
+                    "`{name}` is no name for an environment variable: it is empty or holds `=`"
+                )
+            }
+            ConfigError::TooLarge { bytes, max } => {
+                write!(f, "arguments or environment need {bytes} bytes; the limit is {max}")
+            }
+            ConfigError::Preopens(count) => {
+                write!(f, "{count} preopened directories are more than the descriptor limit allows")
+            }
+        }
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+impl Config {
+    /// A builder that grants nothing yet.
+    #[must_use]
+    pub fn builder() -> ConfigBuilder {
+        ConfigBuilder {
+            given: Given {
+                args: Vec::new(),
+                env: Vec::new(),
+                stdin: Input::null(),
+                stdout: Output::null(),
+                stderr: Output::null(),
+                preopens: Vec::new(),
+                clock: Clock::Host,
+                random: Random::Secure,
+                limits: Limits::default(),
+            },
+            misnamed: None,
+        }
+    }
+
+    /// One guest's own state, to run one guest once.
+    #[must_use]
+    pub fn start(&self) -> Process {
+        self.start_with(Interrupt::default())
+    }
+
+    /// The same, with a handle that wakes the guest when it sleeps.
+    #[must_use]
+    pub fn start_with(&self, interrupt: Interrupt) -> Process {
+        Process::new(self.clone(), interrupt)
+    }
+
+    /// The limits.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.0.limits
+    }
+}
+
+impl ConfigBuilder {
+    /// Adds an argument; the first is the program's name.
+    #[must_use]
+    pub fn arg(mut self, arg: impl Into<Box<str>>) -> Self {
+        self.given.args.push(arg.into());
+        self
+    }
+
+    /// Adds arguments.
+    #[must_use]
+    pub fn args<T: Into<Box<str>>>(mut self, args: impl IntoIterator<Item = T>) -> Self {
+        self.given.args.extend(args.into_iter().map(Into::into));
+        self
+    }
+
+    /// Sets a variable; the last value given for a name counts.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        if name.is_empty() || name.contains('=') {
+            self.misnamed.get_or_insert_with(|| name.to_owned());
+        }
+        let start = format!("{name}=");
+        self.given.env.retain(|entry| !entry.starts_with(&start));
+        self.given.env.push((start + value).into());
+        self
+    }
+
+    /// Sets standard input.
+    #[must_use]
+    pub fn stdin(mut self, stdin: Input) -> Self {
+        self.given.stdin = stdin;
+        self
+    }
+
+    /// Sets standard output.
+    #[must_use]
+    pub fn stdout(mut self, stdout: Output) -> Self {
+        self.given.stdout = stdout;
+        self
+    }
+
+    /// Sets standard error.
+    #[must_use]
+    pub fn stderr(mut self, stderr: Output) -> Self {
+        self.given.stderr = stderr;
+        self
+    }
+
+    /// Opens `dir` to the guest as `name`, with every right that a descriptor can have. What may
+    /// really be done is the directory's to say.
+    #[must_use]
+    pub fn preopen(self, name: impl Into<Box<str>>, dir: DirRef) -> Self {
+        self.preopen_with(name, dir, FdRights::OF_DIRS, FdRights::all())
+    }
+
+    /// Opens `dir` to the guest as `name`, with these rights of the descriptor, and these to pass
+    /// on to what is opened beneath it.
+    #[must_use]
+    pub fn preopen_with(
+        mut self,
+        name: impl Into<Box<str>>,
+        dir: DirRef,
+        base: FdRights,
+        inheriting: FdRights,
+    ) -> Self {
+        let base = base & FdRights::OF_DIRS;
+        self.given.preopens.push(Preopen { name: name.into(), dir, base, inheriting });
+        self
+    }
+
+    /// Sets where time comes from.
+    #[must_use]
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.given.clock = clock;
+        self
+    }
+
+    /// Sets where random numbers come from.
+    #[must_use]
+    pub fn random(mut self, random: Random) -> Self {
+        self.given.random = random;
+        self
+    }
+
+    /// Sets the limits.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.given.limits = limits;
+        self
+    }
+
+    /// Checks what was given.
+    pub fn build(self) -> Result<Config, ConfigError> {
+        let given = self.given;
+        let names = given.preopens.iter().map(|preopen| &preopen.name);
+        for text in given.args.iter().chain(&given.env).chain(names) {
+            if text.contains('\0') {
+                return Err(ConfigError::Nul(text.to_string()));
+            }
+        }
+        if let Some(name) = self.misnamed {
+            return Err(ConfigError::Variable(name));
+        }
+        for texts in [&given.args, &given.env] {
+            let bytes = texts.iter().map(|text| text.len() as u64 + 1).sum();
+            if bytes > u64::from(given.limits.args_bytes_max) {
+                return Err(ConfigError::TooLarge { bytes, max: given.limits.args_bytes_max });
+            }
+        }
+        if given.preopens.len() as u64 + 3 > u64::from(given.limits.descriptors_max) {
+            return Err(ConfigError::Preopens(given.preopens.len()));
+        }
+        Ok(Config(Arc::new(given)))
+    }
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = self.0.preopens.iter().map(|preopen| &preopen.name).collect();
+        f.debug_struct("Config")
+            .field("args", &self.0.args)
+            .field("env", &self.0.env.len())
+            .field("preopens", &names)
+            .field("clock", &self.0.clock)
+            .field("random", &self.0.random)
+            .field("limits", &self.0.limits)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,123 @@
+//! Open file descriptions: what a descriptor leads to, and the state that duplicates share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+
+use palisade_vfs::{DirRef, FileRef, FileType};
+use parking_lot::Mutex;
+
+use crate::dirents::Listing;
+use crate::{FdRights, StreamRef};
+
+bitflags::bitflags! {
+    /// How an open description behaves: POSIX's file status flags.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+    pub struct Status: u8 {
+        /// Every write goes to the end.
+        const APPEND = 1 << 0;
+        /// Every write reaches the disk with its data.
+        const DSYNC = 1 << 1;
+        /// Do not wait.
+        const NONBLOCK = 1 << 2;
+        /// Every read sees what has reached the disk.
+        const RSYNC = 1 << 3;
+        /// Every write reaches the disk with all metadata.
+        const SYNC = 1 << 4;
+    }
+}
+
+impl Status {
+    /// What can be changed on an open description.
+    pub const CHANGEABLE: Status = Status::APPEND.union(Status::NONBLOCK);
+}
+
+/// What a descriptor leads to.
+#[derive(Clone)]
+pub(crate) enum Resource {
+    /// A directory.
+    Dir(DirRef),
+    /// A file.
+    File(FileRef),
+    /// A stream.
+    Stream(StreamRef),
+}
+
+impl Resource {
+    /// The type. Costs no system call for a directory or a file.
+    pub(crate) fn kind(&self) -> FileType {
+        match self {
+            Resource::Dir(_) => FileType::Dir,
+            Resource::File(file) => file.kind(),
+            Resource::Stream(stream) => stream.kind(),
+        }
+    }
+}
+
+/// An open file description: shared by every descriptor that is a duplicate of another.
+pub(crate) struct Description {
+    pub(crate) resource: Resource,
+    offset: AtomicU64,
+    status: AtomicU8,
+    /// What was read of a directory and not yet handed out.
+    pub(crate) listing: Mutex<Option<Box<Listing>>>,
+}
+
+impl Description {
+    pub(crate) fn new(resource: Resource, status: Status) -> Self {
+        Description {
+            resource,
+            offset: AtomicU64::new(0),
+            status: AtomicU8::new(status.bits()),
+            listing: Mutex::new(None),
+        }
+    }
+
+    /// Where the next read or write begins.
+    pub(crate) fn offset(&self) -> u64 {
+        self.offset.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_offset(&self, offset: u64) {
+        self.offset.store(offset, Ordering::Relaxed);
+    }
+
+    pub(crate) fn status(&self) -> Status {
+        Status::from_bits_truncate(self.status.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn set_status(&self, status: Status) {
+        self.status.store(status.bits(), Ordering::Relaxed);
+    }
+}
+
+/// An entry of the descriptor table: a description, and what may be done through it.
+#[derive(Clone)]
+pub(crate) struct Descriptor {
+    pub(crate) description: Arc<Description>,
+    pub(crate) base: FdRights,
+    pub(crate) inheriting: FdRights,
+    /// The name that a preopened directory is known by.
+    pub(crate) preopen: Option<Box<str>>,
+}
+
+impl Descriptor {
+    /// A descriptor for `resource` with the rights that make sense for it.
+    pub(crate) fn new(
+        resource: Resource,
+        status: Status,
+        base: FdRights,
+        inheriting: FdRights,
+    ) -> Self {
+        let applicable = match &resource {
+            Resource::Dir(_) => FdRights::OF_DIRS,
+            Resource::File(_) => FdRights::OF_FILES,
+            Resource::Stream(_) => FdRights::OF_STREAMS,
+        };
+        Descriptor {
+            base: base & applicable,
+            inheriting,
+            description: Arc::new(Description::new(resource, status)),
+            preopen: None,
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! Directory streams: linear, and true to their cookies.
+//!
+//! A filesystem hands its entries over in batches; what a guest's small buffer does not take stays
+//! here until the guest comes back for it, so that a listing reads each block once. A guest that
+//! comes back with any other cookie than the next one is served from the filesystem again.
+
+use std::ops::ControlFlow;
+
+use palisade_vfs::{Cookie, Descent, Dir, Errno, FileType, Result, Stop};
+
+use crate::limits::Limits;
+
+/// Whether a listing begins with `.` and `..`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dots {
+    /// It does.
+    With,
+    /// It does not.
+    Without,
+}
+
+/// One entry, as a guest sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DirEntry<'a> {
+    /// Its name; `.` and `..` too.
+    pub name: &'a str,
+    /// Its type.
+    pub kind: FileType,
+    /// Its node's number, never 0.
+    pub ino: u64,
+    /// Where to go on behind it.
+    pub next: u64,
+}
+
+/// Behind `.`: odd and with the top bit set, which no filesystem's cookie is.
+const BEHIND_DOT: u64 = u64::MAX;
+/// Behind `..`, where the filesystem's own stream starts.
+const BEHIND_DOTS: u64 = u64::MAX - 2;
+
+/// A batch of entries that a filesystem has handed over.
+#[derive(Default)]
+pub(crate) struct Listing {
+    items: Vec<Item>,
+    names: String,
+    /// The item that was to be next when the guest was last here.
+    at: usize,
+}
+
+struct Item {
+    start: Cookie,
+    next: Cookie,
+    kind: FileType,
+    ino: u64,
+    name_end: usize,
+}
+
+/// Calls `each` for the entries of `dir` behind `from`, until it breaks or the end.
+pub(crate) fn list(
+    dir: &dyn Dir,
+    listing: &mut Listing,
+    from: u64,
+    dots: Dots,
+    each: &mut dyn FnMut(DirEntry<'_>) -> ControlFlow<()>,
+) -> Result<()> {
+    let mut from = from;
+    if dots == Dots::With && (from == 0 || from == BEHIND_DOT) {
+        let ino = match dir.stat(Descent::HERE) {
+            Ok(stat) => stat.ino,
+            Err(Stop::Errno(errno)) => return Err(errno),
+            Err(Stop::Link { .. }) => return Err(Errno::Io),
+        };
+        // A directory does not know what lies above it, and a guest shall not.
+        for (name, next) in [(".", BEHIND_DOT), ("..", BEHIND_DOTS)] {
+            if name == "." && from == BEHIND_DOT {
+                continue;
+            }
+            let entry = DirEntry { name, kind: FileType::Dir, ino, next };
+            if each(entry).is_break() {
+                return Ok(());
+            }
+        }
+        from = BEHIND_DOTS;
+    }
+    let from = if from == BEHIND_DOTS { Cookie::START } else { Cookie(from) };
+    listing.serve(dir, from, each)
+}
+
+impl Listing {
+    fn serve(
+        &mut self,
+        dir: &dyn Dir,
+        from: Cookie,
+        each: &mut dyn FnMut(DirEntry<'_>) -> ControlFlow<()>,
+    ) -> Result<()> {
+        // A listing from the start is a new look at the directory.
+        let found = if from == Cookie::START { None } else { self.find(from) };
+        let mut at = match found {
+            Some(at) => at,
+            None => {
+                self.fill(dir, from)?;
+                0
+            }
+        };
+        loop {
+            while let Some(item) = self.items.get(at) {
+                let name_start = at.checked_sub(1).and_then(|i| self.items.get(i));
+                let name_start = name_start.map_or(0, |before| before.name_end);
+                let name = self.names.get(name_start..item.name_end).unwrap_or_default();
+                let entry = DirEntry { name, kind: item.kind, ino: item.ino, next: item.next.0 };
+                if each(entry).is_break() {
+                    self.at = at;
+                    return Ok(());
+                }
+                at += 1;
+            }
+            let Some(last) = self.items.last() else { return Ok(()) };
+            let next = last.next;
+            self.fill(dir, next)?;
+            at = 0;
+        }
+    }
+
+    /// The item that starts at `from`: most often the one that was to be next.
+    fn find(&self, from: Cookie) -> Option<usize> {
+        let starts = |at: &usize| self.items.get(*at).is_some_and(|item| item.start == from);
+        (self.at..self.items.len()).find(starts).or_else(|| (0..self.at).find(starts))
+    }
+
+    fn fill(&mut self, dir: &dyn Dir, from: Cookie) -> Result<()> {
+        self.items.clear();
+        self.names.clear();
+        self.at = 0;
+        let mut start = from;
+        dir.read_dir(from, &mut |entry| {
+            self.names.push_str(entry.name.as_str());
+            self.items.push(Item {
+                start,
+                next: entry.next,
+                kind: entry.kind,
+                ino: entry.ino,
+                name_end: self.names.len(),
+            });
+            start = entry.next;
+            let full = self.items.len() >= Limits::LISTING_ENTRIES_MAX
+                || self.names.len() >= Limits::LISTING_BYTES_MAX;
+            if full { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        })
+    }
+}

@@ -1,0 +1,38 @@
+//! One guest's open world: what every ABI needs and none of them is.
+//!
+//! A [`Config`] says what a guest is given; [`Config::start`] makes a [`Process`] of it: args,
+//! env, standard streams, clocks, random numbers, preopened directories, the descriptor table, and
+//! the calls on it. There is no WebAssembly in this crate and no number of any ABI: an adapter
+//! turns a guest's numbers into these calls and their answers back into numbers.
+//!
+//! The kernel is given directories and cannot tell whether anything guards them. It masks by the
+//! rights of descriptors all the same.
+
+mod clock;
+mod config;
+mod descriptor;
+mod dirents;
+mod file_calls;
+mod limits;
+mod path_calls;
+mod poll;
+mod process;
+mod random;
+mod rights;
+mod stdio;
+mod table;
+mod trace;
+
+pub use clock::{Clock, ClockId, Interrupt};
+pub use config::{Config, ConfigBuilder, ConfigError};
+pub use descriptor::Status;
+pub use dirents::{DirEntry, Dots};
+pub use file_calls::Whence;
+pub use limits::Limits;
+pub use path_calls::{OpenAsked, RightsAsked};
+pub use poll::{Event, Ready, Subscription};
+pub use process::{Exit, FdStat, Process};
+pub use random::Random;
+pub use rights::FdRights;
+pub use stdio::{Input, Output, OutputBuffer, Stream, StreamRef};
+pub use table::Fd;

@@ -1,0 +1,201 @@
+//! Calls with a path: each finds its directory, asks for the right, and hands over to
+//! [`palisade_vfs::path`]. No path is looked at here.
+
+use palisade_vfs::{
+    Access, Errno, Follow, Node, OpenFlags, OpenHow, Result, SetTime, SetTimes, Stat, Timestamp,
+    path,
+};
+
+use crate::descriptor::{Descriptor, Resource, Status};
+use crate::table::Fd;
+use crate::trace::traced;
+use crate::{ClockId, FdRights, Process};
+
+/// The rights that an open asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RightsAsked {
+    /// Whatever the directory may pass on and the node allows.
+    Inherited,
+    /// Exactly these, or `Notcapable`. What makes no sense for the node is left out.
+    Exactly {
+        /// For the new descriptor.
+        base: FdRights,
+        /// To pass on to what is opened beneath it.
+        inheriting: FdRights,
+    },
+}
+
+/// How something is to be opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OpenAsked {
+    /// Whether a link at the end of the path is followed.
+    pub follow: Follow,
+    /// `CREATE`, `EXCLUSIVE`, `TRUNCATE`, `DIRECTORY`.
+    pub flags: OpenFlags,
+    /// How the description shall behave.
+    pub status: Status,
+    /// The rights.
+    pub rights: RightsAsked,
+}
+
+impl Process {
+    /// Opens `path` beneath the directory `fd`, at the lowest free number.
+    ///
+    /// Errors, in order: `Badf`; `Notdir`; `Notcapable` if the directory's descriptor may not do
+    /// or pass on what is asked; `Mfile`; those of [`path::open`].
+    pub fn open(&mut self, fd: Fd, path: &str, asked: OpenAsked) -> Result<Fd> {
+        traced!("open", fd, path);
+        let (dir, parent) = self.dir(fd, FdRights::OPEN)?;
+        let mut flags = asked.flags;
+        if asked.status.contains(Status::DSYNC) {
+            flags |= OpenFlags::DSYNC;
+        }
+        if asked.status.intersects(Status::SYNC | Status::RSYNC) {
+            flags |= OpenFlags::SYNC;
+        }
+        let (base, inheriting) = match asked.rights {
+            RightsAsked::Inherited => (parent.inheriting, parent.inheriting),
+            RightsAsked::Exactly { base, inheriting } => (base, inheriting),
+        };
+        let on_dir = FdRights::for_open(OpenHow::new(Access::Hold, flags));
+        let passable = parent.base | parent.inheriting;
+        if !parent.base.contains(on_dir)
+            || !passable.contains(FdRights::for_status(flags))
+            || !parent.inheriting.contains(base | inheriting)
+        {
+            return Err(Errno::Notcapable);
+        }
+        self.table.check_room()?;
+        let open = |access| path::open(&**dir, path, asked.follow, OpenHow::new(access, flags));
+        let wanted = base.access();
+        // Only asking for bytes to write insists on it. Who takes what there is, or lists further
+        // rights that a directory or a read-only file does not have, gets it without them.
+        let insists = match asked.rights {
+            RightsAsked::Inherited => false,
+            RightsAsked::Exactly { base, .. } => base.contains(FdRights::WRITE),
+        };
+        let (node, access) = match open(wanted) {
+            Err(Errno::Isdir | Errno::Acces | Errno::Rofs | Errno::Perm | Errno::Txtbsy)
+                if wanted.writes() && !insists =>
+            {
+                (open(Access::Read)?, Access::Read)
+            }
+            done => (done?, wanted),
+        };
+        let descriptor = match node {
+            Node::Dir(dir) => Descriptor::new(Resource::Dir(dir), asked.status, base, inheriting),
+            Node::File(file) => Descriptor::new(
+                Resource::File(file),
+                asked.status,
+                base.within(access),
+                FdRights::empty(),
+            ),
+        };
+        self.table.open(descriptor)
+    }
+
+    /// What `path` leads to.
+    ///
+    /// Errors, in order: `Badf`; `Notdir`; `Notcapable`; those of [`path::stat`].
+    pub fn stat_at(&self, fd: Fd, path: &str, follow: Follow) -> Result<Stat> {
+        traced!("stat_at", fd, path);
+        let (dir, _) = self.dir(fd, FdRights::STAT_AT)?;
+        path::stat(&**dir, path, follow)
+    }
+
+    /// Changes the times of what `path` leads to.
+    ///
+    /// Errors, in order: `Badf`; `Notdir`; `Notcapable`; those of [`path::set_times`].
+    pub fn set_times_at(&self, fd: Fd, path: &str, follow: Follow, times: SetTimes) -> Result<()> {
+        traced!("set_times_at", fd, path);
+        let (dir, _) = self.dir(fd, FdRights::SET_TIMES_AT)?;
+        path::set_times(&**dir, path, follow, self.on_our_clock(times))
+    }
+
+    /// Creates a directory.
+    ///
+    /// Errors, in order: `Badf`; `Notdir`; `Notcapable`; those of [`path::create_dir`].
+    pub fn create_dir(&self, fd: Fd, path: &str) -> Result<()> {
+        traced!("create_dir", fd, path);
+        let (dir, _) = self.dir(fd, FdRights::CREATE_DIR)?;
+        path::create_dir(&**dir, path)
+    }
+
+    /// Creates a symbolic link at `path` that says `target`.
+    ///
+    /// Errors, in order: `Badf`; `Notdir`; `Notcapable`; those of [`path::create_symlink`].
+    pub fn create_symlink(&self, target: &str, fd: Fd, path: &str) -> Result<()> {
+        traced!("create_symlink", fd, path);
+        let (dir, _) = self.dir(fd, FdRights::CREATE_SYMLINK)?;
+        path::create_symlink(&**dir, target, path)
+    }
+
+    /// The target of a symbolic link.
+    ///
+    /// Errors, in order: `Badf`; `Notdir`; `Notcapable`; those of [`path::read_link`].
+    pub fn read_link(&self, fd: Fd, path: &str) -> Result<Box<str>> {
+        traced!("read_link", fd, path);
+        let (dir, _) = self.dir(fd, FdRights::READ_LINK)?;
+        path::read_link(&**dir, path)
+    }
+
+    /// Gives a node a further name. `follow` must be `No`, else `Inval`: what a link leads to
+    /// cannot be named by a link in one step.
+    ///
+    /// Errors, in order: `Badf`; `Notdir`; `Notcapable`; `Inval`; those of [`path::link`].
+    pub fn link(
+        &self,
+        (old_fd, old): (Fd, &str),
+        follow: Follow,
+        (new_fd, new): (Fd, &str),
+    ) -> Result<()> {
+        traced!("link", old_fd, old);
+        let (from, _) = self.dir(old_fd, FdRights::LINK_FROM)?;
+        let (into, _) = self.dir(new_fd, FdRights::LINK_INTO)?;
+        if follow == Follow::Yes {
+            return Err(Errno::Inval);
+        }
+        path::link(&**from, old, &**into, new)
+    }
+
+    /// Gives a node another name.
+    ///
+    /// Errors, in order: `Badf`; `Notdir`; `Notcapable`; those of [`path::rename`].
+    pub fn rename(&self, (old_fd, old): (Fd, &str), (new_fd, new): (Fd, &str)) -> Result<()> {
+        traced!("rename", old_fd, old);
+        let (from, _) = self.dir(old_fd, FdRights::RENAME_FROM)?;
+        let (into, _) = self.dir(new_fd, FdRights::RENAME_INTO)?;
+        path::rename(&**from, old, &**into, new)
+    }
+
+    /// Removes a file or a link.
+    ///
+    /// Errors, in order: `Badf`; `Notdir`; `Notcapable`; those of [`path::remove_file`].
+    pub fn remove_file(&self, fd: Fd, path: &str) -> Result<()> {
+        traced!("remove_file", fd, path);
+        let (dir, _) = self.dir(fd, FdRights::REMOVE_FILE)?;
+        path::remove_file(&**dir, path)
+    }
+
+    /// Removes an empty directory.
+    ///
+    /// Errors, in order: `Badf`; `Notdir`; `Notcapable`; those of [`path::remove_dir`].
+    pub fn remove_dir(&self, fd: Fd, path: &str) -> Result<()> {
+        traced!("remove_dir", fd, path);
+        let (dir, _) = self.dir(fd, FdRights::REMOVE_DIR)?;
+        path::remove_dir(&**dir, path)
+    }
+
+    /// On a fixed clock, now is the guest's now and not the filesystem's.
+    pub(crate) fn on_our_clock(&self, times: SetTimes) -> SetTimes {
+        if !self.clocks.is_fixed() {
+            return times;
+        }
+        let now = self.clocks.now_ns(ClockId::Realtime).map(Timestamp::from_nanos);
+        let fix = |time| match (time, now) {
+            (SetTime::Now, Ok(now)) => SetTime::At(now),
+            (time, _) => time,
+        };
+        SetTimes { accessed: fix(times.accessed), modified: fix(times.modified) }
+    }
+}

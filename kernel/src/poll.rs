@@ -1,0 +1,234 @@
+//! Waiting: for a time, for a descriptor, for whatever comes first.
+
+use std::os::fd::BorrowedFd;
+use std::time::{Duration, Instant};
+
+use palisade_vfs::{Errno, Result};
+use rustix::event::{PollFd, PollFlags};
+
+use crate::descriptor::Resource;
+use crate::table::Fd;
+use crate::trace::traced;
+use crate::{ClockId, FdRights, Interrupt, Process};
+
+/// What a guest waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subscription {
+    /// A time.
+    Clock {
+        /// On which clock.
+        id: ClockId,
+        /// Nanoseconds from now.
+        after_ns: u64,
+    },
+    /// A moment.
+    Moment {
+        /// On which clock.
+        id: ClockId,
+        /// Nanoseconds on that clock.
+        at_ns: u64,
+    },
+    /// A descriptor that can be read without waiting.
+    Read(Fd),
+    /// A descriptor that can be written without waiting.
+    Write(Fd),
+    /// Nothing that can be waited for: an event with this error at once.
+    Refused(Errno),
+}
+
+/// What happened to one subscription.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// Which subscription, counted from 0.
+    pub index: usize,
+    /// `Ok`, or what is wrong with this one alone.
+    pub result: Result<Ready>,
+}
+
+/// What can be done now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ready {
+    /// How many bytes can be read at least; 0 if that is not known.
+    pub bytes: u64,
+    /// Whether the other side has gone.
+    pub hung_up: bool,
+}
+
+impl Ready {
+    const NOW: Ready = Ready { bytes: 0, hung_up: false };
+}
+
+/// A subscription that has to wait for the host.
+struct Waiting<'a> {
+    index: usize,
+    fd: BorrowedFd<'a>,
+    flags: PollFlags,
+}
+
+impl Process {
+    /// Waits until at least one subscription has something to tell, and answers all that have.
+    /// What is wrong with one subscription is its own event.
+    ///
+    /// Errors, in order: `Inval` for none, or for more than `Limits::subscriptions_max`; `Intr`.
+    pub fn poll(&self, subscriptions: &[Subscription]) -> Result<Vec<Event>> {
+        traced!("poll", subscriptions.len());
+        if subscriptions.is_empty()
+            || subscriptions.len() > self.limits().subscriptions_max as usize
+        {
+            return Err(Errno::Inval);
+        }
+        let mut events = Vec::new();
+        let mut waiting = Vec::new();
+        let mut waits: Vec<(usize, u64)> = Vec::new();
+        for (index, subscription) in subscriptions.iter().enumerate() {
+            let found = match *subscription {
+                Subscription::Refused(errno) => Err(errno),
+                Subscription::Clock { id, after_ns } => {
+                    self.clocks.resolution_ns(id).map(|_| Some(after_ns))
+                }
+                Subscription::Moment { id, at_ns } => {
+                    self.clocks.now_ns(id).map(|now_ns| Some(at_ns.saturating_sub(now_ns)))
+                }
+                Subscription::Read(fd) => self.wait_for(fd, FdRights::READ).map(|fd| {
+                    waiting.extend(fd.map(|fd| Waiting { index, fd, flags: PollFlags::IN }));
+                    None
+                }),
+                Subscription::Write(fd) => self.wait_for(fd, FdRights::WRITE).map(|fd| {
+                    waiting.extend(fd.map(|fd| Waiting { index, fd, flags: PollFlags::OUT }));
+                    None
+                }),
+            };
+            match found {
+                Ok(Some(ns)) => waits.push((index, ns)),
+                Ok(None) if waiting.last().is_some_and(|it| it.index == index) => {}
+                Ok(None) => events.push(Event { index, result: self.ready(*subscription) }),
+                Err(errno) => events.push(Event { index, result: Err(errno) }),
+            }
+        }
+        self.wait(&mut events, &waiting, &waits)?;
+        events.sort_by_key(|event| event.index);
+        Ok(events)
+    }
+
+    /// The host's descriptor that a wait for `fd` waits for; `None` if it never waits.
+    fn wait_for(&self, fd: Fd, right: FdRights) -> Result<Option<BorrowedFd<'_>>> {
+        let descriptor = self.table.get(fd)?;
+        match &descriptor.description.resource {
+            Resource::Dir(_) => Err(Errno::Badf),
+            _ if !descriptor.base.contains(right) => Err(Errno::Badf),
+            _ if !descriptor.base.contains(FdRights::POLL) => Err(Errno::Notcapable),
+            Resource::File(_) => Ok(None),
+            Resource::Stream(stream) => Ok(stream.waits_for()),
+        }
+    }
+
+    /// What can be done with what never waits.
+    fn ready(&self, subscription: Subscription) -> Result<Ready> {
+        let Subscription::Read(fd) = subscription else { return Ok(Ready::NOW) };
+        let descriptor = self.table.get(fd)?;
+        let Resource::File(file) = &descriptor.description.resource else {
+            return Ok(Ready::NOW);
+        };
+        let bytes = file.stat()?.size.saturating_sub(descriptor.description.offset());
+        Ok(Ready { bytes, hung_up: false })
+    }
+
+    /// Waits for the host and for the clocks, unless there is something to tell already.
+    fn wait(
+        &self,
+        events: &mut Vec<Event>,
+        waiting: &[Waiting<'_>],
+        waits: &[(usize, u64)],
+    ) -> Result<()> {
+        let shortest_ns = waits.iter().map(|(_, ns)| *ns).min();
+        let told = !events.is_empty();
+        let started = Instant::now();
+        let limit_ns = if told { Some(0) } else { shortest_ns };
+        if self.clocks.is_fixed() {
+            // A fixed clock passes at once, unless the host has something first.
+            let host_waits = limit_ns.is_none();
+            look(events, waiting, if host_waits { None } else { started.into() }, &self.interrupt)?;
+            if events.is_empty() {
+                self.clocks.pass(shortest_ns.unwrap_or(0));
+                tell_due(events, waits, shortest_ns.unwrap_or(0));
+            } else {
+                tell_due(events, waits, 0);
+            }
+            return Ok(());
+        }
+        let deadline = limit_ns.and_then(|ns| self.clocks.deadline(ns));
+        if waiting.is_empty() {
+            if limit_ns != Some(0) {
+                self.interrupt.wait_until(deadline)?;
+            }
+        } else {
+            look(events, waiting, deadline, &self.interrupt)?;
+        }
+        let passed_ns = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        // With nothing else to tell, the wait was for the shortest time, whatever the host's
+        // clock makes of its length.
+        let passed_ns =
+            if events.is_empty() { passed_ns.max(shortest_ns.unwrap_or(0)) } else { passed_ns };
+        tell_due(events, waits, passed_ns);
+        Ok(())
+    }
+}
+
+/// Tells every clock whose time has come.
+fn tell_due(events: &mut Vec<Event>, waits: &[(usize, u64)], passed_ns: u64) {
+    for (index, ns) in waits {
+        if *ns <= passed_ns {
+            events.push(Event { index: *index, result: Ok(Ready::NOW) });
+        }
+    }
+}
+
+/// Waits for the host's descriptors until `deadline`, or for ever. `Intr` if the guest is woken.
+fn look(
+    events: &mut Vec<Event>,
+    waiting: &[Waiting<'_>],
+    deadline: Option<Instant>,
+    interrupt: &Interrupt,
+) -> Result<()> {
+    loop {
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let slice =
+            left.map_or(Interrupt::LOOK_UP_EVERY, |left| left.min(Interrupt::LOOK_UP_EVERY));
+        let mut fds: Vec<_> =
+            waiting.iter().map(|it| PollFd::from_borrowed_fd(it.fd, it.flags)).collect();
+        let timeout = rustix::event::Timespec {
+            tv_sec: i64::try_from(slice.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: slice.subsec_nanos().into(),
+        };
+        match rustix::event::poll(&mut fds, Some(&timeout)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(_) => return Err(Errno::Io),
+        }
+        for (it, fd) in waiting.iter().zip(&fds) {
+            let told = fd.revents();
+            if told.is_empty() {
+                continue;
+            }
+            let result = if told.contains(PollFlags::NVAL) {
+                Err(Errno::Badf)
+            } else {
+                Ok(Ready { bytes: readable(it), hung_up: told.contains(PollFlags::HUP) })
+            };
+            events.push(Event { index: it.index, result });
+        }
+        if !events.is_empty() || left == Some(Duration::ZERO) {
+            return Ok(());
+        }
+        if interrupt.is_raised() {
+            return Err(Errno::Intr);
+        }
+    }
+}
+
+/// How many bytes wait in the host's descriptor.
+fn readable(it: &Waiting<'_>) -> u64 {
+    if !it.flags.contains(PollFlags::IN) {
+        return 0;
+    }
+    rustix::io::ioctl_fionread(it.fd).unwrap_or(0)
+}

@@ -1,0 +1,218 @@
+//! One guest's open world, and the calls that need no path and no descriptor.
+
+use std::sync::Arc;
+
+use palisade_vfs::{DirRef, Errno, FileRef, FileType, Result};
+
+use crate::clock::Clocks;
+use crate::descriptor::{Description, Descriptor, Resource, Status};
+use crate::random::Generator;
+use crate::table::{Fd, Table};
+use crate::{ClockId, Config, FdRights, Interrupt, Limits};
+
+/// A guest's exit code: a value, not an end of the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Exit(pub u32);
+
+impl std::fmt::Display for Exit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "the guest exited with code {}", self.0)
+    }
+}
+
+impl std::error::Error for Exit {}
+
+/// What [`Process::fdstat`] tells of a descriptor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FdStat {
+    /// The type of what it leads to.
+    pub kind: FileType,
+    /// The status flags.
+    pub status: Status,
+    /// What may be done through it.
+    pub base: FdRights,
+    /// What may at most be done through what is opened beneath it.
+    pub inheriting: FdRights,
+}
+
+/// One guest's open world. Not shared: a guest makes one call at a time.
+pub struct Process {
+    pub(crate) config: Config,
+    pub(crate) table: Table,
+    pub(crate) clocks: Clocks,
+    pub(crate) random: Generator,
+    pub(crate) interrupt: Interrupt,
+}
+
+impl Process {
+    pub(crate) fn new(config: Config, interrupt: Interrupt) -> Self {
+        let given = &config.0;
+        let mut table = Table::new(given.limits.descriptors_max);
+        let (none, all) = (FdRights::empty(), FdRights::all());
+        let (reads, writes) = (all - FdRights::WRITE, all - FdRights::READ);
+        let streams =
+            [(&given.stdin.0, reads), (&given.stdout.0, writes), (&given.stderr.0, writes)];
+        for (stream, base) in streams {
+            let stream = Resource::Stream(Arc::clone(stream));
+            // The configuration made sure that these and the preopens fit.
+            let _ = table.open(Descriptor::new(stream, Status::empty(), base, none));
+        }
+        for preopen in &given.preopens {
+            let dir = Resource::Dir(Arc::clone(&preopen.dir));
+            let mut descriptor =
+                Descriptor::new(dir, Status::empty(), preopen.base, preopen.inheriting);
+            descriptor.preopen = Some(preopen.name.clone());
+            let _ = table.open(descriptor);
+        }
+        let clocks = Clocks::new(given.clock);
+        let random = Generator::new(given.random);
+        Process { table, clocks, random, interrupt, config }
+    }
+
+    /// The arguments.
+    pub fn args(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.config.0.args.iter().map(|arg| &**arg)
+    }
+
+    /// The environment, each as `NAME=VALUE`.
+    pub fn env(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.config.0.env.iter().map(|entry| &**entry)
+    }
+
+    /// The limits.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.config.0.limits
+    }
+
+    /// The handle that wakes this guest.
+    #[must_use]
+    pub fn interrupt(&self) -> &Interrupt {
+        &self.interrupt
+    }
+
+    /// How many descriptors are open.
+    #[must_use]
+    pub fn open_descriptors(&self) -> usize {
+        self.table.len()
+    }
+
+    /// Closes every descriptor.
+    pub fn close_all(&mut self) {
+        self.table.close_all();
+    }
+
+    /// Nanoseconds on a clock. `Notsup` for a processor's clock.
+    pub fn clock_now_ns(&self, id: ClockId) -> Result<u64> {
+        self.clocks.now_ns(id)
+    }
+
+    /// The smallest step of a clock in nanoseconds, never 0. `Notsup` for a processor's clock.
+    pub fn clock_resolution_ns(&self, id: ClockId) -> Result<u64> {
+        self.clocks.resolution_ns(id)
+    }
+
+    /// Fills `bytes` with random numbers.
+    ///
+    /// Errors, in order: `Inval` above `Limits::random_bytes_max`; `Io`.
+    pub fn random(&mut self, bytes: &mut [u8]) -> Result<()> {
+        if bytes.len() > self.limits().random_bytes_max as usize {
+            return Err(Errno::Inval);
+        }
+        self.random.fill(bytes)
+    }
+
+    /// The name of a preopened directory.
+    ///
+    /// Errors: `Badf` for any other descriptor.
+    pub fn preopen_name(&self, fd: Fd) -> Result<&str> {
+        self.table.get(fd)?.preopen.as_deref().ok_or(Errno::Badf)
+    }
+
+    /// Closes a descriptor, preopened or not.
+    ///
+    /// Errors: `Badf` if it is not open.
+    pub fn close(&mut self, fd: Fd) -> Result<()> {
+        self.table.close(fd)
+    }
+
+    /// Moves `from` to the number `to`, which must be open, and closes what was there.
+    ///
+    /// Errors: `Badf` if either is not open.
+    pub fn renumber(&mut self, from: Fd, to: Fd) -> Result<()> {
+        self.table.renumber(from, to)
+    }
+
+    /// What a descriptor is. Costs no system call for a directory or a file.
+    ///
+    /// Errors: `Badf`.
+    pub fn fdstat(&self, fd: Fd) -> Result<FdStat> {
+        let descriptor = self.table.get(fd)?;
+        Ok(FdStat {
+            kind: descriptor.description.resource.kind(),
+            status: descriptor.description.status(),
+            base: descriptor.base,
+            inheriting: descriptor.inheriting,
+        })
+    }
+
+    /// Replaces a descriptor's rights by fewer ones.
+    ///
+    /// Errors, in order: `Badf`; `Notcapable` if a right would be gained.
+    pub fn set_rights(&mut self, fd: Fd, base: FdRights, inheriting: FdRights) -> Result<()> {
+        self.table.attenuate(fd, base, inheriting)
+    }
+
+    /// Changes the status flags. Only [`Status::CHANGEABLE`] ones may differ from what they are.
+    ///
+    /// Errors, in order: `Badf`; `Notcapable`; `Inval`.
+    pub fn set_status(&self, fd: Fd, status: Status) -> Result<()> {
+        let description = &self.table.with(fd, FdRights::SET_STATUS)?.description;
+        let changed = description.status() ^ status;
+        if !Status::CHANGEABLE.contains(changed) {
+            return Err(Errno::Inval);
+        }
+        description.set_status(status);
+        Ok(())
+    }
+
+    /// The directory of a descriptor that has all of `rights`.
+    ///
+    /// Errors, in order: `Badf`; `Notdir` for anything else; `Notcapable`.
+    pub(crate) fn dir(&self, fd: Fd, rights: FdRights) -> Result<(&DirRef, &Descriptor)> {
+        let descriptor = self.table.get(fd)?;
+        let Resource::Dir(dir) = &descriptor.description.resource else {
+            return Err(Errno::Notdir);
+        };
+        if !descriptor.base.contains(rights) {
+            return Err(Errno::Notcapable);
+        }
+        Ok((dir, descriptor))
+    }
+
+    /// The file of a descriptor that has all of `rights`.
+    ///
+    /// Errors, in order: `Badf`; `Isdir` for a directory; `stream` for a stream; `Badf` if it
+    /// lacks the right to read or write, as POSIX has it for a descriptor that was not opened for
+    /// it; `Notcapable`.
+    pub(crate) fn file(
+        &self,
+        fd: Fd,
+        rights: FdRights,
+        stream: Errno,
+    ) -> Result<(&FileRef, &Description)> {
+        let descriptor = self.table.get(fd)?;
+        match &descriptor.description.resource {
+            Resource::Dir(_) => Err(Errno::Isdir),
+            Resource::Stream(_) => Err(stream),
+            Resource::File(file) => {
+                let missing = rights - descriptor.base;
+                if missing.is_empty() {
+                    return Ok((file, &descriptor.description));
+                }
+                let bytes = FdRights::READ | FdRights::WRITE;
+                Err(if missing.intersects(bytes) { Errno::Badf } else { Errno::Notcapable })
+            }
+        }
+    }
+}

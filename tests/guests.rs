@@ -1,0 +1,87 @@
+//! Our C guests, each on every engine over every stack.
+//!
+//! `calls.wasm` has a sub-test for every function of Preview 1 and for every behaviour that a
+//! guest can see; its source says what is expected and why.
+
+use palisade_kernel::{Config, Input};
+use palisade_vfs::MemFs;
+
+use crate::harness::{Engine, Stack, config, run};
+
+const CALLS: &[u8] = include_bytes!("guests/calls.wasm");
+
+/// The names of the sub-tests.
+fn sub_tests() -> Vec<String> {
+    let outcome = run(Engine::Wasmtime, CALLS, Config::builder().args(["calls", "list"]));
+    outcome.assert_success("calls list");
+    let names: Vec<_> = outcome.stdout.lines().map(str::to_owned).collect();
+    assert!(names.len() > 60, "{names:?}");
+    names
+}
+
+/// Runs every sub-test on `engine`, each over every stack, and reports all that fail.
+fn all_sub_tests_pass_on(engine: Engine) {
+    let mut faults = Vec::new();
+    for name in sub_tests() {
+        for stack in Stack::writable() {
+            let given = config(&stack.root, &["calls", &name]).env("NAME", "value");
+            let outcome = run(engine, CALLS, given);
+            let passed = outcome.end == Ok(0) && outcome.stdout.contains(&format!("ok {name}"));
+            if !passed {
+                let (out, err) = (outcome.stdout.trim(), outcome.stderr.trim());
+                faults.push(format!("{name} on {}: {:?} {out} {err}", stack.name, outcome.end));
+            }
+        }
+    }
+    assert!(faults.is_empty(), "{} failed:\n{}", faults.len(), faults.join("\n"));
+}
+
+#[test]
+fn every_call_behaves_on_wasmtime_over_every_stack() {
+    all_sub_tests_pass_on(Engine::Wasmtime);
+}
+
+#[test]
+fn every_call_behaves_on_wasmi_over_every_stack() {
+    all_sub_tests_pass_on(Engine::Wasmi);
+}
+
+#[test]
+fn a_guest_cannot_leave_its_sandbox() {
+    let guest = include_bytes!("guests/sandbox.wasm");
+    for engine in Engine::ALL {
+        for stack in Stack::writable() {
+            run(engine, guest, config(&stack.root, &["sandbox"])).assert_success(stack.name);
+        }
+    }
+}
+
+#[test]
+fn an_exit_code_is_passed_through_whole() {
+    let guest = include_bytes!("guests/exit_code.wasm");
+    for engine in Engine::ALL {
+        for code in ["0", "1", "42", "125", "126", "134", "255"] {
+            let outcome = run(engine, guest, Config::builder().args(["exit_code", code]));
+            assert_eq!(outcome.end, Ok(code.parse().unwrap()), "{engine:?}");
+        }
+    }
+}
+
+#[test]
+fn a_trap_is_told_with_the_functions_name() {
+    let guest = include_bytes!("guests/trap.wasm");
+    let outcome = run(Engine::Wasmtime, guest, Config::builder().arg("trap"));
+    assert!(outcome.end.unwrap_err().contains("unreachable"));
+}
+
+#[test]
+fn standard_input_is_read_to_its_end() {
+    let guest = include_bytes!("guests/cat.wasm");
+    let input = "one\ntwo\n".repeat(5000);
+    for engine in Engine::ALL {
+        let given = config(&MemFs::new().root(), &["cat"]).stdin(Input::bytes(input.as_str()));
+        let outcome = run(engine, guest, given);
+        outcome.assert_success("cat");
+        assert!(outcome.stdout == input, "{engine:?}: {} bytes", outcome.stdout.len());
+    }
+}

@@ -1,0 +1,7 @@
+/* hello: prints one line. The smallest ordinary program. */
+#include <stdio.h>
+
+int main(void) {
+  puts("hello from the sandbox");
+  return 0;
+}

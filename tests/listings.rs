@@ -1,0 +1,113 @@
+//! Listings that are changed while they are read, and long ones.
+
+use std::time::Instant;
+
+use palisade_preview1::Preview1;
+use palisade_vfs::{Access, Dir, Follow, OpenFlags, OpenHow, path};
+
+use crate::harness::{Stack, config};
+
+/// The first preopened directory.
+const ROOT_FD: u64 = 3;
+/// Where the buffer for entries lies in the guest's memory.
+const BUF: usize = 4096;
+/// Where the count of bytes goes.
+const USED: usize = 0;
+
+fn fill(root: &dyn Dir, count: usize) {
+    let how = OpenHow::new(Access::Write, OpenFlags::CREATE);
+    for n in 0..count {
+        path::open(root, &format!("f{n:05}"), Follow::No, how).unwrap();
+    }
+}
+
+/// One `fd_readdir`: the whole entries in the buffer, and the cookie behind each.
+fn read(guest: &mut Preview1, memory: &mut [u8], len: usize, cookie: u64) -> Vec<(String, u64)> {
+    let args = [ROOT_FD, BUF as u64, len as u64, cookie, USED as u64];
+    assert_eq!(guest.call(memory, "fd_readdir", &args), Some(Ok(0)));
+    let used = u32::from_le_bytes(memory[USED..USED + 4].try_into().unwrap()) as usize;
+    let mut entries = Vec::new();
+    let mut at = BUF;
+    while at + 24 <= BUF + used {
+        let next = u64::from_le_bytes(memory[at..at + 8].try_into().unwrap());
+        let len = u32::from_le_bytes(memory[at + 16..at + 20].try_into().unwrap()) as usize;
+        let end = at + 24 + len;
+        if end > BUF + used {
+            break;
+        }
+        entries.push((String::from_utf8(memory[at + 24..end].to_vec()).unwrap(), next));
+        at = end;
+    }
+    entries
+}
+
+#[test]
+fn files_that_are_deleted_while_they_are_listed_are_all_seen() {
+    for stack in Stack::writable() {
+        fill(&*stack.root, 60);
+        let mut guest = Preview1::new(config(&stack.root, &[]).build().unwrap().start());
+        let mut memory = vec![0; 8192];
+        let (mut seen, mut cookie) = (Vec::new(), 0);
+        loop {
+            let entries = read(&mut guest, &mut memory, 200, cookie);
+            let Some((_, next)) = entries.last() else { break };
+            cookie = *next;
+            for (name, _) in entries {
+                if name.starts_with('f') {
+                    path::remove_file(&*stack.root, &name).unwrap();
+                    seen.push(name);
+                }
+            }
+        }
+        seen.sort();
+        let all: Vec<_> = (0..60).map(|n| format!("f{n:05}")).collect();
+        assert_eq!(seen, all, "{}", stack.name);
+    }
+}
+
+#[test]
+fn an_entry_is_seen_once_whatever_is_created_and_removed_meanwhile() {
+    for stack in Stack::writable() {
+        fill(&*stack.root, 200);
+        let mut guest = Preview1::new(config(&stack.root, &[]).build().unwrap().start());
+        let mut memory = vec![0; 8192];
+        let (mut seen, mut cookie, mut round) = (Vec::new(), 0, 0);
+        loop {
+            let entries = read(&mut guest, &mut memory, 300, cookie);
+            let Some((_, next)) = entries.last() else { break };
+            cookie = *next;
+            seen.extend(entries.into_iter().map(|(name, _)| name).filter(|n| n.starts_with('f')));
+            round += 1;
+            let name = format!("n{round}");
+            path::create_dir(&*stack.root, &name).unwrap();
+            if round % 2 == 0 {
+                path::remove_dir(&*stack.root, &name).unwrap();
+            }
+        }
+        seen.sort();
+        let all: Vec<_> = (0..200).map(|n| format!("f{n:05}")).collect();
+        assert_eq!(seen, all, "{}", stack.name);
+    }
+}
+
+/// Linear, shown by counting the blocks that the filesystem hands over: a listing in small pieces
+/// must not read a directory again for each piece.
+#[test]
+fn ten_thousand_entries_are_listed_in_linear_time() {
+    for stack in Stack::writable() {
+        fill(&*stack.root, 10_000);
+        let mut guest = Preview1::new(config(&stack.root, &[]).build().unwrap().start());
+        let mut memory = vec![0; BUF + 4096];
+        let (mut count, mut cookie) = (0, 0);
+        let started = Instant::now();
+        loop {
+            let entries = read(&mut guest, &mut memory, 4096, cookie);
+            let Some((_, next)) = entries.last() else { break };
+            (cookie, count) = (*next, count + entries.len());
+        }
+        assert_eq!(count, 10_002, "{}", stack.name);
+        // Quadratic listings of this length take minutes without optimization; this is a bound
+        // against that and no measurement.
+        assert!(started.elapsed().as_secs() < 20, "{}", stack.name);
+    }
+}

@@ -1,0 +1,259 @@
+//! The rules of the house: what the architecture draws and what the style asks, held by reading
+//! the tree.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Which package may use which. An edge that is not drawn here is not in the diagram.
+const DIAGRAM: &[(&str, &[&str])] = &[
+    ("palisade-vfs", &[]),
+    ("palisade-policy", &["palisade-vfs"]),
+    ("palisade-kernel", &["palisade-vfs"]),
+    ("palisade-preview1", &["palisade-kernel", "palisade-vfs"]),
+    ("palisade-props", &["palisade-policy", "palisade-vfs"]),
+    ("palisade", &["palisade-kernel", "palisade-policy", "palisade-preview1", "palisade-vfs"]),
+];
+
+/// Packages that see everything.
+const SEES_EVERYTHING: &[&str] = &["palisade-tests", "palisade-benches", "palisade-fuzz"];
+
+const LINE_WIDTH_MAX: usize = 100;
+const FILE_LINES_MAX: usize = 600;
+const FUNCTION_LINES_MAX: usize = 70;
+
+/// Where ambient authority may enter, in the crates that guests run through.
+const AMBIENT_FILES: &[&str] = &["vfs/src/host/mod.rs", "kernel/src/stdio.rs"];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+fn files_below(dir: &Path, extension: &str, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        if path.is_dir() {
+            if !name.starts_with('.') && !["target", "corpus", "artifacts"].contains(&name) {
+                files_below(&path, extension, found);
+            }
+        } else if name.ends_with(extension) {
+            found.push(path);
+        }
+    }
+}
+
+fn sources() -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    files_below(&root(), ".rs", &mut found);
+    assert!(found.len() > 40, "the tree was not found");
+    let named = |path: PathBuf| {
+        let name = path.strip_prefix(root()).unwrap().to_str().unwrap().to_owned();
+        let text = fs::read_to_string(&path).unwrap();
+        (name, text)
+    };
+    found.into_iter().map(named).collect()
+}
+
+fn manifests() -> Vec<(String, toml::Table)> {
+    let mut found = Vec::new();
+    files_below(&root(), "Cargo.toml", &mut found);
+    let read = |path: PathBuf| {
+        let table: toml::Table = fs::read_to_string(&path).unwrap().parse().unwrap();
+        let name = table.get("package")?.get("name")?.as_str()?.to_owned();
+        Some((name, table))
+    };
+    found.into_iter().filter_map(read).collect()
+}
+
+#[track_caller]
+fn assert_none(faults: &[String], rule: &str) {
+    assert!(faults.is_empty(), "{rule}:\n  {}", faults.join("\n  "));
+}
+
+#[test]
+fn packages_import_only_along_the_diagram() {
+    let diagram: BTreeMap<_, BTreeSet<_>> =
+        DIAGRAM.iter().map(|(name, uses)| (*name, uses.iter().copied().collect())).collect();
+    let (mut faults, mut seen) = (Vec::new(), BTreeSet::new());
+    for (name, manifest) in manifests() {
+        if SEES_EVERYTHING.contains(&name.as_str()) {
+            continue;
+        }
+        let Some(allowed) = diagram.get(name.as_str()) else {
+            faults.push(format!("`{name}` is not in the diagram"));
+            continue;
+        };
+        seen.insert(name.clone());
+        let uses = manifest.get("dependencies").and_then(|deps| deps.as_table());
+        for used in uses.into_iter().flatten().map(|(used, _)| used) {
+            if used.starts_with("palisade") && !allowed.contains(used.as_str()) {
+                faults.push(format!("`{name}` may not use `{used}`"));
+            }
+        }
+    }
+    assert_none(&faults, "the diagram in ARCHITECTURE.md");
+    assert_eq!(seen.len(), DIAGRAM.len(), "every package of the diagram exists: {seen:?}");
+}
+
+#[test]
+fn every_package_takes_the_lints_of_the_workspace() {
+    for (name, manifest) in manifests() {
+        let lints = manifest.get("lints").and_then(|lints| lints.get("workspace"));
+        let own = name == "palisade-fuzz";
+        assert!(own || lints.and_then(toml::Value::as_bool) == Some(true), "{name}");
+    }
+    let workspace: toml::Table =
+        fs::read_to_string(root().join("Cargo.toml")).unwrap().parse().unwrap();
+    let unsafe_code = &workspace["workspace"]["lints"]["rust"]["unsafe_code"];
+    assert_eq!(unsafe_code.as_str(), Some("forbid"));
+}
+
+#[test]
+fn files_functions_and_lines_are_short() {
+    let mut faults = Vec::new();
+    for (name, text) in sources() {
+        let lines = text.lines().count();
+        if lines > FILE_LINES_MAX {
+            faults.push(format!("{name} has {lines} lines"));
+        }
+        for (number, line) in text.lines().enumerate() {
+            if line.chars().count() > LINE_WIDTH_MAX {
+                faults.push(format!("{name}:{} is too wide", number + 1));
+            }
+        }
+        faults.extend(long_functions(&name, &text));
+    }
+    assert_none(&faults, "STYLE.md, numbers");
+}
+
+/// Functions by their indentation: `rustfmt` closes each where it began.
+fn long_functions(name: &str, text: &str) -> Vec<String> {
+    let mut open: Vec<(usize, usize)> = Vec::new();
+    let mut faults = Vec::new();
+    for (number, line) in text.lines().enumerate() {
+        let indent = line.len() - line.trim_start().len();
+        let code = line.trim_start();
+        if code == "}" && open.last().is_some_and(|(at, _)| *at == indent) {
+            let (_, start) = open.pop().unwrap();
+            let lines = number + 1 - start;
+            if lines > FUNCTION_LINES_MAX {
+                faults.push(format!("{name}:{} has {lines} lines", start + 1));
+            }
+        }
+        let is_function = code.starts_with("fn ")
+            || ["pub fn ", "pub(crate) fn ", "pub(super) fn ", "const fn ", "pub const fn "]
+                .iter()
+                .any(|start| code.starts_with(start));
+        if is_function && !code.ends_with('}') && !code.ends_with(';') {
+            open.push((indent, number));
+        }
+    }
+    faults
+}
+
+#[test]
+fn nothing_is_put_off_or_skipped() {
+    // Put together here, so that this file does not speak of itself.
+    let words = ["TO", "FIX", "XX"].map(|start| match start {
+        "TO" => "TODO".to_owned(),
+        "FIX" => ["FIX", "ME:"].concat(),
+        _ => "XXX".to_owned(),
+    });
+    let macros = ["todo", "unimplemented"].map(|name| format!("{name}!("));
+    let ignore = ["#[", "ignore"].concat();
+    let mut faults = Vec::new();
+    for (name, text) in sources().iter().filter(|(name, _)| name != "tests/tidy.rs") {
+        for (number, line) in text.lines().enumerate() {
+            let bad = words.iter().chain(&macros).chain([&ignore]).any(|bad| line.contains(bad));
+            if bad {
+                faults.push(format!("{name}:{}: {}", number + 1, line.trim()));
+            }
+        }
+    }
+    assert_none(&faults, "stubs and skipped tests are defects");
+}
+
+#[test]
+fn ambient_authority_enters_at_named_places() {
+    let mut faults = Vec::new();
+    let guarded = ["vfs/src/", "policy/src/", "kernel/src/", "adapters/"];
+    for (name, text) in sources() {
+        let is_guarded = guarded.iter().any(|start| name.starts_with(start));
+        if !is_guarded || AMBIENT_FILES.contains(&name.as_str()) || name.contains("tests") {
+            continue;
+        }
+        let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+        for (number, line) in code.lines().enumerate() {
+            let code = line.split("//").next().unwrap_or_default();
+            let ambient = ["std::fs", "std::env", "std::process", "ambient_authority()", "fs::CWD"]
+                .iter()
+                .any(|word| code.contains(word));
+            if ambient {
+                faults.push(format!("{name}:{}: {}", number + 1, line.trim()));
+            }
+        }
+    }
+    assert_none(&faults, "ambient authority");
+}
+
+#[test]
+fn every_wrapper_is_an_allowlist() {
+    let (mut faults, mut wrappers) = (Vec::new(), 0);
+    for (name, text) in sources() {
+        let wraps = name.starts_with("policy/src/") || name.starts_with("vfs/src/mounts");
+        if !wraps || name.contains("tests") {
+            continue;
+        }
+        let lines: Vec<_> = text.lines().collect();
+        for (at, line) in lines.iter().enumerate() {
+            if !line.starts_with("impl Dir for ") && !line.starts_with("impl File for ") {
+                continue;
+            }
+            wrappers += 1;
+            let before = &lines[at.saturating_sub(3)..at];
+            if !before.iter().any(|line| line.contains("deny(clippy::missing_trait_methods)")) {
+                faults.push(format!("{name}:{}: {line}", at + 1));
+            }
+        }
+    }
+    assert_none(&faults, "a wrapper without deny(clippy::missing_trait_methods)");
+    assert!(wrappers >= 3, "only {wrappers} wrappers were found");
+}
+
+#[test]
+fn every_source_file_is_reached_from_its_crate() {
+    let mut faults = Vec::new();
+    let all = sources();
+    for (name, _) in &all {
+        let path = Path::new(name);
+        let stem = path.file_stem().unwrap().to_str().unwrap();
+        let parent = path.parent().unwrap();
+        let in_src = name.contains("/src/") && !["lib", "main"].contains(&stem);
+        if !in_src || parent.ends_with("bin") {
+            continue;
+        }
+        // A file is declared by its directory's `mod.rs`, `lib.rs`, `main.rs`, or by the file that
+        // is named as its directory.
+        let (module, home) = if stem == "mod" {
+            (parent.file_name().unwrap().to_str().unwrap(), parent.parent().unwrap())
+        } else {
+            (stem, parent)
+        };
+        let beside = home.with_extension("rs");
+        let declares = all.iter().any(|(other, text)| {
+            let other = Path::new(other);
+            let owner = other.parent() == Some(home)
+                && ["mod", "lib", "main"].contains(&other.file_stem().unwrap().to_str().unwrap());
+            (owner || other == beside)
+                && text.lines().any(|line| {
+                    let line = line.trim_start_matches("pub(crate) ").trim_start_matches("pub ");
+                    line == format!("mod {module};")
+                })
+        });
+        if !declares {
+            faults.push(name.clone());
+        }
+    }
+    assert_none(&faults, "files that nothing declares");
+}

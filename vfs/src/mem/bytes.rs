@@ -1,0 +1,143 @@
+//! The bytes of one file: sparse, in chunks, and paid for before they are held.
+
+use std::collections::BTreeMap;
+use std::io::{IoSlice, IoSliceMut};
+use std::sync::Arc;
+
+use super::meter::Meter;
+use crate::{Errno, Result};
+
+/// Bytes of a chunk: large enough that a big file is few chunks, small enough that a hole is one.
+const CHUNK: u64 = 64 * 1024;
+/// The smallest chunk that is held.
+const CHUNK_MIN: usize = 64;
+/// The longest file: POSIX's `off_t`.
+pub(super) const LEN_MAX: u64 = i64::MAX as u64;
+
+/// The bytes of a file.
+///
+/// A chunk that is not there, and what a chunk lacks behind its end, is zeros.
+/// INVARIANT: `meter` has been charged for the capacity of every chunk, and no chunk reaches
+/// behind `len`.
+pub(super) struct Bytes {
+    chunks: BTreeMap<u64, Vec<u8>>,
+    len: u64,
+    meter: Arc<Meter>,
+}
+
+impl Bytes {
+    pub(super) fn new(meter: Arc<Meter>) -> Self {
+        Bytes { chunks: BTreeMap::new(), len: 0, meter }
+    }
+
+    pub(super) fn len(&self) -> u64 {
+        self.len
+    }
+
+    pub(super) fn read_at(&self, bufs: &mut [IoSliceMut<'_>], offset: u64) -> usize {
+        let mut at = offset;
+        let mut done = 0;
+        for buf in bufs {
+            let mut rest = &mut buf[..];
+            while !rest.is_empty() && at < self.len {
+                let (start, room) = (at % CHUNK, CHUNK - at % CHUNK);
+                let n = room.min(self.len - at).min(rest.len() as u64);
+                let (piece, behind) = rest.split_at_mut(to_usize(n));
+                let held = self.chunks.get(&(at / CHUNK)).map_or(&[][..], Vec::as_slice);
+                let held = held.get(to_usize(start)..).unwrap_or_default();
+                let filled = held.len().min(piece.len());
+                let (from_chunk, zeros) = piece.split_at_mut(filled);
+                from_chunk.copy_from_slice(held.get(..filled).unwrap_or_default());
+                zeros.fill(0);
+                (rest, at, done) = (behind, at + n, done + to_usize(n));
+            }
+        }
+        done
+    }
+
+    /// Writes what there is room for. Errors, in order: `Fbig`, `Nospc`, if nothing was written.
+    pub(super) fn write_at(&mut self, bufs: &[IoSlice<'_>], offset: u64) -> Result<usize> {
+        let mut at = offset;
+        let mut done = 0;
+        for buf in bufs {
+            let mut rest = &buf[..];
+            while !rest.is_empty() {
+                if at >= LEN_MAX {
+                    return if done > 0 { Ok(done) } else { Err(Errno::Fbig) };
+                }
+                let n = (CHUNK - at % CHUNK).min(LEN_MAX - at).min(rest.len() as u64);
+                let (piece, behind) = rest.split_at(to_usize(n));
+                if let Err(errno) = self.write_piece(at, piece) {
+                    return if done > 0 { Ok(done) } else { Err(errno) };
+                }
+                (rest, at, done) = (behind, at + n, done + piece.len());
+                self.len = self.len.max(at);
+            }
+        }
+        Ok(done)
+    }
+
+    /// Cuts, or lengthens with zeros, which costs nothing.
+    pub(super) fn set_len(&mut self, len: u64) -> Result<()> {
+        if len > LEN_MAX {
+            return Err(Errno::Fbig);
+        }
+        if len < self.len {
+            let cut = self.chunks.split_off(&len.div_ceil(CHUNK));
+            self.meter.release_bytes(cut.values().map(|chunk| chunk.capacity() as u64).sum());
+            if let Some(last) = self.chunks.get_mut(&(len / CHUNK)) {
+                let before = last.capacity();
+                last.truncate(to_usize(len % CHUNK));
+                last.shrink_to_fit();
+                self.meter.release_bytes((before - last.capacity()) as u64);
+            }
+        }
+        self.len = len;
+        Ok(())
+    }
+
+    /// Writes within one chunk.
+    fn write_piece(&mut self, at: u64, piece: &[u8]) -> Result<()> {
+        let (number, start) = (at / CHUNK, to_usize(at % CHUNK));
+        let end = start + piece.len();
+        let chunk = self.chunks.entry(number).or_default();
+        if end > chunk.capacity() {
+            // Who writes on through a file gets whole chunks; scattered bytes get small ones.
+            let goes_on = number > 0 && start == chunk.len();
+            let wanted = if goes_on { to_usize(CHUNK) } else { end.next_power_of_two() };
+            let wanted = wanted.clamp(CHUNK_MIN, to_usize(CHUNK));
+            let more = (wanted - chunk.capacity()) as u64;
+            if let Err(errno) = self.meter.take_bytes(more) {
+                if chunk.is_empty() {
+                    self.chunks.remove(&number);
+                }
+                return Err(errno);
+            }
+            let before = chunk.capacity();
+            chunk.reserve_exact(wanted - chunk.len());
+            // An allocator may give more than was asked for.
+            self.meter.take_given((chunk.capacity() - before) as u64 - more);
+        }
+        if chunk.len() < start {
+            chunk.resize(start, 0);
+        }
+        let over = piece.len().min(chunk.len() - start);
+        let (over, behind) = piece.split_at(over);
+        if let Some(place) = chunk.get_mut(start..start + over.len()) {
+            place.copy_from_slice(over);
+        }
+        chunk.extend_from_slice(behind);
+        Ok(())
+    }
+}
+
+impl Drop for Bytes {
+    fn drop(&mut self) {
+        self.meter.release_bytes(self.chunks.values().map(|chunk| chunk.capacity() as u64).sum());
+    }
+}
+
+/// For numbers that are at most a chunk's or a buffer's length.
+fn to_usize(n: u64) -> usize {
+    usize::try_from(n).unwrap_or(usize::MAX)
+}

@@ -1,0 +1,341 @@
+//! Held directories: every operation of the tree, each under one lock.
+
+use std::any::Any;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::Shared;
+use super::file::MemFile;
+use super::meter::Counted;
+use super::tree::{Body, Child, DirData, DirKey, Leaf, Tree, not_a_dir};
+use crate::{
+    Cookie, Descent, Dir, Entry, Errno, FileType, Name, Node, OpenFlags, OpenHow, Result, SetTimes,
+    Stat, Stop,
+};
+
+/// Entries that are taken out of the tree at once for a listing.
+const BATCH: usize = 256;
+
+/// A held directory. It counts among the directory's handles as long as it lives.
+pub(super) struct MemDir {
+    fs: Arc<Shared>,
+    key: DirKey,
+}
+
+impl MemDir {
+    /// Holds the directory `key` of `tree`, which is `fs`'s.
+    pub(super) fn hold(fs: &Arc<Shared>, tree: &Tree, key: DirKey) -> Self {
+        if let Some(dir) = tree.dirs.get(key) {
+            dir.handles.fetch_add(1, Ordering::AcqRel);
+        }
+        MemDir { fs: Arc::clone(fs), key }
+    }
+
+    pub(super) fn create_leaf(&self, name: Name<'_>, body: Body) -> Result<Arc<Leaf>> {
+        let mut tree = self.fs.tree.write();
+        self.create_leaf_in(&mut tree, self.key, name, body)
+    }
+
+    fn create_leaf_in(
+        &self,
+        tree: &mut Tree,
+        key: DirKey,
+        name: Name<'_>,
+        body: Body,
+    ) -> Result<Arc<Leaf>> {
+        let dir = tree.dir_mut(key)?;
+        check_vacant(dir, name)?;
+        let leaf = self.fs.fresh_leaf(body)?;
+        dir.insert(name, Child::Leaf(Arc::clone(&leaf)), self.fs.now());
+        Ok(leaf)
+    }
+
+    fn open_dir(&self, tree: &Tree, key: DirKey, how: OpenHow) -> Result<Node> {
+        if how.refuses_dir() {
+            return Err(Errno::Isdir);
+        }
+        Ok(Node::Dir(Arc::new(MemDir::hold(&self.fs, tree, key))))
+    }
+
+    fn open_leaf(&self, leaf: &Arc<Leaf>, how: OpenHow) -> Result<Node> {
+        if how.wants_dir() {
+            return Err(Errno::Notdir);
+        }
+        if how.flags.contains(OpenFlags::TRUNCATE) && matches!(leaf.body, Body::File) {
+            let now = self.fs.now();
+            let mut state = leaf.state.write();
+            state.bytes.set_len(0)?;
+            state.times.touch(now);
+        }
+        let (fs, leaf) = (Arc::clone(&self.fs), Arc::clone(leaf));
+        Ok(Node::File(Arc::new(MemFile { fs, leaf, access: how.access })))
+    }
+
+    /// Opens what is there; `None` if there is nothing and it is to be created.
+    fn open_existing(
+        &self,
+        tree: &Tree,
+        path: Descent<'_>,
+        how: OpenHow,
+    ) -> Result<Option<Node>, Stop> {
+        let Some((parent, name)) = path.split_last() else {
+            return Ok(Some(self.open_dir(tree, self.key, how)?));
+        };
+        let parent_key = tree.descend(self.key, parent)?;
+        match tree.dir(parent_key)?.get(name) {
+            None if how.creates() => Ok(None),
+            None => Err(Errno::Noent.into()),
+            Some(_) if how.is_exclusive() => Err(Errno::Exist.into()),
+            Some(Child::Dir(key)) => Ok(Some(self.open_dir(tree, *key, how)?)),
+            Some(Child::Leaf(leaf)) => match leaf.body {
+                Body::Link(_) => Err(not_a_dir(leaf, path.depth() - 1)),
+                Body::File | Body::Null => Ok(Some(self.open_leaf(leaf, how)?)),
+            },
+        }
+    }
+
+    /// Another directory of this filesystem, or `Xdev`.
+    fn same<'d>(&self, other: &'d dyn Dir) -> Result<&'d MemDir> {
+        match (other as &dyn Any).downcast_ref::<MemDir>() {
+            Some(other) if Arc::ptr_eq(&self.fs, &other.fs) => Ok(other),
+            Some(_) | None => Err(Errno::Xdev),
+        }
+    }
+
+    /// Checks a rename in the order that [`Dir::rename`] lists the errors. Answers what moves and
+    /// what is in its way; `None` if both names lead to the same node.
+    fn check_rename(
+        tree: &Tree,
+        (from, name): (DirKey, Name<'_>),
+        (into, new_name): (DirKey, Name<'_>),
+    ) -> Result<Option<(Child, Option<Child>)>> {
+        let moved = tree.dir(from)?.get(name).ok_or(Errno::Noent)?;
+        if tree.dir(into)?.is_removed {
+            return Err(Errno::Noent);
+        }
+        let target = tree.dir(into)?.get(new_name);
+        if let Child::Dir(key) = moved
+            && tree.is_below(into, *key)?
+        {
+            return Err(Errno::Inval);
+        }
+        if let Some(Child::Dir(key)) = target
+            && tree.is_below(from, *key)?
+        {
+            return Err(Errno::Notempty);
+        }
+        match (moved, target) {
+            (_, None) => {}
+            (Child::Dir(one), Some(Child::Dir(other))) if one == other => return Ok(None),
+            (Child::Leaf(one), Some(Child::Leaf(other))) if Arc::ptr_eq(one, other) => {
+                return Ok(None);
+            }
+            (Child::Dir(_), Some(Child::Leaf(_))) => return Err(Errno::Notdir),
+            (Child::Leaf(_), Some(Child::Dir(_))) => return Err(Errno::Isdir),
+            (Child::Dir(_), Some(Child::Dir(key))) if !tree.dir(*key)?.is_empty() => {
+                return Err(Errno::Notempty);
+            }
+            (Child::Dir(_), Some(Child::Dir(_))) | (Child::Leaf(_), Some(Child::Leaf(_))) => {}
+        }
+        Ok(Some((moved.clone(), target.cloned())))
+    }
+}
+
+/// `Noent` in a removed directory, `Exist` where there is something.
+fn check_vacant(dir: &DirData, name: Name<'_>) -> Result<()> {
+    if dir.is_removed {
+        return Err(Errno::Noent);
+    }
+    if dir.get(name).is_some() {
+        return Err(Errno::Exist);
+    }
+    Ok(())
+}
+
+impl Dir for MemDir {
+    fn open(&self, path: Descent<'_>, how: OpenHow) -> Result<Node, Stop> {
+        if let Some(node) = self.open_existing(&self.fs.tree.read(), path, how)? {
+            return Ok(node);
+        }
+        let mut tree = self.fs.tree.write();
+        // Someone may have been quicker.
+        if let Some(node) = self.open_existing(&tree, path, how)? {
+            return Ok(node);
+        }
+        let (parent, name) = path.split_last().ok_or(Errno::Isdir)?;
+        let key = tree.descend(self.key, parent)?;
+        let leaf = self.create_leaf_in(&mut tree, key, name, Body::File)?;
+        let fs = Arc::clone(&self.fs);
+        Ok(Node::File(Arc::new(MemFile { fs, leaf, access: how.access })))
+    }
+
+    fn stat(&self, path: Descent<'_>) -> Result<Stat, Stop> {
+        let tree = self.fs.tree.read();
+        let Some((parent, name)) = path.split_last() else {
+            return Ok(tree.dir(self.key)?.stat(self.fs.dev));
+        };
+        let parent = tree.descend(self.key, parent)?;
+        match tree.dir(parent)?.get(name) {
+            None => Err(Errno::Noent.into()),
+            Some(Child::Dir(key)) => Ok(tree.dir(*key)?.stat(self.fs.dev)),
+            Some(Child::Leaf(leaf)) => Ok(leaf.stat(self.fs.dev)),
+        }
+    }
+
+    fn read_link(&self, name: Name<'_>) -> Result<Box<str>> {
+        let tree = self.fs.tree.read();
+        match tree.dir(self.key)?.get(name).ok_or(Errno::Noent)? {
+            Child::Dir(_) => Err(Errno::Inval),
+            Child::Leaf(leaf) => match &leaf.body {
+                Body::Link(target) => Ok(target.clone()),
+                Body::File | Body::Null => Err(Errno::Inval),
+            },
+        }
+    }
+
+    fn read_dir(
+        &self,
+        from: Cookie,
+        each: &mut dyn FnMut(Entry<'_>) -> ControlFlow<()>,
+    ) -> Result<()> {
+        let mut from = from.0;
+        let mut batch: Vec<(u64, Arc<str>, FileType, u64)> = Vec::new();
+        loop {
+            {
+                let tree = self.fs.tree.read();
+                for (place, name, child) in tree.dir(self.key)?.behind(from).take(BATCH) {
+                    let (kind, ino) = match child {
+                        Child::Dir(key) => (FileType::Dir, tree.dir(*key)?.ino),
+                        Child::Leaf(leaf) => (leaf.kind(), leaf.ino),
+                    };
+                    batch.push((place, Arc::clone(name), kind, ino));
+                }
+            }
+            let Some((last, ..)) = batch.last() else { return Ok(()) };
+            from = *last;
+            for (place, name, kind, ino) in batch.drain(..) {
+                let (name, next) = (Name::new(&name)?, Cookie(place));
+                if each(Entry { name, kind, ino, next }).is_break() {
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    fn create_dir(&self, name: Name<'_>) -> Result<()> {
+        let mut tree = self.fs.tree.write();
+        check_vacant(tree.dir(self.key)?, name)?;
+        let counted = Counted::new(&self.fs.meter)?;
+        let now = self.fs.now();
+        let dir = DirData::new(self.fs.fresh_ino(), self.key, now, counted);
+        let key = tree.dirs.insert(dir);
+        tree.dir_mut(self.key)?.insert(name, Child::Dir(key), now);
+        Ok(())
+    }
+
+    fn create_symlink(&self, name: Name<'_>, target: &str) -> Result<()> {
+        self.create_leaf(name, Body::Link(target.into())).map(drop)
+    }
+
+    fn remove_file(&self, name: Name<'_>) -> Result<()> {
+        let mut tree = self.fs.tree.write();
+        let dir = tree.dir_mut(self.key)?;
+        match dir.get(name).ok_or(Errno::Noent)? {
+            Child::Dir(_) => return Err(Errno::Isdir),
+            Child::Leaf(leaf) => leaf.count_name(-1, self.fs.now()),
+        }
+        let removed = dir.remove(name, self.fs.now());
+        // A large file's memory is given back with nobody waiting for the tree.
+        drop(tree);
+        drop(removed);
+        Ok(())
+    }
+
+    fn remove_dir(&self, name: Name<'_>) -> Result<()> {
+        let mut tree = self.fs.tree.write();
+        let key = match tree.dir(self.key)?.get(name).ok_or(Errno::Noent)? {
+            Child::Leaf(_) => return Err(Errno::Notdir),
+            Child::Dir(key) => *key,
+        };
+        if !tree.dir(key)?.is_empty() {
+            return Err(Errno::Notempty);
+        }
+        let now = self.fs.now();
+        tree.dir_mut(self.key)?.remove(name, now);
+        tree.remove_dir(key, now)
+    }
+
+    fn rename(&self, name: Name<'_>, into: &dyn Dir, new_name: Name<'_>) -> Result<()> {
+        let into = self.same(into)?.key;
+        let mut tree = self.fs.tree.write();
+        let checked = MemDir::check_rename(&tree, (self.key, name), (into, new_name))?;
+        let Some((moved, target)) = checked else { return Ok(()) };
+        let now = self.fs.now();
+        tree.dir_mut(into)?.remove(new_name, now);
+        match &target {
+            None => {}
+            Some(Child::Leaf(leaf)) => leaf.count_name(-1, now),
+            Some(Child::Dir(key)) => tree.remove_dir(*key, now)?,
+        }
+        tree.dir_mut(self.key)?.remove(name, now);
+        match &moved {
+            Child::Leaf(leaf) => leaf.count_name(0, now),
+            Child::Dir(key) => {
+                let dir = tree.dir_mut(*key)?;
+                dir.parent = into;
+                dir.times.changed = now;
+            }
+        }
+        tree.dir_mut(into)?.insert(new_name, moved, now);
+        drop(tree);
+        drop(target);
+        Ok(())
+    }
+
+    fn link(&self, name: Name<'_>, into: &dyn Dir, new_name: Name<'_>) -> Result<()> {
+        let into = self.same(into)?.key;
+        let mut tree = self.fs.tree.write();
+        let child = tree.dir(self.key)?.get(name).ok_or(Errno::Noent)?.clone();
+        check_vacant(tree.dir(into)?, new_name)?;
+        let Child::Leaf(leaf) = &child else { return Err(Errno::Perm) };
+        leaf.count_name(1, self.fs.now());
+        tree.dir_mut(into)?.insert(new_name, child, self.fs.now());
+        Ok(())
+    }
+
+    fn set_times(&self, path: Descent<'_>, times: SetTimes) -> Result<(), Stop> {
+        let now = self.fs.now();
+        let mut tree = self.fs.tree.write();
+        let child = match path.split_last() {
+            None => Child::Dir(self.key),
+            Some((parent, name)) => {
+                let parent = tree.descend(self.key, parent)?;
+                tree.dir(parent)?.get(name).ok_or(Errno::Noent)?.clone()
+            }
+        };
+        match child {
+            Child::Dir(key) => tree.dir_mut(key)?.times.set(times, now),
+            Child::Leaf(leaf) => leaf.state.write().times.set(times, now),
+        }
+        Ok(())
+    }
+
+    fn sync(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for MemDir {
+    fn drop(&mut self) {
+        let is_last_of_removed = {
+            let tree = self.fs.tree.read();
+            tree.dirs.get(self.key).is_some_and(|dir| {
+                dir.handles.fetch_sub(1, Ordering::AcqRel) == 1 && dir.is_removed
+            })
+        };
+        if is_last_of_removed {
+            self.fs.tree.write().free_unused(self.key);
+        }
+    }
+}

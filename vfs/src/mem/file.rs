@@ -1,0 +1,118 @@
+//! Open files.
+
+use std::io::{IoSlice, IoSliceMut};
+use std::sync::Arc;
+
+use super::Shared;
+use super::tree::{Body, Leaf};
+use crate::{Access, Errno, File, FileType, Result, SetTimes, Stat, SyncScope};
+
+pub(super) struct MemFile {
+    pub(super) fs: Arc<Shared>,
+    pub(super) leaf: Arc<Leaf>,
+    pub(super) access: Access,
+}
+
+impl MemFile {
+    fn check_writes(&self, errno: Errno) -> Result<()> {
+        if self.access.writes() { Ok(()) } else { Err(errno) }
+    }
+
+    fn is_null(&self) -> bool {
+        matches!(self.leaf.body, Body::Null)
+    }
+}
+
+fn total(bufs: &[IoSlice<'_>]) -> usize {
+    bufs.iter().map(|buf| buf.len()).sum()
+}
+
+impl File for MemFile {
+    fn kind(&self) -> FileType {
+        self.leaf.kind()
+    }
+
+    fn read_at(&self, bufs: &mut [IoSliceMut<'_>], offset: u64) -> Result<usize> {
+        if !self.access.reads() {
+            return Err(Errno::Badf);
+        }
+        Ok(self.leaf.state.read().bytes.read_at(bufs, offset))
+    }
+
+    fn write_at(&self, bufs: &[IoSlice<'_>], offset: u64) -> Result<usize> {
+        self.check_writes(Errno::Badf)?;
+        if self.is_null() {
+            return Ok(total(bufs));
+        }
+        let now = self.fs.now();
+        let mut state = self.leaf.state.write();
+        let done = state.bytes.write_at(bufs, offset)?;
+        if done > 0 {
+            state.times.touch(now);
+        }
+        Ok(done)
+    }
+
+    fn append(&self, bufs: &[IoSlice<'_>]) -> Result<(usize, u64)> {
+        self.check_writes(Errno::Badf)?;
+        if self.is_null() {
+            return Ok((total(bufs), 0));
+        }
+        let now = self.fs.now();
+        let mut state = self.leaf.state.write();
+        let end = state.bytes.len();
+        let done = state.bytes.write_at(bufs, end)?;
+        if done > 0 {
+            state.times.touch(now);
+        }
+        Ok((done, end + done as u64))
+    }
+
+    fn stat(&self) -> Result<Stat> {
+        Ok(self.leaf.stat(self.fs.dev))
+    }
+
+    fn set_len(&self, len: u64) -> Result<()> {
+        self.check_writes(Errno::Inval)?;
+        if self.is_null() {
+            return Err(Errno::Inval);
+        }
+        let now = self.fs.now();
+        let mut state = self.leaf.state.write();
+        state.bytes.set_len(len)?;
+        state.times.touch(now);
+        Ok(())
+    }
+
+    /// Nothing is held for the room until it is written; but what could never be is refused.
+    fn allocate(&self, offset: u64, len: u64) -> Result<()> {
+        self.check_writes(Errno::Badf)?;
+        if len == 0 {
+            return Err(Errno::Inval);
+        }
+        if self.is_null() {
+            return Err(Errno::Nodev);
+        }
+        let end = offset.checked_add(len).ok_or(Errno::Fbig)?;
+        let now = self.fs.now();
+        let mut state = self.leaf.state.write();
+        let size = state.bytes.len();
+        if end > size {
+            if !self.fs.meter.has_room(len.min(end - size)) {
+                return Err(Errno::Nospc);
+            }
+            state.bytes.set_len(end)?;
+            state.times.touch(now);
+        }
+        Ok(())
+    }
+
+    fn set_times(&self, times: SetTimes) -> Result<()> {
+        self.leaf.state.write().times.set(times, self.fs.now());
+        Ok(())
+    }
+
+    fn sync(&self, _scope: SyncScope) -> Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,161 @@
+//! The memory filesystem.
+//!
+//! Everything that POSIX knows and nothing that it does not: hard links, symbolic links, sparse
+//! files, nodes that are open after their removal, stable cookies. What nobody can reach any more
+//! is freed with its last handle.
+//!
+//! Lock order: `Shared::tree`, then `Leaf::state`. A handle on a file takes only the second. No
+//! callback is called with either held.
+
+mod bytes;
+mod dir;
+mod file;
+mod meter;
+mod tree;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
+
+use parking_lot::RwLock;
+
+pub use meter::MemUsage;
+
+use self::bytes::Bytes;
+use self::dir::MemDir;
+use self::meter::{Counted, Meter};
+use self::tree::{Body, DirData, Leaf, LeafState, ROOT, Times, Tree};
+use crate::{DirRef, Name, Result, Timestamp, fresh_dev};
+
+type ClockFn = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// A filesystem in memory. A clone is the same filesystem.
+#[derive(Clone)]
+pub struct MemFs(Arc<Shared>);
+
+/// Builds a [`MemFs`].
+pub struct MemFsBuilder {
+    capacity_bytes: u64,
+    nodes_max: u64,
+    clock: ClockFn,
+}
+
+struct Shared {
+    dev: u64,
+    tree: RwLock<Tree>,
+    ino_next: AtomicU64,
+    meter: Arc<Meter>,
+    clock: ClockFn,
+}
+
+impl Default for MemFs {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl MemFs {
+    /// An empty filesystem without limits.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::builder().build()
+    }
+
+    /// A builder for a filesystem with limits, or with a clock of its own.
+    #[must_use]
+    pub fn builder() -> MemFsBuilder {
+        MemFsBuilder {
+            capacity_bytes: u64::MAX,
+            nodes_max: u64::MAX,
+            clock: Arc::new(|| SystemTime::now().into()),
+        }
+    }
+
+    /// The root.
+    #[must_use]
+    pub fn root(&self) -> DirRef {
+        Arc::new(MemDir::hold(&self.0, &self.0.tree.read(), ROOT))
+    }
+
+    /// What it holds now.
+    #[must_use]
+    pub fn usage(&self) -> MemUsage {
+        self.0.meter.usage()
+    }
+
+    /// Creates a character device like `/dev/null` in the root: it takes everything and gives
+    /// nothing.
+    ///
+    /// Errors, in order: `Exist`; `Nospc`.
+    pub fn create_null_device(&self, name: Name<'_>) -> Result<()> {
+        let dir = MemDir::hold(&self.0, &self.0.tree.read(), ROOT);
+        dir.create_leaf(name, Body::Null).map(drop)
+    }
+}
+
+impl MemFsBuilder {
+    /// The most bytes that are held for the contents of files; beyond them a write is `Nospc`.
+    /// Holes are not held.
+    #[must_use]
+    pub fn capacity_bytes(mut self, capacity_bytes: u64) -> Self {
+        self.capacity_bytes = capacity_bytes;
+        self
+    }
+
+    /// The most files, directories and links, the root included; beyond them creation is `Nospc`.
+    #[must_use]
+    pub fn nodes_max(mut self, nodes_max: u64) -> Self {
+        // The root is always there.
+        self.nodes_max = nodes_max.max(1);
+        self
+    }
+
+    /// The clock that times of nodes are taken from.
+    #[must_use]
+    pub fn clock(mut self, clock: Arc<dyn Fn() -> Timestamp + Send + Sync>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// The filesystem.
+    #[must_use]
+    pub fn build(self) -> MemFs {
+        let meter = Arc::new(Meter::new(self.capacity_bytes, self.nodes_max));
+        let mut tree = Tree::default();
+        if let Ok(counted) = Counted::new(&meter) {
+            tree.dirs.insert(DirData::new(1, ROOT, (self.clock)(), counted));
+        }
+        MemFs(Arc::new(Shared {
+            dev: fresh_dev(),
+            tree: RwLock::new(tree),
+            ino_next: AtomicU64::new(2),
+            meter,
+            clock: self.clock,
+        }))
+    }
+}
+
+impl Shared {
+    fn now(&self) -> Timestamp {
+        (self.clock)()
+    }
+
+    fn fresh_ino(&self) -> u64 {
+        self.ino_next.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// A leaf with one name that it has yet to be given. `Nospc` if there are too many nodes.
+    fn fresh_leaf(&self, body: Body) -> Result<Arc<Leaf>> {
+        let counted = Counted::new(&self.meter)?;
+        Ok(Arc::new(Leaf {
+            ino: self.fresh_ino(),
+            body,
+            nlink: AtomicU64::new(1),
+            state: RwLock::new(LeafState {
+                bytes: Bytes::new(Arc::clone(&self.meter)),
+                times: Times::all(self.now()),
+            }),
+            _counted: counted,
+        }))
+    }
+}
