@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use palisade_props::{Made, Subject, World, cases, check, model_fault};
 use palisade_vfs::{
-    Cookie, Descent, Dir, DirRef, Entry, Errno, File, FileRef, MemFs, Name, Node, OpenFlags,
-    OpenHow, Result, SetTimes, Stat, Stop, SyncScope, path,
+    Access, Cookie, Descent, Dir, DirRef, Entry, Errno, File, FileRef, MemFs, Name, Node,
+    OpenFlags, OpenHow, Result, SetTimes, Stat, Stop, SyncScope, path,
 };
 
 /// What is broken.
@@ -135,10 +135,8 @@ impl Dir for Mutant {
             Bug::ExclusiveIgnored => how.flags.remove(OpenFlags::EXCLUSIVE),
             Bug::TruncateIgnored => how.flags.remove(OpenFlags::TRUNCATE),
             Bug::DirectoryIgnored => how.flags.remove(OpenFlags::DIRECTORY),
-            Bug::ReadersWrite => {
-                if how.access == palisade_vfs::Access::Read && !how.wants_dir() {
-                    how.access = palisade_vfs::Access::ReadWrite;
-                }
+            Bug::ReadersWrite if how.access == Access::Read && !how.wants_dir() => {
+                how.access = Access::ReadWrite;
             }
             _ => {}
         }

@@ -1,6 +1,6 @@
 //! What the test binaries share: subjects, and the scripts.
 
-#![allow(dead_code, unreachable_pub)]
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::disallowed_methods)]
 
 use std::sync::Arc;
 
