@@ -3,6 +3,7 @@
 //! Every round runs every workload on every subject, one after another, so that whatever else the
 //! machine does falls on all of them alike. Only the ratios mean anything.
 
+#![allow(unreachable_pub, reason = "a program has no reach")]
 #![allow(clippy::disallowed_methods, reason = "a benchmark works on the host's own files")]
 
 mod engine_floor;

@@ -14,9 +14,16 @@ use crate::subject::{Promises, Subject};
 
 /// Makes one test of each part of the kit.
 ///
-/// ```ignore
+/// ```
 /// mod memory {
-///     palisade_props::conformance!(Memory);
+///     use palisade_props::{Made, Promises, World};
+///     use palisade_vfs::{MemFs, Result};
+///
+///     fn fresh() -> Result<World> {
+///         Ok(World::new(MemFs::new().root()))
+///     }
+///
+///     palisade_props::conformance!(Made::new("memory", Promises::USUAL, fresh));
 /// }
 /// ```
 #[macro_export]

@@ -15,6 +15,7 @@ use proptest::test_runner::{TestRng, TestRunner};
 use crate::live::Run;
 use crate::model::Model;
 use crate::op::{At, Op};
+use crate::tree::Leaf;
 
 mod shrink;
 
@@ -304,6 +305,11 @@ impl Maker {
                 Op::Link(old, self.new_at())
             }
             25..37 => {
+                if self.chance(12)
+                    && let Some((one, two)) = self.twins()
+                {
+                    return Op::Rename(At::root(&one), At::root(&two));
+                }
                 let old = self.at(&ANY);
                 if self.chance(6) {
                     let dots = self.word(&["/.", "/.."]);
@@ -348,6 +354,17 @@ impl Maker {
 
     fn len(&mut self) -> u16 {
         u16::try_from(self.below(40)).unwrap_or(0)
+    }
+
+    /// Two names of one node, in either order.
+    fn twins(&mut self) -> Option<(String, String)> {
+        let tree = self.model.tree()?;
+        let twins = tree.iter().filter_map(|(path, leaf)| match leaf {
+            Leaf::Same(first) => Some((path.to_owned(), first.clone())),
+            Leaf::Dir | Leaf::File(_) | Leaf::Symlink(_) => None,
+        });
+        let (one, two) = self.pick(&twins.collect::<Vec<_>>())?;
+        Some(if self.chance(50) { (one, two) } else { (two, one) })
     }
 
     /// A path for something new.

@@ -1,7 +1,11 @@
 //! A kit that any filesystem is put through: ours, and yours.
 #![doc = include_str!("../README.md")]
 
+#[cfg(feature = "oracle")]
+pub mod ambient;
 mod cases;
+#[cfg(feature = "oracle")]
+pub mod confinement;
 mod conformance;
 mod generate;
 #[cfg(feature = "oracle")]

@@ -13,6 +13,7 @@ use crate::op::{At, Op, READ_MAX};
 use crate::outcome::{Outcome, Seen};
 use crate::tree::{FILE_LEN_MAX, Leaf, Tree};
 
+mod file;
 mod resolve;
 
 use resolve::Place;
@@ -384,54 +385,6 @@ impl Model {
         }
     }
 
-    fn set_len(&mut self, ino: Ino, to: u64) {
-        if let Some(node) = self.nodes.get_mut(&ino)
-            && let Body::File { bytes, len } = &mut node.body
-        {
-            bytes.retain(|at, _| *at < to);
-            *len = to;
-            node.modified = None;
-        }
-    }
-
-    fn len(&self, ino: Ino) -> u64 {
-        match self.nodes.get(&ino).map(|node| &node.body) {
-            Some(Body::File { len, .. }) => *len,
-            Some(Body::Link(target)) => u64::try_from(target.len()).unwrap_or(u64::MAX),
-            Some(Body::Dir { .. }) | None => 0,
-        }
-    }
-
-    fn read(&self, ino: Ino, count: u64, offset: u64) -> Outcome {
-        let end = offset.saturating_add(count).min(self.len(ino));
-        match self.nodes.get(&ino).map(|node| &node.body) {
-            Some(Body::File { bytes, .. }) => {
-                let at = |at| *bytes.get(&at).unwrap_or(&0);
-                Outcome::Bytes((offset.min(end)..end).map(at).collect())
-            }
-            _ => Outcome::Fail(Errno::Isdir),
-        }
-    }
-
-    fn write(&mut self, ino: Ino, data: &[u8], offset: u64) -> Res<u64> {
-        let count = u64::try_from(data.len()).unwrap_or(u64::MAX);
-        if count == 0 {
-            return Ok(0);
-        }
-        match offset.checked_add(count) {
-            Some(end) if end <= FILE_END_MAX => {}
-            _ => return Err(Errno::Fbig),
-        }
-        if let Some(node) = self.nodes.get_mut(&ino)
-            && let Body::File { bytes, len } = &mut node.body
-        {
-            bytes.extend((offset..).zip(data.iter().copied()));
-            *len = (*len).max(offset + count);
-            node.modified = None;
-        }
-        Ok(count)
-    }
-
     fn stat(&self, ino: Ino) -> Outcome {
         let comparable = !self.is_dir(ino);
         let node = self.nodes.get(&ino);
@@ -517,58 +470,6 @@ impl Model {
         }
     }
 
-    fn run_on_file(&mut self, op: &Op, nth: u8) -> Res<Outcome> {
-        let nth = usize::from(nth) % self.files.len().max(1);
-        let Some(Open { ino, access }) = self.files.get(nth).copied() else {
-            return Ok(Outcome::Idle);
-        };
-        let writable = if access.writes() { Ok(()) } else { Err(Errno::Badf) };
-        match op {
-            Op::Close(_) => {
-                self.files.remove(nth);
-                Ok(Outcome::Done)
-            }
-            Op::Read(_, len, offset) if access.reads() => {
-                Ok(self.read(ino, u64::from(*len), *offset))
-            }
-            Op::Read(..) => Err(Errno::Badf),
-            Op::Write(_, bytes, offset) => {
-                writable?;
-                self.write(ino, bytes, *offset).map(Outcome::Wrote)
-            }
-            Op::Append(_, bytes) => {
-                writable?;
-                let end = self.len(ino);
-                let count = self.write(ino, bytes, end)?;
-                Ok(Outcome::Appended(count, end + count))
-            }
-            Op::SetLen(_, len) => {
-                writable?;
-                if *len > FILE_END_MAX {
-                    return Err(Errno::Fbig);
-                }
-                self.set_len(ino, *len);
-                Ok(Outcome::Done)
-            }
-            Op::Allocate(_, offset, len) => {
-                writable?;
-                if *len == 0 {
-                    return Err(Errno::Inval);
-                }
-                match offset.checked_add(*len) {
-                    Some(end) if end <= FILE_END_MAX => {
-                        self.set_len(ino, self.len(ino).max(end));
-                        Ok(Outcome::Done)
-                    }
-                    _ => Err(Errno::Fbig),
-                }
-            }
-            Op::Fstat(_) => Ok(self.stat(ino)),
-            Op::Ftimes(_, times) => Ok(self.set_times(ino, *times)),
-            _ => Ok(Outcome::Idle),
-        }
-    }
-
     /// What the operation may come to. The first is what the traits ask for; the others are what
     /// POSIX allows as well.
     pub fn apply(&mut self, op: &Op) -> Vec<Outcome> {
@@ -579,6 +480,17 @@ impl Model {
             && self.resolve(self.start(at), &at.path, Follow::No).is_ok()
         {
             allowed.push(Outcome::Fail(Errno::Notdir));
+        }
+        // A loop that adds text at each turn may be found out by the length of the text.
+        if let [Outcome::Fail(Errno::Loop)] = &*allowed {
+            allowed.push(Outcome::Fail(Errno::Nametoolong));
+        }
+        // Writing nothing where nothing can be.
+        if let (Op::Write(_, bytes, offset), [Outcome::Wrote(0)]) = (op, &*allowed)
+            && bytes.is_empty()
+            && *offset > FILE_END_MAX
+        {
+            allowed.push(Outcome::Fail(Errno::Fbig));
         }
         allowed
     }

@@ -42,7 +42,7 @@ pub(super) const CASES: &[Case] = &[
     ),
     row(
         "changing_the_size_needs_a_handle_that_writes",
-        "open f read\n open f hold\n fsetlen 0 0 => badf\n fsetlen 1 9 => badf\n
+        "open f read\n open f hold\n fsetlen 0 0 => inval\n fsetlen 1 9 => inval\n
          falloc 0 0 9 => badf\n falloc 1 0 9 => badf\n stat f => file size 5",
     ),
     row(

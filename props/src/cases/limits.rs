@@ -19,7 +19,8 @@ pub(super) const CASES: &[Case] = &[
     ),
     row(
         "what_is_wrong_before_an_overlong_name_comes_first",
-        "stat \"x/\\*256;n\" => noent\n stat \"f/\\*256;n\" => notdir\n stat \"../\\*256;n\" => escape",
+        "stat \"x/\\*256;n\" => noent\n stat \"f/\\*256;n\" => notdir\n
+         stat \"../\\*256;n\" => escape",
     ),
     row(
         "a_path_has_4095_bytes_at_most",

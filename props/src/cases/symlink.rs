@@ -31,21 +31,24 @@ pub(super) const CASES: &[Case] = &[
         "symlink n/ -> f => noent\n symlink d/ -> f => exist\n symlink f/ -> x => exist | notdir\n
          symlink dang/ -> f => exist\n lstat n => noent",
     ),
-    row("a_link_beneath_what_is_no_directory", "symlink f/n -> x => notdir\n symlink x/n -> x => noent"),
+    row("a_link_beneath_what_is_no_directory", "symlink f/n -> x => notdir\n
+         symlink x/n -> x => noent"),
     row(
         "only_links_can_be_read_as_such",
         "readlink f => inval\n readlink d => inval\n readlink . => inval\n readlink d/ => inval\n
          readlink x => noent\n readlink ln_d/ => inval\n readlink ln_f/ => notdir\n
          readlink dang/ => noent",
     ),
-    row("reading_a_link_does_not_follow_it", "readlink ln_d => -> d\n readlink loop => -> loop\n readlink ln_d/up => -> ../f\n readlink out => -> ../outside"),
+    row("reading_a_link_does_not_follow_it", "readlink ln_d => -> d\n readlink loop => -> loop\n
+         readlink ln_d/up => -> ../f\n readlink out => -> ../outside"),
     row(
         "a_link_is_relative_to_where_it_stands",
         "read d/up => \"hello\"\n rename d/up up => done\n stat up => escape\n
          rename up e/up\n read e/up => \"hello\"",
     ),
     on(
-        "mkdir a\n mkdir a/b\n symlink a/b/l -> ../../c\n mkdir c\n write c/f \"x\"\n symlink m -> a/b/l/f",
+        "mkdir a\n mkdir a/b\n symlink a/b/l -> ../../c\n mkdir c\n write c/f \"x\"\n
+         symlink m -> a/b/l/f",
         "links_lead_through_links",
         "read m => \"x\"\n read a/b/l/f => \"x\"\n stat a/b/l/../a => dir\n
          write a/b/l/n \"y\"\n read c/n => \"y\"",

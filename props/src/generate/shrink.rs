@@ -13,6 +13,7 @@ pub struct Shrink {
     best: Vec<Op>,
     current: Vec<Op>,
     step: Step,
+    became_plainer: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -33,7 +34,7 @@ enum Step {
 impl Shrink {
     pub(super) fn new(ops: Vec<Op>) -> Self {
         let step = Step::Cut { size: ops.len().div_ceil(2), at: 0 };
-        Shrink { best: ops.clone(), current: ops, step }
+        Shrink { best: ops.clone(), current: ops, step, became_plainer: false }
     }
 
     fn advance(&mut self) -> bool {
@@ -51,7 +52,9 @@ impl Shrink {
                 Step::Cut { size, .. } => self.step = Step::Cut { size: size / 2, at: 0 },
                 Step::Plain { at, way } => {
                     let Some(op) = self.best.get(at) else {
-                        self.step = Step::Done;
+                        // What became plainer may need fewer lines around it.
+                        let again = std::mem::replace(&mut self.became_plainer, false);
+                        self.step = if again { Step::Cut { size: 1, at: 0 } } else { Step::Done };
                         continue;
                     };
                     let Some(op) = plainer(op).into_iter().nth(way) else {
@@ -84,7 +87,10 @@ impl ValueTree for Shrink {
             Step::Cut { size, at } if self.best.len() < before.len() => {
                 self.step = Step::Cut { size, at: at.saturating_sub(size) };
             }
-            Step::Plain { at, .. } => self.step = Step::Plain { at, way: 0 },
+            Step::Plain { at, .. } => {
+                self.became_plainer = true;
+                self.step = Step::Plain { at, way: 0 };
+            }
             Step::Cut { .. } | Step::Done => {}
         }
         self.advance()

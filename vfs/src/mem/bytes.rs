@@ -55,17 +55,19 @@ impl Bytes {
         done
     }
 
-    /// Writes what there is room for. Errors, in order: `Fbig`, `Nospc`, if nothing was written.
+    /// Writes what there is room for. Errors, in order: `Fbig` if the whole would end past
+    /// [`LEN_MAX`]; `Nospc` if nothing was written.
     pub(super) fn write_at(&mut self, bufs: &[IoSlice<'_>], offset: u64) -> Result<usize> {
+        let total = bufs.iter().fold(0_u64, |sum, buf| sum.saturating_add(buf.len() as u64));
+        if total > 0 && offset.checked_add(total).is_none_or(|end| end > LEN_MAX) {
+            return Err(Errno::Fbig);
+        }
         let mut at = offset;
         let mut done = 0;
         for buf in bufs {
             let mut rest = &buf[..];
             while !rest.is_empty() {
-                if at >= LEN_MAX {
-                    return if done > 0 { Ok(done) } else { Err(Errno::Fbig) };
-                }
-                let n = (CHUNK - at % CHUNK).min(LEN_MAX - at).min(rest.len() as u64);
+                let n = (CHUNK - at % CHUNK).min(rest.len() as u64);
                 let (piece, behind) = rest.split_at(to_usize(n));
                 if let Err(errno) = self.write_piece(at, piece) {
                     return if done > 0 { Ok(done) } else { Err(errno) };
