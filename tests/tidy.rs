@@ -118,7 +118,9 @@ fn files_functions_and_lines_are_short() {
             faults.push(format!("{name} has {lines} lines"));
         }
         for (number, line) in text.lines().enumerate() {
-            if line.chars().count() > LINE_WIDTH_MAX {
+            // Neither a message nor an address is cut in two.
+            let is_text = line.contains('"') || line.contains("https://");
+            if line.chars().count() > LINE_WIDTH_MAX && !is_text {
                 faults.push(format!("{name}:{} is too wide", number + 1));
             }
         }

@@ -199,7 +199,8 @@ mod tests {
                 }
                 prop_assert_eq!(table.len(), model.len());
                 for fd in 0..MAX {
-                    prop_assert_eq!(table.get(fd).map(|d| d.base).ok(), model.get(&fd).map(|m| m.1));
+                    let (have, want) = (table.get(fd).ok(), model.get(&fd));
+                    prop_assert_eq!(have.map(|d| d.base), want.map(|m| m.1));
                 }
                 // Nothing leaks, and nothing that is open has gone.
                 for (index, weak) in alive.iter().enumerate() {
