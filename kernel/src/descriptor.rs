@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
-use palisade_vfs::{DirRef, FileRef, FileType};
+use palisade_vfs::{DirRef, File, FileRef, FileType, Result};
 use parking_lot::Mutex;
 
 use crate::dirents::Listing;
@@ -53,6 +53,9 @@ impl Resource {
     }
 }
 
+/// An offset that only the file knows; no offset is this large.
+const BEHIND_APPEND: u64 = u64::MAX;
+
 /// An open file description: shared by every descriptor that is a duplicate of another.
 pub(crate) struct Description {
     pub(crate) resource: Resource,
@@ -72,9 +75,21 @@ impl Description {
         }
     }
 
-    /// Where the next read or write begins.
-    pub(crate) fn offset(&self) -> u64 {
-        self.offset.load(Ordering::Relaxed)
+    /// Where the next read or write begins. Behind an append the file is asked, once.
+    pub(crate) fn offset(&self, file: &dyn File) -> Result<u64> {
+        match self.offset.load(Ordering::Relaxed) {
+            BEHIND_APPEND => {
+                let offset = file.appended_to()?;
+                self.set_offset(offset);
+                Ok(offset)
+            }
+            offset => Ok(offset),
+        }
+    }
+
+    /// The offset is where the file's handle has appended to.
+    pub(crate) fn set_offset_behind_append(&self) {
+        self.set_offset(BEHIND_APPEND);
     }
 
     pub(crate) fn set_offset(&self, offset: u64) {

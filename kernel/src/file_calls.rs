@@ -41,7 +41,7 @@ impl Process {
             return stream.read(bufs);
         }
         let (file, description) = self.file(fd, FdRights::READ, Errno::Badf)?;
-        let offset = description.offset();
+        let offset = description.offset(&**file)?;
         let done = file.read_at(bufs, offset)?;
         description.set_offset(offset.saturating_add(done as u64));
         Ok(done)
@@ -76,13 +76,13 @@ impl Process {
         }
         let (file, description) = self.file(fd, FdRights::WRITE, Errno::Badf)?;
         if description.status().contains(Status::APPEND) {
-            let (done, end) = file.append(bufs)?;
+            let done = file.append(bufs)?;
             if done > 0 {
-                description.set_offset(end);
+                description.set_offset_behind_append();
             }
             return Ok(done);
         }
-        let offset = description.offset();
+        let offset = description.offset(&**file)?;
         let done = file.write_at(bufs, offset)?;
         description.set_offset(offset.saturating_add(done as u64));
         Ok(done)
@@ -100,7 +100,10 @@ impl Process {
             return Err(Errno::Inval);
         }
         if description.status().contains(Status::APPEND) {
-            return file.append(bufs).map(|(done, _)| done);
+            let before = description.offset(&**file)?;
+            let done = file.append(bufs);
+            description.set_offset(before);
+            return done;
         }
         file.write_at(bufs, offset)
     }
@@ -117,7 +120,7 @@ impl Process {
         let (file, description) = self.file(fd, FdRights::SEEK, Errno::Spipe)?;
         let base = match whence {
             Whence::Start => 0,
-            Whence::Current => description.offset(),
+            Whence::Current => description.offset(&**file)?,
             Whence::End => file.stat()?.size,
         };
         let offset = base.checked_add_signed(delta).ok_or(Errno::Inval)?;
@@ -132,11 +135,11 @@ impl Process {
     ///
     /// Errors, in order: `Badf`; `Isdir`; `Spipe`; `Notcapable` with neither `TELL` nor `SEEK`.
     pub fn tell(&self, fd: Fd) -> Result<u64> {
-        let (_, description) = match self.file(fd, FdRights::TELL, Errno::Spipe) {
+        let (file, description) = match self.file(fd, FdRights::TELL, Errno::Spipe) {
             Err(Errno::Notcapable) => self.file(fd, FdRights::SEEK, Errno::Spipe)?,
             done => done?,
         };
-        Ok(description.offset())
+        description.offset(&**file)
     }
 
     /// What the descriptor leads to.

@@ -47,6 +47,9 @@ impl Process {
         traced!("open", fd, path);
         let (dir, parent) = self.dir(fd, FdRights::OPEN)?;
         let mut flags = asked.flags;
+        if asked.status.contains(Status::APPEND) {
+            flags |= OpenFlags::APPEND;
+        }
         if asked.status.contains(Status::DSYNC) {
             flags |= OpenFlags::DSYNC;
         }

@@ -129,7 +129,7 @@ impl Process {
         let Resource::File(file) = &descriptor.description.resource else {
             return Ok(Ready::NOW);
         };
-        let bytes = file.stat()?.size.saturating_sub(descriptor.description.offset());
+        let bytes = file.stat()?.size.saturating_sub(descriptor.description.offset(&**file)?);
         Ok(Ready { bytes, hung_up: false })
     }
 

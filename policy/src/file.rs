@@ -48,9 +48,13 @@ impl File for ConfinedFile {
         self.inner.write_at(bufs, offset)
     }
 
-    fn append(&self, bufs: &[IoSlice<'_>]) -> Result<(usize, u64)> {
+    fn append(&self, bufs: &[IoSlice<'_>]) -> Result<usize> {
         self.opened_for(Rights::WRITE)?;
         self.inner.append(bufs)
+    }
+
+    fn appended_to(&self) -> Result<u64> {
+        self.inner.appended_to()
     }
 
     fn stat(&self) -> Result<Stat> {

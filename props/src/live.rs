@@ -122,7 +122,8 @@ impl Live {
             }
             Op::Append(_, bytes) => {
                 let (one, two) = bytes.split_at(bytes.len() / 2);
-                let (count, end) = file.append(&[IoSlice::new(one), IoSlice::new(two)])?;
+                let count = file.append(&[IoSlice::new(one), IoSlice::new(two)])?;
+                let end = if count > 0 { file.appended_to()? } else { file.stat()?.size };
                 Ok(Outcome::Appended(u64_of(count), end))
             }
             Op::SetLen(_, len) => file.set_len(*len).map(done),

@@ -270,12 +270,18 @@ impl File for MutantFile {
         self.inner.write_at(bufs, offset)
     }
 
-    fn append(&self, bufs: &[IoSlice<'_>]) -> Result<(usize, u64)> {
+    fn append(&self, bufs: &[IoSlice<'_>]) -> Result<usize> {
         if self.bug == Bug::AppendsAreNotOneStep {
-            let count = self.inner.write_at(bufs, self.len_at_open)?;
-            return Ok((count, self.len_at_open + count as u64));
+            return self.inner.write_at(bufs, self.len_at_open);
         }
         self.inner.append(bufs)
+    }
+
+    fn appended_to(&self) -> Result<u64> {
+        if self.bug == Bug::AppendsAreNotOneStep {
+            return Ok(self.inner.stat()?.size);
+        }
+        self.inner.appended_to()
     }
 
     fn stat(&self) -> Result<Stat> {

@@ -54,11 +54,14 @@ pub trait File: Any + Send + Sync {
     /// Errors, in order: `Badf` if it was not opened for writing; `Fbig`; `Nospc`, `Dquot`, `Io`.
     fn write_at(&self, bufs: &[IoSlice<'_>], offset: u64) -> Result<usize>;
 
-    /// Writes `bufs` behind the last byte, as one step. Answers the number of bytes written and
-    /// the offset behind them.
+    /// Writes `bufs` behind the last byte, as one step.
     ///
     /// Errors: as for [`File::write_at`].
-    fn append(&self, bufs: &[IoSlice<'_>]) -> Result<(usize, u64)>;
+    fn append(&self, bufs: &[IoSlice<'_>]) -> Result<usize>;
+
+    /// The offset behind what this handle appended last; without meaning before its first append.
+    /// A question of its own, because few callers ask and it may cost a system call.
+    fn appended_to(&self) -> Result<u64>;
 
     /// What the file is. `nlink` is 0 once its last name is gone.
     fn stat(&self) -> Result<Stat>;

@@ -18,6 +18,8 @@ bitflags::bitflags! {
         const DSYNC = 1 << 4;
         /// Every write reaches the disk with all metadata (`O_SYNC`).
         const SYNC = 1 << 5;
+        /// The handle is going to be appended to; it can be used in every other way all the same.
+        const APPEND = 1 << 6;
     }
 }
 
@@ -168,6 +170,6 @@ mod tests {
                 seen += 1;
             }
         }
-        assert_eq!(seen, 4 * 64);
+        assert_eq!(seen, 4 * 128);
     }
 }

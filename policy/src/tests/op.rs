@@ -115,7 +115,10 @@ impl Verb {
                 Ok(String::from_utf8_lossy(&buf[..len]).into())
             }
             Verb::Write => file.write_at(&[IoSlice::new(b"W")], 1).map(|len| len.to_string()),
-            Verb::Append => file.append(&[IoSlice::new(b"A")]).map(|answer| format!("{answer:?}")),
+            Verb::Append => {
+                let len = file.append(&[IoSlice::new(b"A")])?;
+                Ok(format!("{len} to {}", file.appended_to()?))
+            }
             Verb::Allocate => file.allocate(0, 12).map(done),
             Verb::SetLen => file.set_len(9).map(done),
             Verb::SetTimes => file.set_times(TIMES).map(done),

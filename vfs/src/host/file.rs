@@ -7,19 +7,21 @@
 //! device in its place. So the first use looks at the open descriptor, and nothing is read from or
 //! written to anything but a regular file.
 //!
-//! Lock order: `appending` and [`FALLBACK`] are leaves, and are never held together.
+//! Lock order: `appends`, then [`FALLBACK`].
 
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
-use rustix::fs::{self, AtFlags, FallocateFlags, SeekFrom};
+use rustix::fs::{self, AtFlags, FallocateFlags, OFlags, SeekFrom};
 use rustix::io::{self, Errno as Os, ReadWriteFlags};
 
 use super::errno::errno;
 use super::stat::{kind, stat, timestamps};
-use crate::{Access, Advice, Errno, File, FileType, Result, SetTimes, Stat, SyncScope};
+use crate::{
+    Access, Advice, Errno, File, FileType, OpenFlags, OpenHow, Result, SetTimes, Stat, SyncScope,
+};
 
 /// The most buffers in one call: Linux's `IOV_MAX`.
 const BUFFERS_MAX: usize = 1024;
@@ -38,19 +40,35 @@ pub(super) struct HostFile {
     /// Whether the descriptor was seen to be a regular file's. It only ever becomes true, and
     /// guards no other memory.
     is_verified: AtomicBool,
-    /// Held from an append to the look at where it ended: the descriptor's position says that.
-    appending: Mutex<()>,
+    was_opened_to_append: bool,
+    appends: Mutex<Appends>,
+}
+
+/// How the open descriptor appends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Appends {
+    /// Every write (`O_APPEND`).
+    Always,
+    /// The write that says so (`RWF_APPEND`).
+    WhenTold,
 }
 
 impl HostFile {
     /// A descriptor that is known to be a regular file's.
-    pub(super) fn verified(fd: OwnedFd, access: Access) -> Self {
-        HostFile { fd, access, is_verified: AtomicBool::new(true), appending: Mutex::new(()) }
+    pub(super) fn verified(fd: OwnedFd, how: OpenHow) -> Self {
+        Self::new(fd, how, AtomicBool::new(true))
     }
 
     /// A descriptor whose name led to a regular file a moment ago.
-    pub(super) fn unverified(fd: OwnedFd, access: Access) -> Self {
-        HostFile { fd, access, is_verified: AtomicBool::new(false), appending: Mutex::new(()) }
+    pub(super) fn unverified(fd: OwnedFd, how: OpenHow) -> Self {
+        Self::new(fd, how, AtomicBool::new(false))
+    }
+
+    fn new(fd: OwnedFd, how: OpenHow, is_verified: AtomicBool) -> Self {
+        let was_opened_to_append = how.flags.contains(OpenFlags::APPEND);
+        let appends = if was_opened_to_append { Appends::Always } else { Appends::WhenTold };
+        let appends = Mutex::new(appends);
+        HostFile { fd, access: how.access, is_verified, was_opened_to_append, appends }
     }
 
     /// The descriptor, or `Nxio` if it is no regular file's.
@@ -77,11 +95,16 @@ impl HostFile {
         self.fd()
     }
 
-    /// In one step. The kernel moves the descriptor's position, which nothing else uses.
-    fn append_at_once(&self, fd: BorrowedFd<'_>, bufs: &[IoSlice<'_>]) -> io::Result<(usize, u64)> {
-        let _turn = self.appending.lock();
-        let len = io::pwritev2(fd, bufs, AT_POSITION, ReadWriteFlags::APPEND)?;
-        Ok((len, fs::seek(fd, SeekFrom::Current(0))?))
+    /// Lets writes go where they are told again: Linux appends to such a descriptor whatever the
+    /// offset.
+    fn write_where_told(&self, fd: BorrowedFd<'_>) -> Result<()> {
+        let mut appends = self.appends.lock();
+        if *appends == Appends::Always {
+            let flags = fs::fcntl_getfl(fd).map_err(errno)?;
+            fs::fcntl_setfl(fd, flags - OFlags::APPEND).map_err(errno)?;
+            *appends = Appends::WhenTold;
+        }
+        Ok(())
     }
 }
 
@@ -114,6 +137,9 @@ impl File for HostFile {
 
     fn write_at(&self, bufs: &[IoSlice<'_>], offset: u64) -> Result<usize> {
         let fd = self.writable_fd()?;
+        if self.was_opened_to_append {
+            self.write_where_told(fd)?;
+        }
         let bufs = cut(bufs);
         if offset > OFFSET_MAX - len_of(bufs.iter().map(|buf| buf.len())) {
             return Err(Errno::Fbig);
@@ -125,13 +151,19 @@ impl File for HostFile {
         }
     }
 
-    fn append(&self, bufs: &[IoSlice<'_>]) -> Result<(usize, u64)> {
+    fn append(&self, bufs: &[IoSlice<'_>]) -> Result<usize> {
         let fd = self.writable_fd()?;
         let bufs = cut(bufs);
         if bufs.is_empty() {
-            return Ok((0, self.fstat()?.size));
+            return Ok(0);
         }
-        match self.append_at_once(fd, bufs) {
+        let appends = self.appends.lock();
+        let appended = match (*appends, bufs) {
+            (Appends::Always, [only]) => io::write(fd, only),
+            (Appends::Always, several) => io::writev(fd, several),
+            (Appends::WhenTold, _) => io::pwritev2(fd, bufs, AT_POSITION, ReadWriteFlags::APPEND),
+        };
+        match appended {
             Err(Os::OPNOTSUPP | Os::NOSYS) => {}
             other => return other.map_err(errno),
         }
@@ -139,7 +171,13 @@ impl File for HostFile {
         let _turn = FALLBACK.lock();
         let end = self.fstat()?.size;
         let len = self.write_at(bufs, end)?;
-        Ok((len, end.saturating_add(u64::try_from(len).unwrap_or(u64::MAX))))
+        fs::seek(fd, SeekFrom::Start(end.saturating_add(len as u64))).map_err(errno)?;
+        Ok(len)
+    }
+
+    /// The kernel moves the descriptor's position, which nothing else uses, behind each append.
+    fn appended_to(&self) -> Result<u64> {
+        fs::tell(self.fd()?).map_err(errno)
     }
 
     fn stat(&self) -> Result<Stat> {

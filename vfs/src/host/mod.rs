@@ -133,7 +133,7 @@ impl HostDir {
         let held = hold(self.fd(), self.way, path, Want::Any)?;
         match kind(&fs::fstat(&held).map_err(errno)?) {
             FileType::Dir => Ok(self.dir_node(held)),
-            FileType::File => Ok(Node::File(Arc::new(HostFile::verified(held, Access::Hold)))),
+            FileType::File => Ok(Node::File(Arc::new(HostFile::verified(held, OpenHow::HOLD)))),
             FileType::Symlink => {
                 let at = path.depth().saturating_sub(1);
                 Err(Stop::Link { at, target: held_target(held.as_fd())? })

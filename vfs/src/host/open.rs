@@ -68,7 +68,7 @@ pub(super) fn open_known(
     if !is_file || (how.flags.contains(OpenFlags::TRUNCATE) && fs::ftruncate(&fd, 0).is_err()) {
         return None;
     }
-    Some(HostFile::verified(fd, how.access))
+    Some(HostFile::verified(fd, how))
 }
 
 /// One look and one open; `None` if the name meant something else in between.
@@ -93,7 +93,7 @@ fn try_open(
         FileType::Dir if how.refuses_dir() => Err(Errno::Isdir.into()),
         FileType::Dir => Ok(unless_raced(dir, name, DIR)?.map(Opened::Dir)),
         FileType::File => Ok(unless_raced(dir, name, file_flags(how))?
-            .map(|fd| Opened::File(HostFile::unverified(fd, how.access)))),
+            .map(|fd| Opened::File(HostFile::unverified(fd, how)))),
         FileType::Symlink => match link_target(dir, name) {
             Ok(Some(target)) => Err(Stop::Link { at, target }),
             Ok(None) | Err(Errno::Noent) => Ok(None),
@@ -126,14 +126,14 @@ fn create(dir: BorrowedFd<'_>, name: Name<'_>, how: OpenHow) -> rustix::io::Resu
         Access::ReadWrite => OFlags::RDWR,
     };
     let flags = access
-        | sync_flags(how.flags)
+        | write_flags(how.flags)
         | OFlags::CREATE
         | OFlags::EXCL
         | OFlags::NOFOLLOW
         | OFlags::NOCTTY
         | OFlags::CLOEXEC;
     let fd = fs::openat(dir, name.as_str(), flags, Mode::from_raw_mode(0o666))?;
-    Ok(HostFile::verified(fd, how.access))
+    Ok(HostFile::verified(fd, how))
 }
 
 /// The flags for a file that exists.
@@ -147,11 +147,14 @@ fn file_flags(how: OpenHow) -> OFlags {
         Access::ReadWrite => OFlags::RDWR,
     };
     let truncate = if truncates { OFlags::TRUNC } else { OFlags::empty() };
-    access | truncate | sync_flags(how.flags) | OFlags::NONBLOCK | OFlags::NOCTTY
+    access | truncate | write_flags(how.flags) | OFlags::NONBLOCK | OFlags::NOCTTY
 }
 
-fn sync_flags(flags: OpenFlags) -> OFlags {
+fn write_flags(flags: OpenFlags) -> OFlags {
     let mut sync = OFlags::empty();
+    if flags.contains(OpenFlags::APPEND) {
+        sync |= OFlags::APPEND;
+    }
     if flags.contains(OpenFlags::DSYNC) {
         sync |= OFlags::DSYNC;
     }

@@ -70,7 +70,7 @@ impl MemDir {
             state.times.touch(now);
         }
         let (fs, leaf) = (Arc::clone(&self.fs), Arc::clone(leaf));
-        Ok(Node::File(Arc::new(MemFile { fs, leaf, access: how.access })))
+        Ok(Node::File(Arc::new(MemFile::new(fs, leaf, how.access))))
     }
 
     /// Opens what is there; `None` if there is nothing and it is to be created.
@@ -168,7 +168,7 @@ impl Dir for MemDir {
         let key = tree.descend(self.key, parent)?;
         let leaf = self.create_leaf_in(&mut tree, key, name, Body::File)?;
         let fs = Arc::clone(&self.fs);
-        Ok(Node::File(Arc::new(MemFile { fs, leaf, access: how.access })))
+        Ok(Node::File(Arc::new(MemFile::new(fs, leaf, how.access))))
     }
 
     fn stat(&self, path: Descent<'_>) -> Result<Stat, Stop> {

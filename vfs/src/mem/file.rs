@@ -2,18 +2,24 @@
 
 use std::io::{IoSlice, IoSliceMut};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::Shared;
 use super::tree::{Body, Leaf};
 use crate::{Access, Errno, File, FileType, Result, SetTimes, Stat, SyncScope};
 
 pub(super) struct MemFile {
-    pub(super) fs: Arc<Shared>,
-    pub(super) leaf: Arc<Leaf>,
-    pub(super) access: Access,
+    fs: Arc<Shared>,
+    leaf: Arc<Leaf>,
+    access: Access,
+    appended_to: AtomicU64,
 }
 
 impl MemFile {
+    pub(super) fn new(fs: Arc<Shared>, leaf: Arc<Leaf>, access: Access) -> Self {
+        MemFile { fs, leaf, access, appended_to: AtomicU64::new(0) }
+    }
+
     fn check_writes(&self, errno: Errno) -> Result<()> {
         if self.access.writes() { Ok(()) } else { Err(errno) }
     }
@@ -53,10 +59,10 @@ impl File for MemFile {
         Ok(done)
     }
 
-    fn append(&self, bufs: &[IoSlice<'_>]) -> Result<(usize, u64)> {
+    fn append(&self, bufs: &[IoSlice<'_>]) -> Result<usize> {
         self.check_writes(Errno::Badf)?;
         if self.is_null() {
-            return Ok((total(bufs), 0));
+            return Ok(total(bufs));
         }
         let now = self.fs.now();
         let mut state = self.leaf.state.write();
@@ -65,7 +71,12 @@ impl File for MemFile {
         if done > 0 {
             state.times.touch(now);
         }
-        Ok((done, end + done as u64))
+        self.appended_to.store(end + done as u64, Ordering::Relaxed);
+        Ok(done)
+    }
+
+    fn appended_to(&self) -> Result<u64> {
+        Ok(self.appended_to.load(Ordering::Relaxed))
     }
 
     fn stat(&self) -> Result<Stat> {

@@ -52,12 +52,12 @@ fn buffers_of_every_number_are_read_and_written_in_order() {
         // More than the kernel takes at once: what it took is said.
         let many = vec![IoSlice::new(b"z"); 3000];
         assert_eq!(file.write_at(&many, 0), Ok(1024));
-        assert_eq!(file.append(&many), Ok((1024, 2048)));
+        assert_eq!((file.append(&many), file.appended_to()), (Ok(1024), Ok(2048)));
         // Empty ones do not use up the room, or 0 would be said for something.
         let mut late = vec![IoSlice::new(b""); 3000];
         late.push(IoSlice::new(b"end"));
         assert_eq!(file.write_at(&late, 0), Ok(3));
-        assert_eq!(file.append(&late), Ok((3, 2051)));
+        assert_eq!((file.append(&late), file.appended_to()), (Ok(3), Ok(2051)));
         let mut end = [0; 3];
         let mut late: Vec<_> = (0..3000).map(|_| IoSliceMut::new(&mut [])).collect();
         late.push(IoSliceMut::new(&mut end));
@@ -127,29 +127,58 @@ fn offsets_that_no_file_has_are_the_end_for_reads_and_fbig_for_writes() {
 }
 
 #[test]
-fn appends_through_one_handle_and_through_several_never_overlap() {
+fn appends_through_several_handles_never_overlap_and_each_knows_where_it_ended() {
     each_world(|w| {
         drop(w.new_file("f"));
-        let handles = [w.file("f", Access::Write), w.file("f", Access::ReadWrite)];
+        let appending = OpenHow::new(Access::Write, OpenFlags::APPEND);
+        let handles = [
+            w.file("f", Access::Write),
+            w.file("f", Access::ReadWrite),
+            palisade_vfs::path::open(&*w.dir, "f", palisade_vfs::Follow::No, appending)
+                .unwrap()
+                .into_file()
+                .unwrap(),
+            palisade_vfs::path::open(&*w.dir, "f", palisade_vfs::Follow::No, appending)
+                .unwrap()
+                .into_file()
+                .unwrap(),
+        ];
         let mut ends: Vec<u64> = std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..4)
-                .map(|i| {
-                    let file = &handles[i % 2];
-                    scope.spawn(move || {
-                        let append = |_| file.append(&[IoSlice::new(&[i as u8 + 1; 7])]).unwrap();
-                        (0..200).map(append).map(|(n, end)| (n == 7).then_some(end)).collect()
-                    })
-                })
-                .collect();
-            let ends: Vec<Vec<Option<u64>>> =
-                threads.into_iter().map(|t| t.join().unwrap()).collect();
-            ends.into_iter().flatten().map(Option::unwrap).collect()
+            let append = |i: usize| {
+                let file = &handles[i];
+                move || {
+                    let append = |_| {
+                        assert_eq!(file.append(&[IoSlice::new(&[i as u8 + 1; 7])]), Ok(7));
+                        file.appended_to().unwrap()
+                    };
+                    (0..200).map(append).collect::<Vec<_>>()
+                }
+            };
+            let threads: Vec<_> = (0..4).map(|i| scope.spawn(append(i))).collect();
+            threads.into_iter().flat_map(|t| t.join().unwrap()).collect()
         });
         ends.sort_unstable();
         let wanted: Vec<u64> = (1..=800).map(|i| i * 7).collect();
         assert_eq!(ends, wanted, "{}: every append knows where it ended", w.what);
         let bytes = fs::read(w.root.join("f")).unwrap();
         assert!(bytes.chunks(7).all(|c| c.iter().all(|b| *b == c[0])));
+    });
+}
+
+#[test]
+fn a_handle_for_appending_also_writes_where_it_is_told() {
+    each_world(|w| {
+        let flags = OpenFlags::APPEND | OpenFlags::CREATE;
+        let how = OpenHow::new(Access::ReadWrite, flags);
+        let file = palisade_vfs::path::open(&*w.dir, "f", palisade_vfs::Follow::No, how)
+            .unwrap()
+            .into_file()
+            .unwrap();
+        assert_eq!((file.append(&[IoSlice::new(b"abc")]), file.appended_to()), (Ok(3), Ok(3)));
+        assert_eq!(file.write_at(&[IoSlice::new(b"X")], 0), Ok(1));
+        assert_eq!((file.append(&[IoSlice::new(b"d")]), file.appended_to()), (Ok(1), Ok(4)));
+        assert_eq!(file.write_at(&[IoSlice::new(b"Y")], 1), Ok(1));
+        assert_eq!(fs::read(w.root.join("f")).unwrap(), b"XYcd");
     });
 }
 
