@@ -4,7 +4,7 @@
 //! guest can see; its source says what is expected and why.
 
 use palisade_kernel::{Config, Input};
-use palisade_vfs::MemFs;
+use palisade_vfs::{HostDir, MemFs, Resolver};
 
 use crate::harness::{Engine, Stack, config, run};
 
@@ -83,5 +83,29 @@ fn standard_input_is_read_to_its_end() {
         let outcome = run(engine, guest, given);
         outcome.assert_success("cat");
         assert!(outcome.stdout == input, "{engine:?}: {} bytes", outcome.stdout.len());
+    }
+}
+
+/// What only the host can make: an absolute link, and a FIFO that nobody writes to.
+#[test]
+fn absolute_links_and_fifos_of_the_host_are_neither_told_nor_opened() {
+    let names = run(Engine::Wasmtime, CALLS, Config::builder().args(["calls", "list-host"]));
+    let names: Vec<_> = names.stdout.lines().map(str::to_owned).collect();
+    assert_eq!(names.len(), 2, "{names:?}");
+    for resolver in [Resolver::Openat2, Resolver::Components] {
+        for engine in Engine::ALL {
+            for name in &names {
+                let tempdir = tempfile::tempdir().unwrap();
+                let mode = rustix::fs::Mode::from_raw_mode(0o600);
+                let kind = rustix::fs::FileType::Fifo;
+                let fifo = tempdir.path().join("fifo");
+                rustix::fs::mknodat(rustix::fs::CWD, &fifo, kind, mode, 0).unwrap();
+                std::os::unix::fs::symlink("/etc/passwd", tempdir.path().join("absolute")).unwrap();
+                let root = HostDir::open_ambient_with(tempdir.path(), resolver).unwrap();
+                let outcome = run(engine, CALLS, config(&root, &["calls", name]));
+                outcome.assert_success(name);
+                assert!(outcome.stdout.contains(&format!("ok {name}")));
+            }
+        }
     }
 }

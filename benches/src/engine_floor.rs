@@ -1,5 +1,6 @@
 //! What the engine itself costs: an empty host function beside the cheapest call.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use palisade_preview1::Preview1;
@@ -18,6 +19,8 @@ const CALLS: i32 = 1_000_000;
 pub struct Floor {
     /// An empty host function with two arguments.
     pub empty_ns: f64,
+    /// A host function that writes 24 bytes to the guest's memory and does nothing else.
+    pub writing_ns: f64,
     /// `fd_fdstat_get` on a preopened directory.
     pub fdstat_ns: f64,
 }
@@ -25,11 +28,16 @@ pub struct Floor {
 /// A guest that does nothing but call.
 const CALLER: &str = r#"(module
   (import "bench" "empty" (func $empty (param i32 i32) (result i32)))
+  (import "bench" "writing" (func $writing (param i32 i32) (result i32)))
   (import "wasi_snapshot_preview1" "fd_fdstat_get" (func $fdstat (param i32 i32) (result i32)))
   (memory (export "memory") 1)
   (func (export "empty") (param $n i32)
     (loop $l
       (drop (call $empty (i32.const 3) (i32.const 64)))
+      (br_if $l (local.tee $n (i32.sub (local.get $n) (i32.const 1))))))
+  (func (export "writing") (param $n i32)
+    (loop $l
+      (drop (call $writing (i32.const 3) (i32.const 64)))
       (br_if $l (local.tee $n (i32.sub (local.get $n) (i32.const 1))))))
   (func (export "fdstat") (param $n i32)
     (loop $l
@@ -42,20 +50,41 @@ pub fn measure(bench: &Bench, rounds: usize) -> Result<Floor> {
     let mut linker = Linker::new(&bench.engine);
     preview1::add_to_linker(&mut linker, |state: &mut State| state)?;
     linker.func_wrap("bench", "empty", |_: i32, _: i32| 0_i32)?;
+    let bound: Arc<std::sync::OnceLock<wasmtime::Memory>> = Arc::default();
+    let memory_of = Arc::clone(&bound);
+    linker.func_wrap(
+        "bench",
+        "writing",
+        move |mut caller: wasmtime::Caller<'_, State>, fd: u32, at: u32| -> i32 {
+            let Some(memory) = memory_of.get() else { return 1 };
+            let (bytes, state) = memory.data_and_store_mut(&mut caller);
+            std::hint::black_box(state);
+            match bytes.get_mut(at as usize..at as usize + 24) {
+                Some(place) => place.fill(fd.to_le_bytes()[0]),
+                None => return 2,
+            }
+            0
+        },
+    )?;
     let (process, _) = bench.process(bench.memory(), &[])?;
     let mut store = Store::new(&bench.engine, State::new(Preview1::new(process)));
     let instance = linker.instantiate(&mut store, &module)?;
     let memory = instance.get_memory(&mut store, "memory").context("no memory")?;
     store.data_mut().bind_memory(memory);
-    let mut times = [Vec::new(), Vec::new()];
+    let _ = bound.set(memory);
+    let mut times = [Vec::new(), Vec::new(), Vec::new()];
     for _ in 0..rounds.max(1) {
-        for (name, times) in ["empty", "fdstat"].iter().zip(&mut times) {
+        for (name, times) in ["empty", "writing", "fdstat"].iter().zip(&mut times) {
             let call = instance.get_typed_func::<i32, ()>(&mut store, name)?;
             let started = Instant::now();
             call.call(&mut store, CALLS)?;
             times.push(started.elapsed().as_secs_f64() * 1e9 / f64::from(CALLS));
         }
     }
-    let [mut empty, mut fdstat] = times;
-    Ok(Floor { empty_ns: median(&mut empty), fdstat_ns: median(&mut fdstat) })
+    let [mut empty, mut writing, mut fdstat] = times;
+    Ok(Floor {
+        empty_ns: median(&mut empty),
+        writing_ns: median(&mut writing),
+        fdstat_ns: median(&mut fdstat),
+    })
 }

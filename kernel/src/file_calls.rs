@@ -34,13 +34,14 @@ impl Process {
     pub fn read(&self, fd: Fd, bufs: &mut [IoSliceMut<'_>]) -> Result<usize> {
         traced!("read", fd);
         let descriptor = self.table.get(fd)?;
-        if let Resource::Stream(stream) = &descriptor.description.resource {
-            if !descriptor.base.contains(FdRights::READ) {
-                return Err(Errno::Badf);
-            }
-            return stream.read(bufs);
-        }
-        let (file, description) = self.file(fd, FdRights::READ, Errno::Badf)?;
+        let description = &*descriptor.description;
+        let file = match &description.resource {
+            Resource::Dir(_) => return Err(Errno::Isdir),
+            // POSIX has `EBADF` for a descriptor that was not opened for it.
+            _ if !descriptor.base.contains(FdRights::READ) => return Err(Errno::Badf),
+            Resource::Stream(stream) => return stream.read(bufs),
+            Resource::File(file) => file,
+        };
         let offset = description.offset(&**file)?;
         let done = file.read_at(bufs, offset)?;
         description.set_offset(offset.saturating_add(done as u64));
@@ -68,13 +69,13 @@ impl Process {
     pub fn write(&self, fd: Fd, bufs: &[IoSlice<'_>]) -> Result<usize> {
         traced!("write", fd);
         let descriptor = self.table.get(fd)?;
-        if let Resource::Stream(stream) = &descriptor.description.resource {
-            if !descriptor.base.contains(FdRights::WRITE) {
-                return Err(Errno::Badf);
-            }
-            return stream.write(bufs);
-        }
-        let (file, description) = self.file(fd, FdRights::WRITE, Errno::Badf)?;
+        let description = &*descriptor.description;
+        let file = match &description.resource {
+            Resource::Dir(_) => return Err(Errno::Isdir),
+            _ if !descriptor.base.contains(FdRights::WRITE) => return Err(Errno::Badf),
+            Resource::Stream(stream) => return stream.write(bufs),
+            Resource::File(file) => file,
+        };
         if description.status().contains(Status::APPEND) {
             let done = file.append(bufs)?;
             if done > 0 {

@@ -96,6 +96,7 @@ impl<'a> Memory<'a> {
         std::str::from_utf8(self.slice(ptr, len)?).map_err(|_| Errno::Ilseq)
     }
 
+    #[inline]
     pub(crate) fn write(&mut self, ptr: Ptr, bytes: &[u8]) -> Result<()> {
         let range = self.range(ptr, bytes.len())?;
         self.0.get_mut(range.start..range.end).ok_or(Errno::Fault)?.copy_from_slice(bytes);
@@ -235,6 +236,7 @@ impl<'a> Memory<'a> {
         Ok(done)
     }
 
+    #[inline]
     fn range(&self, ptr: Ptr, len: usize) -> Result<Range> {
         let start = ptr as usize;
         match start.checked_add(len) {

@@ -43,7 +43,7 @@ use rustix::fs::{self, AtFlags, Mode};
 
 use self::errno::errno;
 use self::file::HostFile;
-use self::known::Known;
+use self::known::{Known, Seen};
 use self::list::{Slot, with_stream};
 use self::open::{Opened, open_known, open_name};
 use self::resolve::{Want, Way, held_target, hold, link_target, probe};
@@ -128,6 +128,41 @@ impl HostDir {
         Ok(self.dir_node(held))
     }
 
+    /// Opens what `path` led to before, if it is remembered and still so.
+    fn open_recalled(&self, path: Descent<'_>, how: OpenHow) -> Result<Option<Node>, Stop> {
+        if how.is_exclusive() {
+            return Ok(None);
+        }
+        match self.known.recall(path) {
+            None => return Ok(None),
+            Some(Seen::Link) => return self.recalled_link(path).map_or(Ok(None), Err),
+            Some(Seen::File) => {}
+        }
+        let file = open_known(self.fd(), self.way, path, how);
+        if file.is_none() {
+            self.known.forget(path);
+        }
+        Ok(file.map(|file| Node::File(Arc::new(file))))
+    }
+
+    /// The stop at the link that `path`, a single name, led to before.
+    fn recalled_link(&self, path: Descent<'_>) -> Option<Stop> {
+        let name = path.as_name().filter(|_| self.known.recall(path) == Some(Seen::Link))?;
+        if let Ok(Some(target)) = link_target(self.fd(), name) {
+            return Some(Stop::Link { at: 0, target });
+        }
+        self.known.forget(path);
+        None
+    }
+
+    /// Remembers the link if `path` is its name.
+    fn learn_link(&self, path: Descent<'_>, stop: Stop) -> Stop {
+        if matches!(stop, Stop::Link { .. }) && path.as_name().is_some() {
+            self.known.learn(path, Seen::Link);
+        }
+        stop
+    }
+
     /// Holds what `path` leads to, without a byte of it.
     fn open_held(&self, path: Descent<'_>) -> Result<Node, Stop> {
         let held = hold(self.fd(), self.way, path, Want::Any)?;
@@ -172,20 +207,21 @@ impl Dir for HostDir {
         }
         let acts = how.flags.intersects(OpenFlags::CREATE | OpenFlags::TRUNCATE);
         if how.access == Access::Hold && !acts {
-            return self.open_held(path);
-        }
-        if !how.is_exclusive() && self.known.has(path) {
-            if let Some(file) = open_known(self.fd(), self.way, path, how) {
-                return Ok(Node::File(Arc::new(file)));
+            if let Some(link) = self.recalled_link(path) {
+                return Err(link);
             }
-            self.known.forget(path);
+            return self.open_held(path).map_err(|stop| self.learn_link(path, stop));
         }
-        match self.in_parent(split, |dir, name, at| open_name(dir, name, how, at))? {
-            Opened::Dir(held) => Ok(self.dir_node(held)),
-            Opened::File(file) => {
-                self.known.learn(path);
+        if let Some(node) = self.open_recalled(path, how)? {
+            return Ok(node);
+        }
+        match self.in_parent(split, |dir, name, at| open_name(dir, name, how, at)) {
+            Ok(Opened::Dir(held)) => Ok(self.dir_node(held)),
+            Ok(Opened::File(file)) => {
+                self.known.learn(path, Seen::File);
                 Ok(Node::File(Arc::new(file)))
             }
+            Err(stop) => Err(self.learn_link(path, stop)),
         }
     }
 

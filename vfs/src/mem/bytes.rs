@@ -1,9 +1,9 @@
 //! The bytes of one file: sparse, in chunks, and paid for before they are held.
 
-use std::collections::BTreeMap;
 use std::io::{IoSlice, IoSliceMut};
 use std::sync::Arc;
 
+use super::chunks::Chunks;
 use super::meter::Meter;
 use crate::{Errno, Result};
 
@@ -20,14 +20,14 @@ pub(super) const LEN_MAX: u64 = i64::MAX as u64;
 /// INVARIANT: `meter` has been charged for the capacity of every chunk, and no chunk reaches
 /// behind `len`.
 pub(super) struct Bytes {
-    chunks: BTreeMap<u64, Vec<u8>>,
+    chunks: Chunks,
     len: u64,
     meter: Arc<Meter>,
 }
 
 impl Bytes {
     pub(super) fn new(meter: Arc<Meter>) -> Self {
-        Bytes { chunks: BTreeMap::new(), len: 0, meter }
+        Bytes { chunks: Chunks::default(), len: 0, meter }
     }
 
     pub(super) fn len(&self) -> u64 {
@@ -43,7 +43,7 @@ impl Bytes {
                 let (start, room) = (at % CHUNK, CHUNK - at % CHUNK);
                 let n = room.min(self.len - at).min(rest.len() as u64);
                 let (piece, behind) = rest.split_at_mut(to_usize(n));
-                let held = self.chunks.get(&(at / CHUNK)).map_or(&[][..], Vec::as_slice);
+                let held = self.chunks.get(at / CHUNK);
                 let held = held.get(to_usize(start)..).unwrap_or_default();
                 let filled = held.len().min(piece.len());
                 let (from_chunk, zeros) = piece.split_at_mut(filled);
@@ -85,9 +85,8 @@ impl Bytes {
             return Err(Errno::Fbig);
         }
         if len < self.len {
-            let cut = self.chunks.split_off(&len.div_ceil(CHUNK));
-            self.meter.release_bytes(cut.values().map(|chunk| chunk.capacity() as u64).sum());
-            if let Some(last) = self.chunks.get_mut(&(len / CHUNK)) {
+            self.meter.release_bytes(self.chunks.cut(len.div_ceil(CHUNK)));
+            if let Some(last) = self.chunks.get_mut(len / CHUNK) {
                 let before = last.capacity();
                 last.truncate(to_usize(len % CHUNK));
                 last.shrink_to_fit();
@@ -102,7 +101,7 @@ impl Bytes {
     fn write_piece(&mut self, at: u64, piece: &[u8]) -> Result<()> {
         let (number, start) = (at / CHUNK, to_usize(at % CHUNK));
         let end = start + piece.len();
-        let chunk = self.chunks.entry(number).or_default();
+        let chunk = self.chunks.insert(number);
         if end > chunk.capacity() {
             // Who writes on through a file gets whole chunks; scattered bytes get small ones.
             let goes_on = number > 0 && start == chunk.len();
@@ -110,9 +109,7 @@ impl Bytes {
             let wanted = wanted.clamp(CHUNK_MIN, to_usize(CHUNK));
             let more = (wanted - chunk.capacity()) as u64;
             if let Err(errno) = self.meter.take_bytes(more) {
-                if chunk.is_empty() {
-                    self.chunks.remove(&number);
-                }
+                self.chunks.remove_empty(number);
                 return Err(errno);
             }
             let before = chunk.capacity();
@@ -135,7 +132,7 @@ impl Bytes {
 
 impl Drop for Bytes {
     fn drop(&mut self) {
-        self.meter.release_bytes(self.chunks.values().map(|chunk| chunk.capacity() as u64).sum());
+        self.meter.release_bytes(self.chunks.cut(0));
     }
 }
 

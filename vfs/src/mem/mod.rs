@@ -8,6 +8,7 @@
 //! callback is called with either held.
 
 mod bytes;
+mod chunks;
 mod dir;
 mod file;
 mod meter;

@@ -4,7 +4,7 @@
 //! which is only ever taken inside. A directory is known by its key; a handle counts itself in
 //! `handles`, so that a removed directory stays until its last handle goes.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
@@ -17,6 +17,9 @@ use super::meter::Counted;
 use crate::{Descent, Errno, FileType, Name, Result, SetTime, SetTimes, Stat, Stop, Timestamp};
 
 pub(super) type DirKey = usize;
+
+/// Holes in a directory's order that are not worth closing.
+const HOLES_MIN: usize = 32;
 
 /// The root's key: the first of the slab, and never freed.
 pub(super) const ROOT: DirKey = 0;
@@ -131,9 +134,10 @@ pub(super) struct DirData {
     pub(super) handles: AtomicUsize,
     pub(super) is_removed: bool,
     entries: HashMap<Arc<str>, Slot, RandomState>,
-    /// The entries in the order of their places. A place is never given twice, so a cookie stays
-    /// good whatever comes and goes.
-    order: BTreeMap<u64, Arc<str>>,
+    /// The entries in the order of their places, with holes where some have gone. A place is never
+    /// given twice, so a cookie stays good whatever comes and goes.
+    order: Vec<(u64, Option<Arc<str>>)>,
+    holes: usize,
     place_next: u64,
     subdirs: u64,
     _counted: Counted,
@@ -148,7 +152,8 @@ impl DirData {
             handles: AtomicUsize::new(0),
             is_removed: false,
             entries: HashMap::default(),
-            order: BTreeMap::new(),
+            order: Vec::new(),
+            holes: 0,
             place_next: 1,
             subdirs: 0,
             _counted: counted,
@@ -165,8 +170,9 @@ impl DirData {
 
     /// The entries behind `place`.
     pub(super) fn behind(&self, place: u64) -> impl Iterator<Item = (u64, &Arc<str>, &Child)> {
-        let range = (std::ops::Bound::Excluded(place), std::ops::Bound::Unbounded);
-        self.order.range(range).filter_map(|(place, name)| {
+        let start = self.order.partition_point(|(at, _)| *at <= place);
+        self.order.iter().skip(start).filter_map(|(place, name)| {
+            let name = name.as_ref()?;
             self.entries.get(name).map(|slot| (*place, name, &slot.child))
         })
     }
@@ -176,17 +182,33 @@ impl DirData {
         let place = self.place_next;
         self.place_next += 1;
         self.subdirs += u64::from(matches!(child, Child::Dir(_)));
-        self.order.insert(place, Arc::clone(&name));
+        self.order.push((place, Some(Arc::clone(&name))));
         self.entries.insert(name, Slot { place, child });
         self.times.touch(now);
     }
 
     pub(super) fn remove(&mut self, name: Name<'_>, now: Timestamp) -> Option<Child> {
         let slot = self.entries.remove(name.as_str())?;
-        self.order.remove(&slot.place);
+        self.leave_hole(slot.place);
         self.subdirs -= u64::from(matches!(slot.child, Child::Dir(_)));
         self.times.touch(now);
         Some(slot.child)
+    }
+
+    /// Takes a place out of the order. Holes never outnumber the entries for long.
+    fn leave_hole(&mut self, place: u64) {
+        let Ok(at) = self.order.binary_search_by_key(&place, |(at, _)| *at) else { return };
+        if let Some((_, name)) = self.order.get_mut(at) {
+            *name = None;
+            self.holes += 1;
+        }
+        while self.order.pop_if(|(_, name)| name.is_none()).is_some() {
+            self.holes -= 1;
+        }
+        if self.holes > HOLES_MIN && self.holes > self.order.len() / 2 {
+            self.order.retain(|(_, name)| name.is_some());
+            self.holes = 0;
+        }
     }
 
     pub(super) fn stat(&self, dev: u64) -> Stat {
