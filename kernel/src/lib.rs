@@ -8,6 +8,18 @@
 //! The kernel is given directories and cannot tell whether anything guards them. It masks by the
 //! rights of descriptors all the same.
 
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::indexing_slicing,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_possible_wrap,
+        reason = "tests fail by panicking"
+    )
+)]
+
 mod clock;
 mod config;
 mod descriptor;

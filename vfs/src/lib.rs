@@ -8,6 +8,18 @@
 //! Without features there is no dependency on an operating system here, so that anyone can
 //! implement a filesystem against this crate.
 
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::indexing_slicing,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_possible_wrap,
+        reason = "tests fail by panicking"
+    )
+)]
+
 pub mod path;
 pub mod walk;
 

@@ -51,6 +51,7 @@ pub(crate) struct Range {
 }
 
 /// The buffers of a vectored call, checked.
+#[expect(clippy::large_enum_variant, reason = "on the stack, so that a few buffers take no memory")]
 pub(crate) enum Buffers {
     /// What nearly every call has.
     One(Range),
