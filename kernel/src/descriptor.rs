@@ -44,6 +44,7 @@ pub(crate) enum Resource {
 
 impl Resource {
     /// The type. Costs no system call for a directory or a file.
+    #[inline]
     pub(crate) fn kind(&self) -> FileType {
         match self {
             Resource::Dir(_) => FileType::Dir,
@@ -76,6 +77,7 @@ impl Description {
     }
 
     /// Where the next read or write begins. Behind an append the file is asked, once.
+    #[inline]
     pub(crate) fn offset(&self, file: &dyn File) -> Result<u64> {
         match self.offset.load(Ordering::Relaxed) {
             BEHIND_APPEND => {
@@ -96,6 +98,7 @@ impl Description {
         self.offset.store(offset, Ordering::Relaxed);
     }
 
+    #[inline]
     pub(crate) fn status(&self) -> Status {
         Status::from_bits_truncate(self.status.load(Ordering::Relaxed))
     }

@@ -31,6 +31,7 @@ impl Process {
     /// Reads at the offset, which moves on by what was read.
     ///
     /// Errors, in order: `Badf`; `Isdir`; `Badf` without the right; those of the file or stream.
+    #[inline]
     pub fn read(&self, fd: Fd, bufs: &mut [IoSliceMut<'_>]) -> Result<usize> {
         traced!("read", fd);
         let descriptor = self.table.get(fd)?;
@@ -66,6 +67,7 @@ impl Process {
     /// written.
     ///
     /// Errors, in order: `Badf`; `Isdir`; `Badf` without the right; those of the file or stream.
+    #[inline]
     pub fn write(&self, fd: Fd, bufs: &[IoSlice<'_>]) -> Result<usize> {
         traced!("write", fd);
         let descriptor = self.table.get(fd)?;
@@ -113,6 +115,7 @@ impl Process {
     ///
     /// Errors, in order: `Badf`; `Isdir`; `Spipe`; `Notcapable` (asking where it is needs only
     /// `TELL`); `Inval` before the start and above `i64::MAX`.
+    #[inline]
     pub fn seek(&self, fd: Fd, delta: i64, whence: Whence) -> Result<u64> {
         traced!("seek", fd);
         if delta == 0 && whence == Whence::Current {
@@ -135,6 +138,7 @@ impl Process {
     /// Where the offset is.
     ///
     /// Errors, in order: `Badf`; `Isdir`; `Spipe`; `Notcapable` with neither `TELL` nor `SEEK`.
+    #[inline]
     pub fn tell(&self, fd: Fd) -> Result<u64> {
         let (file, description) = match self.file(fd, FdRights::TELL, Errno::Spipe) {
             Err(Errno::Notcapable) => self.file(fd, FdRights::SEEK, Errno::Spipe)?,
@@ -146,6 +150,7 @@ impl Process {
     /// What the descriptor leads to.
     ///
     /// Errors, in order: `Badf`; `Notcapable`; `Io`.
+    #[inline]
     pub fn stat(&self, fd: Fd) -> Result<Stat> {
         traced!("stat", fd);
         let descriptor = self.table.with(fd, FdRights::STAT)?;

@@ -100,6 +100,7 @@ impl Process {
     /// What `path` leads to.
     ///
     /// Errors, in order: `Badf`; `Notdir`; `Notcapable`; those of [`path::stat`].
+    #[inline]
     pub fn stat_at(&self, fd: Fd, path: &str, follow: Follow) -> Result<Stat> {
         traced!("stat_at", fd, path);
         let (dir, _) = self.dir(fd, FdRights::STAT_AT)?;

@@ -81,6 +81,7 @@ impl Process {
 
     /// The limits.
     #[must_use]
+    #[inline]
     pub fn limits(&self) -> &Limits {
         &self.config.0.limits
     }
@@ -103,6 +104,7 @@ impl Process {
     }
 
     /// Nanoseconds on a clock. `Notsup` for a processor's clock.
+    #[inline]
     pub fn clock_now_ns(&self, id: ClockId) -> Result<u64> {
         self.clocks.now_ns(id)
     }
@@ -180,6 +182,7 @@ impl Process {
     /// The directory of a descriptor that has all of `rights`.
     ///
     /// Errors, in order: `Badf`; `Notdir` for anything else; `Notcapable`.
+    #[inline]
     pub(crate) fn dir(&self, fd: Fd, rights: FdRights) -> Result<(&DirRef, &Descriptor)> {
         let descriptor = self.table.get(fd)?;
         let Resource::Dir(dir) = &descriptor.description.resource else {
@@ -196,6 +199,7 @@ impl Process {
     /// Errors, in order: `Badf`; `Isdir` for a directory; `stream` for a stream; `Badf` if it
     /// lacks the right to read or write, as POSIX has it for a descriptor that was not opened for
     /// it; `Notcapable`.
+    #[inline]
     pub(crate) fn file(
         &self,
         fd: Fd,

@@ -37,10 +37,12 @@ impl Preview1 {
         write_sizes(mem, self.process.env(), count, len)
     }
 
+    #[inline]
     pub(crate) fn clock_res_get(&mut self, mem: &mut Memory<'_>, id: u32, result: Ptr) -> Answer {
         mem.write_u64(result, self.process.clock_resolution_ns(layout::clock_id(id)?)?)
     }
 
+    #[inline]
     pub(crate) fn clock_time_get(
         &mut self,
         mem: &mut Memory<'_>,
@@ -51,6 +53,7 @@ impl Preview1 {
         mem.write_u64(result, self.process.clock_now_ns(layout::clock_id(id)?)?)
     }
 
+    #[inline]
     pub(crate) fn fd_advise(
         &mut self,
         _mem: &mut Memory<'_>,
@@ -62,6 +65,7 @@ impl Preview1 {
         self.process.advise(fd, offset, len, layout::advice(advice)?)
     }
 
+    #[inline]
     pub(crate) fn fd_allocate(
         &mut self,
         _mem: &mut Memory<'_>,
@@ -72,18 +76,22 @@ impl Preview1 {
         self.process.allocate(fd, offset, len)
     }
 
+    #[inline]
     pub(crate) fn fd_close(&mut self, _mem: &mut Memory<'_>, fd: u32) -> Answer {
         self.process.close(fd)
     }
 
+    #[inline]
     pub(crate) fn fd_datasync(&mut self, _mem: &mut Memory<'_>, fd: u32) -> Answer {
         self.process.sync(fd, SyncScope::Data)
     }
 
+    #[inline]
     pub(crate) fn fd_fdstat_get(&mut self, mem: &mut Memory<'_>, fd: u32, result: Ptr) -> Answer {
         mem.write(result, &layout::fdstat(&self.process.fdstat(fd)?))
     }
 
+    #[inline]
     pub(crate) fn fd_fdstat_set_flags(
         &mut self,
         _mem: &mut Memory<'_>,
@@ -93,6 +101,7 @@ impl Preview1 {
         self.process.set_status(fd, layout::status(flags)?)
     }
 
+    #[inline]
     pub(crate) fn fd_fdstat_set_rights(
         &mut self,
         _mem: &mut Memory<'_>,
@@ -103,11 +112,13 @@ impl Preview1 {
         self.process.set_rights(fd, rights::from_bits(base), rights::from_bits(inheriting))
     }
 
+    #[inline]
     pub(crate) fn fd_filestat_get(&mut self, mem: &mut Memory<'_>, fd: u32, result: Ptr) -> Answer {
         mem.check(result, layout::FILESTAT_LEN)?;
         mem.write(result, &layout::filestat(&self.process.stat(fd)?))
     }
 
+    #[inline]
     pub(crate) fn fd_filestat_set_size(
         &mut self,
         _mem: &mut Memory<'_>,
@@ -117,6 +128,7 @@ impl Preview1 {
         self.process.set_len(fd, len)
     }
 
+    #[inline]
     pub(crate) fn fd_filestat_set_times(
         &mut self,
         _mem: &mut Memory<'_>,
@@ -128,6 +140,7 @@ impl Preview1 {
         self.process.set_times(fd, layout::set_times(accessed_ns, modified_ns, flags)?)
     }
 
+    #[inline]
     pub(crate) fn fd_pread(
         &mut self,
         mem: &mut Memory<'_>,
@@ -146,12 +159,14 @@ impl Preview1 {
         mem.write_size(result, done)
     }
 
+    #[inline]
     pub(crate) fn fd_prestat_get(&mut self, mem: &mut Memory<'_>, fd: u32, result: Ptr) -> Answer {
         let name = self.process.preopen_name(fd)?;
         let len = u32::try_from(name.len()).map_err(|_| Errno::Overflow)?;
         mem.write(result, &layout::prestat(len))
     }
 
+    #[inline]
     pub(crate) fn fd_prestat_dir_name(
         &mut self,
         mem: &mut Memory<'_>,
@@ -166,6 +181,7 @@ impl Preview1 {
         mem.write(buf, name.as_bytes())
     }
 
+    #[inline]
     pub(crate) fn fd_pwrite(
         &mut self,
         mem: &mut Memory<'_>,
@@ -182,6 +198,7 @@ impl Preview1 {
         mem.write_size(result, done)
     }
 
+    #[inline]
     pub(crate) fn fd_read(
         &mut self,
         mem: &mut Memory<'_>,
@@ -197,6 +214,7 @@ impl Preview1 {
         mem.write_size(result, done)
     }
 
+    #[inline]
     pub(crate) fn fd_readdir(
         &mut self,
         mem: &mut Memory<'_>,
@@ -227,10 +245,12 @@ impl Preview1 {
         mem.write_size(result, used)
     }
 
+    #[inline]
     pub(crate) fn fd_renumber(&mut self, _mem: &mut Memory<'_>, from: u32, to: u32) -> Answer {
         self.process.renumber(from, to)
     }
 
+    #[inline]
     pub(crate) fn fd_seek(
         &mut self,
         mem: &mut Memory<'_>,
@@ -244,14 +264,17 @@ impl Preview1 {
         mem.write_u64(result, self.process.seek(fd, delta, whence)?)
     }
 
+    #[inline]
     pub(crate) fn fd_sync(&mut self, _mem: &mut Memory<'_>, fd: u32) -> Answer {
         self.process.sync(fd, SyncScope::All)
     }
 
+    #[inline]
     pub(crate) fn fd_tell(&mut self, mem: &mut Memory<'_>, fd: u32, result: Ptr) -> Answer {
         mem.write_u64(result, self.process.tell(fd)?)
     }
 
+    #[inline]
     pub(crate) fn fd_write(
         &mut self,
         mem: &mut Memory<'_>,
@@ -267,6 +290,7 @@ impl Preview1 {
         mem.write_size(result, done)
     }
 
+    #[inline]
     pub(crate) fn path_create_directory(
         &mut self,
         mem: &mut Memory<'_>,
@@ -277,6 +301,7 @@ impl Preview1 {
         self.process.create_dir(fd, mem.text(path, len)?)
     }
 
+    #[inline]
     pub(crate) fn path_filestat_get(
         &mut self,
         mem: &mut Memory<'_>,
@@ -292,6 +317,7 @@ impl Preview1 {
         mem.write(result, &layout::filestat(&stat))
     }
 
+    #[inline]
     #[expect(clippy::too_many_arguments, reason = "the specification's arguments")]
     pub(crate) fn path_filestat_set_times(
         &mut self,
@@ -309,6 +335,7 @@ impl Preview1 {
         self.process.set_times_at(fd, mem.text(path, len)?, follow, times)
     }
 
+    #[inline]
     #[expect(clippy::too_many_arguments, reason = "the specification's arguments")]
     pub(crate) fn path_link(
         &mut self,
@@ -326,6 +353,7 @@ impl Preview1 {
         self.process.link((old_fd, old), follow, (new_fd, new))
     }
 
+    #[inline]
     #[expect(clippy::too_many_arguments, reason = "the specification's arguments")]
     pub(crate) fn path_open(
         &mut self,
@@ -360,6 +388,7 @@ impl Preview1 {
         mem.write_u32(result, opened)
     }
 
+    #[inline]
     #[expect(clippy::too_many_arguments, reason = "the specification's arguments")]
     pub(crate) fn path_readlink(
         &mut self,
@@ -379,6 +408,7 @@ impl Preview1 {
         mem.write_size(result, cut.len())
     }
 
+    #[inline]
     pub(crate) fn path_remove_directory(
         &mut self,
         mem: &mut Memory<'_>,
@@ -389,6 +419,7 @@ impl Preview1 {
         self.process.remove_dir(fd, mem.text(path, len)?)
     }
 
+    #[inline]
     #[expect(clippy::too_many_arguments, reason = "the specification's arguments")]
     pub(crate) fn path_rename(
         &mut self,
@@ -404,6 +435,7 @@ impl Preview1 {
         self.process.rename((old_fd, old), (new_fd, new))
     }
 
+    #[inline]
     pub(crate) fn path_symlink(
         &mut self,
         mem: &mut Memory<'_>,
@@ -416,6 +448,7 @@ impl Preview1 {
         self.process.create_symlink(mem.text(target, target_len)?, fd, mem.text(path, len)?)
     }
 
+    #[inline]
     pub(crate) fn path_unlink_file(
         &mut self,
         mem: &mut Memory<'_>,
@@ -467,6 +500,7 @@ impl Preview1 {
         Err(Errno::Notsup)
     }
 
+    #[inline]
     pub(crate) fn random_get(&mut self, mem: &mut Memory<'_>, buf: Ptr, len: u32) -> Answer {
         self.process.random(mem.slice_mut(buf, len)?)
     }

@@ -5,6 +5,7 @@ use palisade_vfs::{Errno, Result};
 /// The number of a call's result: `errno` in
 /// <https://github.com/WebAssembly/WASI/blob/main/legacy/preview1/witx/typenames.witx>.
 #[must_use]
+#[inline]
 pub(crate) fn number(result: Result<()>) -> i32 {
     match result {
         Ok(()) => 0,

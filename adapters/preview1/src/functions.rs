@@ -61,6 +61,7 @@ macro_rules! for_each_function {
     };
 }
 
+#[cfg(any(feature = "wasmtime", feature = "wasmi"))]
 pub(crate) use for_each_function;
 
 macro_rules! names {

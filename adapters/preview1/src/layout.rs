@@ -44,6 +44,7 @@ impl<const LEN: usize> Fields<LEN> {
     }
 }
 
+#[inline]
 pub(crate) fn filestat(stat: &Stat) -> [u8; FILESTAT_LEN] {
     Fields::new()
         .u64(0, stat.dev)
@@ -57,6 +58,7 @@ pub(crate) fn filestat(stat: &Stat) -> [u8; FILESTAT_LEN] {
         .0
 }
 
+#[inline]
 pub(crate) fn fdstat(stat: &FdStat) -> [u8; FDSTAT_LEN] {
     Fields::new()
         .put(0, &[filetype(stat.kind)])
@@ -85,6 +87,7 @@ pub(crate) fn event(
     Fields::new().u64(0, userdata).u16(8, errno).put(10, &[kind]).u64(16, bytes).u16(24, hung_up).0
 }
 
+#[inline]
 fn filetype(kind: FileType) -> u8 {
     match kind {
         // There is no number for a FIFO.
@@ -109,6 +112,7 @@ pub(crate) fn status(bits: u32) -> Result<Status> {
     flags(bits, &known)
 }
 
+#[inline]
 fn status_bits(status: Status) -> u16 {
     let mut bits = 0;
     for (bit, flag) in [

@@ -72,27 +72,32 @@ impl Buffers {
 }
 
 impl<'a> Memory<'a> {
+    #[inline]
     pub(crate) fn new(memory: &'a mut (impl GuestMemory + ?Sized)) -> Self {
         Memory(memory.bytes_mut())
     }
 
     /// `Fault` unless `len` bytes lie at `ptr`: asked before a call does anything that it could
     /// not tell the guest about.
+    #[inline]
     pub(crate) fn check(&self, ptr: Ptr, len: usize) -> Result<()> {
         self.range(ptr, len).map(drop)
     }
 
+    #[inline]
     pub(crate) fn slice(&self, ptr: Ptr, len: u32) -> Result<&[u8]> {
         let range = self.range(ptr, len as usize)?;
         self.0.get(range.start..range.end).ok_or(Errno::Fault)
     }
 
+    #[inline]
     pub(crate) fn slice_mut(&mut self, ptr: Ptr, len: u32) -> Result<&mut [u8]> {
         let range = self.range(ptr, len as usize)?;
         self.0.get_mut(range.start..range.end).ok_or(Errno::Fault)
     }
 
     /// Text. Errors, in order: `Fault`, `Ilseq`.
+    #[inline]
     pub(crate) fn text(&self, ptr: Ptr, len: u32) -> Result<&str> {
         std::str::from_utf8(self.slice(ptr, len)?).map_err(|_| Errno::Ilseq)
     }
@@ -104,15 +109,18 @@ impl<'a> Memory<'a> {
         Ok(())
     }
 
+    #[inline]
     pub(crate) fn write_u32(&mut self, ptr: Ptr, value: u32) -> Result<()> {
         self.write(ptr, &value.to_le_bytes())
     }
 
+    #[inline]
     pub(crate) fn write_u64(&mut self, ptr: Ptr, value: u64) -> Result<()> {
         self.write(ptr, &value.to_le_bytes())
     }
 
     /// A count of bytes, which is never more than what fits into the memory.
+    #[inline]
     pub(crate) fn write_size(&mut self, ptr: Ptr, value: usize) -> Result<()> {
         self.write_u32(ptr, u32::try_from(value).map_err(|_| Errno::Overflow)?)
     }
@@ -122,6 +130,7 @@ impl<'a> Memory<'a> {
     ///
     /// Errors, in order: `Inval` above `count_max` buffers; `Fault`; `Inval` for lengths that add
     /// up to more than a guest can count.
+    #[inline]
     pub(crate) fn buffers(
         &self,
         ptr: Ptr,
@@ -155,6 +164,7 @@ impl<'a> Memory<'a> {
     }
 
     /// One buffer, cut to `bytes_max` bytes, and the length that the guest said.
+    #[inline]
     fn buffer(&self, pair: &[u8; 8], bytes_max: u32) -> Result<(Range, u32)> {
         let [p0, p1, p2, p3, l0, l1, l2, l3] = *pair;
         let len = u32::from_le_bytes([l0, l1, l2, l3]);
@@ -164,6 +174,7 @@ impl<'a> Memory<'a> {
     }
 
     /// Calls `write` with the buffers.
+    #[inline]
     pub(crate) fn gather<T>(
         &self,
         buffers: &Buffers,
@@ -187,6 +198,7 @@ impl<'a> Memory<'a> {
 
     /// Calls `read` with the buffers: once, or where they overlap once for each until one is not
     /// filled, with the number of bytes that were read before.
+    #[inline]
     pub(crate) fn scatter(
         &mut self,
         buffers: &Buffers,

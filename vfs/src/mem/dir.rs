@@ -156,7 +156,10 @@ fn check_vacant(dir: &DirData, name: Name<'_>) -> Result<()> {
 
 impl Dir for MemDir {
     fn open(&self, path: Descent<'_>, how: OpenHow) -> Result<Node, Stop> {
-        if let Some(node) = self.open_existing(&self.fs.tree.read(), path, how)? {
+        // What must not be there need not be looked for twice.
+        if !how.is_exclusive()
+            && let Some(node) = self.open_existing(&self.fs.tree.read(), path, how)?
+        {
             return Ok(node);
         }
         let mut tree = self.fs.tree.write();
