@@ -8,6 +8,10 @@ palisade=${1:-target/release/palisade}
 wasmtime=${2:-wasmtime}
 guest=tests/guests/hello.wasm
 [ -x "$palisade" ] || { echo "startup.sh: no $palisade; build it with: cargo build --release -p palisade" >&2; exit 1; }
+installed=$(mktemp -d)
+trap 'rm -rf "$installed"' EXIT
+cp "$palisade" "$installed/palisade"
+palisade=$installed/palisade
 RUST_BACKTRACE=0 python3 - "$palisade" "$wasmtime" "$guest" <<'PYTHON'
 import shutil, statistics, subprocess, sys, time
 
