@@ -148,7 +148,7 @@ impl Process {
     /// What a descriptor is. Costs no system call for a directory or a file.
     ///
     /// Errors: `Badf`.
-    #[inline]
+    #[inline(always)]
     pub fn fdstat(&self, fd: Fd) -> Result<FdStat> {
         let descriptor = self.table.get(fd)?;
         Ok(FdStat {

@@ -28,7 +28,7 @@ impl Table {
     }
 
     /// The descriptor, or `Badf`.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn get(&self, fd: Fd) -> Result<&Descriptor> {
         match self.slots.get(fd as usize) {
             Some(Some(descriptor)) => Ok(descriptor),

@@ -7,35 +7,7 @@ use crate::memory::Memory;
 use crate::{MODULE, Preview1, errno};
 
 /// What a store holds for one guest.
-pub struct State {
-    preview1: Preview1,
-    memory: Option<EngineMemory>,
-}
-
-impl State {
-    /// For this guest.
-    #[must_use]
-    pub fn new(preview1: Preview1) -> Self {
-        State { preview1, memory: None }
-    }
-
-    /// Says which memory the guest's pointers are of, once it is instantiated, which saves looking
-    /// up the export `memory` in every call. Only for a store with a single guest instance.
-    pub fn bind_memory(&mut self, memory: EngineMemory) {
-        self.memory = Some(memory);
-    }
-
-    /// The guest.
-    #[must_use]
-    pub fn preview1(&self) -> &Preview1 {
-        &self.preview1
-    }
-
-    /// The guest, to change.
-    pub fn preview1_mut(&mut self) -> &mut Preview1 {
-        &mut self.preview1
-    }
-}
+pub type State = super::Bound<EngineMemory>;
 
 /// Defines all functions of `wasi_snapshot_preview1` in `linker`. `state` finds the [`State`] in
 /// what the store holds.
@@ -68,6 +40,8 @@ pub fn add_to_linker<T: 'static>(
     Ok(())
 }
 
+/// The memory of the guest that calls: bound, or looked up.
+#[inline(always)]
 fn memory_of<T: 'static>(
     caller: &mut Caller<'_, T>,
     state: impl Fn(&mut T) -> &mut State,
@@ -75,6 +49,11 @@ fn memory_of<T: 'static>(
     if let Some(memory) = state(caller.data_mut()).memory {
         return Ok(memory);
     }
+    exported_memory(caller)
+}
+
+#[cold]
+fn exported_memory<T: 'static>(caller: &mut Caller<'_, T>) -> Result<EngineMemory, Error> {
     match caller.get_export("memory") {
         Some(Extern::Memory(memory)) => Ok(memory),
         _ => Err(Error::new(
