@@ -32,10 +32,11 @@ pub struct DirEntry<'a> {
     pub next: u64,
 }
 
-/// Behind `.`: odd and with the top bit set, which no filesystem's cookie is.
-const BEHIND_DOT: u64 = u64::MAX;
+/// Behind `.`: with the top bit set, which no filesystem's cookie has, and not -1, which C's
+/// `telldir` has for an error.
+const BEHIND_DOT: u64 = (1 << 63) + 1;
 /// Behind `..`, where the filesystem's own stream starts.
-const BEHIND_DOTS: u64 = u64::MAX - 2;
+const BEHIND_DOTS: u64 = (1 << 63) + 2;
 
 /// A batch of entries that a filesystem has handed over.
 #[derive(Default)]
