@@ -21,7 +21,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use palisade_vfs::DirRef;
 use proptest::strategy::{Strategy, ValueTree};
-use proptest::test_runner::TestRunner;
 use rustix::fs::{CWD, RenameFlags};
 
 use crate::ambient::nodes;
@@ -62,7 +61,7 @@ pub fn hunt(
     runs: u32,
 ) -> Result<Tally, String> {
     let mut tally = Tally::default();
-    let mut runner = TestRunner::new(proptest::test_runner::Config::default());
+    let mut runner = crate::runner(runs);
     for _ in 0..runs {
         let tree = Runs(Flavor::Hostile).new_tree(&mut runner).map_err(|why| why.to_string())?;
         let ops = tree.current();

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use proptest::test_runner::{Config, TestCaseError, TestError, TestRunner};
+use proptest::test_runner::{TestCaseError, TestError};
 
 use crate::cases::{Group, check_group};
 use crate::generate::{Flavor, Runs};
@@ -88,9 +88,7 @@ pub fn model_fault(subject: &dyn Subject, runs: u32) -> Option<Fault> {
         return None;
     }
     let last = RefCell::new(None);
-    let config =
-        Config { failure_persistence: None, max_shrink_iters: 4096, ..Config::with_cases(runs) };
-    let result = TestRunner::new(config).run(&Runs(Flavor::Plain), |ops: Vec<Op>| {
+    let result = crate::runner(runs).run(&Runs(Flavor::Plain), |ops: Vec<Op>| {
         differ(subject, "behaves as the model", &Script::of_ops(&ops)).map_err(|fault| {
             *last.borrow_mut() = Some(fault);
             TestCaseError::fail("differs")

@@ -304,6 +304,10 @@ impl Model {
             return Err(Errno::Busy);
         };
         let node = self.child(from, &old).ok_or(Errno::Noent)?;
+        // Nothing is looked up in a dead directory.
+        if self.is_removed(into) {
+            return Err(Errno::Noent);
+        }
         let target = self.child(into, &new);
         let moves_dir = self.is_dir(node);
         if (old_slash || new_slash) && !moves_dir {
@@ -319,7 +323,6 @@ impl Model {
             return Ok(Outcome::Done);
         }
         match target {
-            None if self.is_removed(into) => return Err(Errno::Noent),
             None => {}
             Some(target) => match (moves_dir, self.entries(target)) {
                 (true, None) => return Err(Errno::Notdir),

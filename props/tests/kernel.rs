@@ -7,9 +7,9 @@ use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 
 use palisade_props::kernel::{Linux, askable, intended, of_os};
-use palisade_props::{Flavor, Live, Model, Op, Outcome, Run, Runs, Script, cases};
+use palisade_props::{Flavor, Live, Model, Op, Outcome, Run, Runs, Script, cases, runner};
 use palisade_vfs::{Errno, Follow, HostDir, MemFs, Node, OpenHow, Resolver, path};
-use proptest::test_runner::{Config, TestCaseError, TestRunner};
+use proptest::test_runner::TestCaseError;
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno as Os;
 
@@ -46,9 +46,8 @@ fn differ(ops: &[Op], subject: &mut dyn Run) -> Result<(), String> {
 }
 
 fn property(make: impl Fn() -> Box<dyn Run>) {
-    let config = Config { failure_persistence: None, ..Config::with_cases(cases(300)) };
     let run = |ops: Vec<Op>| differ(&ops, &mut *make()).map_err(TestCaseError::fail);
-    let result = TestRunner::new(config).run(&Runs(Flavor::Plain), run);
+    let result = runner(cases(300)).run(&Runs(Flavor::Plain), run);
     assert!(result.is_ok(), "{}", result.unwrap_err());
 }
 
@@ -68,8 +67,7 @@ fn memory_does_what_linux_does() {
 fn the_walker_leads_where_openat2_does() {
     for resolver in [Resolver::Openat2, Resolver::Components] {
         let seen = RefCell::new(HashMap::new());
-        let config = Config { failure_persistence: None, ..Config::with_cases(cases(150)) };
-        let result = TestRunner::new(config).run(&Runs(Flavor::Plain), |ops| {
+        let result = runner(cases(150)).run(&Runs(Flavor::Plain), |ops| {
             same_paths(resolver, ops, &mut seen.borrow_mut()).map_err(TestCaseError::fail)
         });
         assert!(result.is_ok(), "{resolver:?}: {}", result.unwrap_err());
