@@ -20,6 +20,8 @@
     )
 )]
 
+#[cfg(feature = "overlay")]
+pub mod overlay;
 pub mod path;
 pub mod walk;
 

@@ -1,0 +1,121 @@
+//! The contract of a layer: a directory that can say of a name that it is gone.
+
+use std::sync::Arc;
+
+use crate::{Dir, File, FileRef, Name, Result, Stat};
+
+/// A shared layer.
+pub type LayerRef = Arc<dyn Layer>;
+
+/// What a layer says of a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Says {
+    /// Nothing: what lies beneath shows.
+    Nothing,
+    /// It is gone, whatever lies beneath.
+    Whiteout,
+    /// This node of the layer's own. A directory that is not opaque is merged with the directory
+    /// of that name beneath.
+    Node(Stat),
+}
+
+/// A node of a lower that is to be put into a layer.
+pub enum Adopted<'a> {
+    /// A directory; what is in it shows from beneath, for it is not opaque.
+    Dir,
+    /// A symbolic link that says this.
+    Symlink(&'a str),
+    /// A file; the function is called once, with the empty file, open for writing, before any name
+    /// leads to it.
+    File(&'a mut dyn FnMut(&dyn File) -> Result<()>),
+}
+
+/// What [`Layer::adopt`] made.
+pub enum Made {
+    /// A directory or a symbolic link.
+    Named,
+    /// A file, open for reading and writing.
+    File(FileRef),
+}
+
+/// A directory of a layer, held: what an overlay keeps its changes in.
+///
+/// A layer keeps nodes, and two marks that no name can spell: a *whiteout* says that a name is
+/// gone, and an *opaque* directory hides the directory of its name beneath.
+///
+/// Through the methods of [`Dir`] a layer shows its nodes alone. A whiteout is not there: it is not
+/// listed, leads to `Noent`, leaves its directory empty, and whatever is put in its place takes
+/// that place in one step. All directories that are reached through a layer, by [`Dir::open`] too,
+/// are directories of the layer: [`Dir::rename`] and [`Dir::link`] work between them.
+///
+/// Each method that changes something is one step, for every observer and for a crash: either it
+/// has been done or the layer is as it was. What a layer needs meanwhile (temporary files) is never
+/// seen through it.
+///
+/// A layer belongs to one overlay alone. It may remember what it has found.
+pub trait Layer: Dir {
+    /// What the layer says of a name.
+    ///
+    /// The identity in the [`Stat`] of an adopted node is that of the node that it was adopted
+    /// from; so is it in all that [`Dir`] and [`File`] answer about it.
+    ///
+    /// Errors: `Io`.
+    fn look(&self, name: Name<'_>) -> Result<Says>;
+
+    /// Holds the directory that `name` leads to, as a layer.
+    ///
+    /// Errors, in order: `Noent`, for a whiteout too; `Notdir`.
+    fn enter(&self, name: Name<'_>) -> Result<LayerRef>;
+
+    /// Whether this directory hides the directories beneath it.
+    fn is_opaque(&self) -> Result<bool>;
+
+    /// Calls `each` for the whiteouts in this directory, in a stable order.
+    fn whiteouts(&self, each: &mut dyn FnMut(Name<'_>)) -> Result<()>;
+
+    /// Creates a node that stands for one of a lower: with its identity and its times (`changed`
+    /// as far as that is possible). `None` for a file that no name leads to any more. This
+    /// directory's own times stay as they are, and so stays everything that was visible before.
+    ///
+    /// Errors, in order: `Exist` if the layer has a node of that name; those of the function that
+    /// fills a file; `Nospc`, `Io`.
+    fn adopt(&self, name: Option<Name<'_>>, stat: &Stat, what: Adopted<'_>) -> Result<Made>;
+
+    /// Gives an adopted file or link a further name that it has in the lower too. No times change.
+    /// `into` is a directory of this layer.
+    ///
+    /// Errors, in order: `Xdev`; `Noent`; `Exist`; `Nospc`, `Io`.
+    fn adopt_name(&self, name: Name<'_>, into: &dyn Layer, new_name: Name<'_>) -> Result<()>;
+
+    /// Says that `name` is gone, in place of what is there: nothing, a file, a link, or a directory
+    /// that shows nothing. This directory's times change as by a removal.
+    ///
+    /// Errors, in order: `Notempty` for a directory with a node in it; `Nospc`, `Io`.
+    fn white_out(&self, name: Name<'_>) -> Result<()>;
+
+    /// Creates an empty directory that hides the directories beneath it.
+    ///
+    /// Errors: as for [`Dir::create_dir`].
+    fn create_opaque_dir(&self, name: Name<'_>) -> Result<()>;
+
+    /// Makes this directory hide those beneath it. Its times stay as they are. Whiteouts in it may
+    /// go, since they have nothing left to hide.
+    fn set_opaque(&self) -> Result<()>;
+
+    /// [`Dir::rename`] that leaves a whiteout behind, in the same step.
+    ///
+    /// Errors: as for [`Dir::rename`].
+    fn rename_and_white_out(
+        &self,
+        name: Name<'_>,
+        into: &dyn Layer,
+        new_name: Name<'_>,
+    ) -> Result<()>;
+
+    /// Ends all change to the filesystem that this layer is of, for ever: from now on what would
+    /// change it is `Rofs`. Marks and nodes stay as they are, so it can be a lower of many
+    /// overlays.
+    ///
+    /// Errors: `Txtbsy` while one of its files is open.
+    fn freeze(&self) -> Result<()>;
+}
