@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 
 use super::Shared;
 use super::copy_up::Bytes;
-use super::file::Handles;
+use super::file::{Handles, open_lower};
 use super::layer::{LayerRef, Says};
 use super::list::List;
 use super::lowers::{Found, MergedDir, end};
@@ -74,7 +74,7 @@ impl OverlayDir {
                 if how.access.writes() || how.refuses_dir() {
                     return Ok(Opened::Unsettled);
                 }
-                match dir.open(rest, how).map_err(|stop| stop.below(taken))? {
+                match open_lower(&**dir, rest, how).map_err(|stop| stop.below(taken))? {
                     Node::File(file) => {
                         let file = Handles::hold(&self.fs, file, how.access, dir, rest);
                         Ok(Opened::Node(Node::File(file)))
@@ -120,7 +120,8 @@ impl OverlayDir {
             let flags = wanted.flags - (OpenFlags::CREATE | OpenFlags::EXCLUSIVE);
             let flags = if how.wants_dir() { flags | OpenFlags::DIRECTORY } else { flags };
             let wanted = OpenHow::new(wanted.access, flags);
-            let node = part.dir().open(name.into(), wanted).map_err(|stop| stop.below(depth))?;
+            let node =
+                open_lower(part.dir(), name.into(), wanted).map_err(|stop| stop.below(depth))?;
             if !changes && kind == FileType::File {
                 let dir = tree.dir(key)?.lower.as_ref().ok_or(Errno::Io)?;
                 let file = node.into_file()?;

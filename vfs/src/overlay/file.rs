@@ -18,7 +18,8 @@ use super::tree::{ROOT, Tree};
 use super::{Identity, Shared};
 use crate::copy::copy_bytes;
 use crate::{
-    Access, Advice, Descent, Errno, File, FileRef, FileType, Result, SetTimes, Stat, SyncScope,
+    Access, Advice, Descent, Dir, Errno, File, FileRef, FileType, Node, OpenHow, Result, SetTimes,
+    Stat, Stop, SyncScope,
 };
 
 /// The open files of the lowers.
@@ -88,6 +89,19 @@ impl Handles {
         for file in self.of(id) {
             file.hidden.fetch_add(1, Ordering::Relaxed);
         }
+    }
+}
+
+/// Opens a file of a lower. One that is only to be held is opened for reading all the same where
+/// that is allowed: when its times are set after its last name has gone, its bytes have to be
+/// copied from somewhere.
+pub(super) fn open_lower(dir: &dyn Dir, path: Descent<'_>, how: OpenHow) -> Result<Node, Stop> {
+    if how.access != Access::Hold || how.wants_dir() {
+        return dir.open(path, how);
+    }
+    match dir.open(path, OpenHow { access: Access::Read, ..how }) {
+        Err(Stop::Errno(Errno::Acces | Errno::Perm)) => dir.open(path, how),
+        opened => opened,
     }
 }
 

@@ -26,6 +26,7 @@ mod list;
 mod lowers;
 mod tree;
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
@@ -38,7 +39,7 @@ use self::dir::OverlayDir;
 use self::file::Handles;
 use self::lowers::{MergedDir, end};
 use self::tree::{DirKey, DirState, ROOT, Tree};
-use crate::{Descent, DirRef, Errno, Result};
+use crate::{Cookie, Descent, Dir, DirRef, Errno, Result, Stat};
 
 /// What two paths to one node have in common: the filesystem's number and the node's.
 type Identity = (u64, u64);
@@ -69,9 +70,11 @@ impl Overlay {
         if lowers.root.part_ids()?.contains(&id) {
             return Err(Errno::Inval);
         }
-        let mut tree = Tree::default();
-        let lower = Some(Arc::clone(&lowers.root));
-        tree.dirs.insert(DirState::new(ROOT, "", Some(upper), lower));
+        if is_unwritten(&*upper)? {
+            take_times(&*upper, &end(lowers.root.stat(Descent::HERE))?)?;
+        }
+        let root = DirState::new(ROOT, "", Some(upper), Some(Arc::clone(&lowers.root)));
+        let tree = Tree::new(root, id);
         Ok(Overlay(Arc::new(Shared {
             tree: RwLock::new(tree),
             handles: Handles::default(),
@@ -122,7 +125,9 @@ impl Overlay {
         if lowers.root.part_ids()?.contains(&id) {
             return Err(Errno::Inval);
         }
+        let root = end(upper.stat(Descent::HERE))?;
         upper.freeze()?;
+        take_times(&*next, &root)?;
         tree.sweep_all();
         self.0.restack(&mut tree, next, &lowers)?;
         *self.0.link_groups.lock() = None;
@@ -136,6 +141,22 @@ impl Overlay {
     pub fn fork(&self, next: LayerRef, upper: LayerRef) -> Result<Overlay> {
         Overlay::new(upper, &self.snapshot(next)?)
     }
+}
+
+/// Whether nothing has ever been kept in the layer.
+fn is_unwritten(upper: &dyn Layer) -> Result<bool> {
+    let mut is_unwritten = true;
+    upper.read_dir(Cookie::START, &mut |_| {
+        is_unwritten = false;
+        ControlFlow::Break(())
+    })?;
+    upper.whiteouts(&mut |_| is_unwritten = false)?;
+    Ok(is_unwritten)
+}
+
+/// Gives the root of a layer the times of the root that it is going to stand for.
+fn take_times(upper: &dyn Layer, stat: &Stat) -> Result<()> {
+    end(upper.set_times(Descent::HERE, stat.times()))
 }
 
 impl Shared {

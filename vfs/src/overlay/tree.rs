@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use foldhash::fast::RandomState;
 use slab::Slab;
 
+use super::Identity;
 use super::layer::{Adopted, LayerRef, Says};
 use super::list::List;
 use super::lowers::{Found, MergedDir, end, not_a_dir};
@@ -83,13 +84,20 @@ pub(super) enum Have {
     Lower(Found),
 }
 
-#[derive(Default)]
 pub(super) struct Tree {
     pub(super) dirs: Slab<DirState>,
+    /// The root's, which no layer can keep: each has a root of its own.
+    root_id: Identity,
     sweep_at: usize,
 }
 
 impl Tree {
+    pub(super) fn new(root: DirState, root_id: Identity) -> Self {
+        let mut dirs = Slab::new();
+        dirs.insert(root);
+        Tree { dirs, root_id, sweep_at: 0 }
+    }
+
     /// A directory that someone holds, or that lies above one. `Io` cannot happen.
     pub(super) fn dir(&self, key: DirKey) -> Result<&DirState> {
         self.dirs.get(key).ok_or(Errno::Io)
@@ -167,7 +175,9 @@ impl Tree {
             (None, Some(lower)) => end(lower.stat(Descent::HERE))?,
             (None, None) => return Err(Errno::Io),
         };
-        Ok(if dir.is_removed { Stat { nlink: 0, ..stat } } else { stat })
+        let (dev, ino) = if key == ROOT { self.root_id } else { (stat.dev, stat.ino) };
+        let nlink = if dir.is_removed { 0 } else { stat.nlink };
+        Ok(Stat { dev, ino, nlink, ..stat })
     }
 
     /// Whether the lowers have something of that name, which the upper has to hide once its own
