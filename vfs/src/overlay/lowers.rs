@@ -273,6 +273,15 @@ impl MergedDir {
         }
     }
 
+    /// The part that is remembered to have the file or link that `path` names.
+    fn known_leaf<'p>(&self, path: Descent<'p>) -> Option<(&Part, Name<'p>)> {
+        let name = path.as_name().filter(|_| self.parts.len() > 1)?;
+        match self.known.read().get(name.as_str())? {
+            Known::Leaf(nth) => Some((self.parts.get(*nth)?, name)),
+            Known::Nothing | Known::Dir(_) => None,
+        }
+    }
+
     fn remember(&self, name: Name<'_>, known: Known) {
         let mut all = self.known.write();
         if all.len() >= KNOWN_MAX {
@@ -283,7 +292,10 @@ impl MergedDir {
 
     /// What `name` leads to, if anything.
     pub(super) fn find(&self, name: Name<'_>) -> Result<Option<Found>> {
-        if let Some(found) = self.known(name) {
+        // Of a single part, only directories are remembered.
+        if self.parts.len() > 1
+            && let Some(found) = self.known(name)
+        {
             return Ok(found);
         }
         let mut dirs = Vec::new();
@@ -298,6 +310,11 @@ impl MergedDir {
                 }
                 Kind::Leaf | Kind::Whiteout => break,
                 Kind::Dir => {
+                    if self.parts.len() == 1
+                        && let Some(found) = self.known(name)
+                    {
+                        return Ok(found);
+                    }
                     let entered = part.enter(name)?;
                     let is_last = entered.is_opaque()?;
                     dirs.push(entered);
@@ -432,6 +449,9 @@ impl Dir for MergedDir {
                 Node::Dir(_) => {}
             }
         }
+        if let Some((part, name)) = self.known_leaf(path).filter(|_| !changes) {
+            return part.dir().open(name.into(), how);
+        }
         let (parent, name) = self.parent_of(path)?;
         let depth = path.depth() - 1;
         match parent.find(name)? {
@@ -461,6 +481,9 @@ impl Dir for MergedDir {
         }
         if let Some(dir) = self.single() {
             return dir.stat(path);
+        }
+        if let Some((part, name)) = self.known_leaf(path) {
+            return part.dir().stat(name.into());
         }
         let (parent, name) = self.parent_of(path)?;
         match parent.find(name)? {
