@@ -25,6 +25,10 @@ pub mod overlay;
 pub mod path;
 pub mod walk;
 
+#[cfg(feature = "embed")]
+mod embed;
+#[cfg(feature = "fixed")]
+mod fixed;
 #[cfg(all(feature = "host", target_os = "linux"))]
 mod host;
 #[cfg(feature = "mem")]
@@ -44,6 +48,11 @@ mod stat;
 pub use host::{HostDir, Resolver};
 #[cfg(feature = "mem")]
 pub use mem::{MemFs, MemFsBuilder, MemUsage};
+
+#[cfg(feature = "embed")]
+pub use embed::{EmbedError, EmbeddedFs};
+#[cfg(feature = "fixed")]
+pub use fixed::TreeFault;
 
 pub use copy::{CopyReport, copy_tree};
 pub use dir::{Cookie, Dir, DirRef, Entry, FileRef, Node, Stop};
