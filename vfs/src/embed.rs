@@ -4,7 +4,6 @@
 //! program to the reader's buffer. Only names and numbers are built at run time.
 
 use std::borrow::Cow;
-use std::io;
 use std::sync::Arc;
 
 use rust_embed::RustEmbed;
@@ -124,8 +123,9 @@ impl Source for Assets {
         }
     }
 
-    fn read_at(&self, _at: u64, _buf: &mut [u8]) -> io::Result<usize> {
+    #[cfg(any(feature = "tar", feature = "zip"))]
+    fn read_at(&self, _at: u64, _buf: &mut [u8]) -> std::io::Result<usize> {
         // Nothing of this is held in place.
-        Err(io::ErrorKind::Unsupported.into())
+        Err(std::io::ErrorKind::Unsupported.into())
     }
 }

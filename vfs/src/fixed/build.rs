@@ -53,7 +53,7 @@ pub enum TreeFault {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Twice {
     /// The one that came last stays.
-    #[cfg_attr(not(feature = "tar"), expect(dead_code, reason = "only tar's rule"))]
+    #[cfg(feature = "tar")]
     LastWins,
     /// [`TreeFault::Duplicate`].
     Refuse,
@@ -123,21 +123,24 @@ impl Builder {
         }
     }
 
-    /// Nodes so far, the root and what was replaced included.
-    #[cfg_attr(not(feature = "image"), expect(dead_code, reason = "only images have limits"))]
+    /// Nodes so far, the root and what was replaced included, or names if they are more.
+    #[cfg(any(feature = "tar", feature = "zip"))]
     pub(crate) fn nodes(&self) -> usize {
-        self.nodes.len()
+        self.nodes.len().max(1 + self.entries.len())
     }
 
     /// Bytes of names and targets so far.
-    #[cfg_attr(not(feature = "image"), expect(dead_code, reason = "only images have limits"))]
+    #[cfg(any(feature = "tar", feature = "zip"))]
     pub(crate) fn text_bytes(&self) -> usize {
         self.text.len()
     }
 
     /// A directory, and the directories on the way. Of one that is named twice, the time that came
     /// last stays. An empty `path` is the root.
-    #[cfg_attr(not(feature = "image"), expect(dead_code, reason = "only images name directories"))]
+    #[cfg_attr(
+        not(any(feature = "tar", feature = "zip")),
+        expect(dead_code, reason = "what is embedded is files")
+    )]
     pub(crate) fn dir(&mut self, path: &str, time: Timestamp) -> Result<(), TreeFault> {
         let id = if path.is_empty() { ROOT } else { self.dir_at(path)? };
         let node = self.nodes.get_mut(id as usize).ok_or(TreeFault::TooMany)?;
@@ -159,7 +162,10 @@ impl Builder {
     }
 
     /// A symbolic link, and the directories on the way. Its target is never looked at.
-    #[cfg_attr(not(feature = "image"), expect(dead_code, reason = "only images have links"))]
+    #[cfg_attr(
+        not(any(feature = "tar", feature = "zip")),
+        expect(dead_code, reason = "what is embedded is files")
+    )]
     pub(crate) fn symlink(
         &mut self,
         path: &str,
@@ -170,7 +176,7 @@ impl Builder {
     }
 
     /// A further name for the file or link at `to`, which must be there.
-    #[cfg_attr(not(feature = "tar"), expect(dead_code, reason = "only tar has hard links"))]
+    #[cfg(feature = "tar")]
     pub(crate) fn hard_link(&mut self, path: &str, to: &str) -> Result<(), TreeFault> {
         let mut at = ROOT;
         for name in names(to) {

@@ -28,6 +28,7 @@ impl FixedFile {
     }
 
     /// Reads what lies elsewhere.
+    #[cfg(any(feature = "tar", feature = "zip"))]
     fn read_in_place(&self, bufs: &mut [IoSliceMut<'_>], offset: u64) -> Result<usize> {
         let mut done = 0;
         for buf in bufs {
@@ -77,7 +78,9 @@ impl File for FixedFile {
         }
         match &self.held {
             Held::Static(bytes) => Ok(copy(bytes, bufs, offset)),
+            #[cfg(any(feature = "embed", feature = "zip"))]
             Held::Shared(bytes) => Ok(copy((**bytes).as_ref(), bufs, offset)),
+            #[cfg(any(feature = "tar", feature = "zip"))]
             Held::InPlace => self.read_in_place(bufs, offset),
         }
     }

@@ -16,6 +16,7 @@ mod dir;
 mod file;
 
 use std::hash::BuildHasher;
+#[cfg(any(feature = "tar", feature = "zip"))]
 use std::io;
 use std::sync::Arc;
 
@@ -47,9 +48,10 @@ pub(crate) enum Held {
     /// Part of the program.
     Static(&'static [u8]),
     /// In memory as long as someone holds it.
+    #[cfg(any(feature = "embed", feature = "zip"))]
     Shared(Arc<dyn AsRef<[u8]> + Send + Sync>),
     /// Wherever [`Source::read_at`] finds them.
-    #[cfg_attr(not(feature = "image"), expect(dead_code, reason = "only in images"))]
+    #[cfg(any(feature = "tar", feature = "zip"))]
     InPlace,
 }
 
@@ -60,8 +62,9 @@ pub(crate) trait Source: Send + Sync {
     /// Errors, in order: `Nospc` if that takes more memory than may be held; `Io`.
     fn open(&self, content: Content) -> Result<Held>;
 
-    /// Reads at `at` bytes behind the number of a content that is [`Held::InPlace`]. 0 into a
+    /// Reads at `at` bytes behind the number of a content that is held in place. 0 into a
     /// non-empty buffer means that the bytes are gone.
+    #[cfg(any(feature = "tar", feature = "zip"))]
     fn read_at(&self, at: u64, buf: &mut [u8]) -> io::Result<usize>;
 }
 
@@ -121,11 +124,13 @@ impl Tree {
     }
 
     /// Directories, files and links, the root included.
+    #[cfg(feature = "embed")]
     pub(crate) fn nodes(&self) -> usize {
         self.nodes.len()
     }
 
     /// Bytes of memory that the tree takes, without what its source holds.
+    #[cfg(feature = "embed")]
     pub(crate) fn memory_bytes(&self) -> usize {
         size_of_val(&*self.nodes)
             + size_of_val(&*self.entries)
