@@ -1,6 +1,7 @@
 //! The laws of overlays, on the plainest overlay that there is; and that each law bites.
 
-mod common;
+#![allow(clippy::unwrap_used)]
+
 mod standin;
 
 use palisade_props::faulty::{Kinds, assert_survives, survive};

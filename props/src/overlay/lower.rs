@@ -279,10 +279,10 @@ impl Stack {
     pub fn parse(text: &str) -> Result<Stack, String> {
         let is = |what: &'static str| move |line: &&str| line.trim() == what;
         let lines: Vec<&str> = text.lines().collect();
-        let mut halves = lines.splitn(2, |line| is("===")(&line));
+        let mut halves = lines.splitn(2, |line| is("===")(line));
         let (lowers, script) = (halves.next().unwrap_or(&[]), halves.next());
         let script = script.ok_or("there is no line `===` before the script")?;
-        let lowers = lowers.split(|line| is("---")(&line));
+        let lowers = lowers.split(|line| is("---")(line));
         Ok(Stack {
             lowers: lowers.map(|it| LowerTree::parse(&it.join("\n"))).collect::<Result<_, _>>()?,
             script: Script::parse(&script.join("\n"))?,

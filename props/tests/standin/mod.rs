@@ -1,6 +1,6 @@
 //! The plainest overlay: what the lowers merge to, copied into memory. And the same with a bug.
 
-#![allow(dead_code, unreachable_pub)]
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::indexing_slicing)]
 
 use std::any::Any;
 use std::collections::BTreeSet;
