@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::{
     Access, Cookie, Descent, Dir, DirRef, Errno, File, FileRef, FileType, Name, OpenFlags, OpenHow,
-    Result, SetTime, SetTimes, Stat, Stop,
+    Result, Stat, Stop,
 };
 
 /// Bytes that are copied at once.
@@ -53,7 +53,7 @@ pub fn copy_tree(from: &DirRef, to: &DirRef) -> Result<CopyReport> {
     let mut done = Vec::new();
     while let Some(dir) = pending.pop_front() {
         copy.dir(&dir, &mut pending)?;
-        done.push((dir.to, times_of(&dir.stat)));
+        done.push((dir.to, dir.stat.times()));
     }
     // Creating what is in a directory changes its times, so they come last.
     for (dir, times) in done.into_iter().rev() {
@@ -89,7 +89,7 @@ impl Copy {
                 FileType::File => self.file(dir, name, &stat)?,
                 FileType::Symlink => {
                     dir.to.create_symlink(name, &dir.from.read_link(name)?)?;
-                    end(dir.to.set_times(name.into(), times_of(&stat)))?;
+                    end(dir.to.set_times(name.into(), stat.times()))?;
                     self.report.symlinks += 1;
                 }
                 FileType::CharDevice
@@ -118,7 +118,7 @@ impl Copy {
         let how = OpenHow::new(Access::Write, flags);
         let to: FileRef = end(dir.to.open(name.into(), how))?.into_file()?;
         self.report.bytes += copy_bytes(&*from, &*to)?;
-        to.set_times(times_of(stat))?;
+        to.set_times(stat.times())?;
         self.report.files += 1;
         if stat.nlink > 1 {
             self.linked.insert(identity, (Arc::clone(&dir.to), name.as_str().to_owned()));
@@ -127,7 +127,9 @@ impl Copy {
     }
 }
 
-fn copy_bytes(from: &dyn File, to: &dyn File) -> Result<u64> {
+/// Copies all bytes of `from` into the empty file `to`, holes as holes. Answers how many were
+/// written.
+pub(crate) fn copy_bytes(from: &dyn File, to: &dyn File) -> Result<u64> {
     let mut piece = vec![0; PIECE_BYTES];
     let (mut at, mut written) = (0_u64, 0_u64);
     loop {
@@ -159,10 +161,6 @@ fn names(dir: &dyn Dir) -> Result<Vec<String>> {
         ControlFlow::Continue(())
     })?;
     Ok(names)
-}
-
-fn times_of(stat: &Stat) -> SetTimes {
-    SetTimes { accessed: SetTime::At(stat.accessed), modified: SetTime::At(stat.modified) }
 }
 
 /// One name deep, no link can stop anything.

@@ -155,7 +155,8 @@ pub fn rename(from: &dyn Dir, old: &str, into: &dyn Dir, new: &str) -> Result<()
             if (old_slash == Slash::Yes || new_slash == Slash::Yes)
                 && kind_of(old_parent, old_name)? != FileType::Dir
             {
-                return Err(Errno::Notdir);
+                // Nothing is looked up in a dead directory, so that comes first.
+                return Err(if is_dead(new_parent) { Errno::Noent } else { Errno::Notdir });
             }
             old_parent.rename(old_name, new_parent, new_name)
         })
@@ -171,9 +172,15 @@ pub fn link(from: &dyn Dir, old: &str, into: &dyn Dir, new: &str) -> Result<()> 
     walk::walk(from, old, Follow::No, |at, ending| {
         if ending != Ending::Name {
             from.open(at, OpenHow::HOLD_DIR)?;
+        }
+        if at.is_here() {
             return Ok(walk::at(into, new, |parent, last| {
                 new_name(parent, last)?;
-                Err(if parent_has(parent, last) { Errno::Exist } else { Errno::Perm })
+                Err(match parent_has(parent, last) {
+                    true => Errno::Exist,
+                    false if is_dead(parent) => Errno::Noent,
+                    false => Errno::Perm,
+                })
             })?);
         }
         walk::in_parent(from, at, |old_parent, old_name| {
@@ -201,6 +208,11 @@ pub fn set_times(dir: &dyn Dir, path: &str, last: Follow, times: SetTimes) -> Re
         }
         dir.set_times(at, times)
     })
+}
+
+/// Whether a held directory is removed. One that may not be looked at is taken to be there.
+fn is_dead(dir: &dyn Dir) -> bool {
+    dir.stat(Descent::HERE).is_ok_and(|stat| stat.nlink == 0)
 }
 
 /// The name for a node that is no directory: `Exist` for `.` and `..`; with a trailing slash

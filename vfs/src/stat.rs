@@ -129,6 +129,14 @@ pub struct Stat {
     pub changed: Timestamp,
 }
 
+impl Stat {
+    /// What gives another node the same times, as far as they can be given.
+    #[must_use]
+    pub fn times(&self) -> SetTimes {
+        SetTimes { accessed: SetTime::At(self.accessed), modified: SetTime::At(self.modified) }
+    }
+}
+
 /// What to do with one of a node's times.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SetTime {

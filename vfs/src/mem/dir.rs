@@ -17,10 +17,17 @@ use crate::{
 /// Entries that are taken out of the tree at once for a listing.
 const BATCH: usize = 256;
 
+/// What a rename leaves at the old name.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Leave {
+    Nothing,
+    Whiteout,
+}
+
 /// A held directory. It counts among the directory's handles as long as it lives.
 pub(super) struct MemDir {
-    fs: Arc<Shared>,
-    key: DirKey,
+    pub(super) fs: Arc<Shared>,
+    pub(super) key: DirKey,
 }
 
 impl MemDir {
@@ -33,7 +40,7 @@ impl MemDir {
     }
 
     pub(super) fn create_leaf(&self, name: Name<'_>, body: Body) -> Result<Arc<Leaf>> {
-        let mut tree = self.fs.tree.write();
+        let mut tree = self.fs.change()?;
         self.create_leaf_in(&mut tree, self.key, name, body)
     }
 
@@ -63,14 +70,18 @@ impl MemDir {
         if how.wants_dir() {
             return Err(Errno::Notdir);
         }
+        let changes = how.access.writes() || how.flags.contains(OpenFlags::TRUNCATE);
+        if changes && self.fs.env.is_frozen() && !matches!(leaf.body, Body::Null) {
+            return Err(Errno::Rofs);
+        }
         if how.flags.contains(OpenFlags::TRUNCATE) && matches!(leaf.body, Body::File) {
             let now = self.fs.now();
             let mut state = leaf.state.write();
             state.bytes.set_len(0)?;
             state.times.touch(now);
         }
-        let (fs, leaf) = (Arc::clone(&self.fs), Arc::clone(leaf));
-        Ok(Node::File(Arc::new(MemFile::new(fs, leaf, how.access))))
+        let (env, leaf) = (Arc::clone(&self.fs.env), Arc::clone(leaf));
+        Ok(Node::File(Arc::new(MemFile::new(env, leaf, how.access))))
     }
 
     /// Opens what is there; `None` if there is nothing and it is to be created.
@@ -97,7 +108,7 @@ impl MemDir {
     }
 
     /// Another directory of this filesystem, or `Xdev`.
-    fn same<'d>(&self, other: &'d dyn Dir) -> Result<&'d MemDir> {
+    pub(super) fn same<'d>(&self, other: &'d dyn Dir) -> Result<&'d MemDir> {
         match (other as &dyn Any).downcast_ref::<MemDir>() {
             Some(other) if Arc::ptr_eq(&self.fs, &other.fs) => Ok(other),
             Some(_) | None => Err(Errno::Xdev),
@@ -141,10 +152,47 @@ impl MemDir {
         }
         Ok(Some((moved.clone(), target.cloned())))
     }
+
+    /// Renames, and leaves at the old name what `leave` says.
+    pub(super) fn rename_leaving(
+        &self,
+        leave: Leave,
+        name: Name<'_>,
+        into: &MemDir,
+        new_name: Name<'_>,
+    ) -> Result<()> {
+        let into = into.key;
+        let mut tree = self.fs.change()?;
+        let checked = MemDir::check_rename(&tree, (self.key, name), (into, new_name))?;
+        let Some((moved, target)) = checked else { return Ok(()) };
+        let now = self.fs.now();
+        tree.dir_mut(into)?.remove(new_name, now);
+        match &target {
+            None => {}
+            Some(Child::Leaf(leaf)) => leaf.count_name(-1, now),
+            Some(Child::Dir(key)) => tree.remove_dir(*key, now)?,
+        }
+        tree.dir_mut(self.key)?.remove(name, now);
+        match &moved {
+            Child::Leaf(leaf) => leaf.count_name(0, now),
+            Child::Dir(key) => {
+                let dir = tree.dir_mut(*key)?;
+                dir.parent = into;
+                dir.times.changed = now;
+            }
+        }
+        tree.dir_mut(into)?.insert(new_name, moved, now);
+        if leave == Leave::Whiteout {
+            tree.dir_mut(self.key)?.white_out(name, now);
+        }
+        drop(tree);
+        drop(target);
+        Ok(())
+    }
 }
 
 /// `Noent` in a removed directory, `Exist` where there is something.
-fn check_vacant(dir: &DirData, name: Name<'_>) -> Result<()> {
+pub(super) fn check_vacant(dir: &DirData, name: Name<'_>) -> Result<()> {
     if dir.is_removed {
         return Err(Errno::Noent);
     }
@@ -162,7 +210,7 @@ impl Dir for MemDir {
         {
             return Ok(node);
         }
-        let mut tree = self.fs.tree.write();
+        let mut tree = self.fs.change()?;
         // Someone may have been quicker.
         if let Some(node) = self.open_existing(&tree, path, how)? {
             return Ok(node);
@@ -170,20 +218,20 @@ impl Dir for MemDir {
         let (parent, name) = path.split_last().ok_or(Errno::Isdir)?;
         let key = tree.descend(self.key, parent)?;
         let leaf = self.create_leaf_in(&mut tree, key, name, Body::File)?;
-        let fs = Arc::clone(&self.fs);
-        Ok(Node::File(Arc::new(MemFile::new(fs, leaf, how.access))))
+        let env = Arc::clone(&self.fs.env);
+        Ok(Node::File(Arc::new(MemFile::new(env, leaf, how.access))))
     }
 
     fn stat(&self, path: Descent<'_>) -> Result<Stat, Stop> {
         let tree = self.fs.tree.read();
         let Some((parent, name)) = path.split_last() else {
-            return Ok(tree.dir(self.key)?.stat(self.fs.dev));
+            return Ok(tree.dir(self.key)?.stat());
         };
         let parent = tree.descend(self.key, parent)?;
         match tree.dir(parent)?.get(name) {
             None => Err(Errno::Noent.into()),
-            Some(Child::Dir(key)) => Ok(tree.dir(*key)?.stat(self.fs.dev)),
-            Some(Child::Leaf(leaf)) => Ok(leaf.stat(self.fs.dev)),
+            Some(Child::Dir(key)) => Ok(tree.dir(*key)?.stat()),
+            Some(Child::Leaf(leaf)) => Ok(leaf.stat()),
         }
     }
 
@@ -228,11 +276,12 @@ impl Dir for MemDir {
     }
 
     fn create_dir(&self, name: Name<'_>) -> Result<()> {
-        let mut tree = self.fs.tree.write();
+        let mut tree = self.fs.change()?;
         check_vacant(tree.dir(self.key)?, name)?;
-        let counted = Counted::new(&self.fs.meter)?;
+        let counted = Counted::new(&self.fs.env.meter)?;
         let now = self.fs.now();
-        let dir = DirData::new(self.fs.fresh_ino(), self.key, now, counted);
+        let id = (self.fs.dev, self.fs.fresh_ino());
+        let dir = DirData::new(id, self.key, now, counted);
         let key = tree.dirs.insert(dir);
         tree.dir_mut(self.key)?.insert(name, Child::Dir(key), now);
         Ok(())
@@ -244,7 +293,7 @@ impl Dir for MemDir {
 
     fn remove_file(&self, name: Name<'_>) -> Result<()> {
         let now = self.fs.now();
-        let mut tree = self.fs.tree.write();
+        let mut tree = self.fs.change()?;
         let dir = tree.dir_mut(self.key)?;
         match dir.get(name).ok_or(Errno::Noent)? {
             Child::Dir(_) => return Err(Errno::Isdir),
@@ -258,7 +307,7 @@ impl Dir for MemDir {
     }
 
     fn remove_dir(&self, name: Name<'_>) -> Result<()> {
-        let mut tree = self.fs.tree.write();
+        let mut tree = self.fs.change()?;
         let key = match tree.dir(self.key)?.get(name).ok_or(Errno::Noent)? {
             Child::Leaf(_) => return Err(Errno::Notdir),
             Child::Dir(key) => *key,
@@ -272,35 +321,12 @@ impl Dir for MemDir {
     }
 
     fn rename(&self, name: Name<'_>, into: &dyn Dir, new_name: Name<'_>) -> Result<()> {
-        let into = self.same(into)?.key;
-        let mut tree = self.fs.tree.write();
-        let checked = MemDir::check_rename(&tree, (self.key, name), (into, new_name))?;
-        let Some((moved, target)) = checked else { return Ok(()) };
-        let now = self.fs.now();
-        tree.dir_mut(into)?.remove(new_name, now);
-        match &target {
-            None => {}
-            Some(Child::Leaf(leaf)) => leaf.count_name(-1, now),
-            Some(Child::Dir(key)) => tree.remove_dir(*key, now)?,
-        }
-        tree.dir_mut(self.key)?.remove(name, now);
-        match &moved {
-            Child::Leaf(leaf) => leaf.count_name(0, now),
-            Child::Dir(key) => {
-                let dir = tree.dir_mut(*key)?;
-                dir.parent = into;
-                dir.times.changed = now;
-            }
-        }
-        tree.dir_mut(into)?.insert(new_name, moved, now);
-        drop(tree);
-        drop(target);
-        Ok(())
+        self.rename_leaving(Leave::Nothing, name, self.same(into)?, new_name)
     }
 
     fn link(&self, name: Name<'_>, into: &dyn Dir, new_name: Name<'_>) -> Result<()> {
         let into = self.same(into)?.key;
-        let mut tree = self.fs.tree.write();
+        let mut tree = self.fs.change()?;
         let child = tree.dir(self.key)?.get(name).ok_or(Errno::Noent)?.clone();
         check_vacant(tree.dir(into)?, new_name)?;
         let Child::Leaf(leaf) = &child else { return Err(Errno::Perm) };
@@ -312,7 +338,7 @@ impl Dir for MemDir {
 
     fn set_times(&self, path: Descent<'_>, times: SetTimes) -> Result<(), Stop> {
         let now = self.fs.now();
-        let mut tree = self.fs.tree.write();
+        let mut tree = self.fs.change()?;
         let child = match path.split_last() {
             None => Child::Dir(self.key),
             Some((parent, name)) => {

@@ -4,20 +4,20 @@ use std::io::{IoSlice, IoSliceMut};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::Shared;
+use super::Env;
 use super::tree::{Body, Leaf};
 use crate::{Access, Errno, File, FileType, Result, SetTimes, Stat, SyncScope};
 
 pub(super) struct MemFile {
-    fs: Arc<Shared>,
+    env: Arc<Env>,
     leaf: Arc<Leaf>,
     access: Access,
     appended_to: AtomicU64,
 }
 
 impl MemFile {
-    pub(super) fn new(fs: Arc<Shared>, leaf: Arc<Leaf>, access: Access) -> Self {
-        MemFile { fs, leaf, access, appended_to: AtomicU64::new(0) }
+    pub(super) fn new(env: Arc<Env>, leaf: Arc<Leaf>, access: Access) -> Self {
+        MemFile { env, leaf, access, appended_to: AtomicU64::new(0) }
     }
 
     fn check_writes(&self, errno: Errno) -> Result<()> {
@@ -50,7 +50,7 @@ impl File for MemFile {
         if self.is_null() {
             return Ok(total(bufs));
         }
-        let now = self.fs.now();
+        let now = self.env.now();
         let mut state = self.leaf.state.write();
         let done = state.bytes.write_at(bufs, offset)?;
         if done > 0 {
@@ -64,7 +64,7 @@ impl File for MemFile {
         if self.is_null() {
             return Ok(total(bufs));
         }
-        let now = self.fs.now();
+        let now = self.env.now();
         let mut state = self.leaf.state.write();
         let end = state.bytes.len();
         let done = state.bytes.write_at(bufs, end)?;
@@ -80,7 +80,7 @@ impl File for MemFile {
     }
 
     fn stat(&self) -> Result<Stat> {
-        Ok(self.leaf.stat(self.fs.dev))
+        Ok(self.leaf.stat())
     }
 
     fn set_len(&self, len: u64) -> Result<()> {
@@ -88,7 +88,7 @@ impl File for MemFile {
         if self.is_null() {
             return Err(Errno::Inval);
         }
-        let now = self.fs.now();
+        let now = self.env.now();
         let mut state = self.leaf.state.write();
         state.bytes.set_len(len)?;
         state.times.touch(now);
@@ -105,11 +105,11 @@ impl File for MemFile {
             return Err(Errno::Nodev);
         }
         let end = offset.checked_add(len).ok_or(Errno::Fbig)?;
-        let now = self.fs.now();
+        let now = self.env.now();
         let mut state = self.leaf.state.write();
         let size = state.bytes.len();
         if end > size {
-            if !self.fs.meter.has_room(len.min(end - size)) {
+            if !self.env.meter.has_room(len.min(end - size)) {
                 return Err(Errno::Nospc);
             }
             state.bytes.set_len(end)?;
@@ -119,7 +119,10 @@ impl File for MemFile {
     }
 
     fn set_times(&self, times: SetTimes) -> Result<()> {
-        self.leaf.state.write().times.set(times, self.fs.now());
+        if self.env.is_frozen() {
+            return Err(Errno::Rofs);
+        }
+        self.leaf.state.write().times.set(times, self.env.now());
         Ok(())
     }
 

@@ -4,6 +4,9 @@
 //! files, nodes that are open after their removal, stable cookies. What nobody can reach any more
 //! is freed with its last handle.
 //!
+//! It can also be the layer that an overlay keeps its changes in (`layer.rs`): then directories
+//! carry marks beside their entries, which no name leads to.
+//!
 //! Lock order: `Shared::tree`, then `Leaf::state`. A handle on a file takes only the second. No
 //! callback is called with either held.
 
@@ -11,14 +14,15 @@ mod bytes;
 mod chunks;
 mod dir;
 mod file;
+mod layer;
 mod meter;
 mod tree;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::SystemTime;
 
-use parking_lot::RwLock;
+use parking_lot::{RwLock, RwLockWriteGuard};
 
 pub use meter::MemUsage;
 
@@ -26,7 +30,7 @@ use self::bytes::Bytes;
 use self::dir::MemDir;
 use self::meter::{Counted, Meter};
 use self::tree::{Body, DirData, Leaf, LeafState, ROOT, Times, Tree};
-use crate::{DirRef, Name, Result, Timestamp, fresh_dev};
+use crate::{DirRef, Errno, Name, Result, Timestamp, fresh_dev};
 
 type ClockFn = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
@@ -45,8 +49,27 @@ struct Shared {
     dev: u64,
     tree: RwLock<Tree>,
     ino_next: AtomicU64,
+    env: Arc<Env>,
+}
+
+/// What an open file needs of its filesystem.
+///
+/// Beside the filesystem itself only open files hold it, so their number is known.
+struct Env {
     meter: Arc<Meter>,
     clock: ClockFn,
+    /// Set once, under the tree's lock, while no file is open.
+    frozen: AtomicBool,
+}
+
+impl Env {
+    fn now(&self) -> Timestamp {
+        (self.clock)()
+    }
+
+    fn is_frozen(&self) -> bool {
+        self.frozen.load(Ordering::Acquire)
+    }
 }
 
 impl Default for MemFs {
@@ -81,7 +104,7 @@ impl MemFs {
     /// What it holds now.
     #[must_use]
     pub fn usage(&self) -> MemUsage {
-        self.0.meter.usage()
+        self.0.env.meter.usage()
     }
 
     /// Creates a character device like `/dev/null` in the root: it takes everything and gives
@@ -122,23 +145,30 @@ impl MemFsBuilder {
     #[must_use]
     pub fn build(self) -> MemFs {
         let meter = Arc::new(Meter::new(self.capacity_bytes, self.nodes_max));
+        let dev = fresh_dev();
         let mut tree = Tree::default();
         if let Ok(counted) = Counted::new(&meter) {
-            tree.dirs.insert(DirData::new(1, ROOT, (self.clock)(), counted));
+            tree.dirs.insert(DirData::new((dev, 1), ROOT, (self.clock)(), counted));
         }
+        let env = Env { meter, clock: self.clock, frozen: AtomicBool::new(false) };
         MemFs(Arc::new(Shared {
-            dev: fresh_dev(),
+            dev,
             tree: RwLock::new(tree),
             ino_next: AtomicU64::new(2),
-            meter,
-            clock: self.clock,
+            env: Arc::new(env),
         }))
     }
 }
 
 impl Shared {
     fn now(&self) -> Timestamp {
-        (self.clock)()
+        self.env.now()
+    }
+
+    /// The tree, to be changed. `Rofs` if that has ended.
+    fn change(&self) -> Result<RwLockWriteGuard<'_, Tree>> {
+        let tree = self.tree.write();
+        if self.env.is_frozen() { Err(Errno::Rofs) } else { Ok(tree) }
     }
 
     fn fresh_ino(&self) -> u64 {
@@ -147,13 +177,19 @@ impl Shared {
 
     /// A leaf with one name that it has yet to be given. `Nospc` if there are too many nodes.
     fn fresh_leaf(&self, body: Body, now: Timestamp) -> Result<Arc<Leaf>> {
-        let counted = Counted::new(&self.meter)?;
+        self.leaf_with((self.dev, self.fresh_ino()), body, now)
+    }
+
+    /// The same, with this identity.
+    fn leaf_with(&self, (dev, ino): (u64, u64), body: Body, now: Timestamp) -> Result<Arc<Leaf>> {
+        let counted = Counted::new(&self.env.meter)?;
         Ok(Arc::new(Leaf {
-            ino: self.fresh_ino(),
+            dev,
+            ino,
             body,
             nlink: AtomicU64::new(1),
             state: RwLock::new(LeafState {
-                bytes: Bytes::new(Arc::clone(&self.meter)),
+                bytes: Bytes::new(Arc::clone(&self.env.meter)),
                 times: Times::all(now),
             }),
             _counted: counted,

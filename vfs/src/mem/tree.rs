@@ -4,7 +4,7 @@
 //! which is only ever taken inside. A directory is known by its key; a handle counts itself in
 //! `handles`, so that a removed directory stays until its last handle goes.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
@@ -65,6 +65,8 @@ pub(super) enum Body {
 
 /// A node that is no directory.
 pub(super) struct Leaf {
+    /// Another filesystem's, and its number there, for a node that stands for one of a lower.
+    pub(super) dev: u64,
     pub(super) ino: u64,
     pub(super) body: Body,
     pub(super) nlink: AtomicU64,
@@ -86,7 +88,7 @@ impl Leaf {
         }
     }
 
-    pub(super) fn stat(&self, dev: u64) -> Stat {
+    pub(super) fn stat(&self) -> Stat {
         let state = self.state.read();
         let size = match &self.body {
             Body::File => state.bytes.len(),
@@ -95,7 +97,7 @@ impl Leaf {
         };
         Stat {
             kind: self.kind(),
-            dev,
+            dev: self.dev,
             ino: self.ino,
             nlink: self.nlink.load(Ordering::Relaxed),
             size,
@@ -127,7 +129,17 @@ pub(super) struct Slot {
     pub(super) child: Child,
 }
 
+/// What a layer's directory says of names that it does not have.
+#[derive(Default)]
+pub(super) struct Marks {
+    pub(super) is_opaque: bool,
+    /// INVARIANT: none of them is an entry of the directory.
+    pub(super) whiteouts: BTreeSet<Box<str>>,
+}
+
 pub(super) struct DirData {
+    /// As for a leaf.
+    pub(super) dev: u64,
     pub(super) ino: u64,
     pub(super) parent: DirKey,
     pub(super) times: Times,
@@ -140,12 +152,20 @@ pub(super) struct DirData {
     holes: usize,
     place_next: u64,
     subdirs: u64,
+    /// None for nearly all.
+    pub(super) marks: Option<Box<Marks>>,
     _counted: Counted,
 }
 
 impl DirData {
-    pub(super) fn new(ino: u64, parent: DirKey, now: Timestamp, counted: Counted) -> Self {
+    pub(super) fn new(
+        (dev, ino): (u64, u64),
+        parent: DirKey,
+        now: Timestamp,
+        counted: Counted,
+    ) -> Self {
         DirData {
+            dev,
             ino,
             parent,
             times: Times::all(now),
@@ -156,6 +176,7 @@ impl DirData {
             holes: 0,
             place_next: 1,
             subdirs: 0,
+            marks: None,
             _counted: counted,
         }
     }
@@ -178,12 +199,26 @@ impl DirData {
     }
 
     pub(super) fn insert(&mut self, name: Name<'_>, child: Child, now: Timestamp) {
+        self.insert_quietly(name, child);
+        self.times.touch(now);
+    }
+
+    /// Inserts what was visible here before, so that no time changes.
+    pub(super) fn insert_quietly(&mut self, name: Name<'_>, child: Child) {
+        if let Some(marks) = &mut self.marks {
+            marks.whiteouts.remove(name.as_str());
+        }
         let name: Arc<str> = name.as_str().into();
         let place = self.place_next;
         self.place_next += 1;
         self.subdirs += u64::from(matches!(child, Child::Dir(_)));
         self.order.push((place, Some(Arc::clone(&name))));
         self.entries.insert(name, Slot { place, child });
+    }
+
+    /// Says that a name is gone. There must be no entry of that name.
+    pub(super) fn white_out(&mut self, name: Name<'_>, now: Timestamp) {
+        self.marks.get_or_insert_default().whiteouts.insert(name.as_str().into());
         self.times.touch(now);
     }
 
@@ -211,10 +246,10 @@ impl DirData {
         }
     }
 
-    pub(super) fn stat(&self, dev: u64) -> Stat {
+    pub(super) fn stat(&self) -> Stat {
         Stat {
             kind: FileType::Dir,
-            dev,
+            dev: self.dev,
             ino: self.ino,
             nlink: if self.is_removed { 0 } else { 2 + self.subdirs },
             // What Linux's tmpfs says, in bytes: 20 for each entry.

@@ -1,5 +1,182 @@
-//! Overlays: one layer that is written over filesystems that are not.
+//! Overlays: one layer that is written, over any number of filesystems that are not.
+//!
+//! What this module alone is responsible for: that a guest cannot tell the two apart. An overlay
+//! over some lowers behaves as a plain copy of them.
+//!
+//! Every operation is neutral preparation and then one step. The preparation copies up what is
+//! needed (`copy_up.rs`), which changes nothing that is visible; the step is one method of the
+//! upper ([`Layer`]), which is atomic. So whatever fails, the tree is as it was, and a crash leaves
+//! the old tree or the new one.
+//!
+//! What a lower has is found in `lowers.rs`, shared by all overlays over it; where upper and lowers
+//! meet is kept in `tree.rs`. A descent that leads where only one of them has anything is one call
+//! of that one. The format is overlayfs': whiteouts and opaque directories, nothing else. A
+//! directory that is renamed is copied up whole, since that format has no other way to say it.
+//!
+//! Lock order: `Shared::tree`, then `link_groups` or `handles`, then those of the layers. No
+//! callback is called with any held.
+//!
+//! Deliberately absent: redirects; a memory of names that lead nowhere; watching the lowers.
 
+mod copy_up;
+mod dir;
+mod file;
 mod layer;
+mod list;
+mod lowers;
+mod tree;
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use parking_lot::{Mutex, RwLock};
 
 pub use layer::{Adopted, Layer, LayerRef, Made, Says};
+pub use lowers::{Lowers, LowersBuilder};
+
+use self::copy_up::LinkGroups;
+use self::dir::OverlayDir;
+use self::file::Handles;
+use self::lowers::{MergedDir, end};
+use self::tree::{DirKey, DirState, ROOT, Tree};
+use crate::{Cookie, Descent, Dir, DirRef, Errno, Result, Stat};
+
+/// What two paths to one node have in common: the filesystem's number and the node's.
+type Identity = (u64, u64);
+
+/// A tree made of one layer that is written, and of lowers that are not. A clone is the same one.
+///
+/// - Its directories and files behave as those of a plain copy of the lowers: results, errors,
+///   listings, identities, times and links. What differs: a directory says 1 for `nlink` where
+///   upper and lowers meet... see [`Overlay::root`].
+/// - Lowers are never written: not their bytes, not their times.
+/// - A handle that was opened for reading sees what is written later, as for any file.
+/// - An identity stays what it was when a node is copied up.
+#[derive(Clone)]
+pub struct Overlay(Arc<Shared>);
+
+struct Shared {
+    tree: RwLock<Tree>,
+    handles: Handles,
+    link_groups: Mutex<Option<Arc<LinkGroups>>>,
+}
+
+impl Overlay {
+    /// Stacks `upper`, which may hold changes already, upon `lowers`.
+    ///
+    /// Errors: `Inval` if `upper` is itself one of the lowers.
+    pub fn new(upper: LayerRef, lowers: &Lowers) -> Result<Overlay> {
+        let id = end(upper.stat(Descent::HERE)).map(|stat| (stat.dev, stat.ino))?;
+        if lowers.root.part_ids()?.contains(&id) {
+            return Err(Errno::Inval);
+        }
+        if is_unwritten(&*upper)? {
+            take_times(&*upper, &end(lowers.root.stat(Descent::HERE))?)?;
+        }
+        let root = DirState::new(ROOT, "", Some(upper), Some(Arc::clone(&lowers.root)));
+        let tree = Tree::new(root, id);
+        Ok(Overlay(Arc::new(Shared {
+            tree: RwLock::new(tree),
+            handles: Handles::default(),
+            link_groups: Mutex::default(),
+        })))
+    }
+
+    /// The root.
+    #[must_use]
+    pub fn root(&self) -> DirRef {
+        Arc::new(OverlayDir::hold(&self.0, &self.0.tree.read(), ROOT))
+    }
+
+    /// The root of the layer that is written now.
+    ///
+    /// Errors: none; `Io` cannot happen.
+    pub fn upper(&self) -> Result<LayerRef> {
+        self.0.tree.read().dir(ROOT)?.upper.clone().ok_or(Errno::Io)
+    }
+
+    /// What lies beneath that layer now.
+    ///
+    /// Errors: none; `Io` cannot happen.
+    pub fn lowers(&self) -> Result<Lowers> {
+        let root = self.0.tree.read().dir(ROOT)?.lower.clone().ok_or(Errno::Io)?;
+        Ok(Lowers { root })
+    }
+
+    /// Freezes all that is there now and answers it; `next`, which must be empty, takes what is
+    /// written from now on. Nothing is copied, so the cost does not depend on the size of the
+    /// tree, only on the number of directories that are held.
+    ///
+    /// The answer never changes. It can be looked at, restored, and be the lowers of any number of
+    /// other overlays, which share it.
+    ///
+    /// Errors, in order: `Txtbsy` while a file of the upper is open; `Inval` if `next` is one of
+    /// the layers already.
+    pub fn snapshot(&self, next: LayerRef) -> Result<Lowers> {
+        let mut tree = self.0.tree.write();
+        let (upper, lower) = match tree.dir(ROOT)? {
+            DirState { upper: Some(upper), lower: Some(lower), .. } => {
+                (Arc::clone(upper), Lowers { root: Arc::clone(lower) })
+            }
+            _ => return Err(Errno::Io),
+        };
+        let lowers = lower.beneath(Arc::clone(&upper));
+        let id = end(next.stat(Descent::HERE)).map(|stat| (stat.dev, stat.ino))?;
+        if lowers.root.part_ids()?.contains(&id) {
+            return Err(Errno::Inval);
+        }
+        let root = end(upper.stat(Descent::HERE))?;
+        upper.freeze()?;
+        take_times(&*next, &root)?;
+        tree.sweep_all();
+        self.0.restack(&mut tree, next, &lowers)?;
+        *self.0.link_groups.lock() = None;
+        Ok(lowers)
+    }
+
+    /// Another overlay over all that is there now, with `upper`, which must be empty, to take what
+    /// is written to it; `next` is as for [`Overlay::snapshot`]. Neither sees the other's changes.
+    ///
+    /// Errors: as for [`Overlay::snapshot`].
+    pub fn fork(&self, next: LayerRef, upper: LayerRef) -> Result<Overlay> {
+        Overlay::new(upper, &self.snapshot(next)?)
+    }
+}
+
+/// Whether nothing has ever been kept in the layer.
+fn is_unwritten(upper: &dyn Layer) -> Result<bool> {
+    let mut is_unwritten = true;
+    upper.read_dir(Cookie::START, &mut |_| {
+        is_unwritten = false;
+        ControlFlow::Break(())
+    })?;
+    upper.whiteouts(&mut |_| is_unwritten = false)?;
+    Ok(is_unwritten)
+}
+
+/// Gives the root of a layer the times of the root that it is going to stand for.
+fn take_times(upper: &dyn Layer, stat: &Stat) -> Result<()> {
+    end(upper.set_times(Descent::HERE, stat.times()))
+}
+
+impl Shared {
+    /// Puts each directory's upper on top of its lowers, and `next` on top of them all.
+    fn restack(&self, tree: &mut Tree, next: LayerRef, lowers: &Lowers) -> Result<()> {
+        let mut pending: Vec<(DirKey, Arc<MergedDir>)> = vec![(ROOT, Arc::clone(&lowers.root))];
+        while let Some((key, merged)) = pending.pop() {
+            let children: Vec<DirKey> = tree.dir(key)?.children.values().copied().collect();
+            for child in children {
+                let dir = tree.dir_mut(child)?;
+                let above = (Arc::clone(&merged), dir.name.clone());
+                let below = MergedDir::under(dir.lower.as_ref(), dir.upper.take(), above);
+                dir.list = None;
+                pending.push((child, below));
+            }
+            let dir = tree.dir_mut(key)?;
+            dir.list = None;
+            dir.lower = Some(merged);
+        }
+        tree.dir_mut(ROOT)?.upper = Some(next);
+        Ok(())
+    }
+}

@@ -1,0 +1,197 @@
+//! The memory filesystem as a layer: marks are kept beside the entries, and every method is one
+//! step under the tree's lock.
+//!
+//! A node that stands for one of a lower carries that one's identity itself, so an open file needs
+//! no wrapper.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::MemFs;
+use super::dir::{Leave, MemDir, check_vacant};
+use super::file::MemFile;
+use super::meter::Counted;
+use super::tree::{Body, Child, DirData, Leaf, ROOT, Times};
+use crate::overlay::{Adopted, Layer, LayerRef, Made, Says};
+use crate::{Access, Dir, Errno, Name, Result, Stat};
+
+impl MemFs {
+    /// The root as a layer: what an overlay keeps its changes in, or, once it is frozen, one of the
+    /// filesystems beneath it.
+    #[must_use]
+    pub fn layer(&self) -> LayerRef {
+        Arc::new(MemDir::hold(&self.0, &self.0.tree.read(), ROOT))
+    }
+}
+
+impl MemDir {
+    /// Checks, for a node that is to be adopted, what can be checked before it is made.
+    fn check_adoption(&self, name: Option<Name<'_>>) -> Result<()> {
+        match name {
+            Some(name) => check_vacant(self.fs.tree.read().dir(self.key)?, name),
+            None => Ok(()),
+        }
+    }
+
+    fn adopt_leaf(&self, name: Option<Name<'_>>, leaf: &Arc<Leaf>, stat: &Stat) -> Result<()> {
+        leaf.state.write().times = times_of(stat);
+        let Some(name) = name else {
+            leaf.nlink.store(0, Ordering::Relaxed);
+            return Ok(());
+        };
+        let mut tree = self.fs.change()?;
+        let dir = tree.dir_mut(self.key)?;
+        check_vacant(dir, name)?;
+        dir.insert_quietly(name, Child::Leaf(Arc::clone(leaf)));
+        Ok(())
+    }
+
+    fn adopt_dir(&self, name: Name<'_>, stat: &Stat) -> Result<()> {
+        let mut tree = self.fs.change()?;
+        check_vacant(tree.dir(self.key)?, name)?;
+        let counted = Counted::new(&self.fs.env.meter)?;
+        let mut dir = DirData::new((stat.dev, stat.ino), self.key, stat.modified, counted);
+        dir.times = times_of(stat);
+        let key = tree.dirs.insert(dir);
+        tree.dir_mut(self.key)?.insert_quietly(name, Child::Dir(key));
+        Ok(())
+    }
+}
+
+fn times_of(stat: &Stat) -> Times {
+    Times { accessed: stat.accessed, modified: stat.modified, changed: stat.changed }
+}
+
+impl Layer for MemDir {
+    fn look(&self, name: Name<'_>) -> Result<Says> {
+        let tree = self.fs.tree.read();
+        let dir = tree.dir(self.key)?;
+        Ok(match dir.get(name) {
+            Some(Child::Leaf(leaf)) => Says::Node(leaf.stat()),
+            Some(Child::Dir(key)) => Says::Node(tree.dir(*key)?.stat()),
+            None => match &dir.marks {
+                Some(marks) if marks.whiteouts.contains(name.as_str()) => Says::Whiteout,
+                Some(_) | None => Says::Nothing,
+            },
+        })
+    }
+
+    fn enter(&self, name: Name<'_>) -> Result<LayerRef> {
+        let tree = self.fs.tree.read();
+        match tree.dir(self.key)?.get(name).ok_or(Errno::Noent)? {
+            Child::Dir(key) => Ok(Arc::new(MemDir::hold(&self.fs, &tree, *key))),
+            Child::Leaf(_) => Err(Errno::Notdir),
+        }
+    }
+
+    fn is_opaque(&self) -> Result<bool> {
+        let tree = self.fs.tree.read();
+        Ok(tree.dir(self.key)?.marks.as_ref().is_some_and(|marks| marks.is_opaque))
+    }
+
+    fn whiteouts(&self, each: &mut dyn FnMut(Name<'_>)) -> Result<()> {
+        let names: Vec<_> = match &self.fs.tree.read().dir(self.key)?.marks {
+            Some(marks) => marks.whiteouts.iter().cloned().collect(),
+            None => return Ok(()),
+        };
+        for name in names {
+            each(Name::new(&name)?);
+        }
+        Ok(())
+    }
+
+    fn adopt(&self, name: Option<Name<'_>>, stat: &Stat, what: Adopted<'_>) -> Result<Made> {
+        self.check_adoption(name)?;
+        let id = (stat.dev, stat.ino);
+        match what {
+            Adopted::Dir => {
+                self.adopt_dir(name.ok_or(Errno::Inval)?, stat)?;
+                Ok(Made::Named)
+            }
+            Adopted::Symlink(target) => {
+                let leaf = self.fs.leaf_with(id, Body::Link(target.into()), stat.modified)?;
+                self.adopt_leaf(name, &leaf, stat)?;
+                Ok(Made::Named)
+            }
+            Adopted::File(fill) => {
+                let leaf = self.fs.leaf_with(id, Body::File, stat.modified)?;
+                let env = Arc::clone(&self.fs.env);
+                let file = MemFile::new(env, Arc::clone(&leaf), Access::ReadWrite);
+                fill(&file)?;
+                self.adopt_leaf(name, &leaf, stat)?;
+                Ok(Made::File(Arc::new(file)))
+            }
+        }
+    }
+
+    fn adopt_name(&self, name: Name<'_>, into: &dyn Layer, new_name: Name<'_>) -> Result<()> {
+        let into = self.same(into)?.key;
+        let mut tree = self.fs.change()?;
+        let child = tree.dir(self.key)?.get(name).ok_or(Errno::Noent)?.clone();
+        check_vacant(tree.dir(into)?, new_name)?;
+        let Child::Leaf(leaf) = &child else { return Err(Errno::Perm) };
+        leaf.nlink.fetch_add(1, Ordering::Relaxed);
+        tree.dir_mut(into)?.insert_quietly(new_name, child);
+        Ok(())
+    }
+
+    fn white_out(&self, name: Name<'_>) -> Result<()> {
+        let mut tree = self.fs.change()?;
+        let now = self.fs.now();
+        let shows = tree.dir(self.key)?.get(name).cloned();
+        match &shows {
+            None => {}
+            Some(Child::Leaf(leaf)) => leaf.count_name(-1, now),
+            Some(Child::Dir(key)) if !tree.dir(*key)?.is_empty() => return Err(Errno::Notempty),
+            Some(Child::Dir(_)) => {}
+        }
+        let dir = tree.dir_mut(self.key)?;
+        if dir.is_removed {
+            return Err(Errno::Noent);
+        }
+        dir.remove(name, now);
+        dir.white_out(name, now);
+        if let Some(Child::Dir(key)) = shows {
+            tree.remove_dir(key, now)?;
+        }
+        Ok(())
+    }
+
+    fn create_opaque_dir(&self, name: Name<'_>) -> Result<()> {
+        // Nobody sees the directory before it is opaque: a layer belongs to one overlay.
+        self.create_dir(name)?;
+        let mut tree = self.fs.change()?;
+        if let Some(Child::Dir(key)) = tree.dir(self.key)?.get(name) {
+            let key = *key;
+            tree.dir_mut(key)?.marks.get_or_insert_default().is_opaque = true;
+        }
+        Ok(())
+    }
+
+    fn set_opaque(&self) -> Result<()> {
+        let mut tree = self.fs.change()?;
+        let marks = tree.dir_mut(self.key)?.marks.get_or_insert_default();
+        marks.is_opaque = true;
+        marks.whiteouts.clear();
+        Ok(())
+    }
+
+    fn rename_and_white_out(
+        &self,
+        name: Name<'_>,
+        into: &dyn Layer,
+        new_name: Name<'_>,
+    ) -> Result<()> {
+        self.rename_leaving(Leave::Whiteout, name, self.same(into)?, new_name)
+    }
+
+    fn freeze(&self) -> Result<()> {
+        let _tree = self.fs.tree.write();
+        // Opening takes the tree's lock, so none is being opened.
+        if Arc::strong_count(&self.fs.env) > 1 {
+            return Err(Errno::Txtbsy);
+        }
+        self.fs.env.frozen.store(true, Ordering::Release);
+        Ok(())
+    }
+}

@@ -1,0 +1,502 @@
+//! Held directories: every operation of the overlay, each under one lock.
+
+use std::any::Any;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::Shared;
+use super::copy_up::Bytes;
+use super::file::{Handles, open_lower};
+use super::layer::{LayerRef, Says};
+use super::list::List;
+use super::lowers::{Found, MergedDir, end};
+use super::tree::{DirKey, Have, Spot, Tree};
+use crate::{
+    Cookie, Descent, Dir, Entry, Errno, FileType, Name, Node, OpenFlags, OpenHow, Result, SetTimes,
+    Stat, Stop,
+};
+
+/// Entries that are taken out of the layers at once for a listing.
+const BATCH: usize = 256;
+
+/// A held directory. It counts among the directory's handles as long as it lives.
+pub(super) struct OverlayDir {
+    fs: Arc<Shared>,
+    key: DirKey,
+}
+
+/// What an open found without changing anything.
+enum Opened {
+    Node(Node),
+    /// The directories on the way have to become known first, or something is to be changed.
+    Unsettled,
+}
+
+/// Entries that were taken out of the layers, to be handed out without a lock.
+struct Batch(Vec<(Box<str>, FileType, u64, u64)>);
+
+impl OverlayDir {
+    /// Holds the directory `key` of `tree`, which is `fs`'s.
+    pub(super) fn hold(fs: &Arc<Shared>, tree: &Tree, key: DirKey) -> Self {
+        if let Some(dir) = tree.dirs.get(key) {
+            dir.handles.fetch_add(1, Ordering::AcqRel);
+        }
+        OverlayDir { fs: Arc::clone(fs), key }
+    }
+
+    fn open_dir(&self, tree: &Tree, key: DirKey, how: OpenHow) -> Result<Node> {
+        if how.refuses_dir() {
+            return Err(Errno::Isdir);
+        }
+        Ok(Node::Dir(Arc::new(OverlayDir::hold(&self.fs, tree, key))))
+    }
+
+    /// Opens what can be opened without changing anything.
+    fn open_settled(&self, path: Descent<'_>, how: OpenHow) -> Result<Opened, Stop> {
+        let tree = self.fs.tree.read();
+        match tree.locate(self.key, path)? {
+            Spot::Here(key) if how.is_exclusive() && !path.is_here() => {
+                let _ = key;
+                Err(Errno::Exist.into())
+            }
+            Spot::Here(key) => Ok(Opened::Node(self.open_dir(&tree, key, how)?)),
+            Spot::Gone if how.creates() => Ok(Opened::Unsettled),
+            Spot::Gone => Err(Errno::Noent.into()),
+            Spot::Meeting { .. } => Ok(Opened::Unsettled),
+            Spot::Upper { dir, rest, taken } => {
+                match dir.open(rest, how).map_err(|stop| stop.below(taken))? {
+                    node @ Node::File(_) => Ok(Opened::Node(node)),
+                    Node::Dir(_) => Ok(Opened::Unsettled),
+                }
+            }
+            Spot::Lower { dir, rest, taken } => {
+                if how.access.writes() || how.refuses_dir() {
+                    return Ok(Opened::Unsettled);
+                }
+                match open_lower(&**dir, rest, how).map_err(|stop| stop.below(taken))? {
+                    Node::File(file) => {
+                        let file = Handles::hold(&self.fs, file, how.access, dir, rest);
+                        Ok(Opened::Node(Node::File(file)))
+                    }
+                    Node::Dir(_) => Ok(Opened::Unsettled),
+                }
+            }
+        }
+    }
+
+    /// Opens with all directories on the way known, and copies up or creates what has to be.
+    fn open_unsettled(&self, path: Descent<'_>, how: OpenHow) -> Result<Node, Stop> {
+        let mut tree = self.fs.change();
+        let (parent, name) = path.split_last().ok_or(Errno::Isdir)?;
+        let key = tree.descend(self.key, parent)?;
+        let depth = path.depth() - 1;
+        let (kind, found) = match tree.have(key, name)? {
+            Have::Nothing if how.creates() => {
+                let upper = tree.raise(key)?;
+                return upper.open(name.into(), how);
+            }
+            Have::Nothing => return Err(Errno::Noent.into()),
+            _ if how.is_exclusive() => return Err(Errno::Exist.into()),
+            Have::Lower(Found::Dir(_)) => (FileType::Dir, None),
+            Have::Upper(stat) => (stat.kind, None),
+            Have::Lower(Found::Leaf(part)) => match part.dir().stat(name.into()) {
+                Ok(stat) => (stat.kind, Some(part)),
+                Err(stop) => return Err(stop.below(depth)),
+            },
+        };
+        if kind == FileType::Dir {
+            if how.refuses_dir() {
+                return Err(Errno::Isdir.into());
+            }
+            let child = tree.child(key, name).map_err(|stop| stop.below(depth))?;
+            return Ok(self.open_dir(&tree, child, how)?);
+        }
+        let truncates = how.flags.contains(OpenFlags::TRUNCATE);
+        let changes = how.access.writes() || truncates;
+        if let Some(part) = found {
+            // What is no file is stopped at, refused, or a device, which is not the lower's own.
+            let wanted = if changes && kind == FileType::File { OpenHow::HOLD } else { how };
+            let flags = wanted.flags - (OpenFlags::CREATE | OpenFlags::EXCLUSIVE);
+            let flags = if how.wants_dir() { flags | OpenFlags::DIRECTORY } else { flags };
+            let wanted = OpenHow::new(wanted.access, flags);
+            let node =
+                open_lower(part.dir(), name.into(), wanted).map_err(|stop| stop.below(depth))?;
+            if !changes && kind == FileType::File {
+                let dir = tree.dir(key)?.lower.as_ref().ok_or(Errno::Io)?;
+                let file = node.into_file()?;
+                let file = Handles::hold(&self.fs, file, how.access, dir, name.into());
+                return Ok(Node::File(file));
+            }
+            if kind != FileType::File {
+                return Ok(node);
+            }
+            let bytes = if truncates { Bytes::Dropped } else { Bytes::Kept };
+            self.fs.copy_up(&mut tree, key, name, bytes)?;
+        }
+        let upper = tree.dir(key)?.upper.as_ref().ok_or(Errno::Io)?;
+        upper.open(name.into(), how).map_err(|stop| stop.below(depth))
+    }
+
+    /// Another directory of this overlay, or `Xdev`.
+    fn same<'d>(&self, other: &'d dyn Dir) -> Result<&'d OverlayDir> {
+        match (other as &dyn Any).downcast_ref::<OverlayDir>() {
+            Some(other) if Arc::ptr_eq(&self.fs, &other.fs) => Ok(other),
+            Some(_) | None => Err(Errno::Xdev),
+        }
+    }
+
+    /// `Noent` in a removed directory, `Exist` where there is something.
+    fn check_vacant(tree: &Tree, key: DirKey, name: Name<'_>) -> Result<()> {
+        if tree.dir(key)?.is_removed {
+            return Err(Errno::Noent);
+        }
+        match tree.have(key, name)? {
+            Have::Nothing => Ok(()),
+            Have::Upper(_) | Have::Lower(_) => Err(Errno::Exist),
+        }
+    }
+
+    /// Checks a rename in the order that [`Dir::rename`] lists the errors. Answers what moves and
+    /// what is in its way; `None` if both names lead to the same node.
+    fn check_rename(
+        tree: &mut Tree,
+        (from, name): (DirKey, Name<'_>),
+        (into, new_name): (DirKey, Name<'_>),
+    ) -> Result<Option<(Stat, Option<Stat>)>> {
+        let moved = tree.stat(from, name)?.ok_or(Errno::Noent)?;
+        if tree.dir(into)?.is_removed {
+            return Err(Errno::Noent);
+        }
+        let target = tree.stat(into, new_name)?;
+        if moved.kind == FileType::Dir {
+            let key = end(tree.child(from, name))?;
+            if tree.is_below(into, key)? {
+                return Err(Errno::Inval);
+            }
+        }
+        let Some(target) = target else { return Ok(Some((moved, None))) };
+        if target.kind == FileType::Dir {
+            let key = end(tree.child(into, new_name))?;
+            if tree.is_below(from, key)? {
+                return Err(Errno::Notempty);
+            }
+        }
+        match (moved.kind == FileType::Dir, target.kind == FileType::Dir) {
+            _ if (moved.dev, moved.ino) == (target.dev, target.ino) => return Ok(None),
+            (true, false) => return Err(Errno::Notdir),
+            (false, true) => return Err(Errno::Isdir),
+            (false, false) => {}
+            (true, true) => {
+                let key = end(tree.child(into, new_name))?;
+                if !tree.is_empty(key)? {
+                    return Err(Errno::Notempty);
+                }
+            }
+        }
+        Ok(Some((moved, Some(target))))
+    }
+
+    /// Entries behind `from`; fewer than [`BATCH`] means the end.
+    fn batch(&self, from: u64) -> Result<Batch> {
+        let tree = self.fs.tree.read();
+        let dir = tree.dir(self.key)?;
+        let mut batch = Vec::new();
+        if dir.is_removed {
+            return Ok(Batch(batch));
+        }
+        let below = dir.list.as_ref().map_or(0, |list| list.len());
+        if let Some(list) = &dir.list {
+            let shows_lower = dir.lower.is_some();
+            for (cookie, entry) in list.behind(from) {
+                if batch.len() >= BATCH {
+                    return Ok(Batch(batch));
+                }
+                let says = match &dir.upper {
+                    Some(upper) => upper.look(Name::new(&entry.name)?)?,
+                    None => Says::Nothing,
+                };
+                let (kind, ino) = match says {
+                    Says::Node(stat) => (stat.kind, stat.ino),
+                    Says::Nothing if shows_lower => (entry.kind, entry.ino),
+                    Says::Nothing | Says::Whiteout => continue,
+                };
+                batch.push((entry.name.clone(), kind, ino, cookie));
+            }
+        }
+        if let Some(upper) = &dir.upper {
+            let from = Cookie(from.saturating_sub(below));
+            upper.read_dir(from, &mut |entry| {
+                if !dir.list.as_ref().is_some_and(|list| list.contains(entry.name)) {
+                    let name = entry.name.as_str().into();
+                    batch.push((name, entry.kind, entry.ino, below + entry.next.0));
+                }
+                if batch.len() < BATCH { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            })?;
+        }
+        Ok(Batch(batch))
+    }
+
+    /// Sees to it that the order of the lowers' entries is known.
+    fn need_list(&self) -> Result<()> {
+        let lower: Arc<MergedDir> = {
+            let tree = self.fs.tree.read();
+            let dir = tree.dir(self.key)?;
+            match &dir.lower {
+                Some(lower) if dir.list.is_none() && !dir.is_removed => Arc::clone(lower),
+                Some(_) | None => return Ok(()),
+            }
+        };
+        let list: Arc<List> = lower.list()?;
+        let mut tree = self.fs.tree.write();
+        tree.dir_mut(self.key)?.list.get_or_insert(list);
+        Ok(())
+    }
+
+    /// Makes something new: with the upper's directory, and whether a whiteout is in the place.
+    fn create(
+        &self,
+        name: Name<'_>,
+        make: impl FnOnce(&LayerRef, Says) -> Result<()>,
+    ) -> Result<()> {
+        let mut tree = self.fs.change();
+        Self::check_vacant(&tree, self.key, name)?;
+        let upper = tree.raise(self.key)?;
+        let says = upper.look(name)?;
+        make(&upper, says)
+    }
+}
+
+impl Shared {
+    /// The tree, to be changed.
+    fn change(&self) -> parking_lot::RwLockWriteGuard<'_, Tree> {
+        let mut tree = self.tree.write();
+        tree.sweep();
+        tree
+    }
+
+    /// Removes what the name leads to, which is known to show and to be empty, in one step.
+    fn hide(&self, tree: &mut Tree, key: DirKey, name: Name<'_>, kind: FileType) -> Result<()> {
+        let hidden = match kind {
+            FileType::Dir => None,
+            _ => self.before_hiding(tree, key, name)?,
+        };
+        let upper = tree.raise(key)?;
+        if tree.lies_beneath(key, name)? {
+            upper.white_out(name)?;
+        } else if kind == FileType::Dir {
+            upper.remove_dir(name)?;
+        } else {
+            upper.remove_file(name)?;
+        }
+        if let Some(id) = hidden {
+            self.handles.hide(id);
+        }
+        Ok(())
+    }
+}
+
+#[deny(clippy::missing_trait_methods)]
+impl Dir for OverlayDir {
+    fn open(&self, path: Descent<'_>, how: OpenHow) -> Result<Node, Stop> {
+        match self.open_settled(path, how)? {
+            Opened::Node(node) => Ok(node),
+            Opened::Unsettled => self.open_unsettled(path, how),
+        }
+    }
+
+    fn stat(&self, path: Descent<'_>) -> Result<Stat, Stop> {
+        {
+            let tree = self.fs.tree.read();
+            match tree.locate(self.key, path)? {
+                Spot::Here(key) => return Ok(tree.stat_dir(key)?),
+                Spot::Gone => return Err(Errno::Noent.into()),
+                Spot::Upper { dir, rest, taken } => {
+                    return dir.stat(rest).map_err(|stop| stop.below(taken));
+                }
+                Spot::Lower { dir, rest, taken } => {
+                    return dir.stat(rest).map_err(|stop| stop.below(taken));
+                }
+                Spot::Meeting { dir, name, rest } if rest.is_here() => {
+                    return dir.stat(name.into());
+                }
+                Spot::Meeting { .. } => {}
+            }
+        }
+        let mut tree = self.fs.change();
+        let (parent, name) = path.split_last().ok_or(Errno::Io)?;
+        let key = tree.descend(self.key, parent)?;
+        match tree.have(key, name)? {
+            Have::Lower(Found::Leaf(part)) => {
+                part.dir().stat(name.into()).map_err(|stop| stop.below(path.depth() - 1))
+            }
+            Have::Nothing | Have::Upper(_) | Have::Lower(Found::Dir(_)) => {
+                Ok(tree.stat(key, name)?.ok_or(Errno::Noent)?)
+            }
+        }
+    }
+
+    fn read_link(&self, name: Name<'_>) -> Result<Box<str>> {
+        let tree = self.fs.tree.read();
+        match tree.have(self.key, name)? {
+            Have::Nothing => Err(Errno::Noent),
+            Have::Upper(_) => tree.dir(self.key)?.upper.as_ref().ok_or(Errno::Io)?.read_link(name),
+            Have::Lower(Found::Dir(_)) => Err(Errno::Inval),
+            Have::Lower(Found::Leaf(part)) => part.dir().read_link(name),
+        }
+    }
+
+    fn read_dir(
+        &self,
+        from: Cookie,
+        each: &mut dyn FnMut(Entry<'_>) -> ControlFlow<()>,
+    ) -> Result<()> {
+        self.need_list()?;
+        let mut from = from.0;
+        loop {
+            let Batch(batch) = self.batch(from)?;
+            let is_last = batch.len() < BATCH;
+            for (name, kind, ino, cookie) in batch {
+                from = cookie;
+                let (name, next) = (Name::new(&name)?, Cookie(cookie));
+                if each(Entry { name, kind, ino, next }).is_break() {
+                    return Ok(());
+                }
+            }
+            if is_last {
+                return Ok(());
+            }
+        }
+    }
+
+    fn create_dir(&self, name: Name<'_>) -> Result<()> {
+        self.create(name, |upper, says| match says {
+            Says::Whiteout => upper.create_opaque_dir(name),
+            Says::Nothing | Says::Node(_) => upper.create_dir(name),
+        })
+    }
+
+    fn create_symlink(&self, name: Name<'_>, target: &str) -> Result<()> {
+        self.create(name, |upper, _| upper.create_symlink(name, target))
+    }
+
+    fn remove_file(&self, name: Name<'_>) -> Result<()> {
+        let mut tree = self.fs.change();
+        let kind = tree.stat(self.key, name)?.ok_or(Errno::Noent)?.kind;
+        if kind == FileType::Dir {
+            return Err(Errno::Isdir);
+        }
+        self.fs.hide(&mut tree, self.key, name, kind)
+    }
+
+    fn remove_dir(&self, name: Name<'_>) -> Result<()> {
+        let mut tree = self.fs.change();
+        let child = match tree.child(self.key, name) {
+            Ok(child) => child,
+            Err(Stop::Link { .. }) => return Err(Errno::Notdir),
+            Err(Stop::Errno(errno)) => return Err(errno),
+        };
+        if !tree.is_empty(child)? {
+            return Err(Errno::Notempty);
+        }
+        self.fs.hide(&mut tree, self.key, name, FileType::Dir)?;
+        tree.forget(self.key, name)
+    }
+
+    fn rename(&self, name: Name<'_>, into: &dyn Dir, new_name: Name<'_>) -> Result<()> {
+        let into = self.same(into)?.key;
+        let mut tree = self.fs.change();
+        let tree = &mut *tree;
+        let checked = Self::check_rename(tree, (self.key, name), (into, new_name))?;
+        let Some((moved, target)) = checked else { return Ok(()) };
+        let hidden = match target {
+            Some(target) if target.kind != FileType::Dir => {
+                self.fs.before_hiding(tree, into, new_name)?
+            }
+            Some(_) | None => None,
+        };
+        let child = match moved.kind {
+            FileType::Dir => Some(end(tree.child(self.key, name))?),
+            _ => None,
+        };
+        match child {
+            Some(child) => self.fs.copy_up_whole(tree, child)?,
+            None => self.fs.copy_up(tree, self.key, name, Bytes::Kept)?,
+        }
+        let upper = tree.raise(self.key)?;
+        let into_upper = tree.raise(into)?;
+        if let Some(child) = child
+            && tree.lies_beneath(into, new_name)?
+        {
+            tree.dir(child)?.upper.as_ref().ok_or(Errno::Io)?.set_opaque()?;
+        }
+        if tree.lies_beneath(self.key, name)? {
+            upper.rename_and_white_out(name, &*into_upper, new_name)?;
+        } else {
+            upper.rename(name, &*into_upper, new_name)?;
+        }
+        if let Some(id) = hidden {
+            self.fs.handles.hide(id);
+        }
+        tree.forget(into, new_name)?;
+        match child {
+            Some(child) => tree.moved(child, into, new_name),
+            None => Ok(()),
+        }
+    }
+
+    fn link(&self, name: Name<'_>, into: &dyn Dir, new_name: Name<'_>) -> Result<()> {
+        let into = self.same(into)?.key;
+        let mut tree = self.fs.change();
+        let stat = tree.stat(self.key, name)?.ok_or(Errno::Noent)?;
+        Self::check_vacant(&tree, into, new_name)?;
+        if stat.kind == FileType::Dir {
+            return Err(Errno::Perm);
+        }
+        self.fs.copy_up(&mut tree, self.key, name, Bytes::Kept)?;
+        let upper = tree.raise(self.key)?;
+        let into = tree.raise(into)?;
+        upper.link(name, &*into, new_name)
+    }
+
+    fn set_times(&self, path: Descent<'_>, times: SetTimes) -> Result<(), Stop> {
+        let mut tree = self.fs.change();
+        let Some((parent, name)) = path.split_last() else {
+            if tree.dir(self.key)?.is_removed {
+                return match &tree.dir(self.key)?.upper {
+                    Some(upper) => upper.set_times(path, times),
+                    None => Ok(()),
+                };
+            }
+            return tree.raise(self.key)?.set_times(path, times);
+        };
+        let key = tree.descend(self.key, parent)?;
+        if let Have::Lower(Found::Leaf(part)) = tree.have(key, name)?
+            && let Err(stop) = part.dir().stat(name.into())
+        {
+            return Err(stop.below(path.depth() - 1));
+        }
+        self.fs.copy_up(&mut tree, key, name, Bytes::Kept)?;
+        let upper = tree.raise(key)?;
+        upper.set_times(name.into(), times)
+    }
+
+    fn sync(&self) -> Result<()> {
+        let upper = self.fs.tree.read().dir(self.key)?.upper.clone();
+        upper.map_or(Ok(()), |upper| upper.sync())
+    }
+}
+
+impl Drop for OverlayDir {
+    fn drop(&mut self) {
+        let is_last = {
+            let tree = self.fs.tree.read();
+            tree.dirs
+                .get(self.key)
+                .is_some_and(|dir| dir.handles.fetch_sub(1, Ordering::AcqRel) == 1)
+        };
+        if is_last {
+            self.fs.tree.write().let_go(self.key);
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! Open files of the lowers, which become the upper's when they are copied up.
+//!
+//! A file of the upper is handed out as it is: it is never copied up again. A file of a lower is
+//! only ever open for reading; when its bytes are copied up, through whichever name, all its
+//! handles are switched to the copy, so they see what is written from then on.
+
+use std::io::{IoSlice, IoSliceMut};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+
+use parking_lot::Mutex;
+use slab::Slab;
+
+use super::copy_up::Bytes;
+use super::layer::{Adopted, Made};
+use super::lowers::{MergedDir, end};
+use super::tree::{ROOT, Tree};
+use super::{Identity, Shared};
+use crate::copy::copy_bytes;
+use crate::{
+    Access, Advice, Descent, Dir, Errno, File, FileRef, FileType, Node, OpenHow, Result, SetTimes,
+    Stat, Stop, SyncScope,
+};
+
+/// The open files of the lowers.
+#[derive(Default)]
+pub(super) struct Handles(Mutex<Slab<Weak<LowerFile>>>);
+
+/// An open file of the lowers.
+pub(super) struct LowerFile {
+    fs: Arc<Shared>,
+    access: Access,
+    lower: FileRef,
+    /// The upper's copy, open for reading and writing.
+    upper: OnceLock<FileRef>,
+    /// How many names that lead to it in the lowers have been hidden.
+    hidden: AtomicU64,
+    /// Where it lies in the lowers. A file that is not copied up lies there in the overlay too.
+    dir: Arc<MergedDir>,
+    path: Box<str>,
+    slot: usize,
+}
+
+impl Handles {
+    /// Hands out a file of the lowers that was opened, for reading at most, at `path` beneath
+    /// `dir`.
+    pub(super) fn hold(
+        fs: &Arc<Shared>,
+        lower: FileRef,
+        access: Access,
+        dir: &Arc<MergedDir>,
+        path: Descent<'_>,
+    ) -> FileRef {
+        let mut slots = fs.handles.0.lock();
+        let entry = slots.vacant_entry();
+        let file = Arc::new(LowerFile {
+            fs: Arc::clone(fs),
+            access,
+            lower,
+            upper: OnceLock::new(),
+            hidden: AtomicU64::new(0),
+            dir: Arc::clone(dir),
+            path: path.as_str().into(),
+            slot: entry.key(),
+        });
+        entry.insert(Arc::downgrade(&file));
+        file
+    }
+
+    /// The open handles of one file of the lowers.
+    fn of(&self, id: Identity) -> Vec<Arc<LowerFile>> {
+        // None is dropped before the lock is: a handle takes it when it goes.
+        let all: Vec<_> = self.0.lock().iter().filter_map(|(_, file)| file.upgrade()).collect();
+        let is_it =
+            |file: &Arc<LowerFile>| file.lower.stat().is_ok_and(|stat| (stat.dev, stat.ino) == id);
+        all.into_iter().filter(is_it).collect()
+    }
+
+    /// The file was copied up: its handles are the copy's from now on.
+    pub(super) fn switch(&self, id: Identity, upper: &FileRef) {
+        for file in self.of(id) {
+            // One that has a copy of its own already has no name any more.
+            let _ = file.upper.set(Arc::clone(upper));
+        }
+    }
+
+    /// A name of the file was hidden.
+    pub(super) fn hide(&self, id: Identity) {
+        for file in self.of(id) {
+            file.hidden.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Opens a file of a lower. One that is only to be held is opened for reading all the same where
+/// that is allowed: when its times are set after its last name has gone, its bytes have to be
+/// copied from somewhere.
+pub(super) fn open_lower(dir: &dyn Dir, path: Descent<'_>, how: OpenHow) -> Result<Node, Stop> {
+    if how.access != Access::Hold || how.wants_dir() {
+        return dir.open(path, how);
+    }
+    match dir.open(path, OpenHow { access: Access::Read, ..how }) {
+        Err(Stop::Errno(Errno::Acces | Errno::Perm)) => dir.open(path, how),
+        opened => opened,
+    }
+}
+
+impl LowerFile {
+    fn now(&self) -> &FileRef {
+        self.upper.get().unwrap_or(&self.lower)
+    }
+
+    /// The copy in the upper, made now if there is none.
+    fn raise(&self, tree: &mut Tree) -> Result<FileRef> {
+        if let Some(upper) = self.upper.get() {
+            return Ok(Arc::clone(upper));
+        }
+        let stat = self.lower.stat()?;
+        if stat.nlink > self.hidden.load(Ordering::Relaxed) {
+            let path = match self.dir.path() {
+                above if above.is_empty() => self.path.to_string(),
+                above => format!("{above}/{}", self.path),
+            };
+            let (parent, name) = Descent::new(&path)?.split_last().ok_or(Errno::Io)?;
+            let dir = end(tree.descend(ROOT, parent))?;
+            self.fs.copy_up(tree, dir, name, Bytes::Kept)?;
+        } else {
+            // No name leads to it any more; the copy is this file's alone.
+            let mut fill = |to: &dyn File| copy_bytes(&*self.lower, to).map(drop);
+            let stat = Stat { nlink: 0, ..stat };
+            let made = tree.raise(ROOT)?.adopt(None, &stat, Adopted::File(&mut fill))?;
+            if let Made::File(file) = made {
+                self.fs.handles.switch((stat.dev, stat.ino), &file);
+            }
+        }
+        self.upper.get().cloned().ok_or(Errno::Io)
+    }
+}
+
+#[deny(clippy::missing_trait_methods)]
+impl File for LowerFile {
+    fn kind(&self) -> FileType {
+        self.lower.kind()
+    }
+
+    fn read_at(&self, bufs: &mut [IoSliceMut<'_>], offset: u64) -> Result<usize> {
+        if !self.access.reads() {
+            return Err(Errno::Badf);
+        }
+        self.now().read_at(bufs, offset)
+    }
+
+    fn write_at(&self, _bufs: &[IoSlice<'_>], _offset: u64) -> Result<usize> {
+        Err(Errno::Badf)
+    }
+
+    fn append(&self, _bufs: &[IoSlice<'_>]) -> Result<usize> {
+        Err(Errno::Badf)
+    }
+
+    fn appended_to(&self) -> Result<u64> {
+        self.now().appended_to()
+    }
+
+    fn stat(&self) -> Result<Stat> {
+        if let Some(upper) = self.upper.get() {
+            return upper.stat();
+        }
+        let stat = self.lower.stat()?;
+        let hidden = self.hidden.load(Ordering::Relaxed);
+        Ok(Stat { nlink: stat.nlink.saturating_sub(hidden), ..stat })
+    }
+
+    fn set_len(&self, _len: u64) -> Result<()> {
+        Err(Errno::Inval)
+    }
+
+    fn allocate(&self, _offset: u64, _len: u64) -> Result<()> {
+        Err(Errno::Badf)
+    }
+
+    fn set_times(&self, times: SetTimes) -> Result<()> {
+        let upper = {
+            let mut tree = self.fs.tree.write();
+            tree.sweep();
+            self.raise(&mut tree)?
+        };
+        upper.set_times(times)
+    }
+
+    fn sync(&self, scope: SyncScope) -> Result<()> {
+        match self.upper.get() {
+            Some(upper) => upper.sync(scope),
+            None => Ok(()),
+        }
+    }
+
+    fn advise(&self, offset: u64, len: u64, advice: Advice) -> Result<()> {
+        self.now().advise(offset, len, advice)
+    }
+}
+
+impl Drop for LowerFile {
+    fn drop(&mut self) {
+        self.fs.handles.0.lock().try_remove(self.slot);
+    }
+}

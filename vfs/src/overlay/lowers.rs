@@ -1,0 +1,524 @@
+//! Any number of lowers, seen as one tree that is only read.
+//!
+//! A [`MergedDir`] is a directory of that tree: the directories of one path in the lowers, the
+//! topmost first, down to the first that hides the rest. What it finds by a name it remembers, so
+//! a stack of many lowers costs what one costs. It is shared by all overlays over the same lowers.
+//!
+//! That is right because lowers do not change while something is stacked upon them: that is the
+//! contract, as it is overlayfs'. A lower that changes all the same gives wrong answers about what
+//! changed, and nothing worse.
+//!
+//! Lock order: `known` and `list` are leaves; none is held while a lower is called.
+
+use std::collections::{HashMap, HashSet};
+use std::ops::ControlFlow;
+use std::sync::{Arc, Weak};
+
+use foldhash::fast::RandomState;
+use parking_lot::{Mutex, RwLock};
+
+use super::layer::{LayerRef, Says};
+use super::list::{List, Listed};
+use crate::{
+    Cookie, Descent, Dir, DirRef, Entry, Errno, FileType, Name, Node, OpenHow, Result, SetTimes,
+    Stat, Stop,
+};
+
+/// Names that one directory remembers. Beyond them it forgets all and starts anew.
+const KNOWN_MAX: usize = 4096;
+/// Merged directories that are kept for the next descent, each with its lowers' descriptors.
+const RECENT_MAX: usize = 128;
+
+/// What lies beneath an overlay's upper: any number of lowers, the topmost first. A clone is the
+/// same one.
+///
+/// Lowers must not change as long as something is stacked upon them. They are never written.
+#[derive(Clone)]
+pub struct Lowers {
+    pub(super) root: Arc<MergedDir>,
+}
+
+/// Builds [`Lowers`]; what is given first lies on top.
+#[derive(Default)]
+pub struct LowersBuilder {
+    parts: Vec<Part>,
+}
+
+impl Lowers {
+    /// A builder.
+    #[must_use]
+    pub fn builder() -> LowersBuilder {
+        LowersBuilder::default()
+    }
+
+    /// One directory alone.
+    #[must_use]
+    pub fn of(dir: DirRef) -> Lowers {
+        LowersBuilder::default().dir(dir).build()
+    }
+
+    /// The merged tree, to be read. What would change it is `Rofs`.
+    #[must_use]
+    pub fn root(&self) -> DirRef {
+        Arc::clone(&self.root) as DirRef
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.root.parts.len()
+    }
+
+    /// These, with `layer` on top of them.
+    pub(super) fn beneath(&self, layer: LayerRef) -> Lowers {
+        let parts = std::iter::once(Part::Layer(layer)).chain(self.root.parts.iter().cloned());
+        LowersBuilder { parts: parts.collect() }.build()
+    }
+}
+
+impl LowersBuilder {
+    /// A directory of any filesystem, guarded or not, beneath those given before.
+    #[must_use]
+    pub fn dir(mut self, dir: DirRef) -> Self {
+        self.parts.push(Part::Plain(dir));
+        self
+    }
+
+    /// A layer, whose marks count, beneath those given before. It must not be written any more:
+    /// [`Layer::freeze`](super::Layer::freeze) sees to that.
+    #[must_use]
+    pub fn layer(mut self, layer: LayerRef) -> Self {
+        self.parts.push(Part::Layer(layer));
+        self
+    }
+
+    /// All that other lowers consist of, beneath those given before.
+    #[must_use]
+    pub fn lowers(mut self, lowers: &Lowers) -> Self {
+        self.parts.extend(lowers.root.parts.iter().cloned());
+        self
+    }
+
+    /// The lowers.
+    #[must_use]
+    pub fn build(self) -> Lowers {
+        let recent = Arc::new(Recent::default());
+        Lowers { root: MergedDir::new(self.parts, None, recent) }
+    }
+}
+
+/// One lower's directory.
+#[derive(Clone)]
+pub(super) enum Part {
+    Plain(DirRef),
+    Layer(LayerRef),
+}
+
+impl Part {
+    pub(super) fn dir(&self) -> &dyn Dir {
+        match self {
+            Part::Plain(dir) => &**dir,
+            Part::Layer(layer) => &**layer,
+        }
+    }
+
+    fn look(&self, name: Name<'_>) -> Result<Kind> {
+        let stat = match self {
+            Part::Plain(dir) => dir.stat(name.into()),
+            Part::Layer(layer) => match layer.look(name)? {
+                Says::Nothing => return Ok(Kind::Nothing),
+                Says::Whiteout => return Ok(Kind::Whiteout),
+                Says::Node(stat) => Ok(stat),
+            },
+        };
+        match stat {
+            Ok(stat) if stat.kind == FileType::Dir => Ok(Kind::Dir),
+            // A guard may let a link be followed that it does not show.
+            Ok(_) | Err(Stop::Link { .. }) => Ok(Kind::Leaf),
+            Err(Stop::Errno(Errno::Noent)) => Ok(Kind::Nothing),
+            Err(Stop::Errno(errno)) => Err(errno),
+        }
+    }
+
+    fn enter(&self, name: Name<'_>) -> Result<Part> {
+        Ok(match self {
+            Part::Plain(dir) => {
+                Part::Plain(end(dir.open(name.into(), OpenHow::HOLD_DIR))?.into_dir()?)
+            }
+            Part::Layer(layer) => Part::Layer(layer.enter(name)?),
+        })
+    }
+
+    fn is_opaque(&self) -> Result<bool> {
+        match self {
+            Part::Plain(_) => Ok(false),
+            Part::Layer(layer) => layer.is_opaque(),
+        }
+    }
+}
+
+enum Kind {
+    Nothing,
+    Whiteout,
+    Leaf,
+    Dir,
+}
+
+/// What a name leads to.
+pub(super) enum Found {
+    /// A file or a link of this part.
+    Leaf(Part),
+    Dir(Arc<MergedDir>),
+}
+
+enum Known {
+    Leaf(usize),
+    Dir(Weak<MergedDir>),
+}
+
+/// Keeps the directories that were entered last, so that the next descent finds them.
+#[derive(Default)]
+struct Recent(Mutex<(Vec<Arc<MergedDir>>, usize)>);
+
+impl Recent {
+    fn keep(&self, dir: &Arc<MergedDir>) {
+        let dropped = {
+            let mut guard = self.0.lock();
+            let (kept, next) = &mut *guard;
+            if kept.len() < RECENT_MAX {
+                kept.push(Arc::clone(dir));
+                return;
+            }
+            *next = (*next + 1) % RECENT_MAX;
+            kept.get_mut(*next).map(|place| std::mem::replace(place, Arc::clone(dir)))
+        };
+        // It may be the last handle of a directory of the host.
+        drop(dropped);
+    }
+}
+
+/// A directory of the merged lowers.
+pub(super) struct MergedDir {
+    parts: Box<[Part]>,
+    /// Where it lies, for a file that has to be copied up through a handle. None for the root.
+    above: Option<(Arc<MergedDir>, Box<str>)>,
+    me: Weak<MergedDir>,
+    known: RwLock<HashMap<Box<str>, Known, RandomState>>,
+    list: Mutex<Weak<List>>,
+    recent: Arc<Recent>,
+}
+
+impl MergedDir {
+    fn new(
+        parts: Vec<Part>,
+        above: Option<(Arc<MergedDir>, Box<str>)>,
+        recent: Arc<Recent>,
+    ) -> Arc<Self> {
+        Arc::new_cyclic(|me| MergedDir {
+            parts: parts.into(),
+            above,
+            me: Weak::clone(me),
+            known: RwLock::default(),
+            list: Mutex::default(),
+            recent,
+        })
+    }
+
+    /// A directory like this one with `layer`'s directory on top, below `above`.
+    pub(super) fn under(
+        this: Option<&Arc<MergedDir>>,
+        layer: Option<LayerRef>,
+        above: (Arc<MergedDir>, Box<str>),
+    ) -> Arc<MergedDir> {
+        let below = this.map(|dir| dir.parts.iter().cloned()).into_iter().flatten();
+        let parts = layer.map(Part::Layer).into_iter().chain(below).collect();
+        let recent = Arc::clone(&above.0.recent);
+        MergedDir::new(parts, Some(above), recent)
+    }
+
+    /// The names that lead here from the root.
+    pub(super) fn path(&self) -> String {
+        let mut names = Vec::new();
+        let mut at = self;
+        while let Some((above, name)) = &at.above {
+            names.push(&**name);
+            at = above;
+        }
+        names.reverse();
+        names.join("/")
+    }
+
+    /// The identities of the parts.
+    pub(super) fn part_ids(&self) -> Result<Vec<(u64, u64)>> {
+        let id = |part: &Part| end(part.dir().stat(Descent::HERE)).map(|stat| (stat.dev, stat.ino));
+        self.parts.iter().map(id).collect()
+    }
+
+    /// The only part, if it has no marks: then it is what is seen here.
+    fn single(&self) -> Option<&DirRef> {
+        match &*self.parts {
+            [Part::Plain(dir)] => Some(dir),
+            _ => None,
+        }
+    }
+
+    fn known(&self, name: Name<'_>) -> Option<Found> {
+        match self.known.read().get(name.as_str())? {
+            Known::Leaf(nth) => self.parts.get(*nth).cloned().map(Found::Leaf),
+            Known::Dir(dir) => dir.upgrade().map(Found::Dir),
+        }
+    }
+
+    fn remember(&self, name: Name<'_>, known: Known) {
+        let mut all = self.known.write();
+        if all.len() >= KNOWN_MAX {
+            all.clear();
+        }
+        all.insert(name.as_str().into(), known);
+    }
+
+    /// What `name` leads to, if anything.
+    pub(super) fn find(&self, name: Name<'_>) -> Result<Option<Found>> {
+        if let Some(found) = self.known(name) {
+            return Ok(Some(found));
+        }
+        let mut dirs = Vec::new();
+        for (nth, part) in self.parts.iter().enumerate() {
+            match part.look(name)? {
+                Kind::Nothing => {}
+                Kind::Leaf if dirs.is_empty() => {
+                    if self.parts.len() > 1 {
+                        self.remember(name, Known::Leaf(nth));
+                    }
+                    return Ok(Some(Found::Leaf(part.clone())));
+                }
+                Kind::Leaf | Kind::Whiteout => break,
+                Kind::Dir => {
+                    let entered = part.enter(name)?;
+                    let is_last = entered.is_opaque()?;
+                    dirs.push(entered);
+                    if is_last {
+                        break;
+                    }
+                }
+            }
+        }
+        let Some(me) = self.me.upgrade().filter(|_| !dirs.is_empty()) else { return Ok(None) };
+        let above = (me, name.as_str().into());
+        let dir = MergedDir::new(dirs, Some(above), Arc::clone(&self.recent));
+        self.remember(name, Known::Dir(Arc::downgrade(&dir)));
+        self.recent.keep(&dir);
+        Ok(Some(Found::Dir(dir)))
+    }
+
+    /// The directory, and the part of a leaf in it, that the last name of `path` is looked up in.
+    /// `at` is taken to be a name.
+    fn parent_of<'p>(&self, path: Descent<'p>) -> Result<(Arc<MergedDir>, Name<'p>), Stop> {
+        let (parent, name) = path.split_last().ok_or(Errno::Inval)?;
+        let mut at = self.me.upgrade().ok_or(Errno::Io)?;
+        for (depth, name) in parent.names().enumerate() {
+            at = match at.find(name)? {
+                None => return Err(Errno::Noent.into()),
+                Some(Found::Dir(dir)) => dir,
+                Some(Found::Leaf(part)) => return Err(not_a_dir(part.dir(), name, depth)),
+            };
+        }
+        Ok((at, name))
+    }
+
+    /// What can be listed here. It is made once and kept as long as someone holds it.
+    pub(super) fn list(&self) -> Result<Arc<List>> {
+        if let Some(list) = self.list.lock().upgrade() {
+            return Ok(list);
+        }
+        let mut seen = HashSet::new();
+        let mut entries = Vec::new();
+        for part in &self.parts {
+            let mut fresh = Vec::new();
+            part.dir().read_dir(Cookie::START, &mut |entry| {
+                let name: Box<str> = entry.name.as_str().into();
+                fresh.push(Listed { name, kind: entry.kind, ino: entry.ino });
+                ControlFlow::Continue(())
+            })?;
+            if self.parts.len() == 1 {
+                entries = fresh;
+                break;
+            }
+            entries.extend(fresh.into_iter().filter(|entry| seen.insert(entry.name.clone())));
+            if let Part::Layer(layer) = part {
+                layer.whiteouts(&mut |name| {
+                    seen.insert(name.as_str().into());
+                })?;
+            }
+        }
+        let list = Arc::new(List::new(entries));
+        *self.list.lock() = Arc::downgrade(&list);
+        Ok(list)
+    }
+
+    /// Whether there is something of this name, for an operation that is refused in any case.
+    fn refuse_new(&self, name: Name<'_>) -> Errno {
+        match self.find(name) {
+            Ok(None) => Errno::Rofs,
+            Ok(Some(_)) => Errno::Exist,
+            Err(errno) => errno,
+        }
+    }
+
+    fn kind(&self, name: Name<'_>) -> Result<Option<FileType>> {
+        Ok(match self.find(name)? {
+            None => None,
+            Some(Found::Dir(_)) => Some(FileType::Dir),
+            Some(Found::Leaf(part)) => Some(leaf_kind(part.dir(), name)?),
+        })
+    }
+}
+
+fn leaf_kind(dir: &dyn Dir, name: Name<'_>) -> Result<FileType> {
+    match dir.stat(name.into()) {
+        Ok(stat) => Ok(stat.kind),
+        Err(Stop::Link { .. }) => Ok(FileType::Symlink),
+        Err(Stop::Errno(errno)) => Err(errno),
+    }
+}
+
+/// Why a descent ends at a leaf after `depth` names.
+pub(super) fn not_a_dir(dir: &dyn Dir, name: Name<'_>, depth: usize) -> Stop {
+    match dir.open(name.into(), OpenHow::HOLD_DIR) {
+        Err(stop) => stop.below(depth),
+        Ok(_) => Errno::Notdir.into(),
+    }
+}
+
+/// For what is one name deep, where no link can stop anything but the one that is meant.
+pub(super) fn end<T>(done: Result<T, Stop>) -> Result<T> {
+    done.map_err(|stop| match stop {
+        Stop::Errno(errno) => errno,
+        Stop::Link { .. } => Errno::Loop,
+    })
+}
+
+#[deny(clippy::missing_trait_methods)]
+impl Dir for MergedDir {
+    fn open(&self, path: Descent<'_>, how: OpenHow) -> Result<Node, Stop> {
+        if path.is_here() {
+            if how.refuses_dir() {
+                return Err(Errno::Isdir.into());
+            }
+            return Ok(Node::Dir(self.me.upgrade().ok_or(Errno::Io)?));
+        }
+        let changes = how.access.writes() || how.refuses_dir();
+        if let Some(dir) = self.single().filter(|_| !changes) {
+            match dir.open(path, how)? {
+                Node::File(file) => return Ok(Node::File(file)),
+                // It has to be a directory of this tree.
+                Node::Dir(_) => {}
+            }
+        }
+        let (parent, name) = self.parent_of(path)?;
+        let depth = path.depth() - 1;
+        match parent.find(name)? {
+            None if how.creates() => Err(Errno::Rofs.into()),
+            None => Err(Errno::Noent.into()),
+            Some(_) if how.is_exclusive() => Err(Errno::Exist.into()),
+            Some(Found::Dir(_)) if how.refuses_dir() => Err(Errno::Isdir.into()),
+            Some(Found::Dir(dir)) => Ok(Node::Dir(dir)),
+            Some(Found::Leaf(part)) => {
+                let held = OpenHow::new(how.access, how.flags & !crate::OpenFlags::TRUNCATE);
+                let is_changed = how.access.writes() || held != how;
+                let how =
+                    if is_changed { OpenHow { access: crate::Access::Hold, ..held } } else { how };
+                let how = OpenHow::new(how.access, how.flags & !crate::OpenFlags::CREATE);
+                let node = part.dir().open(name.into(), how).map_err(|stop| stop.below(depth))?;
+                if is_changed { Err(Errno::Rofs.into()) } else { Ok(node) }
+            }
+        }
+    }
+
+    fn stat(&self, path: Descent<'_>) -> Result<Stat, Stop> {
+        if path.is_here() {
+            return match self.parts.first() {
+                Some(part) => part.dir().stat(path),
+                None => Err(Errno::Io.into()),
+            };
+        }
+        if let Some(dir) = self.single() {
+            return dir.stat(path);
+        }
+        let (parent, name) = self.parent_of(path)?;
+        match parent.find(name)? {
+            None => Err(Errno::Noent.into()),
+            Some(Found::Dir(dir)) => dir.stat(Descent::HERE),
+            Some(Found::Leaf(part)) => {
+                part.dir().stat(name.into()).map_err(|stop| stop.below(path.depth() - 1))
+            }
+        }
+    }
+
+    fn read_link(&self, name: Name<'_>) -> Result<Box<str>> {
+        match self.find(name)? {
+            None => Err(Errno::Noent),
+            Some(Found::Dir(_)) => Err(Errno::Inval),
+            Some(Found::Leaf(part)) => part.dir().read_link(name),
+        }
+    }
+
+    fn read_dir(
+        &self,
+        from: Cookie,
+        each: &mut dyn FnMut(Entry<'_>) -> ControlFlow<()>,
+    ) -> Result<()> {
+        self.list()?.read(from, each)
+    }
+
+    fn create_dir(&self, name: Name<'_>) -> Result<()> {
+        Err(self.refuse_new(name))
+    }
+
+    fn create_symlink(&self, name: Name<'_>, _target: &str) -> Result<()> {
+        Err(self.refuse_new(name))
+    }
+
+    fn remove_file(&self, name: Name<'_>) -> Result<()> {
+        match self.kind(name)?.ok_or(Errno::Noent)? {
+            FileType::Dir => Err(Errno::Isdir),
+            _ => Err(Errno::Rofs),
+        }
+    }
+
+    fn remove_dir(&self, name: Name<'_>) -> Result<()> {
+        match self.find(name)?.ok_or(Errno::Noent)? {
+            Found::Leaf(_) => Err(Errno::Notdir),
+            Found::Dir(dir) if !dir.list()?.is_empty() => Err(Errno::Notempty),
+            Found::Dir(_) => Err(Errno::Rofs),
+        }
+    }
+
+    fn rename(&self, name: Name<'_>, into: &dyn Dir, new_name: Name<'_>) -> Result<()> {
+        let into = (into as &dyn std::any::Any).downcast_ref::<MergedDir>().ok_or(Errno::Xdev)?;
+        let kind = self.kind(name)?.ok_or(Errno::Noent)?;
+        match (kind, into.kind(new_name)?) {
+            (FileType::Dir, Some(other)) if other != FileType::Dir => Err(Errno::Notdir),
+            (other, Some(FileType::Dir)) if other != FileType::Dir => Err(Errno::Isdir),
+            (_, _) => Err(Errno::Rofs),
+        }
+    }
+
+    fn link(&self, name: Name<'_>, into: &dyn Dir, new_name: Name<'_>) -> Result<()> {
+        let into = (into as &dyn std::any::Any).downcast_ref::<MergedDir>().ok_or(Errno::Xdev)?;
+        let kind = self.kind(name)?.ok_or(Errno::Noent)?;
+        match into.refuse_new(new_name) {
+            Errno::Rofs if kind == FileType::Dir => Err(Errno::Perm),
+            errno => Err(errno),
+        }
+    }
+
+    fn set_times(&self, path: Descent<'_>, _times: SetTimes) -> Result<(), Stop> {
+        self.stat(path)?;
+        Err(Errno::Rofs.into())
+    }
+
+    fn sync(&self) -> Result<()> {
+        Ok(())
+    }
+}

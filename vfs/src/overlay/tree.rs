@@ -1,0 +1,380 @@
+//! The directories that an overlay knows: those that are held, those above them, and those where
+//! the upper and the lowers meet.
+//!
+//! One lock is around all of it ([`super::Shared::tree`]), and layers are called with it held. A
+//! directory that only the upper or only the lowers have is not stepped through name by name: what
+//! lies beneath it is theirs alone, in one call.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use foldhash::fast::RandomState;
+use slab::Slab;
+
+use super::Identity;
+use super::layer::{Adopted, LayerRef, Says};
+use super::list::List;
+use super::lowers::{Found, MergedDir, end, not_a_dir};
+use crate::{Descent, Dir, Errno, FileType, Name, Result, Stat, Stop};
+
+pub(super) type DirKey = usize;
+
+/// The root's key: the first of the slab, and never freed.
+pub(super) const ROOT: DirKey = 0;
+
+/// Directories that nobody holds are not swept out below this number.
+const SWEEP_MIN: usize = 256;
+
+/// A directory of the overlay.
+///
+/// INVARIANT: one of `upper` and `lower` is there. An upper's parent has an upper.
+pub(super) struct DirState {
+    pub(super) parent: DirKey,
+    pub(super) name: Box<str>,
+    pub(super) upper: Option<LayerRef>,
+    /// None if the upper hides it.
+    pub(super) lower: Option<Arc<MergedDir>>,
+    pub(super) children: HashMap<Box<str>, DirKey, RandomState>,
+    pub(super) handles: AtomicUsize,
+    pub(super) is_removed: bool,
+    /// What the lowers listed when the directory was listed first: its order stays, also when the
+    /// upper has come to hide them.
+    pub(super) list: Option<Arc<List>>,
+}
+
+impl DirState {
+    pub(super) fn new(
+        parent: DirKey,
+        name: &str,
+        upper: Option<LayerRef>,
+        lower: Option<Arc<MergedDir>>,
+    ) -> Self {
+        DirState {
+            parent,
+            name: name.into(),
+            upper,
+            lower,
+            children: HashMap::default(),
+            handles: AtomicUsize::new(0),
+            is_removed: false,
+            list: None,
+        }
+    }
+}
+
+/// Who answers for a descent.
+pub(super) enum Spot<'t, 'p> {
+    /// The directory itself.
+    Here(DirKey),
+    /// The upper: nothing of the lowers shows there.
+    Upper { dir: &'t LayerRef, rest: Descent<'p>, taken: usize },
+    /// The lowers: the upper has nothing there.
+    Lower { dir: &'t Arc<MergedDir>, rest: Descent<'p>, taken: usize },
+    /// Nobody: a whiteout stands for the last name.
+    Gone,
+    /// The directory of this name, where both may meet; nobody has asked for it yet.
+    Meeting { dir: &'t LayerRef, name: Name<'p>, rest: Descent<'p> },
+}
+
+/// What a name leads to.
+pub(super) enum Have {
+    Nothing,
+    Upper(Stat),
+    Lower(Found),
+}
+
+pub(super) struct Tree {
+    pub(super) dirs: Slab<DirState>,
+    /// The root's, which no layer can keep: each has a root of its own.
+    root_id: Identity,
+    sweep_at: usize,
+}
+
+impl Tree {
+    pub(super) fn new(root: DirState, root_id: Identity) -> Self {
+        let mut dirs = Slab::new();
+        dirs.insert(root);
+        Tree { dirs, root_id, sweep_at: 0 }
+    }
+
+    /// A directory that someone holds, or that lies above one. `Io` cannot happen.
+    pub(super) fn dir(&self, key: DirKey) -> Result<&DirState> {
+        self.dirs.get(key).ok_or(Errno::Io)
+    }
+
+    pub(super) fn dir_mut(&mut self, key: DirKey) -> Result<&mut DirState> {
+        self.dirs.get_mut(key).ok_or(Errno::Io)
+    }
+
+    /// Takes the names off `path` under which the upper and the lowers meet.
+    pub(super) fn locate<'p>(&self, key: DirKey, path: Descent<'p>) -> Result<Spot<'_, 'p>, Stop> {
+        let (mut at, mut left, mut taken) = (key, path, 0);
+        loop {
+            let Some((name, rest)) = left.split_first() else { return Ok(Spot::Here(at)) };
+            let dir = self.dir(at)?;
+            if dir.is_removed {
+                return Err(Errno::Noent.into());
+            }
+            let (upper, lower) = match (&dir.upper, &dir.lower) {
+                (Some(dir), None) => return Ok(Spot::Upper { dir, rest: left, taken }),
+                (None, Some(dir)) => return Ok(Spot::Lower { dir, rest: left, taken }),
+                (Some(upper), Some(lower)) => (upper, lower),
+                (None, None) => return Err(Errno::Io.into()),
+            };
+            if let Some(child) = dir.children.get(name.as_str()) {
+                (at, left, taken) = (*child, rest, taken + 1);
+                continue;
+            }
+            return match upper.look(name)? {
+                Says::Nothing => Ok(Spot::Lower { dir: lower, rest: left, taken }),
+                Says::Whiteout if rest.is_here() => Ok(Spot::Gone),
+                Says::Whiteout => Err(Errno::Noent.into()),
+                Says::Node(stat) if stat.kind == FileType::Dir => {
+                    Ok(Spot::Meeting { dir: upper, name, rest })
+                }
+                Says::Node(_) => Ok(Spot::Upper { dir: upper, rest: left, taken }),
+            };
+        }
+    }
+
+    /// What `name` leads to in the directory `key`.
+    pub(super) fn have(&self, key: DirKey, name: Name<'_>) -> Result<Have> {
+        let dir = self.dir(key)?;
+        if dir.is_removed {
+            return Ok(Have::Nothing);
+        }
+        if let Some(upper) = &dir.upper {
+            match upper.look(name)? {
+                Says::Nothing => {}
+                Says::Whiteout => return Ok(Have::Nothing),
+                Says::Node(stat) => return Ok(Have::Upper(stat)),
+            }
+        }
+        match &dir.lower {
+            Some(lower) => Ok(lower.find(name)?.map_or(Have::Nothing, Have::Lower)),
+            None => Ok(Have::Nothing),
+        }
+    }
+
+    /// What the node is that `name` leads to, if there is one.
+    pub(super) fn stat(&self, key: DirKey, name: Name<'_>) -> Result<Option<Stat>> {
+        match self.have(key, name)? {
+            Have::Nothing => Ok(None),
+            Have::Upper(stat) => Ok(Some(stat)),
+            Have::Lower(Found::Dir(dir)) => end(dir.stat(Descent::HERE)).map(Some),
+            Have::Lower(Found::Leaf(part)) => end(part.dir().stat(name.into())).map(Some),
+        }
+    }
+
+    /// What the directory itself is.
+    pub(super) fn stat_dir(&self, key: DirKey) -> Result<Stat> {
+        let dir = self.dir(key)?;
+        let stat = match (&dir.upper, &dir.lower) {
+            (Some(upper), _) => end(upper.stat(Descent::HERE))?,
+            (None, Some(lower)) => end(lower.stat(Descent::HERE))?,
+            (None, None) => return Err(Errno::Io),
+        };
+        let (dev, ino) = if key == ROOT { self.root_id } else { (stat.dev, stat.ino) };
+        let nlink = if dir.is_removed { 0 } else { stat.nlink };
+        Ok(Stat { dev, ino, nlink, ..stat })
+    }
+
+    /// Whether the lowers have something of that name, which the upper has to hide once its own
+    /// is gone.
+    pub(super) fn lies_beneath(&self, key: DirKey, name: Name<'_>) -> Result<bool> {
+        match &self.dir(key)?.lower {
+            Some(lower) => Ok(lower.find(name)?.is_some()),
+            None => Ok(false),
+        }
+    }
+
+    /// The directory that `name` leads to, from now on known.
+    ///
+    /// Errors: `Noent`; `Notdir` or [`Stop::Link`] at 0.
+    pub(super) fn child(&mut self, key: DirKey, name: Name<'_>) -> Result<DirKey, Stop> {
+        if let Some(child) = self.dir(key)?.children.get(name.as_str()) {
+            return Ok(*child);
+        }
+        let (upper, lower) = match self.have(key, name)? {
+            Have::Nothing => return Err(Errno::Noent.into()),
+            Have::Lower(Found::Dir(dir)) => (None, Some(dir)),
+            Have::Lower(Found::Leaf(part)) => return Err(not_a_dir(part.dir(), name, 0)),
+            Have::Upper(stat) => {
+                let dir = self.dir(key)?;
+                let upper = dir.upper.as_ref().ok_or(Errno::Io)?;
+                if stat.kind != FileType::Dir {
+                    return Err(not_a_dir(&**upper, name, 0));
+                }
+                let entered = upper.enter(name)?;
+                let lower = match &dir.lower {
+                    Some(lower) if !entered.is_opaque()? => match lower.find(name)? {
+                        Some(Found::Dir(dir)) => Some(dir),
+                        Some(Found::Leaf(_)) | None => None,
+                    },
+                    Some(_) | None => None,
+                };
+                (Some(entered), lower)
+            }
+        };
+        let child = self.dirs.insert(DirState::new(key, name.as_str(), upper, lower));
+        self.dir_mut(key)?.children.insert(name.as_str().into(), child);
+        Ok(child)
+    }
+
+    /// The directory that `path` leads to, from now on known.
+    pub(super) fn descend(&mut self, key: DirKey, path: Descent<'_>) -> Result<DirKey, Stop> {
+        let mut at = key;
+        for (depth, name) in path.names().enumerate() {
+            at = self.child(at, name).map_err(|stop| stop.below(depth))?;
+        }
+        Ok(at)
+    }
+
+    /// The upper's directory for `key`, made with those above it where it is missing. Nothing that
+    /// is visible changes.
+    ///
+    /// Errors: `Noent` if it is removed; those of [`Layer::adopt`](super::Layer::adopt).
+    pub(super) fn raise(&mut self, key: DirKey) -> Result<LayerRef> {
+        let mut chain = vec![key];
+        loop {
+            let at = chain.last().copied().unwrap_or(ROOT);
+            let dir = self.dir(at)?;
+            if dir.is_removed {
+                return Err(Errno::Noent);
+            }
+            if dir.upper.is_some() {
+                break;
+            }
+            chain.push(dir.parent);
+        }
+        let mut upper = None;
+        while let Some(at) = chain.pop() {
+            let made = match (&self.dir(at)?.upper, upper.take()) {
+                (Some(there), _) => Arc::clone(there),
+                (None, above) => self.adopt_dir(at, above.ok_or(Errno::Io)?)?,
+            };
+            upper = Some(made);
+        }
+        upper.ok_or(Errno::Io)
+    }
+
+    fn adopt_dir(&mut self, key: DirKey, above: LayerRef) -> Result<LayerRef> {
+        let dir = self.dir_mut(key)?;
+        let name = Name::new(&dir.name)?;
+        let lower = dir.lower.as_ref().ok_or(Errno::Io)?;
+        let stat = end(lower.stat(Descent::HERE))?;
+        above.adopt(Some(name), &stat, Adopted::Dir)?;
+        let made = above.enter(name)?;
+        dir.upper = Some(Arc::clone(&made));
+        Ok(made)
+    }
+
+    /// Whether `key` is `above`, or lies below it.
+    pub(super) fn is_below(&self, key: DirKey, above: DirKey) -> Result<bool> {
+        let mut at = key;
+        loop {
+            if at == above {
+                return Ok(true);
+            }
+            let dir = self.dir(at)?;
+            if at == ROOT || dir.is_removed {
+                return Ok(false);
+            }
+            at = dir.parent;
+        }
+    }
+
+    /// Whether nothing shows in the directory `key`.
+    pub(super) fn is_empty(&self, key: DirKey) -> Result<bool> {
+        let dir = self.dir(key)?;
+        let mut has_node = false;
+        if let Some(upper) = &dir.upper {
+            upper.read_dir(crate::Cookie::START, &mut |_| {
+                has_node = true;
+                std::ops::ControlFlow::Break(())
+            })?;
+        }
+        if has_node {
+            return Ok(false);
+        }
+        let Some(lower) = &dir.lower else { return Ok(true) };
+        for (_, entry) in lower.list()?.behind(0) {
+            let says = match &dir.upper {
+                Some(upper) => upper.look(Name::new(&entry.name)?)?,
+                None => Says::Nothing,
+            };
+            if says != Says::Whiteout {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// The name no longer leads to a directory.
+    pub(super) fn forget(&mut self, key: DirKey, name: Name<'_>) -> Result<()> {
+        let Some(child) = self.dir_mut(key)?.children.remove(name.as_str()) else { return Ok(()) };
+        self.dir_mut(child)?.is_removed = true;
+        self.free_unused(child);
+        Ok(())
+    }
+
+    /// The directory `moved` has got a new name.
+    pub(super) fn moved(&mut self, moved: DirKey, into: DirKey, name: Name<'_>) -> Result<()> {
+        let dir = self.dir_mut(moved)?;
+        let old_name = std::mem::replace(&mut dir.name, name.as_str().into());
+        let old = std::mem::replace(&mut dir.parent, into);
+        self.dir_mut(old)?.children.remove(&old_name);
+        self.dir_mut(into)?.children.insert(name.as_str().into(), moved);
+        Ok(())
+    }
+
+    /// The last handle has gone: what was kept for listings goes too.
+    pub(super) fn let_go(&mut self, key: DirKey) {
+        if let Some(dir) = self.dirs.get_mut(key)
+            && dir.handles.load(Ordering::Acquire) == 0
+        {
+            dir.list = None;
+        }
+        self.free_unused(key);
+    }
+
+    /// Frees a removed directory without handles.
+    pub(super) fn free_unused(&mut self, key: DirKey) {
+        let is_unused = |dir: &DirState| dir.is_removed && dir.handles.load(Ordering::Acquire) == 0;
+        if key != ROOT && self.dirs.get(key).is_some_and(is_unused) {
+            self.dirs.remove(key);
+        }
+    }
+
+    /// Forgets directories that nobody holds, if there are many: each may hold descriptors of the
+    /// host. To be called before an operation, since none may go while one is under way.
+    pub(super) fn sweep(&mut self) {
+        if self.dirs.len() <= self.sweep_at.max(SWEEP_MIN) {
+            return;
+        }
+        self.sweep_all();
+        self.sweep_at = self.dirs.len() * 2;
+    }
+
+    /// Forgets all directories that nobody holds and that do not lie above a held one.
+    pub(super) fn sweep_all(&mut self) {
+        let mut idle: Vec<DirKey> = self.dirs.iter().map(|(key, _)| key).collect();
+        while let Some(key) = idle.pop() {
+            let is_idle = |dir: &DirState| {
+                dir.children.is_empty() && dir.handles.load(Ordering::Acquire) == 0
+            };
+            if key == ROOT || !self.dirs.get(key).is_some_and(is_idle) {
+                continue;
+            }
+            let dir = self.dirs.remove(key);
+            if dir.is_removed {
+                continue;
+            }
+            if let Some(parent) = self.dirs.get_mut(dir.parent) {
+                parent.children.remove(&dir.name);
+                idle.push(dir.parent);
+            }
+        }
+    }
+}
