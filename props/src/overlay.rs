@@ -16,6 +16,7 @@ use crate::record::{Record, consistent};
 use crate::report::Fault;
 use crate::run::Pair;
 use crate::subject::Promises;
+use crate::tree::{Leaf, Tree};
 
 mod copy_of;
 mod generate;
@@ -63,8 +64,10 @@ bitflags::bitflags! {
         const MANY = 1 << 0;
         /// Whiteouts and opaque directories.
         const MARKS = 1 << 1;
-        /// Files with several names. A name that a lower above hides is not counted.
+        /// Files with several names.
         const LINKS = 1 << 2;
+        /// Files with several names, some of which a lower above hides: they are not counted.
+        const HIDDEN_LINKS = 1 << 3;
     }
 }
 
@@ -72,13 +75,15 @@ impl Holds {
     /// What a subject must hold for these lowers.
     #[must_use]
     pub fn needed(lowers: &[LowerTree]) -> Holds {
-        let linked = |lower: &LowerTree| {
-            lower.tree.iter().any(|(_, leaf)| matches!(leaf, crate::Leaf::Same(_)))
-        };
+        let names = |tree: &Tree| tree.iter().filter(|(_, it)| matches!(it, Leaf::Same(_))).count();
+        let linked: usize = lowers.iter().map(|lower| names(&lower.tree)).sum();
         let mut needed = Holds::empty();
         needed.set(Holds::MANY, lowers.len() > 1);
         needed.set(Holds::MARKS, lowers.iter().any(LowerTree::has_marks));
-        needed.set(Holds::LINKS, lowers.iter().any(linked));
+        needed.set(Holds::LINKS, linked > 0);
+        // A file that loses its names but one loses a further name too; one that loses all of them
+        // is missed by nobody, but that it cannot be told from here does no harm.
+        needed.set(Holds::HIDDEN_LINKS, names(&merge(lowers)) < linked);
         needed
     }
 }

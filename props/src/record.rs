@@ -59,13 +59,13 @@ impl Record {
     }
 
     /// The same without what a copy may change although nothing that counts has: the times of the
-    /// last change of metadata, and the size of a directory.
+    /// last change of metadata, and what a directory says of its size and names.
     #[must_use]
-    pub fn without_ctime(mut self) -> Self {
+    pub fn essence(mut self) -> Self {
         for node in self.nodes.values_mut() {
             node.changed = Timestamp::EPOCH;
             if node.kind == FileType::Dir {
-                node.size = 0;
+                (node.size, node.nlink) = (0, 0);
             }
         }
         self

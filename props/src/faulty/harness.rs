@@ -201,5 +201,5 @@ fn half_done(model: &Model, op: &Op) -> Option<Model> {
 
 fn look(bench: &Bench) -> Result<Record, String> {
     let record = Record::of(&*bench.world.root);
-    record.map(Record::without_ctime).map_err(|errno| format!("it shows no tree: {errno}"))
+    record.map(Record::essence).map_err(|errno| format!("it shows no tree: {errno}"))
 }

@@ -70,6 +70,9 @@ impl Maker {
             let beneath = merge(&lowers);
             lowers.insert(0, self.lower(&beneath));
         }
+        if !self.holds.contains(Holds::needed(&lowers)) {
+            lowers.iter_mut().for_each(part_links);
+        }
         lowers
     }
 
@@ -135,6 +138,15 @@ impl Maker {
         if self.chance(2) {
             lower.opaque.insert(String::new());
         }
+    }
+}
+
+/// Makes a file of each further name.
+fn part_links(lower: &mut LowerTree) {
+    let linked = lower.tree.iter().filter(|(_, leaf)| matches!(leaf, Leaf::Same(_)));
+    let paths: Vec<_> = linked.map(|(path, _)| path.to_owned()).collect();
+    for path in paths {
+        lower.tree.insert(&path, Leaf::File(b"parted".to_vec()));
     }
 }
 
