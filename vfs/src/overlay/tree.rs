@@ -264,11 +264,7 @@ impl Tree {
         let name = Name::new(&dir.name)?;
         let lower = dir.lower.as_ref().ok_or(Errno::Io)?;
         let stat = end(lower.stat(Descent::HERE))?;
-        match above.adopt(Some(name), &stat, Adopted::Dir) {
-            // Adopted by an operation that failed right behind that.
-            Ok(_) | Err(Errno::Exist) => {}
-            Err(errno) => return Err(errno),
-        }
+        above.adopt(Some(name), &stat, Adopted::Dir)?;
         let made = above.enter(name)?;
         dir.upper = Some(Arc::clone(&made));
         Ok(made)
