@@ -34,12 +34,11 @@ impl LinkGroups {
         let mut groups = LinkGroups::default();
         let mut pending = vec![(String::new(), Arc::clone(root))];
         while let Some((path, dir)) = pending.pop() {
-            for (_, entry) in dir.list()?.behind(0) {
-                let name = Name::new(&entry.name)?;
-                let path = if path.is_empty() {
-                    entry.name.to_string()
-                } else {
-                    format!("{path}/{}", entry.name)
+            for entry in dir.list()?.behind(0) {
+                let name = entry.name;
+                let path = match &*path {
+                    "" => name.as_str().to_owned(),
+                    above => format!("{above}/{}", name.as_str()),
                 };
                 match dir.find(name)? {
                     None => {}
@@ -200,7 +199,7 @@ impl Shared {
             tree.raise(key)?;
             let lower = tree.dir(key)?.lower.as_ref().ok_or(Errno::Io)?;
             let list = lower.list()?;
-            let names = list.behind(0).map(|(_, entry)| entry.name.to_string()).collect();
+            let names = list.behind(0).map(|entry| entry.name.as_str().to_owned()).collect();
             Ok(Frame { key, names })
         };
         let mut frames = vec![frame(tree, top)?];

@@ -69,6 +69,8 @@ pub(super) enum Spot<'t, 'p> {
     Here(DirKey),
     /// The upper: nothing of the lowers shows there.
     Upper { dir: &'t LayerRef, rest: Descent<'p>, taken: usize },
+    /// The upper's file or link of that name.
+    Leaf { dir: &'t LayerRef, name: Name<'p>, stat: Stat, taken: usize },
     /// The lowers: the upper has nothing there.
     Lower { dir: &'t Arc<MergedDir>, rest: Descent<'p>, taken: usize },
     /// Nobody: a whiteout stands for the last name.
@@ -82,6 +84,27 @@ pub(super) enum Have {
     Nothing,
     Upper(Stat),
     Lower(Found),
+}
+
+impl Have {
+    pub(super) fn is_dir(&self) -> bool {
+        match self {
+            Have::Upper(stat) => stat.kind == FileType::Dir,
+            Have::Lower(Found::Dir(_)) => true,
+            Have::Lower(Found::Leaf(_)) | Have::Nothing => false,
+        }
+    }
+
+    /// The identity of what `name` was found to lead to.
+    pub(super) fn id(&self, name: Name<'_>) -> Result<Identity> {
+        let stat = match self {
+            Have::Nothing => return Err(Errno::Noent),
+            Have::Upper(stat) => *stat,
+            Have::Lower(Found::Dir(dir)) => end(dir.stat(Descent::HERE))?,
+            Have::Lower(Found::Leaf(part)) => end(part.dir().stat(name.into()))?,
+        };
+        Ok((stat.dev, stat.ino))
+    }
 }
 
 pub(super) struct Tree {
@@ -132,6 +155,9 @@ impl Tree {
                 Says::Whiteout => Err(Errno::Noent.into()),
                 Says::Node(stat) if stat.kind == FileType::Dir => {
                     Ok(Spot::Meeting { dir: upper, name, rest })
+                }
+                Says::Node(stat) if rest.is_here() => {
+                    Ok(Spot::Leaf { dir: upper, name, stat, taken })
                 }
                 Says::Node(_) => Ok(Spot::Upper { dir: upper, rest: left, taken }),
             };
@@ -236,6 +262,11 @@ impl Tree {
     ///
     /// Errors: `Noent` if it is removed; those of [`Layer::adopt`](super::Layer::adopt).
     pub(super) fn raise(&mut self, key: DirKey) -> Result<LayerRef> {
+        match self.dir(key)? {
+            DirState { is_removed: true, .. } => return Err(Errno::Noent),
+            DirState { upper: Some(upper), .. } => return Ok(Arc::clone(upper)),
+            DirState { upper: None, .. } => {}
+        }
         let mut chain = vec![key];
         loop {
             let at = chain.last().copied().unwrap_or(ROOT);
@@ -299,9 +330,9 @@ impl Tree {
             return Ok(false);
         }
         let Some(lower) = &dir.lower else { return Ok(true) };
-        for (_, entry) in lower.list()?.behind(0) {
+        for entry in lower.list()?.behind(0) {
             let says = match &dir.upper {
-                Some(upper) => upper.look(Name::new(&entry.name)?)?,
+                Some(upper) => upper.look(entry.name)?,
                 None => Says::Nothing,
             };
             if says != Says::Whiteout {
