@@ -84,7 +84,8 @@ const STACKS: &[&str] = &[
     // Removal down to nothing, and everything made again.
     "mkdir a\nmkdir a/d\nwrite a/d/g \"\"\nsymlink a/l -> d\nwrite f \"x\"\n===\n\
      open a/d/g rdwr\nunlink a/d/g\nfwrite 0 \"still\" 0\nrmdir a/d\nunlink a/l\nrmdir a\nmkdir a\n\
-     mkdir a/d\nwrite a/d/g \"again\"\nsymlink a/l -> g\nunlink f\nmkdir f\nrmdir f\nwrite f \"y\"\n\
+     mkdir a/d\nwrite a/d/g \"again\"\nsymlink a/l -> g\nunlink f\nmkdir f\nrmdir f\n\
+     write f \"y\"\n\
      fsetlen 0 2\nftimes 0 5.0 6.0\nfstat 0",
     // Times and names of what nothing else touches; readers that are open meanwhile.
     "mkdir a\nwrite a/f \"hello\"\nsymlink a/l -> f\nmkdir e\n===\n\

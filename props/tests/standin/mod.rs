@@ -2,6 +2,8 @@
 
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::indexing_slicing)]
 
+mod file;
+
 use std::any::Any;
 use std::collections::BTreeSet;
 use std::io::{IoSlice, IoSliceMut};
@@ -9,12 +11,13 @@ use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
+use file::CopiedFile;
 use palisade_props::Promises;
 use palisade_props::faulty::{Faults, Kinds, faulty};
 use palisade_props::overlay::{LowerTree, OverlaySubject, OverlayWorld, merge};
 use palisade_vfs::{
-    Access, Advice, Cookie, Descent, Dir, DirRef, Entry, Errno, File, FileRef, FileType, MemFs,
-    Name, Node, OpenFlags, OpenHow, Result, SetTime, SetTimes, Stat, Stop, SyncScope,
+    Access, Cookie, Descent, Dir, DirRef, Entry, Errno, File, FileRef, FileType, MemFs, Name, Node,
+    OpenFlags, OpenHow, Result, SetTime, SetTimes, Stat, Stop,
 };
 
 /// What is broken.
@@ -183,17 +186,6 @@ struct Copied {
     inner: DirRef,
     path: String,
     state: Arc<State>,
-}
-
-struct CopiedFile {
-    inner: FileRef,
-    state: Arc<State>,
-    parent: DirRef,
-    name: String,
-    path: String,
-    access: Access,
-    old_bytes: Option<Vec<u8>>,
-    old_stat: Option<Stat>,
 }
 
 const NOW: SetTimes = SetTimes { accessed: SetTime::Keep, modified: SetTime::Now };
@@ -551,96 +543,5 @@ impl Dir for Copied {
 
     fn sync(&self) -> Result<()> {
         self.inner.sync()
-    }
-}
-
-impl CopiedFile {
-    fn lower(&self, access: Access) -> Option<FileRef> {
-        let how = OpenHow::new(access, OpenFlags::empty());
-        self.state.lower_open(&self.path, how)?.into_file().ok()
-    }
-
-    fn written(&self, count: Result<usize>) -> Result<usize> {
-        if self.state.bug == Bug::RemovedComesBack && self.inner.stat()?.nlink == 0 {
-            let how = OpenHow::new(Access::Write, OpenFlags::CREATE);
-            let _ = self.parent.open(Descent::new(&self.name)?, how);
-        }
-        self.state.refused(count)
-    }
-}
-
-#[deny(clippy::missing_trait_methods)]
-impl File for CopiedFile {
-    fn kind(&self) -> FileType {
-        self.inner.kind()
-    }
-
-    fn read_at(&self, bufs: &mut [IoSliceMut<'_>], offset: u64) -> Result<usize> {
-        let Some(old) = &self.old_bytes else {
-            return self.state.refused(self.inner.read_at(bufs, offset));
-        };
-        let at = usize::try_from(offset).unwrap_or(usize::MAX).min(old.len());
-        let mut rest = &old[at..];
-        let mut done = 0;
-        for buf in bufs {
-            let count = rest.len().min(buf.len());
-            buf[..count].copy_from_slice(&rest[..count]);
-            rest = &rest[count..];
-            done += count;
-        }
-        Ok(done)
-    }
-
-    fn write_at(&self, bufs: &[IoSlice<'_>], offset: u64) -> Result<usize> {
-        self.written(self.inner.write_at(bufs, offset))
-    }
-
-    fn append(&self, bufs: &[IoSlice<'_>]) -> Result<usize> {
-        self.written(self.inner.append(bufs))
-    }
-
-    fn appended_to(&self) -> Result<u64> {
-        self.inner.appended_to()
-    }
-
-    fn stat(&self) -> Result<Stat> {
-        match self.old_stat {
-            Some(old) => Ok(old),
-            None => Ok(self.state.seen(self.inner.stat()?)),
-        }
-    }
-
-    fn set_len(&self, len: u64) -> Result<()> {
-        if self.state.bug == Bug::SetLenLosesAll {
-            self.inner.set_len(0)?;
-        }
-        self.state.refused(self.inner.set_len(len))
-    }
-
-    fn allocate(&self, offset: u64, len: u64) -> Result<()> {
-        if self.state.bug == Bug::AllocatesInTheLower
-            && let Some(lower) = self.lower(Access::Write)
-        {
-            let _ = lower.allocate(offset, len);
-        }
-        self.state.refused(self.inner.allocate(offset, len))
-    }
-
-    fn set_times(&self, times: SetTimes) -> Result<()> {
-        if self.state.bug == Bug::SetsTimesOfTheLower
-            && !self.access.writes()
-            && let Some(lower) = self.lower(Access::Hold)
-        {
-            let _ = lower.set_times(times);
-        }
-        self.inner.set_times(times)
-    }
-
-    fn sync(&self, scope: SyncScope) -> Result<()> {
-        self.inner.sync(scope)
-    }
-
-    fn advise(&self, offset: u64, len: u64, advice: Advice) -> Result<()> {
-        self.inner.advise(offset, len, advice)
     }
 }

@@ -231,7 +231,8 @@ pub(super) const OPEN_HANDLES: &[Row] = &[
     row(
         "two_writers_see_each_other",
         one!(
-            "open f rdwr\nopen f rdwr\nfwrite 0 \"A\" 0\nfwrite 1 \"B\" 1\nfread 0 9 0 => \"ABllo\"\n\
+            "open f rdwr\nopen f rdwr\nfwrite 0 \"A\" 0\nfwrite 1 \"B\" 1\n\
+            fread 0 9 0 => \"ABllo\"\n\
               fappend 1 \"!\"\nfread 0 9 0 => \"ABllo!\"\nfsetlen 0 2\nfread 1 9 0 => \"AB\""
         ),
     ),

@@ -214,7 +214,8 @@ pub(super) const ERRORS: &[Row] = &[
               readlink f => inval\nlink a n => perm\nrename . n => busy\nrmdir . => inval\n\
               rmdir a => notempty\nopen f read\nfwrite 0 \"x\" 0 => badf\nfsetlen 0 9 => inval\n\
               open f write\nfread 1 1 0 => badf\nfsetlen 1 18446744073709551615 => fbig\n\
-              fwrite 1 \"x\" 9223372036854775807 => fbig\nfalloc 1 0 0 => inval\nread f => \"hello\""
+              fwrite 1 \"x\" 9223372036854775807 => fbig\nfalloc 1 0 0 => inval\n\
+              read f => \"hello\""
         ),
     ),
     code("another_filesystem_is_another_device", LOWERS, other_filesystem),
@@ -303,7 +304,8 @@ pub(super) const UNLINKED: &[Row] = &[
     row(
         "a_removed_file_that_is_only_read_from_a_lower_stays_as_it_is",
         one!(
-            "open a/f read\nunlink a/f\nmkdir a/f\nfread 0 9 0 => \"in a\"\nftimes 0 5.0 6.0 => done\n\
+            "open a/f read\nunlink a/f\nmkdir a/f\nfread 0 9 0 => \"in a\"\n\
+            ftimes 0 5.0 6.0 => done\n\
               fstat 0 => file size 4 nlink 0 mtime 6.0\nrmdir a/f\nstat a/f => noent"
         ),
     ),
@@ -311,13 +313,15 @@ pub(super) const UNLINKED: &[Row] = &[
         "a_file_that_is_replaced_while_it_is_open_stays_readable",
         one!(
             "open a/d/g rdwr\nrename m a/d/g\nread a/d/g => \"\"\nfread 0 9 0 => \"deep\"\n\
-              fwrite 0 \"D\" 0\nfread 0 9 0 => \"Deep\"\nread a/d/g => \"\"\nfstat 0 => file nlink 0"
+              fwrite 0 \"D\" 0\nfread 0 9 0 => \"Deep\"\nread a/d/g => \"\"\n\
+              fstat 0 => file nlink 0"
         ),
     ),
     row(
         "a_file_with_another_name_goes_on_under_it",
         one!(
-            "open f rdwr\nunlink f\nfwrite 0 \"J\" 0\nread h => \"Jello\"\nfstat 0 => file nlink 1\n\
+            "open f rdwr\nunlink f\nfwrite 0 \"J\" 0\nread h => \"Jello\"\n\
+            fstat 0 => file nlink 1\n\
               unlink h\nfstat 0 => file nlink 0\nfwrite 0 \"M\" 0\nfread 0 9 0 => \"Mello\"\n\
               stat h => noent\nlink k h\nread h => \"linked\""
         ),
@@ -325,7 +329,8 @@ pub(super) const UNLINKED: &[Row] = &[
     row(
         "a_file_removed_after_a_copy_up_does_not_come_back_from_below",
         one!(
-            "write f \"up\"\nunlink f\nstat f => noent\nread h => \"up\"\nunlink h\nstat h => noent\n\
+            "write f \"up\"\nunlink f\nstat f => noent\nread h => \"up\"\nunlink h\n\
+            stat h => noent\n\
               readdir . => names a/ e/ k l@ m\nwrite a/d/g \"up\"\nunlink a/d/g\n\
               readdir a/d => names\nrmdir a/d => done\nstat a/d => noent"
         ),

@@ -16,7 +16,8 @@ pub(super) const WHITEOUTS: &[Row] = &[
     ),
     row(
         "a_whiteout_hides_the_whole_depth",
-        "whiteout a\n---\nmkdir a\nwrite a/f \"1\"\n---\nmkdir a\nwrite a/f \"2\"\nwrite a/g \"3\"\n\
+        "whiteout a\n---\nmkdir a\nwrite a/f \"1\"\n---\nmkdir a\nwrite a/f \"2\"\n\
+        write a/g \"3\"\n\
          ===\nreaddir . => names\nread a/f => noent\nread a/g => noent",
     ),
     row(

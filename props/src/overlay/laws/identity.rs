@@ -7,7 +7,8 @@ use palisade_vfs::{Access, Follow, OpenFlags, OpenHow, Stat, path};
 use super::{Row, code, each, row};
 use crate::overlay::Bench;
 
-const LOWER: &str = "mkdir a\nwrite a/f \"in a\"\nmkdir a/d\nwrite a/d/g \"deep\"\nwrite a/k \"k\"\n\
+const LOWER: &str = "mkdir a\nwrite a/f \"in a\"\nmkdir a/d\nwrite a/d/g \"deep\"\n\
+write a/k \"k\"\n\
                      write f \"hello\"\nlink f h\nlink a/k k\nsymlink l -> a\nmkdir e";
 const PATHS: [&str; 10] = ["", "a", "a/f", "a/d", "a/d/g", "a/k", "f", "h", "k", "l"];
 
@@ -29,7 +30,8 @@ pub(super) const COPY_UP: &[Row] = &[
     row(
         "a_change_of_content_moves_only_the_time_of_the_file",
         one!(
-            "open a/d/g write\nfwrite 0 \"x\" 0\nstat a/d\nstat a\nstat .\nstat a/f\nutimes a/d/g keep 5.0\n\
+            "open a/d/g write\nfwrite 0 \"x\" 0\nstat a/d\nstat a\nstat .\nstat a/f\n\
+            utimes a/d/g keep 5.0\n\
               stat a/d/g => file mtime 5.0\nstat a/d\nstat a"
         ),
     ),
@@ -41,7 +43,8 @@ fn times() -> Vec<String> {
     for file in ["f", "a/d/g", "a", "a/d", "k", "e", "l"] {
         for time in ["0.0", "1.1", "999999999.999999999", "2147483647.5"] {
             out.push(format!(
-                "{}lutimes {file} keep {time}\nlstat {file}\nstat .\nstat a\nlutimes {file} 3.3 keep\n\
+                "{}lutimes {file} keep {time}\nlstat {file}\nstat .\nstat a\n\
+                lutimes {file} 3.3 keep\n\
                  lstat {file}\n",
                 one!("")
             ));
@@ -138,7 +141,8 @@ fn by_rename(bench: &mut Bench) -> Result<(), String> {
 }
 
 /// Looks at everything, so that the identities are noted and compared.
-const LOOK: &str = "stat f\nstat h\nstat k\nstat a/k\nstat a\nstat a/d\nstat a/d/g\nstat a/f\nstat e\n\
+const LOOK: &str = "stat f\nstat h\nstat k\nstat a/k\nstat a\nstat a/d\nstat a/d/g\nstat a/f\n\
+stat e\n\
                     lstat l\nlstat a/l\nstat m\nstat .\n";
 
 pub(super) const IDENTITY: &[Row] = &[
@@ -161,7 +165,8 @@ pub(super) const IDENTITY: &[Row] = &[
         "removing_one_name_is_counted_at_the_other",
         one!(
             "unlink k => done\nstat a/k => file size 6 nlink 1\nread a/k => \"linked\"\n\
-              unlink f\nstat h => file nlink 1\nlink h f\nstat h => file nlink 2\nread f => \"hello\""
+              unlink f\nstat h => file nlink 1\nlink h f\nstat h => file nlink 2\n\
+              read f => \"hello\""
         ),
     ),
     row(
@@ -207,7 +212,8 @@ pub(super) const IDENTITY: &[Row] = &[
     ),
     row(
         "equal_paths_of_two_lowers_are_two_files",
-        "write a \"1\"\nlink a d\n---\nwrite a \"2\"\nlink a b\nlink a c\n===\nstat a => file nlink 2\n\
+        "write a \"1\"\nlink a d\n---\nwrite a \"2\"\nlink a b\nlink a c\n===\n\
+        stat a => file nlink 2\n\
          stat b => file nlink 2\nwrite a \"x\"\nread d => \"x\"\nread b => \"2\"\nwrite c \"y\"\n\
          read b => \"y\"\nread a => \"x\"",
     ),

@@ -8,8 +8,10 @@ use super::{Row, code, row};
 use crate::overlay::Bench;
 use crate::record::{listed_from, listing};
 
-const MERGED: &str = "mkdir a\nwrite a/t1 \"\"\nwrite a/both \"t\"\nmkdir a/dir\nwhiteout a/gone\n---\n\
-                      mkdir a\nwrite a/m1 \"\"\nwrite a/both \"m\"\nmkdir a/dir\nwrite a/gone \"\"\n\
+const MERGED: &str = "mkdir a\nwrite a/t1 \"\"\nwrite a/both \"t\"\nmkdir a/dir\n\
+whiteout a/gone\n---\n\
+                      mkdir a\nwrite a/m1 \"\"\nwrite a/both \"m\"\nmkdir a/dir\n\
+                      write a/gone \"\"\n\
                       symlink a/link -> x\n---\n\
                       mkdir a\nwrite a/b1 \"\"\nwrite a/b2 \"\"\nwrite a/both \"b\"\nmkdir a/low\n\
                       write a/gone \"\"";
