@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::Shared;
-use super::copy_up::Bytes;
 use super::file::{Handles, open_lower};
 use super::layer::{LayerRef, Opened as Leaf, Says};
 use super::list::List;
@@ -173,8 +172,7 @@ impl OverlayDir {
             if kind != FileType::File {
                 return Ok(node);
             }
-            let bytes = if truncates { Bytes::Dropped } else { Bytes::Kept };
-            self.fs.copy_up(&mut tree, key, name, bytes)?;
+            self.fs.copy_up(&mut tree, key, name)?;
         }
         let upper = tree.dir(key)?.upper.as_ref().ok_or(Errno::Io)?;
         upper.open(name.into(), how).map_err(|stop| stop.below(depth))
@@ -497,7 +495,7 @@ impl Dir for OverlayDir {
             Have::Nothing => return Err(Errno::Noent),
             moved if moved.is_dir() => Some(end(tree.child(self.key, name))?),
             Have::Lower(_) => {
-                self.fs.copy_up(tree, self.key, name, Bytes::Kept)?;
+                self.fs.copy_up(tree, self.key, name)?;
                 None
             }
             Have::Upper(_) => None,
@@ -535,7 +533,7 @@ impl Dir for OverlayDir {
         if stat.kind == FileType::Dir {
             return Err(Errno::Perm);
         }
-        self.fs.copy_up(&mut tree, self.key, name, Bytes::Kept)?;
+        self.fs.copy_up(&mut tree, self.key, name)?;
         let upper = tree.raise(self.key)?;
         let into = tree.raise(into)?;
         upper.link(name, &*into, new_name)
@@ -558,7 +556,7 @@ impl Dir for OverlayDir {
         {
             return Err(stop.below(path.depth() - 1));
         }
-        self.fs.copy_up(&mut tree, key, name, Bytes::Kept)?;
+        self.fs.copy_up(&mut tree, key, name)?;
         let upper = tree.raise(key)?;
         upper.set_times(name.into(), times)
     }

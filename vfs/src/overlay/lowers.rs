@@ -101,7 +101,12 @@ impl LowersBuilder {
 
     /// The lowers.
     #[must_use]
-    pub fn build(self) -> Lowers {
+    pub fn build(mut self) -> Lowers {
+        // The root of a layer can be opaque too. One that cannot say hides what is beneath it.
+        let hides = |part: &Part| !matches!(part.is_opaque(), Ok(false));
+        if let Some(last) = self.parts.iter().position(hides) {
+            self.parts.truncate(last + 1);
+        }
         let recent = Arc::new(Recent::default());
         Lowers { root: MergedDir::new(self.parts, None, recent) }
     }

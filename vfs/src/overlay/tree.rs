@@ -289,7 +289,11 @@ impl Tree {
         let name = Name::new(&dir.name)?;
         let lower = dir.lower.as_ref().ok_or(Errno::Io)?;
         let stat = end(lower.stat(Descent::HERE))?;
-        above.adopt(Some(name), &stat, Adopted::Dir)?;
+        match above.adopt(Some(name), &stat, Adopted::Dir) {
+            // Adopted already, by an operation that failed right behind that.
+            Ok(_) | Err(Errno::Exist) => {}
+            Err(errno) => return Err(errno),
+        }
         let made = above.enter(name)?;
         dir.upper = Some(Arc::clone(&made));
         Ok(made)
