@@ -172,6 +172,10 @@ impl OverlayDir {
             if kind != FileType::File {
                 return Ok(node);
             }
+            if truncates {
+                let opened = self.fs.open_cut(&mut tree, (key, name), &part, how);
+                return opened.map_err(|stop| stop.below(depth));
+            }
             self.fs.copy_up(&mut tree, key, name)?;
         }
         let upper = tree.dir(key)?.upper.as_ref().ok_or(Errno::Io)?;
