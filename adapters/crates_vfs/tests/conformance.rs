@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
 use palisade_crates_vfs::{PalisadeFs, mount, mount_at};
-use palisade_props::{Made, Promises, Subject, World, ambient, assert_scripts, conformance};
+use palisade_props::{
+    Made, Promises, Subject, World, ambient, assert_model, assert_scripts, conformance,
+};
 use palisade_vfs::{Errno, MemFs, Result};
 use vfs::{MemoryFS, PhysicalFS, VfsPath};
 
@@ -68,7 +70,11 @@ mod crate_memory {
 mod crate_path {
     use super::*;
 
-    conformance!(beneath_a_path());
+    /// The groups of cases are the ones of the crate's memory, which lies beneath.
+    #[test]
+    fn behaves_as_the_model() {
+        assert_model(&beneath_a_path());
+    }
 
     #[test]
     fn scripts_without_links() {

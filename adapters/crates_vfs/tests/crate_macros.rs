@@ -1,12 +1,15 @@
 //! The crate's own published tests, on Palisade trees.
 
-#![allow(clippy::unwrap_used, clippy::disallowed_methods)]
+// `useless_vec` is about what the crate's macros expand to.
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, clippy::useless_vec)]
 
+use std::cell::RefCell;
 use std::io::IoSlice;
 
 use palisade_crates_vfs::{PalisadeFs, mount};
 use palisade_policy::read_only;
 use palisade_vfs::{Access, DirRef, Follow, HostDir, MemFs, OpenFlags, OpenHow, path};
+use tempfile::TempDir;
 
 /// The tree that the crate's tests of what is only read expect, with links among it.
 fn filled() -> DirRef {
@@ -32,10 +35,16 @@ mod memory {
 mod host {
     use super::*;
 
+    thread_local! {
+        /// The directories of the test that this thread runs.
+        static KEPT: RefCell<Vec<TempDir>> = const { RefCell::new(Vec::new()) };
+    }
+
     vfs::test_vfs!({
-        // The handle of the directory outlives its name.
-        let temp = tempfile::tempdir_in("/dev/shm").unwrap().keep();
-        PalisadeFs::new(HostDir::open_ambient(&temp).unwrap())
+        let temp = tempfile::tempdir_in("/dev/shm").unwrap();
+        let dir = HostDir::open_ambient(temp.path()).unwrap();
+        KEPT.with_borrow_mut(|kept| kept.push(temp));
+        PalisadeFs::new(dir)
     });
 }
 

@@ -150,13 +150,14 @@ impl State {
 
     fn create_file(&mut self, dir: Ino, name: Name<'_>) -> Result<Found> {
         let path = format!("{}/{}", self.living_dir(dir)?, name.as_str());
-        drop(self.fs.create_file(&path).map_err(|error| inward_change(&error))?);
-        match self.look(&path)? {
-            Some(metadata) if kind_of(&metadata) == FileType::File => {}
-            Some(_) | None => return Err(Errno::Io),
-        }
         let body = Body::Here { buffer: Buffer::new(&self.meter), saved: Saved::Written };
-        let ino = self.nodes.enter(dir, name.as_str(), What::File(body))?;
+        let ino = self.enter_made(dir, name, What::File(body), |state| {
+            drop(state.fs.create_file(&path).map_err(|error| inward_change(&error))?);
+            match state.look(&path)? {
+                Some(metadata) if kind_of(&metadata) == FileType::File => Ok(()),
+                Some(_) | None => Err(Errno::Io),
+            }
+        })?;
         Ok(Found { ino, kind: FileType::File })
     }
 
@@ -165,9 +166,26 @@ impl State {
             return Err(Errno::Exist);
         }
         let path = format!("{}/{}", self.living_dir(dir)?, name.as_str());
-        self.fs.create_dir(&path).map_err(|error| inward_change(&error))?;
-        self.nodes.enter(dir, name.as_str(), What::Dir(Default::default()))?;
+        self.enter_made(dir, name, What::Dir(Default::default()), |state| {
+            state.fs.create_dir(&path).map_err(|error| inward_change(&error))
+        })?;
         Ok(())
+    }
+
+    /// Remembers what `make` makes. There is room for it before it is made.
+    fn enter_made(
+        &mut self,
+        dir: Ino,
+        name: Name<'_>,
+        what: What,
+        make: impl FnOnce(&State) -> Result<()>,
+    ) -> Result<Ino> {
+        self.nodes.seat(dir, name.as_str())?;
+        if let Err(errno) = make(self) {
+            self.drop_name(dir, name.as_str(), Gone::Vanished);
+            return Err(errno);
+        }
+        self.nodes.enter(dir, name.as_str(), what)
     }
 
     /// Removes a name that leads to a node of this kind.
