@@ -36,8 +36,42 @@ pub(super) struct LowerFile {
     hidden: AtomicU64,
     /// Where it lies in the lowers. A file that is not copied up lies there in the overlay too.
     dir: Arc<MergedDir>,
-    path: Box<str>,
+    path: ShortPath,
     slot: usize,
+}
+
+/// Bytes of a path that need no memory of their own.
+const SHORT: usize = 46;
+
+/// The text of a descent. Every open of a lower's file keeps one and hardly any is ever asked for,
+/// so most lie in the handle itself.
+enum ShortPath {
+    Short([u8; SHORT], u8),
+    Long(Box<str>),
+}
+
+impl ShortPath {
+    fn new(path: Descent<'_>) -> Self {
+        let text = path.as_str();
+        let mut bytes = [0; SHORT];
+        match (bytes.get_mut(..text.len()), u8::try_from(text.len())) {
+            (Some(place), Ok(len)) => {
+                place.copy_from_slice(text.as_bytes());
+                ShortPath::Short(bytes, len)
+            }
+            _ => ShortPath::Long(text.into()),
+        }
+    }
+
+    fn text(&self) -> Result<&str> {
+        match self {
+            ShortPath::Short(bytes, len) => {
+                let text = bytes.get(..usize::from(*len)).unwrap_or_default();
+                std::str::from_utf8(text).map_err(|_| Errno::Io)
+            }
+            ShortPath::Long(text) => Ok(text),
+        }
+    }
 }
 
 impl Handles {
@@ -59,7 +93,7 @@ impl Handles {
             upper: OnceLock::new(),
             hidden: AtomicU64::new(0),
             dir: Arc::clone(dir),
-            path: path.as_str().into(),
+            path: ShortPath::new(path),
             slot: entry.key(),
         });
         entry.insert(Arc::downgrade(&file));
@@ -117,8 +151,8 @@ impl LowerFile {
         let stat = self.lower.stat()?;
         if stat.nlink > self.hidden.load(Ordering::Relaxed) {
             let path = match self.dir.path() {
-                above if above.is_empty() => self.path.to_string(),
-                above => format!("{above}/{}", self.path),
+                above if above.is_empty() => self.path.text()?.to_owned(),
+                above => format!("{above}/{}", self.path.text()?),
             };
             let (parent, name) = Descent::new(&path)?.split_last().ok_or(Errno::Io)?;
             let dir = end(tree.descend(ROOT, parent))?;
