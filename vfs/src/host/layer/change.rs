@@ -179,7 +179,11 @@ impl Held {
         let writes = self.expect_whiteouts(work)?;
         let entry = match found {
             Found::Whiteout => return Ok(()),
-            Found::Nothing if !writes => return Ok(()),
+            Found::Nothing if !writes => {
+                // A removed directory takes no whiteouts, not even ones that need not be written.
+                let here = fs::fstat(self.fd()).map_err(errno)?;
+                return if here.st_nlink == 0 { Err(Errno::Noent) } else { Ok(()) };
+            }
             Found::Nothing if work.style == Style::Device => {
                 steps::next();
                 make_whiteout(self.fd(), name.as_str()).map_err(errno)?;
@@ -252,14 +256,14 @@ impl HostLayer {
         let id = Id::of(like);
         let how = OpenHow::new(Access::ReadWrite, OpenFlags::CREATE | OpenFlags::EXCLUSIVE);
         // Filling takes as long as the file is large: nobody waits for it.
-        let (work, temp, file) = {
+        let (temp, file) = {
             let tree = self.core().tree.read();
             if let Some(name) = name {
                 self.at.vacant(name)?;
             }
             let work = self.core().work(&tree)?;
             let (temp, file) = work.file(how)?;
-            (work, temp, LayerFile::new(self.core(), file, Some(id)))
+            (temp, LayerFile::new(self.core(), file, Some(id)))
         };
         fill(&file)?;
         if name.is_some() {

@@ -6,14 +6,14 @@ use super::super::marks;
 use super::*;
 
 /// An overlay that the kernel has mounted.
-struct Mounted {
-    at: PathBuf,
+pub(super) struct Mounted {
+    pub(super) at: PathBuf,
 }
 
 impl Mounted {
     /// Mounts lowers, top first, and an upper with its work directory; `None` where that is not
     /// permitted.
-    fn new(at: &Path, lowers: &[&Path], upper: Option<(&Path, &Path)>) -> Option<Self> {
+    pub(super) fn new(at: &Path, lowers: &[&Path], upper: Option<(&Path, &Path)>) -> Option<Self> {
         let lowers: Vec<_> = lowers.iter().map(|dir| dir.display().to_string()).collect();
         let mut options = format!("userxattr,lowerdir={}", lowers.join(":"));
         if let Some((upper, work)) = upper {
@@ -41,7 +41,7 @@ impl Drop for Mounted {
 }
 
 /// A lower of the host: directories, files and a link.
-fn lower(at: &Path) {
+pub(super) fn lower(at: &Path) {
     for dir in ["d/e", "gone", "replaced", "kept"] {
         fs::create_dir_all(at.join(dir)).unwrap();
     }
@@ -53,7 +53,7 @@ fn lower(at: &Path) {
 }
 
 /// Changes a layer over [`lower`] in every way.
-fn change(layer: &LayerRef) {
+pub(super) fn change(layer: &LayerRef) {
     layer.white_out(n("f")).unwrap();
     layer.white_out(n("gone")).unwrap();
     layer.white_out(n("replaced")).unwrap();
@@ -74,7 +74,7 @@ fn change(layer: &LayerRef) {
 }
 
 /// What [`change`] over [`lower`] shows.
-fn changed() -> BTreeMap<String, String> {
+pub(super) fn changed() -> BTreeMap<String, String> {
     tree_of(&[
         ("/", "dir"),
         ("/d/", "dir"),
