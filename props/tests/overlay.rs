@@ -36,7 +36,7 @@ impl Subject for OverMemory {
         for _ in 1..self.lowers {
             lowers = lowers.dir(MemFs::new().root());
         }
-        let lowers = lowers.dir(bottom).build();
+        let lowers = lowers.dir(bottom).build()?;
         let overlay = Overlay::new(MemFs::new().layer(), &lowers)?;
         Ok(World::new(overlay.root()))
     }
@@ -69,7 +69,7 @@ struct Stacking {
 
 impl Stacking {
     fn inner(&self) -> &dyn Dir {
-        if self.calls.fetch_add(1, Ordering::Relaxed) % 3 == 0 {
+        if self.calls.fetch_add(1, Ordering::Relaxed).is_multiple_of(3) {
             match self.overlay.snapshot(MemFs::new().layer()) {
                 Ok(_) => drop(self.snapshots.fetch_add(1, Ordering::Relaxed)),
                 Err(errno) => assert_eq!(errno, Errno::Txtbsy),

@@ -3,7 +3,9 @@
 //! Read in this order: a [`Name`] and a [`Descent`] are path text that cannot go up; a [`Dir`] is a
 //! held directory and a [`File`] an open file; [`walk`] turns a guest's path into descents, and
 //! [`path`] says what each operation means for one. [`Mounts`] grafts directories and single files
-//! into one tree. [`MemFs`] and [`HostDir`] are filesystems.
+//! into one tree. [`MemFs`] and [`HostDir`] are filesystems; with the features `embed`, `tar` and
+//! `zip` there are read-only ones of what is part of the program (`EmbeddedFs`) and of archives
+//! (`Image`).
 //!
 //! Without features there is no dependency on an operating system here, so that anyone can
 //! implement a filesystem against this crate.
@@ -25,8 +27,14 @@ pub mod overlay;
 pub mod path;
 pub mod walk;
 
+#[cfg(feature = "embed")]
+mod embed;
+#[cfg(any(feature = "embed", feature = "tar", feature = "zip"))]
+mod fixed;
 #[cfg(all(feature = "host", target_os = "linux"))]
 mod host;
+#[cfg(any(feature = "tar", feature = "zip"))]
+mod image;
 #[cfg(feature = "mem")]
 mod mem;
 
@@ -46,6 +54,13 @@ pub use host::HostLayer;
 pub use host::{HostDir, Resolver};
 #[cfg(feature = "mem")]
 pub use mem::{MemFs, MemFsBuilder, MemUsage};
+
+#[cfg(feature = "embed")]
+pub use embed::{EmbedError, EmbeddedFs};
+#[cfg(any(feature = "embed", feature = "tar", feature = "zip"))]
+pub use fixed::TreeFault;
+#[cfg(any(feature = "tar", feature = "zip"))]
+pub use image::{EntryFault, Image, ImageError, ImageFormat, ImageLimit, ImageLimits, ImageSource};
 
 pub use copy::{CopyReport, copy_tree};
 pub use dir::{Cookie, Dir, DirRef, Entry, FileRef, Node, Stop};

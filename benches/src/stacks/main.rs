@@ -32,6 +32,9 @@ struct Options {
     /// Only the operations whose name contains this text.
     #[arg(long)]
     only: Option<String>,
+    /// Only these stacks.
+    #[arg(long, value_delimiter = ',')]
+    stacks: Vec<String>,
     /// Leaves out what is measured once: copy-up, forks, sandboxes.
     #[arg(long)]
     skip_sizes: bool,
@@ -49,6 +52,9 @@ const RATIOS: &[(&str, &str, &str, &[(&str, f64)])] = &[
 fn main() -> Result<()> {
     let options = Options::parse();
     let mut worlds = worlds::all()?;
+    if !options.stacks.is_empty() {
+        worlds.retain(|world| options.stacks.iter().any(|name| name == world.name));
+    }
     let mut times: BTreeMap<(&str, &str), Vec<f64>> = BTreeMap::new();
     for round in 0..options.rounds {
         eprintln!("round {} of {}", round + 1, options.rounds);

@@ -15,13 +15,13 @@ use super::lowers::{Found, MergedDir, Part, end};
 use super::tree::{DirKey, Have, ROOT, Tree};
 use super::{Identity, Shared};
 use crate::copy::copy_bytes;
-use crate::{Descent, Errno, File, FileRef, FileType, Name, OpenHow, Result, Stat};
+use crate::{Descent, Errno, File, FileRef, FileType, Name, Node, OpenHow, Result, Stat, Stop};
 
 /// Whether the bytes of a file come along.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Bytes {
+enum Bytes {
     Kept,
-    /// It is about to be cut to nothing.
+    /// It is cut to nothing by the same operation.
     Dropped,
 }
 
@@ -67,13 +67,7 @@ struct Further {
 impl Shared {
     /// Copies up what `name` leads to, if it is a file or a link of the lowers. A directory is
     /// raised.
-    pub(super) fn copy_up(
-        &self,
-        tree: &mut Tree,
-        key: DirKey,
-        name: Name<'_>,
-        bytes: Bytes,
-    ) -> Result<()> {
+    pub(super) fn copy_up(&self, tree: &mut Tree, key: DirKey, name: Name<'_>) -> Result<()> {
         match tree.have(key, name)? {
             Have::Nothing => Err(Errno::Noent),
             Have::Upper(_) => Ok(()),
@@ -83,15 +77,43 @@ impl Shared {
             }
             Have::Lower(Found::Leaf(part)) => {
                 let stat = end(part.dir().stat(name.into()))?;
-                // All names of a file are to lead to one file, so it has to be whole.
                 let further = self.further_names(tree, &stat, key, name)?;
-                let bytes = if further.is_empty() { bytes } else { Bytes::Kept };
-                let file = adopt_leaf(tree, key, name, &part, &stat, bytes)?;
+                let file = adopt_leaf(tree, key, name, &part, &stat, Bytes::Kept)?;
                 self.link_all(tree, key, name, &further)?;
                 if let Some(file) = file {
                     self.handles.switch((stat.dev, stat.ino), &file);
                 }
                 Ok(())
+            }
+        }
+    }
+
+    /// Opens a file of the lowers that is cut to nothing by being opened. Its bytes are not copied
+    /// up before they go.
+    pub(super) fn open_cut(
+        &self,
+        tree: &mut Tree,
+        (key, name): (DirKey, Name<'_>),
+        part: &Part,
+        how: OpenHow,
+    ) -> Result<Node, Stop> {
+        let stat = part.dir().stat(name.into())?;
+        if !self.further_names(tree, &stat, key, name)?.is_empty() {
+            // All its names are to lead to one file, so that comes first.
+            self.copy_up(tree, key, name)?;
+            return tree.raise(key)?.open(name.into(), how);
+        }
+        let file = adopt_leaf(tree, key, name, part, &stat, Bytes::Dropped)?.ok_or(Errno::Io)?;
+        let upper = tree.raise(key)?;
+        match upper.open(name.into(), how) {
+            Ok(node) => {
+                self.handles.switch((stat.dev, stat.ino), &file);
+                Ok(node)
+            }
+            Err(stop) => {
+                // Back to what it was: the lower's shows again.
+                take_back(&*upper, name)?;
+                Err(stop)
             }
         }
     }
@@ -107,7 +129,7 @@ impl Shared {
         let Have::Lower(Found::Leaf(part)) = tree.have(key, name)? else { return Ok(None) };
         let stat = end(part.dir().stat(name.into()))?;
         if stat.nlink > 1 && !self.further_names(tree, &stat, key, name)?.is_empty() {
-            self.copy_up(tree, key, name, Bytes::Kept)?;
+            self.copy_up(tree, key, name)?;
             return Ok(None);
         }
         Ok(Some((stat.dev, stat.ino)))
@@ -220,7 +242,7 @@ impl Shared {
                 Have::Lower(Found::Leaf(_)) => false,
             };
             if !is_dir {
-                self.copy_up(tree, key, name, Bytes::Kept)?;
+                self.copy_up(tree, key, name)?;
                 continue;
             }
             let child = end(tree.child(key, name))?;

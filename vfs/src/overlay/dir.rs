@@ -6,11 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::Shared;
-use super::copy_up::Bytes;
 use super::file::{Handles, open_lower};
-use super::layer::{LayerRef, Says};
+use super::layer::{LayerRef, Opened as Leaf, Says};
 use super::list::List;
-use super::lowers::{Found, end};
+use super::lowers::{Found, MergedDir, end};
 use super::tree::{DirKey, DirState, Have, Spot, Tree};
 use crate::{
     Cookie, Descent, Dir, Entry, Errno, FileType, Name, Node, OpenFlags, OpenHow, Result, SetTimes,
@@ -69,32 +68,53 @@ impl OverlayDir {
                 Err(Errno::Exist.into())
             }
             Spot::Here(key) => Ok(Opened::Node(self.open_dir(&tree, key, how)?)),
-            Spot::Gone if how.creates() => Ok(Opened::Unsettled),
-            Spot::Gone => Err(Errno::Noent.into()),
-            Spot::Meeting { .. } => Ok(Opened::Unsettled),
-            Spot::Leaf { .. } if how.is_exclusive() => Err(Errno::Exist.into()),
-            Spot::Leaf { dir, name, taken, .. } => {
-                let opened = dir.open(name.into(), how);
-                Ok(Opened::Node(opened.map_err(|stop| stop.below(taken))?))
-            }
             Spot::Upper { dir, rest, taken } => {
                 match dir.open(rest, how).map_err(|stop| stop.below(taken))? {
                     node @ Node::File(_) => Ok(Opened::Node(node)),
                     Node::Dir(_) => Ok(Opened::Unsettled),
                 }
             }
-            Spot::Lower { dir, rest, taken } => {
-                if how.access.writes() || how.refuses_dir() {
-                    return Ok(Opened::Unsettled);
-                }
-                match open_lower(&**dir, rest, how).map_err(|stop| stop.below(taken))? {
-                    Node::File(file) => {
-                        let file = Handles::hold(&self.fs, file, how.access, dir, rest);
-                        Ok(Opened::Node(Node::File(file)))
-                    }
-                    Node::Dir(_) => Ok(Opened::Unsettled),
+            Spot::Lower { dir, rest, taken } => self.open_beneath(dir, rest, how, taken),
+            Spot::Meeting { both, name, rest, taken } if rest.as_name().is_some() => {
+                match both.upper.open_leaf(name, how).map_err(|stop| stop.below(taken))? {
+                    Leaf::File(file) => Ok(Opened::Node(Node::File(file))),
+                    Leaf::Dir => Ok(Opened::Unsettled),
+                    Leaf::Whiteout if how.creates() => Ok(Opened::Unsettled),
+                    Leaf::Whiteout => Err(Errno::Noent.into()),
+                    Leaf::Nothing => self.open_beneath(both.lower, rest, how, taken),
                 }
             }
+            Spot::Meeting { both, name, rest, taken } => match both.upper.look(name)? {
+                Says::Nothing => self.open_beneath(both.lower, rest, how, taken),
+                Says::Whiteout => Err(Errno::Noent.into()),
+                Says::Node(stat) if stat.kind == FileType::Dir => Ok(Opened::Unsettled),
+                Says::Node(_) => {
+                    let opened = both.upper.open(rest, how).map_err(|stop| stop.below(taken));
+                    opened.map(Opened::Node)
+                }
+            },
+        }
+    }
+
+    /// Opens a file that only the lowers have, if that changes nothing.
+    fn open_beneath(
+        &self,
+        dir: &Arc<MergedDir>,
+        rest: Descent<'_>,
+        how: OpenHow,
+        taken: usize,
+    ) -> Result<Opened, Stop> {
+        if how.access.writes() || how.refuses_dir() {
+            return Ok(Opened::Unsettled);
+        }
+        match open_lower(&**dir, rest, how).map_err(|stop| stop.below(taken))? {
+            Node::File(file) if file.kind() == FileType::File => {
+                let file = Handles::hold(&self.fs, file, how.access, dir, rest);
+                Ok(Opened::Node(Node::File(file)))
+            }
+            // A device is nobody's own.
+            node @ Node::File(_) => Ok(Opened::Node(node)),
+            Node::Dir(_) => Ok(Opened::Unsettled),
         }
     }
 
@@ -152,8 +172,11 @@ impl OverlayDir {
             if kind != FileType::File {
                 return Ok(node);
             }
-            let bytes = if truncates { Bytes::Dropped } else { Bytes::Kept };
-            self.fs.copy_up(&mut tree, key, name, bytes)?;
+            if truncates {
+                let opened = self.fs.open_cut(&mut tree, (key, name), &part, how);
+                return opened.map_err(|stop| stop.below(depth));
+            }
+            self.fs.copy_up(&mut tree, key, name)?;
         }
         let upper = tree.dir(key)?.upper.as_ref().ok_or(Errno::Io)?;
         upper.open(name.into(), how).map_err(|stop| stop.below(depth))
@@ -364,18 +387,24 @@ impl Dir for OverlayDir {
             let tree = self.fs.tree.read();
             match tree.locate(self.key, path)? {
                 Spot::Here(key) => return Ok(tree.stat_dir(key)?),
-                Spot::Gone => return Err(Errno::Noent.into()),
-                Spot::Leaf { stat, .. } => return Ok(stat),
                 Spot::Upper { dir, rest, taken } => {
                     return dir.stat(rest).map_err(|stop| stop.below(taken));
                 }
                 Spot::Lower { dir, rest, taken } => {
                     return dir.stat(rest).map_err(|stop| stop.below(taken));
                 }
-                Spot::Meeting { dir, name, rest } if rest.is_here() => {
-                    return dir.stat(name.into());
-                }
-                Spot::Meeting { .. } => {}
+                Spot::Meeting { both, name, rest, taken } => match both.upper.look(name)? {
+                    Says::Nothing => {
+                        return both.lower.stat(rest).map_err(|stop| stop.below(taken));
+                    }
+                    Says::Whiteout => return Err(Errno::Noent.into()),
+                    Says::Node(stat) if rest.as_name().is_some() => return Ok(stat),
+                    // Lower's directories may show beneath it.
+                    Says::Node(stat) if stat.kind == FileType::Dir => {}
+                    Says::Node(_) => {
+                        return both.upper.stat(rest).map_err(|stop| stop.below(taken));
+                    }
+                },
             }
         }
         let mut tree = self.fs.change();
@@ -470,7 +499,7 @@ impl Dir for OverlayDir {
             Have::Nothing => return Err(Errno::Noent),
             moved if moved.is_dir() => Some(end(tree.child(self.key, name))?),
             Have::Lower(_) => {
-                self.fs.copy_up(tree, self.key, name, Bytes::Kept)?;
+                self.fs.copy_up(tree, self.key, name)?;
                 None
             }
             Have::Upper(_) => None,
@@ -508,7 +537,7 @@ impl Dir for OverlayDir {
         if stat.kind == FileType::Dir {
             return Err(Errno::Perm);
         }
-        self.fs.copy_up(&mut tree, self.key, name, Bytes::Kept)?;
+        self.fs.copy_up(&mut tree, self.key, name)?;
         let upper = tree.raise(self.key)?;
         let into = tree.raise(into)?;
         upper.link(name, &*into, new_name)
@@ -531,7 +560,7 @@ impl Dir for OverlayDir {
         {
             return Err(stop.below(path.depth() - 1));
         }
-        self.fs.copy_up(&mut tree, key, name, Bytes::Kept)?;
+        self.fs.copy_up(&mut tree, key, name)?;
         let upper = tree.raise(key)?;
         upper.set_times(name.into(), times)
     }

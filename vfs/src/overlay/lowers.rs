@@ -54,7 +54,11 @@ impl Lowers {
     /// One directory alone.
     #[must_use]
     pub fn of(dir: DirRef) -> Lowers {
-        LowersBuilder::default().dir(dir).build()
+        Lowers::stack(vec![Part::Plain(dir)])
+    }
+
+    fn stack(parts: Vec<Part>) -> Lowers {
+        Lowers { root: MergedDir::new(parts, None, Arc::default()) }
     }
 
     /// The merged tree, to be read. What would change it is `Rofs`.
@@ -69,10 +73,14 @@ impl Lowers {
         self.root.parts.len()
     }
 
+    /// None at all, beneath an upper that hides everything.
+    pub(super) fn none() -> Lowers {
+        Lowers::stack(Vec::new())
+    }
+
     /// These, with `layer` on top of them.
-    pub(super) fn beneath(&self, layer: LayerRef) -> Lowers {
-        let parts = std::iter::once(Part::Layer(layer)).chain(self.root.parts.iter().cloned());
-        LowersBuilder { parts: parts.collect() }.build()
+    pub(super) fn beneath(&self, layer: LayerRef) -> Result<Lowers> {
+        LowersBuilder::default().layer(layer).lowers(self).build()
     }
 }
 
@@ -100,10 +108,18 @@ impl LowersBuilder {
     }
 
     /// The lowers.
-    #[must_use]
-    pub fn build(self) -> Lowers {
-        let recent = Arc::new(Recent::default());
-        Lowers { root: MergedDir::new(self.parts, None, recent) }
+    ///
+    /// Errors: `Io` from a layer that cannot say whether its root hides those beneath it.
+    pub fn build(mut self) -> Result<Lowers> {
+        let mut hides = None;
+        for (nth, part) in self.parts.iter().enumerate() {
+            if part.is_opaque()? {
+                hides = Some(nth + 1);
+                break;
+            }
+        }
+        self.parts.truncate(hides.unwrap_or(self.parts.len()));
+        Ok(Lowers::stack(self.parts))
     }
 }
 
@@ -273,6 +289,15 @@ impl MergedDir {
         }
     }
 
+    /// The part that is remembered to have the file or link that `path` names.
+    fn known_leaf<'p>(&self, path: Descent<'p>) -> Option<(&Part, Name<'p>)> {
+        let name = path.as_name().filter(|_| self.parts.len() > 1)?;
+        match self.known.read().get(name.as_str())? {
+            Known::Leaf(nth) => Some((self.parts.get(*nth)?, name)),
+            Known::Nothing | Known::Dir(_) => None,
+        }
+    }
+
     fn remember(&self, name: Name<'_>, known: Known) {
         let mut all = self.known.write();
         if all.len() >= KNOWN_MAX {
@@ -283,7 +308,10 @@ impl MergedDir {
 
     /// What `name` leads to, if anything.
     pub(super) fn find(&self, name: Name<'_>) -> Result<Option<Found>> {
-        if let Some(found) = self.known(name) {
+        // Of a single part, only directories are remembered.
+        if self.parts.len() > 1
+            && let Some(found) = self.known(name)
+        {
             return Ok(found);
         }
         let mut dirs = Vec::new();
@@ -298,6 +326,11 @@ impl MergedDir {
                 }
                 Kind::Leaf | Kind::Whiteout => break,
                 Kind::Dir => {
+                    if self.parts.len() == 1
+                        && let Some(found) = self.known(name)
+                    {
+                        return Ok(found);
+                    }
                     let entered = part.enter(name)?;
                     let is_last = entered.is_opaque()?;
                     dirs.push(entered);
@@ -432,6 +465,9 @@ impl Dir for MergedDir {
                 Node::Dir(_) => {}
             }
         }
+        if let Some((part, name)) = self.known_leaf(path).filter(|_| !changes) {
+            return part.dir().open(name.into(), how);
+        }
         let (parent, name) = self.parent_of(path)?;
         let depth = path.depth() - 1;
         match parent.find(name)? {
@@ -461,6 +497,9 @@ impl Dir for MergedDir {
         }
         if let Some(dir) = self.single() {
             return dir.stat(path);
+        }
+        if let Some((part, name)) = self.known_leaf(path) {
+            return part.dir().stat(name.into());
         }
         let (parent, name) = self.parent_of(path)?;
         match parent.find(name)? {

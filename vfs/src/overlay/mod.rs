@@ -31,7 +31,7 @@ use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
 
-pub use layer::{Adopted, Layer, LayerRef, Made, Says};
+pub use layer::{Adopted, Layer, LayerRef, Made, Opened, Says};
 pub use lowers::{Lowers, LowersBuilder};
 
 use self::copy_up::LinkGroups;
@@ -73,7 +73,8 @@ impl Overlay {
         if is_unwritten(&*upper)? {
             take_times(&*upper, &end(lowers.root.stat(Descent::HERE))?)?;
         }
-        let root = DirState::new(ROOT, "", Some(upper), Some(Arc::clone(&lowers.root)));
+        let lower = if upper.is_opaque()? { None } else { Some(Arc::clone(&lowers.root)) };
+        let root = DirState::new(ROOT, "", Some(upper), lower);
         let tree = Tree::new(root, id);
         Ok(Overlay(Arc::new(Shared {
             tree: RwLock::new(tree),
@@ -99,8 +100,8 @@ impl Overlay {
     ///
     /// Errors: none; `Io` cannot happen.
     pub fn lowers(&self) -> Result<Lowers> {
-        let root = self.0.tree.read().dir(ROOT)?.lower.clone().ok_or(Errno::Io)?;
-        Ok(Lowers { root })
+        let root = self.0.tree.read().dir(ROOT)?.lower.clone();
+        Ok(root.map_or_else(Lowers::none, |root| Lowers { root }))
     }
 
     /// Freezes all that is there now and answers it; `next`, which must be empty, takes what is
@@ -114,13 +115,12 @@ impl Overlay {
     /// the layers already.
     pub fn snapshot(&self, next: LayerRef) -> Result<Lowers> {
         let mut tree = self.0.tree.write();
-        let (upper, lower) = match tree.dir(ROOT)? {
-            DirState { upper: Some(upper), lower: Some(lower), .. } => {
-                (Arc::clone(upper), Lowers { root: Arc::clone(lower) })
-            }
-            _ => return Err(Errno::Io),
+        let upper = tree.dir(ROOT)?.upper.clone().ok_or(Errno::Io)?;
+        let lower = match &tree.dir(ROOT)?.lower {
+            Some(lower) => Lowers { root: Arc::clone(lower) },
+            None => Lowers::none(),
         };
-        let lowers = lower.beneath(Arc::clone(&upper));
+        let lowers = lower.beneath(Arc::clone(&upper))?;
         let id = end(next.stat(Descent::HERE)).map(|stat| (stat.dev, stat.ino))?;
         if lowers.root.part_ids()?.contains(&id) {
             return Err(Errno::Inval);

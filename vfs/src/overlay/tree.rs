@@ -69,14 +69,18 @@ pub(super) enum Spot<'t, 'p> {
     Here(DirKey),
     /// The upper: nothing of the lowers shows there.
     Upper { dir: &'t LayerRef, rest: Descent<'p>, taken: usize },
-    /// The upper's file or link of that name.
-    Leaf { dir: &'t LayerRef, name: Name<'p>, stat: Stat, taken: usize },
     /// The lowers: the upper has nothing there.
     Lower { dir: &'t Arc<MergedDir>, rest: Descent<'p>, taken: usize },
-    /// Nobody: a whiteout stands for the last name.
-    Gone,
-    /// The directory of this name, where both may meet; nobody has asked for it yet.
-    Meeting { dir: &'t LayerRef, name: Name<'p>, rest: Descent<'p> },
+    /// Upper and lowers meet in this directory, and nobody has asked for the first name of `rest`
+    /// yet.
+    Meeting { both: Meeting<'t>, name: Name<'p>, rest: Descent<'p>, taken: usize },
+}
+
+/// What meets in a directory.
+#[derive(Clone, Copy)]
+pub(super) struct Meeting<'t> {
+    pub(super) upper: &'t LayerRef,
+    pub(super) lower: &'t Arc<MergedDir>,
 }
 
 /// What a name leads to.
@@ -149,18 +153,8 @@ impl Tree {
                 (at, left, taken) = (*child, rest, taken + 1);
                 continue;
             }
-            return match upper.look(name)? {
-                Says::Nothing => Ok(Spot::Lower { dir: lower, rest: left, taken }),
-                Says::Whiteout if rest.is_here() => Ok(Spot::Gone),
-                Says::Whiteout => Err(Errno::Noent.into()),
-                Says::Node(stat) if stat.kind == FileType::Dir => {
-                    Ok(Spot::Meeting { dir: upper, name, rest })
-                }
-                Says::Node(stat) if rest.is_here() => {
-                    Ok(Spot::Leaf { dir: upper, name, stat, taken })
-                }
-                Says::Node(_) => Ok(Spot::Upper { dir: upper, rest: left, taken }),
-            };
+            let both = Meeting { upper, lower };
+            return Ok(Spot::Meeting { both, name, rest: left, taken });
         }
     }
 
@@ -295,7 +289,11 @@ impl Tree {
         let name = Name::new(&dir.name)?;
         let lower = dir.lower.as_ref().ok_or(Errno::Io)?;
         let stat = end(lower.stat(Descent::HERE))?;
-        above.adopt(Some(name), &stat, Adopted::Dir)?;
+        match above.adopt(Some(name), &stat, Adopted::Dir) {
+            // Adopted already, by an operation that failed right behind that.
+            Ok(_) | Err(Errno::Exist) => {}
+            Err(errno) => return Err(errno),
+        }
         let made = above.enter(name)?;
         dir.upper = Some(Arc::clone(&made));
         Ok(made)
