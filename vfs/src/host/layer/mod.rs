@@ -44,7 +44,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
 use parking_lot::{Mutex, MutexGuard, RwLock};
-use rustix::fs::{self, AtFlags, Mode, OFlags, RawDir, SeekFrom};
+use rustix::fs::{self, AtFlags, FlockOperation, Mode, OFlags, RawDir, SeekFrom};
 use rustix::io::Errno as Os;
 
 use self::image::{Entry, Found, Image, Memory, Names, Origin};
@@ -131,6 +131,17 @@ impl Core {
         let held = Arc::new(held);
         all.insert(id, Arc::downgrade(&held));
         Ok(held)
+    }
+}
+
+impl Drop for Core {
+    fn drop(&mut self) {
+        // Closing is not enough: a process that is just being started may have the descriptors too.
+        let unlock = FlockOperation::NonBlockingUnlock;
+        let _ = fs::flock(&self.upper, unlock);
+        if let Some(area) = &self.area {
+            let _ = fs::flock(&area.lock, unlock);
+        }
     }
 }
 

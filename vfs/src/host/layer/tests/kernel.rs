@@ -14,8 +14,18 @@ impl Mounted {
     /// Mounts lowers, top first, and an upper with its work directory; `None` where that is not
     /// permitted.
     pub(super) fn new(at: &Path, lowers: &[&Path], upper: Option<(&Path, &Path)>) -> Option<Self> {
+        Self::with_options(at, "userxattr,", lowers, upper)
+    }
+
+    /// As [`Mounted::new`], with further options, each with a comma behind it.
+    pub(super) fn with_options(
+        at: &Path,
+        options: &str,
+        lowers: &[&Path],
+        upper: Option<(&Path, &Path)>,
+    ) -> Option<Self> {
         let lowers: Vec<_> = lowers.iter().map(|dir| dir.display().to_string()).collect();
-        let mut options = format!("userxattr,lowerdir={}", lowers.join(":"));
+        let mut options = format!("{options}lowerdir={}", lowers.join(":"));
         if let Some((upper, work)) = upper {
             let (upper, work) = (upper.display(), work.display());
             options += &format!(",upperdir={upper},workdir={work}");
