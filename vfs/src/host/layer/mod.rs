@@ -5,6 +5,8 @@
 //! [`Core::tree`], and for a crash, since what takes more than one call is made in the work area
 //! (`work.rs`) and comes into place by one rename; and that what is remembered (`image.rs`) is what
 //! is on disk, since all changes are made here, by one process: `open.rs` sees to that with locks.
+//! The bytes of an adopted file are on the disk before a name leads to it; all else is as durable
+//! as the filesystem makes it, in the order in which it was done.
 //!
 //! System calls have the second shape of [`host`](super) only: one [`Name`] in a held directory,
 //! or in the work area a name of our own; nothing is ever followed. A descent goes by one held

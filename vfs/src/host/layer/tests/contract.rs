@@ -1,6 +1,7 @@
 //! The contract of each method, on every filesystem and in every style.
 
 use super::*;
+use crate::overlay::Opened;
 use crate::{SetTime, SetTimes};
 
 /// A directory with a node of each kind, whiteouts, and directories that show nothing.
@@ -156,6 +157,32 @@ fn an_open_says_what_is_there() {
         let held = open(layer, "dir", Access::Hold, only_dirs).unwrap().into_dir().unwrap();
         layer.rename(n("other"), &*held, n("moved")).unwrap();
         assert_eq!(read(layer, "dir/moved"), "other");
+    });
+}
+
+#[test]
+fn a_leaf_is_opened_in_one_look_up() {
+    each_world(ALL, |world| {
+        furnish(world);
+        let layer = dir(world);
+        let opened = |name: &str, how| match layer.open_leaf(n(name), how).unwrap() {
+            Opened::Nothing => "nothing",
+            Opened::Whiteout => "whiteout",
+            Opened::Dir => "dir",
+            Opened::File(_) => "file",
+        };
+        let creates = OpenHow::new(Access::ReadWrite, OpenFlags::CREATE);
+        for how in [OpenHow::READ, OpenHow::HOLD, creates] {
+            let all = ["no", "gone", "dir", "file"].map(|name| opened(name, how));
+            assert_eq!(all, ["nothing", "whiteout", "dir", "file"], "{how:?}");
+        }
+        let link = layer.open_leaf(n("link"), OpenHow::READ).err().unwrap();
+        assert_eq!(link, Stop::Link { at: 0, target: "file".into() });
+        let exclusive = OpenFlags::CREATE | OpenFlags::EXCLUSIVE;
+        let exclusive = OpenHow::new(Access::Write, exclusive);
+        assert_eq!(errno(layer.open_leaf(n("file"), exclusive)), Errno::Exist);
+        let dirs = OpenHow::new(Access::Read, OpenFlags::DIRECTORY);
+        assert_eq!(errno(layer.open_leaf(n("file"), dirs)), Errno::Notdir);
     });
 }
 

@@ -89,7 +89,7 @@ fn patched(old: &Shown, differences: &[&str]) -> Shown {
             None => drop(all.remove(difference.trim_end_matches(" -"))),
         }
     }
-    if all.get("/gone").is_none() && differences == EXCHANGED {
+    if !all.contains_key("/gone") && differences == EXCHANGED {
         all.insert("/gone/".to_owned(), "dir".to_owned());
         all.insert("/gone/in".to_owned(), "in".to_owned());
     }
