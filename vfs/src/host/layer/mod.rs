@@ -430,7 +430,7 @@ impl HostLayer {
         let mut held = Arc::clone(&self.at);
         for (at, name) in path.names().enumerate() {
             held = held.child(name, at)?;
-            // Of two references one is this one.
+            // Nobody else holds it, so it would be closed again.
             if Arc::strong_count(&held) == 1 {
                 self.warm.keep(&held);
             }
