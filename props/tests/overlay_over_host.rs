@@ -39,8 +39,8 @@ impl Host {
                 keep.push(temp);
             } else {
                 let temp = temp()?;
-                let dir = HostDir::open_ambient(temp.path()).map_err(|_| Errno::Io)?;
-                lower.fill(&dir)?;
+                lower.fill(&HostDir::open_ambient(temp.path()).map_err(|_| Errno::Io)?)?;
+                let dir = HostDir::open_ambient_noatime(temp.path()).map_err(|_| Errno::Io)?;
                 dirs.push(Arc::clone(&dir));
                 lowers = lowers.dir(dir);
                 keep.push(temp);

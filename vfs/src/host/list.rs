@@ -14,10 +14,11 @@ use std::ops::ControlFlow;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use parking_lot::Mutex;
-use rustix::fs::{self, AtFlags, Mode, OFlags, RawDir, RawDirEntry, SeekFrom};
+use rustix::fs::{self, AtFlags, OFlags, RawDir, RawDirEntry, SeekFrom};
 use rustix::io::Errno as Os;
 
 use super::errno::errno;
+use super::resolve::open_quietly;
 use super::stat::{file_type, kind};
 use crate::{Cookie, Entry, Errno, FileType, Name, Result};
 
@@ -44,18 +45,19 @@ pub(super) struct Stream {
     is_spent: bool,
 }
 
-/// Calls `run` with the stream of `dir`.
+/// Calls `run` with the stream of `dir`; `reading` is what is said besides when it is opened.
 ///
 /// Errors, in order: `Acces` if the directory may not be read; those of `run`.
 pub(super) fn with_stream<T>(
     dir: BorrowedFd<'_>,
     slot: &Slot,
+    reading: OFlags,
     run: impl FnOnce(&mut Stream) -> Result<T>,
 ) -> Result<T> {
     let kept = slot.lock().take();
     let mut stream = match kept {
         Some(stream) => stream,
-        None => Stream::open(dir)?,
+        None => Stream::open(dir, reading)?,
     };
     let result = run(&mut stream);
     let mut slot = slot.lock();
@@ -72,9 +74,9 @@ enum Given {
 }
 
 impl Stream {
-    fn open(dir: BorrowedFd<'_>) -> Result<Self> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let fd = fs::openat(dir, ".", flags, Mode::empty()).map_err(errno)?;
+    fn open(dir: BorrowedFd<'_>, reading: OFlags) -> Result<Self> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | reading;
+        let fd = open_quietly(dir, ".", flags).map_err(errno)?;
         let buffer = Box::new_uninit_slice(WINDOW_MAX);
         Ok(Stream { fd, buffer, window: WINDOW_START, has_listed: false, is_spent: false })
     }

@@ -42,7 +42,7 @@ use std::sync::Arc;
 
 use cap_std::ambient_authority;
 use parking_lot::Mutex;
-use rustix::fs::{self, AtFlags, Mode};
+use rustix::fs::{self, AtFlags, Mode, OFlags};
 
 #[cfg(feature = "overlay")]
 pub use self::layer::HostLayer;
@@ -79,6 +79,8 @@ pub enum Resolver {
 pub struct HostDir {
     fd: OwnedFd,
     way: Way,
+    /// Said besides when bytes or entries are read: nothing, or `O_NOATIME`.
+    reading: OFlags,
     stream: Slot,
     known: Known,
 }
@@ -101,6 +103,18 @@ impl HostDir {
         Ok(Self::from_cap_std(dir, resolver))
     }
 
+    /// As [`HostDir::open_ambient`], for a directory that is only looked at: what is read leaves
+    /// no time of access, wherever the process owns the node or may act as its owner. A link that
+    /// is followed may leave one.
+    ///
+    /// Errors: as for [`HostDir::open_ambient`].
+    pub fn open_ambient_noatime(path: &std::path::Path) -> std::io::Result<DirRef> {
+        let dir = cap_std::fs::Dir::open_ambient_dir(path, ambient_authority())?;
+        let fd = OwnedFd::from(dir.into_std_file());
+        let way = probe(fd.as_fd());
+        Ok(Self::held(fd, way, OFlags::NOATIME))
+    }
+
     /// Takes a directory that the caller holds already.
     #[must_use]
     pub fn from_cap_std(dir: cap_std::fs::Dir, resolver: Resolver) -> DirRef {
@@ -110,11 +124,11 @@ impl HostDir {
             Resolver::Openat2 => Way::Openat2,
             Resolver::Components => Way::Components,
         };
-        Self::held(fd, way)
+        Self::held(fd, way, OFlags::empty())
     }
 
-    fn held(fd: OwnedFd, way: Way) -> DirRef {
-        Arc::new(HostDir { fd, way, stream: Mutex::new(None), known: Known::default() })
+    fn held(fd: OwnedFd, way: Way, reading: OFlags) -> DirRef {
+        Arc::new(HostDir { fd, way, reading, stream: Mutex::new(None), known: Known::default() })
     }
 
     fn fd(&self) -> BorrowedFd<'_> {
@@ -122,7 +136,7 @@ impl HostDir {
     }
 
     fn dir_node(&self, fd: OwnedFd) -> Node {
-        Node::Dir(Self::held(fd, self.way))
+        Node::Dir(Self::held(fd, self.way, self.reading))
     }
 
     /// Holds the directory that `path` leads to.
@@ -144,7 +158,7 @@ impl HostDir {
             Some(Seen::Link) => return self.recalled_link(path).map_or(Ok(None), Err),
             Some(Seen::File) => {}
         }
-        let file = open_known(self.fd(), self.way, path, how);
+        let file = open_known(self.fd(), self.way, path, how, self.reading);
         if file.is_none() {
             self.known.forget(path);
         }
@@ -221,7 +235,7 @@ impl Dir for HostDir {
         if let Some(node) = self.open_recalled(path, how)? {
             return Ok(node);
         }
-        match self.in_parent(split, |dir, name, at| open_name(dir, name, how, at)) {
+        match self.in_parent(split, |dir, name, at| open_name(dir, name, how, at, self.reading)) {
             Ok(Opened::Dir(held)) => Ok(self.dir_node(held)),
             Ok(Opened::File(file)) => {
                 self.known.learn(path, Seen::File);
@@ -251,7 +265,7 @@ impl Dir for HostDir {
         from: Cookie,
         each: &mut dyn FnMut(Entry<'_>) -> ControlFlow<()>,
     ) -> Result<()> {
-        with_stream(self.fd(), &self.stream, |stream| stream.read(from, each))
+        with_stream(self.fd(), &self.stream, self.reading, |stream| stream.read(from, each))
     }
 
     fn create_dir(&self, name: Name<'_>) -> Result<()> {
@@ -300,7 +314,7 @@ impl Dir for HostDir {
     }
 
     fn sync(&self) -> Result<()> {
-        with_stream(self.fd(), &self.stream, |stream| stream.sync())
+        with_stream(self.fd(), &self.stream, self.reading, |stream| stream.sync())
     }
 }
 

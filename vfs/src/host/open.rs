@@ -19,7 +19,7 @@ use rustix::io::Errno as Os;
 
 use super::errno::errno;
 use super::file::HostFile;
-use super::resolve::{RACES_MAX, Way, link_target, open_at_once};
+use super::resolve::{RACES_MAX, Way, link_target, open_at_once, open_quietly};
 use super::stat::kind;
 use crate::{Access, Descent, Errno, FileType, Name, OpenFlags, OpenHow, Result, Stop};
 
@@ -32,7 +32,7 @@ pub(super) enum Opened {
 }
 
 /// Opens `name`, which must not be asked for as a directory; `at` is its position for a
-/// [`Stop::Link`].
+/// [`Stop::Link`]; `reading` is what is said besides when a file is opened.
 ///
 /// Errors, in order: with `CREATE` and `EXCLUSIVE` and anything there, `Exist`; [`Stop::Link`];
 /// `Noent`; `Isdir`; `Nxio`; the kernel's; `Again` if another process exchanges the name all the
@@ -42,12 +42,13 @@ pub(super) fn open_name(
     name: Name<'_>,
     how: OpenHow,
     at: usize,
+    reading: OFlags,
 ) -> Result<Opened, Stop> {
     if how.is_exclusive() {
         return Ok(Opened::File(create(dir, name, how).map_err(errno)?));
     }
     for _ in 0..RACES_MAX {
-        if let Some(opened) = try_open(dir, name, how, at)? {
+        if let Some(opened) = try_open(dir, name, how, at, reading)? {
             return Ok(opened);
         }
     }
@@ -61,9 +62,10 @@ pub(super) fn open_known(
     way: Way,
     path: Descent<'_>,
     how: OpenHow,
+    reading: OFlags,
 ) -> Option<HostFile> {
     // Truncation waits until the handle is known to be the file's.
-    let fd = open_at_once(dir, way, path, file_flags(how) - OFlags::TRUNC)?;
+    let fd = open_at_once(dir, way, path, flags_with(how, reading) - OFlags::TRUNC)?;
     let is_file = fs::fstat(&fd).is_ok_and(|stat| kind(&stat) == FileType::File);
     if !is_file || (how.flags.contains(OpenFlags::TRUNCATE) && fs::ftruncate(&fd, 0).is_err()) {
         return None;
@@ -77,6 +79,7 @@ fn try_open(
     name: Name<'_>,
     how: OpenHow,
     at: usize,
+    reading: OFlags,
 ) -> Result<Option<Opened>, Stop> {
     let kind = match fs::statat(dir, name.as_str(), AtFlags::SYMLINK_NOFOLLOW) {
         Ok(stat) => kind(&stat),
@@ -92,7 +95,7 @@ fn try_open(
     match kind {
         FileType::Dir if how.refuses_dir() => Err(Errno::Isdir.into()),
         FileType::Dir => Ok(unless_raced(dir, name, DIR)?.map(Opened::Dir)),
-        FileType::File => Ok(unless_raced(dir, name, file_flags(how))?
+        FileType::File => Ok(unless_raced(dir, name, flags_with(how, reading))?
             .map(|fd| Opened::File(HostFile::unverified(fd, how)))),
         FileType::Symlink => match link_target(dir, name) {
             Ok(Some(target)) => Err(Stop::Link { at, target }),
@@ -110,7 +113,7 @@ const DIR: OFlags = OFlags::PATH.union(OFlags::DIRECTORY);
 /// Opens `name`; `None` if it is not any more what it was a moment ago.
 fn unless_raced(dir: BorrowedFd<'_>, name: Name<'_>, flags: OFlags) -> Result<Option<OwnedFd>> {
     let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    match fs::openat(dir, name.as_str(), flags, Mode::empty()) {
+    match open_quietly(dir, name.as_str(), flags) {
         Ok(fd) => Ok(Some(fd)),
         Err(Os::NOENT | Os::NOTDIR | Os::ISDIR | Os::LOOP) => Ok(None),
         Err(os) => Err(errno(os)),
@@ -138,6 +141,12 @@ pub(super) fn create(
         | OFlags::CLOEXEC;
     let fd = fs::openat(dir, name.as_str(), flags, Mode::from_raw_mode(0o666))?;
     Ok(HostFile::verified(fd, how))
+}
+
+/// The flags for a file that exists, and `reading` if any byte can be read.
+fn flags_with(how: OpenHow, reading: OFlags) -> OFlags {
+    let flags = file_flags(how);
+    if flags.contains(OFlags::PATH) { flags } else { flags | reading }
 }
 
 /// The flags for a file that exists.

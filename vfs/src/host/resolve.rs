@@ -108,11 +108,26 @@ pub(super) fn open_at_once(
 ) -> Option<OwnedFd> {
     let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     if let Some(name) = path.as_name() {
-        return fs::openat(dir, name.as_str(), flags, Mode::empty()).ok();
+        return open_quietly(dir, name.as_str(), flags).ok();
     }
     match way {
         Way::Openat2 => fs::openat2(dir, path.as_str(), flags, Mode::empty(), RESOLVE).ok(),
         Way::Components => None,
+    }
+}
+
+/// Opens one name with `flags`. Who asks for no time of access and may not, since the node is
+/// somebody else's, gets it without.
+pub(super) fn open_quietly(
+    dir: BorrowedFd<'_>,
+    name: &str,
+    flags: OFlags,
+) -> rustix::io::Result<OwnedFd> {
+    match fs::openat(dir, name, flags, Mode::empty()) {
+        Err(Os::PERM) if flags.contains(OFlags::NOATIME) => {
+            fs::openat(dir, name, flags - OFlags::NOATIME, Mode::empty())
+        }
+        opened => opened,
     }
 }
 

@@ -271,11 +271,12 @@ impl OverlayDir {
             }
         }
         if let Some(upper) = &dir.upper {
-            let from = Cookie(from.saturating_sub(below));
+            let mut seats = dir.seats.lock();
+            let from = seats.cookie(from.saturating_sub(below))?;
             upper.read_dir(from, &mut |entry| {
                 if !dir.list.as_ref().is_some_and(|list| list.contains(entry.name)) {
                     let name = entry.name.as_str().into();
-                    batch.push((name, entry.kind, entry.ino, below + entry.next.0));
+                    batch.push((name, entry.kind, entry.ino, below + seats.number(entry.next)));
                 }
                 if batch.len() < BATCH { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
             })?;

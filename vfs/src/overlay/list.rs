@@ -3,7 +3,7 @@
 //! The lowers do not change, so an entry's position is its cookie, whatever happens above. All
 //! names lie in one text, so an entry costs no memory of its own.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::hash::BuildHasher;
 use std::ops::ControlFlow;
 use std::sync::OnceLock;
@@ -12,6 +12,32 @@ use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
 use crate::{Cookie, Entry, Errno, FileType, Name, Result};
+
+/// Cookies of the upper, which may have any of 63 bits, in the order in which they were met: their
+/// numbers come behind the lowers' entries.
+#[derive(Default)]
+pub(super) struct Seats {
+    cookies: Vec<u64>,
+    numbers: HashMap<u64, u64, RandomState>,
+}
+
+impl Seats {
+    /// The number of a cookie, from 1 on.
+    pub(super) fn number(&mut self, cookie: Cookie) -> u64 {
+        let Seats { cookies, numbers } = self;
+        *numbers.entry(cookie.0).or_insert_with(|| {
+            cookies.push(cookie.0);
+            cookies.len() as u64
+        })
+    }
+
+    /// The cookie of a number; 0 is the start. `Inval` for one that was never given.
+    pub(super) fn cookie(&self, number: u64) -> Result<Cookie> {
+        let Some(nth) = number.checked_sub(1) else { return Ok(Cookie::START) };
+        let nth = usize::try_from(nth).map_err(|_| Errno::Inval)?;
+        self.cookies.get(nth).map(|cookie| Cookie(*cookie)).ok_or(Errno::Inval)
+    }
+}
 
 struct Slot {
     start: u32,

@@ -13,10 +13,10 @@
 //! of that one. The format is overlayfs': whiteouts and opaque directories, nothing else. A
 //! directory that is renamed is copied up whole, since that format has no other way to say it.
 //!
-//! Lock order: `Shared::tree`, then `link_groups` or `handles`, then those of the layers. No
-//! callback is called with any held.
+//! Lock order: `Shared::tree`, then `link_groups`, `handles` or a directory's `seats`, then those of
+//! the layers. No callback is called with any held.
 //!
-//! Deliberately absent: redirects; a memory of names that lead nowhere; watching the lowers.
+//! Deliberately absent: redirects; watching the lowers.
 
 mod copy_up;
 mod dir;
@@ -47,8 +47,9 @@ type Identity = (u64, u64);
 /// A tree made of one layer that is written, and of lowers that are not. A clone is the same one.
 ///
 /// - Its directories and files behave as those of a plain copy of the lowers: results, errors,
-///   listings, identities, times and links. What differs: a directory says 1 for `nlink` where
-///   upper and lowers meet... see [`Overlay::root`].
+///   listings, identities, times and links. What differs: a directory's `nlink` and `size` are
+///   those of one of its parts, and a file's `nlink` is its own lower's, which counts names that
+///   another lower hides.
 /// - Lowers are never written: not their bytes, not their times.
 /// - A handle that was opened for reading sees what is written later, as for any file.
 /// - An identity stays what it was when a node is copied up.
@@ -169,11 +170,11 @@ impl Shared {
                 let dir = tree.dir_mut(child)?;
                 let above = (Arc::clone(&merged), dir.name.clone());
                 let below = MergedDir::under(dir.lower.as_ref(), dir.upper.take(), above);
-                dir.list = None;
+                dir.forget_listing();
                 pending.push((child, below));
             }
             let dir = tree.dir_mut(key)?;
-            dir.list = None;
+            dir.forget_listing();
             dir.lower = Some(merged);
         }
         tree.dir_mut(ROOT)?.upper = Some(next);

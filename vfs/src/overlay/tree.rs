@@ -10,11 +10,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use foldhash::fast::RandomState;
+use parking_lot::Mutex;
 use slab::Slab;
 
 use super::Identity;
 use super::layer::{Adopted, LayerRef, Says};
-use super::list::List;
+use super::list::{List, Seats};
 use super::lowers::{Found, MergedDir, end, not_a_dir};
 use crate::{Descent, Dir, Errno, FileType, Name, Result, Stat, Stop};
 
@@ -41,6 +42,8 @@ pub(super) struct DirState {
     /// What the lowers listed when the directory was listed first: its order stays, also when the
     /// upper has come to hide them.
     pub(super) list: Option<Arc<List>>,
+    /// What has been given for the upper's entries behind those.
+    pub(super) seats: Mutex<Seats>,
 }
 
 impl DirState {
@@ -59,7 +62,16 @@ impl DirState {
             handles: AtomicUsize::new(0),
             is_removed: false,
             list: None,
+            seats: Mutex::default(),
         }
+    }
+}
+
+impl DirState {
+    /// No cookie that was given is good any more.
+    pub(super) fn forget_listing(&mut self) {
+        self.list = None;
+        *self.seats.get_mut() = Seats::default();
     }
 }
 
@@ -368,7 +380,7 @@ impl Tree {
         if let Some(dir) = self.dirs.get_mut(key)
             && dir.handles.load(Ordering::Acquire) == 0
         {
-            dir.list = None;
+            dir.forget_listing();
         }
         self.free_unused(key);
     }

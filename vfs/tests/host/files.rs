@@ -5,8 +5,8 @@ use std::io::{IoSlice, IoSliceMut};
 use std::os::unix::fs::{MetadataExt, symlink};
 
 use palisade_vfs::{
-    Access, Advice, Descent, Errno, FileType, Node, OpenFlags, OpenHow, SetTime, SetTimes, Stop,
-    SyncScope, Timestamp,
+    Access, Advice, Cookie, Descent, Errno, FileType, Follow, HostDir, Node, OpenFlags, OpenHow,
+    SetTime, SetTimes, Stop, SyncScope, Timestamp, path,
 };
 
 use crate::world::{down, each_world, errno, name, names, read, write};
@@ -322,4 +322,42 @@ fn every_time_can_be_set_and_read_and_none_panics() {
             assert_eq!(got, (Timestamp::new(-5, 5), Timestamp::new(7, 7)), "{access:?}");
         }
     });
+}
+
+#[test]
+fn what_is_only_looked_at_keeps_its_times_of_access() {
+    use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
+    for parent in ["/tmp", "/dev/shm"] {
+        let temp = tempfile::tempdir_in(parent).unwrap();
+        std::fs::create_dir(temp.path().join("d")).unwrap();
+        std::fs::write(temp.path().join("d/f"), "bytes").unwrap();
+        let old = Timespec { tv_sec: 1000, tv_nsec: 5 };
+        let times = Timestamps { last_access: old, last_modification: old };
+        let accessed = |path: &str| {
+            let meta = std::fs::metadata(temp.path().join(path)).unwrap();
+            meta.accessed().unwrap().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs()
+        };
+        for (open, kept) in [
+            (HostDir::open_ambient_noatime as fn(&std::path::Path) -> _, true),
+            (HostDir::open_ambient, false),
+        ] {
+            for path in ["d", "d/f"] {
+                let path = temp.path().join(path);
+                utimensat(CWD, &path, &times, AtFlags::empty()).unwrap();
+            }
+            let dir = open(temp.path()).unwrap();
+            let d = path::open(&*dir, "d", Follow::Yes, OpenHow::READ).unwrap();
+            let d = d.into_dir().unwrap();
+            d.read_dir(Cookie::START, &mut |_| std::ops::ControlFlow::Continue(())).unwrap();
+            // The second open goes by what the first has shown.
+            for _ in 0..2 {
+                let file = path::open(&*dir, "d/f", Follow::Yes, OpenHow::READ).unwrap();
+                let mut bytes = [0; 5];
+                let bufs = &mut [IoSliceMut::new(&mut bytes)];
+                assert_eq!(file.into_file().unwrap().read_at(bufs, 0), Ok(5));
+            }
+            assert_eq!(accessed("d") == 1000, kept, "the directory in {parent}");
+            assert_eq!(accessed("d/f") == 1000, kept, "the file in {parent}");
+        }
+    }
 }

@@ -231,7 +231,9 @@ impl Dir for HostLayer {
                 }
             }
         };
-        with_stream(self.at.fd(), &self.at.stream, |stream| stream.read(from, &mut give))?;
+        let (fd, slot) = (self.at.fd(), &self.at.stream);
+        // An overlay lists for its own purposes too, and nothing of that is to be seen.
+        with_stream(fd, slot, OFlags::NOATIME, |stream| stream.read(from, &mut give))?;
         failed.map_or(Ok(()), Err)
     }
 

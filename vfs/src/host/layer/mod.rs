@@ -46,7 +46,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
 use parking_lot::{Mutex, MutexGuard, RwLock};
-use rustix::fs::{self, AtFlags, FlockOperation, Mode, OFlags, RawDir, SeekFrom};
+use rustix::fs::{self, AtFlags, FlockOperation, OFlags, RawDir, SeekFrom};
 use rustix::io::Errno as Os;
 
 use self::image::{Entry, Found, Image, Memory, Names, Origin};
@@ -54,16 +54,20 @@ use self::marks::{Id, Marks, Opaque, Sort};
 use self::work::{LISTING_BYTES, Work};
 use super::errno::errno;
 use super::list::Slot;
-use super::resolve::link_target;
+use super::resolve::{link_target, open_quietly};
 use super::stat::{file_type, stat};
 use crate::{Descent, Errno, FileType, Name, Result, Stat, Stop};
 
 /// Directories that are kept open so that descents need not open them anew.
 const WARM_MAX: usize = 64;
 
-/// How a directory is held: so that it can be asked for its marks.
-const HOLD: OFlags =
-    OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+/// How a directory is held: so that it can be asked for its marks. What is read of it for that
+/// leaves no time of access, since nobody asked for it.
+const HOLD: OFlags = OFlags::RDONLY
+    .union(OFlags::DIRECTORY)
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::NOATIME)
+    .union(OFlags::CLOEXEC);
 
 /// A directory of the host, as a [`Layer`](crate::overlay::Layer) in the format of Linux's overlay
 /// filesystem with `userxattr`.
@@ -351,7 +355,7 @@ impl Held {
         if let Some(held) = entry.dir.upgrade() {
             return Ok(held);
         }
-        let fd = fs::openat(self.fd(), name.as_str(), HOLD, Mode::empty()).map_err(errno)?;
+        let fd = open_quietly(self.fd(), name.as_str(), HOLD).map_err(errno)?;
         let held = self.core.hold(fd)?;
         if let Image::Read(names) = &mut self.memory.lock().image
             && let Some(Found::Node(entry)) = names.found.get_mut(name.as_str())

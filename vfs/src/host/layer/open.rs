@@ -18,6 +18,7 @@ use parking_lot::{Mutex, RwLock};
 use rustix::fs::{self, FlockOperation, Mode, OFlags, RenameFlags, XattrFlags};
 use rustix::io::Errno as Os;
 
+use super::super::resolve::open_quietly;
 use super::super::stat::stat;
 use super::image::NAMES_MAX;
 use super::marks::{self, Id};
@@ -101,7 +102,7 @@ impl HostLayer {
     }
 
     fn begin(upper: OwnedFd, area: Option<Area>, names_max: usize) -> io::Result<LayerRef> {
-        let root = fs::openat(&upper, ".", HOLD, Mode::empty())?;
+        let root = open_quietly(upper.as_fd(), ".", HOLD)?;
         let tree = RwLock::new(Tree { is_frozen: area.is_none(), ..Tree::default() });
         let core = Arc::new(Core {
             upper,
@@ -120,7 +121,7 @@ impl HostLayer {
 /// Holds a directory of the host by its path, with the process's own authority.
 fn ambient(path: &Path) -> io::Result<OwnedFd> {
     let dir = cap_std::fs::Dir::open_ambient_dir(path, ambient_authority())?;
-    Ok(fs::openat(&dir, ".", HOLD, Mode::empty())?)
+    Ok(open_quietly(dir.as_fd(), ".", HOLD)?)
 }
 
 /// Holds a directory, which is created if it is missing.
@@ -129,7 +130,7 @@ fn subdir(dir: BorrowedFd<'_>, name: &str) -> io::Result<OwnedFd> {
         Ok(()) | Err(Os::EXIST) => {}
         Err(os) => return Err(os.into()),
     }
-    Ok(fs::openat(dir, name, HOLD, Mode::empty())?)
+    Ok(open_quietly(dir, name, HOLD)?)
 }
 
 fn id(dir: BorrowedFd<'_>) -> io::Result<Id> {
