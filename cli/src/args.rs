@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use crate::engine::Kind;
-use crate::layout::{MountText, PairText};
+use crate::texts::{MountText, PairText};
 
 const ABOUT: &str = "Run WebAssembly guests over one virtual filesystem";
 
@@ -73,6 +73,10 @@ pub(crate) struct Run {
     #[arg(value_names = ["MODULE", "ARGS"], required = true, trailing_var_arg = true, num_args = 1..)]
     pub(crate) command: Vec<OsString>,
 
+    /// Take the sandbox from this file; options add to what it says, and go before it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+
     #[command(flatten)]
     pub(crate) files: Files,
 
@@ -91,16 +95,15 @@ pub(crate) struct Run {
     /// Start the clock at this time (RFC 3339, or seconds since 1970); sleeping takes no time
     #[arg(long, value_name = "TIME", value_parser = time, help_heading = "World")]
     pub(crate) fixed_clock: Option<u64>,
-    /// How far the fixed clock goes on at every look
+    /// How far the fixed clock goes on at every look [default: 1ms]
     #[arg(
         long,
         value_name = "DURATION",
         value_parser = humantime::parse_duration,
-        default_value = "1ms",
         requires = "fixed_clock",
         help_heading = "World"
     )]
-    pub(crate) clock_step: Duration,
+    pub(crate) clock_step: Option<Duration>,
     /// Draw random numbers from this seed: the same in every run, and not secret
     #[arg(long, value_name = "N", help_heading = "World")]
     pub(crate) seed: Option<u64>,
@@ -118,9 +121,9 @@ pub(crate) struct Run {
     #[arg(long, help_heading = "Limits")]
     pub(crate) strict_rights: bool,
 
-    /// The engine: wasmtime compiles, wasmi interprets
-    #[arg(long, value_enum, default_value_t = Kind::Wasmtime, help_heading = "Engine")]
-    pub(crate) engine: Kind,
+    /// The engine: wasmtime compiles, wasmi interprets [default: wasmtime]
+    #[arg(long, value_enum, help_heading = "Engine")]
+    pub(crate) engine: Option<Kind>,
     /// Keep compiled modules here [default: $XDG_CACHE_HOME/palisade or ~/.cache/palisade]
     #[arg(long, value_name = "DIR", help_heading = "Engine")]
     pub(crate) cache_dir: Option<PathBuf>,
@@ -152,6 +155,15 @@ pub(crate) struct Files {
     /// Give the guest a copy in memory, without sockets and devices; nothing is ever written back
     #[arg(long, value_name = "HOST::GUEST[:ro]", value_parser = PairText::parse)]
     pub(crate) copy: Vec<PairText>,
+    /// Give the guest a directory of the host to change; the changes stay in memory
+    #[arg(long, value_name = "HOST[::GUEST][:ro]", value_parser = MountText::parse)]
+    pub(crate) overlay: Vec<MountText>,
+    /// Keep the changes of the one overlay in this directory, for the next run too
+    #[arg(long, value_name = "DIR")]
+    pub(crate) upper: Option<PathBuf>,
+    /// Open a zip, a tar (also .gz, .zst) or a directory to the guest, to be read
+    #[arg(long, value_name = "FILE[::GUEST]", value_parser = MountText::parse_image)]
+    pub(crate) image: Vec<MountText>,
 }
 
 #[derive(Debug, Args)]
@@ -165,7 +177,7 @@ pub(crate) struct Inspect {
 }
 
 /// Bytes: a number, with K, M or G for powers of 1024.
-fn size(text: &str) -> Result<u64, String> {
+pub(crate) fn size(text: &str) -> Result<u64, String> {
     let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
     let unit = match text.strip_prefix(digits).unwrap_or_default() {
         "" | "B" => 1,
@@ -179,7 +191,7 @@ fn size(text: &str) -> Result<u64, String> {
 }
 
 /// A time that can pass before anything happens.
-fn timeout(text: &str) -> Result<Duration, String> {
+pub(crate) fn timeout(text: &str) -> Result<Duration, String> {
     let duration = humantime::parse_duration(text).map_err(|why| why.to_string())?;
     if duration.is_zero() {
         return Err("a guest cannot do anything in no time".to_owned());
@@ -188,7 +200,7 @@ fn timeout(text: &str) -> Result<Duration, String> {
 }
 
 /// Nanoseconds since 1970.
-fn time(text: &str) -> Result<u64, String> {
+pub(crate) fn time(text: &str) -> Result<u64, String> {
     let since = match text.parse::<u64>() {
         Ok(seconds) => Duration::from_secs(seconds),
         Err(_) => humantime::parse_rfc3339_weak(text)

@@ -27,7 +27,7 @@ pub(crate) enum Error {
     Read { option: &'static str, path: PathBuf, why: std::io::Error },
 
     #[error("`{}` has more than {max} bytes", .path.display())]
-    #[diagnostic(code(palisade::too_large), help("a module of this size is surely a mistake"))]
+    #[diagnostic(code(palisade::too_large), help("a file of this size is surely a mistake"))]
     TooLarge { path: PathBuf, max: u64 },
 
     #[error("`{}` is empty", .path.display())]
@@ -150,9 +150,44 @@ pub(crate) enum Error {
     )]
     HostFile { option: &'static str, path: PathBuf, why: String },
 
-    #[error("--copy `{}`: cannot be copied into memory: {why}", .path.display())]
-    #[diagnostic(code(palisade::copy), help("`--dir HOST::GUEST:ro` opens it in place instead"))]
-    Copy { path: PathBuf, why: String },
+    #[error("{by} `{}`: cannot be copied into memory: {why}", .path.display())]
+    #[diagnostic(
+        code(palisade::copy),
+        help(
+            "`--overlay HOST::GUEST` copies only what is changed, `--dir HOST::GUEST:ro` nothing"
+        )
+    )]
+    Copy { by: &'static str, path: PathBuf, why: String },
+
+    #[error("{by}: the overlay cannot be stacked: {why}")]
+    #[diagnostic(
+        code(palisade::overlay),
+        help("its directories must be there and may not be one and the same")
+    )]
+    Overlay { by: &'static str, why: String },
+
+    #[error(
+        "{by} `{}`: lies in one tree with `{}`, which it is stacked upon",
+        .upper.display(), .lower.display()
+    )]
+    #[diagnostic(
+        code(palisade::upper_inside),
+        help("keep the changes in a directory elsewhere; what lies beneath must not change")
+    )]
+    UpperInside { by: &'static str, upper: PathBuf, lower: PathBuf },
+
+    #[error("{option} is about one overlay, and there are {count}")]
+    #[diagnostic(
+        code(palisade::one_overlay),
+        help(
+            "give `--overlay HOST::GUEST` exactly once, or `kind = \"overlay\"` in the file of `--config`"
+        )
+    )]
+    NotOneOverlay { option: &'static str, count: usize },
+
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    File(Box<crate::fault::Fault>),
 
     #[error("the guest path `{path}` is given twice")]
     #[diagnostic(
@@ -224,9 +259,10 @@ impl Error {
     /// The refusal as one line of JSON: its code, its message, what to do, and what it exits with.
     pub(crate) fn to_json(&self) -> String {
         let (message, items) = match self {
-            Error::Imports { imports, .. } => (self.to_string(), imports.as_slice()),
-            Error::Trapped { why, frames } => (why.clone(), frames.as_slice()),
-            _ => (self.to_string(), [].as_slice()),
+            Error::Imports { imports, .. } => (self.to_string(), imports.clone()),
+            Error::Trapped { why, frames } => (why.clone(), frames.clone()),
+            Error::File(fault) => (self.to_string(), fault.places()),
+            _ => (self.to_string(), Vec::new()),
         };
         serde_json::json!({
             "error": {

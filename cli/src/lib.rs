@@ -100,6 +100,7 @@ pub use palisade_kernel as kernel;
 pub use palisade_policy as policy;
 pub use palisade_preview1 as preview1;
 pub use palisade_vfs as vfs;
+pub use palisade_vfs::overlay;
 
 pub use palisade_kernel::{
     Clock, Config, ConfigBuilder, ConfigError, Exit, Input, Interrupt, Limits, Output,
@@ -108,4 +109,5 @@ pub use palisade_kernel::{
 pub use palisade_policy::{Policy, confine, read_only};
 #[cfg(target_os = "linux")]
 pub use palisade_vfs::HostDir;
+pub use palisade_vfs::overlay::{Lowers, Overlay};
 pub use palisade_vfs::{MemFs, Mounts, MountsBuilder, copy_tree};

@@ -1,17 +1,22 @@
 //! The `palisade` command.
 //!
-//! Read in this order: `args` says what can be typed, `run` makes a guest of it, `layout` the
-//! directories that it is born with, `engine` runs it, and `error` has the words for everything
-//! that can go wrong. `inspect` looks at modules, `trace` prints calls, and `ambient` is the door
-//! to the host.
+//! Read in this order: `args` and `texts` say what can be typed, `file` what can be written down,
+//! and `sandbox` is what both turn into. `layout` makes directories of it, `run` a guest, `engine`
+//! runs it, and `error` and `fault` have the words for everything that can go wrong. `inspect`
+//! looks at modules, `trace` prints calls, and `ambient` is the door to the host.
 
 mod ambient;
 mod args;
 mod engine;
 mod error;
+mod fault;
+mod file;
 mod inspect;
 mod layout;
+mod place;
 mod run;
+mod sandbox;
+mod texts;
 mod trace;
 
 use std::io::Write;
