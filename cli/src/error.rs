@@ -159,6 +159,15 @@ pub(crate) enum Error {
     )]
     Copy { by: &'static str, path: PathBuf, why: String },
 
+    #[error("{by} `{}`: cannot be opened as an image: {why}", .path.display())]
+    #[diagnostic(
+        code(palisade::image),
+        help(
+            "an image is a zip, a tar (plain, gzip, Zstandard) or a directory, whatever its name"
+        )
+    )]
+    Image { by: &'static str, path: PathBuf, why: palisade::ImageError },
+
     #[error("{by}: the overlay cannot be stacked: {why}")]
     #[diagnostic(
         code(palisade::overlay),

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use palisade::overlay::{LayerRef, Lowers, Overlay};
 use palisade::vfs::{DirRef, Errno};
-use palisade::{HostDir, MemFs, Mounts, copy_tree, read_only};
+use palisade::{HostDir, Image, MemFs, Mounts, copy_tree, read_only};
 
 use crate::ambient;
 use crate::error::Error;
@@ -218,8 +218,7 @@ fn copy(said: &Said, path: &Path) -> Result<DirRef, Error> {
         said.blame(Error::Copy { by, path, why })
     })?;
     if report.specials > 0 {
-        let (by, host, left_out) = (said.by(), path.display(), report.left_out.join("`, `"));
-        eprintln!("note: {by} `{host}` leaves out what is no file: `{left_out}`");
+        note_left_out(said, path, &report.left_out);
     }
     Ok(to)
 }
@@ -258,5 +257,15 @@ fn open_upper(path: &Path, said: &Said) -> Result<LayerRef, Error> {
 }
 
 fn image(said: &Said, path: &Path) -> Result<DirRef, Error> {
-    Err(said.blame(Error::Overlay { by: said.by(), why: path.display().to_string() }))
+    let image = Image::open_ambient(path)
+        .map_err(|why| said.blame(Error::Image { by: said.by(), path: path.to_owned(), why }))?;
+    if image.specials() > 0 {
+        note_left_out(said, path, image.left_out());
+    }
+    Ok(image.root())
+}
+
+fn note_left_out(said: &Said, path: &Path, left_out: &[String]) {
+    let (by, host, left_out) = (said.by(), path.display(), left_out.join("`, `"));
+    eprintln!("note: {by} `{host}` leaves out what is no file: `{left_out}`");
 }

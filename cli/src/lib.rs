@@ -4,7 +4,8 @@
 //! A guest gets what its [`Config`] says. A filesystem is a directory, a
 //! [`DirRef`](vfs::DirRef): [`MemFs`] keeps one in memory, [`HostDir`] opens one of the host,
 //! [`Mounts`] grafts directories and single files into one tree, and [`read_only`] is a layer that
-//! lets nothing be changed. Layers and filesystems combine freely, and you can bring your own: the
+//! lets nothing be changed. An [`Overlay`] keeps what is changed apart from what it lies over:
+//! directories, archives, embedded files, memory. Layers and filesystems combine freely, and you can bring your own: the
 //! trait is [`vfs::Dir`].
 //!
 //! # With wasmtime
@@ -93,6 +94,8 @@
 //! | feature | what for |
 //! |---|---|
 //! | `cli` (default) | the `palisade` command; leave it out with `default-features = false` |
+//! | `image` (by `cli` too) | `Image`: zip and tar archives as filesystems |
+//! | `embed` | `EmbeddedFs`: files that are part of the program as a filesystem |
 //! | `wasmtime` | [`preview1::engines::wasmtime`] |
 //! | `wasmi` | [`preview1::engines::wasmi`] |
 
@@ -107,7 +110,11 @@ pub use palisade_kernel::{
     OutputBuffer, Process, Random,
 };
 pub use palisade_policy::{Policy, confine, read_only};
+#[cfg(feature = "embed")]
+pub use palisade_vfs::EmbeddedFs;
 #[cfg(target_os = "linux")]
 pub use palisade_vfs::HostDir;
 pub use palisade_vfs::overlay::{Lowers, Overlay};
+#[cfg(feature = "image")]
+pub use palisade_vfs::{Image, ImageError, ImageLimits};
 pub use palisade_vfs::{MemFs, Mounts, MountsBuilder, copy_tree};

@@ -25,8 +25,14 @@ pub mod overlay;
 pub mod path;
 pub mod walk;
 
+#[cfg(feature = "embed")]
+mod embed;
+#[cfg(any(feature = "embed", feature = "tar", feature = "zip"))]
+mod fixed;
 #[cfg(all(feature = "host", target_os = "linux"))]
 mod host;
+#[cfg(any(feature = "tar", feature = "zip"))]
+mod image;
 #[cfg(feature = "mem")]
 mod mem;
 
@@ -44,6 +50,13 @@ mod stat;
 pub use host::{HostDir, Resolver};
 #[cfg(feature = "mem")]
 pub use mem::{MemFs, MemFsBuilder, MemUsage};
+
+#[cfg(feature = "embed")]
+pub use embed::{EmbedError, EmbeddedFs};
+#[cfg(any(feature = "embed", feature = "tar", feature = "zip"))]
+pub use fixed::TreeFault;
+#[cfg(any(feature = "tar", feature = "zip"))]
+pub use image::{EntryFault, Image, ImageError, ImageFormat, ImageLimit, ImageLimits, ImageSource};
 
 pub use copy::{CopyReport, copy_tree};
 pub use dir::{Cookie, Dir, DirRef, Entry, FileRef, Node, Stop};

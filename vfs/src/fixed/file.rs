@@ -1,0 +1,119 @@
+//! An open file of a tree that never changes.
+
+use std::io::{IoSlice, IoSliceMut};
+use std::sync::Arc;
+
+use super::{Content, Held, Index, Tree};
+use crate::{Access, Errno, File, Result, SetTimes, Stat, SyncScope};
+
+/// An open file. Its bytes go from where they are held to the caller's buffers in one copy.
+pub(super) struct FixedFile {
+    tree: Arc<Tree>,
+    index: Index,
+    content: Content,
+    access: Access,
+    held: Held,
+}
+
+impl FixedFile {
+    pub(super) fn open(
+        tree: &Arc<Tree>,
+        index: Index,
+        content: Content,
+        access: Access,
+    ) -> Result<Self> {
+        // Who reads no byte needs none in memory.
+        let held = if access.reads() { tree.source.open(content)? } else { Held::Static(&[]) };
+        Ok(FixedFile { tree: Arc::clone(tree), index, content, access, held })
+    }
+
+    /// Reads what lies elsewhere.
+    #[cfg(any(feature = "tar", feature = "zip"))]
+    fn read_in_place(&self, bufs: &mut [IoSliceMut<'_>], offset: u64) -> Result<usize> {
+        let mut done = 0;
+        for buf in bufs {
+            let mut filled = 0;
+            while filled < buf.len() {
+                let at = offset + (done + filled) as u64;
+                let left = usize::try_from(self.content.len - at).unwrap_or(usize::MAX);
+                let end = buf.len().min(filled.saturating_add(left));
+                let Some(rest) = buf.get_mut(filled..end).filter(|rest| !rest.is_empty()) else {
+                    return Ok(done + filled);
+                };
+                match self.tree.source.read_at(self.content.at + at, rest) {
+                    Ok(n) if n > 0 => filled += n,
+                    Ok(_) | Err(_) if done + filled == 0 => return Err(Errno::Io),
+                    Ok(_) | Err(_) => return Ok(done + filled),
+                }
+            }
+            done += filled;
+        }
+        Ok(done)
+    }
+}
+
+/// Copies what of `bytes` lies behind `offset`.
+fn copy(bytes: &[u8], bufs: &mut [IoSliceMut<'_>], offset: u64) -> usize {
+    let start = usize::try_from(offset).unwrap_or(usize::MAX);
+    let mut rest = bytes.get(start..).unwrap_or_default();
+    let mut done = 0;
+    for buf in bufs {
+        let n = buf.len().min(rest.len());
+        let (now, later) = rest.split_at(n);
+        if let Some(buf) = buf.get_mut(..n) {
+            buf.copy_from_slice(now);
+        }
+        (rest, done) = (later, done + n);
+    }
+    done
+}
+
+impl File for FixedFile {
+    fn read_at(&self, bufs: &mut [IoSliceMut<'_>], offset: u64) -> Result<usize> {
+        if !self.access.reads() {
+            return Err(Errno::Badf);
+        }
+        if offset >= self.content.len {
+            return Ok(0);
+        }
+        match &self.held {
+            Held::Static(bytes) => Ok(copy(bytes, bufs, offset)),
+            #[cfg(any(feature = "embed", feature = "zip"))]
+            Held::Shared(bytes) => Ok(copy((**bytes).as_ref(), bufs, offset)),
+            #[cfg(any(feature = "tar", feature = "zip"))]
+            Held::InPlace => self.read_in_place(bufs, offset),
+        }
+    }
+
+    fn write_at(&self, _bufs: &[IoSlice<'_>], _offset: u64) -> Result<usize> {
+        Err(Errno::Badf)
+    }
+
+    fn append(&self, _bufs: &[IoSlice<'_>]) -> Result<usize> {
+        Err(Errno::Badf)
+    }
+
+    fn appended_to(&self) -> Result<u64> {
+        Ok(0)
+    }
+
+    fn stat(&self) -> Result<Stat> {
+        self.tree.stat(self.index)
+    }
+
+    fn set_len(&self, _len: u64) -> Result<()> {
+        Err(Errno::Inval)
+    }
+
+    fn allocate(&self, _offset: u64, _len: u64) -> Result<()> {
+        Err(Errno::Badf)
+    }
+
+    fn set_times(&self, _times: SetTimes) -> Result<()> {
+        Err(Errno::Rofs)
+    }
+
+    fn sync(&self, _scope: SyncScope) -> Result<()> {
+        Ok(())
+    }
+}
