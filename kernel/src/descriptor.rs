@@ -114,6 +114,8 @@ pub(crate) struct Descriptor {
     pub(crate) description: Arc<Description>,
     pub(crate) base: FdRights,
     pub(crate) inheriting: FdRights,
+    /// What the description leads to, beside it: the cheapest calls ask for nothing else.
+    pub(crate) kind: FileType,
     /// The name that a preopened directory is known by.
     pub(crate) preopen: Option<Box<str>>,
 }
@@ -134,6 +136,7 @@ impl Descriptor {
         Descriptor {
             base: base & applicable,
             inheriting,
+            kind: resource.kind(),
             description: Arc::new(Description::new(resource, status)),
             preopen: None,
         }

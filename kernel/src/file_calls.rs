@@ -270,7 +270,7 @@ impl Process {
     ///
     /// Errors: `Badf`.
     pub fn kind(&self, fd: Fd) -> Result<FileType> {
-        Ok(self.table.get(fd)?.description.resource.kind())
+        Ok(self.table.get(fd)?.kind)
     }
 }
 

@@ -152,7 +152,7 @@ impl Process {
     pub fn fdstat(&self, fd: Fd) -> Result<FdStat> {
         let descriptor = self.table.get(fd)?;
         Ok(FdStat {
-            kind: descriptor.description.resource.kind(),
+            kind: descriptor.kind,
             status: descriptor.description.status(),
             base: descriptor.base,
             inheriting: descriptor.inheriting,

@@ -145,7 +145,7 @@ fn check_into(subject: &dyn Subject, group: Group, report: &mut Report) {
         };
         match result {
             Ok(Ran::Yes) => report.ran += 1,
-            Ok(Ran::No(lacking)) => report.skipped.push((case.name, lacking)),
+            Ok(Ran::No(lacking)) => report.skipped.push((case.name, format!("{lacking:?}"))),
             Err(fault) => {
                 report.ran += 1;
                 report.faults.push(fault);

@@ -63,6 +63,12 @@ impl Strategy for Runs {
     }
 }
 
+/// A run over what `model` holds already.
+pub(crate) fn ops_over(rng: TestRng, model: Model) -> Vec<Op> {
+    let mut maker = Maker { rng, model, flavor: Flavor::Plain };
+    maker.further(Vec::new())
+}
+
 struct Maker {
     rng: TestRng,
     model: Model,
@@ -80,6 +86,10 @@ impl Maker {
         for op in &ops {
             self.model.run(op);
         }
+        self.further(ops)
+    }
+
+    fn further(&mut self, mut ops: Vec<Op>) -> Vec<Op> {
         for _ in 0..self.below(OPS_MAX) + 1 {
             let op = self.op();
             self.model.run(&op);

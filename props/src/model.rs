@@ -15,6 +15,7 @@ use crate::tree::{FILE_LEN_MAX, Leaf, Tree};
 
 mod file;
 mod resolve;
+mod start;
 
 use resolve::Place;
 

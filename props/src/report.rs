@@ -2,8 +2,6 @@
 
 use std::fmt;
 
-use crate::subject::Promises;
-
 /// One misbehavior.
 #[derive(Clone, Debug)]
 pub struct Fault {
@@ -23,7 +21,7 @@ pub struct Report {
     /// How many cases ran.
     pub ran: usize,
     /// Cases that need what is not promised, and what that is.
-    pub skipped: Vec<(&'static str, Promises)>,
+    pub skipped: Vec<(&'static str, String)>,
     /// All faults.
     pub faults: Vec<Fault>,
 }
@@ -55,7 +53,7 @@ impl fmt::Display for Report {
         let name = &self.subject;
         writeln!(f, "{name}: {} cases, {faults} faults, {skipped} skipped", self.ran)?;
         for (case, needs) in &self.skipped {
-            writeln!(f, "skipped {case}: needs {needs:?}")?;
+            writeln!(f, "skipped {case}: needs {needs}")?;
         }
         for fault in &self.faults {
             writeln!(f, "{fault}")?;

@@ -6,12 +6,14 @@
 
 use std::collections::BTreeMap;
 
+use palisade_vfs::{Dir, DirRef};
+
 use crate::live::{Live, Run};
 use crate::model::Model;
 use crate::outcome::{Outcome, Seen};
 use crate::report::Fault;
 use crate::script::{Line, Script};
-use crate::subject::{Promises, Subject, World};
+use crate::subject::{Promises, Subject};
 use crate::tree::Tree;
 
 /// Runs `script` on a fresh filesystem and on the model. Operations that need what the subject
@@ -27,11 +29,11 @@ pub fn differ(subject: &dyn Subject, case: &str, script: &Script) -> Result<(), 
     let world = subject
         .fresh(&Tree::new())
         .map_err(|errno| fault(None, format!("there is no fresh filesystem: {errno}")))?;
-    let mut pair = Pair::new(&world, subject.promises());
+    let mut pair = Pair::new(&world.dir, subject.promises(), Model::new());
     for (nth, line) in script.lines.iter().enumerate() {
         pair.step(line).map_err(|what| fault(Some(nth), what))?;
     }
-    pair.same_tree(&world).map_err(|what| fault(None, what))
+    pair.same_tree(&*world.dir, world.reveal()).map_err(|what| fault(None, what))
 }
 
 /// The script with an arrow before line `at`.
@@ -44,25 +46,34 @@ pub(crate) fn marked(script: &Script, at: Option<usize>) -> String {
     out
 }
 
-struct Pair {
-    live: Live,
-    model: Model,
+/// A filesystem, and the model that it is compared with.
+pub(crate) struct Pair {
+    pub(crate) live: Live,
+    pub(crate) model: Model,
     promises: Promises,
     ids: Identities,
 }
 
 impl Pair {
-    fn new(world: &World, promises: Promises) -> Self {
-        let live = Live::new(world.dir.clone());
-        Pair { live, model: Model::new(), promises, ids: Identities::default() }
+    /// Both hold the same.
+    pub(crate) fn new(dir: &DirRef, promises: Promises, model: Model) -> Self {
+        Pair { live: Live::new(dir.clone()), model, promises, ids: Identities::default() }
     }
 
-    fn step(&mut self, line: &Line) -> Result<(), String> {
+    /// Runs one line on both.
+    ///
+    /// Errors: how they differ, in a sentence.
+    pub(crate) fn step(&mut self, line: &Line) -> Result<(), String> {
         if !self.promises.contains(line.op.needs()) {
             return Ok(());
         }
-        let allowed = self.model.apply(&line.op);
         let got = self.live.run(&line.op);
+        self.compare(line, got)
+    }
+
+    /// Runs one line on the model, and compares what the filesystem came to.
+    pub(crate) fn compare(&mut self, line: &Line, got: Outcome) -> Result<(), String> {
+        let allowed = self.model.apply(&line.op);
         if !allowed.iter().any(|want| want.allows(&got)) {
             let want: Vec<_> = allowed.iter().map(Outcome::to_string).collect();
             return Err(format!("the model says `{}`, it says `{got}`", want.join(" | ")));
@@ -78,9 +89,14 @@ impl Pair {
         }
     }
 
-    fn same_tree(&self, world: &World) -> Result<(), String> {
+    /// Compares the trees; `reveal` is what is seen from behind.
+    pub(crate) fn same_tree(
+        &self,
+        dir: &dyn Dir,
+        reveal: Option<palisade_vfs::Result<Tree>>,
+    ) -> Result<(), String> {
         let Some(want) = self.model.tree() else { return Ok(()) };
-        let looks = [("it shows", Some(Tree::snapshot(&*world.dir))), ("there is", world.reveal())];
+        let looks = [("it shows", Some(Tree::snapshot(dir))), ("there is", reveal)];
         for (how, got) in looks {
             match got {
                 None => {}

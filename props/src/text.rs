@@ -136,9 +136,9 @@ pub(crate) fn bytes(bytes: &[u8]) -> String {
     let mut out = String::from("\"");
     let mut rest = bytes;
     while let [first, tail @ ..] = rest {
-        let count = rest.iter().take_while(|b| *b == first).count();
         let plain = first.is_ascii_graphic() && !b"\"\\".contains(first) || *first == b' ';
-        if plain && count > RUN_MAX {
+        let count = if plain { rest.iter().take_while(|b| *b == first).count() } else { 1 };
+        if count > RUN_MAX {
             let _ = write!(out, "\\*{count};{}", char::from(*first));
             rest = rest.get(count..).unwrap_or(&[]);
             continue;

@@ -70,6 +70,18 @@ impl Tree {
         self.entries.insert(path.to_owned(), leaf);
     }
 
+    /// What stands at a path.
+    #[must_use]
+    pub fn get(&self, path: &str) -> Option<&Leaf> {
+        self.entries.get(path)
+    }
+
+    /// Takes away what stands at a path, and all that is beneath it.
+    pub fn remove(&mut self, path: &str) {
+        let beneath = |other: &str| other.strip_prefix(path).is_some_and(|it| it.starts_with('/'));
+        self.entries.retain(|other, _| other != path && !beneath(other));
+    }
+
     /// What is where, in the order of the text form.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Leaf)> {
         self.entries.iter().map(|(path, leaf)| (path.as_str(), leaf))

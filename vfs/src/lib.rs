@@ -3,7 +3,9 @@
 //! Read in this order: a [`Name`] and a [`Descent`] are path text that cannot go up; a [`Dir`] is a
 //! held directory and a [`File`] an open file; [`walk`] turns a guest's path into descents, and
 //! [`path`] says what each operation means for one. [`Mounts`] grafts directories and single files
-//! into one tree. [`MemFs`] and [`HostDir`] are filesystems.
+//! into one tree. [`MemFs`] and [`HostDir`] are filesystems; with the features `embed`, `tar` and
+//! `zip` there are read-only ones of what is part of the program (`EmbeddedFs`) and of archives
+//! (`Image`).
 //!
 //! Without features there is no dependency on an operating system here, so that anyone can
 //! implement a filesystem against this crate.

@@ -32,7 +32,7 @@ enum Step {
 }
 
 impl Shrink {
-    pub(super) fn new(ops: Vec<Op>) -> Self {
+    pub(crate) fn new(ops: Vec<Op>) -> Self {
         let step = Step::Cut { size: ops.len().div_ceil(2), at: 0 };
         Shrink { best: ops.clone(), current: ops, step, became_plainer: false }
     }

@@ -6,9 +6,11 @@
 //! time, on the open handle or by reading the link, so that a wrong answer costs a system call,
 //! and never a wrong type.
 
-use std::hash::{BuildHasher, RandomState};
+use std::hash::BuildHasher;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use foldhash::quality::RandomState;
 
 use crate::Descent;
 
@@ -62,7 +64,7 @@ impl Known {
     pub(super) fn learn(&self, path: Descent<'_>, seen: Seen) {
         let table = self.0.get_or_init(|| {
             let slots = [const { AtomicU64::new(0) }; SLOTS];
-            Box::new(Table { hasher: RandomState::new(), slots })
+            Box::new(Table { hasher: RandomState::default(), slots })
         });
         let (hash, slot) = table.find(path);
         let seen = match seen {

@@ -54,9 +54,13 @@ fn parse(source: &dyn ImageSource, record: &[u8], at: u64) -> Result<End, ImageE
     let entries = read_u16(record, 10).ok_or_else(short)?;
     let len = read_u32(record, 12).ok_or_else(short)?;
     let offset = read_u32(record, 16).ok_or_else(short)?;
-    let is_large = entries == u16::MAX || len == u32::MAX || offset == u32::MAX;
-    if is_large && let Some(end) = large(source, at)? {
-        return Ok(end);
+    if let Some(end) = large(source, at)? {
+        // What fits into the small record stands there too, or all ones.
+        let says = |small: u64, ones: u64, large: u64| small == ones || small == large;
+        let is_same = says(entries.into(), u16::MAX.into(), end.entries)
+            && says(len.into(), u32::MAX.into(), end.directory_len)
+            && says(offset.into(), u32::MAX.into(), end.directory_at);
+        return if is_same { Ok(end) } else { Err(bad("its two ends contradict each other")) };
     }
     if disks != [Some(0); 2] || here != entries {
         return Err(bad("an archive of several volumes"));

@@ -179,3 +179,48 @@ pub(super) fn read_u32(bytes: &[u8], at: usize) -> Option<u32> {
 pub(super) fn read_u64(bytes: &[u8], at: usize) -> Option<u64> {
     bytes.get(at..)?.first_chunk().copied().map(u64::from_le_bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_finest_time_that_is_there_is_taken() {
+        let unix = [&[0x55, 0x54, 5, 0, 1][..], &(-5_i32).to_le_bytes()].concat();
+        let accessed_only = [&[0x55, 0x54, 5, 0, 2][..], &7_i32.to_le_bytes()].concat();
+        let ticks = (11_644_473_600_u64 + 100) * 10_000_000 + 12_345_678;
+        let ntfs = [0x0a, 0, 32, 0, 0, 0, 0, 0, 1, 0, 24, 0];
+        let ntfs = [&ntfs[..], &ticks.to_le_bytes(), &[0; 16]].concat();
+        let day = 366 * 86_400 + 315_532_800;
+        for (extra, expected) in [
+            (vec![], Timestamp::new(day, 0)),
+            (accessed_only, Timestamp::new(day, 0)),
+            (vec![0x55, 0x54, 5], Timestamp::new(day, 0)),
+            (unix.clone(), Timestamp::new(-5, 0)),
+            (ntfs.clone(), Timestamp::new(101, 234_567_800)),
+            ([ntfs, unix].concat(), Timestamp::new(101, 234_567_800)),
+        ] {
+            let mut header = [0; CENTRAL_LEN];
+            header[..4].copy_from_slice(&CENTRAL.to_le_bytes());
+            header[14..16].copy_from_slice(&(1_u16 << 9 | 1 << 5 | 1).to_le_bytes());
+            let central = Central::parse(&header, &extra).unwrap();
+            assert_eq!(central.time, expected, "{extra:?}");
+        }
+    }
+
+    #[test]
+    fn large_numbers_stand_in_their_order_and_only_where_they_are_needed() {
+        let mut header = [0; CENTRAL_LEN];
+        header[..4].copy_from_slice(&CENTRAL.to_le_bytes());
+        header[20..24].copy_from_slice(&7_u32.to_le_bytes());
+        header[24..28].copy_from_slice(&u32::MAX.to_le_bytes());
+        header[42..46].copy_from_slice(&u32::MAX.to_le_bytes());
+        let numbers = [1_u64 << 33, 1 << 34].map(u64::to_le_bytes).concat();
+        let extra = [&[1, 0, 16, 0][..], &numbers].concat();
+        let central = Central::parse(&header, &extra).unwrap();
+        assert_eq!((central.packed_len, central.len, central.local_at), (7, 1 << 33, 1 << 34));
+        let short = [&[1, 0, 8, 0][..], &numbers[..8]].concat();
+        assert!(Central::parse(&header, &short).is_none());
+        assert!(Central::parse(&header, &[extra.clone(), extra].concat()).is_none());
+    }
+}

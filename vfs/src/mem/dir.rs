@@ -10,8 +10,8 @@ use super::file::MemFile;
 use super::meter::Counted;
 use super::tree::{Body, Child, DirData, DirKey, Leaf, Tree, not_a_dir};
 use crate::{
-    Cookie, Descent, Dir, Entry, Errno, FileType, Name, Node, OpenFlags, OpenHow, Result, SetTimes,
-    Stat, Stop,
+    Cookie, Descent, Dir, Entry, Errno, FileRef, FileType, Name, Node, OpenFlags, OpenHow, Result,
+    SetTimes, Stat, Stop,
 };
 
 /// Entries that are taken out of the tree at once for a listing.
@@ -66,7 +66,7 @@ impl MemDir {
         Ok(Node::Dir(Arc::new(MemDir::hold(&self.fs, tree, key))))
     }
 
-    fn open_leaf(&self, leaf: &Arc<Leaf>, how: OpenHow) -> Result<Node> {
+    pub(super) fn open_leaf_as(&self, leaf: &Arc<Leaf>, how: OpenHow) -> Result<FileRef> {
         if how.wants_dir() {
             return Err(Errno::Notdir);
         }
@@ -81,7 +81,7 @@ impl MemDir {
             state.times.touch(now);
         }
         let (env, leaf) = (Arc::clone(&self.fs.env), Arc::clone(leaf));
-        Ok(Node::File(Arc::new(MemFile::new(env, leaf, how.access))))
+        Ok(Arc::new(MemFile::new(env, leaf, how.access)))
     }
 
     /// Opens what is there; `None` if there is nothing and it is to be created.
@@ -102,7 +102,7 @@ impl MemDir {
             Some(Child::Dir(key)) => Ok(Some(self.open_dir(tree, *key, how)?)),
             Some(Child::Leaf(leaf)) => match leaf.body {
                 Body::Link(_) => Err(not_a_dir(leaf, path.depth() - 1)),
-                Body::File | Body::Null => Ok(Some(self.open_leaf(leaf, how)?)),
+                Body::File | Body::Null => Ok(Some(Node::File(self.open_leaf_as(leaf, how)?))),
             },
         }
     }

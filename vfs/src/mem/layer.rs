@@ -11,9 +11,9 @@ use super::MemFs;
 use super::dir::{Leave, MemDir, check_vacant};
 use super::file::MemFile;
 use super::meter::Counted;
-use super::tree::{Body, Child, DirData, Leaf, ROOT, Times};
-use crate::overlay::{Adopted, Layer, LayerRef, Made, Says};
-use crate::{Access, Dir, Errno, Name, Result, Stat};
+use super::tree::{Body, Child, DirData, Leaf, ROOT, Times, not_a_dir};
+use crate::overlay::{Adopted, Layer, LayerRef, Made, Opened, Says};
+use crate::{Access, Dir, Errno, Name, OpenHow, Result, Stat, Stop};
 
 impl MemFs {
     /// The root as a layer: what an overlay keeps its changes in, or, once it is frozen, one of the
@@ -74,6 +74,23 @@ impl Layer for MemDir {
                 Some(_) | None => Says::Nothing,
             },
         })
+    }
+
+    fn open_leaf(&self, name: Name<'_>, how: OpenHow) -> Result<Opened, Stop> {
+        let tree = self.fs.tree.read();
+        let dir = tree.dir(self.key)?;
+        match dir.get(name) {
+            None => Ok(match &dir.marks {
+                Some(marks) if marks.whiteouts.contains(name.as_str()) => Opened::Whiteout,
+                Some(_) | None => Opened::Nothing,
+            }),
+            Some(Child::Dir(_)) => Ok(Opened::Dir),
+            Some(Child::Leaf(_)) if how.is_exclusive() => Err(Errno::Exist.into()),
+            Some(Child::Leaf(leaf)) => match leaf.body {
+                Body::Link(_) => Err(not_a_dir(leaf, 0)),
+                Body::File | Body::Null => Ok(Opened::File(self.open_leaf_as(leaf, how)?)),
+            },
+        }
     }
 
     fn enter(&self, name: Name<'_>) -> Result<LayerRef> {

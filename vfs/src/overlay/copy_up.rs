@@ -17,14 +17,6 @@ use super::{Identity, Shared};
 use crate::copy::copy_bytes;
 use crate::{Descent, Errno, File, FileRef, FileType, Name, OpenHow, Result, Stat};
 
-/// Whether the bytes of a file come along.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Bytes {
-    Kept,
-    /// It is about to be cut to nothing.
-    Dropped,
-}
-
 /// The paths of the files of some lowers that have several names, by their identity.
 #[derive(Default)]
 pub(super) struct LinkGroups(HashMap<Identity, Vec<String>>);
@@ -34,12 +26,11 @@ impl LinkGroups {
         let mut groups = LinkGroups::default();
         let mut pending = vec![(String::new(), Arc::clone(root))];
         while let Some((path, dir)) = pending.pop() {
-            for (_, entry) in dir.list()?.behind(0) {
-                let name = Name::new(&entry.name)?;
-                let path = if path.is_empty() {
-                    entry.name.to_string()
-                } else {
-                    format!("{path}/{}", entry.name)
+            for entry in dir.list()?.behind(0) {
+                let name = entry.name;
+                let path = match &*path {
+                    "" => name.as_str().to_owned(),
+                    above => format!("{above}/{}", name.as_str()),
                 };
                 match dir.find(name)? {
                     None => {}
@@ -68,13 +59,7 @@ struct Further {
 impl Shared {
     /// Copies up what `name` leads to, if it is a file or a link of the lowers. A directory is
     /// raised.
-    pub(super) fn copy_up(
-        &self,
-        tree: &mut Tree,
-        key: DirKey,
-        name: Name<'_>,
-        bytes: Bytes,
-    ) -> Result<()> {
+    pub(super) fn copy_up(&self, tree: &mut Tree, key: DirKey, name: Name<'_>) -> Result<()> {
         match tree.have(key, name)? {
             Have::Nothing => Err(Errno::Noent),
             Have::Upper(_) => Ok(()),
@@ -84,10 +69,8 @@ impl Shared {
             }
             Have::Lower(Found::Leaf(part)) => {
                 let stat = end(part.dir().stat(name.into()))?;
-                // All names of a file are to lead to one file, so it has to be whole.
                 let further = self.further_names(tree, &stat, key, name)?;
-                let bytes = if further.is_empty() { bytes } else { Bytes::Kept };
-                let file = adopt_leaf(tree, key, name, &part, &stat, bytes)?;
+                let file = adopt_leaf(tree, key, name, &part, &stat)?;
                 self.link_all(tree, key, name, &further)?;
                 if let Some(file) = file {
                     self.handles.switch((stat.dev, stat.ino), &file);
@@ -108,7 +91,7 @@ impl Shared {
         let Have::Lower(Found::Leaf(part)) = tree.have(key, name)? else { return Ok(None) };
         let stat = end(part.dir().stat(name.into()))?;
         if stat.nlink > 1 && !self.further_names(tree, &stat, key, name)?.is_empty() {
-            self.copy_up(tree, key, name, Bytes::Kept)?;
+            self.copy_up(tree, key, name)?;
             return Ok(None);
         }
         Ok(Some((stat.dev, stat.ino)))
@@ -200,7 +183,7 @@ impl Shared {
             tree.raise(key)?;
             let lower = tree.dir(key)?.lower.as_ref().ok_or(Errno::Io)?;
             let list = lower.list()?;
-            let names = list.behind(0).map(|(_, entry)| entry.name.to_string()).collect();
+            let names = list.behind(0).map(|entry| entry.name.as_str().to_owned()).collect();
             Ok(Frame { key, names })
         };
         let mut frames = vec![frame(tree, top)?];
@@ -221,7 +204,7 @@ impl Shared {
                 Have::Lower(Found::Leaf(_)) => false,
             };
             if !is_dir {
-                self.copy_up(tree, key, name, Bytes::Kept)?;
+                self.copy_up(tree, key, name)?;
                 continue;
             }
             let child = end(tree.child(key, name))?;
@@ -241,7 +224,6 @@ fn adopt_leaf(
     name: Name<'_>,
     part: &Part,
     stat: &Stat,
-    bytes: Bytes,
 ) -> Result<Option<FileRef>> {
     let made = match stat.kind {
         FileType::Symlink => {
@@ -249,14 +231,9 @@ fn adopt_leaf(
             tree.raise(key)?.adopt(Some(name), stat, Adopted::Symlink(&target))?
         }
         FileType::File => {
-            let from = match bytes {
-                Bytes::Kept => Some(end(part.dir().open(name.into(), OpenHow::READ))?.into_file()?),
-                Bytes::Dropped => None,
-            };
-            let mut fill = |to: &dyn File| match &from {
-                Some(from) => copy_bytes(&**from, to).map(drop),
-                None => Ok(()),
-            };
+            // Whole, also if it is about to be cut: that may fail.
+            let from = end(part.dir().open(name.into(), OpenHow::READ))?.into_file()?;
+            let mut fill = |to: &dyn File| copy_bytes(&*from, to).map(drop);
             tree.raise(key)?.adopt(Some(name), stat, Adopted::File(&mut fill))?
         }
         FileType::Dir => return Err(Errno::Isdir),

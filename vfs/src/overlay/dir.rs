@@ -6,12 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::Shared;
-use super::copy_up::Bytes;
 use super::file::{Handles, open_lower};
-use super::layer::{LayerRef, Says};
+use super::layer::{LayerRef, Opened as Leaf, Says};
 use super::list::List;
 use super::lowers::{Found, MergedDir, end};
-use super::tree::{DirKey, Have, Spot, Tree};
+use super::tree::{DirKey, DirState, Have, Spot, Tree};
 use crate::{
     Cookie, Descent, Dir, Entry, Errno, FileType, Name, Node, OpenFlags, OpenHow, Result, SetTimes,
     Stat, Stop,
@@ -31,6 +30,14 @@ enum Opened {
     Node(Node),
     /// The directories on the way have to become known first, or something is to be changed.
     Unsettled,
+}
+
+/// Who lists a directory.
+enum Lister {
+    Nobody,
+    Upper(LayerRef),
+    Lower(Arc<List>),
+    Both,
 }
 
 /// Entries that were taken out of the layers, to be handed out without a lock.
@@ -61,27 +68,53 @@ impl OverlayDir {
                 Err(Errno::Exist.into())
             }
             Spot::Here(key) => Ok(Opened::Node(self.open_dir(&tree, key, how)?)),
-            Spot::Gone if how.creates() => Ok(Opened::Unsettled),
-            Spot::Gone => Err(Errno::Noent.into()),
-            Spot::Meeting { .. } => Ok(Opened::Unsettled),
             Spot::Upper { dir, rest, taken } => {
                 match dir.open(rest, how).map_err(|stop| stop.below(taken))? {
                     node @ Node::File(_) => Ok(Opened::Node(node)),
                     Node::Dir(_) => Ok(Opened::Unsettled),
                 }
             }
-            Spot::Lower { dir, rest, taken } => {
-                if how.access.writes() || how.refuses_dir() {
-                    return Ok(Opened::Unsettled);
-                }
-                match open_lower(&**dir, rest, how).map_err(|stop| stop.below(taken))? {
-                    Node::File(file) => {
-                        let file = Handles::hold(&self.fs, file, how.access, dir, rest);
-                        Ok(Opened::Node(Node::File(file)))
-                    }
-                    Node::Dir(_) => Ok(Opened::Unsettled),
+            Spot::Lower { dir, rest, taken } => self.open_beneath(dir, rest, how, taken),
+            Spot::Meeting { both, name, rest, taken } if rest.as_name().is_some() => {
+                match both.upper.open_leaf(name, how).map_err(|stop| stop.below(taken))? {
+                    Leaf::File(file) => Ok(Opened::Node(Node::File(file))),
+                    Leaf::Dir => Ok(Opened::Unsettled),
+                    Leaf::Whiteout if how.creates() => Ok(Opened::Unsettled),
+                    Leaf::Whiteout => Err(Errno::Noent.into()),
+                    Leaf::Nothing => self.open_beneath(both.lower, rest, how, taken),
                 }
             }
+            Spot::Meeting { both, name, rest, taken } => match both.upper.look(name)? {
+                Says::Nothing => self.open_beneath(both.lower, rest, how, taken),
+                Says::Whiteout => Err(Errno::Noent.into()),
+                Says::Node(stat) if stat.kind == FileType::Dir => Ok(Opened::Unsettled),
+                Says::Node(_) => {
+                    let opened = both.upper.open(rest, how).map_err(|stop| stop.below(taken));
+                    opened.map(Opened::Node)
+                }
+            },
+        }
+    }
+
+    /// Opens a file that only the lowers have, if that changes nothing.
+    fn open_beneath(
+        &self,
+        dir: &Arc<MergedDir>,
+        rest: Descent<'_>,
+        how: OpenHow,
+        taken: usize,
+    ) -> Result<Opened, Stop> {
+        if how.access.writes() || how.refuses_dir() {
+            return Ok(Opened::Unsettled);
+        }
+        match open_lower(&**dir, rest, how).map_err(|stop| stop.below(taken))? {
+            Node::File(file) if file.kind() == FileType::File => {
+                let file = Handles::hold(&self.fs, file, how.access, dir, rest);
+                Ok(Opened::Node(Node::File(file)))
+            }
+            // A device is nobody's own.
+            node @ Node::File(_) => Ok(Opened::Node(node)),
+            Node::Dir(_) => Ok(Opened::Unsettled),
         }
     }
 
@@ -91,6 +124,14 @@ impl OverlayDir {
         let (parent, name) = path.split_last().ok_or(Errno::Isdir)?;
         let key = tree.descend(self.key, parent)?;
         let depth = path.depth() - 1;
+        if let DirState { upper: Some(upper), lower: None, is_removed: false, .. } =
+            tree.dir(key)?
+        {
+            let opened = upper.open(name.into(), how).map_err(|stop| stop.below(depth))?;
+            if let Node::File(_) = &opened {
+                return Ok(opened);
+            }
+        }
         let (kind, found) = match tree.have(key, name)? {
             Have::Nothing if how.creates() => {
                 let upper = tree.raise(key)?;
@@ -131,8 +172,7 @@ impl OverlayDir {
             if kind != FileType::File {
                 return Ok(node);
             }
-            let bytes = if truncates { Bytes::Dropped } else { Bytes::Kept };
-            self.fs.copy_up(&mut tree, key, name, bytes)?;
+            self.fs.copy_up(&mut tree, key, name)?;
         }
         let upper = tree.dir(key)?.upper.as_ref().ok_or(Errno::Io)?;
         upper.open(name.into(), how).map_err(|stop| stop.below(depth))
@@ -163,27 +203,29 @@ impl OverlayDir {
         tree: &mut Tree,
         (from, name): (DirKey, Name<'_>),
         (into, new_name): (DirKey, Name<'_>),
-    ) -> Result<Option<(Stat, Option<Stat>)>> {
-        let moved = tree.stat(from, name)?.ok_or(Errno::Noent)?;
-        if tree.dir(into)?.is_removed {
+    ) -> Result<Option<(Have, Have)>> {
+        let moved = tree.have(from, name)?;
+        if matches!(moved, Have::Nothing) || tree.dir(into)?.is_removed {
             return Err(Errno::Noent);
         }
-        let target = tree.stat(into, new_name)?;
-        if moved.kind == FileType::Dir {
+        let target = tree.have(into, new_name)?;
+        if moved.is_dir() {
             let key = end(tree.child(from, name))?;
             if tree.is_below(into, key)? {
                 return Err(Errno::Inval);
             }
         }
-        let Some(target) = target else { return Ok(Some((moved, None))) };
-        if target.kind == FileType::Dir {
+        if matches!(target, Have::Nothing) {
+            return Ok(Some((moved, target)));
+        }
+        if target.is_dir() {
             let key = end(tree.child(into, new_name))?;
             if tree.is_below(from, key)? {
                 return Err(Errno::Notempty);
             }
         }
-        match (moved.kind == FileType::Dir, target.kind == FileType::Dir) {
-            _ if (moved.dev, moved.ino) == (target.dev, target.ino) => return Ok(None),
+        match (moved.is_dir(), target.is_dir()) {
+            _ if moved.id(name)? == target.id(new_name)? => return Ok(None),
             (true, false) => return Err(Errno::Notdir),
             (false, true) => return Err(Errno::Isdir),
             (false, false) => {}
@@ -194,7 +236,7 @@ impl OverlayDir {
                 }
             }
         }
-        Ok(Some((moved, Some(target))))
+        Ok(Some((moved, target)))
     }
 
     /// Entries behind `from`; fewer than [`BATCH`] means the end.
@@ -208,12 +250,12 @@ impl OverlayDir {
         let below = dir.list.as_ref().map_or(0, |list| list.len());
         if let Some(list) = &dir.list {
             let shows_lower = dir.lower.is_some();
-            for (cookie, entry) in list.behind(from) {
+            for entry in list.behind(from) {
                 if batch.len() >= BATCH {
                     return Ok(Batch(batch));
                 }
                 let says = match &dir.upper {
-                    Some(upper) => upper.look(Name::new(&entry.name)?)?,
+                    Some(upper) => upper.look(entry.name)?,
                     None => Says::Nothing,
                 };
                 let (kind, ino) = match says {
@@ -221,7 +263,7 @@ impl OverlayDir {
                     Says::Nothing if shows_lower => (entry.kind, entry.ino),
                     Says::Nothing | Says::Whiteout => continue,
                 };
-                batch.push((entry.name.clone(), kind, ino, cookie));
+                batch.push((entry.name.as_str().into(), kind, ino, entry.next.0));
             }
         }
         if let Some(upper) = &dir.upper {
@@ -237,20 +279,49 @@ impl OverlayDir {
         Ok(Batch(batch))
     }
 
-    /// Sees to it that the order of the lowers' entries is known.
-    fn need_list(&self) -> Result<()> {
-        let lower: Arc<MergedDir> = {
+    /// Who lists this directory. Sees to it that the order of the lowers' entries is known.
+    fn lister(&self) -> Result<Lister> {
+        let lower = {
             let tree = self.fs.tree.read();
-            let dir = tree.dir(self.key)?;
-            match &dir.lower {
-                Some(lower) if dir.list.is_none() && !dir.is_removed => Arc::clone(lower),
-                Some(_) | None => return Ok(()),
+            match tree.dir(self.key)? {
+                DirState { is_removed: true, .. } => return Ok(Lister::Nobody),
+                DirState { list: Some(list), upper: None, .. } => {
+                    return Ok(Lister::Lower(Arc::clone(list)));
+                }
+                DirState { list: Some(_), upper: Some(_), .. } => return Ok(Lister::Both),
+                DirState { lower: Some(lower), .. } => Arc::clone(lower),
+                DirState { upper: Some(upper), .. } => return Ok(Lister::Upper(Arc::clone(upper))),
+                DirState { upper: None, .. } => return Err(Errno::Io),
             }
         };
-        let list: Arc<List> = lower.list()?;
+        let list = lower.list()?;
         let mut tree = self.fs.tree.write();
-        tree.dir_mut(self.key)?.list.get_or_insert(list);
-        Ok(())
+        let dir = tree.dir_mut(self.key)?;
+        let list = Arc::clone(dir.list.get_or_insert(list));
+        Ok(if dir.upper.is_some() { Lister::Both } else { Lister::Lower(list) })
+    }
+
+    /// Lists what upper and lowers have together.
+    fn read_both(
+        &self,
+        from: Cookie,
+        each: &mut dyn FnMut(Entry<'_>) -> ControlFlow<()>,
+    ) -> Result<()> {
+        let mut from = from.0;
+        loop {
+            let Batch(batch) = self.batch(from)?;
+            let is_last = batch.len() < BATCH;
+            for (name, kind, ino, cookie) in batch {
+                from = cookie;
+                let (name, next) = (Name::new(&name)?, Cookie(cookie));
+                if each(Entry { name, kind, ino, next }).is_break() {
+                    return Ok(());
+                }
+            }
+            if is_last {
+                return Ok(());
+            }
+        }
     }
 
     /// Makes something new: with the upper's directory, and whether a whiteout is in the place.
@@ -275,17 +346,15 @@ impl Shared {
         tree
     }
 
-    /// Removes what the name leads to, which is known to show and to be empty, in one step.
-    fn hide(&self, tree: &mut Tree, key: DirKey, name: Name<'_>, kind: FileType) -> Result<()> {
-        let hidden = match kind {
-            FileType::Dir => None,
-            _ => self.before_hiding(tree, key, name)?,
+    /// Takes away a name that leads to this file or link, in one step.
+    fn remove_leaf(&self, tree: &mut Tree, key: DirKey, name: Name<'_>, have: Have) -> Result<()> {
+        let hidden = match have {
+            Have::Lower(_) => self.before_hiding(tree, key, name)?,
+            Have::Upper(_) | Have::Nothing => None,
         };
         let upper = tree.raise(key)?;
         if tree.lies_beneath(key, name)? {
             upper.white_out(name)?;
-        } else if kind == FileType::Dir {
-            upper.remove_dir(name)?;
         } else {
             upper.remove_file(name)?;
         }
@@ -299,6 +368,10 @@ impl Shared {
 #[deny(clippy::missing_trait_methods)]
 impl Dir for OverlayDir {
     fn open(&self, path: Descent<'_>, how: OpenHow) -> Result<Node, Stop> {
+        // What may have to be created is looked for with the tree held to be changed.
+        if how.creates() && path.as_name().is_some() {
+            return self.open_unsettled(path, how);
+        }
         match self.open_settled(path, how)? {
             Opened::Node(node) => Ok(node),
             Opened::Unsettled => self.open_unsettled(path, how),
@@ -310,17 +383,24 @@ impl Dir for OverlayDir {
             let tree = self.fs.tree.read();
             match tree.locate(self.key, path)? {
                 Spot::Here(key) => return Ok(tree.stat_dir(key)?),
-                Spot::Gone => return Err(Errno::Noent.into()),
                 Spot::Upper { dir, rest, taken } => {
                     return dir.stat(rest).map_err(|stop| stop.below(taken));
                 }
                 Spot::Lower { dir, rest, taken } => {
                     return dir.stat(rest).map_err(|stop| stop.below(taken));
                 }
-                Spot::Meeting { dir, name, rest } if rest.is_here() => {
-                    return dir.stat(name.into());
-                }
-                Spot::Meeting { .. } => {}
+                Spot::Meeting { both, name, rest, taken } => match both.upper.look(name)? {
+                    Says::Nothing => {
+                        return both.lower.stat(rest).map_err(|stop| stop.below(taken));
+                    }
+                    Says::Whiteout => return Err(Errno::Noent.into()),
+                    Says::Node(stat) if rest.as_name().is_some() => return Ok(stat),
+                    // Lower's directories may show beneath it.
+                    Says::Node(stat) if stat.kind == FileType::Dir => {}
+                    Says::Node(_) => {
+                        return both.upper.stat(rest).map_err(|stop| stop.below(taken));
+                    }
+                },
             }
         }
         let mut tree = self.fs.change();
@@ -351,21 +431,11 @@ impl Dir for OverlayDir {
         from: Cookie,
         each: &mut dyn FnMut(Entry<'_>) -> ControlFlow<()>,
     ) -> Result<()> {
-        self.need_list()?;
-        let mut from = from.0;
-        loop {
-            let Batch(batch) = self.batch(from)?;
-            let is_last = batch.len() < BATCH;
-            for (name, kind, ino, cookie) in batch {
-                from = cookie;
-                let (name, next) = (Name::new(&name)?, Cookie(cookie));
-                if each(Entry { name, kind, ino, next }).is_break() {
-                    return Ok(());
-                }
-            }
-            if is_last {
-                return Ok(());
-            }
+        match self.lister()? {
+            Lister::Nobody => Ok(()),
+            Lister::Upper(upper) => upper.read_dir(from, each),
+            Lister::Lower(list) => list.read(from, each),
+            Lister::Both => self.read_both(from, each),
         }
     }
 
@@ -382,24 +452,32 @@ impl Dir for OverlayDir {
 
     fn remove_file(&self, name: Name<'_>) -> Result<()> {
         let mut tree = self.fs.change();
-        let kind = tree.stat(self.key, name)?.ok_or(Errno::Noent)?.kind;
-        if kind == FileType::Dir {
-            return Err(Errno::Isdir);
+        match tree.have(self.key, name)? {
+            Have::Nothing => Err(Errno::Noent),
+            have if have.is_dir() => Err(Errno::Isdir),
+            have => self.fs.remove_leaf(&mut tree, self.key, name, have),
         }
-        self.fs.hide(&mut tree, self.key, name, kind)
     }
 
     fn remove_dir(&self, name: Name<'_>) -> Result<()> {
         let mut tree = self.fs.change();
-        let child = match tree.child(self.key, name) {
-            Ok(child) => child,
-            Err(Stop::Link { .. }) => return Err(Errno::Notdir),
-            Err(Stop::Errno(errno)) => return Err(errno),
-        };
-        if !tree.is_empty(child)? {
-            return Err(Errno::Notempty);
+        let have = tree.have(self.key, name)?;
+        if matches!(have, Have::Nothing) {
+            return Err(Errno::Noent);
         }
-        self.fs.hide(&mut tree, self.key, name, FileType::Dir)?;
+        if !have.is_dir() {
+            return Err(Errno::Notdir);
+        }
+        if tree.lies_beneath(self.key, name)? {
+            let child = end(tree.child(self.key, name))?;
+            if !tree.is_empty(child)? {
+                return Err(Errno::Notempty);
+            }
+            tree.raise(self.key)?.white_out(name)?;
+        } else {
+            // The upper's alone, which knows whether it is empty.
+            tree.raise(self.key)?.remove_dir(name)?;
+        }
         tree.forget(self.key, name)
     }
 
@@ -410,18 +488,20 @@ impl Dir for OverlayDir {
         let checked = Self::check_rename(tree, (self.key, name), (into, new_name))?;
         let Some((moved, target)) = checked else { return Ok(()) };
         let hidden = match target {
-            Some(target) if target.kind != FileType::Dir => {
-                self.fs.before_hiding(tree, into, new_name)?
+            Have::Lower(Found::Leaf(_)) => self.fs.before_hiding(tree, into, new_name)?,
+            Have::Lower(Found::Dir(_)) | Have::Upper(_) | Have::Nothing => None,
+        };
+        let child = match moved {
+            Have::Nothing => return Err(Errno::Noent),
+            moved if moved.is_dir() => Some(end(tree.child(self.key, name))?),
+            Have::Lower(_) => {
+                self.fs.copy_up(tree, self.key, name)?;
+                None
             }
-            Some(_) | None => None,
+            Have::Upper(_) => None,
         };
-        let child = match moved.kind {
-            FileType::Dir => Some(end(tree.child(self.key, name))?),
-            _ => None,
-        };
-        match child {
-            Some(child) => self.fs.copy_up_whole(tree, child)?,
-            None => self.fs.copy_up(tree, self.key, name, Bytes::Kept)?,
+        if let Some(child) = child {
+            self.fs.copy_up_whole(tree, child)?;
         }
         let upper = tree.raise(self.key)?;
         let into_upper = tree.raise(into)?;
@@ -453,7 +533,7 @@ impl Dir for OverlayDir {
         if stat.kind == FileType::Dir {
             return Err(Errno::Perm);
         }
-        self.fs.copy_up(&mut tree, self.key, name, Bytes::Kept)?;
+        self.fs.copy_up(&mut tree, self.key, name)?;
         let upper = tree.raise(self.key)?;
         let into = tree.raise(into)?;
         upper.link(name, &*into, new_name)
@@ -476,7 +556,7 @@ impl Dir for OverlayDir {
         {
             return Err(stop.below(path.depth() - 1));
         }
-        self.fs.copy_up(&mut tree, key, name, Bytes::Kept)?;
+        self.fs.copy_up(&mut tree, key, name)?;
         let upper = tree.raise(key)?;
         upper.set_times(name.into(), times)
     }

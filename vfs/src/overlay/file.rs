@@ -11,7 +11,6 @@ use std::sync::{Arc, OnceLock, Weak};
 use parking_lot::Mutex;
 use slab::Slab;
 
-use super::copy_up::Bytes;
 use super::layer::{Adopted, Made};
 use super::lowers::{MergedDir, end};
 use super::tree::{ROOT, Tree};
@@ -123,7 +122,7 @@ impl LowerFile {
             };
             let (parent, name) = Descent::new(&path)?.split_last().ok_or(Errno::Io)?;
             let dir = end(tree.descend(ROOT, parent))?;
-            self.fs.copy_up(tree, dir, name, Bytes::Kept)?;
+            self.fs.copy_up(tree, dir, name)?;
         } else {
             // No name leads to it any more; the copy is this file's alone.
             let mut fill = |to: &dyn File| copy_bytes(&*self.lower, to).map(drop);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::{Dir, File, FileRef, Name, Result, Stat};
+use crate::{Dir, File, FileRef, FileType, Name, Node, OpenHow, Result, Stat, Stop};
 
 /// A shared layer.
 pub type LayerRef = Arc<dyn Layer>;
@@ -17,6 +17,18 @@ pub enum Says {
     /// This node of the layer's own. A directory that is not opaque is merged with the directory
     /// of that name beneath.
     Node(Stat),
+}
+
+/// What [`Layer::open_leaf`] found.
+pub enum Opened {
+    /// The layer says nothing of the name.
+    Nothing,
+    /// A whiteout.
+    Whiteout,
+    /// A directory, which is not opened.
+    Dir,
+    /// The open file.
+    File(FileRef),
 }
 
 /// A node of a lower that is to be put into a layer.
@@ -61,6 +73,23 @@ pub trait Layer: Dir {
     ///
     /// Errors: `Io`.
     fn look(&self, name: Name<'_>) -> Result<Says>;
+
+    /// Opens the file of this name, if the layer has one; nothing is created. What an overlay asks
+    /// most often, so worth a single look-up where there can be one.
+    ///
+    /// Errors, in order: [`Stop::Link`] at 0; `Exist` with `CREATE` and `EXCLUSIVE`; those of
+    /// [`Dir::open`] for a file.
+    fn open_leaf(&self, name: Name<'_>, how: OpenHow) -> Result<Opened, Stop> {
+        match self.look(name)? {
+            Says::Nothing => Ok(Opened::Nothing),
+            Says::Whiteout => Ok(Opened::Whiteout),
+            Says::Node(stat) if stat.kind == FileType::Dir => Ok(Opened::Dir),
+            Says::Node(_) => match self.open(name.into(), how)? {
+                Node::File(file) => Ok(Opened::File(file)),
+                Node::Dir(_) => Ok(Opened::Dir),
+            },
+        }
+    }
 
     /// Holds the directory that `name` leads to, as a layer.
     ///

@@ -1,53 +1,79 @@
 //! What the lowers list in one directory, merged: the first part of an overlay's stream.
 //!
-//! The lowers do not change, so an entry's position is its cookie, whatever happens above.
+//! The lowers do not change, so an entry's position is its cookie, whatever happens above. All
+//! names lie in one text, so an entry costs no memory of its own.
 
+use std::collections::HashSet;
+use std::hash::BuildHasher;
 use std::ops::ControlFlow;
+use std::sync::OnceLock;
+
+use foldhash::fast::RandomState;
+use hashbrown::HashTable;
 
 use crate::{Cookie, Entry, Errno, FileType, Name, Result};
 
-/// One entry.
-pub(super) struct Listed {
-    pub(super) name: Box<str>,
-    pub(super) kind: FileType,
-    pub(super) ino: u64,
+struct Slot {
+    start: u32,
+    len: u8,
+    kind: FileType,
+    ino: u64,
 }
 
 /// The entries of the merged lowers, in the order in which they are listed.
+#[derive(Default)]
 pub(super) struct List {
-    entries: Box<[Listed]>,
-    /// Positions in the order of the names.
-    by_name: Box<[u32]>,
+    names: String,
+    slots: Vec<Slot>,
+    /// Positions by name, once someone has asked.
+    index: OnceLock<Index>,
+}
+
+#[derive(Default)]
+struct Index {
+    hasher: RandomState,
+    table: HashTable<u32>,
+}
+
+/// Merges listings, the topmost first.
+#[derive(Default)]
+pub(super) struct Merge {
+    list: List,
+    index: Index,
+    hidden: HashSet<Box<str>>,
 }
 
 impl List {
-    pub(super) fn new(entries: Vec<Listed>) -> Self {
-        let entries: Box<[Listed]> = entries.into();
-        let mut by_name: Box<[u32]> =
-            (0..u32::try_from(entries.len()).unwrap_or(u32::MAX)).collect();
-        by_name.sort_by_key(|nth| name_at(&entries, *nth));
-        List { entries, by_name }
+    /// All entries of a single directory.
+    pub(super) fn push(&mut self, entry: Entry<'_>) -> Result<()> {
+        let text = entry.name.as_str();
+        let start = u32::try_from(self.names.len()).map_err(|_| Errno::Overflow)?;
+        let len = u8::try_from(text.len()).map_err(|_| Errno::Nametoolong)?;
+        self.names.push_str(text);
+        self.slots.push(Slot { start, len, kind: entry.kind, ino: entry.ino });
+        Ok(())
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.slots.is_empty()
     }
 
     /// The number of entries, which is the highest cookie.
     pub(super) fn len(&self) -> u64 {
-        self.entries.len() as u64
+        self.slots.len() as u64
     }
 
     pub(super) fn contains(&self, name: Name<'_>) -> bool {
-        self.by_name
-            .binary_search_by_key(&name.as_str(), |nth| name_at(&self.entries, *nth))
-            .is_ok()
+        self.index.get_or_init(|| Index::of(self)).contains(self, name.as_str())
     }
 
-    /// The entries behind `from`, with their cookies.
-    pub(super) fn behind(&self, from: u64) -> impl Iterator<Item = (u64, &Listed)> {
+    /// The entries behind `from`; each says its own cookie as the one to go on from.
+    pub(super) fn behind(&self, from: u64) -> impl Iterator<Item = Entry<'_>> {
         let skip = usize::try_from(from).unwrap_or(usize::MAX);
-        self.entries.iter().enumerate().skip(skip).map(|(nth, entry)| (nth as u64 + 1, entry))
+        self.slots.iter().enumerate().skip(skip).filter_map(|(nth, slot)| {
+            let name = Name::new(self.text(slot)).ok()?;
+            Some(Entry { name, kind: slot.kind, ino: slot.ino, next: Cookie(nth as u64 + 1) })
+        })
     }
 
     /// [`Dir::read_dir`](crate::Dir::read_dir), where nothing lies above.
@@ -59,18 +85,60 @@ impl List {
         if from.0 > self.len() {
             return Err(Errno::Inval);
         }
-        for (cookie, entry) in self.behind(from.0) {
-            let name = Name::new(&entry.name)?;
-            let next = Cookie(cookie);
-            if each(Entry { name, kind: entry.kind, ino: entry.ino, next }).is_break() {
-                break;
-            }
-        }
+        let _ = self.behind(from.0).try_for_each(each);
         Ok(())
+    }
+
+    fn text(&self, slot: &Slot) -> &str {
+        let start = slot.start as usize;
+        self.names.get(start..start + usize::from(slot.len)).unwrap_or_default()
+    }
+
+    fn text_at(&self, nth: u32) -> &str {
+        self.slots.get(nth as usize).map_or("", |slot| self.text(slot))
     }
 }
 
-fn name_at(entries: &[Listed], nth: u32) -> &str {
-    let nth = usize::try_from(nth).unwrap_or(usize::MAX);
-    entries.get(nth).map_or("", |entry| &entry.name)
+impl Index {
+    fn of(list: &List) -> Self {
+        let mut index = Index::default();
+        for nth in 0..u32::try_from(list.slots.len()).unwrap_or(u32::MAX) {
+            index.insert(list, nth);
+        }
+        index
+    }
+
+    fn insert(&mut self, list: &List, nth: u32) {
+        let Index { hasher, table } = self;
+        let hash = |nth: &u32| hasher.hash_one(list.text_at(*nth));
+        table.insert_unique(hash(&nth), nth, hash);
+    }
+
+    fn contains(&self, list: &List, name: &str) -> bool {
+        let hash = self.hasher.hash_one(name);
+        self.table.find(hash, |nth| list.text_at(*nth) == name).is_some()
+    }
+}
+
+impl Merge {
+    /// An entry of the next directory below, if nothing above hides it.
+    pub(super) fn push(&mut self, entry: Entry<'_>) -> Result<()> {
+        let name = entry.name.as_str();
+        if self.index.contains(&self.list, name) || self.hidden.contains(name) {
+            return Ok(());
+        }
+        let nth = u32::try_from(self.list.slots.len()).map_err(|_| Errno::Overflow)?;
+        self.list.push(entry)?;
+        self.index.insert(&self.list, nth);
+        Ok(())
+    }
+
+    /// A whiteout: to be said after the entries of its own directory.
+    pub(super) fn hide(&mut self, name: Name<'_>) {
+        self.hidden.insert(name.as_str().into());
+    }
+
+    pub(super) fn finish(self) -> List {
+        List { index: OnceLock::from(self.index), ..self.list }
+    }
 }

@@ -10,7 +10,7 @@
 //!
 //! Lock order: `known` and `list` are leaves; none is held while a lower is called.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::sync::{Arc, Weak};
 
@@ -18,7 +18,7 @@ use foldhash::fast::RandomState;
 use parking_lot::{Mutex, RwLock};
 
 use super::layer::{LayerRef, Says};
-use super::list::{List, Listed};
+use super::list::{List, Merge};
 use crate::{
     Cookie, Descent, Dir, DirRef, Entry, Errno, FileType, Name, Node, OpenHow, Result, SetTimes,
     Stat, Stop,
@@ -101,7 +101,12 @@ impl LowersBuilder {
 
     /// The lowers.
     #[must_use]
-    pub fn build(self) -> Lowers {
+    pub fn build(mut self) -> Lowers {
+        // The root of a layer can be opaque too. One that cannot say hides what is beneath it.
+        let hides = |part: &Part| !matches!(part.is_opaque(), Ok(false));
+        if let Some(last) = self.parts.iter().position(hides) {
+            self.parts.truncate(last + 1);
+        }
         let recent = Arc::new(Recent::default());
         Lowers { root: MergedDir::new(self.parts, None, recent) }
     }
@@ -172,6 +177,7 @@ pub(super) enum Found {
 }
 
 enum Known {
+    Nothing,
     Leaf(usize),
     Dir(Weak<MergedDir>),
 }
@@ -262,10 +268,22 @@ impl MergedDir {
         }
     }
 
-    fn known(&self, name: Name<'_>) -> Option<Found> {
+    /// What is remembered of the name: the outer `None` is nothing at all.
+    #[expect(clippy::option_option, reason = "what is known may be that there is nothing")]
+    fn known(&self, name: Name<'_>) -> Option<Option<Found>> {
         match self.known.read().get(name.as_str())? {
-            Known::Leaf(nth) => self.parts.get(*nth).cloned().map(Found::Leaf),
-            Known::Dir(dir) => dir.upgrade().map(Found::Dir),
+            Known::Nothing => Some(None),
+            Known::Leaf(nth) => self.parts.get(*nth).cloned().map(Found::Leaf).map(Some),
+            Known::Dir(dir) => dir.upgrade().map(Found::Dir).map(Some),
+        }
+    }
+
+    /// The part that is remembered to have the file or link that `path` names.
+    fn known_leaf<'p>(&self, path: Descent<'p>) -> Option<(&Part, Name<'p>)> {
+        let name = path.as_name().filter(|_| self.parts.len() > 1)?;
+        match self.known.read().get(name.as_str())? {
+            Known::Leaf(nth) => Some((self.parts.get(*nth)?, name)),
+            Known::Nothing | Known::Dir(_) => None,
         }
     }
 
@@ -279,8 +297,11 @@ impl MergedDir {
 
     /// What `name` leads to, if anything.
     pub(super) fn find(&self, name: Name<'_>) -> Result<Option<Found>> {
-        if let Some(found) = self.known(name) {
-            return Ok(Some(found));
+        // Of a single part, only directories are remembered.
+        if self.parts.len() > 1
+            && let Some(found) = self.known(name)
+        {
+            return Ok(found);
         }
         let mut dirs = Vec::new();
         for (nth, part) in self.parts.iter().enumerate() {
@@ -294,6 +315,11 @@ impl MergedDir {
                 }
                 Kind::Leaf | Kind::Whiteout => break,
                 Kind::Dir => {
+                    if self.parts.len() == 1
+                        && let Some(found) = self.known(name)
+                    {
+                        return Ok(found);
+                    }
                     let entered = part.enter(name)?;
                     let is_last = entered.is_opaque()?;
                     dirs.push(entered);
@@ -303,7 +329,13 @@ impl MergedDir {
                 }
             }
         }
-        let Some(me) = self.me.upgrade().filter(|_| !dirs.is_empty()) else { return Ok(None) };
+        if dirs.is_empty() {
+            if self.parts.len() > 1 {
+                self.remember(name, Known::Nothing);
+            }
+            return Ok(None);
+        }
+        let me = self.me.upgrade().ok_or(Errno::Io)?;
         let above = (me, name.as_str().into());
         let dir = MergedDir::new(dirs, Some(above), Arc::clone(&self.recent));
         self.remember(name, Known::Dir(Arc::downgrade(&dir)));
@@ -331,27 +363,24 @@ impl MergedDir {
         if let Some(list) = self.list.lock().upgrade() {
             return Ok(list);
         }
-        let mut seen = HashSet::new();
-        let mut entries = Vec::new();
-        for part in &self.parts {
-            let mut fresh = Vec::new();
-            part.dir().read_dir(Cookie::START, &mut |entry| {
-                let name: Box<str> = entry.name.as_str().into();
-                fresh.push(Listed { name, kind: entry.kind, ino: entry.ino });
-                ControlFlow::Continue(())
-            })?;
-            if self.parts.len() == 1 {
-                entries = fresh;
-                break;
+        let list = match &*self.parts {
+            [only] => {
+                let mut list = List::default();
+                read_all(only.dir(), &mut |entry| list.push(entry))?;
+                list
             }
-            entries.extend(fresh.into_iter().filter(|entry| seen.insert(entry.name.clone())));
-            if let Part::Layer(layer) = part {
-                layer.whiteouts(&mut |name| {
-                    seen.insert(name.as_str().into());
-                })?;
+            parts => {
+                let mut merge = Merge::default();
+                for part in parts {
+                    read_all(part.dir(), &mut |entry| merge.push(entry))?;
+                    if let Part::Layer(layer) = part {
+                        layer.whiteouts(&mut |name| merge.hide(name))?;
+                    }
+                }
+                merge.finish()
             }
-        }
-        let list = Arc::new(List::new(entries));
+        };
+        let list = Arc::new(list);
         *self.list.lock() = Arc::downgrade(&list);
         Ok(list)
     }
@@ -372,6 +401,16 @@ impl MergedDir {
             Some(Found::Leaf(part)) => Some(leaf_kind(part.dir(), name)?),
         })
     }
+}
+
+/// Calls `each` for every entry.
+fn read_all(dir: &dyn Dir, each: &mut dyn FnMut(Entry<'_>) -> Result<()>) -> Result<()> {
+    let mut done = Ok(());
+    dir.read_dir(Cookie::START, &mut |entry| {
+        done = each(entry);
+        if done.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    })?;
+    done
 }
 
 fn leaf_kind(dir: &dyn Dir, name: Name<'_>) -> Result<FileType> {
@@ -415,6 +454,9 @@ impl Dir for MergedDir {
                 Node::Dir(_) => {}
             }
         }
+        if let Some((part, name)) = self.known_leaf(path).filter(|_| !changes) {
+            return part.dir().open(name.into(), how);
+        }
         let (parent, name) = self.parent_of(path)?;
         let depth = path.depth() - 1;
         match parent.find(name)? {
@@ -444,6 +486,9 @@ impl Dir for MergedDir {
         }
         if let Some(dir) = self.single() {
             return dir.stat(path);
+        }
+        if let Some((part, name)) = self.known_leaf(path) {
+            return part.dir().stat(name.into());
         }
         let (parent, name) = self.parent_of(path)?;
         match parent.find(name)? {

@@ -31,7 +31,7 @@ use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
 
-pub use layer::{Adopted, Layer, LayerRef, Made, Says};
+pub use layer::{Adopted, Layer, LayerRef, Made, Opened, Says};
 pub use lowers::{Lowers, LowersBuilder};
 
 use self::copy_up::LinkGroups;

@@ -71,10 +71,16 @@ pub(super) enum Spot<'t, 'p> {
     Upper { dir: &'t LayerRef, rest: Descent<'p>, taken: usize },
     /// The lowers: the upper has nothing there.
     Lower { dir: &'t Arc<MergedDir>, rest: Descent<'p>, taken: usize },
-    /// Nobody: a whiteout stands for the last name.
-    Gone,
-    /// The directory of this name, where both may meet; nobody has asked for it yet.
-    Meeting { dir: &'t LayerRef, name: Name<'p>, rest: Descent<'p> },
+    /// Upper and lowers meet in this directory, and nobody has asked for the first name of `rest`
+    /// yet.
+    Meeting { both: Meeting<'t>, name: Name<'p>, rest: Descent<'p>, taken: usize },
+}
+
+/// What meets in a directory.
+#[derive(Clone, Copy)]
+pub(super) struct Meeting<'t> {
+    pub(super) upper: &'t LayerRef,
+    pub(super) lower: &'t Arc<MergedDir>,
 }
 
 /// What a name leads to.
@@ -82,6 +88,27 @@ pub(super) enum Have {
     Nothing,
     Upper(Stat),
     Lower(Found),
+}
+
+impl Have {
+    pub(super) fn is_dir(&self) -> bool {
+        match self {
+            Have::Upper(stat) => stat.kind == FileType::Dir,
+            Have::Lower(Found::Dir(_)) => true,
+            Have::Lower(Found::Leaf(_)) | Have::Nothing => false,
+        }
+    }
+
+    /// The identity of what `name` was found to lead to.
+    pub(super) fn id(&self, name: Name<'_>) -> Result<Identity> {
+        let stat = match self {
+            Have::Nothing => return Err(Errno::Noent),
+            Have::Upper(stat) => *stat,
+            Have::Lower(Found::Dir(dir)) => end(dir.stat(Descent::HERE))?,
+            Have::Lower(Found::Leaf(part)) => end(part.dir().stat(name.into()))?,
+        };
+        Ok((stat.dev, stat.ino))
+    }
 }
 
 pub(super) struct Tree {
@@ -126,15 +153,8 @@ impl Tree {
                 (at, left, taken) = (*child, rest, taken + 1);
                 continue;
             }
-            return match upper.look(name)? {
-                Says::Nothing => Ok(Spot::Lower { dir: lower, rest: left, taken }),
-                Says::Whiteout if rest.is_here() => Ok(Spot::Gone),
-                Says::Whiteout => Err(Errno::Noent.into()),
-                Says::Node(stat) if stat.kind == FileType::Dir => {
-                    Ok(Spot::Meeting { dir: upper, name, rest })
-                }
-                Says::Node(_) => Ok(Spot::Upper { dir: upper, rest: left, taken }),
-            };
+            let both = Meeting { upper, lower };
+            return Ok(Spot::Meeting { both, name, rest: left, taken });
         }
     }
 
@@ -236,6 +256,11 @@ impl Tree {
     ///
     /// Errors: `Noent` if it is removed; those of [`Layer::adopt`](super::Layer::adopt).
     pub(super) fn raise(&mut self, key: DirKey) -> Result<LayerRef> {
+        match self.dir(key)? {
+            DirState { is_removed: true, .. } => return Err(Errno::Noent),
+            DirState { upper: Some(upper), .. } => return Ok(Arc::clone(upper)),
+            DirState { upper: None, .. } => {}
+        }
         let mut chain = vec![key];
         loop {
             let at = chain.last().copied().unwrap_or(ROOT);
@@ -264,7 +289,11 @@ impl Tree {
         let name = Name::new(&dir.name)?;
         let lower = dir.lower.as_ref().ok_or(Errno::Io)?;
         let stat = end(lower.stat(Descent::HERE))?;
-        above.adopt(Some(name), &stat, Adopted::Dir)?;
+        match above.adopt(Some(name), &stat, Adopted::Dir) {
+            // Adopted already, by an operation that failed right behind that.
+            Ok(_) | Err(Errno::Exist) => {}
+            Err(errno) => return Err(errno),
+        }
         let made = above.enter(name)?;
         dir.upper = Some(Arc::clone(&made));
         Ok(made)
@@ -299,9 +328,9 @@ impl Tree {
             return Ok(false);
         }
         let Some(lower) = &dir.lower else { return Ok(true) };
-        for (_, entry) in lower.list()?.behind(0) {
+        for entry in lower.list()?.behind(0) {
             let says = match &dir.upper {
-                Some(upper) => upper.look(Name::new(&entry.name)?)?,
+                Some(upper) => upper.look(entry.name)?,
                 None => Says::Nothing,
             };
             if says != Says::Whiteout {

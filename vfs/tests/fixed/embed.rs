@@ -40,6 +40,16 @@ fn what_was_embedded_reads_as_it_is_on_the_disk() {
 }
 
 #[test]
+fn bytes_that_are_read_when_a_debug_build_asks_are_held_once() {
+    let owned = [("d/f", Cow::Owned(b"owned".to_vec()), Timestamp::EPOCH)];
+    let fs = EmbeddedFs::from_files(owned).unwrap();
+    let root = fs.clone().root();
+    drop(fs);
+    assert_eq!(read(&root, "d/f"), b"owned");
+    assert_eq!(path::stat(&*root, "d/f", Follow::No).unwrap().size, 5);
+}
+
+#[test]
 fn numbers_stay_whatever_the_order_and_the_run() {
     let one = small(&[("b/y", b"1"), ("a", b"2"), ("b/x", b"3")]).unwrap();
     let other = small(&[("a", b"2"), ("b/x", b"3"), ("b/y", b"1")]).unwrap();

@@ -166,6 +166,26 @@ fn a_zip_has_the_time_that_dos_knew() {
 }
 
 #[test]
+fn a_zip_with_large_numbers_is_read() {
+    let mut archive = zip::ZipWriter::new(Cursor::new(Vec::new()));
+    for n in 0..70_000 {
+        let options = zip::write::SimpleFileOptions::default().large_file(n % 2 == 0);
+        archive.start_file(n.to_string(), options).unwrap();
+        archive.write_all(n.to_string().as_bytes()).unwrap();
+    }
+    let bytes = archive.finish().unwrap().into_inner();
+    let root = open(bytes.clone()).unwrap().root();
+    for at in ["0", "1", "65535", "69999"] {
+        assert_eq!(read(&root, at).unwrap(), at.as_bytes());
+    }
+    // The small end says 70,000 no longer than it fits; what it does say must be true.
+    let mut lies = bytes;
+    let count = lies.len() - 12;
+    lies[count..count + 2].copy_from_slice(&[1, 0]);
+    assert!(matches!(open(lies), Err(ImageError::Damaged { .. })));
+}
+
+#[test]
 fn a_zip_behind_a_program_is_read() {
     let zip = Format::ZipDeflated.pack(&[file("a", b"content")]);
     let bytes = [&b"#!/bin/sh\nexit\n"[..], &zip].concat();

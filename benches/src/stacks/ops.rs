@@ -1,0 +1,160 @@
+//! The operations that are timed.
+
+use std::io::{IoSlice, IoSliceMut};
+use std::ops::ControlFlow;
+use std::time::Instant;
+
+use palisade_kernel::Process;
+use palisade_vfs::{Errno, Follow, OpenFlags, Result};
+
+use crate::worlds::{MANY, ROOT, World, asked};
+
+/// One operation.
+pub struct Op {
+    pub name: &'static str,
+    /// A round makes its number of calls divided by this.
+    slower: u32,
+    /// Whether it writes, which on a lower is a copy-up the first time and the upper's after it.
+    writes: bool,
+    run: fn(&mut Process, u32) -> Result<u32>,
+}
+
+/// Every operation. Each answers how many calls it made.
+pub const OPS: &[Op] = &[
+    Op { name: "stat", slower: 1, writes: false, run: stat },
+    Op { name: "stat_deep", slower: 1, writes: false, run: stat_deep },
+    Op { name: "stat_missing", slower: 1, writes: false, run: stat_missing },
+    Op { name: "open_close", slower: 1, writes: false, run: open_close },
+    Op { name: "read_4k", slower: 1, writes: false, run: read_4k },
+    Op { name: "open_read_close", slower: 1, writes: false, run: open_read_close },
+    Op { name: "readdir_10k", slower: 10_000, writes: false, run: readdir },
+    Op { name: "create_unlink", slower: 2, writes: true, run: create_unlink },
+    Op { name: "rename", slower: 2, writes: true, run: rename },
+    Op { name: "mkdir_rmdir", slower: 2, writes: true, run: mkdir_rmdir },
+    Op { name: "overwrite_4k", slower: 1, writes: true, run: overwrite_4k },
+];
+
+impl Op {
+    /// The nanoseconds of one call; `None` where it would measure something else.
+    pub fn time(&self, world: &mut World, calls: u32) -> Result<Option<f64>> {
+        if self.writes && world.name.starts_with("lower") {
+            return Ok(None);
+        }
+        let calls = (calls / self.slower).max(1);
+        (self.run)(&mut world.process, calls.min(100))?;
+        let start = Instant::now();
+        let made = (self.run)(&mut world.process, calls)?;
+        Ok(Some(start.elapsed().as_secs_f64() * 1e9 / f64::from(made)))
+    }
+}
+
+fn stat(process: &mut Process, calls: u32) -> Result<u32> {
+    for _ in 0..calls {
+        process.stat_at(ROOT, "f", Follow::Yes)?;
+    }
+    Ok(calls)
+}
+
+fn stat_deep(process: &mut Process, calls: u32) -> Result<u32> {
+    for _ in 0..calls {
+        process.stat_at(ROOT, "d/e/f", Follow::Yes)?;
+    }
+    Ok(calls)
+}
+
+fn stat_missing(process: &mut Process, calls: u32) -> Result<u32> {
+    for _ in 0..calls {
+        match process.stat_at(ROOT, "missing", Follow::Yes) {
+            Err(Errno::Noent) => {}
+            Err(errno) => return Err(errno),
+            Ok(_) => return Err(Errno::Exist),
+        }
+    }
+    Ok(calls)
+}
+
+fn open_close(process: &mut Process, calls: u32) -> Result<u32> {
+    for _ in 0..calls {
+        let fd = process.open(ROOT, "f", read_only())?;
+        process.close(fd)?;
+    }
+    Ok(calls)
+}
+
+fn read_4k(process: &mut Process, calls: u32) -> Result<u32> {
+    let fd = process.open(ROOT, "f", read_only())?;
+    let mut page = [0; 4096];
+    for _ in 0..calls {
+        process.read_at(fd, &mut [IoSliceMut::new(&mut page)], 0)?;
+    }
+    process.close(fd)?;
+    Ok(calls)
+}
+
+fn open_read_close(process: &mut Process, calls: u32) -> Result<u32> {
+    let mut page = [0; 4096];
+    for _ in 0..calls {
+        let fd = process.open(ROOT, "d/e/f", read_only())?;
+        process.read_at(fd, &mut [IoSliceMut::new(&mut page)], 0)?;
+        process.close(fd)?;
+    }
+    Ok(calls)
+}
+
+/// Opened for reading alone, so that nothing is copied up.
+fn read_only() -> palisade_kernel::OpenAsked {
+    use palisade_kernel::{FdRights, RightsAsked};
+    let rights = RightsAsked::Exactly { base: FdRights::READ | FdRights::SEEK, inheriting: FdRights::empty() };
+    palisade_kernel::OpenAsked { rights, ..asked(OpenFlags::empty()) }
+}
+
+fn readdir(process: &mut Process, calls: u32) -> Result<u32> {
+    let fd = process.open(ROOT, "many", asked(OpenFlags::DIRECTORY))?;
+    let mut seen = 0;
+    for _ in 0..calls {
+        process.read_dir(fd, 0, palisade_kernel::Dots::Without, &mut |_| {
+            seen += 1;
+            ControlFlow::Continue(())
+        })?;
+    }
+    process.close(fd)?;
+    if u64::from(seen) < u64::from(calls) * MANY as u64 { Err(Errno::Io) } else { Ok(seen) }
+}
+
+fn create_unlink(process: &mut Process, calls: u32) -> Result<u32> {
+    for _ in 0..calls {
+        let fd = process.open(ROOT, "new", asked(OpenFlags::CREATE))?;
+        process.close(fd)?;
+        process.remove_file(ROOT, "new")?;
+    }
+    Ok(calls)
+}
+
+fn rename(process: &mut Process, calls: u32) -> Result<u32> {
+    for nth in 0..calls {
+        let (from, to) = if nth % 2 == 0 { ("other", "moved") } else { ("moved", "other") };
+        if nth == 0 {
+            let fd = process.open(ROOT, from, asked(OpenFlags::CREATE))?;
+            process.close(fd)?;
+        }
+        process.rename((ROOT, from), (ROOT, to))?;
+    }
+    Ok(calls)
+}
+
+fn mkdir_rmdir(process: &mut Process, calls: u32) -> Result<u32> {
+    for _ in 0..calls {
+        process.create_dir(ROOT, "dir")?;
+        process.remove_dir(ROOT, "dir")?;
+    }
+    Ok(calls)
+}
+
+fn overwrite_4k(process: &mut Process, calls: u32) -> Result<u32> {
+    let fd = process.open(ROOT, "other", asked(OpenFlags::CREATE))?;
+    for _ in 0..calls {
+        process.write_at(fd, &[IoSlice::new(&[9; 4096])], 0)?;
+    }
+    process.close(fd)?;
+    Ok(calls)
+}

@@ -1,0 +1,111 @@
+//! The stacks that are compared. All show the same tree: `f` of 4 KiB, `d/e/f`, and `many`, a
+//! directory of 10,000 files.
+
+use std::sync::Arc;
+
+use palisade_kernel::{Config, Fd, Limits, OpenAsked, Process, RightsAsked, Status};
+use palisade_vfs::overlay::{Lowers, Overlay};
+use palisade_vfs::{
+    Access, DirRef, Errno, Follow, HostDir, MemFs, OpenFlags, OpenHow, Result, copy_tree, path,
+};
+
+/// The preopened directory.
+pub const ROOT: Fd = 3;
+/// Files in the directory that is listed.
+pub const MANY: usize = 10_000;
+
+/// One stack, and a guest's world over it.
+pub struct World {
+    pub name: &'static str,
+    pub process: Process,
+    _keep: Option<tempfile::TempDir>,
+}
+
+impl World {
+    fn new(name: &'static str, root: DirRef) -> Result<Self> {
+        let config = Config::builder().preopen("/", root).limits(Limits::default()).build();
+        let process = config.map_err(|_| Errno::Inval)?.start();
+        Ok(World { name, process, _keep: None })
+    }
+}
+
+/// Opens with all rights.
+pub fn asked(flags: OpenFlags) -> OpenAsked {
+    OpenAsked {
+        follow: Follow::Yes,
+        flags,
+        status: Status::empty(),
+        rights: RightsAsked::Inherited,
+    }
+}
+
+/// Writes a file.
+pub fn put(dir: &DirRef, path: &str, bytes: &[u8]) -> Result<()> {
+    let how = OpenHow::new(Access::Write, OpenFlags::CREATE | OpenFlags::TRUNCATE);
+    let file = path::open(&**dir, path, Follow::Yes, how)?.into_file()?;
+    file.write_at(&[std::io::IoSlice::new(bytes)], 0)?;
+    Ok(())
+}
+
+fn fill(dir: &DirRef) -> Result<()> {
+    put(dir, "f", &[7; 4096])?;
+    path::create_dir(&**dir, "d")?;
+    path::create_dir(&**dir, "d/e")?;
+    put(dir, "d/e/f", &[7; 4096])?;
+    path::create_dir(&**dir, "many")?;
+    for nth in 0..MANY {
+        put(dir, &format!("many/file-{nth}"), b"")?;
+    }
+    Ok(())
+}
+
+fn memory() -> Result<DirRef> {
+    let root = MemFs::new().root();
+    fill(&root)?;
+    Ok(root)
+}
+
+/// A layer in which only a part of `many` is, for stacks where all have something of it.
+fn part(nth: usize, of: usize) -> Result<DirRef> {
+    let root = MemFs::new().root();
+    path::create_dir(&*root, "many")?;
+    for nth in (nth..MANY).step_by(of) {
+        put(&root, &format!("many/file-{nth}"), b"")?;
+    }
+    Ok(root)
+}
+
+fn over(lowers: &Lowers) -> Result<DirRef> {
+    let overlay = Overlay::new(MemFs::new().layer(), lowers)?;
+    let root = overlay.root();
+    // There is always something in the upper.
+    put(&root, "other", b"x")?;
+    Ok(root)
+}
+
+fn over_parts(count: usize) -> Result<DirRef> {
+    let mut lowers = Lowers::builder();
+    for nth in 1..count {
+        lowers = lowers.dir(part(nth, count)?);
+    }
+    over(&lowers.dir(memory()?).build())
+}
+
+/// Every stack.
+pub fn all() -> Result<Vec<World>> {
+    let upper = over(&Lowers::of(MemFs::new().root()))?;
+    fill(&upper)?;
+    let temp = tempfile::tempdir_in("/dev/shm").map_err(|_| Errno::Io)?;
+    let host = HostDir::open_ambient(temp.path()).map_err(|_| Errno::Io)?;
+    copy_tree(&memory()?, &host)?;
+    let over_host = over(&Lowers::of(Arc::clone(&host)))?;
+    Ok(vec![
+        World::new("memory", memory()?)?,
+        World::new("upper", upper)?,
+        World::new("lower1", over(&Lowers::of(memory()?))?)?,
+        World::new("lower4", over_parts(4)?)?,
+        World::new("lower16", over_parts(16)?)?,
+        World { _keep: Some(temp), ..World::new("host", host)? },
+        World::new("over-host", over_host)?,
+    ])
+}
