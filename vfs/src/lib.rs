@@ -48,6 +48,8 @@ mod open;
 mod rights;
 mod stat;
 
+#[cfg(all(feature = "host", feature = "overlay", target_os = "linux"))]
+pub use host::HostLayer;
 #[cfg(all(feature = "host", target_os = "linux"))]
 pub use host::{HostDir, Resolver};
 #[cfg(feature = "mem")]

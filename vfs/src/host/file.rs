@@ -108,6 +108,13 @@ impl HostFile {
     }
 }
 
+#[cfg(feature = "overlay")]
+impl AsFd for HostFile {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
 impl File for HostFile {
     fn read_at(&self, bufs: &mut [IoSliceMut<'_>], offset: u64) -> Result<usize> {
         if !self.access.reads() {

@@ -12,7 +12,8 @@
 //! (and its twin that names the resolver).
 //!
 //! `resolve.rs` holds nodes; `open.rs` opens one name for its bytes; `file.rs` is an open file;
-//! `list.rs` is a directory's stream; `stat.rs` and `errno.rs` translate.
+//! `list.rs` is a directory's stream; `stat.rs` and `errno.rs` translate. `layer` keeps an overlay's
+//! changes: the second shape alone, also with names of its own in a directory of its own.
 //!
 //! Locks: only leaves, in `list.rs` and `file.rs`.
 //!
@@ -27,6 +28,8 @@
 mod errno;
 mod file;
 mod known;
+#[cfg(feature = "overlay")]
+mod layer;
 mod list;
 mod open;
 mod resolve;
@@ -40,6 +43,9 @@ use std::sync::Arc;
 use cap_std::ambient_authority;
 use parking_lot::Mutex;
 use rustix::fs::{self, AtFlags, Mode};
+
+#[cfg(feature = "overlay")]
+pub use self::layer::HostLayer;
 
 use self::errno::errno;
 use self::file::HostFile;

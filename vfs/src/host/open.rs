@@ -118,7 +118,11 @@ fn unless_raced(dir: BorrowedFd<'_>, name: Name<'_>, flags: OFlags) -> Result<Op
 }
 
 /// Creates `name` as an empty file. Never opens what exists.
-fn create(dir: BorrowedFd<'_>, name: Name<'_>, how: OpenHow) -> rustix::io::Result<HostFile> {
+pub(super) fn create(
+    dir: BorrowedFd<'_>,
+    name: Name<'_>,
+    how: OpenHow,
+) -> rustix::io::Result<HostFile> {
     let access = match how.access {
         // What is created can be opened, whatever its mode says.
         Access::Hold | Access::Read => OFlags::RDONLY,
@@ -137,7 +141,7 @@ fn create(dir: BorrowedFd<'_>, name: Name<'_>, how: OpenHow) -> rustix::io::Resu
 }
 
 /// The flags for a file that exists.
-fn file_flags(how: OpenHow) -> OFlags {
+pub(super) fn file_flags(how: OpenHow) -> OFlags {
     let truncates = how.flags.contains(OpenFlags::TRUNCATE);
     let access = match how.access {
         Access::Hold if truncates => OFlags::WRONLY,

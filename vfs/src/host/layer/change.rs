@@ -1,0 +1,395 @@
+//! What only a layer can be asked for: marks, and nodes that stand for a lower's.
+
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use rustix::fs::{self, AtFlags, FlockOperation, Timestamps};
+
+use super::super::errno::errno;
+use super::super::stat::{stat, timestamps};
+use super::dir::errno_of;
+use super::file::LayerFile;
+use super::image::{Entry, Found, Origin};
+use super::marks::{self, Id, Marks, Opaque};
+use super::rename::Leave;
+use super::work::{Shape, Style, Temp, Work, make_whiteout};
+use super::{Held, HostLayer, Tree, steps};
+use crate::overlay::{Adopted, Layer, LayerRef, Made, Says};
+use crate::{
+    Access, Errno, File, FileType, Name, OpenFlags, OpenHow, Result, SetTime, SetTimes, Stat,
+};
+
+/// Whether a new directory hides what is beneath it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Opaqueness {
+    Always,
+    /// What takes the place of a whiteout goes on hiding.
+    IfOverWhiteout,
+}
+
+impl Held {
+    /// Puts what was made in the work area where nothing or a whiteout is.
+    fn place(&self, temp: Temp<'_>, shape: Shape, name: Name<'_>, found: &Found) -> Result<()> {
+        match (found, shape) {
+            (Found::Nothing, Shape::Leaf | Shape::Dir) => temp.put_new(self.fd(), name),
+            (Found::Whiteout, Shape::Leaf) => temp.put(self.fd(), name),
+            (Found::Whiteout, Shape::Dir) => temp.swap(self.fd(), name, Shape::Leaf),
+            (Found::Node(_), Shape::Leaf | Shape::Dir) => Err(Errno::Exist),
+        }
+    }
+
+    /// What `name` says, if it is no node.
+    fn vacant(&self, name: Name<'_>) -> Result<Found> {
+        match self.find(name)? {
+            Found::Node(_) => Err(Errno::Exist),
+            found @ (Found::Nothing | Found::Whiteout) => Ok(found),
+        }
+    }
+
+    pub(super) fn create_child_dir(
+        &self,
+        tree: &Tree,
+        name: Name<'_>,
+        opaqueness: Opaqueness,
+    ) -> Result<()> {
+        let found = self.vacant(name)?;
+        let work = self.core.work(tree)?;
+        match (&found, opaqueness) {
+            (Found::Nothing, Opaqueness::IfOverWhiteout) => {
+                steps::next();
+                let mode = fs::Mode::from_raw_mode(0o777);
+                fs::mkdirat(self.fd(), name.as_str(), mode).map_err(errno)?;
+            }
+            (Found::Nothing | Found::Whiteout | Found::Node(_), _) => {
+                let (temp, dir) = work.dir()?;
+                marks::set(dir.as_fd(), marks::OPAQUE, b"y")?;
+                self.place(temp, Shape::Dir, name, &found)?;
+            }
+        }
+        self.set(name, Found::Node(Entry::new(FileType::Dir, Origin::Own)));
+        Ok(())
+    }
+
+    pub(super) fn link_to(
+        &self,
+        tree: &Tree,
+        name: Name<'_>,
+        into: &Held,
+        new_name: Name<'_>,
+    ) -> Result<()> {
+        let Found::Node(entry) = self.find(name)? else { return Err(Errno::Noent) };
+        let found = into.vacant(new_name)?;
+        if entry.kind == FileType::Dir {
+            return Err(Errno::Perm);
+        }
+        let work = self.core.work(tree)?;
+        into.expect(&entry)?;
+        if let Found::Nothing = found {
+            steps::next();
+            let (from, to, flags) = (name.as_str(), new_name.as_str(), AtFlags::empty());
+            fs::linkat(self.fd(), from, into.fd(), to, flags).map_err(errno)?;
+        } else {
+            work.link(self.fd(), name)?.put(into.fd(), new_name)?;
+        }
+        into.set(new_name, Found::Node(entry));
+        Ok(())
+    }
+
+    /// Sees to it that a node that may have been adopted is known for it when it is in here.
+    pub(super) fn expect(&self, entry: &Entry) -> Result<()> {
+        let marks = self.marks()?;
+        if entry.origin == Origin::Own || marks.holds_adopted {
+            return Ok(());
+        }
+        marks::set(self.fd(), marks::HOLDS, b"y")?;
+        self.learn_marks(Marks { holds_adopted: true, ..marks });
+        Ok(())
+    }
+
+    /// Sees to it that whiteouts in here are known for what they are. `false` if they have nothing
+    /// to hide and could not be told from empty files by the kernel.
+    pub(super) fn expect_whiteouts(&self, work: &Work) -> Result<bool> {
+        if work.style == Style::Device {
+            return Ok(true);
+        }
+        let marks = self.marks()?;
+        match marks.opaque {
+            Opaque::Yes => return Ok(false),
+            Opaque::HoldsWhiteouts => return Ok(true),
+            Opaque::No => {}
+        }
+        marks::set(self.fd(), marks::OPAQUE, b"x")?;
+        self.learn_marks(Marks { opaque: Opaque::HoldsWhiteouts, ..marks });
+        Ok(true)
+    }
+
+    /// The times of this directory, to be set again.
+    pub(super) fn times(&self) -> Result<Timestamps> {
+        let found = stat(&fs::fstat(self.fd()).map_err(errno)?);
+        Ok(times_of(&found))
+    }
+
+    pub(super) fn set_times(&self, times: &Timestamps) -> Result<()> {
+        steps::next();
+        fs::futimens(self.fd(), times).map_err(errno)
+    }
+
+    fn adopt_dir(&self, tree: &Tree, name: Name<'_>, like: &Stat) -> Result<()> {
+        let found = self.vacant(name)?;
+        let work = self.core.work(tree)?;
+        let (temp, dir) = work.dir()?;
+        let entry = Entry::new(FileType::Dir, Origin::Adopted(Id::of(like)));
+        marks::set_origin(dir.as_fd(), Id::of(like))?;
+        fs::futimens(&dir, &times_of(like)).map_err(errno)?;
+        self.adopt_made(temp, Shape::Dir, name, &found, entry)
+    }
+
+    fn adopt_link(&self, tree: &mut Tree, name: Name<'_>, like: &Stat, to: &str) -> Result<()> {
+        let found = self.vacant(name)?;
+        let work = self.core.work(tree)?;
+        let temp = work.symlink(to)?;
+        let flags = AtFlags::SYMLINK_NOFOLLOW;
+        fs::utimensat(work.fd(), temp.name(), &times_of(like), flags).map_err(errno)?;
+        let made = stat(&fs::statat(work.fd(), temp.name(), flags).map_err(errno)?);
+        let entry = Entry::new(FileType::Symlink, Origin::Own);
+        self.adopt_made(temp, Shape::Leaf, name, &found, entry)?;
+        tree.links.insert(Id::of(&made), Id::of(like));
+        Ok(())
+    }
+
+    /// Puts an adopted node into place, and this directory's times back.
+    fn adopt_made(
+        &self,
+        temp: Temp<'_>,
+        shape: Shape,
+        name: Name<'_>,
+        found: &Found,
+        entry: Entry,
+    ) -> Result<()> {
+        let times = self.times()?;
+        self.expect(&entry)?;
+        self.place(temp, shape, name, found)?;
+        self.set(name, Found::Node(entry));
+        self.set_times(&times)
+    }
+
+    /// Puts a whiteout where nothing, a file, a link or an empty directory is.
+    fn place_whiteout(&self, work: &Work, name: Name<'_>, found: &Found) -> Result<()> {
+        let writes = self.expect_whiteouts(work)?;
+        let entry = match found {
+            Found::Whiteout => return Ok(()),
+            Found::Nothing if !writes => return Ok(()),
+            Found::Nothing if work.style == Style::Device => {
+                steps::next();
+                make_whiteout(self.fd(), name.as_str()).map_err(errno)?;
+                self.set(name, Found::Whiteout);
+                return Ok(());
+            }
+            Found::Nothing => None,
+            Found::Node(entry) => Some(entry),
+        };
+        let dir = match entry {
+            Some(entry) if entry.kind == FileType::Dir => Some(self.child(name, 0)),
+            Some(_) | None => None,
+        };
+        let dir = dir.transpose().map_err(errno_of)?;
+        if let Some(dir) = &dir
+            && dir.has_nodes()?
+        {
+            return Err(Errno::Notempty);
+        }
+        if writes {
+            let temp = work.whiteout()?;
+            match (entry, &dir) {
+                (None, _) => temp.put_new(self.fd(), name)?,
+                (Some(_), None) => temp.put(self.fd(), name)?,
+                (Some(_), Some(_)) => temp.swap(self.fd(), name, Shape::Dir)?,
+            }
+        } else {
+            let shape = if dir.is_some() { Shape::Dir } else { Shape::Leaf };
+            work.take(self.fd(), name, shape)?;
+        }
+        if let Some(dir) = dir {
+            dir.set_dead();
+        }
+        self.set(name, if writes { Found::Whiteout } else { Found::Nothing });
+        Ok(())
+    }
+
+    /// Hides what is beneath. Whiteouts that are files go, since in an opaque directory the kernel
+    /// would show them.
+    pub(super) fn make_opaque(&self) -> Result<()> {
+        let marks = self.marks()?;
+        if marks.opaque == Opaque::Yes {
+            return Ok(());
+        }
+        marks::set(self.fd(), marks::OPAQUE, b"y")?;
+        self.learn_marks(Marks { opaque: Opaque::Yes, ..marks });
+        if marks.opaque == Opaque::HoldsWhiteouts { self.remove_whiteouts() } else { Ok(()) }
+    }
+
+    /// Removes the whiteouts of an opaque directory, and leaves its times as they are.
+    pub(super) fn remove_whiteouts(&self) -> Result<()> {
+        let times = self.times()?;
+        for name in self.whiteout_names()? {
+            let name = Name::new(&name)?;
+            steps::next();
+            fs::unlinkat(self.fd(), name.as_str(), AtFlags::empty()).map_err(errno)?;
+            self.set(name, Found::Nothing);
+        }
+        self.set_times(&times)
+    }
+}
+
+impl HostLayer {
+    fn adopt_file(
+        &self,
+        name: Option<Name<'_>>,
+        like: &Stat,
+        fill: &mut dyn FnMut(&dyn File) -> Result<()>,
+    ) -> Result<Made> {
+        let id = Id::of(like);
+        let how = OpenHow::new(Access::ReadWrite, OpenFlags::CREATE | OpenFlags::EXCLUSIVE);
+        // Filling takes as long as the file is large: nobody waits for it.
+        let (work, temp, file) = {
+            let tree = self.core().tree.read();
+            if let Some(name) = name {
+                self.at.vacant(name)?;
+            }
+            let work = self.core().work(&tree)?;
+            let (temp, file) = work.file(how)?;
+            (work, temp, LayerFile::new(self.core(), file, Some(id)))
+        };
+        fill(&file)?;
+        if name.is_some() {
+            marks::set_origin(file.host().as_fd(), id)?;
+        }
+        steps::next();
+        fs::futimens(file.host(), &times_of(like)).map_err(errno)?;
+        let tree = self.core().tree.write();
+        match name {
+            None => temp.unname()?,
+            Some(name) => {
+                let found = self.at.vacant(name)?;
+                let entry = Entry::new(FileType::File, Origin::Adopted(id));
+                self.at.adopt_made(temp, Shape::Leaf, name, &found, entry)?;
+            }
+        }
+        drop(tree);
+        Ok(Made::File(Arc::new(file)))
+    }
+}
+
+/// Access and modification of a node, to be set.
+fn times_of(like: &Stat) -> Timestamps {
+    timestamps(SetTimes {
+        accessed: SetTime::At(like.accessed),
+        modified: SetTime::At(like.modified),
+    })
+}
+
+#[deny(clippy::missing_trait_methods)]
+impl Layer for HostLayer {
+    fn look(&self, name: Name<'_>) -> Result<Says> {
+        let tree = self.core().tree.read();
+        Ok(match self.at.find(name)? {
+            Found::Nothing => Says::Nothing,
+            Found::Whiteout => Says::Whiteout,
+            Found::Node(entry) => Says::Node(self.at.stat_name(&tree, name, &entry)?),
+        })
+    }
+
+    fn enter(&self, name: Name<'_>) -> Result<LayerRef> {
+        let _tree = self.core().tree.read();
+        Ok(self.handle(self.at.child(name, 0).map_err(errno_of)?))
+    }
+
+    fn is_opaque(&self) -> Result<bool> {
+        let _tree = self.core().tree.read();
+        Ok(self.at.marks()?.opaque == Opaque::Yes)
+    }
+
+    fn whiteouts(&self, each: &mut dyn FnMut(Name<'_>)) -> Result<()> {
+        let names = {
+            let _tree = self.core().tree.read();
+            self.at.whiteout_names()?
+        };
+        for name in names {
+            each(Name::new(&name)?);
+        }
+        Ok(())
+    }
+
+    fn adopt(&self, name: Option<Name<'_>>, stat: &Stat, what: Adopted<'_>) -> Result<Made> {
+        match (what, name) {
+            (Adopted::File(fill), name) => return self.adopt_file(name, stat, fill),
+            (Adopted::Dir | Adopted::Symlink(_), None) => return Err(Errno::Inval),
+            (Adopted::Dir, Some(name)) => {
+                self.at.adopt_dir(&self.core().tree.write(), name, stat)?;
+            }
+            (Adopted::Symlink(target), Some(name)) => {
+                self.at.adopt_link(&mut self.core().tree.write(), name, stat, target)?;
+            }
+        }
+        Ok(Made::Named)
+    }
+
+    fn adopt_name(&self, name: Name<'_>, into: &dyn Layer, new_name: Name<'_>) -> Result<()> {
+        let into = self.same(into)?;
+        let tree = self.core().tree.write();
+        let times = into.times()?;
+        self.at.link_to(&tree, name, into, new_name)?;
+        into.set_times(&times)
+    }
+
+    fn white_out(&self, name: Name<'_>) -> Result<()> {
+        let mut tree = self.core().tree.write();
+        let found = self.at.find(name)?;
+        let work = self.core().work(&tree)?;
+        let dying = match &found {
+            Found::Node(entry) => self.at.link_dying(&tree, name, entry.kind),
+            Found::Nothing | Found::Whiteout => None,
+        };
+        self.at.place_whiteout(work, name, &found)?;
+        dying.and_then(|id| tree.links.remove(&id));
+        Ok(())
+    }
+
+    fn create_opaque_dir(&self, name: Name<'_>) -> Result<()> {
+        self.at.create_child_dir(&self.core().tree.write(), name, Opaqueness::Always)
+    }
+
+    fn set_opaque(&self) -> Result<()> {
+        let tree = self.core().tree.write();
+        self.core().work(&tree)?;
+        self.at.make_opaque()
+    }
+
+    fn rename_and_white_out(
+        &self,
+        name: Name<'_>,
+        into: &dyn Layer,
+        new_name: Name<'_>,
+    ) -> Result<()> {
+        self.rename_leaving(Leave::Whiteout, name, self.same(into)?, new_name)
+    }
+
+    fn freeze(&self) -> Result<()> {
+        let core = self.core();
+        let mut tree = core.tree.write();
+        if core.open_files.load(Ordering::Acquire) > 0 {
+            return Err(Errno::Txtbsy);
+        }
+        if tree.is_frozen {
+            return Ok(());
+        }
+        tree.is_frozen = true;
+        // Others may read it from now on. If they may not, that is no failure of freezing.
+        let _ = fs::flock(&core.upper, FlockOperation::NonBlockingLockShared);
+        if let Some(area) = &core.area {
+            let _ = fs::flock(&area.lock, FlockOperation::NonBlockingUnlock);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,322 @@
+//! A directory of a layer as a [`Dir`]: its nodes alone.
+
+use std::any::Any;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use rustix::fs::{self, AtFlags, Mode, OFlags};
+use rustix::io::Errno as Os;
+
+use super::super::errno::errno;
+use super::super::file::HostFile;
+use super::super::list::with_stream;
+use super::super::open::{create, file_flags};
+use super::super::resolve::link_target;
+use super::super::stat::{stat, timestamps};
+use super::change::Opaqueness;
+use super::file::LayerFile;
+use super::image::{Entry, Found, Origin};
+use super::marks::{self, Id};
+use super::rename::Leave;
+use super::work::Shape;
+use super::{Held, HostLayer, Tree, steps};
+use crate::{
+    Access, Cookie, Descent, Dir, Errno, FileType, Name, Node, OpenFlags, OpenHow, Result,
+    SetTimes, Stat, Stop,
+};
+
+impl HostLayer {
+    /// Another directory of this layer, or `Xdev`.
+    pub(super) fn same<'d>(&self, other: &'d dyn Any) -> Result<&'d Arc<Held>> {
+        match other.downcast_ref::<HostLayer>() {
+            Some(other) if Arc::ptr_eq(self.core(), other.core()) => Ok(&other.at),
+            Some(_) | None => Err(Errno::Xdev),
+        }
+    }
+
+    fn open_name(
+        &self,
+        tree: &Tree,
+        (parent, name): (Descent<'_>, Name<'_>),
+        how: OpenHow,
+    ) -> Result<Node, Stop> {
+        let dir = self.descend(parent)?;
+        let entry = match dir.find(name)? {
+            found @ (Found::Nothing | Found::Whiteout) => {
+                if !how.creates() {
+                    return Err(Errno::Noent.into());
+                }
+                let file = dir.create_file(tree, name, &found, how)?;
+                let file = LayerFile::new(self.core(), file, None);
+                return Ok(Node::File(Arc::new(file)));
+            }
+            Found::Node(entry) => entry,
+        };
+        if how.is_exclusive() {
+            return Err(Errno::Exist.into());
+        }
+        match entry.kind {
+            FileType::Symlink => Err(dir.stop_at(name, parent.depth())),
+            FileType::Dir if how.refuses_dir() => Err(Errno::Isdir.into()),
+            FileType::Dir => Ok(Node::Dir(self.handle(dir.child(name, parent.depth())?))),
+            _ if how.wants_dir() => Err(Errno::Notdir.into()),
+            FileType::File => {
+                let changes = how.access.writes() || how.flags.contains(OpenFlags::TRUNCATE);
+                if changes {
+                    self.core().work(tree)?;
+                }
+                let (file, origin) = dir.open_file(name, &entry, how)?;
+                Ok(Node::File(Arc::new(LayerFile::new(self.core(), file, origin))))
+            }
+            FileType::CharDevice | FileType::BlockDevice | FileType::Fifo | FileType::Socket => {
+                Err(Errno::Nxio.into())
+            }
+        }
+    }
+}
+
+impl Held {
+    /// Creates an empty file where nothing or a whiteout is.
+    fn create_file(
+        &self,
+        tree: &Tree,
+        name: Name<'_>,
+        found: &Found,
+        how: OpenHow,
+    ) -> Result<HostFile> {
+        let work = self.core.work(tree)?;
+        let file = match found {
+            Found::Nothing => {
+                steps::next();
+                create(self.fd(), name, how).map_err(errno)?
+            }
+            Found::Whiteout => {
+                let (temp, file) = work.file(how)?;
+                temp.put(self.fd(), name)?;
+                file
+            }
+            Found::Node(_) => return Err(Errno::Exist),
+        };
+        self.set(name, Found::Node(Entry::new(FileType::File, Origin::Own)));
+        Ok(file)
+    }
+
+    /// Opens a file, and says what it was adopted from.
+    fn open_file(
+        &self,
+        name: Name<'_>,
+        entry: &Entry,
+        how: OpenHow,
+    ) -> Result<(HostFile, Option<Id>)> {
+        let flags = file_flags(how) | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fd = fs::openat(self.fd(), name.as_str(), flags, Mode::empty()).map_err(errno)?;
+        let origin = match entry.origin {
+            Origin::Unknown if how.access != Access::Hold => {
+                let origin = marks::origin(std::os::fd::AsFd::as_fd(&fd))?;
+                self.learn_origin(name, origin);
+                origin
+            }
+            Origin::Own | Origin::Adopted(_) | Origin::Unknown => self.origin(name, entry)?,
+        };
+        Ok((HostFile::verified(fd, how), origin))
+    }
+
+    /// What a link is known by, if it is about to lose its last name.
+    pub(super) fn link_dying(&self, tree: &Tree, name: Name<'_>, kind: FileType) -> Option<Id> {
+        if kind != FileType::Symlink || tree.links.is_empty() {
+            return None;
+        }
+        let found = fs::statat(self.fd(), name.as_str(), AtFlags::SYMLINK_NOFOLLOW).ok()?;
+        let found = stat(&found);
+        (found.nlink < 2).then(|| Id::of(&found))
+    }
+
+    /// Removes a directory in which there is nothing but whiteouts.
+    fn remove_child_dir(&self, tree: &Tree, name: Name<'_>) -> Result<()> {
+        let Ok(work) = self.core.work(tree) else {
+            let child = self.child(name, 0).map_err(errno_of)?;
+            return Err(if child.has_nodes()? { Errno::Notempty } else { Errno::Rofs });
+        };
+        steps::next();
+        match fs::unlinkat(self.fd(), name.as_str(), AtFlags::REMOVEDIR) {
+            Ok(()) => return Ok(()),
+            Err(Os::NOTEMPTY | Os::EXIST) => {}
+            Err(os) => return Err(errno(os)),
+        }
+        let child = self.child(name, 0).map_err(errno_of)?;
+        if child.has_nodes()? {
+            return Err(Errno::Notempty);
+        }
+        work.take(self.fd(), name, Shape::Dir)?;
+        child.set_dead();
+        Ok(())
+    }
+}
+
+/// One name deep, a link is no directory.
+pub(super) fn errno_of(stop: Stop) -> Errno {
+    match stop {
+        Stop::Errno(errno) => errno,
+        Stop::Link { .. } => Errno::Notdir,
+    }
+}
+
+#[deny(clippy::missing_trait_methods)]
+impl Dir for HostLayer {
+    fn open(&self, path: Descent<'_>, how: OpenHow) -> Result<Node, Stop> {
+        let Some(split) = path.split_last() else {
+            if how.is_exclusive() {
+                return Err(Errno::Exist.into());
+            }
+            if how.refuses_dir() {
+                return Err(Errno::Isdir.into());
+            }
+            return Ok(Node::Dir(self.handle(Arc::clone(&self.at))));
+        };
+        if how.creates() {
+            return self.open_name(&self.core().tree.write(), split, how);
+        }
+        self.open_name(&self.core().tree.read(), split, how)
+    }
+
+    fn stat(&self, path: Descent<'_>) -> Result<Stat, Stop> {
+        let tree = self.core().tree.read();
+        let Some((parent, name)) = path.split_last() else { return Ok(self.at.stat_here()?) };
+        let dir = self.descend(parent)?;
+        match dir.find(name)? {
+            Found::Nothing | Found::Whiteout => Err(Errno::Noent.into()),
+            Found::Node(entry) => Ok(dir.stat_name(&tree, name, &entry)?),
+        }
+    }
+
+    fn read_link(&self, name: Name<'_>) -> Result<Box<str>> {
+        let _tree = self.core().tree.read();
+        match self.at.find(name)? {
+            Found::Nothing | Found::Whiteout => Err(Errno::Noent),
+            Found::Node(_) => link_target(self.at.fd(), name)?.ok_or(Errno::Inval),
+        }
+    }
+
+    fn read_dir(
+        &self,
+        from: Cookie,
+        each: &mut dyn FnMut(crate::Entry<'_>) -> ControlFlow<()>,
+    ) -> Result<()> {
+        let mut failed = None;
+        let mut give = |listed: crate::Entry<'_>| {
+            let shown = {
+                let tree = self.core().tree.read();
+                self.at.show(&tree, listed)
+            };
+            match shown {
+                Ok(Some(shown)) => each(shown),
+                Ok(None) => ControlFlow::Continue(()),
+                Err(errno) => {
+                    failed = Some(errno);
+                    ControlFlow::Break(())
+                }
+            }
+        };
+        with_stream(self.at.fd(), &self.at.stream, |stream| stream.read(from, &mut give))?;
+        failed.map_or(Ok(()), Err)
+    }
+
+    fn create_dir(&self, name: Name<'_>) -> Result<()> {
+        self.at.create_child_dir(&self.core().tree.write(), name, Opaqueness::IfOverWhiteout)
+    }
+
+    fn create_symlink(&self, name: Name<'_>, target: &str) -> Result<()> {
+        let tree = self.core().tree.write();
+        let found = self.at.find(name)?;
+        if let Found::Node(_) = found {
+            return Err(Errno::Exist);
+        }
+        let work = self.core().work(&tree)?;
+        if let Found::Nothing = found {
+            steps::next();
+            fs::symlinkat(target, self.at.fd(), name.as_str()).map_err(errno)?;
+        } else {
+            work.symlink(target)?.put(self.at.fd(), name)?;
+        }
+        self.at.set(name, Found::Node(Entry::new(FileType::Symlink, Origin::Own)));
+        Ok(())
+    }
+
+    fn remove_file(&self, name: Name<'_>) -> Result<()> {
+        let mut tree = self.core().tree.write();
+        let Found::Node(entry) = self.at.find(name)? else { return Err(Errno::Noent) };
+        if entry.kind == FileType::Dir {
+            return Err(Errno::Isdir);
+        }
+        self.core().work(&tree)?;
+        let dying = self.at.link_dying(&tree, name, entry.kind);
+        steps::next();
+        fs::unlinkat(self.at.fd(), name.as_str(), AtFlags::empty()).map_err(errno)?;
+        dying.and_then(|id| tree.links.remove(&id));
+        self.at.set(name, Found::Nothing);
+        Ok(())
+    }
+
+    fn remove_dir(&self, name: Name<'_>) -> Result<()> {
+        let tree = self.core().tree.write();
+        let Found::Node(entry) = self.at.find(name)? else { return Err(Errno::Noent) };
+        if entry.kind != FileType::Dir {
+            return Err(Errno::Notdir);
+        }
+        self.at.remove_child_dir(&tree, name)?;
+        self.at.set(name, Found::Nothing);
+        Ok(())
+    }
+
+    fn rename(&self, name: Name<'_>, into: &dyn Dir, new_name: Name<'_>) -> Result<()> {
+        self.rename_leaving(Leave::Nothing, name, self.same(into)?, new_name)
+    }
+
+    fn link(&self, name: Name<'_>, into: &dyn Dir, new_name: Name<'_>) -> Result<()> {
+        let into = self.same(into)?;
+        self.at.link_to(&self.core().tree.write(), name, into, new_name)
+    }
+
+    fn set_times(&self, path: Descent<'_>, times: SetTimes) -> Result<(), Stop> {
+        let tree = self.core().tree.read();
+        let (dir, name) = match path.split_last() {
+            None => (Arc::clone(&self.at), None),
+            Some((parent, name)) => (self.descend(parent)?, Some(name)),
+        };
+        if let Some(name) = name
+            && !matches!(dir.find(name)?, Found::Node(_))
+        {
+            return Err(Errno::Noent.into());
+        }
+        self.core().work(&tree)?;
+        let times = timestamps(times);
+        let done = match name {
+            None => fs::futimens(dir.fd(), &times),
+            Some(name) => fs::utimensat(dir.fd(), name.as_str(), &times, AtFlags::SYMLINK_NOFOLLOW),
+        };
+        Ok(done.map_err(errno)?)
+    }
+
+    fn sync(&self) -> Result<()> {
+        match fs::fsync(self.at.fd()) {
+            // A filesystem whose directories cannot be synced has nothing to make durable.
+            Ok(()) | Err(Os::INVAL) => Ok(()),
+            Err(os) => Err(errno(os)),
+        }
+    }
+}
+
+impl Held {
+    /// What a listing shows of what the filesystem lists: nodes, by the identity they stand for.
+    fn show<'a>(&self, tree: &Tree, listed: crate::Entry<'a>) -> Result<Option<crate::Entry<'a>>> {
+        let Found::Node(entry) = self.find(listed.name)? else { return Ok(None) };
+        let origin = match entry.kind {
+            FileType::Symlink => tree.links.get(&Id { dev: self.id.dev, ino: listed.ino }).copied(),
+            _ => self.origin(listed.name, &entry)?,
+        };
+        Ok(Some(match origin {
+            Some(id) => crate::Entry { ino: id.ino, ..listed },
+            None => listed,
+        }))
+    }
+}

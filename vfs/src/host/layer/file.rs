@@ -1,0 +1,87 @@
+//! An open file of a layer: one of the host, counted, and with the identity that it stands for.
+
+use std::io::{IoSlice, IoSliceMut};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::super::file::HostFile;
+use super::Core;
+use super::marks::Id;
+use crate::{Advice, Errno, File, FileType, Result, SetTimes, Stat, SyncScope};
+
+/// A file of a layer, open. It counts among the open files as long as it lives.
+pub(super) struct LayerFile {
+    file: HostFile,
+    core: Arc<Core>,
+    origin: Option<Id>,
+}
+
+impl LayerFile {
+    /// With the layer's tree locked, so that it is not frozen meanwhile.
+    pub(super) fn new(core: &Arc<Core>, file: HostFile, origin: Option<Id>) -> Self {
+        core.open_files.fetch_add(1, Ordering::AcqRel);
+        LayerFile { file, core: Arc::clone(core), origin }
+    }
+
+    pub(super) fn host(&self) -> &HostFile {
+        &self.file
+    }
+}
+
+impl Drop for LayerFile {
+    fn drop(&mut self) {
+        self.core.open_files.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+#[deny(clippy::missing_trait_methods)]
+impl File for LayerFile {
+    fn kind(&self) -> FileType {
+        FileType::File
+    }
+
+    fn read_at(&self, bufs: &mut [IoSliceMut<'_>], offset: u64) -> Result<usize> {
+        self.file.read_at(bufs, offset)
+    }
+
+    fn write_at(&self, bufs: &[IoSlice<'_>], offset: u64) -> Result<usize> {
+        self.file.write_at(bufs, offset)
+    }
+
+    fn append(&self, bufs: &[IoSlice<'_>]) -> Result<usize> {
+        self.file.append(bufs)
+    }
+
+    fn appended_to(&self) -> Result<u64> {
+        self.file.appended_to()
+    }
+
+    fn stat(&self) -> Result<Stat> {
+        let found = self.file.stat()?;
+        Ok(self.origin.map_or(found, |id| id.put_on(found)))
+    }
+
+    fn set_len(&self, len: u64) -> Result<()> {
+        self.file.set_len(len)
+    }
+
+    fn allocate(&self, offset: u64, len: u64) -> Result<()> {
+        self.file.allocate(offset, len)
+    }
+
+    /// A file that was opened after the layer was frozen can be asked for this alone.
+    fn set_times(&self, times: SetTimes) -> Result<()> {
+        if self.core.tree.read().is_frozen {
+            return Err(Errno::Rofs);
+        }
+        self.file.set_times(times)
+    }
+
+    fn sync(&self, scope: SyncScope) -> Result<()> {
+        self.file.sync(scope)
+    }
+
+    fn advise(&self, offset: u64, len: u64, advice: Advice) -> Result<()> {
+        self.file.advise(offset, len, advice)
+    }
+}

@@ -1,0 +1,235 @@
+//! Marks: what the kernel's overlay filesystem writes beside nodes, and what we add.
+//!
+//! The format is that of Linux with the mount option `userxattr`:
+//! <https://docs.kernel.org/filesystems/overlayfs.html>. A whiteout is a character device 0/0, or
+//! an empty file with [`WHITEOUT`] in a directory with [`OPAQUE`] of `x`; an opaque directory has
+//! [`OPAQUE`] of `y`. The names that start like ours the kernel hides, and the two that are only
+//! ours it does not know.
+
+use std::hash::{BuildHasher, RandomState};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::process;
+use std::sync::OnceLock;
+
+use rustix::fs::{self, AtFlags, Mode, OFlags, XattrFlags};
+use rustix::io::Errno as Os;
+
+use super::super::errno::errno;
+use super::super::stat::kind;
+use super::steps;
+use crate::{Errno, FileType, Result, Stat};
+
+/// `y` hides what is beneath the directory; `x` says that there are whiteouts in it that are files.
+pub(super) const OPAQUE: &str = "user.overlay.opaque";
+/// Makes an empty file a whiteout.
+pub(super) const WHITEOUT: &str = "user.overlay.whiteout";
+/// The identity of the node that this one was adopted from.
+pub(super) const ORIGIN: &str = "user.overlay.palisade.origin";
+/// On a directory: there may be nodes with [`ORIGIN`] in it. Others need not be asked.
+pub(super) const HOLDS: &str = "user.overlay.palisade.holds";
+
+/// The longest list of marks that is read at once, in bytes; what is longer is asked one by one.
+const LIST_MAX: usize = 1024;
+/// The longest mark that we understand, in bytes: three numbers and what stands between them.
+const MARK_MAX: usize = 64;
+
+/// An identity: the device and the number on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Id {
+    pub(super) dev: u64,
+    pub(super) ino: u64,
+}
+
+impl Id {
+    pub(super) fn of(stat: &Stat) -> Self {
+        Id { dev: stat.dev, ino: stat.ino }
+    }
+
+    /// `stat` with this identity.
+    pub(super) fn put_on(self, stat: Stat) -> Stat {
+        Stat { dev: self.dev, ino: self.ino, ..stat }
+    }
+
+    fn to_text(self) -> String {
+        if is_of_process(self.dev) {
+            return format!("{}:{}:{}", self.dev, self.ino, process_token());
+        }
+        format!("{}:{}", self.dev, self.ino)
+    }
+
+    /// `None` for what is no identity, or one of another process.
+    fn from_text(text: &[u8]) -> Option<Self> {
+        let mut numbers = std::str::from_utf8(text).ok()?.split(':').map(str::parse::<u64>);
+        let (dev, ino) = (numbers.next()?.ok()?, numbers.next()?.ok()?);
+        let token = numbers.next().transpose().ok()?;
+        let is_known = match token {
+            Some(token) => is_of_process(dev) && token == process_token(),
+            None => !is_of_process(dev),
+        };
+        (is_known && ino != 0 && numbers.next().is_none()).then_some(Id { dev, ino })
+    }
+}
+
+/// Whether a device is one of [`fresh_dev`](crate::fresh_dev), which says nothing to other
+/// processes.
+fn is_of_process(dev: u64) -> bool {
+    dev >> 63 == 1
+}
+
+/// A number that no other process has.
+fn process_token() -> u64 {
+    static TOKEN: OnceLock<u64> = OnceLock::new();
+    *TOKEN.get_or_init(|| RandomState::new().hash_one(process::id()))
+}
+
+/// What a directory's [`OPAQUE`] says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Opaque {
+    #[default]
+    No,
+    /// It hides what is beneath.
+    Yes,
+    /// It does not, and whiteouts in it may be files.
+    HoldsWhiteouts,
+}
+
+/// The marks of a directory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Marks {
+    pub(super) opaque: Opaque,
+    pub(super) holds_adopted: bool,
+    pub(super) origin: Option<Id>,
+}
+
+impl Marks {
+    /// Reads the marks of a held directory. Without any this is one call.
+    pub(super) fn read(dir: BorrowedFd<'_>) -> Result<Self> {
+        let mut list = [0_u8; LIST_MAX];
+        let list = match fs::flistxattr(dir, &mut list[..]) {
+            Ok(len) => list.get(..len),
+            Err(Os::RANGE) => None,
+            Err(Os::OPNOTSUPP) => return Ok(Marks::default()),
+            Err(os) => return Err(errno(os)),
+        };
+        let has = |mark: &str| {
+            list.is_none_or(|list| {
+                list.split(|byte| *byte == 0).any(|name| name == mark.as_bytes())
+            })
+        };
+        let opaque = match has(OPAQUE).then(|| get(dir, OPAQUE)).transpose()?.flatten() {
+            Some(value) if value == b"y" => Opaque::Yes,
+            Some(value) if value == b"x" => Opaque::HoldsWhiteouts,
+            Some(_) | None => Opaque::No,
+        };
+        let origin = if has(ORIGIN) { origin(dir)? } else { None };
+        let holds_adopted = has(HOLDS) && get(dir, HOLDS)?.is_some();
+        Ok(Marks { opaque, holds_adopted, origin })
+    }
+}
+
+/// The identity that an open file or directory was adopted with.
+pub(super) fn origin(node: BorrowedFd<'_>) -> Result<Option<Id>> {
+    Ok(get(node, ORIGIN)?.and_then(|text| Id::from_text(&text)))
+}
+
+/// Gives a node the identity of the one that it stands for.
+pub(super) fn set_origin(node: BorrowedFd<'_>, id: Id) -> Result<()> {
+    set(node, ORIGIN, id.to_text().as_bytes())
+}
+
+/// Sets a mark of an open file or directory.
+pub(super) fn set(node: BorrowedFd<'_>, mark: &str, value: &[u8]) -> Result<()> {
+    steps::next();
+    fs::fsetxattr(node, mark, value, XattrFlags::empty()).map_err(errno)
+}
+
+/// `None` if there is no such mark, or none that we could understand.
+fn get(node: BorrowedFd<'_>, mark: &str) -> Result<Option<Vec<u8>>> {
+    let mut value = [0_u8; MARK_MAX];
+    match fs::fgetxattr(node, mark, &mut value[..]) {
+        Ok(len) => Ok(value.get(..len).map(<[u8]>::to_vec)),
+        Err(Os::NODATA | Os::RANGE | Os::OPNOTSUPP) => Ok(None),
+        Err(os) => Err(errno(os)),
+    }
+}
+
+/// What a name of a directory leads to, apart from all else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sort {
+    Whiteout,
+    Node(FileType),
+}
+
+/// Tells whiteouts from nodes; `None` if there is no such name. `hint` is the type, if it is known.
+///
+/// Only devices, empty files in directories that may hold such whiteouts, and what the hint says
+/// nothing about cost calls.
+pub(super) fn sort(
+    dir: BorrowedFd<'_>,
+    opaque: Opaque,
+    name: &str,
+    hint: Option<FileType>,
+) -> Result<Option<Sort>> {
+    let is_plain = match hint {
+        None | Some(FileType::CharDevice) => false,
+        Some(FileType::File) => opaque == Opaque::No,
+        Some(_) => true,
+    };
+    if let (true, Some(kind)) = (is_plain, hint) {
+        return Ok(Some(Sort::Node(kind)));
+    }
+    let stat = match fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(stat) => stat,
+        Err(Os::NOENT) => return Ok(None),
+        Err(os) => return Err(errno(os)),
+    };
+    let is_whiteout = match kind(&stat) {
+        FileType::CharDevice => stat.st_rdev == 0,
+        FileType::File if opaque != Opaque::No && stat.st_size == 0 => {
+            match open_to_ask(dir, name)? {
+                Some(file) => get(file.as_fd(), WHITEOUT)?.is_some(),
+                None => false,
+            }
+        }
+        _ => false,
+    };
+    Ok(Some(if is_whiteout { Sort::Whiteout } else { Sort::Node(kind(&stat)) }))
+}
+
+/// A file or a directory, open so that it can be asked for its marks; `None` if it may not be.
+pub(super) fn open_to_ask(dir: BorrowedFd<'_>, name: &str) -> Result<Option<OwnedFd>> {
+    let flags =
+        OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    match fs::openat(dir, name, flags, Mode::empty()) {
+        Ok(node) => Ok(Some(node)),
+        Err(Os::ACCESS | Os::NOENT | Os::LOOP | Os::NXIO) => Ok(None),
+        Err(Os::MFILE) => Err(Errno::Mfile),
+        Err(os) => Err(errno(os)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_identity_survives_as_text_and_one_of_another_process_does_not() {
+        for id in [Id { dev: 64769, ino: 1 }, Id { dev: crate::fresh_dev(), ino: u64::MAX }] {
+            assert_eq!(Id::from_text(id.to_text().as_bytes()), Some(id));
+        }
+        let fresh = crate::fresh_dev();
+        for text in [
+            String::new(),
+            "1".to_owned(),
+            "1:0".to_owned(),
+            "1:2:3".to_owned(),
+            "1:2:".to_owned(),
+            "a:b".to_owned(),
+            format!("{fresh}:1"),
+            format!("{fresh}:1:{}", process_token().wrapping_add(1)),
+            format!("{fresh}:1:{}:1", process_token()),
+        ] {
+            assert_eq!(Id::from_text(text.as_bytes()), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! Renames, which may have to leave a whiteout behind or to take the place of one.
+//!
+//! The kernel decides what may take whose place; what differs is that a directory may be renamed
+//! onto a whiteout, which the kernel refuses, and onto a directory that shows nothing but whiteouts.
+//! Such a target is made opaque and its whiteouts are removed first. That shows nothing new: a
+//! directory in whose place another comes shows nothing.
+
+use std::sync::Arc;
+
+use rustix::fs::{self, AtFlags, RenameFlags};
+use rustix::io::Errno as Os;
+
+use super::super::errno::errno;
+use super::super::stat::stat;
+use super::dir::errno_of;
+use super::image::{Entry, Found};
+use super::work::{Shape, Work};
+use super::{Held, HostLayer, steps};
+use crate::{Errno, FileType, Name, Result};
+
+/// What a rename leaves where the node was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Leave {
+    Nothing,
+    Whiteout,
+}
+
+/// A rename whose names have been looked for.
+struct Rename<'a> {
+    work: &'a Work,
+    from: &'a Held,
+    name: Name<'a>,
+    moved: Entry,
+    into: &'a Held,
+    new_name: Name<'a>,
+    target: Found,
+}
+
+impl HostLayer {
+    pub(super) fn rename_leaving(
+        &self,
+        leave: Leave,
+        name: Name<'_>,
+        into: &Arc<Held>,
+        new_name: Name<'_>,
+    ) -> Result<()> {
+        let mut tree = self.core().tree.write();
+        let from = &self.at;
+        let Found::Node(moved) = from.find(name)? else { return Err(Errno::Noent) };
+        let target = into.find(new_name)?;
+        if is_same(from, name, &moved, into, new_name, &target)? {
+            return Ok(());
+        }
+        if self.core().work(&tree).is_err() {
+            return Err(refusal(&moved, into, new_name, &target)?.unwrap_or(Errno::Rofs));
+        }
+        let dying = match &target {
+            Found::Node(entry) => into.link_dying(&tree, new_name, entry.kind),
+            Found::Nothing | Found::Whiteout => None,
+        };
+        let work = self.core().work(&tree)?;
+        let rename = Rename { work, from, name, moved, into, new_name, target };
+        let left = rename.run(leave)?;
+        let Rename { moved, .. } = rename;
+        from.set(name, left);
+        into.set(new_name, Found::Node(moved));
+        dying.and_then(|id| tree.links.remove(&id));
+        Ok(())
+    }
+}
+
+impl Rename<'_> {
+    /// Does it, and answers what is left.
+    fn run(&self, leave: Leave) -> Result<Found> {
+        if self.moved.kind == FileType::Dir
+            && let Found::Node(Entry { kind: FileType::Dir, .. }) = self.target
+        {
+            self.clear_target()?;
+        }
+        self.into.expect(&self.moved)?;
+        let leaves = leave == Leave::Whiteout && self.from.expect_whiteouts(self.work)?;
+        match (&self.target, leaves) {
+            (Found::Whiteout, true) => {
+                self.exchange()?;
+                Ok(Found::Whiteout)
+            }
+            (Found::Whiteout, false) if self.moved.kind == FileType::Dir => {
+                // Both names exist meanwhile, and what is beneath the old one is to be hidden or
+                // not there.
+                self.exchange()?;
+                steps::next();
+                let (from, flags) = (self.from.fd(), AtFlags::empty());
+                match fs::unlinkat(from, self.name.as_str(), flags) {
+                    Ok(()) => Ok(Found::Nothing),
+                    Err(_) => Ok(Found::Whiteout),
+                }
+            }
+            (Found::Nothing | Found::Whiteout | Found::Node(_), false) => {
+                self.rename(RenameFlags::empty()).map_err(errno)?;
+                Ok(Found::Nothing)
+            }
+            (Found::Nothing | Found::Node(_), true) => {
+                if self.work.renames_leave_whiteouts {
+                    self.rename(RenameFlags::WHITEOUT).map_err(errno)?;
+                } else {
+                    self.rename_and_white_out()?;
+                }
+                Ok(Found::Whiteout)
+            }
+        }
+    }
+
+    fn rename(&self, flags: RenameFlags) -> rustix::io::Result<()> {
+        steps::next();
+        let (from, into) = (self.from.fd(), self.into.fd());
+        fs::renameat_with(from, self.name.as_str(), into, self.new_name.as_str(), flags)
+    }
+
+    fn exchange(&self) -> Result<()> {
+        self.rename(RenameFlags::EXCHANGE).map_err(errno)
+    }
+
+    /// Sees to it that the kernel can put a directory into the place of one that shows nothing.
+    fn clear_target(&self) -> Result<()> {
+        let target = self.into.child(self.new_name, 0).map_err(errno_of)?;
+        if !target.has_nodes()? && target.whiteout_names()?.is_empty() {
+            return Ok(());
+        }
+        // It is not empty, so the kernel refuses, and says first whatever else is wrong.
+        match self.rename(RenameFlags::empty()) {
+            Err(Os::NOTEMPTY | Os::EXIST) => {}
+            Err(os) => return Err(errno(os)),
+            Ok(()) => return Err(Errno::Io),
+        }
+        if target.has_nodes()? {
+            return Err(Errno::Notempty);
+        }
+        target.make_opaque()?;
+        target.remove_whiteouts()
+    }
+
+    /// In the order in which a crash does the least harm, for filesystems that cannot leave a
+    /// whiteout behind.
+    fn rename_and_white_out(&self) -> Result<()> {
+        let whiteout = self.work.whiteout()?;
+        let (from, into) = (self.from.fd(), self.into.fd());
+        match (self.moved.kind, &self.target) {
+            (FileType::Dir, Found::Node(_)) => {
+                self.exchange()?;
+                // An empty directory has the old name meanwhile.
+                whiteout.swap(from, self.name, Shape::Dir)
+            }
+            (FileType::Dir, Found::Nothing | Found::Whiteout) => {
+                // What is to be hidden by the directory is hidden by a whiteout meanwhile.
+                whiteout.put_new(into, self.new_name)?;
+                self.exchange().inspect_err(|_| {
+                    let _ = fs::unlinkat(into, self.new_name.as_str(), AtFlags::empty());
+                })
+            }
+            _ => {
+                // The file has both names meanwhile.
+                self.work.link(from, self.name)?.put(into, self.new_name)?;
+                whiteout.put(from, self.name)
+            }
+        }
+    }
+}
+
+/// Whether both names lead to the same node.
+fn is_same(
+    from: &Arc<Held>,
+    name: Name<'_>,
+    moved: &Entry,
+    into: &Arc<Held>,
+    new_name: Name<'_>,
+    target: &Found,
+) -> Result<bool> {
+    if Arc::ptr_eq(from, into) && name == new_name {
+        return Ok(true);
+    }
+    let Found::Node(target) = target else { return Ok(false) };
+    if moved.kind == FileType::Dir || target.kind == FileType::Dir {
+        return Ok(false);
+    }
+    let look = |dir: &Held, name: Name<'_>| {
+        let flags = AtFlags::SYMLINK_NOFOLLOW;
+        fs::statat(dir.fd(), name.as_str(), flags).map(|found| stat(&found)).map_err(errno)
+    };
+    let one = look(from, name)?;
+    if one.nlink < 2 {
+        return Ok(false);
+    }
+    let other = look(into, new_name)?;
+    Ok((one.dev, one.ino) == (other.dev, other.ino))
+}
+
+/// Why a frozen layer would refuse a rename if it were not frozen.
+fn refusal(
+    moved: &Entry,
+    into: &Held,
+    new_name: Name<'_>,
+    target: &Found,
+) -> Result<Option<Errno>> {
+    let Found::Node(target) = target else { return Ok(None) };
+    Ok(match (moved.kind == FileType::Dir, target.kind == FileType::Dir) {
+        (true, false) => Some(Errno::Notdir),
+        (false, true) => Some(Errno::Isdir),
+        (false, false) => None,
+        (true, true) => {
+            let target = into.child(new_name, 0).map_err(errno_of)?;
+            target.has_nodes()?.then_some(Errno::Notempty)
+        }
+    })
+}

@@ -1,0 +1,251 @@
+//! Layers on disk: the contract, the kernel's view of what we write and ours of what it writes, and
+//! crashes. Every test runs on a disk's filesystem and on tmpfs.
+
+// The tests arrange the host's side with the process's own authority, as another process would.
+#![allow(clippy::disallowed_methods, clippy::expect_used)]
+
+mod contract;
+mod crash;
+mod kernel;
+mod marked;
+mod open;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{IoSlice, IoSliceMut};
+use std::ops::ControlFlow;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use super::HostLayer;
+use super::open::Limits;
+use super::work::Style;
+use crate::overlay::{Adopted, Layer, LayerRef, Made, Says};
+use crate::{
+    Access, Cookie, Descent, Dir, Errno, FileRef, FileType, Name, Node, OpenFlags, OpenHow, Stat,
+    Stop, Timestamp,
+};
+
+/// The filesystems that everything is tried on.
+fn bases() -> [PathBuf; 2] {
+    [std::env::temp_dir(), PathBuf::from("/dev/shm")]
+}
+
+/// A layer of its own on the host.
+struct World {
+    layer: LayerRef,
+    dir: PathBuf,
+    upper: PathBuf,
+    limits: Limits,
+    what: String,
+    _temp: tempfile::TempDir,
+}
+
+const MARKED: Limits = Limits { style: Style::Marked, ..Limits::NONE };
+/// Nothing is remembered, as in directories that are too large.
+const FORGETFUL: Limits = Limits { names_max: 0, ..Limits::NONE };
+
+fn each_world(limits: &[Limits], test: impl Fn(&mut World)) {
+    for base in bases() {
+        for limits in limits {
+            let temp = tempfile::tempdir_in(&base).unwrap();
+            let dir = temp.path().to_owned();
+            let layer = HostLayer::open_ambient_with(&dir, *limits).unwrap();
+            let upper = dir.join("upper");
+            let what = format!("{} {limits:?}", base.display());
+            let limits = *limits;
+            let mut world = World { layer, dir, upper, limits, what, _temp: temp };
+            test(&mut world);
+            world.check_work();
+        }
+    }
+}
+
+const ALL: &[Limits] = &[Limits::NONE, MARKED, FORGETFUL];
+
+impl World {
+    fn reopen(&mut self) {
+        // The lock has to go first.
+        let empty = tempfile::tempdir().unwrap();
+        self.layer = HostLayer::open_ambient_frozen(empty.path()).unwrap();
+        self.layer = HostLayer::open_ambient_with(&self.dir, self.limits).unwrap();
+    }
+
+    fn check_work(&self) {
+        let left: Vec<_> = fs::read_dir(self.dir.join("work/palisade")).unwrap().collect();
+        assert!(left.is_empty(), "{}: {left:?}", self.what);
+    }
+
+    fn write(&self, at: &str, text: &str) {
+        write(&*self.layer, at, text);
+    }
+
+    fn enter(&self, name: &str) -> LayerRef {
+        self.layer.enter(n(name)).unwrap()
+    }
+
+    fn shows(&self) -> BTreeMap<String, String> {
+        tree(&self.layer)
+    }
+}
+
+fn n(text: &str) -> Name<'_> {
+    Name::new(text).unwrap()
+}
+
+fn d(text: &str) -> Descent<'_> {
+    Descent::new(text).unwrap()
+}
+
+fn create(dir: &dyn Layer, at: &str) -> FileRef {
+    let flags = OpenFlags::CREATE | OpenFlags::EXCLUSIVE;
+    open(dir, at, Access::ReadWrite, flags).unwrap().into_file().unwrap()
+}
+
+fn open(dir: &dyn Layer, at: &str, access: Access, flags: OpenFlags) -> Result<Node, Stop> {
+    dir.open(d(at), OpenHow::new(access, flags))
+}
+
+fn errno<T>(result: Result<T, Stop>) -> Errno {
+    match result {
+        Err(Stop::Errno(errno)) => errno,
+        Err(Stop::Link { at, target }) => panic!("a link at {at}: {target}"),
+        Ok(_) => panic!("no error"),
+    }
+}
+
+fn write(dir: &dyn Layer, at: &str, text: &str) {
+    let file = create(dir, at);
+    file.write_at(&[IoSlice::new(text.as_bytes())], 0).unwrap();
+}
+
+fn read(dir: &dyn Layer, at: &str) -> String {
+    let file = open(dir, at, Access::Read, OpenFlags::empty()).unwrap().into_file().unwrap();
+    let mut bytes = vec![0; 256];
+    let len = file.read_at(&mut [IoSliceMut::new(&mut bytes)], 0).unwrap();
+    bytes.truncate(len);
+    String::from_utf8(bytes).unwrap()
+}
+
+fn whiteouts(dir: &dyn Layer) -> Vec<String> {
+    let mut all = Vec::new();
+    dir.whiteouts(&mut |name| all.push(name.as_str().to_owned())).unwrap();
+    all
+}
+
+fn list(dir: &dyn Layer) -> Vec<(String, FileType, u64)> {
+    let mut all = Vec::new();
+    dir.read_dir(Cookie::START, &mut |entry| {
+        all.push((entry.name.as_str().to_owned(), entry.kind, entry.ino));
+        ControlFlow::Continue(())
+    })
+    .unwrap();
+    all.sort();
+    all
+}
+
+fn names(dir: &dyn Layer) -> Vec<String> {
+    list(dir).into_iter().map(|entry| entry.0).collect()
+}
+
+fn node(dir: &dyn Layer, name: &str) -> Stat {
+    match dir.look(n(name)).unwrap() {
+        Says::Node(stat) => stat,
+        other => panic!("{name}: {other:?}"),
+    }
+}
+
+fn says(dir: &dyn Layer, name: &str) -> &'static str {
+    match dir.look(n(name)).unwrap() {
+        Says::Nothing => "nothing",
+        Says::Whiteout => "whiteout",
+        Says::Node(_) => "node",
+    }
+}
+
+/// A node of some lower.
+fn like(kind: FileType, ino: u64) -> Stat {
+    let time = |seconds| Timestamp::new(seconds, 5);
+    let (accessed, modified, changed) = (time(1000), time(2000), time(3000));
+    Stat { kind, dev: 77, ino, nlink: 1, size: 0, accessed, modified, changed }
+}
+
+fn adopt_file(dir: &dyn Layer, name: &str, ino: u64, text: &str) -> FileRef {
+    let mut fill =
+        |file: &dyn crate::File| file.write_at(&[IoSlice::new(text.as_bytes())], 0).map(drop);
+    let what = Adopted::File(&mut fill);
+    match dir.adopt(Some(n(name)), &like(FileType::File, ino), what).unwrap() {
+        Made::File(file) => file,
+        Made::Named => panic!("no file"),
+    }
+}
+
+fn adopt(dir: &dyn Layer, name: &str, kind: FileType, ino: u64) {
+    let what = match kind {
+        FileType::Symlink => Adopted::Symlink("to"),
+        _ => Adopted::Dir,
+    };
+    dir.adopt(Some(n(name)), &like(kind, ino), what).unwrap();
+}
+
+/// Everything that a layer says, but for times and identities.
+fn tree(root: &LayerRef) -> BTreeMap<String, String> {
+    let mut all = BTreeMap::new();
+    let mut pending = vec![(String::new(), root.clone())];
+    while let Some((path, dir)) = pending.pop() {
+        let opaque = if dir.is_opaque().unwrap() { "opaque " } else { "" };
+        all.insert(format!("{path}/"), format!("{opaque}dir"));
+        for name in whiteouts(&*dir) {
+            all.insert(format!("{path}/{name}"), "whiteout".to_owned());
+        }
+        for (name, kind, _) in list(&*dir) {
+            let path = format!("{path}/{name}");
+            match kind {
+                FileType::Dir => pending.push((path, dir.enter(n(&name)).unwrap())),
+                FileType::File => drop(all.insert(path, read(&*dir, &name))),
+                FileType::Symlink => {
+                    all.insert(path, format!("-> {}", dir.read_link(n(&name)).unwrap()));
+                }
+                other => drop(all.insert(path, format!("{other:?}"))),
+            }
+        }
+    }
+    all
+}
+
+/// Everything that a directory of the host shows.
+fn host_tree(root: &Path) -> BTreeMap<String, String> {
+    let mut all = BTreeMap::new();
+    let mut pending = vec![(String::new(), root.to_owned())];
+    while let Some((path, dir)) = pending.pop() {
+        all.insert(format!("{path}/"), "dir".to_owned());
+        for entry in fs::read_dir(&dir).unwrap() {
+            let entry = entry.unwrap();
+            let path = format!("{path}/{}", entry.file_name().to_str().unwrap());
+            let kind = entry.file_type().unwrap();
+            if kind.is_dir() {
+                pending.push((path, entry.path()));
+            } else if kind.is_file() {
+                all.insert(path, fs::read_to_string(entry.path()).unwrap());
+            } else if kind.is_symlink() {
+                all.insert(path, format!("-> {}", fs::read_link(entry.path()).unwrap().display()));
+            } else {
+                let rdev = entry.metadata().unwrap().rdev();
+                let text = if kind.is_char_device() && rdev == 0 { "whiteout" } else { "special" };
+                all.insert(path, text.to_owned());
+            }
+        }
+    }
+    all
+}
+
+fn tree_of(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+    pairs.iter().map(|(path, what)| ((*path).to_owned(), (*what).to_owned())).collect()
+}
+
+/// The mark `name` of a file or a directory, if it has it.
+fn mark(at: &Path, name: &str) -> Option<String> {
+    let mut value = [0_u8; 256];
+    let len = rustix::fs::lgetxattr(at, name, &mut value[..]).ok()?;
+    Some(String::from_utf8(value[..len].to_vec()).unwrap())
+}

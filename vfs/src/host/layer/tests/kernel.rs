@@ -1,0 +1,205 @@
+//! What we write the kernel shows merged, and what the kernel writes we read.
+
+use std::process::Command;
+
+use super::super::marks;
+use super::*;
+
+/// An overlay that the kernel has mounted.
+struct Mounted {
+    at: PathBuf,
+}
+
+impl Mounted {
+    /// Mounts lowers, top first, and an upper with its work directory; `None` where that is not
+    /// permitted.
+    fn new(at: &Path, lowers: &[&Path], upper: Option<(&Path, &Path)>) -> Option<Self> {
+        let lowers: Vec<_> = lowers.iter().map(|dir| dir.display().to_string()).collect();
+        let mut options = format!("userxattr,lowerdir={}", lowers.join(":"));
+        if let Some((upper, work)) = upper {
+            let (upper, work) = (upper.display(), work.display());
+            options += &format!(",upperdir={upper},workdir={work}");
+        }
+        fs::create_dir_all(at).unwrap();
+        let mut command = Command::new("mount");
+        let command = command.args(["-t", "overlay", "overlay", "-o", &options]).arg(at);
+        match command.output() {
+            Ok(output) if output.status.success() => Some(Mounted { at: at.to_owned() }),
+            other => {
+                eprintln!("not permitted to mount an overlay, so only the format was checked");
+                eprintln!("{other:?}");
+                None
+            }
+        }
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.at).status();
+    }
+}
+
+/// A lower of the host: directories, files and a link.
+fn lower(at: &Path) {
+    for dir in ["d/e", "gone", "replaced", "kept"] {
+        fs::create_dir_all(at.join(dir)).unwrap();
+    }
+    let files = ["f", "d/x", "d/e/y", "gone/z", "replaced/old", "kept/k", "moved", "other"];
+    for file in files {
+        fs::write(at.join(file), format!("lower {file}")).unwrap();
+    }
+    std::os::unix::fs::symlink("f", at.join("link")).unwrap();
+}
+
+/// Changes a layer over [`lower`] in every way.
+fn change(layer: &LayerRef) {
+    layer.white_out(n("f")).unwrap();
+    layer.white_out(n("gone")).unwrap();
+    layer.white_out(n("replaced")).unwrap();
+    layer.create_opaque_dir(n("replaced")).unwrap();
+    write(&**layer, "replaced/new", "upper new");
+    adopt(&**layer, "d", FileType::Dir, 4);
+    let dir = layer.enter(n("d")).unwrap();
+    drop(adopt_file(&*dir, "x", 5, "lower d/x"));
+    dir.white_out(n("e")).unwrap();
+    drop(adopt_file(&**layer, "moved", 6, "lower moved"));
+    layer.rename_and_white_out(n("moved"), &*dir, n("m")).unwrap();
+    write(&**layer, "fresh", "upper fresh");
+    layer.create_dir(n("new")).unwrap();
+    layer.white_out(n("link")).unwrap();
+    layer.create_symlink(n("link"), "new").unwrap();
+    layer.white_out(n("other")).unwrap();
+    write(&**layer, "other", "upper other");
+}
+
+/// What [`change`] over [`lower`] shows.
+fn changed() -> BTreeMap<String, String> {
+    tree_of(&[
+        ("/", "dir"),
+        ("/d/", "dir"),
+        ("/d/m", "lower moved"),
+        ("/d/x", "lower d/x"),
+        ("/fresh", "upper fresh"),
+        ("/kept/", "dir"),
+        ("/kept/k", "lower kept/k"),
+        ("/link", "-> new"),
+        ("/new/", "dir"),
+        ("/other", "upper other"),
+        ("/replaced/", "dir"),
+        ("/replaced/new", "upper new"),
+    ])
+}
+
+#[test]
+fn what_a_layer_has_written_the_kernel_merges_as_an_upper() {
+    each_world(&[Limits::NONE, FORGETFUL], |world| {
+        let below = world.dir.join("lower");
+        lower(&below);
+        change(&world.layer);
+        let on_disk = host_tree(&world.upper);
+        for gone in ["/f", "/gone", "/moved", "/d/e"] {
+            assert_eq!(on_disk.get(gone).map(String::as_str), Some("whiteout"), "{gone}");
+        }
+        assert_eq!(mark(&world.upper.join("replaced"), marks::OPAQUE).as_deref(), Some("y"));
+        assert_eq!(mark(&world.upper.join("d/x"), marks::ORIGIN).as_deref(), Some("77:5"));
+        let upper = (&*world.upper, &*world.dir.join("work"));
+        let Some(merged) = Mounted::new(&world.dir.join("merged"), &[&below], Some(upper)) else {
+            return;
+        };
+        assert_eq!(host_tree(&merged.at), changed(), "{}", world.what);
+    });
+}
+
+#[test]
+fn what_a_layer_has_written_the_kernel_merges_as_a_lower() {
+    each_world(ALL, |world| {
+        let below = world.dir.join("lower");
+        lower(&below);
+        change(&world.layer);
+        let merged = world.dir.join("merged");
+        if world.limits.style == Style::Marked {
+            assert_eq!(mark(&world.upper.join("gone"), marks::WHITEOUT).as_deref(), Some("y"));
+            assert_eq!(mark(&world.upper.join("d"), marks::OPAQUE).as_deref(), Some("x"));
+        }
+        let Some(merged) = Mounted::new(&merged, &[&world.upper, &below], None) else { return };
+        assert_eq!(host_tree(&merged.at), changed(), "{}", world.what);
+    });
+}
+
+#[test]
+fn the_kernel_hides_our_own_marks_and_does_not_copy_them_up() {
+    each_world(&[Limits::NONE], |world| {
+        let empty = world.dir.join("empty");
+        let (top, work) = (world.dir.join("top"), world.dir.join("top-work"));
+        for dir in [&empty, &top, &work] {
+            fs::create_dir(dir).unwrap();
+        }
+        drop(adopt_file(&*world.layer, "f", 5, "text"));
+        assert!(mark(&world.upper.join("f"), marks::ORIGIN).is_some());
+        assert!(mark(&world.upper, marks::HOLDS).is_some());
+        let merged = world.dir.join("merged");
+        let lowers = [&*world.upper, &*empty];
+        let Some(merged) = Mounted::new(&merged, &lowers, Some((&top, &work))) else { return };
+        let at = merged.at.join("f");
+        for name in [marks::ORIGIN, marks::HOLDS] {
+            assert_eq!((mark(&at, name), mark(&merged.at, name)), (None, None));
+        }
+        let mut list = [0_u8; 256];
+        assert_eq!(rustix::fs::listxattr(&at, &mut list[..]), Ok(0));
+        fs::write(&at, "changed").unwrap();
+        assert_eq!(mark(&top.join("f"), marks::ORIGIN), None);
+        assert_eq!(fs::read_to_string(top.join("f")).unwrap(), "changed");
+    });
+}
+
+#[test]
+fn what_the_kernel_has_written_is_read_as_a_layer() {
+    for base in bases() {
+        let temp = tempfile::tempdir_in(base).unwrap();
+        let dir = temp.path();
+        let (below, upper, work) = (dir.join("lower"), dir.join("u"), dir.join("w"));
+        lower(&below);
+        fs::create_dir(&upper).unwrap();
+        fs::create_dir(&work).unwrap();
+        let mounted = Mounted::new(&dir.join("m"), &[&below], Some((&upper, &work)));
+        let Some(merged) = mounted else { return };
+        let at = |path: &str| merged.at.join(path);
+        fs::remove_file(at("f")).unwrap();
+        fs::remove_dir_all(at("gone")).unwrap();
+        fs::remove_dir_all(at("replaced")).unwrap();
+        fs::create_dir(at("replaced")).unwrap();
+        fs::write(at("replaced/new"), "upper new").unwrap();
+        fs::rename(at("moved"), at("d/m")).unwrap();
+        fs::write(at("d/x"), "copied up").unwrap();
+        fs::remove_dir_all(at("d/e")).unwrap();
+        fs::remove_file(at("link")).unwrap();
+        std::os::unix::fs::symlink("new", at("link")).unwrap();
+        drop(merged);
+        let layer = HostLayer::open_ambient_at(&upper, &work).unwrap();
+        let written = tree_of(&[
+            ("/", "dir"),
+            ("/d/", "dir"),
+            ("/d/e", "whiteout"),
+            ("/d/m", "lower moved"),
+            ("/d/x", "copied up"),
+            ("/f", "whiteout"),
+            ("/gone", "whiteout"),
+            ("/link", "-> new"),
+            ("/moved", "whiteout"),
+            ("/replaced/", "opaque dir"),
+            ("/replaced/new", "upper new"),
+        ]);
+        assert_eq!(tree(&layer), written);
+        assert_eq!(whiteouts(&*layer), ["f", "gone", "moved"]);
+        // And goes on where the kernel has ended, and the kernel where we have.
+        layer.remove_file(n("link")).unwrap();
+        layer.white_out(n("kept")).unwrap();
+        drop(layer);
+        let mounted = Mounted::new(&dir.join("m"), &[&below], Some((&upper, &work)));
+        let merged = mounted.unwrap();
+        let shows = host_tree(&merged.at);
+        assert_eq!(shows.get("/link").map(String::as_str), Some("-> f"));
+        assert!(!shows.contains_key("/kept/") && shows.contains_key("/d/m"));
+    }
+}

@@ -1,0 +1,266 @@
+//! The work area: where nodes are made before they are put into place, and where what was taken out
+//! of place ends.
+//!
+//! It is a directory of its own beneath the `work` directory of the layer, so that nothing that
+//! others keep there is ever touched. What a crash leaves in it is removed when the layer is opened
+//! anew. Nothing in it is reached by a name of a guest: names here are numbers.
+
+use std::ffi::CStr;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustix::fs::{self, AtFlags, FileType as OsType, Mode, OFlags, RawDir, RenameFlags};
+use rustix::io::{self, Errno as Os};
+
+use super::super::errno::errno;
+use super::super::file::HostFile;
+use super::super::open::create;
+use super::{marks, steps};
+use crate::{Name, OpenHow, Result};
+
+/// What the kernel is asked for at once when a directory is read, in bytes.
+pub(super) const LISTING_BYTES: usize = 16 * 1024;
+/// Passes over a directory that is being emptied: filesystems may leave out entries while others
+/// are removed.
+const PASSES_MAX: u32 = 8;
+
+/// How whiteouts are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Style {
+    /// As a character device 0/0.
+    Device,
+    /// As an empty file with a mark, where devices may not be made.
+    Marked,
+}
+
+/// The work area of a layer.
+pub(super) struct Work {
+    dir: OwnedFd,
+    pub(super) style: Style,
+    /// Whether the filesystem can leave a whiteout behind in the same step as a rename.
+    pub(super) renames_leave_whiteouts: bool,
+    next: AtomicU64,
+}
+
+/// What a [`Temp`] is, which says how it is removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shape {
+    Leaf,
+    /// A directory in which there are whiteouts at most.
+    Dir,
+}
+
+/// A node in the work area, which is removed unless it is put elsewhere.
+pub(super) struct Temp<'a> {
+    work: &'a Work,
+    name: String,
+    shape: Shape,
+    is_here: bool,
+}
+
+impl Work {
+    pub(super) fn new(dir: OwnedFd, style: Style, renames_leave_whiteouts: bool) -> Self {
+        Work { dir, style, renames_leave_whiteouts, next: AtomicU64::new(0) }
+    }
+
+    pub(super) fn fd(&self) -> BorrowedFd<'_> {
+        self.dir.as_fd()
+    }
+
+    fn temp(&self, shape: Shape) -> Temp<'_> {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        Temp { work: self, name: format!("#{number}"), shape, is_here: false }
+    }
+
+    /// Makes a node under a fresh name.
+    fn make<T>(
+        &self,
+        shape: Shape,
+        make: impl FnOnce(BorrowedFd<'_>, &str) -> io::Result<T>,
+    ) -> Result<(Temp<'_>, T)> {
+        let mut temp = self.temp(shape);
+        steps::next();
+        let made = make(self.fd(), &temp.name).map_err(errno)?;
+        temp.is_here = true;
+        Ok((temp, made))
+    }
+
+    /// An empty file, open.
+    pub(super) fn file(&self, how: OpenHow) -> Result<(Temp<'_>, HostFile)> {
+        self.make(Shape::Leaf, |dir, name| {
+            create(dir, Name::new(name).map_err(|_| Os::INVAL)?, how)
+        })
+    }
+
+    /// An empty directory, open.
+    pub(super) fn dir(&self) -> Result<(Temp<'_>, OwnedFd)> {
+        let (temp, ()) =
+            self.make(Shape::Dir, |dir, name| fs::mkdirat(dir, name, Mode::from_raw_mode(0o777)))?;
+        let fd = fs::openat(self.fd(), &*temp.name, DIR, Mode::empty()).map_err(errno)?;
+        Ok((temp, fd))
+    }
+
+    /// A symbolic link.
+    pub(super) fn symlink(&self, target: &str) -> Result<Temp<'_>> {
+        let made = self.make(Shape::Leaf, |dir, name| fs::symlinkat(target, dir, name))?;
+        Ok(made.0)
+    }
+
+    /// A further name of a file or a link.
+    pub(super) fn link(&self, from: BorrowedFd<'_>, name: Name<'_>) -> Result<Temp<'_>> {
+        let made = self.make(Shape::Leaf, |dir, new_name| {
+            fs::linkat(from, name.as_str(), dir, new_name, AtFlags::empty())
+        })?;
+        Ok(made.0)
+    }
+
+    /// A whiteout.
+    pub(super) fn whiteout(&self) -> Result<Temp<'_>> {
+        match self.style {
+            Style::Device => Ok(self.make(Shape::Leaf, make_whiteout)?.0),
+            Style::Marked => {
+                let (temp, file) = self.make(Shape::Leaf, |dir, name| {
+                    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
+                    fs::openat(dir, name, flags, Mode::from_raw_mode(0o444))
+                })?;
+                marks::set(file.as_fd(), marks::WHITEOUT, b"y")?;
+                Ok(temp)
+            }
+        }
+    }
+
+    /// Takes `name` out of a directory, to its end here: in one step it is gone.
+    pub(super) fn take(&self, from: BorrowedFd<'_>, name: Name<'_>, shape: Shape) -> Result<()> {
+        let made = self.make(shape, |dir, temp| {
+            fs::renameat_with(from, name.as_str(), dir, temp, RenameFlags::NOREPLACE)
+        })?;
+        drop(made.0);
+        Ok(())
+    }
+}
+
+const DIR: OFlags =
+    OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
+/// Makes a whiteout that is a device.
+pub(super) fn make_whiteout(dir: BorrowedFd<'_>, name: &str) -> io::Result<()> {
+    fs::mknodat(dir, name, OsType::CharacterDevice, Mode::empty(), 0)
+}
+
+impl Temp<'_> {
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Moves it to where no name is.
+    pub(super) fn put_new(self, dir: BorrowedFd<'_>, name: Name<'_>) -> Result<()> {
+        self.put_with(dir, name, RenameFlags::NOREPLACE)
+    }
+
+    /// Moves it to where a file, a link or a whiteout is, or nothing: it is gone in the same step.
+    pub(super) fn put(self, dir: BorrowedFd<'_>, name: Name<'_>) -> Result<()> {
+        self.put_with(dir, name, RenameFlags::empty())
+    }
+
+    fn put_with(mut self, dir: BorrowedFd<'_>, name: Name<'_>, flags: RenameFlags) -> Result<()> {
+        steps::next();
+        let work = self.work.fd();
+        fs::renameat_with(work, &*self.name, dir, name.as_str(), flags).map_err(errno)?;
+        self.is_here = false;
+        Ok(())
+    }
+
+    /// Moves it to where something is, which comes here to its end.
+    pub(super) fn swap(mut self, dir: BorrowedFd<'_>, name: Name<'_>, out: Shape) -> Result<()> {
+        steps::next();
+        let (work, flags) = (self.work.fd(), RenameFlags::EXCHANGE);
+        fs::renameat_with(work, &*self.name, dir, name.as_str(), flags).map_err(errno)?;
+        self.shape = out;
+        Ok(())
+    }
+
+    /// Removes it now, for a file that is to be without a name.
+    pub(super) fn unname(mut self) -> Result<()> {
+        steps::next();
+        fs::unlinkat(self.work.fd(), &*self.name, AtFlags::empty()).map_err(errno)?;
+        self.is_here = false;
+        Ok(())
+    }
+}
+
+impl Drop for Temp<'_> {
+    fn drop(&mut self) {
+        if !self.is_here {
+            return;
+        }
+        // What cannot be removed now is removed when the layer is opened anew.
+        let work = self.work.fd();
+        let _ = match self.shape {
+            Shape::Leaf => {
+                steps::next();
+                fs::unlinkat(work, &*self.name, AtFlags::empty())
+            }
+            Shape::Dir => remove_dir(work, &self.name),
+        };
+    }
+}
+
+/// Removes a directory and the leaves in it.
+fn remove_dir(parent: BorrowedFd<'_>, name: &str) -> io::Result<()> {
+    steps::next();
+    match fs::unlinkat(parent, name, AtFlags::REMOVEDIR) {
+        Err(Os::NOTEMPTY | Os::EXIST) => {}
+        other => return other,
+    }
+    let dir = fs::openat(parent, name, DIR, Mode::empty())?;
+    empty(dir.as_fd(), Depth::Leaves)?;
+    steps::next();
+    fs::unlinkat(parent, name, AtFlags::REMOVEDIR)
+}
+
+/// What a directory that is being emptied may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Depth {
+    /// No directories.
+    Leaves,
+    /// Directories of leaves too.
+    Dirs,
+}
+
+/// Removes what a crash has left in a work area. What no layer can have put there stays, and is an
+/// error.
+pub(super) fn clear(dir: BorrowedFd<'_>) -> io::Result<()> {
+    empty(dir, Depth::Dirs)
+}
+
+fn empty(dir: BorrowedFd<'_>, depth: Depth) -> io::Result<()> {
+    let mut buffer = vec![MaybeUninit::uninit(); LISTING_BYTES];
+    for _ in 0..PASSES_MAX {
+        let mut removed = 0_u64;
+        fs::seek(dir, fs::SeekFrom::Start(0))?;
+        let mut entries = RawDir::new(dir, &mut buffer);
+        while let Some(entry) = entries.next() {
+            let entry = entry?;
+            if matches!(entry.file_name().to_bytes(), b"." | b"..") {
+                continue;
+            }
+            remove(dir, entry.file_name(), depth)?;
+            removed += 1;
+        }
+        if removed == 0 {
+            return Ok(());
+        }
+    }
+    Err(Os::NOTEMPTY)
+}
+
+fn remove(dir: BorrowedFd<'_>, name: &CStr, depth: Depth) -> io::Result<()> {
+    steps::next();
+    match fs::unlinkat(dir, name, AtFlags::empty()) {
+        Err(Os::ISDIR | Os::PERM) if depth == Depth::Dirs => {}
+        other => return other,
+    }
+    let name = name.to_str().map_err(|_| Os::NOTEMPTY)?;
+    remove_dir(dir, name)
+}
