@@ -74,6 +74,19 @@ pub(crate) fn read_text(option: &'static str, path: &Path) -> Result<String, Err
     String::from_utf8(bytes).map_err(|_| fail(std::io::ErrorKind::InvalidData.into()))
 }
 
+/// Creates a directory, unless it is there.
+pub(crate) fn make_dir(path: &Path) -> std::io::Result<()> {
+    match std::fs::create_dir(path) {
+        Err(why) if why.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        result => result,
+    }
+}
+
+/// Whether a directory is there.
+pub(crate) fn is_dir(path: &Path) -> bool {
+    path.is_dir()
+}
+
 /// Where a path leads, as far as that can be told: the nearest directory above it that exists, and
 /// the rest as it is.
 pub(crate) fn resolved(path: &Path) -> Option<PathBuf> {

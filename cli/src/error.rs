@@ -175,6 +175,31 @@ pub(crate) enum Error {
     )]
     Overlay { by: &'static str, why: String },
 
+    #[error("{by} `{}`: cannot keep changes: {why}", .path.display())]
+    #[diagnostic(
+        code(palisade::upper),
+        help(
+            "give a directory of your own, used by one run at a time, on a filesystem with extended attributes (ext4, xfs, btrfs, tmpfs); the directory above it must exist"
+        )
+    )]
+    Upper { by: &'static str, path: PathBuf, why: std::io::Error },
+
+    #[error("`{}` keeps no changes: there is no directory `upper` in it", .path.display())]
+    #[diagnostic(
+        code(palisade::no_upper),
+        help("give the directory that was given to `--upper DIR` of `palisade run`")
+    )]
+    NoUpper { path: PathBuf },
+
+    #[error("`{}`: cannot be {what}: {why}", .path.display())]
+    #[diagnostic(
+        code(palisade::changes),
+        help(
+            "nothing else may use the directory meanwhile; what was done stays done, and doing it again completes it"
+        )
+    )]
+    Changes { what: &'static str, path: PathBuf, why: palisade::overlay::PathError },
+
     #[error(
         "{by} `{}`: lies in one tree with `{}`, which it is stacked upon",
         .upper.display(), .lower.display()

@@ -8,12 +8,13 @@ use std::path::{Path, PathBuf};
 
 use palisade::overlay::{LayerRef, Lowers, Overlay};
 use palisade::vfs::{DirRef, Errno};
-use palisade::{HostDir, Image, MemFs, Mounts, copy_tree, read_only};
+use palisade::{HostDir, HostLayer, Image, MemFs, Mounts, copy_tree, read_only};
 
 use crate::ambient;
 use crate::error::Error;
 use crate::fault::Said;
 use crate::place::Place;
+use crate::upper::{NODES, refuse_inside};
 use crate::sandbox::{Access, Mount, Source, SourceKind, Upper};
 
 /// A directory that the guest is born with.
@@ -150,8 +151,7 @@ fn source(source: &Source) -> Result<DirRef, Error> {
         SourceKind::Overlay { upper, lowers } => {
             let mut parts = Lowers::builder();
             if let Upper::Dir { path, said } = upper {
-                refuse_inside(path, said, lowers)?;
-                parts = parts.layer(open_upper(path, said)?);
+                parts = parts.layer(open_kept(path, said)?);
             }
             for lower in lowers {
                 parts = parts.dir(self::source(lower)?);
@@ -169,26 +169,12 @@ fn overlay(upper: &Upper, lowers: &[Source], said: &Said) -> Result<Overlay, Err
     let layer = match upper {
         Upper::Memory => MemFs::new().layer(),
         Upper::Dir { path, said } => {
-            refuse_inside(path, said, lowers)?;
+            refuse_inside(path, said, &host_dirs(lowers))?;
             open_upper(path, said)?
         }
     };
     Overlay::new(layer, &parts.build())
         .map_err(|errno| said.blame(Error::Overlay { by: said.by(), why: errno.to_string() }))
-}
-
-/// Refuses an upper that lies within one of its lowers, or around it: what is written would show
-/// up below, where nothing may change.
-fn refuse_inside(upper: &Path, said: &Said, lowers: &[Source]) -> Result<(), Error> {
-    let Some(above) = ambient::resolved(upper) else { return Ok(()) };
-    for path in host_dirs(lowers) {
-        let Some(below) = ambient::resolved(&path) else { continue };
-        if above.starts_with(&below) || below.starts_with(&above) {
-            let (upper, lower) = (upper.to_owned(), path);
-            return Err(said.blame(Error::UpperInside { by: said.by(), upper, lower }));
-        }
-    }
-    Ok(())
 }
 
 /// The directories of the host that are read in place, in whatever depth.
@@ -252,8 +238,17 @@ fn guarded(dir: DirRef, access: Access) -> DirRef {
     }
 }
 
+/// Opens what keeps changes, which is made if it is missing.
 fn open_upper(path: &Path, said: &Said) -> Result<LayerRef, Error> {
-    Err(said.blame(Error::Overlay { by: said.by(), why: path.display().to_string() }))
+    let fail = |why| said.blame(Error::Upper { by: said.by(), path: path.to_owned(), why });
+    ambient::make_dir(path).map_err(fail)?;
+    HostLayer::open_ambient(path).map_err(fail)
+}
+
+/// Opens what has kept changes, to be read.
+fn open_kept(path: &Path, said: &Said) -> Result<LayerRef, Error> {
+    HostLayer::open_ambient_frozen(&path.join(NODES))
+        .map_err(|why| said.blame(Error::Upper { by: said.by(), path: path.to_owned(), why }))
 }
 
 fn image(said: &Said, path: &Path) -> Result<DirRef, Error> {

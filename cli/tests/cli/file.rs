@@ -23,7 +23,8 @@ fn the_published_example_runs() {
     let case = Case::new();
     for engine in ENGINES {
         let args = ["/work/src/lib.rs", "/work/guest/Cargo.toml", "/etc/motd"];
-        let all = [&["--config", EXAMPLE, "--engine", engine, &guest("cat")][..], &args].concat();
+        let cat = guest("cat");
+        let all = [&["--config", EXAMPLE, "--engine", engine, &cat][..], &args].concat();
         let told = case.run(&all).exits(0);
         // The argument of the file comes first, and each mount is where it should be.
         let root = Path::new(EXAMPLE).parent().unwrap().parent().unwrap();

@@ -69,6 +69,12 @@ impl Lowers {
         self.root.parts.len()
     }
 
+    /// The topmost `count`, and the others; `None` unless there are so many.
+    pub(super) fn split(&self, count: usize) -> Option<(Vec<Part>, Vec<Part>)> {
+        let (top, rest) = self.root.parts.split_at_checked(count)?;
+        if top.is_empty() { None } else { Some((top.to_vec(), rest.to_vec())) }
+    }
+
     /// These, with `layer` on top of them.
     pub(super) fn beneath(&self, layer: LayerRef) -> Lowers {
         let parts = std::iter::once(Part::Layer(layer)).chain(self.root.parts.iter().cloned());
@@ -77,6 +83,10 @@ impl Lowers {
 }
 
 impl LowersBuilder {
+    pub(super) fn of(parts: Vec<Part>) -> Self {
+        LowersBuilder { parts }
+    }
+
     /// A directory of any filesystem, guarded or not, beneath those given before.
     #[must_use]
     pub fn dir(mut self, dir: DirRef) -> Self {
@@ -145,7 +155,7 @@ impl Part {
         }
     }
 
-    fn enter(&self, name: Name<'_>) -> Result<Part> {
+    pub(super) fn enter(&self, name: Name<'_>) -> Result<Part> {
         Ok(match self {
             Part::Plain(dir) => {
                 Part::Plain(end(dir.open(name.into(), OpenHow::HOLD_DIR))?.into_dir()?)
@@ -154,7 +164,7 @@ impl Part {
         })
     }
 
-    fn is_opaque(&self) -> Result<bool> {
+    pub(super) fn is_opaque(&self) -> Result<bool> {
         match self {
             Part::Plain(_) => Ok(false),
             Part::Layer(layer) => layer.is_opaque(),
