@@ -74,6 +74,11 @@ pub(crate) fn read_text(option: &'static str, path: &Path) -> Result<String, Err
     String::from_utf8(bytes).map_err(|_| fail(std::io::ErrorKind::InvalidData.into()))
 }
 
+/// Writes a file anew.
+pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    std::fs::write(path, bytes).map_err(|why| Error::WriteFile { path: path.to_owned(), why })
+}
+
 /// Creates a directory, unless it is there.
 pub(crate) fn make_dir(path: &Path) -> std::io::Result<()> {
     match std::fs::create_dir(path) {

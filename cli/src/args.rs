@@ -56,6 +56,12 @@ pub(crate) enum Command {
     Run(Box<Run>),
     /// Tell what a module is, what it needs and what it offers
     Inspect(Inspect),
+    /// Tell what the changes that `run --upper UPPER` has kept are
+    Diff(Diff),
+    /// Write the changes into the directory that they are changes of
+    Commit(Commit),
+    /// Forget the changes
+    Discard(Discard),
     /// Print the completions for a shell
     Completions {
         /// The shell
@@ -131,10 +137,20 @@ pub(crate) struct Run {
     #[arg(long, conflicts_with = "cache_dir", help_heading = "Engine")]
     pub(crate) no_cache: bool,
 
+    /// At the end, print what the guest changed in its overlays, to standard error or into a file
+    #[arg(
+        long,
+        value_name = "FILE",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "-",
+        help_heading = "Output"
+    )]
+    pub(crate) diff: Option<PathBuf>,
     /// Print every call on files and paths to standard error
     #[arg(long, help_heading = "Output")]
     pub(crate) trace: bool,
-    /// Report a refusal, a trap or a timeout as one line of JSON on standard error
+    /// Report a refusal, a trap or a timeout as one line of JSON on standard error; `--diff` too
     #[arg(long, help_heading = "Output")]
     pub(crate) json: bool,
 }
@@ -172,6 +188,45 @@ pub(crate) struct Inspect {
     #[arg(value_name = "MODULE")]
     pub(crate) module: PathBuf,
     /// Print JSON, also for errors
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Diff {
+    /// The directory that keeps the changes
+    #[arg(value_name = "UPPER")]
+    pub(crate) upper: PathBuf,
+    /// What lies beneath: a directory or an archive; may be repeated, the first on top
+    #[arg(long, value_name = "DIR", required = true)]
+    pub(crate) lower: Vec<PathBuf>,
+    /// Print JSON, also for errors
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Commit {
+    /// The directory that keeps the changes; it keeps them afterwards too, see `discard`
+    #[arg(value_name = "UPPER")]
+    pub(crate) upper: PathBuf,
+    /// The directory that lies beneath, and becomes what the guest saw
+    #[arg(long, value_name = "DIR")]
+    pub(crate) lower: PathBuf,
+    /// Only print what would change
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Print JSON, also for errors
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Discard {
+    /// The directory that keeps the changes; without asking, all of them go
+    #[arg(value_name = "UPPER")]
+    pub(crate) upper: PathBuf,
+    /// Print errors as JSON
     #[arg(long)]
     pub(crate) json: bool,
 }

@@ -219,6 +219,20 @@ pub(crate) enum Error {
     )]
     NotOneOverlay { option: &'static str, count: usize },
 
+    #[error("{option} tells of overlays, and there is none")]
+    #[diagnostic(
+        code(palisade::no_overlay),
+        help("give `--overlay HOST::GUEST`, or `kind = \"overlay\"` in the file of `--config`")
+    )]
+    NoOverlay { option: &'static str },
+
+    #[error("cannot write `{}`: {why}", .path.display())]
+    #[diagnostic(
+        code(palisade::write_file),
+        help("its directory must exist, and you must be allowed to write there")
+    )]
+    WriteFile { path: PathBuf, why: std::io::Error },
+
     #[error(transparent)]
     #[diagnostic(transparent)]
     File(Box<crate::fault::Fault>),

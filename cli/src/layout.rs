@@ -14,8 +14,8 @@ use crate::ambient;
 use crate::error::Error;
 use crate::fault::Said;
 use crate::place::Place;
-use crate::upper::{NODES, refuse_inside};
 use crate::sandbox::{Access, Mount, Source, SourceKind, Upper};
+use crate::upper::{NODES, refuse_inside};
 
 /// A directory that the guest is born with.
 pub(crate) struct Preopen {

@@ -112,9 +112,9 @@ pub use palisade_kernel::{
 pub use palisade_policy::{Policy, confine, read_only};
 #[cfg(feature = "embed")]
 pub use palisade_vfs::EmbeddedFs;
-#[cfg(target_os = "linux")]
-pub use palisade_vfs::HostDir;
 pub use palisade_vfs::overlay::{Lowers, Overlay};
+#[cfg(target_os = "linux")]
+pub use palisade_vfs::{HostDir, HostLayer};
 #[cfg(feature = "image")]
 pub use palisade_vfs::{Image, ImageError, ImageLimits};
 pub use palisade_vfs::{MemFs, Mounts, MountsBuilder, copy_tree};

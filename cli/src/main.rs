@@ -2,11 +2,12 @@
 //!
 //! Read in this order: `args` and `texts` say what can be typed, `file` what can be written down,
 //! and `sandbox` is what both turn into. `layout` makes directories of it, `run` a guest, `engine`
-//! runs it, and `error` and `fault` have the words for everything that can go wrong. `inspect`
+//! runs it, `upper` has the commands on changes that are kept and `changes` prints them, and `error` and `fault` have the words for everything that can go wrong. `inspect`
 //! looks at modules, `trace` prints calls, and `ambient` is the door to the host.
 
 mod ambient;
 mod args;
+mod changes;
 mod engine;
 mod error;
 mod fault;
@@ -18,6 +19,7 @@ mod run;
 mod sandbox;
 mod texts;
 mod trace;
+mod upper;
 
 use std::io::Write;
 
@@ -30,6 +32,9 @@ fn main() {
     let (result, json) = match Cli::parse().command {
         Command::Run(args) => (run::run(&args), args.json),
         Command::Inspect(args) => (inspect(&args), args.json),
+        Command::Diff(args) => (told(upper::run_diff(&args)), args.json),
+        Command::Commit(args) => (told(upper::run_commit(&args)), args.json),
+        Command::Discard(args) => (told(upper::run_discard(&args)), args.json),
         Command::Completions { shell } => (completions(shell), false),
     };
     let code = result.unwrap_or_else(|error| {
@@ -51,6 +56,10 @@ fn inspect(args: &args::Inspect) -> Result<u8, Error> {
         facts.to_string()
     };
     print(text.as_bytes())
+}
+
+fn told(text: Result<String, Error>) -> Result<u8, Error> {
+    print(text?.as_bytes())
 }
 
 fn completions(shell: clap_complete::Shell) -> Result<u8, Error> {

@@ -9,9 +9,9 @@ use crate::ambient;
 use crate::args::Run;
 use crate::engine::{Bounds, Ended, Guest, Keep, Kind, Timeout};
 use crate::error::{EXIT_CODE_MAX, EXIT_TIMED_OUT, Error};
-use crate::layout::Preopen;
+use crate::layout::{Layout, Preopen, Stacked};
 use crate::sandbox::{FixedClock, InheritEnv, RightsOf, Sandbox, Variable};
-use crate::{file, inspect, layout, trace};
+use crate::{changes, file, inspect, layout, trace};
 
 /// Runs a guest, and answers what to exit with.
 pub(crate) fn run(run: &Run) -> Result<u8, Error> {
@@ -28,8 +28,11 @@ pub(crate) fn run(run: &Run) -> Result<u8, Error> {
     if run.trace {
         trace::start();
     }
-    let layout = layout::open(&sandbox.mounts)?;
-    let config = config(&sandbox, path, layout.preopens)?;
+    if run.diff.is_some() && sandbox.overlays().is_empty() {
+        return Err(Error::NoOverlay { option: "--diff" });
+    }
+    let Layout { preopens, overlays } = layout::open(&sandbox.mounts)?;
+    let config = config(&sandbox, path, preopens)?;
     let zero_rights = match sandbox.rights {
         RightsOf::Strict => ZeroRights::Literal,
         RightsOf::Parent => ZeroRights::Unspoken,
@@ -45,7 +48,11 @@ pub(crate) fn run(run: &Run) -> Result<u8, Error> {
         },
         keep: keep(run, engine)?,
     };
-    match engine.run(guest) {
+    let ended = engine.run(guest);
+    if !matches!(ended, Ended::Refused(_) | Ended::NoCache(_)) {
+        tell_changes(run, &overlays)?;
+    }
+    match ended {
         Ended::Exited(code) => Ok(u8::try_from(code.min(EXIT_CODE_MAX)).unwrap_or(u8::MAX)),
         Ended::Trapped { why, frames } => Err(Error::Trapped { why, frames }),
         Ended::TimedOut => Err(Error::TimedOut { after: sandbox.timeout.unwrap_or_default() }),
@@ -55,6 +62,29 @@ pub(crate) fn run(run: &Run) -> Result<u8, Error> {
         Ended::Refused(why) => Err(inspect::refusal(path, &bytes, sandbox.memory_max)
             .unwrap_or(Error::Engine { path: path.to_owned(), engine: engine.name(), why })),
     }
+}
+
+/// `--diff`: whatever the guest's end was, what it has changed is told.
+fn tell_changes(run: &Run, overlays: &[Stacked]) -> Result<(), Error> {
+    let Some(file) = &run.diff else { return Ok(()) };
+    let (mut lines, mut json) = (String::new(), Vec::new());
+    for Stacked { at, overlay } in overlays {
+        let changes = overlay.changes().map_err(|why| {
+            let (what, path) = ("compared", at.into());
+            Error::Changes { what, path, why }
+        })?;
+        lines.push_str(&changes::lines_at(at, &changes));
+        json.extend(changes::json_at(at, &changes));
+    }
+    let text = match run.json {
+        true => format!("{}\n", serde_json::json!({ "changes": json })),
+        false => lines,
+    };
+    if file.as_os_str() == "-" {
+        eprint!("{text}");
+        return Ok(());
+    }
+    ambient::write(file, text.as_bytes())
 }
 
 /// What the watchdog does to a guest that does not end although it was stopped.

@@ -8,21 +8,16 @@
 use std::path::{Path, PathBuf};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use palisade::overlay::{
-    Changes, Committed, LayerRef, Lowers, Progress, commit, diff, discard, export_layer,
-    import_layer,
-};
+use palisade::overlay::{Changes, Committed, LayerRef, Lowers, Progress, commit, diff, discard};
 use palisade::vfs::DirRef;
 use palisade::{HostDir, HostLayer, Image};
 
-use crate::ambient;
-use crate::args;
-use crate::archive::Packing;
-use crate::changes;
 use crate::error::Error;
+use crate::fault::Said;
+use crate::{ambient, args, changes};
 
 /// The directory in a directory of changes that has the nodes.
-const NODES: &str = "upper";
+pub(crate) const NODES: &str = "upper";
 
 const BAR: &str = "{bar:32} {binary_bytes}/{binary_total_bytes} {wide_msg}";
 
@@ -30,31 +25,39 @@ const BAR: &str = "{bar:32} {binary_bytes}/{binary_total_bytes} {wide_msg}";
 pub(crate) fn run_diff(args: &args::Diff) -> Result<String, Error> {
     let changes = changes_of(&args.upper, &args.lower)?;
     if args.json {
-        return Ok(format!("{}\n", serde_json::json!({ "changes": changes::json(&changes) })));
+        return Ok(json_line(&serde_json::json!({ "changes": changes::json(&changes) })));
     }
     Ok(changes::lines(&changes))
 }
 
 /// `palisade commit`: what to print.
 pub(crate) fn run_commit(args: &args::Commit) -> Result<String, Error> {
-    refuse_inside(&args.upper, &args.lower)?;
+    let said = Said::Option("UPPER");
+    refuse_inside(&args.upper, &said, std::slice::from_ref(&args.lower))?;
     if args.dry_run {
         let changes = changes_of(&args.upper, std::slice::from_ref(&args.lower))?;
         if args.json {
-            let changes = changes::json(&changes);
-            return Ok(format!("{}\n", serde_json::json!({ "would_change": changes })));
+            return Ok(json_line(&serde_json::json!({ "changes": changes::json(&changes) })));
         }
         return Ok(changes::lines(&changes));
     }
     let upper = open_to_read(&args.upper)?;
-    let target = open_dir(&args.lower)?;
+    let target = HostDir::open_ambient(&args.lower).map_err(|why| Error::HostDir {
+        option: "--lower",
+        path: args.lower.clone(),
+        why,
+    })?;
+    // Draws nothing unless standard error is a terminal.
     let bar = ProgressBar::new(0);
     if let Ok(style) = ProgressStyle::with_template(BAR) {
         bar.set_style(style);
     }
     let committed = commit(&upper, &target, &mut |progress| show(&bar, progress));
     bar.finish_and_clear();
-    let committed = committed.map_err(|why| Error::Commit { path: args.lower.clone(), why })?;
+    let committed = committed.map_err(|why| {
+        let (what, path) = ("committed", args.lower.clone());
+        Error::Changes { what, path, why }
+    })?;
     Ok(if args.json { committed_json(&committed) } else { committed_text(&committed) })
 }
 
@@ -62,12 +65,88 @@ pub(crate) fn run_commit(args: &args::Commit) -> Result<String, Error> {
 pub(crate) fn run_discard(args: &args::Discard) -> Result<String, Error> {
     ask_for_nodes(&args.upper)?;
     let upper = open_to_write(&args.upper)?;
-    discard(&upper).map_err(|why| failed("discarded", &args.upper, why))?;
-    Ok(if args.json { "{\"discarded\":true}\n".to_owned() } else { String::new() })
+    let (what, path) = ("emptied", args.upper.clone());
+    discard(&upper).map_err(|why| Error::Changes { what, path, why })?;
+    Ok(String::new())
+}
+
+/// Refuses a directory of changes that lies in one of these, or the other way round: what is
+/// written would show up beneath, where nothing may change.
+pub(crate) fn refuse_inside(upper: &Path, said: &Said, lowers: &[PathBuf]) -> Result<(), Error> {
+    let Some(above) = ambient::resolved(upper) else { return Ok(()) };
+    for path in lowers {
+        let Some(below) = ambient::resolved(path) else { continue };
+        if above.starts_with(&below) || below.starts_with(&above) {
+            let (upper, lower) = (upper.to_owned(), path.clone());
+            return Err(said.blame(Error::UpperInside { by: said.by(), upper, lower }));
+        }
+    }
+    Ok(())
+}
+
+fn changes_of(upper: &Path, lowers: &[PathBuf]) -> Result<Changes, Error> {
+    let layer = open_to_read(upper)?;
+    let mut parts = Lowers::builder();
+    for lower in lowers {
+        parts = parts.dir(open_lower(lower)?);
+    }
+    let (what, path) = ("compared", upper.to_owned());
+    diff(&layer, &parts.build()).map_err(|why| Error::Changes { what, path, why })
+}
+
+/// What lies beneath: a directory, or an archive.
+fn open_lower(path: &Path) -> Result<DirRef, Error> {
+    let image = Image::open_ambient(path);
+    let image = image.map_err(|why| Error::Image { by: "--lower", path: path.to_owned(), why })?;
+    Ok(image.root())
+}
+
+fn open_to_read(upper: &Path) -> Result<LayerRef, Error> {
+    ask_for_nodes(upper)?;
+    HostLayer::open_ambient_frozen(&upper.join(NODES)).map_err(|why| not_opened(upper, why))
+}
+
+fn open_to_write(upper: &Path) -> Result<LayerRef, Error> {
+    HostLayer::open_ambient(upper).map_err(|why| not_opened(upper, why))
+}
+
+fn not_opened(upper: &Path, why: std::io::Error) -> Error {
+    Error::Upper { by: "UPPER", path: upper.to_owned(), why }
+}
+
+fn ask_for_nodes(upper: &Path) -> Result<(), Error> {
+    if ambient::is_dir(&upper.join(NODES)) {
+        return Ok(());
+    }
+    Err(Error::NoUpper { path: upper.to_owned() })
 }
 
 fn show(bar: &ProgressBar, progress: Progress<'_>) {
     bar.set_length(progress.bytes_total);
     bar.set_position(progress.bytes_done);
     bar.set_message(format!("{}/{} {}", progress.done, progress.total, progress.path));
+}
+
+fn committed_text(it: &Committed) -> String {
+    format!(
+        "{} files ({} bytes), {} directories, {} symbolic links and {} hard links written; \
+         {} removed; {} were there already\n",
+        it.files, it.bytes, it.dirs, it.symlinks, it.hard_links, it.removed, it.kept
+    )
+}
+
+fn committed_json(it: &Committed) -> String {
+    json_line(&serde_json::json!({ "committed": {
+        "files": it.files,
+        "bytes": it.bytes,
+        "directories": it.dirs,
+        "symlinks": it.symlinks,
+        "hard_links": it.hard_links,
+        "removed": it.removed,
+        "kept": it.kept,
+    } }))
+}
+
+fn json_line(value: &serde_json::Value) -> String {
+    format!("{value}\n")
 }
