@@ -79,6 +79,22 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     std::fs::write(path, bytes).map_err(|why| Error::WriteFile { path: path.to_owned(), why })
 }
 
+/// Creates a file, or empties it.
+pub(crate) fn create(path: &Path) -> std::io::Result<File> {
+    File::create(path)
+}
+
+/// Puts a file into the place of what is there.
+pub(crate) fn rename(from: &Path, to: &Path) -> std::io::Result<()> {
+    std::fs::rename(from, to)
+}
+
+/// Removes a file, if it is there.
+pub(crate) fn remove_file(path: &Path) {
+    // Whoever asks is about to tell of another failure already.
+    let _ = std::fs::remove_file(path);
+}
+
 /// Creates a directory, unless it is there.
 pub(crate) fn make_dir(path: &Path) -> std::io::Result<()> {
     match std::fs::create_dir(path) {

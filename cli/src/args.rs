@@ -62,6 +62,10 @@ pub(crate) enum Command {
     Commit(Commit),
     /// Forget the changes
     Discard(Discard),
+    /// Write the changes into an archive, as a layer of an OCI image
+    Export(Export),
+    /// Take in changes from such an archive
+    Import(Import),
     /// Print the completions for a shell
     Completions {
         /// The shell
@@ -147,6 +151,9 @@ pub(crate) struct Run {
         help_heading = "Output"
     )]
     pub(crate) diff: Option<PathBuf>,
+    /// At the end, write the changes of the one overlay into this archive (.tar, .tar.gz, .tar.zst)
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub(crate) export: Option<PathBuf>,
     /// Print every call on files and paths to standard error
     #[arg(long, help_heading = "Output")]
     pub(crate) trace: bool,
@@ -227,6 +234,32 @@ pub(crate) struct Discard {
     #[arg(value_name = "UPPER")]
     pub(crate) upper: PathBuf,
     /// Print errors as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Export {
+    /// The directory that keeps the changes
+    #[arg(value_name = "UPPER")]
+    pub(crate) upper: PathBuf,
+    /// The archive: `.tar`, `.tar.gz` or `.tar.zst`
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+    /// Print JSON, also for errors
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Import {
+    /// The archive: a tar, also compressed by gzip or Zstandard
+    #[arg(value_name = "FILE")]
+    pub(crate) archive: PathBuf,
+    /// The directory that will keep the changes; made if it is missing
+    #[arg(value_name = "UPPER")]
+    pub(crate) upper: PathBuf,
+    /// Print JSON, also for errors
     #[arg(long)]
     pub(crate) json: bool,
 }

@@ -233,6 +233,36 @@ pub(crate) enum Error {
     )]
     WriteFile { path: PathBuf, why: std::io::Error },
 
+    #[error("the name `{}` does not say what archive to write", .path.display())]
+    #[diagnostic(
+        code(palisade::archive_name),
+        help("let it end in `.tar`, `.tar.gz` (`.tgz`) or `.tar.zst` (`.tzst`)")
+    )]
+    ArchiveName { path: PathBuf },
+
+    #[error("cannot write the archive `{}`: {why}", .path.display())]
+    #[diagnostic(
+        code(palisade::export),
+        help("nothing was left behind; what is wrong must be mended before it can be written")
+    )]
+    Export { path: PathBuf, why: palisade::overlay::ExportError },
+
+    #[error("cannot take in the archive `{}`: {why}", .path.display())]
+    #[diagnostic(
+        code(palisade::import),
+        help(
+            "it must be a layer as `palisade export` writes it: a tar (plain, gzip, Zstandard) in the format of OCI layers; nothing of it was kept"
+        )
+    )]
+    Import { path: PathBuf, why: palisade::overlay::ImportError },
+
+    #[error("`{}` keeps changes already", .path.display())]
+    #[diagnostic(
+        code(palisade::not_empty),
+        help("take another directory, or forget these first: `palisade discard {}`", .path.display())
+    )]
+    NotEmpty { path: PathBuf },
+
     #[error(transparent)]
     #[diagnostic(transparent)]
     File(Box<crate::fault::Fault>),

@@ -404,7 +404,7 @@ fn size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Er
         }
 
         fn visit_i64<E: de::Error>(self, bytes: i64) -> Result<u64, E> {
-            u64::try_from(bytes).map_err(|_| E::custom("less than nothing"))
+            u64::try_from(bytes).map_err(|_| E::custom("a size cannot be negative"))
         }
 
         fn visit_str<E: de::Error>(self, text: &str) -> Result<u64, E> {

@@ -2,10 +2,12 @@
 //!
 //! Read in this order: `args` and `texts` say what can be typed, `file` what can be written down,
 //! and `sandbox` is what both turn into. `layout` makes directories of it, `run` a guest, `engine`
-//! runs it, `upper` has the commands on changes that are kept and `changes` prints them, and `error` and `fault` have the words for everything that can go wrong. `inspect`
-//! looks at modules, `trace` prints calls, and `ambient` is the door to the host.
+//! runs it, and `error` and `fault` have the words for everything that can go wrong. `upper` has the
+//! commands on changes that are kept, `changes` prints them and `archive` packs them. `inspect` looks
+//! at modules, `trace` prints calls, and `ambient` is the door to the host.
 
 mod ambient;
+mod archive;
 mod args;
 mod changes;
 mod engine;
@@ -35,6 +37,8 @@ fn main() {
         Command::Diff(args) => (told(upper::run_diff(&args)), args.json),
         Command::Commit(args) => (told(upper::run_commit(&args)), args.json),
         Command::Discard(args) => (told(upper::run_discard(&args)), args.json),
+        Command::Export(args) => (told(upper::run_export(&args)), args.json),
+        Command::Import(args) => (told(upper::run_import(&args)), args.json),
         Command::Completions { shell } => (completions(shell), false),
     };
     let code = result.unwrap_or_else(|error| {

@@ -2,10 +2,12 @@
 
 use std::path::Path;
 
+use palisade::overlay::PathError;
 use palisade::preview1::{Preview1, ZeroRights};
 use palisade::{Clock, Config, Input, Interrupt, Limits, Output, Random};
 
 use crate::ambient;
+use crate::archive::Archive;
 use crate::args::Run;
 use crate::engine::{Bounds, Ended, Guest, Keep, Kind, Timeout};
 use crate::error::{EXIT_CODE_MAX, EXIT_TIMED_OUT, Error};
@@ -31,6 +33,12 @@ pub(crate) fn run(run: &Run) -> Result<u8, Error> {
     if run.diff.is_some() && sandbox.overlays().is_empty() {
         return Err(Error::NoOverlay { option: "--diff" });
     }
+    let export = run.export.as_deref().map(Archive::new).transpose()?;
+    if let (Some(_), count) = (&export, sandbox.overlays().len())
+        && count != 1
+    {
+        return Err(Error::NotOneOverlay { option: "--export", count });
+    }
     let Layout { preopens, overlays } = layout::open(&sandbox.mounts)?;
     let config = config(&sandbox, path, preopens)?;
     let zero_rights = match sandbox.rights {
@@ -51,6 +59,13 @@ pub(crate) fn run(run: &Run) -> Result<u8, Error> {
     let ended = engine.run(guest);
     if !matches!(ended, Ended::Refused(_) | Ended::NoCache(_)) {
         tell_changes(run, &overlays)?;
+        if let (Some(archive), [Stacked { at, overlay }]) = (&export, overlays.as_slice()) {
+            let upper = overlay.upper().map_err(|errno| {
+                let why = PathError { path: at.clone(), errno };
+                Error::Changes { what: "exported", path: at.into(), why }
+            })?;
+            archive.write(&upper)?;
+        }
     }
     match ended {
         Ended::Exited(code) => Ok(u8::try_from(code.min(EXIT_CODE_MAX)).unwrap_or(u8::MAX)),

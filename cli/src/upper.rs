@@ -5,13 +5,15 @@
 //! overlay filesystem, and `work` is for what is being made. What has no `upper` in it is none, so
 //! that a mistyped path is never emptied.
 
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use palisade::overlay::{Changes, Committed, LayerRef, Lowers, Progress, commit, diff, discard};
-use palisade::vfs::DirRef;
+use palisade::overlay::{Changes, Committed, Exported, LayerRef, Lowers, PathError, Progress, commit, diff, discard};
+use palisade::vfs::{Cookie, DirRef, Errno};
 use palisade::{HostDir, HostLayer, Image};
 
+use crate::archive::{self, Archive};
 use crate::error::Error;
 use crate::fault::Said;
 use crate::{ambient, args, changes};
@@ -68,6 +70,73 @@ pub(crate) fn run_discard(args: &args::Discard) -> Result<String, Error> {
     let (what, path) = ("emptied", args.upper.clone());
     discard(&upper).map_err(|why| Error::Changes { what, path, why })?;
     Ok(String::new())
+}
+
+/// `palisade export`: what to print.
+pub(crate) fn run_export(args: &args::Export) -> Result<String, Error> {
+    let archive = Archive::new(&args.output)?;
+    let it = archive.write(&open_to_read(&args.upper)?)?;
+    if args.json {
+        return Ok(json_line(&serde_json::json!({ "exported": {
+            "nodes": it.nodes,
+            "markers": it.markers,
+            "bytes": it.bytes,
+        } })));
+    }
+    let Exported { nodes, markers, bytes } = it;
+    Ok(format!("{nodes} nodes ({bytes} bytes) and {markers} markers written\n"))
+}
+
+/// `palisade import`: what to print.
+pub(crate) fn run_import(args: &args::Import) -> Result<String, Error> {
+    // Before anything is made: a mistyped name leaves nothing behind.
+    drop(ambient::open("import", &args.archive)?);
+    ambient::make_dir(&args.upper).map_err(|why| not_opened(&args.upper, why))?;
+    let layer = open_to_write(&args.upper)?;
+    let is_empty = is_unwritten(&layer).map_err(|errno| {
+        let why = PathError { path: String::new(), errno };
+        Error::Changes { what: "looked at", path: args.upper.clone(), why }
+    })?;
+    if !is_empty {
+        return Err(Error::NotEmpty { path: args.upper.clone() });
+    }
+    let it = archive::read(&args.archive, &layer).inspect_err(|_| {
+        // What is told is why there is nothing to keep.
+        let _ = discard(&layer);
+    })?;
+    if args.json {
+        return Ok(json_line(&serde_json::json!({ "imported": {
+            "files": it.files,
+            "bytes": it.bytes,
+            "directories": it.dirs,
+            "symlinks": it.symlinks,
+            "hard_links": it.hard_links,
+            "whiteouts": it.whiteouts,
+            "opaque_directories": it.opaque,
+            "left_out": it.specials,
+        } })));
+    }
+    let mut text = format!(
+        "{} files ({} bytes), {} directories, {} symbolic links, {} hard links and {} whiteouts \
+         taken in\n",
+        it.files, it.bytes, it.dirs, it.symlinks, it.hard_links, it.whiteouts
+    );
+    if it.specials > 0 {
+        let left_out = it.left_out.join("`, `");
+        text.push_str(&format!("left out what is no file: `{left_out}`\n"));
+    }
+    Ok(text)
+}
+
+/// Whether there is nothing in a layer, not even a mark.
+fn is_unwritten(layer: &LayerRef) -> Result<bool, Errno> {
+    let mut is_unwritten = !layer.is_opaque()?;
+    layer.whiteouts(&mut |_| is_unwritten = false)?;
+    layer.read_dir(Cookie::START, &mut |_| {
+        is_unwritten = false;
+        ControlFlow::Break(())
+    })?;
+    Ok(is_unwritten)
 }
 
 /// Refuses a directory of changes that lies in one of these, or the other way round: what is
