@@ -15,6 +15,9 @@ const AFTER_HELP: &str = "\
 Examples:
   palisade run hello.wasm                    grants nothing but standard input and output
   palisade run --dir . tool.wasm in.txt      this directory, as `.`
+  palisade run --overlay . tool.wasm in.txt  the same, and nothing of it changes
+  palisade run --overlay . --upper ../changes tool.wasm in.txt
+  palisade diff ../changes --lower .         what the tool has changed; then `commit` or `discard`
   palisade inspect tool.wasm                 what the module is, and what it imports
   palisade completions bash > ~/.local/share/bash-completion/completions/palisade
 
@@ -28,15 +31,27 @@ Examples:
       a copy in memory: the guest may do as it likes, the host keeps its files
   palisade run --dir data::/data --file secrets.toml::/data/conf/secrets.toml:ro app.wasm
       one file grafted into a directory
+  palisade run --overlay project::/work --upper changes --diff fix.wasm /work
+      changes are kept in `changes`, for the next run, `palisade diff` and `palisade commit`
+  palisade run --image data.tar.zst::/data app.wasm
+      an archive, read where it lies
+  palisade run --config palisade.toml app.wasm
+      all of this, written down; see docs/palisade.toml.md
   palisade run --timeout 2s --max-memory 64M --max-descriptors 32 untrusted.wasm
   palisade run --fixed-clock 2024-01-01T00:00:00Z --seed 7 report.wasm
       the same output in every run
 
 Guest paths:
-  Every --dir, --mem and --copy is a directory that the guest is born with, under exactly the name
+  Every --dir, --mem, --copy, --overlay and --image is a directory that the guest is born with, under exactly the name
   that you give. One that lies beneath another is grafted into it; the order does not matter. A
   --file is grafted likewise; with nothing around it, its directory holds this file alone.
   `HOST::GUEST:ro` is split at the last `::`; `HOST` alone has the same path on both sides.
+
+Options and --config:
+  The command line goes before the file. What is one value takes the place of the file's; mounts,
+  variables and arguments are added; a mount takes the place of the file's at the same guest path,
+  a variable that of the same name. --upper is for the one --overlay, or without one for the one
+  overlay of the file.
 
 Exit codes:
   The guest's own; above 255 it is 255. 134 when the guest traps, 124 when its time is up,
