@@ -42,9 +42,10 @@ Examples:
       the same output in every run
 
 Guest paths:
-  Every --dir, --mem, --copy, --overlay and --image is a directory that the guest is born with, under exactly the name
-  that you give. One that lies beneath another is grafted into it; the order does not matter. A
-  --file is grafted likewise; with nothing around it, its directory holds this file alone.
+  Every --dir, --mem, --copy, --overlay and --image is a directory that the guest is born with,
+  under exactly the name that you give. One that lies beneath another is grafted into it; the order
+  does not matter. A --file is grafted likewise; with nothing around it, its directory holds this
+  file alone.
   `HOST::GUEST:ro` is split at the last `::`; `HOST` alone has the same path on both sides.
 
 Options and --config:
