@@ -109,9 +109,13 @@ impl LowersBuilder {
         self
     }
 
-    /// The lowers.
+    /// The lowers. What lies beneath a layer whose root is opaque does not show and is left out.
     #[must_use]
-    pub fn build(self) -> Lowers {
+    pub fn build(mut self) -> Lowers {
+        let hides_all = |part: &Part| part.is_opaque().unwrap_or(false);
+        if let Some(last) = self.parts.iter().position(hides_all) {
+            self.parts.truncate(last + 1);
+        }
         let recent = Arc::new(Recent::default());
         Lowers { root: MergedDir::new(self.parts, None, recent) }
     }
