@@ -5,19 +5,19 @@ mod common;
 use std::any::Any;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::io::IoSliceMut;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use palisade_props::{Flavor, Leaf, Live, Op, Run, Runs, Tree, cases, runner};
+use palisade_props::{Flavor, Leaf, Live, Op, Run, Runs, Script, Tree, cases, runner};
 use palisade_vfs::overlay::{
     Change, ChangeKind, Changes, LayerRef, Lowers, Overlay, commit, diff, discard, flatten,
 };
 use palisade_vfs::{
-    Cookie, Descent, Dir, DirRef, Entry, Errno, HostDir, MemFs, Name, Node, OpenHow, Result,
-    SetTimes, Stat, Stop, Timestamp, copy_tree,
+    Access, Cookie, Descent, Dir, DirRef, Entry, Errno, Follow, HostDir, MemFs, Name, Node,
+    OpenFlags, OpenHow, Result, SetTimes, Stat, Stop, Timestamp, copy_tree, path,
 };
-use proptest::prelude::*;
 use proptest::test_runner::{TestCaseError, TestError};
 
 /// A tree, what was done to it, and what was done to it later.
@@ -95,6 +95,153 @@ fn begun(story: &Story) -> (DirRef, Overlay) {
 fn copy(from: &DirRef, to: DirRef) -> DirRef {
     copy_tree(from, &to).unwrap();
     to
+}
+
+/// A tree, what is done to it, and what has changed then.
+const TABLE: &[(&str, &str, &str)] = &[
+    ("", "", ""),
+    ("write f \"1\"", "open f write", ""),
+    ("write f \"1\"", "write f \"1\"\nutimes f 5 5\nutimes f keep 7", "M f\n"),
+    ("write f \"1\"", "write f \"2\"", "M f\n"),
+    ("write f \"1\"", "unlink f", "D f\n"),
+    ("write f \"1\"", "rename f g", "R f -> g\n"),
+    ("write f \"1\"", "rename f g\nrename g f", ""),
+    ("write f \"1\"", "rename f g\nwrite g \"2\"", "R f -> g\nM g\n"),
+    ("write f \"1\"", "rename f g\nwrite f \"2\"", "M f\nR f -> g\n"),
+    ("write f \"1\"\nwrite g \"2\"", "rename f g", "R f -> g\n"),
+    ("write f \"1\"", "link f g", "A g\n"),
+    ("write f \"1\"\nlink f g", "write f \"2\"", "M f\nM g\n"),
+    ("write f \"1\"\nlink f g", "rename f h", "R f -> h\n"),
+    ("write f \"1\"", "unlink f\nmkdir f\nwrite f/a \"\"", "M f/\nA f/a\n"),
+    ("mkdir d\nwrite d/a \"\"", "unlink d/a\nrmdir d\nwrite d \"\"", "M d\n"),
+    ("symlink l -> a", "unlink l\nsymlink l -> b", "M l\n"),
+    ("mkdir d", "write d/a \"\"", "A d/a\n"),
+    ("mkdir d", "write d/a \"\"\nutimes d 5 5", "M d/\nA d/a\n"),
+    ("mkdir d\nwrite d/a \"\"\nmkdir d/c", "unlink d/a\nrmdir d/c\nrmdir d", "D d/\n"),
+    ("mkdir d\nwrite d/a \"\"", "unlink d/a\nrmdir d\nmkdir d\nwrite d/b \"\"", "D d/a\nA d/b\n"),
+    (
+        "mkdir d\nmkdir d/c\nwrite d/c/x \"\"",
+        "unlink d/c/x\nrmdir d/c\nrmdir d\nmkdir d\nmkdir d/c",
+        "D d/c/x\n",
+    ),
+    ("mkdir d\nwrite d/a \"\"\nwrite d/b \"\"", "rename d e", "R d/ -> e/\n"),
+    ("mkdir d\nwrite d/a \"\"", "rename d e\nmkdir d", "M d/\nR d/ -> e/\n"),
+    ("mkdir d\nwrite d/a \"\"", "rename d e\nunlink e/a", "D d/a\nR d/ -> e/\n"),
+    ("mkdir d\nwrite d/a \"\"", "rename d e\nrename e/a e/b", "R d/ -> e/\nR d/a -> e/b\n"),
+    ("mkdir d\nwrite d/a \"\"", "rename d e\nwrite e/a \"2\"", "R d/ -> e/\nM e/a\n"),
+    ("mkdir d\nwrite d/a \"\"", "rename d/a a\nrmdir d", "R d/a -> a\nD d/\n"),
+    ("mkdir d\nwrite d/a \"\"", "mkdir e\nrename d e/d", "A e/\nR d/ -> e/d/\n"),
+    (
+        "mkdir a\nwrite a/f \"1\"\nmkdir b\nwrite b/f \"2\"",
+        "rename a t\nrename b a\nrename t b",
+        "R b/ -> a/\nR a/ -> b/\n",
+    ),
+];
+
+#[test]
+fn changes_read_as_a_person_would_say_them() {
+    for (tree, script, want) in TABLE {
+        let lower = MemFs::new().root();
+        Tree::parse(tree).unwrap().build(&*lower).unwrap();
+        let overlay = Overlay::new(MemFs::new().layer(), &Lowers::of(lower.clone())).unwrap();
+        run(overlay.root(), &Script::parse(script).unwrap().ops());
+        assert_eq!(overlay.changes().unwrap().to_string(), *want, "{tree}\n---\n{script}");
+        // And all of it can be committed.
+        let want = view(&overlay.root());
+        let target = copy(&lower, MemFs::new().root());
+        commit(&overlay.upper().unwrap(), &target, &mut |_| {}).unwrap();
+        same_view(script, &want, &view(&target)).unwrap();
+    }
+}
+
+#[test]
+fn what_a_terminal_would_act_upon_is_shown_as_an_escape() {
+    let overlay = Overlay::new(MemFs::new().layer(), &Lowers::of(MemFs::new().root())).unwrap();
+    overlay.root().create_dir(Name::new("\u{1b}[2J\n\u{202e}x").unwrap()).unwrap();
+    let shown = overlay.changes().unwrap().to_string();
+    assert_eq!(shown, "A \\u{1b}[2J\\n\\u{202e}x/\n");
+}
+
+#[test]
+fn a_temporary_name_is_not_committed_and_a_left_one_is_cleaned() {
+    let put = |text: &str, root: &DirRef| Tree::parse(text).unwrap().build(&**root).unwrap();
+    let overlay = Overlay::new(MemFs::new().layer(), &Lowers::of(MemFs::new().root())).unwrap();
+    put("mkdir d\nwrite d/.palisade-commit-0000000a \"\"\nwrite a \"\"", &overlay.root());
+    let target = MemFs::new().root();
+    let error = commit(&overlay.upper().unwrap(), &target, &mut |_| {}).unwrap_err();
+    assert_eq!((&*error.path, error.errno), ("d/.palisade-commit-0000000a", Errno::Inval));
+    assert_eq!(Tree::snapshot(&*target).unwrap(), Tree::new());
+
+    let left = "mkdir .palisade-commit-00000001\nwrite .palisade-commit-00000001/x \"\"
+        write .palisade-commit-00000000 \"part\"\nwrite .palisade-commit-0 \"no\"";
+    put(left, &target);
+    let overlay = Overlay::new(MemFs::new().layer(), &Lowers::of(MemFs::new().root())).unwrap();
+    put("write a \"whole\"", &overlay.root());
+    commit(&overlay.upper().unwrap(), &target, &mut |_| {}).unwrap();
+    let want = Tree::parse("write .palisade-commit-0 \"no\"\nwrite a \"whole\"").unwrap();
+    assert_eq!(Tree::snapshot(&*target).unwrap(), want);
+}
+
+#[test]
+fn a_link_of_the_target_is_replaced_and_never_followed() {
+    let overlay = Overlay::new(MemFs::new().layer(), &Lowers::of(MemFs::new().root())).unwrap();
+    let tree = Tree::parse("mkdir d\nwrite d/f \"new\"\nwrite g \"new\"").unwrap();
+    tree.build(&*overlay.root()).unwrap();
+    let temp = tempfile::tempdir_in(common::TMPFS).unwrap();
+    let host = HostDir::open_ambient(temp.path()).unwrap();
+    let outside =
+        "mkdir out\nwrite out/f \"old\"\nmkdir t\nsymlink t/d -> ../out\nsymlink t/g -> ../out/f";
+    Tree::parse(outside).unwrap().build(&*host).unwrap();
+    let target = HostDir::open_ambient(&temp.path().join("t")).unwrap();
+    commit(&overlay.upper().unwrap(), &target, &mut |_| {}).unwrap();
+    let want = "mkdir out\nwrite out/f \"old\"\nmkdir t\nmkdir t/d\nwrite t/d/f \"new\"\nwrite t/g \"new\"";
+    assert_eq!(Tree::snapshot(&*host).unwrap(), Tree::parse(want).unwrap());
+}
+
+#[test]
+fn a_restored_tree_has_the_directories_of_its_paths_and_no_others() {
+    let lower = MemFs::new().root();
+    Tree::parse("mkdir d\nwrite d/f \"1\"\nwrite g \"g\"").unwrap().build(&*lower).unwrap();
+    let overlay = Overlay::new(MemFs::new().layer(), &Lowers::of(lower)).unwrap();
+    let root = overlay.root();
+    let open = |path: &str, how| path::open(&*root, path, Follow::No, how);
+    let before = overlay.snapshot(MemFs::new().layer()).unwrap();
+    run(root.clone(), &Script::parse("rename d e\nmkdir n\nmkdir n/m").unwrap().ops());
+    let hold = |path: &str| open(path, OpenHow::HOLD_DIR).unwrap().into_dir().unwrap();
+    let (moved, new, inner) = (hold("e"), hold("n"), hold("n/m"));
+    let lower_file = open("g", OpenHow::READ).unwrap().into_file().unwrap();
+
+    let write = OpenHow::new(Access::Write, OpenFlags::CREATE);
+    let busy = open("busy", write).unwrap();
+    assert_eq!(overlay.restore(&before, MemFs::new().layer()), Err(Errno::Txtbsy));
+    drop(busy);
+    overlay.restore(&before, MemFs::new().layer()).unwrap();
+
+    let want = Tree::parse("mkdir d\nwrite d/f \"1\"\nwrite g \"g\"").unwrap();
+    assert_eq!(Tree::snapshot(&*root).unwrap(), want);
+    let name = Name::new("x").unwrap();
+    for gone in [moved, new, inner] {
+        assert_eq!(gone.create_dir(name), Err(Errno::Noent));
+        assert_eq!(gone.stat(Descent::HERE).unwrap().nlink, 0);
+        assert_eq!(gone.set_times(Descent::HERE, SetTimes::default()), Ok(()));
+    }
+    // The file lies where it lay, so it is the one that is copied up.
+    assert_eq!(lower_file.stat().unwrap().nlink, 1);
+    let more = Script::parse("write g \"more\"").unwrap();
+    run(root.clone(), &more.ops());
+    let mut bytes = [0; 9];
+    let n = lower_file.read_at(&mut [IoSliceMut::new(&mut bytes)], 0).unwrap();
+    assert_eq!(&bytes[..n], b"more");
+    drop(lower_file);
+
+    // A handle on a directory that is in both goes on.
+    let kept = hold("d");
+    kept.create_dir(name).unwrap();
+    overlay.restore(&before, MemFs::new().layer()).unwrap();
+    assert_eq!(kept.stat(name.into()).unwrap_err(), Stop::Errno(Errno::Noent));
+    kept.create_dir(name).unwrap();
+    assert!(open("d/x", OpenHow::HOLD_DIR).is_ok());
+    assert_eq!(overlay.changes().unwrap().to_string(), "A d/x/\n");
 }
 
 fn commits_to(story: &Story, target: &dyn Fn() -> DirRef) -> Result<(), String> {

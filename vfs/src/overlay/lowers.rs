@@ -109,7 +109,7 @@ impl LowersBuilder {
         self
     }
 
-    /// The lowers.
+    /// The lowers. What lies beneath a layer whose root is opaque does not show and is left out.
     #[must_use]
     pub fn build(mut self) -> Lowers {
         // The root of a layer can be opaque too. One that cannot say hides what is beneath it.

@@ -23,6 +23,8 @@ mod copy_up;
 mod dir;
 mod file;
 mod layer;
+#[cfg(feature = "tar")]
+mod layer_tar;
 mod list;
 mod lowers;
 mod snapshot;
@@ -38,6 +40,11 @@ pub use changes::{
     flatten,
 };
 pub use layer::{Adopted, Layer, LayerRef, Made, Opened, Says};
+#[cfg(feature = "tar")]
+pub use layer_tar::{
+    ExportError, Exported, ImportError, ImportFault, ImportLimits, Imported, export_layer,
+    import_layer,
+};
 pub use lowers::{Lowers, LowersBuilder};
 
 use self::copy_up::LinkGroups;
@@ -79,6 +86,9 @@ impl Overlay {
         if is_unwritten(&*upper)? {
             take_times(&*upper, &end(lowers.root.stat(Descent::HERE))?)?;
         }
+        // A layer that came from elsewhere may hide all there is.
+        let lowers =
+            if upper.is_opaque()? { LowersBuilder::default().build() } else { lowers.clone() };
         let root = DirState::new(ROOT, "", Some(upper), Some(Arc::clone(&lowers.root)));
         let tree = Tree::new(root, id);
         Ok(Overlay(Arc::new(Shared {

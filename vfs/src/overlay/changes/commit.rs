@@ -153,6 +153,8 @@ struct Frame {
     upper: LayerRef,
     target: DirRef,
     names: Vec<String>,
+    /// Whether nothing of what lies beneath shows in it.
+    hides: bool,
 }
 
 impl Survey {
@@ -214,8 +216,9 @@ impl Commit<'_> {
 
     fn root(&self, upper: &LayerRef) -> Result<Frame, PathError> {
         let names = nodes(&**upper).at("")?;
+        let hides = upper.is_opaque().at("")?;
         let (upper, target) = (Arc::clone(upper), Arc::clone(self.target));
-        Ok(Frame { path: String::new(), upper, target, names })
+        Ok(Frame { path: String::new(), upper, target, names, hides })
     }
 
     /// The second pass.
@@ -444,7 +447,7 @@ impl Commit<'_> {
     fn remove_hidden(&mut self, at: &Frame) -> Result<(), PathError> {
         let mut hidden = whiteouts(&*at.upper).at(&at.path)?;
         let marked = hidden.len() as u64;
-        if at.upper.is_opaque().at(&at.path)? {
+        if at.hides {
             let kept: HashSet<&String> = at.names.iter().collect();
             let there = nodes(&*at.target).at(&at.path)?;
             hidden = there.into_iter().filter(|name| !kept.contains(name)).collect();
@@ -469,7 +472,8 @@ impl Frame {
         let opened = end(self.target.open(name.into(), OpenHow::HOLD_DIR)).at(&path)?;
         let target = opened.into_dir().at(&path)?;
         let names = nodes(&*upper).at(&path)?;
-        Ok(Frame { path, upper, target, names })
+        let hides = self.hides || upper.is_opaque().at(&path)?;
+        Ok(Frame { path, upper, target, names, hides })
     }
 }
 

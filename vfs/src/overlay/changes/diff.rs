@@ -16,8 +16,8 @@ const PIECE_BYTES: usize = 64 * 1024;
 ///
 /// - What was copied up but is the same is no change: bytes are compared where length and time of
 ///   the last change are equal. The time of the last access alone is no change.
-/// - A directory is no change because of what was changed in it. It is if its times were set, or
-///   if they changed although nothing in it did.
+/// - A directory is no change because of what was changed in it. It is if the time of its last
+///   change was set to another than what the change of an entry had made it.
 /// - The removal of a directory is one change, and so is its renaming. Where a directory was
 ///   removed and another of its name created, what was in it is listed as removed.
 /// - A rename is told from the identity, which a layer keeps of what it adopted
@@ -29,11 +29,17 @@ const PIECE_BYTES: usize = 64 * 1024;
 ///
 /// Errors: those of the layers.
 pub fn diff(upper: &LayerRef, lowers: &Lowers) -> Result<Changes, PathError> {
-    let lower = if upper.is_opaque().at("")? { None } else { Some(&lowers.root) };
-    let moves = Moves::find(upper, lower)?;
-    let mut diff = Diff { moves, root: lower, found: Vec::new() };
-    let beneath = lower.map(|dir| (String::new(), Arc::clone(dir)));
-    let mut frames = vec![Frame::enter(String::new(), Arc::clone(upper), beneath)?];
+    let moves = Moves::find(upper, &lowers.root)?;
+    let mut diff = Diff { moves, root: &lowers.root, found: Vec::new() };
+    let root = Frame {
+        path: String::new(),
+        upper: Arc::clone(upper),
+        lower: Some((String::new(), Arc::clone(&lowers.root))),
+        names: nodes(&**upper).at("")?,
+        hides: upper.is_opaque().at("")?,
+        is_named: false,
+    };
+    let mut frames = vec![root];
     while let Some(frame) = frames.last_mut() {
         match frame.names.pop() {
             Some(name) => {
@@ -53,7 +59,7 @@ pub fn diff(upper: &LayerRef, lowers: &Lowers) -> Result<Changes, PathError> {
 
 struct Diff<'a> {
     moves: Moves,
-    root: Option<&'a Arc<MergedDir>>,
+    root: &'a Arc<MergedDir>,
     found: Vec<Change>,
 }
 
@@ -63,22 +69,13 @@ struct Frame {
     upper: LayerRef,
     lower: Option<(String, Arc<MergedDir>)>,
     names: Vec<String>,
-    /// Whether an entry came, went, or is another node.
-    is_touched: bool,
+    /// Whether nothing of the lowers shows in it.
+    hides: bool,
     /// Whether the directory itself is already named as added or modified.
     is_named: bool,
 }
 
 impl Frame {
-    fn enter(
-        path: String,
-        upper: LayerRef,
-        lower: Option<(String, Arc<MergedDir>)>,
-    ) -> Result<Frame, PathError> {
-        let names = nodes(&*upper).at(&path)?;
-        Ok(Frame { path, upper, lower, names, is_touched: false, is_named: false })
-    }
-
     /// Whether the upper has a node of that name.
     fn has_node(&self, name: Name<'_>) -> Result<bool> {
         Ok(matches!(self.upper.look(name)?, Says::Node(_)))
@@ -92,7 +89,7 @@ impl Diff<'_> {
     }
 
     /// Compares one node of the upper. Answers the frame of a directory.
-    fn node(&mut self, at: &mut Frame, name: &str) -> Result<Option<Frame>, PathError> {
+    fn node(&mut self, at: &Frame, name: &str) -> Result<Option<Frame>, PathError> {
         let path = join(&at.path, name);
         let checked = Name::new(name).at(&path)?;
         let stat = node(&*at.upper, checked).at(&path)?;
@@ -105,7 +102,6 @@ impl Diff<'_> {
         let in_place = match (self.moves.from(&path).map(str::to_owned), home) {
             (Some(from), Some((there, found))) if from == there => Some((there, found)),
             (Some(from), home) => {
-                at.is_touched = true;
                 let replaces = home.map(|(there, found)| kind_of(&there, &found));
                 let kind = ChangeKind::Renamed { from: from.as_str().into() };
                 self.say(&path, kind, &stat, replaces);
@@ -113,7 +109,6 @@ impl Diff<'_> {
                 Some((from, found))
             }
             (None, None) => {
-                at.is_touched = true;
                 self.say(&path, ChangeKind::Added, &stat, None);
                 None
             }
@@ -122,7 +117,6 @@ impl Diff<'_> {
                 if old == stat.kind && !self.moves.has_left(&there) {
                     Some((there, found))
                 } else {
-                    at.is_touched = true;
                     self.say(&path, ChangeKind::Modified, &stat, Some(old));
                     None
                 }
@@ -135,14 +129,17 @@ impl Diff<'_> {
                 Found::Dir(dir) => Some((there, dir)),
                 Found::Leaf(_) => None,
             });
-            return Ok(Some(Frame { is_named, ..Frame::enter(path, upper, lower)? }));
+            // What was renamed brought along all that it has.
+            let has_moved = lower.as_ref().is_some_and(|(there, _)| *there != path);
+            let hides = at.hides || has_moved || upper.is_opaque().at(&path)?;
+            let names = nodes(&*upper).at(&path)?;
+            return Ok(Some(Frame { path, upper, lower, names, hides, is_named }));
         }
         if let Some((there, Found::Leaf(part))) = in_place {
             let (_, old_name) = split(&there);
             let old_name = Name::new(old_name).at(&there)?;
             let old = end(part.dir().stat(old_name.into())).at(&there)?;
             let is_other = (old.dev, old.ino) != (stat.dev, stat.ino);
-            at.is_touched |= is_other;
             let was_linked = is_other && (old.nlink > 1 || stat.nlink > 1);
             let (one, other) = ((&*at.upper as &dyn Dir, checked), (part.dir(), old_name));
             if was_linked || !is_same(one, &stat, other, &old).at(&path)? {
@@ -155,9 +152,7 @@ impl Diff<'_> {
     /// What of the lowers is not in the directory any more, and the directory itself.
     fn removed(&mut self, at: &Frame) -> Result<(), PathError> {
         let Some((above, lower)) = &at.lower else { return Ok(()) };
-        let mut is_touched = at.is_touched;
-        let hides = at.upper.is_opaque().at(&at.path)? || *above != at.path;
-        let names = if hides {
+        let names = if at.hides {
             let list = lower.list().at(above)?;
             list.behind(0).map(|entry| entry.name.as_str().to_owned()).collect()
         } else {
@@ -170,7 +165,6 @@ impl Diff<'_> {
                 continue;
             }
             let Some(found) = lower.find(checked).at(&there)? else { continue };
-            is_touched = true;
             if !self.moves.has_left(&there) {
                 let stat = stat_of(&there, &found).at(&there)?;
                 self.say(&there, ChangeKind::Removed, &stat, None);
@@ -182,8 +176,7 @@ impl Diff<'_> {
         let new = end(at.upper.stat(Descent::HERE)).at(&at.path)?;
         let old = end(lower.stat(Descent::HERE)).at(above)?;
         // An entry that comes or goes sets both times at once.
-        let was_set = new.modified != new.changed;
-        if new.modified != old.modified && (was_set || !is_touched) {
+        if new.modified != old.modified && new.modified != new.changed {
             self.say(&at.path, ChangeKind::Modified, &new, None);
         }
         Ok(())
@@ -191,7 +184,7 @@ impl Diff<'_> {
 
     /// What is at `path` of the lowers.
     fn look(&self, path: &str) -> Result<Found> {
-        let mut at = Arc::clone(self.root.ok_or(Errno::Io)?);
+        let mut at = Arc::clone(self.root);
         let (parent, name) = split(path);
         for name in Descent::new(parent)?.names() {
             match at.find(name)?.ok_or(Errno::Noent)? {

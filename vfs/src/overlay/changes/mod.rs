@@ -22,6 +22,8 @@ use std::sync::Arc;
 
 pub use commit::{Committed, Progress, Step, commit};
 pub use diff::diff;
+#[cfg(feature = "tar")]
+pub(super) use diff::read_full;
 pub use flatten::flatten;
 
 use super::layer::{Layer, LayerRef, Says};

@@ -36,6 +36,8 @@ struct Frame {
     upper: LayerRef,
     lower: Option<Arc<MergedDir>>,
     names: Vec<String>,
+    /// Whether it, or one above it, is opaque: then nothing of the lowers shows in it.
+    hides: bool,
 }
 
 /// What is gone, before it is known whether it has moved.
@@ -45,12 +47,17 @@ struct Gone {
 }
 
 impl Moves {
-    pub(super) fn find(
-        upper: &LayerRef,
-        lower: Option<&Arc<MergedDir>>,
-    ) -> Result<Self, PathError> {
+    pub(super) fn find(upper: &LayerRef, lower: &Arc<MergedDir>) -> Result<Self, PathError> {
         let (mut scan, mut gone) = (Scan::default(), Vec::new());
-        let frame = Frame::enter(String::new(), Arc::clone(upper), lower.cloned(), &mut gone)?;
+        let hides = upper.is_opaque().at("")?;
+        let root = Frame {
+            path: String::new(),
+            upper: Arc::clone(upper),
+            lower: Some(Arc::clone(lower)),
+            names: Vec::new(),
+            hides,
+        };
+        let frame = root.begin(&mut gone)?;
         let mut frames = vec![frame];
         while let Some(frame) = frames.last_mut() {
             let Some(name) = frame.names.pop() else {
@@ -81,32 +88,49 @@ impl Moves {
 }
 
 impl Frame {
-    /// Notes on the way what of `lower` is gone.
-    fn enter(
-        path: String,
-        upper: LayerRef,
-        lower: Option<Arc<MergedDir>>,
-        gone: &mut Vec<Gone>,
-    ) -> Result<Frame, PathError> {
-        let names = nodes(&*upper).at(&path)?;
-        if let Some(lower) = &lower {
-            let mut hidden = names.clone();
-            if upper.is_opaque().at(&path)? {
-                let list = lower.list().at(&path)?;
-                hidden = list.behind(0).map(|entry| entry.name.as_str().to_owned()).collect();
-            } else {
-                hidden.extend(whiteouts(&*upper).at(&path)?);
-            }
-            for name in hidden {
-                let child = join(&path, &name);
-                let name = Name::new(&name).at(&child)?;
-                let Some(found) = lower.find(name).at(&child)? else { continue };
-                if !stays(&upper, name, &found).at(&child)? {
-                    gone.push(Gone { path: child, found });
-                }
+    /// Lists the names, and notes what of the lowers is gone.
+    fn begin(mut self, gone: &mut Vec<Gone>) -> Result<Frame, PathError> {
+        self.names = nodes(&*self.upper).at(&self.path)?;
+        let Some(lower) = &self.lower else { return Ok(self) };
+        let mut hidden = self.names.clone();
+        if self.hides {
+            let list = lower.list().at(&self.path)?;
+            hidden = list.behind(0).map(|entry| entry.name.as_str().to_owned()).collect();
+        } else {
+            hidden.extend(whiteouts(&*self.upper).at(&self.path)?);
+        }
+        for name in hidden {
+            let path = join(&self.path, &name);
+            let name = Name::new(&name).at(&path)?;
+            let Some(found) = lower.find(name).at(&path)? else { continue };
+            if !self.stays(name, &found).at(&path)? {
+                gone.push(Gone { path, found });
             }
         }
-        Ok(Frame { path, upper, lower, names })
+        Ok(self)
+    }
+
+    /// Whether the upper's node of that name is the one that the lowers have there.
+    fn stays(&self, name: Name<'_>, found: &Found) -> Result<bool> {
+        let stat = match self.upper.look(name)? {
+            Says::Node(stat) => stat,
+            Says::Nothing => return Ok(!self.hides),
+            Says::Whiteout => return Ok(false),
+        };
+        let lower = match found {
+            Found::Dir(dir) if stat.kind == FileType::Dir => {
+                if !self.hides && !self.upper.enter(name)?.is_opaque()? {
+                    return Ok(true);
+                }
+                end(dir.stat(Descent::HERE))?
+            }
+            Found::Leaf(part) if stat.kind != FileType::Dir => match part.dir().stat(name.into()) {
+                Ok(stat) => stat,
+                Err(_) => return Ok(false),
+            },
+            Found::Dir(_) | Found::Leaf(_) => return Ok(false),
+        };
+        Ok((stat.dev, stat.ino, stat.kind) == (lower.dev, lower.ino, lower.kind))
     }
 }
 
@@ -126,7 +150,7 @@ impl Scan {
             None => None,
         };
         let stays = match &found {
-            Some(found) => stays(&at.upper, name, found).at(&path)?,
+            Some(found) => at.stays(name, found).at(&path)?,
             None => false,
         };
         if !stays {
@@ -140,7 +164,8 @@ impl Scan {
             Some(Found::Dir(_) | Found::Leaf(_)) | None => None,
         };
         let upper = at.upper.enter(name).at(&path)?;
-        Frame::enter(path, upper, lower, gone).map(Some)
+        let hides = at.hides || upper.is_opaque().at(&path)?;
+        Frame { path, upper, lower, names: Vec::new(), hides }.begin(gone).map(Some)
     }
 
     /// Looks for fresh nodes in what is gone.
@@ -216,29 +241,6 @@ impl Moves {
         }
         path.to_owned()
     }
-}
-
-/// Whether the upper's node of that name is the one that the lowers have there.
-fn stays(upper: &LayerRef, name: Name<'_>, found: &Found) -> Result<bool> {
-    let stat = match upper.look(name)? {
-        Says::Node(stat) => stat,
-        Says::Nothing => return Ok(!upper.is_opaque()?),
-        Says::Whiteout => return Ok(false),
-    };
-    let lower = match found {
-        Found::Dir(dir) if stat.kind == FileType::Dir => {
-            if !upper.enter(name)?.is_opaque()? {
-                return Ok(true);
-            }
-            end(dir.stat(Descent::HERE))?
-        }
-        Found::Leaf(part) if stat.kind != FileType::Dir => match part.dir().stat(name.into()) {
-            Ok(stat) => stat,
-            Err(_) => return Ok(false),
-        },
-        Found::Dir(_) | Found::Leaf(_) => return Ok(false),
-    };
-    Ok((stat.dev, stat.ino, stat.kind) == (lower.dev, lower.ino, lower.kind))
 }
 
 /// What the node of the lowers at `path` is.
