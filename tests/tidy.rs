@@ -11,6 +11,7 @@ const DIAGRAM: &[(&str, &[&str])] = &[
     ("palisade-policy", &["palisade-vfs"]),
     ("palisade-kernel", &["palisade-vfs"]),
     ("palisade-preview1", &["palisade-kernel", "palisade-vfs"]),
+    ("palisade-crates-vfs", &["palisade-vfs"]),
     ("palisade-props", &["palisade-policy", "palisade-vfs"]),
     ("palisade", &["palisade-kernel", "palisade-policy", "palisade-preview1", "palisade-vfs"]),
 ];

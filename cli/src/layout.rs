@@ -156,7 +156,7 @@ fn source(source: &Source) -> Result<DirRef, Error> {
             for lower in lowers {
                 parts = parts.dir(self::source(lower)?);
             }
-            Ok(parts.build().root())
+            Ok(parts.build().map_err(|errno| not_stacked(said, errno))?.root())
         }
     }
 }
@@ -173,8 +173,12 @@ fn overlay(upper: &Upper, lowers: &[Source], said: &Said) -> Result<Overlay, Err
             open_upper(path, said)?
         }
     };
-    Overlay::new(layer, &parts.build())
-        .map_err(|errno| said.blame(Error::Overlay { by: said.by(), why: errno.to_string() }))
+    let lowers = parts.build().map_err(|errno| not_stacked(said, errno))?;
+    Overlay::new(layer, &lowers).map_err(|errno| not_stacked(said, errno))
+}
+
+fn not_stacked(said: &Said, errno: Errno) -> Error {
+    said.blame(Error::Overlay { by: said.by(), why: errno.to_string() })
 }
 
 /// The directories of the host that are read in place, in whatever depth.

@@ -159,8 +159,11 @@ fn changes_of(upper: &Path, lowers: &[PathBuf]) -> Result<Changes, Error> {
     for lower in lowers {
         parts = parts.dir(open_lower(lower)?);
     }
-    let (what, path) = ("compared", upper.to_owned());
-    diff(&layer, &parts.build()).map_err(|why| Error::Changes { what, path, why })
+    let lowers = parts.build().map_err(|errno| PathError { path: String::new(), errno });
+    lowers.and_then(|lowers| diff(&layer, &lowers)).map_err(|why| {
+        let (what, path) = ("compared", upper.to_owned());
+        Error::Changes { what, path, why }
+    })
 }
 
 /// What lies beneath: a directory, or an archive.

@@ -7,56 +7,157 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use common::{MEMORY, scripts};
-use palisade_props::{Subject, Tree, World, assert_model, assert_scripts, conformance};
+use common::{MEMORY, TMPFS, scripts};
+use palisade_policy::{Policy, Refusal, confine};
+use palisade_props::{
+    Leaf, Promises, Subject, Tree, World, assert_model, assert_scripts, conformance,
+};
 use palisade_vfs::overlay::{Lowers, Overlay};
 use palisade_vfs::{
-    Cookie, Descent, Dir, DirRef, Entry, Errno, MemFs, Name, Node, OpenHow, Result, SetTimes, Stat,
-    Stop,
+    Cookie, Descent, Dir, DirRef, Entry, Errno, Follow, HostDir, MemFs, Mounts, Name, Node,
+    OpenHow, Result, Rights, SetTimes, Stat, Stop, path,
 };
 
-/// The tree lies in this many lowers, the last of which has it all; writes go to memory.
-struct OverMemory {
-    lowers: usize,
+/// What lies beneath the upper, and holds the tree.
+#[derive(Clone, Copy)]
+enum Beneath {
+    /// This many memories, of which the last has it all.
+    Memory(usize),
+    /// A directory of the host.
+    Host,
+    /// Files of the program; what such a tree cannot have is made through the overlay.
+    Embedded,
+    /// A tar archive.
+    Image,
+    /// Another overlay, which holds a part of the tree in its upper.
+    Overlay,
 }
 
-impl Subject for OverMemory {
+/// How the overlay is looked at.
+#[derive(Clone, Copy)]
+enum Through {
+    Itself,
+    /// A policy that grants everything.
+    Policy,
+    /// A mount.
+    Mount,
+}
+
+/// Writes go to memory.
+struct Over(Beneath, Through);
+
+impl Over {
+    fn lowers(&self, tree: &Tree) -> Result<(Lowers, Option<tempfile::TempDir>)> {
+        let memory = |tree: &Tree| {
+            let root = MemFs::new().root();
+            tree.build(&*root).map(|()| root)
+        };
+        let lower = match self.0 {
+            Beneath::Memory(count) => {
+                let mut lowers = Lowers::builder();
+                for _ in 1..count {
+                    lowers = lowers.dir(MemFs::new().root());
+                }
+                return Ok((lowers.dir(memory(tree)?).build()?, None));
+            }
+            Beneath::Host => {
+                let temp = tempfile::tempdir_in(TMPFS).map_err(|_| Errno::Io)?;
+                let root = HostDir::open_ambient(temp.path()).map_err(|_| Errno::Io)?;
+                tree.build(&*root)?;
+                return Ok((Lowers::of(root), Some(temp)));
+            }
+            Beneath::Embedded => common::images::embedded(tree)?,
+            Beneath::Image => common::images::tar(tree)?,
+            Beneath::Overlay => {
+                let lower = Overlay::new(MemFs::new().layer(), &Lowers::of(memory(tree)?))?.root();
+                // Something of it lies in the inner upper.
+                for (path, leaf) in tree.iter() {
+                    if matches!(leaf, Leaf::File(_)) {
+                        path::set_times(&*lower, path, Follow::No, SetTimes::default())?;
+                    }
+                }
+                lower
+            }
+        };
+        Ok((Lowers::of(lower), None))
+    }
+}
+
+impl Subject for Over {
     fn name(&self) -> String {
-        format!("overlay, memory over {} of memory", self.lowers)
+        let beneath = match self.0 {
+            Beneath::Memory(count) => format!("{count} of memory"),
+            Beneath::Host => "a directory of the host".to_owned(),
+            Beneath::Embedded => "embedded files".to_owned(),
+            Beneath::Image => "an image".to_owned(),
+            Beneath::Overlay => "an overlay".to_owned(),
+        };
+        let through = match self.1 {
+            Through::Itself => "",
+            Through::Policy => ", guarded",
+            Through::Mount => ", through a mount",
+        };
+        format!("overlay, memory over {beneath}{through}")
     }
 
-    fn promises(&self) -> palisade_props::Promises {
-        MEMORY
+    fn promises(&self) -> Promises {
+        match self.0 {
+            // What is made through the host keeps what the host keeps.
+            Beneath::Host => Promises::USUAL,
+            _ => MEMORY,
+        }
     }
 
     fn fresh(&self, tree: &Tree) -> Result<World> {
-        let bottom = MemFs::new().root();
-        tree.build(&*bottom)?;
-        let mut lowers = Lowers::builder();
-        for _ in 1..self.lowers {
-            lowers = lowers.dir(MemFs::new().root());
+        let (lowers, temp) = self.lowers(tree)?;
+        let root = Overlay::new(MemFs::new().layer(), &lowers)?.root();
+        if let Beneath::Embedded = self.0 {
+            common::images::what_embedded_lacks(tree).build(&*root)?;
         }
-        let lowers = lowers.dir(bottom).build();
-        let overlay = Overlay::new(MemFs::new().layer(), &lowers)?;
-        Ok(World::new(overlay.root()))
+        let root = match self.1 {
+            Through::Itself => root,
+            Through::Policy => {
+                confine(root, Arc::new(Policy::uniform(Rights::all(), Refusal::Denied)))
+            }
+            Through::Mount => {
+                let mounts = Mounts::builder(MemFs::new().root()).mount("x/y", root)?.build();
+                let how = OpenHow::HOLD_DIR;
+                path::open(&*mounts, "x/y", Follow::Yes, how)?.into_dir()?
+            }
+        };
+        Ok(World::new(root).keeping(temp))
     }
 }
 
-mod over_one {
-    use super::*;
+macro_rules! stacks {
+    ($($module:ident $beneath:expr, $through:ident;)*) => {$(
+        mod $module {
+            use super::*;
 
-    conformance!(OverMemory { lowers: 1 });
+            conformance!(Over($beneath, Through::$through));
 
-    #[test]
-    fn scripts_that_failed_once_do_not_again() {
-        assert_scripts(&OverMemory { lowers: 1 }, &scripts());
-    }
+            #[test]
+            fn scripts_that_failed_once_do_not_again() {
+                assert_scripts(&Over($beneath, Through::$through), &scripts());
+            }
+        }
+    )*};
 }
 
-mod over_three {
-    use super::*;
-
-    conformance!(OverMemory { lowers: 3 });
+stacks! {
+    over_memory Beneath::Memory(1), Itself;
+    over_three_of_memory Beneath::Memory(3), Itself;
+    over_64_of_memory Beneath::Memory(64), Itself;
+    over_the_host Beneath::Host, Itself;
+    over_embedded_files Beneath::Embedded, Itself;
+    over_an_image Beneath::Image, Itself;
+    over_an_overlay Beneath::Overlay, Itself;
+    over_memory_guarded Beneath::Memory(2), Policy;
+    over_the_host_guarded Beneath::Host, Policy;
+    over_embedded_files_guarded Beneath::Embedded, Policy;
+    over_memory_mounted Beneath::Memory(2), Mount;
+    over_the_host_mounted Beneath::Host, Mount;
+    over_embedded_files_mounted Beneath::Embedded, Mount;
 }
 
 /// An overlay that is frozen and stacked anew at every third call.
@@ -69,7 +170,7 @@ struct Stacking {
 
 impl Stacking {
     fn inner(&self) -> &dyn Dir {
-        if self.calls.fetch_add(1, Ordering::Relaxed) % 3 == 0 {
+        if self.calls.fetch_add(1, Ordering::Relaxed).is_multiple_of(3) {
             match self.overlay.snapshot(MemFs::new().layer()) {
                 Ok(_) => drop(self.snapshots.fetch_add(1, Ordering::Relaxed)),
                 Err(errno) => assert_eq!(errno, Errno::Txtbsy),
@@ -157,7 +258,7 @@ impl Subject for Stacked {
         "overlay that grows by a layer again and again".to_owned()
     }
 
-    fn promises(&self) -> palisade_props::Promises {
+    fn promises(&self) -> Promises {
         MEMORY
     }
 

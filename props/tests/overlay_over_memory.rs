@@ -27,7 +27,7 @@ fn lowers_of(literal: &[LowerTree]) -> Result<(Lowers, Vec<DirRef>)> {
         }
         dirs.push(memory.root());
     }
-    Ok((lowers.build(), dirs))
+    Ok((lowers.build()?, dirs))
 }
 
 impl Memory {

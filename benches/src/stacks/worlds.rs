@@ -88,7 +88,7 @@ fn over_parts(count: usize) -> Result<DirRef> {
     for nth in 1..count {
         lowers = lowers.dir(part(nth, count)?);
     }
-    over(&lowers.dir(memory()?).build())
+    over(&lowers.dir(memory()?).build()?)
 }
 
 /// Every stack.

@@ -4,7 +4,7 @@ use std::any::Any;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use palisade_vfs::overlay::{Adopted, Layer, LayerRef, Made, Says};
+use palisade_vfs::overlay::{Adopted, Layer, LayerRef, Made, Opened, Says};
 use palisade_vfs::{
     Cookie, Descent, Dir, Entry, Errno, File, Name, Node, OpenHow, Result, SetTimes, Stat, Stop,
 };
@@ -32,6 +32,16 @@ impl Layer for FaultyLayer {
     fn look(&self, name: Name<'_>) -> Result<Says> {
         self.faults.step(Step::Looks)?;
         self.inner.look(name)
+    }
+
+    fn open_leaf(&self, name: Name<'_>, how: OpenHow) -> Result<Opened, Stop> {
+        self.faults.step(opens(how))?;
+        Ok(match self.inner.open_leaf(name, how)? {
+            Opened::File(inner) => {
+                Opened::File(Arc::new(FaultyFile { inner, faults: self.faults.clone() }))
+            }
+            other @ (Opened::Nothing | Opened::Whiteout | Opened::Dir) => other,
+        })
     }
 
     fn enter(&self, name: Name<'_>) -> Result<LayerRef> {

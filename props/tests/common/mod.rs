@@ -2,6 +2,8 @@
 
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::disallowed_methods)]
 
+pub mod images;
+
 use std::sync::Arc;
 
 use palisade_policy::{Policy, Refusal, confine, read_only};

@@ -15,7 +15,15 @@ use super::lowers::{Found, MergedDir, Part, end};
 use super::tree::{DirKey, Have, ROOT, Tree};
 use super::{Identity, Shared};
 use crate::copy::copy_bytes;
-use crate::{Descent, Errno, File, FileRef, FileType, Name, OpenHow, Result, Stat};
+use crate::{Descent, Errno, File, FileRef, FileType, Name, Node, OpenHow, Result, Stat, Stop};
+
+/// Whether the bytes of a file come along.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Bytes {
+    Kept,
+    /// It is cut to nothing by the same operation.
+    Dropped,
+}
 
 /// The paths of the files of some lowers that have several names, by their identity.
 #[derive(Default)]
@@ -70,12 +78,42 @@ impl Shared {
             Have::Lower(Found::Leaf(part)) => {
                 let stat = end(part.dir().stat(name.into()))?;
                 let further = self.further_names(tree, &stat, key, name)?;
-                let file = adopt_leaf(tree, key, name, &part, &stat)?;
+                let file = adopt_leaf(tree, key, name, &part, &stat, Bytes::Kept)?;
                 self.link_all(tree, key, name, &further)?;
                 if let Some(file) = file {
                     self.handles.switch((stat.dev, stat.ino), &file);
                 }
                 Ok(())
+            }
+        }
+    }
+
+    /// Opens a file of the lowers that is cut to nothing by being opened. Its bytes are not copied
+    /// up before they go.
+    pub(super) fn open_cut(
+        &self,
+        tree: &mut Tree,
+        (key, name): (DirKey, Name<'_>),
+        part: &Part,
+        how: OpenHow,
+    ) -> Result<Node, Stop> {
+        let stat = part.dir().stat(name.into())?;
+        if !self.further_names(tree, &stat, key, name)?.is_empty() {
+            // All its names are to lead to one file, so that comes first.
+            self.copy_up(tree, key, name)?;
+            return tree.raise(key)?.open(name.into(), how);
+        }
+        let file = adopt_leaf(tree, key, name, part, &stat, Bytes::Dropped)?.ok_or(Errno::Io)?;
+        let upper = tree.raise(key)?;
+        match upper.open(name.into(), how) {
+            Ok(node) => {
+                self.handles.switch((stat.dev, stat.ino), &file);
+                Ok(node)
+            }
+            Err(stop) => {
+                // Back to what it was: the lower's shows again.
+                take_back(&*upper, name)?;
+                Err(stop)
             }
         }
     }
@@ -224,6 +262,7 @@ fn adopt_leaf(
     name: Name<'_>,
     part: &Part,
     stat: &Stat,
+    bytes: Bytes,
 ) -> Result<Option<FileRef>> {
     let made = match stat.kind {
         FileType::Symlink => {
@@ -231,9 +270,14 @@ fn adopt_leaf(
             tree.raise(key)?.adopt(Some(name), stat, Adopted::Symlink(&target))?
         }
         FileType::File => {
-            // Whole, also if it is about to be cut: that may fail.
-            let from = end(part.dir().open(name.into(), OpenHow::READ))?.into_file()?;
-            let mut fill = |to: &dyn File| copy_bytes(&*from, to).map(drop);
+            let from = match bytes {
+                Bytes::Kept => Some(end(part.dir().open(name.into(), OpenHow::READ))?.into_file()?),
+                Bytes::Dropped => None,
+            };
+            let mut fill = |to: &dyn File| match &from {
+                Some(from) => copy_bytes(&**from, to).map(drop),
+                None => Ok(()),
+            };
             tree.raise(key)?.adopt(Some(name), stat, Adopted::File(&mut fill))?
         }
         FileType::Dir => return Err(Errno::Isdir),

@@ -172,9 +172,13 @@ impl OverlayDir {
             if kind != FileType::File {
                 return Ok(node);
             }
+            if truncates {
+                let opened = self.fs.open_cut(&mut tree, (key, name), &part, how);
+                return opened.map_err(|stop| stop.below(depth));
+            }
             self.fs.copy_up(&mut tree, key, name)?;
         }
-        let upper = tree.dir(key)?.upper.as_ref().ok_or(Errno::Io)?;
+        let upper = tree.upper(key)?;
         upper.open(name.into(), how).map_err(|stop| stop.below(depth))
     }
 
@@ -352,11 +356,11 @@ impl Shared {
             Have::Lower(_) => self.before_hiding(tree, key, name)?,
             Have::Upper(_) | Have::Nothing => None,
         };
-        let upper = tree.raise(key)?;
+        tree.raise(key)?;
         if tree.lies_beneath(key, name)? {
-            upper.white_out(name)?;
+            tree.upper(key)?.white_out(name)?;
         } else {
-            upper.remove_file(name)?;
+            tree.upper(key)?.remove_file(name)?;
         }
         if let Some(id) = hidden {
             self.handles.hide(id);
@@ -487,6 +491,7 @@ impl Dir for OverlayDir {
         let tree = &mut *tree;
         let checked = Self::check_rename(tree, (self.key, name), (into, new_name))?;
         let Some((moved, target)) = checked else { return Ok(()) };
+        let replaces = !matches!(target, Have::Nothing);
         let hidden = match target {
             Have::Lower(Found::Leaf(_)) => self.fs.before_hiding(tree, into, new_name)?,
             Have::Lower(Found::Dir(_)) | Have::Upper(_) | Have::Nothing => None,
@@ -503,22 +508,25 @@ impl Dir for OverlayDir {
         if let Some(child) = child {
             self.fs.copy_up_whole(tree, child)?;
         }
-        let upper = tree.raise(self.key)?;
-        let into_upper = tree.raise(into)?;
+        tree.raise(self.key)?;
+        tree.raise(into)?;
         if let Some(child) = child
             && tree.lies_beneath(into, new_name)?
         {
-            tree.dir(child)?.upper.as_ref().ok_or(Errno::Io)?.set_opaque()?;
+            tree.upper(child)?.set_opaque()?;
         }
+        let (upper, into_upper) = (tree.upper(self.key)?, tree.upper(into)?);
         if tree.lies_beneath(self.key, name)? {
-            upper.rename_and_white_out(name, &*into_upper, new_name)?;
+            upper.rename_and_white_out(name, &**into_upper, new_name)?;
         } else {
-            upper.rename(name, &*into_upper, new_name)?;
+            upper.rename(name, &**into_upper, new_name)?;
         }
         if let Some(id) = hidden {
             self.fs.handles.hide(id);
         }
-        tree.forget(into, new_name)?;
+        if replaces {
+            tree.forget(into, new_name)?;
+        }
         match child {
             Some(child) => tree.moved(child, into, new_name),
             None => Ok(()),

@@ -36,8 +36,42 @@ pub(super) struct LowerFile {
     hidden: AtomicU64,
     /// Where it lies in the lowers. A file that is not copied up lies there in the overlay too.
     dir: Arc<MergedDir>,
-    path: Box<str>,
+    path: ShortPath,
     slot: usize,
+}
+
+/// Bytes of a path that need no memory of their own.
+const SHORT: usize = 46;
+
+/// The text of a descent. Every open of a lower's file keeps one and hardly any is ever asked for,
+/// so most lie in the handle itself.
+enum ShortPath {
+    Short([u8; SHORT], u8),
+    Long(Box<str>),
+}
+
+impl ShortPath {
+    fn new(path: Descent<'_>) -> Self {
+        let text = path.as_str();
+        let mut bytes = [0; SHORT];
+        match (bytes.get_mut(..text.len()), u8::try_from(text.len())) {
+            (Some(place), Ok(len)) => {
+                place.copy_from_slice(text.as_bytes());
+                ShortPath::Short(bytes, len)
+            }
+            _ => ShortPath::Long(text.into()),
+        }
+    }
+
+    fn text(&self) -> Result<&str> {
+        match self {
+            ShortPath::Short(bytes, len) => {
+                let text = bytes.get(..usize::from(*len)).unwrap_or_default();
+                std::str::from_utf8(text).map_err(|_| Errno::Io)
+            }
+            ShortPath::Long(text) => Ok(text),
+        }
+    }
 }
 
 impl Handles {
@@ -59,7 +93,7 @@ impl Handles {
             upper: OnceLock::new(),
             hidden: AtomicU64::new(0),
             dir: Arc::clone(dir),
-            path: path.as_str().into(),
+            path: ShortPath::new(path),
             slot: entry.key(),
         });
         entry.insert(Arc::downgrade(&file));
@@ -88,10 +122,9 @@ impl Handles {
     pub(super) fn restored(&self, root: &Arc<MergedDir>) {
         let all: Vec<_> = self.0.lock().iter().filter_map(|(_, file)| file.upgrade()).collect();
         for file in all {
-            let path = file.full_path();
-            let found = Descent::new(&path).map(|path| root.stat(path));
+            let found = file.full_path().and_then(|path| end(root.stat(Descent::new(&path)?)));
             let is_it = match (file.lower.stat(), found) {
-                (Ok(old), Ok(Ok(new))) => (new.dev, new.ino) == (old.dev, old.ino),
+                (Ok(old), Ok(new)) => (new.dev, new.ino) == (old.dev, old.ino),
                 (_, _) => false,
             };
             file.hidden.store(if is_it { 0 } else { u64::MAX }, Ordering::Relaxed);
@@ -125,11 +158,11 @@ impl LowerFile {
     }
 
     /// Where it lies, from the root.
-    fn full_path(&self) -> String {
-        match self.dir.path() {
-            above if above.is_empty() => self.path.to_string(),
-            above => format!("{above}/{}", self.path),
-        }
+    fn full_path(&self) -> Result<String> {
+        Ok(match self.dir.path() {
+            above if above.is_empty() => self.path.text()?.to_owned(),
+            above => format!("{above}/{}", self.path.text()?),
+        })
     }
 
     /// The copy in the upper, made now if there is none.
@@ -139,7 +172,7 @@ impl LowerFile {
         }
         let stat = self.lower.stat()?;
         if stat.nlink > self.hidden.load(Ordering::Relaxed) {
-            let path = self.full_path();
+            let path = self.full_path()?;
             let (parent, name) = Descent::new(&path)?.split_last().ok_or(Errno::Io)?;
             let dir = end(tree.descend(ROOT, parent))?;
             self.fs.copy_up(tree, dir, name)?;

@@ -54,7 +54,11 @@ impl Lowers {
     /// One directory alone.
     #[must_use]
     pub fn of(dir: DirRef) -> Lowers {
-        LowersBuilder::default().dir(dir).build()
+        Lowers::stack(vec![Part::Plain(dir)])
+    }
+
+    fn stack(parts: Vec<Part>) -> Lowers {
+        Lowers { root: MergedDir::new(parts, None, Arc::default()) }
     }
 
     /// The merged tree, to be read. What would change it is `Rofs`.
@@ -75,10 +79,14 @@ impl Lowers {
         if top.is_empty() { None } else { Some((top.to_vec(), rest.to_vec())) }
     }
 
+    /// None at all, beneath an upper that hides everything.
+    pub(super) fn none() -> Lowers {
+        Lowers::stack(Vec::new())
+    }
+
     /// These, with `layer` on top of them.
-    pub(super) fn beneath(&self, layer: LayerRef) -> Lowers {
-        let parts = std::iter::once(Part::Layer(layer)).chain(self.root.parts.iter().cloned());
-        LowersBuilder { parts: parts.collect() }.build()
+    pub(super) fn beneath(&self, layer: LayerRef) -> Result<Lowers> {
+        LowersBuilder::default().layer(layer).lowers(self).build()
     }
 }
 
@@ -109,16 +117,19 @@ impl LowersBuilder {
         self
     }
 
-    /// The lowers. What lies beneath a layer whose root is opaque does not show and is left out.
-    #[must_use]
-    pub fn build(mut self) -> Lowers {
-        // The root of a layer can be opaque too. One that cannot say hides what is beneath it.
-        let hides = |part: &Part| !matches!(part.is_opaque(), Ok(false));
-        if let Some(last) = self.parts.iter().position(hides) {
-            self.parts.truncate(last + 1);
+    /// The lowers.
+    ///
+    /// Errors: `Io` from a layer that cannot say whether its root hides those beneath it.
+    pub fn build(mut self) -> Result<Lowers> {
+        let mut hides = None;
+        for (nth, part) in self.parts.iter().enumerate() {
+            if part.is_opaque()? {
+                hides = Some(nth + 1);
+                break;
+            }
         }
-        let recent = Arc::new(Recent::default());
-        Lowers { root: MergedDir::new(self.parts, None, recent) }
+        self.parts.truncate(hides.unwrap_or(self.parts.len()));
+        Ok(Lowers::stack(self.parts))
     }
 }
 

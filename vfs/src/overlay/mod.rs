@@ -86,10 +86,8 @@ impl Overlay {
         if is_unwritten(&*upper)? {
             take_times(&*upper, &end(lowers.root.stat(Descent::HERE))?)?;
         }
-        // A layer that came from elsewhere may hide all there is.
-        let lowers =
-            if upper.is_opaque()? { LowersBuilder::default().build() } else { lowers.clone() };
-        let root = DirState::new(ROOT, "", Some(upper), Some(Arc::clone(&lowers.root)));
+        let lower = if upper.is_opaque()? { None } else { Some(Arc::clone(&lowers.root)) };
+        let root = DirState::new(ROOT, "", Some(upper), lower);
         let tree = Tree::new(root, id);
         Ok(Overlay(Arc::new(Shared {
             tree: RwLock::new(tree),
@@ -115,8 +113,8 @@ impl Overlay {
     ///
     /// Errors: none; `Io` cannot happen.
     pub fn lowers(&self) -> Result<Lowers> {
-        let root = self.0.tree.read().dir(ROOT)?.lower.clone().ok_or(Errno::Io)?;
-        Ok(Lowers { root })
+        let root = self.0.tree.read().dir(ROOT)?.lower.clone();
+        Ok(root.map_or_else(Lowers::none, |root| Lowers { root }))
     }
 }
 

@@ -24,7 +24,7 @@ impl Overlay {
     pub fn snapshot(&self, next: LayerRef) -> Result<Lowers> {
         let mut tree = self.0.tree.write();
         let (upper, lower) = layers(&tree)?;
-        let lowers = lower.beneath(Arc::clone(&upper));
+        let lowers = lower.beneath(Arc::clone(&upper))?;
         check_fresh(&next, &lowers)?;
         let root = end(upper.stat(Descent::HERE))?;
         upper.freeze()?;
@@ -59,7 +59,7 @@ impl Overlay {
         let mut tree = self.0.tree.write();
         let (upper, lower) = layers(&tree)?;
         check_fresh(&next, snapshot)?;
-        check_fresh(&next, &lower.beneath(Arc::clone(&upper)))?;
+        check_fresh(&next, &lower.beneath(Arc::clone(&upper))?)?;
         let root = end(snapshot.root.stat(Descent::HERE))?;
         upper.freeze()?;
         tree.sweep_all();
@@ -86,12 +86,10 @@ impl Overlay {
 
 /// The upper and the lowers that are there now.
 fn layers(tree: &Tree) -> Result<(LayerRef, Lowers)> {
-    match tree.dir(ROOT)? {
-        DirState { upper: Some(upper), lower: Some(lower), .. } => {
-            Ok((Arc::clone(upper), Lowers { root: Arc::clone(lower) }))
-        }
-        DirState { .. } => Err(Errno::Io),
-    }
+    let DirState { upper, lower, .. } = tree.dir(ROOT)?;
+    let upper = upper.clone().ok_or(Errno::Io)?;
+    let lower = lower.clone().map_or_else(Lowers::none, |root| Lowers { root });
+    Ok((upper, lower))
 }
 
 fn check_fresh(next: &LayerRef, lowers: &Lowers) -> Result<()> {

@@ -251,6 +251,11 @@ impl Tree {
         Ok(at)
     }
 
+    /// The upper's directory for `key`, which has been raised.
+    pub(super) fn upper(&self, key: DirKey) -> Result<&LayerRef> {
+        self.dir(key)?.upper.as_ref().ok_or(Errno::Io)
+    }
+
     /// The upper's directory for `key`, made with those above it where it is missing. Nothing that
     /// is visible changes.
     ///

@@ -28,7 +28,7 @@ pub fn flatten(lowers: &Lowers, count: usize, into: &LayerRef) -> Result<Lowers,
     if lowers.root.part_ids().at("")?.contains(&(stat.dev, stat.ino)) {
         return Err(Errno::Inval).at("");
     }
-    let beneath = if rest.is_empty() { None } else { Some(of(rest.clone()).root) };
+    let beneath = if rest.is_empty() { None } else { Some(of(rest.clone()).at("")?.root) };
     let mut flatten = Flatten { firsts: HashMap::default(), into: Arc::clone(into) };
     let root = Frame::enter(String::new(), top, beneath, Arc::clone(into))?;
     let mut frames = vec![root];
@@ -46,10 +46,10 @@ pub fn flatten(lowers: &Lowers, count: usize, into: &LayerRef) -> Result<Lowers,
     }
     into.freeze().at("")?;
     let flat = std::iter::once(Part::Layer(Arc::clone(into)));
-    Ok(of(flat.chain(rest).collect()))
+    of(flat.chain(rest).collect()).at("")
 }
 
-fn of(parts: Vec<Part>) -> Lowers {
+fn of(parts: Vec<Part>) -> Result<Lowers> {
     LowersBuilder::of(parts).build()
 }
 

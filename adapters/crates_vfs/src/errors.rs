@@ -1,0 +1,136 @@
+//! Errors in both directions: tables, and no rules.
+//!
+//! An [`Errno`] that goes out is carried inside the `io::Error`, so that what comes back in is the
+//! same one. The crate's kinds are matched with a rest, because one of them comes and goes with a
+//! feature of the crate.
+
+use std::io::{self, ErrorKind};
+
+use palisade_vfs::Errno;
+use vfs::VfsError;
+use vfs::error::VfsErrorKind;
+
+/// What an error of the crate means.
+pub(crate) fn inward(error: &VfsError) -> Errno {
+    match error.kind() {
+        VfsErrorKind::IoError(error) => of_io(error),
+        VfsErrorKind::FileNotFound => Errno::Noent,
+        VfsErrorKind::InvalidPath => Errno::Inval,
+        VfsErrorKind::DirectoryExists | VfsErrorKind::FileExists => Errno::Exist,
+        VfsErrorKind::NotSupported => Errno::Notsup,
+        _ => Errno::Io,
+    }
+}
+
+/// The same for an operation that every filesystem that can be written to has: what does not
+/// support it can only be read.
+pub(crate) fn inward_change(error: &VfsError) -> Errno {
+    match inward(error) {
+        Errno::Notsup => Errno::Rofs,
+        errno => errno,
+    }
+}
+
+/// What an error of the standard library means; our own come back as they went.
+pub(crate) fn of_io(error: &io::Error) -> Errno {
+    if let Some(errno) = error.get_ref().and_then(|inner| inner.downcast_ref::<Errno>()) {
+        return *errno;
+    }
+    match error.kind() {
+        ErrorKind::NotFound => Errno::Noent,
+        ErrorKind::PermissionDenied => Errno::Acces,
+        ErrorKind::AlreadyExists => Errno::Exist,
+        ErrorKind::WouldBlock => Errno::Again,
+        ErrorKind::NotADirectory => Errno::Notdir,
+        ErrorKind::IsADirectory => Errno::Isdir,
+        ErrorKind::DirectoryNotEmpty => Errno::Notempty,
+        ErrorKind::ReadOnlyFilesystem => Errno::Rofs,
+        ErrorKind::StaleNetworkFileHandle => Errno::Stale,
+        ErrorKind::InvalidInput => Errno::Inval,
+        ErrorKind::InvalidFilename => Errno::Nametoolong,
+        ErrorKind::TimedOut => Errno::Timedout,
+        ErrorKind::StorageFull => Errno::Nospc,
+        ErrorKind::NotSeekable => Errno::Spipe,
+        ErrorKind::QuotaExceeded => Errno::Dquot,
+        ErrorKind::FileTooLarge => Errno::Fbig,
+        ErrorKind::ResourceBusy => Errno::Busy,
+        ErrorKind::ExecutableFileBusy => Errno::Txtbsy,
+        ErrorKind::CrossesDevices => Errno::Xdev,
+        ErrorKind::TooManyLinks => Errno::Mlink,
+        ErrorKind::Interrupted => Errno::Intr,
+        ErrorKind::Unsupported => Errno::Notsup,
+        ErrorKind::OutOfMemory => Errno::Nomem,
+        ErrorKind::BrokenPipe => Errno::Pipe,
+        _ => Errno::Io,
+    }
+}
+
+/// An error number as the crate says it.
+pub(crate) fn outward(errno: Errno) -> VfsError {
+    let kind = match errno {
+        Errno::Noent => VfsErrorKind::FileNotFound,
+        Errno::Exist => VfsErrorKind::FileExists,
+        Errno::Notsup | Errno::Nosys => VfsErrorKind::NotSupported,
+        _ => VfsErrorKind::IoError(to_io(errno)),
+    };
+    VfsError::from(kind)
+}
+
+/// An error number as the standard library says it.
+pub(crate) fn to_io(errno: Errno) -> io::Error {
+    io::Error::new(io_kind(errno), errno)
+}
+
+fn io_kind(errno: Errno) -> ErrorKind {
+    match errno {
+        Errno::Noent => ErrorKind::NotFound,
+        Errno::Acces | Errno::Perm | Errno::Notcapable | Errno::Escape => {
+            ErrorKind::PermissionDenied
+        }
+        Errno::Exist => ErrorKind::AlreadyExists,
+        Errno::Again => ErrorKind::WouldBlock,
+        Errno::Notdir => ErrorKind::NotADirectory,
+        Errno::Isdir => ErrorKind::IsADirectory,
+        Errno::Notempty => ErrorKind::DirectoryNotEmpty,
+        Errno::Rofs => ErrorKind::ReadOnlyFilesystem,
+        Errno::Stale => ErrorKind::StaleNetworkFileHandle,
+        Errno::Inval | Errno::Ilseq | Errno::Badf => ErrorKind::InvalidInput,
+        Errno::Nametoolong => ErrorKind::InvalidFilename,
+        Errno::Timedout => ErrorKind::TimedOut,
+        Errno::Nospc => ErrorKind::StorageFull,
+        Errno::Spipe => ErrorKind::NotSeekable,
+        Errno::Dquot => ErrorKind::QuotaExceeded,
+        Errno::Fbig => ErrorKind::FileTooLarge,
+        Errno::Busy => ErrorKind::ResourceBusy,
+        Errno::Txtbsy => ErrorKind::ExecutableFileBusy,
+        Errno::Xdev => ErrorKind::CrossesDevices,
+        Errno::Mlink => ErrorKind::TooManyLinks,
+        Errno::Intr => ErrorKind::Interrupted,
+        Errno::Notsup | Errno::Nosys => ErrorKind::Unsupported,
+        Errno::Nomem => ErrorKind::OutOfMemory,
+        Errno::Pipe => ErrorKind::BrokenPipe,
+        _ => ErrorKind::Other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_errno_that_goes_out_comes_back_in() {
+        for errno in Errno::ALL.iter().copied().filter(|errno| *errno != Errno::Nosys) {
+            assert_eq!(inward(&outward(errno)), errno);
+            assert_eq!(of_io(&to_io(errno)), errno);
+        }
+        assert_eq!(inward(&outward(Errno::Nosys)), Errno::Notsup);
+    }
+
+    #[test]
+    fn an_error_of_the_host_keeps_its_meaning() {
+        for errno in [Errno::Acces, Errno::Notempty, Errno::Nospc, Errno::Rofs, Errno::Isdir] {
+            assert_eq!(of_io(&io::Error::from(io_kind(errno))), errno);
+        }
+        assert_eq!(of_io(&io::Error::other("whatever")), Errno::Io);
+    }
+}

@@ -1,0 +1,122 @@
+//! Files of Palisade as the streams that the crate wants: a cursor over bytes at offsets.
+
+use std::io::{self, IoSlice, IoSliceMut, Read, Seek, SeekFrom, Write};
+
+use palisade_vfs::{FileRef, SyncScope};
+
+use crate::errors::{of_io, to_io};
+
+/// Where a stream's writes go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// To the cursor.
+    Cursor,
+    /// Behind the last byte, wherever the cursor is.
+    End,
+}
+
+/// An open file with a cursor. Nothing is held back: what is written is written, and `flush` asks
+/// for it to be durable.
+pub(crate) struct Stream {
+    file: FileRef,
+    place: Place,
+    at: u64,
+}
+
+impl Stream {
+    /// With its cursor at the beginning, or behind the last byte if that is where writes go.
+    pub(crate) fn new(file: FileRef, place: Place) -> palisade_vfs::Result<Self> {
+        let at = match place {
+            Place::Cursor => 0,
+            Place::End => file.stat()?.size,
+        };
+        Ok(Stream { file, place, at })
+    }
+
+    fn advance(&mut self, count: usize) {
+        self.at = self.at.saturating_add(count as u64);
+    }
+}
+
+impl Read for Stream {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let count = self.file.read_at(&mut [IoSliceMut::new(buf)], self.at).map_err(to_io)?;
+        self.advance(count);
+        Ok(count)
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        let bytes = [IoSlice::new(buf)];
+        match self.place {
+            Place::Cursor => {
+                let count = self.file.write_at(&bytes, self.at).map_err(to_io)?;
+                self.advance(count);
+                Ok(count)
+            }
+            Place::End => {
+                let count = self.file.append(&bytes).map_err(to_io)?;
+                // The bytes are written whatever is said about where.
+                if let Ok(end) = self.file.appended_to() {
+                    self.at = end;
+                }
+                Ok(count)
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.sync(SyncScope::Data).map_err(to_io)
+    }
+}
+
+impl Seek for Stream {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let at = match to {
+            SeekFrom::Start(at) => Some(at),
+            SeekFrom::Current(by) => self.at.checked_add_signed(by),
+            SeekFrom::End(by) => self.file.stat().map_err(to_io)?.size.checked_add_signed(by),
+        };
+        let at = at.ok_or_else(|| to_io(palisade_vfs::Errno::Inval))?;
+        self.at = at;
+        Ok(at)
+    }
+}
+
+/// Copies all of `from` into `to`, flushes, and answers how many bytes that were. Neither side is
+/// believed: a count above what was asked for is `Io`.
+pub(crate) fn copy(from: &mut dyn Read, to: &mut dyn Write) -> palisade_vfs::Result<u64> {
+    let mut piece = vec![0; PIECE_BYTES];
+    let mut total = 0;
+    loop {
+        let count = match from.read(&mut piece) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            count => count.map_err(|error| of_io(&error))?,
+        };
+        let Some(bytes) = piece.get(..count) else { return Err(palisade_vfs::Errno::Io) };
+        if bytes.is_empty() {
+            break;
+        }
+        write_all(to, bytes)?;
+        total += count as u64;
+    }
+    to.flush().map_err(|error| of_io(&error))?;
+    Ok(total)
+}
+
+/// Writes all of `bytes`.
+pub(crate) fn write_all(to: &mut dyn Write, bytes: &[u8]) -> palisade_vfs::Result<()> {
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        let count = match to.write(rest) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            count => count.map_err(|error| of_io(&error))?,
+        };
+        rest = rest.get(count..).filter(|_| count > 0).ok_or(palisade_vfs::Errno::Io)?;
+    }
+    Ok(())
+}
+
+/// Bytes that are copied at once.
+const PIECE_BYTES: usize = 64 * 1024;

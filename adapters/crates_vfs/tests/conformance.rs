@@ -1,0 +1,111 @@
+//! Palisade's property kit, on filesystems of the crate.
+
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)]
+
+use palisade_crates_vfs::{PalisadeFs, mount, mount_at};
+use palisade_props::{
+    Made, Promises, Subject, World, ambient, assert_model, assert_scripts, conformance,
+};
+use palisade_vfs::{Errno, MemFs, Result};
+use vfs::{MemoryFS, PhysicalFS, VfsPath};
+
+/// All but links, which the crate does not have, and what no buffer can hold.
+const KEPT: Promises = Promises::WRITE.union(Promises::TIMES).union(Promises::ALLOCATE);
+
+/// Rows without links; those of the kit stand on a tree with links for the greater part.
+fn scripts() -> Vec<(String, String)> {
+    vec![("without_links".to_owned(), include_str!("scripts/without_links.txt").to_owned())]
+}
+
+fn there_and_back() -> impl Subject {
+    Made::new("memory, out and in again", KEPT, || {
+        let inner = MemFs::new().root();
+        let dir = mount(PalisadeFs::new(inner));
+        Ok(World::new(dir))
+    })
+}
+
+fn memory_of_the_crate() -> impl Subject {
+    Made::new("the crate's memory", KEPT, || Ok(World::new(mount(MemoryFS::new()))))
+}
+
+fn beneath_a_path() -> impl Subject {
+    Made::new("a path in the crate's memory", KEPT, || {
+        let path = VfsPath::new(MemoryFS::new()).join("in/here").map_err(|_| Errno::Io)?;
+        path.create_dir_all().map_err(|_| Errno::Io)?;
+        Ok(World::new(mount_at(path)))
+    })
+}
+
+fn physical() -> impl Subject {
+    fn fresh() -> Result<World> {
+        let temp = tempfile::tempdir_in("/dev/shm").map_err(|_| Errno::Io)?;
+        Ok(World::new(mount(PhysicalFS::new(temp.path()))).keeping(temp))
+    }
+    Made::new("a directory of the host through the crate", KEPT, fresh)
+}
+
+mod out_and_in {
+    use super::*;
+
+    conformance!(there_and_back());
+
+    #[test]
+    fn scripts_without_links() {
+        assert_scripts(&there_and_back(), &scripts());
+    }
+}
+
+mod crate_memory {
+    use super::*;
+
+    conformance!(memory_of_the_crate());
+
+    #[test]
+    fn scripts_without_links() {
+        assert_scripts(&memory_of_the_crate(), &scripts());
+    }
+}
+
+mod crate_path {
+    use super::*;
+
+    /// The groups of cases are the ones of the crate's memory, which lies beneath.
+    #[test]
+    fn behaves_as_the_model() {
+        assert_model(&beneath_a_path());
+    }
+
+    #[test]
+    fn scripts_without_links() {
+        assert_scripts(&beneath_a_path(), &scripts());
+    }
+}
+
+mod crate_physical {
+    use super::*;
+
+    conformance!(physical());
+
+    #[test]
+    fn scripts_without_links() {
+        assert_scripts(&physical(), &scripts());
+    }
+}
+
+/// What the mount shows once nothing is open is what the host has.
+#[test]
+fn what_is_closed_is_really_there() {
+    let temp = tempfile::tempdir_in("/dev/shm").unwrap();
+    let dir = mount(PhysicalFS::new(temp.path()));
+    let mut live = palisade_props::Live::new(dir.clone());
+    for line in ["mkdir d", "write d/f \"hello\"", "rename d e", "open e/f write"] {
+        palisade_props::Run::run(&mut live, &palisade_props::Op::parse(line).unwrap());
+    }
+    for line in ["fwrite 0 \"J\" 0", "fappend 0 \"!\"", "close 0"] {
+        palisade_props::Run::run(&mut live, &palisade_props::Op::parse(line).unwrap());
+    }
+    assert_eq!(std::fs::read(temp.path().join("e/f")).unwrap(), b"Jello!");
+    let there = ambient::tree(temp.path()).unwrap();
+    assert_eq!(there, palisade_props::Tree::snapshot(&*dir).unwrap());
+}
