@@ -15,9 +15,10 @@ use super::marks::{self, Id, Marks, Opaque};
 use super::rename::Leave;
 use super::work::{Shape, Style, Temp, Work, make_whiteout};
 use super::{Held, HostLayer, Tree, steps};
-use crate::overlay::{Adopted, Layer, LayerRef, Made, Says};
+use crate::overlay::{Adopted, Layer, LayerRef, Made, Opened, Says};
 use crate::{
-    Access, Errno, File, FileType, Name, OpenFlags, OpenHow, Result, SetTime, SetTimes, Stat,
+    Access, Errno, File, FileType, Name, OpenFlags, OpenHow, Result, SetTime, SetTimes, Stat, Stop,
+    SyncScope,
 };
 
 /// Whether a new directory hides what is beneath it.
@@ -81,7 +82,7 @@ impl Held {
         let Found::Node(entry) = self.find(name)? else { return Err(Errno::Noent) };
         let found = into.vacant(new_name)?;
         if entry.kind == FileType::Dir {
-            return Err(Errno::Perm);
+            return Err(if into.is_dead()? { Errno::Noent } else { Errno::Perm });
         }
         let work = self.core.work(tree)?;
         into.expect(&entry)?;
@@ -94,6 +95,11 @@ impl Held {
         }
         into.set(new_name, Found::Node(entry));
         Ok(())
+    }
+
+    /// Whether this directory was removed.
+    fn is_dead(&self) -> Result<bool> {
+        Ok(fs::fstat(self.fd()).map_err(errno)?.st_nlink == 0)
     }
 
     /// Sees to it that a node that may have been adopted is known for it when it is in here.
@@ -179,7 +185,10 @@ impl Held {
         let writes = self.expect_whiteouts(work)?;
         let entry = match found {
             Found::Whiteout => return Ok(()),
-            Found::Nothing if !writes => return Ok(()),
+            Found::Nothing if !writes => {
+                // A removed directory takes no whiteouts, not even ones that need not be written.
+                return if self.is_dead()? { Err(Errno::Noent) } else { Ok(()) };
+            }
             Found::Nothing if work.style == Style::Device => {
                 steps::next();
                 make_whiteout(self.fd(), name.as_str()).map_err(errno)?;
@@ -252,14 +261,14 @@ impl HostLayer {
         let id = Id::of(like);
         let how = OpenHow::new(Access::ReadWrite, OpenFlags::CREATE | OpenFlags::EXCLUSIVE);
         // Filling takes as long as the file is large: nobody waits for it.
-        let (work, temp, file) = {
+        let (temp, file) = {
             let tree = self.core().tree.read();
             if let Some(name) = name {
                 self.at.vacant(name)?;
             }
             let work = self.core().work(&tree)?;
             let (temp, file) = work.file(how)?;
-            (work, temp, LayerFile::new(self.core(), file, Some(id)))
+            (temp, LayerFile::new(self.core(), file, Some(id)))
         };
         fill(&file)?;
         if name.is_some() {
@@ -267,6 +276,10 @@ impl HostLayer {
         }
         steps::next();
         fs::futimens(file.host(), &times_of(like)).map_err(errno)?;
+        // The name hides the lower's bytes, so these have to be on the disk before it.
+        if name.is_some() && file.stat()?.size > 0 {
+            file.sync(SyncScope::Data)?;
+        }
         let tree = self.core().tree.write();
         match name {
             None => temp.unname()?,
@@ -298,6 +311,20 @@ impl Layer for HostLayer {
             Found::Whiteout => Says::Whiteout,
             Found::Node(entry) => Says::Node(self.at.stat_name(&tree, name, &entry)?),
         })
+    }
+
+    fn open_leaf(&self, name: Name<'_>, how: OpenHow) -> Result<Opened, Stop> {
+        let tree = self.core().tree.read();
+        let entry = match self.at.find(name)? {
+            Found::Nothing => return Ok(Opened::Nothing),
+            Found::Whiteout => return Ok(Opened::Whiteout),
+            Found::Node(Entry { kind: FileType::Dir, .. }) => return Ok(Opened::Dir),
+            Found::Node(entry) => entry,
+        };
+        if how.is_exclusive() {
+            return Err(Errno::Exist.into());
+        }
+        Ok(Opened::File(self.at.open_leaf(&tree, name, &entry, how, 0)?))
     }
 
     fn enter(&self, name: Name<'_>) -> Result<LayerRef> {

@@ -21,7 +21,7 @@ use super::rename::Leave;
 use super::work::Shape;
 use super::{Held, HostLayer, Tree, steps};
 use crate::{
-    Access, Cookie, Descent, Dir, Errno, FileType, Name, Node, OpenFlags, OpenHow, Result,
+    Access, Cookie, Descent, Dir, Errno, FileRef, FileType, Name, Node, OpenFlags, OpenHow, Result,
     SetTimes, Stat, Stop,
 };
 
@@ -56,21 +56,9 @@ impl HostLayer {
             return Err(Errno::Exist.into());
         }
         match entry.kind {
-            FileType::Symlink => Err(dir.stop_at(name, parent.depth())),
             FileType::Dir if how.refuses_dir() => Err(Errno::Isdir.into()),
             FileType::Dir => Ok(Node::Dir(self.handle(dir.child(name, parent.depth())?))),
-            _ if how.wants_dir() => Err(Errno::Notdir.into()),
-            FileType::File => {
-                let changes = how.access.writes() || how.flags.contains(OpenFlags::TRUNCATE);
-                if changes {
-                    self.core().work(tree)?;
-                }
-                let (file, origin) = dir.open_file(name, &entry, how)?;
-                Ok(Node::File(Arc::new(LayerFile::new(self.core(), file, origin))))
-            }
-            FileType::CharDevice | FileType::BlockDevice | FileType::Fifo | FileType::Socket => {
-                Err(Errno::Nxio.into())
-            }
+            _ => Ok(Node::File(dir.open_leaf(tree, name, &entry, how, parent.depth())?)),
         }
     }
 }
@@ -99,6 +87,32 @@ impl Held {
         };
         self.set(name, Found::Node(Entry::new(FileType::File, Origin::Own)));
         Ok(file)
+    }
+
+    /// Opens what is no directory; `at` is its position for a [`Stop::Link`].
+    pub(super) fn open_leaf(
+        &self,
+        tree: &Tree,
+        name: Name<'_>,
+        entry: &Entry,
+        how: OpenHow,
+        at: usize,
+    ) -> Result<FileRef, Stop> {
+        match entry.kind {
+            FileType::Symlink => Err(self.stop_at(name, at)),
+            FileType::Dir => Err(Errno::Isdir.into()),
+            _ if how.wants_dir() => Err(Errno::Notdir.into()),
+            FileType::File => {
+                if how.access.writes() || how.flags.contains(OpenFlags::TRUNCATE) {
+                    self.core.work(tree)?;
+                }
+                let (file, origin) = self.open_file(name, entry, how)?;
+                Ok(Arc::new(LayerFile::new(&self.core, file, origin)))
+            }
+            FileType::CharDevice | FileType::BlockDevice | FileType::Fifo | FileType::Socket => {
+                Err(Errno::Nxio.into())
+            }
+        }
     }
 
     /// Opens a file, and says what it was adopted from.

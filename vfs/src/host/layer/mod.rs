@@ -5,6 +5,8 @@
 //! [`Core::tree`], and for a crash, since what takes more than one call is made in the work area
 //! (`work.rs`) and comes into place by one rename; and that what is remembered (`image.rs`) is what
 //! is on disk, since all changes are made here, by one process: `open.rs` sees to that with locks.
+//! The bytes of an adopted file are on the disk before a name leads to it; all else is as durable
+//! as the filesystem makes it, in the order in which it was done.
 //!
 //! System calls have the second shape of [`host`](super) only: one [`Name`] in a held directory,
 //! or in the work area a name of our own; nothing is ever followed. A descent goes by one held
@@ -44,7 +46,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
 use parking_lot::{Mutex, MutexGuard, RwLock};
-use rustix::fs::{self, AtFlags, Mode, OFlags, RawDir, SeekFrom};
+use rustix::fs::{self, AtFlags, FlockOperation, Mode, OFlags, RawDir, SeekFrom};
 use rustix::io::Errno as Os;
 
 use self::image::{Entry, Found, Image, Memory, Names, Origin};
@@ -131,6 +133,17 @@ impl Core {
         let held = Arc::new(held);
         all.insert(id, Arc::downgrade(&held));
         Ok(held)
+    }
+}
+
+impl Drop for Core {
+    fn drop(&mut self) {
+        // Closing is not enough: a process that is just being started may have the descriptors too.
+        let unlock = FlockOperation::NonBlockingUnlock;
+        let _ = fs::flock(&self.upper, unlock);
+        if let Some(area) = &self.area {
+            let _ = fs::flock(&area.lock, unlock);
+        }
     }
 }
 
@@ -417,7 +430,7 @@ impl HostLayer {
         let mut held = Arc::clone(&self.at);
         for (at, name) in path.names().enumerate() {
             held = held.child(name, at)?;
-            // Of two references one is this one.
+            // Nobody else holds it, so it would be closed again.
             if Arc::strong_count(&held) == 1 {
                 self.warm.keep(&held);
             }

@@ -1,9 +1,9 @@
 //! Renames, which may have to leave a whiteout behind or to take the place of one.
 //!
-//! The kernel decides what may take whose place; what differs is that a directory may be renamed
-//! onto a whiteout, which the kernel refuses, and onto a directory that shows nothing but whiteouts.
-//! Such a target is made opaque and its whiteouts are removed first. That shows nothing new: a
-//! directory in whose place another comes shows nothing.
+//! The kernel decides what may take whose place. What differs is that a directory may be renamed
+//! onto a whiteout, which the kernel refuses, and onto a directory that shows nothing but
+//! whiteouts. Such a target is made opaque and its whiteouts are removed first. That shows nothing
+//! new: a directory in whose place another comes shows nothing.
 
 use std::sync::Arc;
 

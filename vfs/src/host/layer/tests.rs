@@ -22,8 +22,8 @@ use super::open::Limits;
 use super::work::Style;
 use crate::overlay::{Adopted, Layer, LayerRef, Made, Says};
 use crate::{
-    Access, Cookie, Descent, Dir, Errno, FileRef, FileType, Name, Node, OpenFlags, OpenHow, Stat,
-    Stop, Timestamp,
+    Access, Cookie, Descent, Errno, FileRef, FileType, Name, Node, OpenFlags, OpenHow, Stat, Stop,
+    Timestamp,
 };
 
 /// The filesystems that everything is tried on.

@@ -1,1 +1,513 @@
-//! x.
+//! The contract of each method, on every filesystem and in every style.
+
+use super::*;
+use crate::overlay::Opened;
+use crate::{SetTime, SetTimes};
+
+/// A directory with a node of each kind, whiteouts, and directories that show nothing.
+fn furnish(world: &World) {
+    let layer = &world.layer;
+    world.write("file", "file");
+    world.write("other", "other");
+    layer.link(n("file"), &**layer, n("twin")).unwrap();
+    layer.create_symlink(n("link"), "file").unwrap();
+    layer.create_dir(n("dir")).unwrap();
+    world.write("dir/in", "in");
+    layer.create_dir(n("empty")).unwrap();
+    layer.create_dir(n("hollow")).unwrap();
+    world.enter("hollow").white_out(n("w")).unwrap();
+    layer.white_out(n("gone")).unwrap();
+}
+
+fn dir(world: &World) -> &dyn Layer {
+    &*world.layer
+}
+
+#[test]
+fn a_whiteout_is_no_node_for_any_method() {
+    each_world(ALL, |world| {
+        furnish(world);
+        let layer = dir(world);
+        assert_eq!(says(layer, "gone"), "whiteout");
+        assert_eq!(whiteouts(layer), ["gone"]);
+        assert!(!names(layer).contains(&"gone".to_owned()));
+        assert_eq!(errno(layer.stat(d("gone"))), Errno::Noent);
+        assert_eq!(errno(layer.stat(d("gone/x"))), Errno::Noent);
+        assert_eq!(errno(layer.set_times(d("gone"), SetTimes::default())), Errno::Noent);
+        let flags = OpenFlags::empty();
+        for access in Access::ALL {
+            assert_eq!(errno(open(layer, "gone", access, flags)), Errno::Noent);
+            assert_eq!(errno(open(layer, "gone/x", access, flags)), Errno::Noent);
+        }
+        for done in [
+            layer.enter(n("gone")).map(drop),
+            layer.read_link(n("gone")).map(drop),
+            layer.remove_file(n("gone")),
+            layer.remove_dir(n("gone")),
+            layer.rename(n("gone"), layer, n("new")),
+            layer.rename_and_white_out(n("gone"), layer, n("new")),
+            layer.link(n("gone"), layer, n("new")),
+            layer.adopt_name(n("gone"), layer, n("new")),
+        ] {
+            assert_eq!(done, Err(Errno::Noent), "{}", world.what);
+        }
+        assert_eq!(says(layer, "new"), "nothing");
+    });
+}
+
+#[test]
+fn errors_come_as_the_contract_says() {
+    each_world(ALL, |world| {
+        furnish(world);
+        let layer = dir(world);
+        let before = world.shows();
+        let stranger_dir = tempfile::tempdir().unwrap();
+        let stranger = HostLayer::open_ambient(stranger_dir.path()).unwrap();
+        let nested = world.enter("dir");
+        for (what, done, errno) in [
+            ("mkdir", layer.create_dir(n("file")), Errno::Exist),
+            ("mkdir dir", layer.create_opaque_dir(n("dir")), Errno::Exist),
+            ("symlink", layer.create_symlink(n("link"), "x"), Errno::Exist),
+            ("unlink dir", layer.remove_file(n("dir")), Errno::Isdir),
+            ("unlink nothing", layer.remove_file(n("no")), Errno::Noent),
+            ("rmdir file", layer.remove_dir(n("file")), Errno::Notdir),
+            ("rmdir full", layer.remove_dir(n("dir")), Errno::Notempty),
+            ("white out full", layer.white_out(n("dir")), Errno::Notempty),
+            ("rename far", layer.rename(n("no"), &*stranger, n("x")), Errno::Xdev),
+            ("rename nothing", layer.rename(n("no"), layer, n("x")), Errno::Noent),
+            ("into itself", layer.rename(n("dir"), &*nested, n("x")), Errno::Inval),
+            ("into itself, full", layer.rename(n("dir"), &*nested, n("in")), Errno::Inval),
+            ("onto above", nested.rename(n("in"), layer, n("dir")), Errno::Notempty),
+            ("dir onto file", layer.rename(n("dir"), layer, n("file")), Errno::Notdir),
+            ("file onto dir", layer.rename(n("file"), layer, n("dir")), Errno::Isdir),
+            ("file onto empty", layer.rename(n("file"), layer, n("empty")), Errno::Isdir),
+            ("file onto hollow", layer.rename(n("file"), layer, n("hollow")), Errno::Isdir),
+            ("dir onto full", layer.rename(n("empty"), layer, n("dir")), Errno::Notempty),
+            ("hollow onto full", layer.rename(n("hollow"), layer, n("dir")), Errno::Notempty),
+            ("link far", layer.link(n("no"), &*stranger, n("x")), Errno::Xdev),
+            ("link nothing", layer.link(n("no"), layer, n("file")), Errno::Noent),
+            ("link onto", layer.link(n("dir"), layer, n("file")), Errno::Exist),
+            ("link dir", layer.link(n("dir"), layer, n("x")), Errno::Perm),
+            ("name far", layer.adopt_name(n("no"), &*stranger, n("x")), Errno::Xdev),
+            ("name onto", layer.adopt_name(n("file"), layer, n("link")), Errno::Exist),
+            ("enter file", layer.enter(n("file")).map(drop), Errno::Notdir),
+            ("enter link", layer.enter(n("link")).map(drop), Errno::Notdir),
+            ("readlink", layer.read_link(n("file")).map(drop), Errno::Inval),
+        ] {
+            assert_eq!(done, Err(errno), "{what} {}", world.what);
+            if what.contains("into") || what.contains("onto") {
+                let (from, name): (&dyn Layer, _) =
+                    if what == "onto above" { (&*nested, "in") } else { (layer, "dir") };
+                assert_eq!(says(from, name), "node", "{what}");
+            }
+        }
+        let adopted = layer.adopt(Some(n("file")), &like(FileType::Dir, 1), Adopted::Dir);
+        assert_eq!(adopted.map(drop), Err(Errno::Exist));
+        let mut is_called = false;
+        let mut fill = |_: &dyn crate::File| {
+            is_called = true;
+            Ok(())
+        };
+        let what = Adopted::File(&mut fill);
+        let adopted = layer.adopt(Some(n("dir")), &like(FileType::File, 1), what);
+        assert_eq!((adopted.map(drop), is_called), (Err(Errno::Exist), false));
+        let mut fill = |_: &dyn crate::File| Err(Errno::Dquot);
+        let what = Adopted::File(&mut fill);
+        let adopted = layer.adopt(Some(n("new")), &like(FileType::File, 1), what);
+        assert_eq!(adopted.map(drop), Err(Errno::Dquot));
+        assert_eq!(world.shows(), before, "{}", world.what);
+    });
+}
+
+#[test]
+fn an_open_says_what_is_there() {
+    each_world(ALL, |world| {
+        furnish(world);
+        let layer = dir(world);
+        let (none, create) = (OpenFlags::empty(), OpenFlags::CREATE);
+        let only_dirs = OpenFlags::DIRECTORY;
+        let exclusive = OpenFlags::CREATE | OpenFlags::EXCLUSIVE;
+        for (at, access, flags, expected) in [
+            ("no", Access::Read, none, Errno::Noent),
+            ("no/x", Access::Read, create, Errno::Noent),
+            ("file/x", Access::Read, none, Errno::Notdir),
+            ("file", Access::Read, only_dirs, Errno::Notdir),
+            ("file", Access::Read, exclusive, Errno::Exist),
+            ("link", Access::Read, exclusive, Errno::Exist),
+            ("dir", Access::Read, create, Errno::Isdir),
+            ("dir", Access::Write, none, Errno::Isdir),
+            ("dir", Access::Read, OpenFlags::TRUNCATE, Errno::Isdir),
+            ("", Access::Write, none, Errno::Isdir),
+            ("", Access::Read, exclusive, Errno::Exist),
+        ] {
+            assert_eq!(errno(open(layer, at, access, flags)), expected, "{at} {access:?}");
+        }
+        for (at, expected) in [("link", 0), ("link/x", 0), ("dir/deep", 1), ("dir/deep/x", 1)] {
+            if says(&*world.enter("dir"), "deep") == "nothing" {
+                world.enter("dir").create_symlink(n("deep"), "file").unwrap();
+            }
+            let stop = open(layer, at, Access::Read, none).err().unwrap();
+            assert_eq!(stop, Stop::Link { at: expected, target: "file".into() }, "{at}");
+        }
+        assert_eq!(read(layer, "dir/in"), "in");
+        let deep = open(layer, "dir/in", Access::Hold, none).unwrap().into_file().unwrap();
+        assert_eq!(deep.stat().unwrap(), layer.stat(d("dir/in")).unwrap());
+        open(layer, "file", Access::Hold, OpenFlags::TRUNCATE).unwrap();
+        assert_eq!(read(layer, "file"), "");
+        let held = open(layer, "dir", Access::Hold, only_dirs).unwrap().into_dir().unwrap();
+        layer.rename(n("other"), &*held, n("moved")).unwrap();
+        assert_eq!(read(layer, "dir/moved"), "other");
+    });
+}
+
+#[test]
+fn a_leaf_is_opened_in_one_look_up() {
+    each_world(ALL, |world| {
+        furnish(world);
+        let layer = dir(world);
+        let opened = |name: &str, how| match layer.open_leaf(n(name), how).unwrap() {
+            Opened::Nothing => "nothing",
+            Opened::Whiteout => "whiteout",
+            Opened::Dir => "dir",
+            Opened::File(_) => "file",
+        };
+        let creates = OpenHow::new(Access::ReadWrite, OpenFlags::CREATE);
+        for how in [OpenHow::READ, OpenHow::HOLD, creates] {
+            let all = ["no", "gone", "dir", "file"].map(|name| opened(name, how));
+            assert_eq!(all, ["nothing", "whiteout", "dir", "file"], "{how:?}");
+        }
+        let link = layer.open_leaf(n("link"), OpenHow::READ).err().unwrap();
+        assert_eq!(link, Stop::Link { at: 0, target: "file".into() });
+        let exclusive = OpenFlags::CREATE | OpenFlags::EXCLUSIVE;
+        let exclusive = OpenHow::new(Access::Write, exclusive);
+        assert_eq!(errno(layer.open_leaf(n("file"), exclusive)), Errno::Exist);
+        let dirs = OpenHow::new(Access::Read, OpenFlags::DIRECTORY);
+        assert_eq!(errno(layer.open_leaf(n("file"), dirs)), Errno::Notdir);
+    });
+}
+
+#[test]
+fn what_takes_a_whiteouts_place_is_a_node_and_the_whiteout_is_gone() {
+    each_world(ALL, |world| {
+        furnish(world);
+        let layer = dir(world);
+        type Put<'a> = (&'a str, &'a dyn Fn());
+        let puts: [Put<'_>; 9] = [
+            ("file", &|| write(layer, "w", "new")),
+            ("link", &|| layer.create_symlink(n("w"), "to").unwrap()),
+            ("dir", &|| layer.create_dir(n("w")).unwrap()),
+            ("opaque", &|| layer.create_opaque_dir(n("w")).unwrap()),
+            ("hard link", &|| layer.link(n("file"), layer, n("w")).unwrap()),
+            ("rename", &|| layer.rename(n("other"), layer, n("w")).unwrap()),
+            ("rename link", &|| layer.rename(n("link"), layer, n("w")).unwrap()),
+            ("rename dir", &|| layer.rename(n("dir"), layer, n("w")).unwrap()),
+            ("rename empty", &|| layer.rename_and_white_out(n("empty"), layer, n("w")).unwrap()),
+        ];
+        for (what, put) in puts {
+            if says(layer, "w") == "node" {
+                match node(layer, "w").kind {
+                    FileType::Dir if has(layer, "w/in") => {
+                        layer.rename(n("w"), layer, n("away")).unwrap();
+                    }
+                    FileType::Dir => layer.remove_dir(n("w")).unwrap(),
+                    _ => layer.remove_file(n("w")).unwrap(),
+                }
+            }
+            layer.white_out(n("w")).unwrap();
+            assert_eq!(says(layer, "w"), "whiteout", "{what} {}", world.what);
+            put();
+            assert_eq!(says(layer, "w"), "node", "{what} {}", world.what);
+            assert!(!whiteouts(layer).contains(&"w".to_owned()), "{what}");
+            if node(layer, "w").kind == FileType::Dir {
+                let is_new = matches!(what, "dir" | "opaque");
+                assert_eq!(world.enter("w").is_opaque().unwrap(), is_new, "{what}");
+            }
+        }
+        assert_eq!(says(layer, "empty"), "whiteout");
+        assert_eq!(says(layer, "dir"), "nothing");
+    });
+}
+
+fn has(layer: &dyn Layer, at: &str) -> bool {
+    layer.stat(d(at)).is_ok()
+}
+
+#[test]
+fn a_directory_of_whiteouts_is_empty() {
+    each_world(ALL, |world| {
+        furnish(world);
+        let layer = dir(world);
+        for (nth, what) in
+            ["remove", "white out", "replace", "replace by hollow"].iter().enumerate()
+        {
+            let name = format!("hollow{nth}");
+            layer.create_dir(n(&name)).unwrap();
+            let hollow = world.enter(&name);
+            hollow.white_out(n("a")).unwrap();
+            hollow.white_out(n("b")).unwrap();
+            assert_eq!((names(&*hollow), whiteouts(&*hollow).len()), (vec![], 2));
+            let left = match *what {
+                "remove" => layer.remove_dir(n(&name)).map(|()| "nothing"),
+                "white out" => layer.white_out(n(&name)).map(|()| "whiteout"),
+                "replace" => layer.rename(n("dir"), layer, n(&name)).map(|()| "node"),
+                _ => layer.rename_and_white_out(n("hollow"), layer, n(&name)).map(|()| "node"),
+            };
+            assert_eq!(left.map(|left| says(layer, &name) == left), Ok(true), "{what}");
+            // The handle is a removed directory's.
+            assert_eq!(says(&*hollow, "a"), "nothing", "{what} {}", world.what);
+            assert_eq!(whiteouts(&*hollow), Vec::<String>::new());
+            assert_eq!(hollow.create_dir(n("x")), Err(Errno::Noent));
+            assert_eq!(hollow.white_out(n("x")), Err(Errno::Noent));
+            assert_eq!(hollow.create_opaque_dir(n("x")), Err(Errno::Noent));
+            let created = open(&*hollow, "x", Access::Write, OpenFlags::CREATE);
+            assert_eq!(errno(created), Errno::Noent);
+        }
+        assert_eq!(read(layer, "hollow2/in"), "in");
+        assert_eq!(whiteouts(&*world.enter("hollow3")), ["w"]);
+        assert_eq!((says(layer, "dir"), says(layer, "hollow")), ("nothing", "whiteout"));
+    });
+}
+
+#[test]
+fn a_rename_leaves_what_it_is_told_to() {
+    each_world(ALL, |world| {
+        furnish(world);
+        let layer = dir(world);
+        let id = |name: &str| (node(layer, name).ino, node(layer, name).nlink);
+        for (from, to) in [("link", "l"), ("dir", "d"), ("empty", "e"), ("other", "o")] {
+            let before = id(from);
+            layer.rename_and_white_out(n(from), layer, n(to)).unwrap();
+            assert_eq!((says(layer, from), id(to)), ("whiteout", before), "{from} {}", world.what);
+            // Onto the whiteout that it left, and back.
+            layer.rename_and_white_out(n(to), layer, n(from)).unwrap();
+            assert_eq!((id(from), says(layer, to)), (before, "whiteout"), "{from} {}", world.what);
+            layer.rename(n(from), layer, n(to)).unwrap();
+            assert_eq!((says(layer, from), id(to)), ("nothing", before), "{from} {}", world.what);
+        }
+        // In the place of another node.
+        let file = id("file");
+        layer.rename_and_white_out(n("file"), layer, n("o")).unwrap();
+        assert_eq!((says(layer, "file"), id("o")), ("whiteout", file));
+        layer.rename_and_white_out(n("d"), layer, n("e")).unwrap();
+        assert_eq!((says(layer, "d"), read(layer, "e/in")), ("whiteout", "in".to_owned()));
+        // Two names of one file, and one name twice, are no change.
+        layer.rename_and_white_out(n("o"), layer, n("twin")).unwrap();
+        layer.rename_and_white_out(n("e"), layer, n("e")).unwrap();
+        assert_eq!((id("o"), id("twin"), read(layer, "e/in")), (file, file, "in".to_owned()));
+        // Between directories.
+        let inner = world.enter("e");
+        inner.rename_and_white_out(n("in"), layer, n("out")).unwrap();
+        layer.rename_and_white_out(n("o"), &*inner, n("o")).unwrap();
+        assert_eq!((says(&*inner, "in"), read(layer, "out")), ("whiteout", "in".to_owned()));
+        assert_eq!((says(layer, "o"), read(&*inner, "o")), ("whiteout", "file".to_owned()));
+    });
+}
+
+#[test]
+fn adopted_nodes_have_the_identity_and_the_times_of_what_they_stand_for() {
+    each_world(ALL, |world| {
+        world.layer.create_dir(n("sub")).unwrap();
+        world.layer.set_times(d("sub"), at(7)).unwrap();
+        world.layer.set_times(d(""), at(8)).unwrap();
+        let here = |world: &World| {
+            let (root, sub) =
+                (world.layer.stat(d("")).unwrap(), world.layer.stat(d("sub")).unwrap());
+            (root.modified.seconds(), sub.modified.seconds())
+        };
+        let sub = world.enter("sub");
+        let file = adopt_file(&*sub, "file", 11, "text");
+        adopt(&*sub, "link", FileType::Symlink, 12);
+        adopt(&*sub, "dir", FileType::Dir, 13);
+        sub.adopt_name(n("file"), &*world.layer, n("second")).unwrap();
+        sub.adopt_name(n("link"), &*world.layer, n("second link")).unwrap();
+        assert_eq!(here(world), (8, 7), "{}", world.what);
+        assert_eq!((file.stat().unwrap().ino, file.stat().unwrap().nlink), (11, 2));
+        drop(file);
+        assert!(!world.enter("sub").enter(n("dir")).unwrap().is_opaque().unwrap());
+        let check = |world: &World, names: &[(&str, u64)]| {
+            for (path, ino) in names {
+                let stat = world.layer.stat(d(path)).unwrap();
+                let what = format!("{path} {}", world.what);
+                assert_eq!((stat.dev, stat.ino), (77, *ino), "{what}");
+                assert_eq!(stat.modified, like(stat.kind, 1).modified, "{what}");
+                let (parent, name) = d(path).split_last().unwrap();
+                let parent = world.layer.open(parent, OpenHow::HOLD_DIR).unwrap();
+                let parent = parent.into_dir().unwrap();
+                let mut listed = 0;
+                let mut each = |entry: crate::Entry<'_>| {
+                    if entry.name == name {
+                        listed = entry.ino;
+                    }
+                    ControlFlow::Continue(())
+                };
+                parent.read_dir(Cookie::START, &mut each).unwrap();
+                assert_eq!(listed, *ino, "{what}");
+                if stat.kind == FileType::File {
+                    for access in Access::ALL {
+                        let opened = open(&*world.layer, path, access, OpenFlags::empty());
+                        let stat = opened.unwrap().into_file().unwrap().stat().unwrap();
+                        assert_eq!((stat.dev, stat.ino), (77, *ino), "{what} {access:?}");
+                    }
+                }
+            }
+        };
+        let links = [("sub/link", 12), ("second link", 12)];
+        let others = [("sub/file", 11), ("second", 11), ("sub/dir", 13)];
+        check(world, &links);
+        check(world, &others);
+        let entered = sub.enter(n("dir")).unwrap();
+        assert_eq!(entered.stat(Descent::HERE).unwrap().ino, 13);
+        drop((sub, entered));
+        world.reopen();
+        check(world, &others);
+        // Wherever they go they stay what they are.
+        let sub = world.enter("sub");
+        world.layer.create_dir(n("far")).unwrap();
+        let far = world.enter("far");
+        sub.rename(n("file"), &*far, n("f")).unwrap();
+        sub.rename_and_white_out(n("dir"), &*far, n("d")).unwrap();
+        drop((sub, far));
+        world.reopen();
+        check(world, &[("far/f", 11), ("far/d", 13), ("second", 11)]);
+        // What is new is nobody else.
+        world.layer.remove_file(n("second")).unwrap();
+        world.write("second", "new");
+        assert_ne!(node(&*world.layer, "second").dev, 77);
+    });
+}
+
+fn at(seconds: i64) -> SetTimes {
+    let time = SetTime::At(Timestamp::new(seconds, 0));
+    SetTimes { accessed: time, modified: time }
+}
+
+#[test]
+fn a_removed_link_leaves_its_identity_to_nobody() {
+    each_world(ALL, |world| {
+        let layer = dir(world);
+        for round in 0..40 {
+            adopt(layer, "a", FileType::Symlink, 100 + round);
+            assert_eq!(node(layer, "a").ino, 100 + round);
+            layer.create_symlink(n("b"), "x").unwrap();
+            match round % 4 {
+                0 => layer.remove_file(n("a")).unwrap(),
+                1 => layer.white_out(n("a")).unwrap(),
+                2 => layer.rename(n("b"), layer, n("a")).unwrap(),
+                _ => layer.rename_and_white_out(n("b"), layer, n("a")).unwrap(),
+            }
+            // A filesystem gives the number to the next node that it creates.
+            layer.create_symlink(n("c"), "x").unwrap();
+            for name in ["a", "b", "c"] {
+                if says(layer, name) == "node" {
+                    assert_ne!(node(layer, name).dev, 77, "{name} {}", world.what);
+                    layer.remove_file(n(name)).unwrap();
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn a_file_that_no_name_leads_to_is_adopted_too() {
+    each_world(ALL, |world| {
+        let mut fill = |file: &dyn crate::File| file.write_at(&[IoSlice::new(b"x")], 0).map(drop);
+        let what = Adopted::File(&mut fill);
+        let made = world.layer.adopt(None, &like(FileType::File, 5), what).unwrap();
+        let Made::File(file) = made else { panic!("no file") };
+        let stat = file.stat().unwrap();
+        assert_eq!((stat.ino, stat.nlink, stat.size), (5, 0, 1));
+        assert_eq!(stat.modified, like(FileType::File, 5).modified);
+        assert_eq!(names(&*world.layer), Vec::<String>::new());
+    });
+}
+
+#[test]
+fn an_opaque_directory_stays_as_it_is_but_for_its_whiteouts() {
+    each_world(ALL, |world| {
+        furnish(world);
+        let inner = world.enter("dir");
+        inner.white_out(n("w")).unwrap();
+        inner.set_times(d(""), at(9)).unwrap();
+        assert!(!inner.is_opaque().unwrap());
+        inner.set_opaque().unwrap();
+        inner.set_opaque().unwrap();
+        assert!(inner.is_opaque().unwrap());
+        assert_eq!(inner.stat(d("")).unwrap().modified.seconds(), 9);
+        assert_eq!((names(&*inner), says(&*inner, "w") == "node"), (vec!["in".to_owned()], false));
+        inner.white_out(n("in")).unwrap();
+        assert_ne!(says(&*inner, "in"), "node");
+        drop(inner);
+        world.reopen();
+        assert!(world.enter("dir").is_opaque().unwrap());
+        assert_eq!(names(&*world.enter("dir")), Vec::<String>::new());
+    });
+}
+
+#[test]
+fn a_frozen_layer_changes_no_more() {
+    each_world(ALL, |world| {
+        furnish(world);
+        let layer = dir(world);
+        for access in Access::ALL {
+            let file = open(layer, "file", access, OpenFlags::empty()).unwrap();
+            assert_eq!(layer.freeze(), Err(Errno::Txtbsy), "{access:?}");
+            drop(file);
+        }
+        let before = world.shows();
+        let inner = world.enter("dir");
+        layer.freeze().unwrap();
+        layer.freeze().unwrap();
+        let file = open(layer, "file", Access::Read, OpenFlags::empty()).unwrap();
+        let file = file.into_file().unwrap();
+        let how = like(FileType::Dir, 1);
+        for (what, done) in [
+            ("create", inner.create_dir(n("x"))),
+            ("opaque", layer.create_opaque_dir(n("x"))),
+            ("symlink", layer.create_symlink(n("x"), "y")),
+            ("remove", layer.remove_file(n("file"))),
+            ("rmdir", layer.remove_dir(n("hollow"))),
+            ("rename", layer.rename(n("file"), layer, n("x"))),
+            ("rename away", layer.rename_and_white_out(n("file"), layer, n("gone"))),
+            ("link", layer.link(n("file"), layer, n("x"))),
+            ("name", layer.adopt_name(n("file"), layer, n("x"))),
+            ("adopt", layer.adopt(Some(n("x")), &how, Adopted::Dir).map(drop)),
+            ("white out", layer.white_out(n("file"))),
+            ("set opaque", inner.set_opaque()),
+            ("times", layer.set_times(d("file"), at(1)).map_err(|_| Errno::Rofs)),
+            ("times of a file", file.set_times(at(1))),
+        ] {
+            assert_eq!(done, Err(Errno::Rofs), "{what} {}", world.what);
+        }
+        let (create, cut) = (OpenFlags::CREATE, OpenFlags::TRUNCATE);
+        assert_eq!(errno(open(layer, "new", Access::Read, create)), Errno::Rofs);
+        assert_eq!(errno(open(layer, "file", Access::Write, OpenFlags::empty())), Errno::Rofs);
+        assert_eq!(errno(open(layer, "file", Access::Read, cut)), Errno::Rofs);
+        assert_eq!(layer.remove_dir(n("dir")), Err(Errno::Notempty));
+        assert_eq!(world.shows(), before);
+    });
+}
+
+#[test]
+fn a_listing_may_change_what_it_lists() {
+    each_world(ALL, |world| {
+        let layer = dir(world);
+        let count = 300;
+        for i in 0..count {
+            let name = format!("n{i}");
+            if i % 3 == 0 { layer.white_out(n(&name)) } else { layer.create_dir(n(&name)) }
+                .unwrap();
+        }
+        let mut seen = Vec::new();
+        layer
+            .read_dir(Cookie::START, &mut |entry| {
+                seen.push(entry.name.as_str().to_owned());
+                layer.white_out(entry.name).unwrap();
+                ControlFlow::Continue(())
+            })
+            .unwrap();
+        seen.sort();
+        seen.dedup();
+        assert_eq!(seen.len(), 200, "{}", world.what);
+        assert_eq!(whiteouts(layer).len(), count);
+    });
+}

@@ -1,1 +1,175 @@
-//! x.
+//! A process that ends between any two steps of a change leaves the old or the new, whole, and no
+//! debris once the layer is opened anew.
+
+use std::process::Command;
+
+use super::super::steps;
+use super::*;
+
+/// Says to the child what to do.
+const JOB: &str = "PALISADE_LAYER_CRASH";
+/// More steps than any change takes.
+const STEPS_MAX: u32 = 64;
+
+type Change = fn(&LayerRef);
+
+/// Every change that takes more than one call, and what else than the old or the new a crash in it
+/// may leave, where whiteouts are files or a directory takes a directory's place.
+const CHANGES: &[(&str, Change, &[&[&str]])] = &[
+    ("file over whiteout", |l| write(&**l, "gone", ""), &[]),
+    ("link over whiteout", |l| l.create_symlink(n("gone"), "x").unwrap(), &[]),
+    ("dir over whiteout", |l| l.create_dir(n("gone")).unwrap(), &[]),
+    ("opaque dir", |l| l.create_opaque_dir(n("new")).unwrap(), &[]),
+    ("opaque dir over whiteout", |l| l.create_opaque_dir(n("gone")).unwrap(), &[]),
+    ("hard link over whiteout", |l| l.link(n("file"), &**l, n("gone")).unwrap(), &[]),
+    ("remove hollow", |l| l.remove_dir(n("hollow")).unwrap(), &[]),
+    ("white out nothing", |l| l.white_out(n("new")).unwrap(), &[]),
+    ("white out file", |l| l.white_out(n("file")).unwrap(), &[]),
+    ("white out empty", |l| l.white_out(n("empty")).unwrap(), &[]),
+    ("white out hollow", |l| l.white_out(n("hollow")).unwrap(), &[]),
+    ("adopt file", |l| drop(adopt_file(&**l, "new", 5, "text")), &[]),
+    ("adopt dir", |l| adopt(&**l, "new", FileType::Dir, 5), &[]),
+    ("adopt link", |l| adopt(&**l, "new", FileType::Symlink, 5), &[]),
+    ("adopt name", |l| l.adopt_name(n("file"), &**l, n("new")).unwrap(), &[]),
+    ("rename file", |l| l.rename_and_white_out(n("file"), &**l, n("new")).unwrap(), &[BOTH]),
+    (
+        "rename over file",
+        |l| l.rename_and_white_out(n("file"), &**l, n("other")).unwrap(),
+        &[BOTH_OVER],
+    ),
+    ("rename over whiteout", |l| l.rename_and_white_out(n("file"), &**l, n("gone")).unwrap(), &[]),
+    ("rename dir", |l| l.rename_and_white_out(n("dir"), &**l, n("new")).unwrap(), &[HIDDEN]),
+    (
+        "dir over whiteout, none left",
+        |l| l.rename(n("dir"), &**l, n("gone")).unwrap(),
+        &[EXCHANGED],
+    ),
+    ("dir over hollow", |l| l.rename(n("dir"), &**l, n("hollow")).unwrap(), &[CLEARED, CLEARING]),
+    (
+        "dir over hollow, one left",
+        |l| l.rename_and_white_out(n("dir"), &**l, n("hollow")).unwrap(),
+        &[CLEARED, CLEARING, SWAPPED],
+    ),
+    (
+        "set opaque",
+        |l| l.enter(n("hollow")).unwrap().set_opaque().unwrap(),
+        // Whiteouts in an opaque directory hide nothing, so they may be there or not.
+        &[CLEARING],
+    ),
+];
+
+/// What differs from the old: paths that are there, or are not (`-`).
+const BOTH: &[&str] = &["/new = file"];
+const BOTH_OVER: &[&str] = &["/other = file"];
+const HIDDEN: &[&str] = &["/new = whiteout"];
+const EXCHANGED: &[&str] = &["/dir/ -", "/dir/in -", "/dir = whiteout", "/gone -"];
+const CLEARING: &[&str] = &["/hollow/ = opaque dir"];
+const CLEARED: &[&str] = &["/hollow/ = opaque dir", "/hollow/w -"];
+const SWAPPED: &[&str] = &["/dir/ = opaque dir", "/dir/in -", "/hollow/ = dir", "/hollow/w -"];
+
+fn furnish(layer: &LayerRef) {
+    write(&**layer, "file", "file");
+    write(&**layer, "other", "other");
+    for name in ["dir", "empty", "hollow"] {
+        layer.create_dir(n(name)).unwrap();
+    }
+    write(&**layer, "dir/in", "in");
+    layer.enter(n("hollow")).unwrap().white_out(n("w")).unwrap();
+    layer.white_out(n("gone")).unwrap();
+}
+
+type Shown = BTreeMap<String, String>;
+
+/// The old with some differences.
+fn patched(old: &Shown, differences: &[&str]) -> Shown {
+    let mut all = old.clone();
+    for difference in differences {
+        match difference.split_once(" = ") {
+            Some((path, what)) => drop(all.insert(path.to_owned(), what.to_owned())),
+            None => drop(all.remove(difference.trim_end_matches(" -"))),
+        }
+    }
+    if !all.contains_key("/gone") && differences == EXCHANGED {
+        all.insert("/gone/".to_owned(), "dir".to_owned());
+        all.insert("/gone/in".to_owned(), "in".to_owned());
+    }
+    if differences == SWAPPED {
+        all.insert("/hollow/in".to_owned(), "in".to_owned());
+    }
+    all
+}
+
+/// Runs one change in a child that ends after some steps. `true` if it came to its end.
+fn run(dir: &Path, nth: usize, style: &str, steps: u32) -> bool {
+    let child = "host::layer::tests::crash::the_child_makes_as_many_steps_as_it_is_told";
+    let job = format!("{nth} {style} {steps} {}", dir.display());
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    let command = command.args(["--exact", child]).env(JOB, job);
+    let output = command.output().unwrap();
+    let died = std::os::unix::process::ExitStatusExt::signal(&output.status).is_some();
+    assert!(died || output.status.success(), "{output:?}");
+    output.status.success()
+}
+
+#[test]
+fn the_child_makes_as_many_steps_as_it_is_told() {
+    let Ok(job) = std::env::var(JOB) else {
+        // Without a job it makes sure that there is a step to count.
+        let temp = tempfile::tempdir().unwrap();
+        let layer = HostLayer::open_ambient(temp.path()).unwrap();
+        layer.white_out(n("x")).unwrap();
+        assert_eq!(says(&*layer, "x"), "whiteout");
+        return;
+    };
+    let mut words = job.splitn(4, ' ');
+    let mut word = || words.next().unwrap();
+    let (nth, style) = (word().parse::<usize>().unwrap(), word());
+    let (left, dir) = (word().parse::<u32>().unwrap(), word());
+    let limits = if style == "marked" { MARKED } else { Limits::NONE };
+    let layer = HostLayer::open_ambient_with(Path::new(dir), limits).unwrap();
+    steps::LEFT.store(left, std::sync::atomic::Ordering::Relaxed);
+    CHANGES[nth].1(&layer);
+}
+
+#[test]
+fn a_crash_between_any_two_steps_leaves_the_old_or_the_new() {
+    for (base, style) in
+        bases().iter().flat_map(|base| [(base, "device"), (base, "marked")]).collect::<Vec<_>>()
+    {
+        let limits = if style == "marked" { MARKED } else { Limits::NONE };
+        for (nth, (what, change, between)) in CHANGES.iter().enumerate() {
+            let world = || {
+                let temp = tempfile::tempdir_in(base).unwrap();
+                let layer = HostLayer::open_ambient_with(temp.path(), limits).unwrap();
+                furnish(&layer);
+                (temp, layer)
+            };
+            let (_temp, layer) = world();
+            let old = tree(&layer);
+            change(&layer);
+            let new = tree(&layer);
+            let mut crashes = 0;
+            for steps in 0..STEPS_MAX {
+                let (temp, layer) = world();
+                drop(layer);
+                let is_done = run(temp.path(), nth, style, steps);
+                let layer = HostLayer::open_ambient_with(temp.path(), limits).unwrap();
+                let shows = tree(&layer);
+                let what = format!("{what}, {steps} steps, {style}, {}", base.display());
+                let is_between = between.iter().any(|between| shows == patched(&old, between));
+                if is_done {
+                    assert_eq!(shows, new, "{what}");
+                } else {
+                    assert!(shows == old || shows == new || is_between, "{what}: {shows:#?}");
+                }
+                let left = fs::read_dir(temp.path().join("work/palisade")).unwrap().count();
+                assert_eq!(left, 0, "{what}");
+                if is_done {
+                    break;
+                }
+                crashes += 1;
+            }
+            assert!((1..STEPS_MAX).contains(&crashes), "{what}");
+        }
+    }
+}

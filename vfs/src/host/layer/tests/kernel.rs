@@ -6,16 +6,26 @@ use super::super::marks;
 use super::*;
 
 /// An overlay that the kernel has mounted.
-struct Mounted {
-    at: PathBuf,
+pub(super) struct Mounted {
+    pub(super) at: PathBuf,
 }
 
 impl Mounted {
     /// Mounts lowers, top first, and an upper with its work directory; `None` where that is not
     /// permitted.
-    fn new(at: &Path, lowers: &[&Path], upper: Option<(&Path, &Path)>) -> Option<Self> {
+    pub(super) fn new(at: &Path, lowers: &[&Path], upper: Option<(&Path, &Path)>) -> Option<Self> {
+        Self::with_options(at, "userxattr,", lowers, upper)
+    }
+
+    /// As [`Mounted::new`], with further options, each with a comma behind it.
+    pub(super) fn with_options(
+        at: &Path,
+        options: &str,
+        lowers: &[&Path],
+        upper: Option<(&Path, &Path)>,
+    ) -> Option<Self> {
         let lowers: Vec<_> = lowers.iter().map(|dir| dir.display().to_string()).collect();
-        let mut options = format!("userxattr,lowerdir={}", lowers.join(":"));
+        let mut options = format!("{options}lowerdir={}", lowers.join(":"));
         if let Some((upper, work)) = upper {
             let (upper, work) = (upper.display(), work.display());
             options += &format!(",upperdir={upper},workdir={work}");
@@ -41,7 +51,7 @@ impl Drop for Mounted {
 }
 
 /// A lower of the host: directories, files and a link.
-fn lower(at: &Path) {
+pub(super) fn lower(at: &Path) {
     for dir in ["d/e", "gone", "replaced", "kept"] {
         fs::create_dir_all(at.join(dir)).unwrap();
     }
@@ -53,7 +63,7 @@ fn lower(at: &Path) {
 }
 
 /// Changes a layer over [`lower`] in every way.
-fn change(layer: &LayerRef) {
+pub(super) fn change(layer: &LayerRef) {
     layer.white_out(n("f")).unwrap();
     layer.white_out(n("gone")).unwrap();
     layer.white_out(n("replaced")).unwrap();
@@ -74,7 +84,7 @@ fn change(layer: &LayerRef) {
 }
 
 /// What [`change`] over [`lower`] shows.
-fn changed() -> BTreeMap<String, String> {
+pub(super) fn changed() -> BTreeMap<String, String> {
     tree_of(&[
         ("/", "dir"),
         ("/d/", "dir"),

@@ -1,1 +1,69 @@
-//! x.
+//! Whiteouts that are files, where devices may not be made.
+
+use super::super::marks;
+use super::kernel::{self, Mounted};
+use super::*;
+
+#[test]
+fn a_whiteout_is_a_marked_file_and_other_empty_files_are_files() {
+    each_world(&[MARKED], |world| {
+        world.layer.create_dir(n("dir")).unwrap();
+        let dir = world.enter("dir");
+        dir.white_out(n("gone")).unwrap();
+        drop(create(&*dir, "empty"));
+        drop(dir);
+        world.reopen();
+        let dir = world.enter("dir");
+        assert_eq!((names(&*dir), whiteouts(&*dir)), (vec!["empty".into()], vec!["gone".into()]));
+        let at = |name: &str| world.upper.join("dir").join(name);
+        assert_eq!(fs::metadata(at("gone")).unwrap().len(), 0);
+        assert_eq!(mark(&at("gone"), marks::WHITEOUT).as_deref(), Some("y"));
+        assert_eq!(mark(&at(""), marks::OPAQUE).as_deref(), Some("x"));
+        // In an opaque directory they would be files to the kernel.
+        dir.set_opaque().unwrap();
+        assert!(!at("gone").exists());
+        dir.white_out(n("empty")).unwrap();
+        assert_eq!(fs::read_dir(at("")).unwrap().count(), 0);
+    });
+}
+
+#[test]
+fn the_kernel_finds_whiteouts_that_are_files_in_the_middle_of_a_tree() {
+    each_world(&[MARKED], |world| {
+        let below = world.dir.join("lower");
+        fs::create_dir_all(below.join("a/b")).unwrap();
+        fs::write(below.join("a/b/gone"), "gone").unwrap();
+        fs::write(below.join("a/b/stays"), "stays").unwrap();
+        adopt(&*world.layer, "a", FileType::Dir, 1);
+        let a = world.enter("a");
+        adopt(&*a, "b", FileType::Dir, 2);
+        a.enter(n("b")).unwrap().white_out(n("gone")).unwrap();
+        let merged = Mounted::new(&world.dir.join("m"), &[&world.upper, &below], None);
+        let Some(merged) = merged else { return };
+        let shows = [("/", "dir"), ("/a/", "dir"), ("/a/b/", "dir"), ("/a/b/stays", "stays")];
+        assert_eq!(host_tree(&merged.at), tree_of(&shows), "{}", world.what);
+    });
+}
+
+#[test]
+fn a_layer_can_be_kept_in_an_overlay_of_the_kernel_which_takes_no_whiteouts() {
+    for base in bases() {
+        let temp = tempfile::tempdir_in(base).unwrap();
+        let dir = temp.path();
+        let (lower, upper, work) = (dir.join("l"), dir.join("u"), dir.join("w"));
+        for dir in [&lower, &upper, &work] {
+            fs::create_dir(dir).unwrap();
+        }
+        let upper = Some((&*upper, &*work));
+        let mounted = Mounted::with_options(&dir.join("m"), "", &[&lower], upper);
+        let Some(host) = mounted else { return };
+        let layer = HostLayer::open_ambient(&host.at).unwrap();
+        kernel::change(&layer);
+        let gone = host.at.join("upper/gone");
+        assert!(fs::metadata(&gone).unwrap().is_file());
+        assert_eq!(mark(&gone, marks::WHITEOUT).as_deref(), Some("y"));
+        let before = tree(&layer);
+        drop(layer);
+        assert_eq!(tree(&HostLayer::open_ambient(&host.at).unwrap()), before);
+    }
+}
