@@ -99,9 +99,7 @@ pub(crate) fn read(path: &Path, layer: &LayerRef) -> Result<Imported, Error> {
     let whole = BufReader::new(start.as_slice().chain(file));
     let mut unpacked: Box<dyn Read + '_> = match () {
         () if start.starts_with(GZIP) => Box::new(MultiGzDecoder::new(whole)),
-        () if start.starts_with(ZSTD) => {
-            Box::new(zstd::Decoder::with_buffer(whole).map_err(fail)?)
-        }
+        () if start.starts_with(ZSTD) => Box::new(zstd::Decoder::with_buffer(whole).map_err(fail)?),
         () => Box::new(whole),
     };
     import_layer(&mut unpacked, layer, ImportLimits::default())

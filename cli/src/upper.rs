@@ -9,7 +9,9 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use palisade::overlay::{Changes, Committed, Exported, LayerRef, Lowers, PathError, Progress, commit, diff, discard};
+use palisade::overlay::{
+    Changes, Committed, Exported, LayerRef, Lowers, PathError, Progress, commit, diff, discard,
+};
 use palisade::vfs::{Cookie, DirRef, Errno};
 use palisade::{HostDir, HostLayer, Image};
 

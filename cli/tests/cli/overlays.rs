@@ -244,7 +244,10 @@ fn what_was_kept_is_committed() {
     case.palisade(&["commit", "up", "--lower", "d", "--dry-run"]).prints(CHANGES);
     assert_eq!(case.names("d"), ["gone", "old"]);
     let value = json(case.palisade(&["commit", "up", "--lower", "d", "--json"]));
-    assert_eq!((&value["committed"]["files"], &value["committed"]["removed"]), (&2.into(), &1.into()));
+    assert_eq!(
+        (&value["committed"]["files"], &value["committed"]["removed"]),
+        (&2.into(), &1.into())
+    );
     assert_eq!(case.names("d"), ["new", "old"]);
     assert_eq!(read(&case.path("d/old")), "oldore");
     // To do it again changes nothing.
