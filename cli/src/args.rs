@@ -230,7 +230,7 @@ pub(crate) struct Diff {
 
 #[derive(Debug, Args)]
 pub(crate) struct Commit {
-    /// The directory that keeps the changes; it keeps them afterwards too, see `discard`
+    /// The directory that keeps the changes; once they are written, it keeps none any more
     #[arg(value_name = "UPPER")]
     pub(crate) upper: PathBuf,
     /// The directory that lies beneath, and becomes what the guest saw
@@ -239,6 +239,9 @@ pub(crate) struct Commit {
     /// Only print what would change
     #[arg(long)]
     pub(crate) dry_run: bool,
+    /// Leave the changes where they are kept, for another directory like DIR
+    #[arg(long, conflicts_with = "dry_run")]
+    pub(crate) keep: bool,
     /// Print JSON, also for errors
     #[arg(long)]
     pub(crate) json: bool,

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use palisade::overlay::{
-    Changes, Committed, Exported, LayerRef, Lowers, PathError, Progress, commit, diff, discard,
+    Changes, Committed, LayerRef, Lowers, PathError, Progress, commit, diff, discard,
 };
 use palisade::vfs::{Cookie, DirRef, Errno};
 use palisade::{HostDir, HostLayer, Image};
@@ -45,7 +45,9 @@ pub(crate) fn run_commit(args: &args::Commit) -> Result<String, Error> {
         }
         return Ok(changes::lines(&changes));
     }
-    let upper = open_to_read(&args.upper)?;
+    ask_for_nodes(&args.upper)?;
+    // Nobody else may write the changes meanwhile.
+    let upper = open_to_write(&args.upper)?;
     let target = HostDir::open_ambient(&args.lower).map_err(|why| Error::HostDir {
         option: "--lower",
         path: args.lower.clone(),
@@ -62,6 +64,9 @@ pub(crate) fn run_commit(args: &args::Commit) -> Result<String, Error> {
         let (what, path) = ("committed", args.lower.clone());
         Error::Changes { what, path, why }
     })?;
+    if !args.keep {
+        forget(&upper, &args.upper)?;
+    }
     Ok(if args.json { committed_json(&committed) } else { committed_text(&committed) })
 }
 
@@ -69,9 +74,13 @@ pub(crate) fn run_commit(args: &args::Commit) -> Result<String, Error> {
 pub(crate) fn run_discard(args: &args::Discard) -> Result<String, Error> {
     ask_for_nodes(&args.upper)?;
     let upper = open_to_write(&args.upper)?;
-    let (what, path) = ("emptied", args.upper.clone());
-    discard(&upper).map_err(|why| Error::Changes { what, path, why })?;
+    forget(&upper, &args.upper)?;
     Ok(String::new())
+}
+
+fn forget(upper: &LayerRef, path: &Path) -> Result<(), Error> {
+    let path = path.to_owned();
+    discard(upper).map_err(|why| Error::Changes { what: "emptied", path, why })
 }
 
 /// `palisade export`: what to print.
@@ -85,8 +94,12 @@ pub(crate) fn run_export(args: &args::Export) -> Result<String, Error> {
             "bytes": it.bytes,
         } })));
     }
-    let Exported { nodes, markers, bytes } = it;
-    Ok(format!("{nodes} nodes ({bytes} bytes) and {markers} markers written\n"))
+    Ok(format!(
+        "{} ({}) and {} written\n",
+        count(it.nodes, "node"),
+        count(it.bytes, "byte"),
+        count(it.markers, "marker"),
+    ))
 }
 
 /// `palisade import`: what to print.
@@ -119,9 +132,13 @@ pub(crate) fn run_import(args: &args::Import) -> Result<String, Error> {
         } })));
     }
     let mut text = format!(
-        "{} files ({} bytes), {} directories, {} symbolic links, {} hard links and {} whiteouts \
-         taken in\n",
-        it.files, it.bytes, it.dirs, it.symlinks, it.hard_links, it.whiteouts
+        "{} ({}), {}, {}, {} and {} taken in\n",
+        count(it.files, "file"),
+        count(it.bytes, "byte"),
+        count(it.dirs, "directory"),
+        count(it.symlinks, "symbolic link"),
+        count(it.hard_links, "hard link"),
+        count(it.whiteouts, "whiteout"),
     );
     if it.specials > 0 {
         let left_out = it.left_out.join("`, `");
@@ -203,10 +220,24 @@ fn show(bar: &ProgressBar, progress: Progress<'_>) {
 
 fn committed_text(it: &Committed) -> String {
     format!(
-        "{} files ({} bytes), {} directories, {} symbolic links and {} hard links written; \
-         {} removed; {} were there already\n",
-        it.files, it.bytes, it.dirs, it.symlinks, it.hard_links, it.removed, it.kept
+        "{} ({}), {}, {} and {} written; {} removed; {} there already\n",
+        count(it.files, "file"),
+        count(it.bytes, "byte"),
+        count(it.dirs, "new directory"),
+        count(it.symlinks, "symbolic link"),
+        count(it.hard_links, "hard link"),
+        count(it.removed, "name"),
+        count(it.kept, "file"),
     )
+}
+
+/// `1 file`, `2 files`.
+fn count(count: u64, what: &str) -> String {
+    match (count, what.strip_suffix('y')) {
+        (1, _) => format!("1 {what}"),
+        (_, Some(start)) => format!("{count} {start}ies"),
+        (_, None) => format!("{count} {what}s"),
+    }
 }
 
 fn committed_json(it: &Committed) -> String {

@@ -140,7 +140,7 @@ fn variables_are_inherited_if_they_are_there_and_set() {
     assert!(told("env.inherit = true", &[]).contains("env XDG_CACHE_HOME="));
     let set = "[env]\ninherit = ['COLOR']\n[env.set]\nCOLOR = 'blue'\nA = '1'";
     assert_eq!(told(set, &[]), "env A=1\nenv COLOR=blue");
-    assert_eq!(told(set, &["--env", "A=2", "--env", "B=3"]), "env A=2\nenv COLOR=blue\nenv B=3");
+    assert_eq!(told(set, &["--env", "A=2", "--env", "B=3"]), "env COLOR=blue\nenv A=2\nenv B=3");
 }
 
 #[test]
