@@ -43,8 +43,18 @@ struct Options {
 /// What is divided by what, and the most that may come out.
 const RATIOS: &[(&str, &str, &str, &[(&str, f64)])] = &[
     ("upper / memory", "upper", "memory", &[("*", 1.3)]),
-    ("1 lower / memory", "lower1", "memory", &[("stat", 1.5), ("open_close", 1.5), ("read_4k", 1.5)]),
-    ("16 lowers / memory", "lower16", "memory", &[("stat", 2.0), ("open_close", 2.0), ("read_4k", 2.0)]),
+    (
+        "1 lower / memory",
+        "lower1",
+        "memory",
+        &[("stat", 1.5), ("open_close", 1.5), ("read_4k", 1.5)],
+    ),
+    (
+        "16 lowers / memory",
+        "lower16",
+        "memory",
+        &[("stat", 2.0), ("open_close", 2.0), ("read_4k", 2.0)],
+    ),
     ("4 layers / memory", "lower4", "memory", &[("readdir_10k", 3.0)]),
     ("over host / host", "over-host", "host", &[]),
 ];
@@ -85,7 +95,9 @@ fn print(worlds: &[World], times: &mut BTreeMap<(&str, &str), Vec<f64>>) {
     for op in OPS {
         let cells: Vec<_> = names
             .iter()
-            .map(|name| medians.get(&(op.name, *name)).map_or(String::new(), |ns| format!("{ns:.0}")))
+            .map(|name| {
+                medians.get(&(op.name, *name)).map_or(String::new(), |ns| format!("{ns:.0}"))
+            })
             .collect();
         println!("| {} | {} |", op.name, cells.join(" | "));
     }

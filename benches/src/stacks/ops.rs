@@ -4,7 +4,7 @@ use std::io::{IoSlice, IoSliceMut};
 use std::ops::ControlFlow;
 use std::time::Instant;
 
-use palisade_kernel::Process;
+use palisade_kernel::{Dots, FdRights, OpenAsked, Process, RightsAsked};
 use palisade_vfs::{Errno, Follow, OpenFlags, Result};
 
 use crate::worlds::{MANY, ROOT, World, asked};
@@ -102,17 +102,17 @@ fn open_read_close(process: &mut Process, calls: u32) -> Result<u32> {
 }
 
 /// Opened for reading alone, so that nothing is copied up.
-fn read_only() -> palisade_kernel::OpenAsked {
-    use palisade_kernel::{FdRights, RightsAsked};
-    let rights = RightsAsked::Exactly { base: FdRights::READ | FdRights::SEEK, inheriting: FdRights::empty() };
-    palisade_kernel::OpenAsked { rights, ..asked(OpenFlags::empty()) }
+fn read_only() -> OpenAsked {
+    let base = FdRights::READ | FdRights::SEEK;
+    let rights = RightsAsked::Exactly { base, inheriting: FdRights::empty() };
+    OpenAsked { rights, ..asked(OpenFlags::empty()) }
 }
 
 fn readdir(process: &mut Process, calls: u32) -> Result<u32> {
     let fd = process.open(ROOT, "many", asked(OpenFlags::DIRECTORY))?;
     let mut seen = 0;
     for _ in 0..calls {
-        process.read_dir(fd, 0, palisade_kernel::Dots::Without, &mut |_| {
+        process.read_dir(fd, 0, Dots::Without, &mut |_| {
             seen += 1;
             ControlFlow::Continue(())
         })?;

@@ -122,7 +122,8 @@ impl Work {
             Style::Marked => {
                 let (temp, file) = self.make(Shape::Leaf, |dir, name| {
                     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
-                    fs::openat(dir, name, flags, Mode::from_raw_mode(0o444))
+                    // Its owner must be able to write what is to be marked.
+                    fs::openat(dir, name, flags, Mode::from_raw_mode(0o644))
                 })?;
                 marks::set(file.as_fd(), marks::WHITEOUT, b"y")?;
                 Ok(temp)
