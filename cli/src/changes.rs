@@ -55,11 +55,10 @@ fn change_json(change: &Change) -> serde_json::Value {
         "type": type_word(change.file_type),
         "size": change.size,
     });
-    if let Some(from) = from {
-        json["from"] = serde_json::json!(from);
-    }
-    if let Some(replaced) = change.replaces {
-        json["replaces"] = serde_json::json!(type_word(replaced));
+    if let Some(fields) = json.as_object_mut() {
+        fields.extend(from.map(|from| ("from".to_owned(), from.as_ref().into())));
+        let replaces = change.replaces.map(type_word);
+        fields.extend(replaces.map(|word| ("replaces".to_owned(), word.into())));
     }
     json
 }

@@ -1,9 +1,16 @@
 //! Layers as archives: there and back, with GNU tar as a witness, and what hostile ones come to.
 
-#![allow(clippy::disallowed_methods, reason = "another program is asked what it thinks")]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "tests look at the host, and fail by panicking"
+)]
 
 mod common;
 
+use std::cell::Cell;
 use std::path::Path;
 use std::process::Command;
 
@@ -58,7 +65,7 @@ fn tar(args: &[&str], dir: &Path) {
 
 #[test]
 fn a_layer_comes_back_from_its_archive_as_it_was() {
-    let (gnu, mut compared, mut refused) = (has_tar(), 0, 0);
+    let (gnu, compared, refused) = (has_tar(), Cell::new(0), Cell::new(0));
     let stories = (Runs(Flavor::Plain), Runs(Flavor::Plain));
     let result = runner(cases(150)).run(&stories, |(tree, ops)| {
         let fail = |why: String| Err(TestCaseError::fail(why));
@@ -72,7 +79,7 @@ fn a_layer_comes_back_from_its_archive_as_it_was() {
         let exported = match export_layer(&upper, &mut bytes) {
             Ok(exported) => exported,
             Err(ExportError::Reserved { path }) if path.contains(".wh.") => {
-                refused += 1;
+                refused.set(refused.get() + 1);
                 return Ok(());
             }
             Err(error) => return fail(error.to_string()),
@@ -100,8 +107,8 @@ fn a_layer_comes_back_from_its_archive_as_it_was() {
         if times(&want) != times(&got) {
             return fail(format!("other times: {:?} {:?}", times(&want), times(&got)));
         }
-        if gnu && compared < 40 {
-            compared += 1;
+        if gnu && compared.get() < 40 {
+            compared.set(compared.get() + 1);
             extracts_as(&bytes, &layer);
         }
         Ok(())
@@ -109,7 +116,7 @@ fn a_layer_comes_back_from_its_archive_as_it_was() {
     if let Err(error) = result {
         panic!("{error}");
     }
-    assert!(refused < cases(150) / 2, "nearly all were refused");
+    assert!(refused.get() < cases(150) / 2, "nearly all were refused");
 }
 
 /// What GNU tar makes of an archive is what the layer has; markers are files to it.
@@ -201,6 +208,11 @@ impl Archive {
         self.entry(EntryType::XHeader, "pax", "", records.as_bytes())
     }
 
+    fn record(self, key: &str, value: &str) -> Self {
+        // Two digits are enough for all that is said here.
+        self.pax(&format!("{} {key}={value}\n", key.len() + value.len() + 5))
+    }
+
     fn end(mut self) -> Vec<u8> {
         self.0.resize(self.0.len() + 1024, 0);
         self.0
@@ -220,7 +232,7 @@ fn a_hostile_archive_is_refused_for_what_it_is() {
         ("dot in between", new().file("d/./f"), BadName),
         ("two slashes", new().file("d//f"), BadName),
         ("no name", new().file(""), BadName),
-        ("a file for a root", new().file("./"), BadName),
+        ("a file for a root", new().file("."), BadName),
         ("an empty marker", new().file("d/.wh."), Reserved),
         ("a marker of here", new().file(".wh.."), Reserved),
         ("a marker of above", new().file(".wh..."), Reserved),
@@ -248,23 +260,22 @@ fn a_hostile_archive_is_refused_for_what_it_is() {
         ("a hard link to itself", new().link("f", "f"), LinkTarget),
         ("a link that says nothing", new().symlink("l", ""), BadName),
         ("a sparse file", new().entry(EntryType::GNUSparse, "f", "", b""), Unsupported),
-        ("a sparse file of another kind", new().pax("21 GNU.sparse.map=1\n").file("f"), Malformed),
+        (
+            "a sparse file of another kind",
+            new().record("GNU.sparse.map", "1").file("f"),
+            Unsupported,
+        ),
         ("an unknown type", new().entry(EntryType::new(b'Z'), "f", "", b""), Unsupported),
         ("records that are none", new().pax("junk").file("f"), Malformed),
-        ("a size that is none", new().pax("11 size=-1\n").file("f"), Malformed),
-        ("a size beyond the limit", new().pax("16 size=9999999\n").file("f"), TooManyBytes),
-        ("a size beyond all", new().pax("29 size=18446744073709551615\n").file("f"), TooManyBytes),
-        ("an absolute path in a record", new().pax("11 path=/f\n").file("f"), Absolute),
-        ("a NUL in a record", new().pax("13 path=a\0bc\n").file("f"), BadName),
-        ("another time", new().pax("12 mtime=1e9\n").file("f"), Malformed),
+        ("a size that is none", new().record("size", "-1").file("f"), Malformed),
+        ("a size beyond the limit", new().record("size", "9999999").file("f"), TooManyBytes),
+        ("a size beyond all", new().record("size", "18446744073709551615").file("f"), TooManyBytes),
+        ("an absolute path in a record", new().record("path", "/f").file("f"), Absolute),
+        ("a NUL in a record", new().record("path", "a\0bc").file("f"), BadName),
+        ("another time", new().record("mtime", "1e9").file("f"), Malformed),
         (
             "a path too deep",
-            new().file(&"d/".repeat(45)).entry(
-                EntryType::GNULongName,
-                "x",
-                "",
-                &b"d/".repeat(3000),
-            ),
+            new().dir(&"d/".repeat(45)).entry(EntryType::GNULongName, "x", "", &b"d/".repeat(3000)),
             BadName,
         ),
     ];
@@ -277,7 +288,7 @@ fn a_hostile_archive_is_refused_for_what_it_is() {
 
 #[test]
 fn an_archive_that_ends_anywhere_is_truncated() {
-    let whole = Archive::default().dir("d").pax("10 path=f\n").file("x").end();
+    let whole = Archive::default().dir("d").record("path", "f").file("x").end();
     for len in 0..whole.len() {
         let want = if len >= whole.len() - 512 { None } else { Some(ImportFault::Truncated) };
         assert_eq!(import(&whole[..len]).err(), want, "{len}");

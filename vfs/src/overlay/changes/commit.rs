@@ -514,7 +514,7 @@ fn is_same(at: &Frame, name: Name<'_>, stat: &Stat, there: &Stat) -> Result<bool
     let from = end(at.upper.open(name.into(), OpenHow::READ))?.into_file()?;
     // What cannot be read is replaced.
     match end(at.target.open(name.into(), OpenHow::READ)) {
-        Ok(there) => same_bytes(&*from, &*there.into_file()?),
+        Ok(there) => same_bytes(&*from, &*there.into_file()?, stat.size),
         Err(Errno::Acces) => Ok(false),
         Err(errno) => Err(errno),
     }

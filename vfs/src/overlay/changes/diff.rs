@@ -222,7 +222,7 @@ fn is_same(
         FileType::File => {
             let one = end(dir.open(name.into(), OpenHow::READ))?.into_file()?;
             let other = end(old_dir.open(old_name.into(), OpenHow::READ))?.into_file()?;
-            same_bytes(&*one, &*other)
+            same_bytes(&*one, &*other, stat.size)
         }
         FileType::Symlink => Ok(dir.read_link(name)? == old_dir.read_link(old_name)?),
         FileType::Dir
@@ -233,9 +233,12 @@ fn is_same(
     }
 }
 
-/// Whether two files have the same bytes.
-pub(super) fn same_bytes(one: &dyn File, other: &dyn File) -> Result<bool> {
-    let (mut here, mut there) = (vec![0; PIECE_BYTES], vec![0; PIECE_BYTES]);
+/// Whether two files of `size` bytes have the same ones.
+pub(super) fn same_bytes(one: &dyn File, other: &dyn File, size: u64) -> Result<bool> {
+    // One byte more, so that the end is seen.
+    let len =
+        usize::try_from(size).map_or(PIECE_BYTES, |size| PIECE_BYTES.min(size.saturating_add(1)));
+    let (mut here, mut there) = (vec![0; len], vec![0; len]);
     let mut at = 0_u64;
     loop {
         let n = read_full(one, &mut here, at)?;
@@ -243,7 +246,7 @@ pub(super) fn same_bytes(one: &dyn File, other: &dyn File) -> Result<bool> {
         if here.get(..n) != there.get(..m) {
             return Ok(false);
         }
-        if n < PIECE_BYTES {
+        if n < len {
             return Ok(true);
         }
         at += n as u64;

@@ -178,7 +178,8 @@ impl Export<'_> {
         path: &str,
     ) -> Result<(), ExportError> {
         let file = end(dir.open(name.into(), OpenHow::READ)).at(path)?.into_file().at(path)?;
-        let mut piece = vec![0; PIECE_BYTES];
+        let whole = usize::try_from(size).unwrap_or(PIECE_BYTES);
+        let mut piece = vec![0; PIECE_BYTES.min(whole)];
         let mut at = 0;
         while at < size {
             let left = usize::try_from(size - at).unwrap_or(PIECE_BYTES).min(PIECE_BYTES);

@@ -503,9 +503,6 @@ fn check(header: &Header) -> Result<(), ImportFault> {
 /// A path as a descent: what leads out of the layer is refused.
 fn inside(path: &[u8]) -> Result<String, ImportFault> {
     let mut path = text(path)?;
-    if path.len() > PATH_MAX {
-        return Err(ImportFault::BadName);
-    }
     if path.starts_with('/') {
         return Err(ImportFault::Absolute);
     }
@@ -513,6 +510,9 @@ fn inside(path: &[u8]) -> Result<String, ImportFault> {
         path = rest;
     }
     let path = path.strip_suffix('/').unwrap_or(path);
+    if path.len() > PATH_MAX {
+        return Err(ImportFault::BadName);
+    }
     if path == "." {
         return Ok(String::new());
     }
