@@ -5,8 +5,8 @@
 //! [`DirRef`](vfs::DirRef): [`MemFs`] keeps one in memory, [`HostDir`] opens one of the host,
 //! [`Mounts`] grafts directories and single files into one tree, and [`read_only`] is a layer that
 //! lets nothing be changed. An [`Overlay`] keeps what is changed apart from what it lies over:
-//! directories, archives, embedded files, memory. Layers and filesystems combine freely, and you can bring your own: the
-//! trait is [`vfs::Dir`].
+//! directories, archives, embedded files, memory. Layers and filesystems combine freely, and you
+//! can bring your own: the trait is [`vfs::Dir`].
 //!
 //! # With wasmtime
 //!

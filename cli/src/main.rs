@@ -2,9 +2,9 @@
 //!
 //! Read in this order: `args` and `texts` say what can be typed, `file` what can be written down,
 //! and `sandbox` is what both turn into. `layout` makes directories of it, `run` a guest, `engine`
-//! runs it, and `error` and `fault` have the words for everything that can go wrong. `upper` has the
-//! commands on changes that are kept, `changes` prints them and `archive` packs them. `inspect` looks
-//! at modules, `trace` prints calls, and `ambient` is the door to the host.
+//! runs it, and `error` and `fault` have the words for everything that can go wrong. `upper` has
+//! the commands on changes that are kept, `changes` prints them and `archive` packs them. `inspect`
+//! looks at modules, `trace` prints calls, and `ambient` is the door to the host.
 
 mod ambient;
 mod archive;
