@@ -11,6 +11,8 @@ use crate::error::Error;
 
 /// The most bytes of a module: engines refuse larger ones.
 const MODULE_BYTES_MAX: u64 = 1 << 30;
+/// The most bytes of a `palisade.toml`: more than anyone writes.
+const TEXT_BYTES_MAX: u64 = 1 << 20;
 
 /// A variable of the host.
 pub(crate) fn variable(name: &str) -> Option<String> {
@@ -59,6 +61,61 @@ pub(crate) fn read_module(path: &Path) -> Result<Vec<u8>, Error> {
         return Err(Error::TooLarge { path: path.to_owned(), max: MODULE_BYTES_MAX });
     }
     Ok(bytes)
+}
+
+/// Reads a file of text.
+pub(crate) fn read_text(option: &'static str, path: &Path) -> Result<String, Error> {
+    let fail = |why| Error::Read { option, path: path.to_owned(), why };
+    let mut bytes = Vec::new();
+    open(option, path)?.take(TEXT_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(fail)?;
+    if bytes.len() as u64 > TEXT_BYTES_MAX {
+        return Err(Error::TooLarge { path: path.to_owned(), max: TEXT_BYTES_MAX });
+    }
+    String::from_utf8(bytes).map_err(|_| fail(std::io::ErrorKind::InvalidData.into()))
+}
+
+/// Writes a file anew.
+pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    std::fs::write(path, bytes).map_err(|why| Error::WriteFile { path: path.to_owned(), why })
+}
+
+/// Creates a file, or empties it.
+pub(crate) fn create(path: &Path) -> std::io::Result<File> {
+    File::create(path)
+}
+
+/// Puts a file into the place of what is there.
+pub(crate) fn rename(from: &Path, to: &Path) -> std::io::Result<()> {
+    std::fs::rename(from, to)
+}
+
+/// Removes a file, if it is there.
+pub(crate) fn remove_file(path: &Path) {
+    // Whoever asks is about to tell of another failure already.
+    let _ = std::fs::remove_file(path);
+}
+
+/// Creates a directory, unless it is there.
+pub(crate) fn make_dir(path: &Path) -> std::io::Result<()> {
+    match std::fs::create_dir(path) {
+        Err(why) if why.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        result => result,
+    }
+}
+
+/// Whether a directory is there.
+pub(crate) fn is_dir(path: &Path) -> bool {
+    path.is_dir()
+}
+
+/// Where a path leads, as far as that can be told: the nearest directory above it that exists, and
+/// the rest as it is.
+pub(crate) fn resolved(path: &Path) -> Option<PathBuf> {
+    let absolute = std::path::absolute(path).ok()?;
+    absolute.ancestors().find_map(|above| {
+        let rest = absolute.strip_prefix(above).ok()?;
+        Some(std::fs::canonicalize(above).ok()?.join(rest))
+    })
 }
 
 /// Text, or the refusal of what is not UTF-8.

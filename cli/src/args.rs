@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use crate::engine::Kind;
-use crate::layout::{MountText, PairText};
+use crate::texts::{MountText, PairText};
 
 const ABOUT: &str = "Run WebAssembly guests over one virtual filesystem";
 
@@ -15,6 +15,9 @@ const AFTER_HELP: &str = "\
 Examples:
   palisade run hello.wasm                    grants nothing but standard input and output
   palisade run --dir . tool.wasm in.txt      this directory, as `.`
+  palisade run --overlay . tool.wasm in.txt  the same, and nothing of it changes
+  palisade run --overlay . --upper ../changes tool.wasm in.txt
+  palisade diff ../changes --lower .         what the tool has changed; then `commit` or `discard`
   palisade inspect tool.wasm                 what the module is, and what it imports
   palisade completions bash > ~/.local/share/bash-completion/completions/palisade
 
@@ -28,15 +31,28 @@ Examples:
       a copy in memory: the guest may do as it likes, the host keeps its files
   palisade run --dir data::/data --file secrets.toml::/data/conf/secrets.toml:ro app.wasm
       one file grafted into a directory
+  palisade run --overlay project::/work --upper changes --diff fix.wasm /work
+      changes are kept in `changes`, for the next run, `palisade diff` and `palisade commit`
+  palisade run --image data.tar.zst::/data app.wasm
+      an archive, read where it lies
+  palisade run --config palisade.toml app.wasm
+      all of this, written down; see docs/palisade.toml.md
   palisade run --timeout 2s --max-memory 64M --max-descriptors 32 untrusted.wasm
   palisade run --fixed-clock 2024-01-01T00:00:00Z --seed 7 report.wasm
       the same output in every run
 
 Guest paths:
-  Every --dir, --mem and --copy is a directory that the guest is born with, under exactly the name
-  that you give. One that lies beneath another is grafted into it; the order does not matter. A
-  --file is grafted likewise; with nothing around it, its directory holds this file alone.
+  Every --dir, --mem, --copy, --overlay and --image is a directory that the guest is born with,
+  under exactly the name that you give. One that lies beneath another is grafted into it; the order
+  does not matter. A --file is grafted likewise; with nothing around it, its directory holds this
+  file alone.
   `HOST::GUEST:ro` is split at the last `::`; `HOST` alone has the same path on both sides.
+
+Options and --config:
+  The command line goes before the file. What is one value takes the place of the file's; mounts,
+  variables and arguments are added; a mount takes the place of the file's at the same guest path,
+  a variable that of the same name. --upper is for the one --overlay, or without one for the one
+  overlay of the file.
 
 Exit codes:
   The guest's own; above 255 it is 255. 134 when the guest traps, 124 when its time is up,
@@ -56,6 +72,16 @@ pub(crate) enum Command {
     Run(Box<Run>),
     /// Tell what a module is, what it needs and what it offers
     Inspect(Inspect),
+    /// Tell what the changes that `run --upper UPPER` has kept are
+    Diff(Diff),
+    /// Write the changes into the directory that they are changes of
+    Commit(Commit),
+    /// Forget the changes
+    Discard(Discard),
+    /// Write the changes into an archive, as a layer of an OCI image
+    Export(Export),
+    /// Take in changes from such an archive
+    Import(Import),
     /// Print the completions for a shell
     Completions {
         /// The shell
@@ -72,6 +98,10 @@ pub(crate) struct Run {
     /// The module, and the arguments that it gets as they are, options included
     #[arg(value_names = ["MODULE", "ARGS"], required = true, trailing_var_arg = true, num_args = 1..)]
     pub(crate) command: Vec<OsString>,
+
+    /// Take the sandbox from this file; options add to what it says, and go before it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
 
     #[command(flatten)]
     pub(crate) files: Files,
@@ -91,16 +121,15 @@ pub(crate) struct Run {
     /// Start the clock at this time (RFC 3339, or seconds since 1970); sleeping takes no time
     #[arg(long, value_name = "TIME", value_parser = time, help_heading = "World")]
     pub(crate) fixed_clock: Option<u64>,
-    /// How far the fixed clock goes on at every look
+    /// How far the fixed clock goes on at every look [default: 1ms]
     #[arg(
         long,
         value_name = "DURATION",
         value_parser = humantime::parse_duration,
-        default_value = "1ms",
         requires = "fixed_clock",
         help_heading = "World"
     )]
-    pub(crate) clock_step: Duration,
+    pub(crate) clock_step: Option<Duration>,
     /// Draw random numbers from this seed: the same in every run, and not secret
     #[arg(long, value_name = "N", help_heading = "World")]
     pub(crate) seed: Option<u64>,
@@ -118,9 +147,9 @@ pub(crate) struct Run {
     #[arg(long, help_heading = "Limits")]
     pub(crate) strict_rights: bool,
 
-    /// The engine: wasmtime compiles, wasmi interprets
-    #[arg(long, value_enum, default_value_t = Kind::Wasmtime, help_heading = "Engine")]
-    pub(crate) engine: Kind,
+    /// The engine: wasmtime compiles, wasmi interprets [default: wasmtime]
+    #[arg(long, value_enum, help_heading = "Engine")]
+    pub(crate) engine: Option<Kind>,
     /// Keep compiled modules here [default: $XDG_CACHE_HOME/palisade or ~/.cache/palisade]
     #[arg(long, value_name = "DIR", help_heading = "Engine")]
     pub(crate) cache_dir: Option<PathBuf>,
@@ -128,10 +157,23 @@ pub(crate) struct Run {
     #[arg(long, conflicts_with = "cache_dir", help_heading = "Engine")]
     pub(crate) no_cache: bool,
 
+    /// At the end, print what the guest changed in its overlays, to standard error or into a file
+    #[arg(
+        long,
+        value_name = "FILE",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "-",
+        help_heading = "Output"
+    )]
+    pub(crate) diff: Option<PathBuf>,
+    /// At the end, write the changes of the one overlay into this archive (.tar, .tar.gz, .tar.zst)
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub(crate) export: Option<PathBuf>,
     /// Print every call on files and paths to standard error
     #[arg(long, help_heading = "Output")]
     pub(crate) trace: bool,
-    /// Report a refusal, a trap or a timeout as one line of JSON on standard error
+    /// Report a refusal, a trap or a timeout as one line of JSON on standard error; `--diff` too
     #[arg(long, help_heading = "Output")]
     pub(crate) json: bool,
 }
@@ -152,6 +194,15 @@ pub(crate) struct Files {
     /// Give the guest a copy in memory, without sockets and devices; nothing is ever written back
     #[arg(long, value_name = "HOST::GUEST[:ro]", value_parser = PairText::parse)]
     pub(crate) copy: Vec<PairText>,
+    /// Give the guest a directory of the host to change; the changes stay in memory
+    #[arg(long, value_name = "HOST[::GUEST][:ro]", value_parser = MountText::parse)]
+    pub(crate) overlay: Vec<MountText>,
+    /// Keep the changes of the one overlay in this directory, for the next run too
+    #[arg(long, value_name = "DIR")]
+    pub(crate) upper: Option<PathBuf>,
+    /// Open a zip, a tar (also .gz, .zst) or a directory to the guest, to be read
+    #[arg(long, value_name = "FILE[::GUEST]", value_parser = MountText::parse_image)]
+    pub(crate) image: Vec<MountText>,
 }
 
 #[derive(Debug, Args)]
@@ -164,8 +215,76 @@ pub(crate) struct Inspect {
     pub(crate) json: bool,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct Diff {
+    /// The directory that keeps the changes
+    #[arg(value_name = "UPPER")]
+    pub(crate) upper: PathBuf,
+    /// What lies beneath: a directory or an archive; may be repeated, the first on top
+    #[arg(long, value_name = "DIR", required = true)]
+    pub(crate) lower: Vec<PathBuf>,
+    /// Print JSON, also for errors
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Commit {
+    /// The directory that keeps the changes; once they are written, it keeps none any more
+    #[arg(value_name = "UPPER")]
+    pub(crate) upper: PathBuf,
+    /// The directory that lies beneath, and becomes what the guest saw
+    #[arg(long, value_name = "DIR")]
+    pub(crate) lower: PathBuf,
+    /// Only print what would change
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Leave the changes where they are kept, for another directory like DIR
+    #[arg(long, conflicts_with = "dry_run")]
+    pub(crate) keep: bool,
+    /// Print JSON, also for errors
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Discard {
+    /// The directory that keeps the changes; without asking, all of them go
+    #[arg(value_name = "UPPER")]
+    pub(crate) upper: PathBuf,
+    /// Print errors as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Export {
+    /// The directory that keeps the changes
+    #[arg(value_name = "UPPER")]
+    pub(crate) upper: PathBuf,
+    /// The archive: `.tar`, `.tar.gz` or `.tar.zst`
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+    /// Print JSON, also for errors
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Import {
+    /// The archive: a tar, also compressed by gzip or Zstandard
+    #[arg(value_name = "FILE")]
+    pub(crate) archive: PathBuf,
+    /// The directory that will keep the changes; made if it is missing
+    #[arg(value_name = "UPPER")]
+    pub(crate) upper: PathBuf,
+    /// Print JSON, also for errors
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 /// Bytes: a number, with K, M or G for powers of 1024.
-fn size(text: &str) -> Result<u64, String> {
+pub(crate) fn size(text: &str) -> Result<u64, String> {
     let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
     let unit = match text.strip_prefix(digits).unwrap_or_default() {
         "" | "B" => 1,
@@ -179,7 +298,7 @@ fn size(text: &str) -> Result<u64, String> {
 }
 
 /// A time that can pass before anything happens.
-fn timeout(text: &str) -> Result<Duration, String> {
+pub(crate) fn timeout(text: &str) -> Result<Duration, String> {
     let duration = humantime::parse_duration(text).map_err(|why| why.to_string())?;
     if duration.is_zero() {
         return Err("a guest cannot do anything in no time".to_owned());
@@ -188,7 +307,7 @@ fn timeout(text: &str) -> Result<Duration, String> {
 }
 
 /// Nanoseconds since 1970.
-fn time(text: &str) -> Result<u64, String> {
+pub(crate) fn time(text: &str) -> Result<u64, String> {
     let since = match text.parse::<u64>() {
         Ok(seconds) => Duration::from_secs(seconds),
         Err(_) => humantime::parse_rfc3339_weak(text)

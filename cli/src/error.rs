@@ -27,7 +27,7 @@ pub(crate) enum Error {
     Read { option: &'static str, path: PathBuf, why: std::io::Error },
 
     #[error("`{}` has more than {max} bytes", .path.display())]
-    #[diagnostic(code(palisade::too_large), help("a module of this size is surely a mistake"))]
+    #[diagnostic(code(palisade::too_large), help("a file of this size is surely a mistake"))]
     TooLarge { path: PathBuf, max: u64 },
 
     #[error("`{}` is empty", .path.display())]
@@ -150,9 +150,122 @@ pub(crate) enum Error {
     )]
     HostFile { option: &'static str, path: PathBuf, why: String },
 
-    #[error("--copy `{}`: cannot be copied into memory: {why}", .path.display())]
-    #[diagnostic(code(palisade::copy), help("`--dir HOST::GUEST:ro` opens it in place instead"))]
-    Copy { path: PathBuf, why: String },
+    #[error("{by} `{}`: cannot be copied into memory: {why}", .path.display())]
+    #[diagnostic(
+        code(palisade::copy),
+        help(
+            "`--overlay HOST::GUEST` copies only what is changed, `--dir HOST::GUEST:ro` nothing"
+        )
+    )]
+    Copy { by: &'static str, path: PathBuf, why: String },
+
+    #[error("{by} `{}`: cannot be opened as an image: {why}", .path.display())]
+    #[diagnostic(
+        code(palisade::image),
+        help(
+            "an image is a zip, a tar (plain, gzip, Zstandard) or a directory, whatever its name"
+        )
+    )]
+    Image { by: &'static str, path: PathBuf, why: palisade::ImageError },
+
+    #[error("{by}: the overlay cannot be stacked: {why}")]
+    #[diagnostic(
+        code(palisade::overlay),
+        help("its directories must be there and may not be one and the same")
+    )]
+    Overlay { by: &'static str, why: String },
+
+    #[error("{by} `{}`: cannot keep changes: {why}", .path.display())]
+    #[diagnostic(
+        code(palisade::upper),
+        help(
+            "give a directory of your own, used by one run at a time, on a filesystem with extended attributes (ext4, xfs, btrfs, tmpfs); the directory above it must exist"
+        )
+    )]
+    Upper { by: &'static str, path: PathBuf, why: std::io::Error },
+
+    #[error("`{}` keeps no changes: there is no directory `upper` in it", .path.display())]
+    #[diagnostic(
+        code(palisade::no_upper),
+        help("give the directory that was given to `--upper DIR` of `palisade run`")
+    )]
+    NoUpper { path: PathBuf },
+
+    #[error("`{}`: cannot be {what}: {why}", .path.display())]
+    #[diagnostic(
+        code(palisade::changes),
+        help(
+            "nothing else may use the directory meanwhile; what was done stays done, and doing it again completes it"
+        )
+    )]
+    Changes { what: &'static str, path: PathBuf, why: palisade::overlay::PathError },
+
+    #[error(
+        "{by} `{}`: lies in one tree with `{}`, which it is stacked upon",
+        .upper.display(), .lower.display()
+    )]
+    #[diagnostic(
+        code(palisade::upper_inside),
+        help("keep the changes in a directory elsewhere; what lies beneath must not change")
+    )]
+    UpperInside { by: &'static str, upper: PathBuf, lower: PathBuf },
+
+    #[error("{option} is about one overlay, and there are {count}")]
+    #[diagnostic(
+        code(palisade::one_overlay),
+        help(
+            "give `--overlay HOST::GUEST` exactly once, or `kind = \"overlay\"` in the file of `--config`"
+        )
+    )]
+    NotOneOverlay { option: &'static str, count: usize },
+
+    #[error("{option} tells of overlays, and there is none")]
+    #[diagnostic(
+        code(palisade::no_overlay),
+        help("give `--overlay HOST::GUEST`, or `kind = \"overlay\"` in the file of `--config`")
+    )]
+    NoOverlay { option: &'static str },
+
+    #[error("cannot write `{}`: {why}", .path.display())]
+    #[diagnostic(
+        code(palisade::write_file),
+        help("its directory must exist, and you must be allowed to write there")
+    )]
+    WriteFile { path: PathBuf, why: std::io::Error },
+
+    #[error("the name `{}` does not say what archive to write", .path.display())]
+    #[diagnostic(
+        code(palisade::archive_name),
+        help("let it end in `.tar`, `.tar.gz` (`.tgz`) or `.tar.zst` (`.tzst`)")
+    )]
+    ArchiveName { path: PathBuf },
+
+    #[error("cannot write the archive `{}`: {why}", .path.display())]
+    #[diagnostic(
+        code(palisade::export),
+        help("nothing was left behind; what is wrong must be mended before it can be written")
+    )]
+    Export { path: PathBuf, why: palisade::overlay::ExportError },
+
+    #[error("cannot take in the archive `{}`: {why}", .path.display())]
+    #[diagnostic(
+        code(palisade::import),
+        help(
+            "it must be a layer as `palisade export` writes it: a tar (plain, gzip, Zstandard) in the format of OCI layers; nothing of it was kept"
+        )
+    )]
+    Import { path: PathBuf, why: palisade::overlay::ImportError },
+
+    #[error("`{}` keeps changes already", .path.display())]
+    #[diagnostic(
+        code(palisade::not_empty),
+        help("take another directory, or forget these first: `palisade discard {}`", .path.display())
+    )]
+    NotEmpty { path: PathBuf },
+
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    File(Box<crate::fault::Fault>),
 
     #[error("the guest path `{path}` is given twice")]
     #[diagnostic(
@@ -224,9 +337,10 @@ impl Error {
     /// The refusal as one line of JSON: its code, its message, what to do, and what it exits with.
     pub(crate) fn to_json(&self) -> String {
         let (message, items) = match self {
-            Error::Imports { imports, .. } => (self.to_string(), imports.as_slice()),
-            Error::Trapped { why, frames } => (why.clone(), frames.as_slice()),
-            _ => (self.to_string(), [].as_slice()),
+            Error::Imports { imports, .. } => (self.to_string(), imports.clone()),
+            Error::Trapped { why, frames } => (why.clone(), frames.clone()),
+            Error::File(fault) => (self.to_string(), fault.places()),
+            _ => (self.to_string(), Vec::new()),
         };
         serde_json::json!({
             "error": {

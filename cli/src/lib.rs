@@ -4,8 +4,9 @@
 //! A guest gets what its [`Config`] says. A filesystem is a directory, a
 //! [`DirRef`](vfs::DirRef): [`MemFs`] keeps one in memory, [`HostDir`] opens one of the host,
 //! [`Mounts`] grafts directories and single files into one tree, and [`read_only`] is a layer that
-//! lets nothing be changed. Layers and filesystems combine freely, and you can bring your own: the
-//! trait is [`vfs::Dir`].
+//! lets nothing be changed. An [`Overlay`] keeps what is changed apart from what it lies over:
+//! directories, archives, embedded files, memory. Layers and filesystems combine freely, and you
+//! can bring your own: the trait is [`vfs::Dir`].
 //!
 //! # With wasmtime
 //!
@@ -93,6 +94,8 @@
 //! | feature | what for |
 //! |---|---|
 //! | `cli` (default) | the `palisade` command; leave it out with `default-features = false` |
+//! | `image` (by `cli` too) | `Image`: zip and tar archives as filesystems |
+//! | `embed` | `EmbeddedFs`: files that are part of the program as a filesystem |
 //! | `wasmtime` | [`preview1::engines::wasmtime`] |
 //! | `wasmi` | [`preview1::engines::wasmi`] |
 
@@ -100,12 +103,18 @@ pub use palisade_kernel as kernel;
 pub use palisade_policy as policy;
 pub use palisade_preview1 as preview1;
 pub use palisade_vfs as vfs;
+pub use palisade_vfs::overlay;
 
 pub use palisade_kernel::{
     Clock, Config, ConfigBuilder, ConfigError, Exit, Input, Interrupt, Limits, Output,
     OutputBuffer, Process, Random,
 };
 pub use palisade_policy::{Policy, confine, read_only};
+#[cfg(feature = "embed")]
+pub use palisade_vfs::EmbeddedFs;
+pub use palisade_vfs::overlay::{Lowers, Overlay};
 #[cfg(target_os = "linux")]
-pub use palisade_vfs::HostDir;
+pub use palisade_vfs::{HostDir, HostLayer};
+#[cfg(feature = "image")]
+pub use palisade_vfs::{Image, ImageError, ImageLimits};
 pub use palisade_vfs::{MemFs, Mounts, MountsBuilder, copy_tree};

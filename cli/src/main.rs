@@ -1,18 +1,27 @@
 //! The `palisade` command.
 //!
-//! Read in this order: `args` says what can be typed, `run` makes a guest of it, `layout` the
-//! directories that it is born with, `engine` runs it, and `error` has the words for everything
-//! that can go wrong. `inspect` looks at modules, `trace` prints calls, and `ambient` is the door
-//! to the host.
+//! Read in this order: `args` and `texts` say what can be typed, `file` what can be written down,
+//! and `sandbox` is what both turn into. `layout` makes directories of it, `run` a guest, `engine`
+//! runs it, and `error` and `fault` have the words for everything that can go wrong. `upper` has
+//! the commands on changes that are kept, `changes` prints them and `archive` packs them. `inspect`
+//! looks at modules, `trace` prints calls, and `ambient` is the door to the host.
 
 mod ambient;
+mod archive;
 mod args;
+mod changes;
 mod engine;
 mod error;
+mod fault;
+mod file;
 mod inspect;
 mod layout;
+mod place;
 mod run;
+mod sandbox;
+mod texts;
 mod trace;
+mod upper;
 
 use std::io::Write;
 
@@ -25,6 +34,11 @@ fn main() {
     let (result, json) = match Cli::parse().command {
         Command::Run(args) => (run::run(&args), args.json),
         Command::Inspect(args) => (inspect(&args), args.json),
+        Command::Diff(args) => (told(upper::run_diff(&args)), args.json),
+        Command::Commit(args) => (told(upper::run_commit(&args)), args.json),
+        Command::Discard(args) => (told(upper::run_discard(&args)), args.json),
+        Command::Export(args) => (told(upper::run_export(&args)), args.json),
+        Command::Import(args) => (told(upper::run_import(&args)), args.json),
         Command::Completions { shell } => (completions(shell), false),
     };
     let code = result.unwrap_or_else(|error| {
@@ -46,6 +60,10 @@ fn inspect(args: &args::Inspect) -> Result<u8, Error> {
         facts.to_string()
     };
     print(text.as_bytes())
+}
+
+fn told(text: Result<String, Error>) -> Result<u8, Error> {
+    print(text?.as_bytes())
 }
 
 fn completions(shell: clap_complete::Shell) -> Result<u8, Error> {

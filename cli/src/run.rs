@@ -2,47 +2,104 @@
 
 use std::path::Path;
 
+use palisade::overlay::PathError;
 use palisade::preview1::{Preview1, ZeroRights};
 use palisade::{Clock, Config, Input, Interrupt, Limits, Output, Random};
 
 use crate::ambient;
+use crate::archive::Archive;
 use crate::args::Run;
 use crate::engine::{Bounds, Ended, Guest, Keep, Kind, Timeout};
 use crate::error::{EXIT_CODE_MAX, EXIT_TIMED_OUT, Error};
-use crate::{inspect, layout, trace};
+use crate::layout::{Layout, Preopen, Stacked};
+use crate::sandbox::{FixedClock, InheritEnv, RightsOf, Sandbox, Variable};
+use crate::{changes, file, inspect, layout, trace};
 
 /// Runs a guest, and answers what to exit with.
 pub(crate) fn run(run: &Run) -> Result<u8, Error> {
     let [module, args @ ..] = run.command.as_slice() else {
         return Err(Error::Argument { text: String::new() });
     };
+    let mut sandbox = match &run.config {
+        Some(path) => file::read(path)?,
+        None => Sandbox::default(),
+    };
+    sandbox.add(run, args)?;
     let path = Path::new(module);
     let bytes = ambient::read_module(path)?;
     if run.trace {
         trace::start();
     }
-    let config = config(run, path, args)?;
-    let zero_rights = if run.strict_rights { ZeroRights::Literal } else { ZeroRights::Unspoken };
+    if run.diff.is_some() && sandbox.overlays().is_empty() {
+        return Err(Error::NoOverlay { option: "--diff" });
+    }
+    let export = run.export.as_deref().map(Archive::new).transpose()?;
+    if let (Some(_), count) = (&export, sandbox.overlays().len())
+        && count != 1
+    {
+        return Err(Error::NotOneOverlay { option: "--export", count });
+    }
+    let Layout { preopens, overlays } = layout::open(&sandbox.mounts)?;
+    let config = config(&sandbox, path, preopens)?;
+    let zero_rights = match sandbox.rights {
+        RightsOf::Strict => ZeroRights::Literal,
+        RightsOf::Parent => ZeroRights::Unspoken,
+    };
+    let engine = sandbox.engine.unwrap_or(Kind::Wasmtime);
     let process = config.start_with(Interrupt::default());
     let guest = Guest {
         bytes: &bytes,
         preview1: Preview1::new(process).with_zero_rights(zero_rights),
         limits: Bounds {
-            memory_bytes: run.max_memory,
-            time: run.timeout.map(|after| Timeout { after, give_up: give_up(run, after) }),
+            memory_bytes: sandbox.memory_max,
+            time: sandbox.timeout.map(|after| Timeout { after, give_up: give_up(run, after) }),
         },
-        keep: keep(run)?,
+        keep: keep(run, engine)?,
     };
-    match run.engine.run(guest) {
+    let ended = engine.run(guest);
+    if !matches!(ended, Ended::Refused(_) | Ended::NoCache(_)) {
+        tell_changes(run, &overlays)?;
+        if let (Some(archive), [Stacked { at, overlay }]) = (&export, overlays.as_slice()) {
+            let upper = overlay.upper().map_err(|errno| {
+                let why = PathError { path: at.clone(), errno };
+                Error::Changes { what: "exported", path: at.into(), why }
+            })?;
+            archive.write(&upper)?;
+        }
+    }
+    match ended {
         Ended::Exited(code) => Ok(u8::try_from(code.min(EXIT_CODE_MAX)).unwrap_or(u8::MAX)),
         Ended::Trapped { why, frames } => Err(Error::Trapped { why, frames }),
-        Ended::TimedOut => Err(Error::TimedOut { after: run.timeout.unwrap_or_default() }),
+        Ended::TimedOut => Err(Error::TimedOut { after: sandbox.timeout.unwrap_or_default() }),
         Ended::NoCache(why) => {
             Err(Error::Cache { path: run.cache_dir.clone().unwrap_or_default(), why })
         }
-        Ended::Refused(why) => Err(inspect::refusal(path, &bytes, run.max_memory)
-            .unwrap_or(Error::Engine { path: path.to_owned(), engine: run.engine.name(), why })),
+        Ended::Refused(why) => Err(inspect::refusal(path, &bytes, sandbox.memory_max)
+            .unwrap_or(Error::Engine { path: path.to_owned(), engine: engine.name(), why })),
     }
+}
+
+/// `--diff`: whatever the guest's end was, what it has changed is told.
+fn tell_changes(run: &Run, overlays: &[Stacked]) -> Result<(), Error> {
+    let Some(file) = &run.diff else { return Ok(()) };
+    let (mut lines, mut json) = (String::new(), Vec::new());
+    for Stacked { at, overlay } in overlays {
+        let changes = overlay.changes().map_err(|why| {
+            let (what, path) = ("compared", at.into());
+            Error::Changes { what, path, why }
+        })?;
+        lines.push_str(&changes::lines_at(at, &changes));
+        json.extend(changes::json_at(at, &changes));
+    }
+    let text = match run.json {
+        true => format!("{}\n", serde_json::json!({ "changes": json })),
+        false => lines,
+    };
+    if file.as_os_str() == "-" {
+        eprint!("{text}");
+        return Ok(());
+    }
+    ambient::write(file, text.as_bytes())
 }
 
 /// What the watchdog does to a guest that does not end although it was stopped.
@@ -63,8 +120,8 @@ pub(crate) fn report(error: Error, json: bool) {
     }
 }
 
-fn keep(run: &Run) -> Result<Keep, Error> {
-    if run.no_cache || run.engine == Kind::Wasmi {
+fn keep(run: &Run, engine: Kind) -> Result<Keep, Error> {
+    if run.no_cache || engine == Kind::Wasmi {
         return Ok(Keep::Nowhere);
     }
     if let Some(dir) = &run.cache_dir {
@@ -74,48 +131,52 @@ fn keep(run: &Run) -> Result<Keep, Error> {
     Ok(ambient::cache_dir().map_or(Keep::Nowhere, Keep::IfPossible))
 }
 
-fn config(run: &Run, module: &Path, args: &[std::ffi::OsString]) -> Result<Config, Error> {
+fn config(sandbox: &Sandbox, module: &Path, preopens: Vec<Preopen>) -> Result<Config, Error> {
     let mut config = Config::builder()
         .stdout(Output::inherit_stdout())
         .stderr(Output::inherit_stderr())
-        .stdin(match &run.stdin {
-            Some(path) => Input::file(ambient::open("--stdin", path)?),
+        .stdin(match &sandbox.stdin {
+            Some((path, said)) => {
+                Input::file(ambient::open(said.by(), path).map_err(|error| said.blame(error))?)
+            }
             None => Input::inherit(),
         });
     let file_name = module.file_name().unwrap_or(module.as_os_str());
-    config = config.arg(match &run.arg0 {
+    config = config.arg(match &sandbox.arg0 {
         Some(name) => name.as_str(),
         None => ambient::text(file_name)?,
     });
-    for arg in args {
-        config = config.arg(ambient::text(arg)?);
+    for arg in &sandbox.args {
+        config = config.arg(arg.as_str());
     }
-    if run.inherit_env {
+    if sandbox.inherit_env == InheritEnv::All {
         for (name, value) in ambient::variables() {
             config = config.env(&name, &value);
         }
     }
-    for text in &run.env {
-        config = match text.split_once('=') {
-            Some((name, value)) => config.env(name, value),
-            None => {
-                let value = ambient::variable(text);
-                let value = value.ok_or_else(|| Error::Env { name: text.clone() })?;
-                config.env(text, &value)
+    for variable in &sandbox.env {
+        config = match variable {
+            Variable::Set(name, value) => config.env(name, value),
+            Variable::Inherit(name) => {
+                let value = ambient::variable(name);
+                config.env(name, &value.ok_or_else(|| Error::Env { name: name.clone() })?)
             }
+            Variable::InheritIfSet(name) => match ambient::variable(name) {
+                Some(value) => config.env(name, &value),
+                None => config,
+            },
         };
     }
-    for preopen in layout::preopens(&run.files)? {
+    for preopen in preopens {
         config = config.preopen(preopen.name, preopen.dir);
     }
-    if let Some(realtime_ns) = run.fixed_clock {
-        let step_ns = u64::try_from(run.clock_step.as_nanos()).unwrap_or(u64::MAX);
+    if let Some(FixedClock { realtime_ns, step_ns }) = sandbox.clock {
         config = config.clock(Clock::Fixed { realtime_ns, step_ns });
     }
-    if let Some(seed) = run.seed {
+    if let Some(seed) = sandbox.seed {
         config = config.random(Random::Seeded(seed));
     }
-    if let Some(descriptors_max) = run.max_descriptors {
+    if let Some(descriptors_max) = sandbox.descriptors_max {
         config = config.limits(Limits { descriptors_max, ..Limits::default() });
     }
     config.build().map_err(Error::Config)

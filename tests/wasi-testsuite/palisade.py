@@ -5,21 +5,33 @@
 
 PALISADE           the command, split as a shell would (default: palisade)
 PALISADE_RUN_ARGS  more options of `palisade run`, such as `--engine wasmi`
-PALISADE_VIA       how a test gets its directory: `dir` (the host's, the default) or `copy` (in
-                   memory, copied from the host's)
+PALISADE_VIA       how a test gets its directory: `dir` (the host's, the default), `copy` (in
+                   memory, copied from the host's), `overlay` (the host's, with changes in memory)
+                   or `upper` (the host's, with changes in a new directory of the host)
 """
 
 import os
 import shlex
 import subprocess
+import tempfile
 from pathlib import Path
 from typing import Dict, List, Optional, Tuple
 
 PALISADE = shlex.split(os.getenv("PALISADE", "palisade"))
 RUN_ARGS = shlex.split(os.getenv("PALISADE_RUN_ARGS", ""))
 VIA = os.getenv("PALISADE_VIA", "dir")
-if VIA not in ("dir", "copy"):
-    raise ValueError(f"PALISADE_VIA is dir or copy, not {VIA!r}")
+UPPERS = None  # where the directories of `upper` are made: None is the system's place
+VIAS = ("dir", "copy", "overlay", "upper")
+if VIA not in VIAS:
+    raise ValueError(f"PALISADE_VIA is one of {', '.join(VIAS)}, not {VIA!r}")
+
+
+def mount(host: Path, guest: str) -> List[str]:
+    """The options that give a test a directory."""
+    if VIA != "upper":
+        return [f"--{VIA}", f"{host}::{guest}"]
+    upper = tempfile.mkdtemp(prefix="palisade-upper-", dir=UPPERS)
+    return ["--overlay", f"{host}::{guest}", "--upper", upper]
 
 
 def get_name() -> str:
@@ -55,5 +67,5 @@ def compute_argv(test_path: str,
     for name, value in env.items():
         argv += ["--env", f"{name}={value}"]
     if root:
-        argv += [f"--{VIA}", f"{root}::/"]
+        argv += mount(root, "/")
     return argv + [str(test_path)] + list(args)

@@ -22,7 +22,7 @@ pub struct CopyReport {
     pub files: u64,
     /// Directories that were created.
     pub dirs: u64,
-    /// Symbolic links that were created.
+    /// Symbolic links that were created, each counted once.
     pub symlinks: u64,
     /// Bytes that were written; holes are not.
     pub bytes: u64,
@@ -64,7 +64,7 @@ pub fn copy_tree(from: &DirRef, to: &DirRef) -> Result<CopyReport> {
 
 struct Copy {
     report: CopyReport,
-    /// Where a file with several names was first copied to.
+    /// Where a file or a link with several names was first copied to.
     linked: HashMap<(u64, u64), (DirRef, String)>,
 }
 
@@ -87,11 +87,7 @@ impl Copy {
                     self.report.dirs += 1;
                 }
                 FileType::File => self.file(dir, name, &stat)?,
-                FileType::Symlink => {
-                    dir.to.create_symlink(name, &dir.from.read_link(name)?)?;
-                    end(dir.to.set_times(name.into(), stat.times()))?;
-                    self.report.symlinks += 1;
-                }
+                FileType::Symlink => self.symlink(dir, name, &stat)?,
                 FileType::CharDevice
                 | FileType::BlockDevice
                 | FileType::Fifo
@@ -106,12 +102,37 @@ impl Copy {
         Ok(())
     }
 
+    /// Gives what was copied by another of its names this one too. Answers whether it was.
+    fn link(&self, dir: &Pending, name: Name<'_>, stat: &Stat) -> Result<bool> {
+        let Some((first, first_name)) = self.linked.get(&(stat.dev, stat.ino)) else {
+            return Ok(false);
+        };
+        first.link(Name::new(first_name)?, &*dir.to, name)?;
+        Ok(true)
+    }
+
+    /// Takes note of the first name of a node that has several.
+    fn remember(&mut self, dir: &Pending, name: Name<'_>, stat: &Stat) {
+        if stat.nlink > 1 {
+            let first = (Arc::clone(&dir.to), name.as_str().to_owned());
+            self.linked.insert((stat.dev, stat.ino), first);
+        }
+    }
+
+    fn symlink(&mut self, dir: &Pending, name: Name<'_>, stat: &Stat) -> Result<()> {
+        if self.link(dir, name, stat)? {
+            return Ok(());
+        }
+        dir.to.create_symlink(name, &dir.from.read_link(name)?)?;
+        end(dir.to.set_times(name.into(), stat.times()))?;
+        self.report.symlinks += 1;
+        self.remember(dir, name, stat);
+        Ok(())
+    }
+
     fn file(&mut self, dir: &Pending, name: Name<'_>, stat: &Stat) -> Result<()> {
-        let identity = (stat.dev, stat.ino);
-        if stat.nlink > 1
-            && let Some((first, first_name)) = self.linked.get(&identity)
-        {
-            return first.link(Name::new(first_name)?, &*dir.to, name);
+        if self.link(dir, name, stat)? {
+            return Ok(());
         }
         let from = end(dir.from.open(name.into(), OpenHow::READ))?.into_file()?;
         let flags = OpenFlags::CREATE | OpenFlags::EXCLUSIVE;
@@ -120,9 +141,7 @@ impl Copy {
         self.report.bytes += copy_bytes(&*from, &*to)?;
         to.set_times(stat.times())?;
         self.report.files += 1;
-        if stat.nlink > 1 {
-            self.linked.insert(identity, (Arc::clone(&dir.to), name.as_str().to_owned()));
-        }
+        self.remember(dir, name, stat);
         Ok(())
     }
 }

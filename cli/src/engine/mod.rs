@@ -22,7 +22,8 @@ use palisade::preview1::Preview1;
 const GRACE: Duration = Duration::from_millis(250);
 
 /// Which engine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub(crate) enum Kind {
     /// Compiles to machine code, and keeps it.
     Wasmtime,

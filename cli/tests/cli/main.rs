@@ -5,10 +5,12 @@
     reason = "a test is the host, and panics when it fails"
 )]
 
+mod file;
 mod files;
 mod guests;
 mod inspect;
 mod limits;
+mod overlays;
 mod refusals;
 mod run;
 

@@ -117,6 +117,20 @@ impl Handles {
         }
     }
 
+    /// The tree is another one now, and nothing of it has been copied up: a file that lies where it
+    /// lay has all its names, and any other has none.
+    pub(super) fn restored(&self, root: &Arc<MergedDir>) {
+        let all: Vec<_> = self.0.lock().iter().filter_map(|(_, file)| file.upgrade()).collect();
+        for file in all {
+            let found = file.full_path().and_then(|path| end(root.stat(Descent::new(&path)?)));
+            let is_it = match (file.lower.stat(), found) {
+                (Ok(old), Ok(new)) => (new.dev, new.ino) == (old.dev, old.ino),
+                (_, _) => false,
+            };
+            file.hidden.store(if is_it { 0 } else { u64::MAX }, Ordering::Relaxed);
+        }
+    }
+
     /// A name of the file was hidden.
     pub(super) fn hide(&self, id: Identity) {
         for file in self.of(id) {
@@ -143,6 +157,14 @@ impl LowerFile {
         self.upper.get().unwrap_or(&self.lower)
     }
 
+    /// Where it lies, from the root.
+    fn full_path(&self) -> Result<String> {
+        Ok(match self.dir.path() {
+            above if above.is_empty() => self.path.text()?.to_owned(),
+            above => format!("{above}/{}", self.path.text()?),
+        })
+    }
+
     /// The copy in the upper, made now if there is none.
     fn raise(&self, tree: &mut Tree) -> Result<FileRef> {
         if let Some(upper) = self.upper.get() {
@@ -150,10 +172,7 @@ impl LowerFile {
         }
         let stat = self.lower.stat()?;
         if stat.nlink > self.hidden.load(Ordering::Relaxed) {
-            let path = match self.dir.path() {
-                above if above.is_empty() => self.path.text()?.to_owned(),
-                above => format!("{above}/{}", self.path.text()?),
-            };
+            let path = self.full_path()?;
             let (parent, name) = Descent::new(&path)?.split_last().ok_or(Errno::Io)?;
             let dir = end(tree.descend(ROOT, parent))?;
             self.fs.copy_up(tree, dir, name)?;

@@ -73,6 +73,12 @@ impl Lowers {
         self.root.parts.len()
     }
 
+    /// The topmost `count`, and the others; `None` unless there are so many.
+    pub(super) fn split(&self, count: usize) -> Option<(Vec<Part>, Vec<Part>)> {
+        let (top, rest) = self.root.parts.split_at_checked(count)?;
+        if top.is_empty() { None } else { Some((top.to_vec(), rest.to_vec())) }
+    }
+
     /// None at all, beneath an upper that hides everything.
     pub(super) fn none() -> Lowers {
         Lowers::stack(Vec::new())
@@ -85,6 +91,10 @@ impl Lowers {
 }
 
 impl LowersBuilder {
+    pub(super) fn of(parts: Vec<Part>) -> Self {
+        LowersBuilder { parts }
+    }
+
     /// A directory of any filesystem, guarded or not, beneath those given before.
     #[must_use]
     pub fn dir(mut self, dir: DirRef) -> Self {
@@ -156,7 +166,7 @@ impl Part {
         }
     }
 
-    fn enter(&self, name: Name<'_>) -> Result<Part> {
+    pub(super) fn enter(&self, name: Name<'_>) -> Result<Part> {
         Ok(match self {
             Part::Plain(dir) => {
                 Part::Plain(end(dir.open(name.into(), OpenHow::HOLD_DIR))?.into_dir()?)
@@ -165,7 +175,7 @@ impl Part {
         })
     }
 
-    fn is_opaque(&self) -> Result<bool> {
+    pub(super) fn is_opaque(&self) -> Result<bool> {
         match self {
             Part::Plain(_) => Ok(false),
             Part::Layer(layer) => layer.is_opaque(),

@@ -13,17 +13,24 @@
 //! of that one. The format is overlayfs': whiteouts and opaque directories, nothing else. A
 //! directory that is renamed is copied up whole, since that format has no other way to say it.
 //!
+//! What the upper says about the lowers is a value (`changes`), and an archive (`layer_tar`). Layers
+//! are exchanged under a living overlay in `snapshot.rs`.
+//!
 //! Lock order: `Shared::tree`, then `link_groups`, `handles` or a directory's `seats`, then those of
 //! the layers. No callback is called with any held.
 //!
 //! Deliberately absent: redirects; watching the lowers.
 
+mod changes;
 mod copy_up;
 mod dir;
 mod file;
 mod layer;
+#[cfg(feature = "tar")]
+mod layer_tar;
 mod list;
 mod lowers;
+mod snapshot;
 mod tree;
 
 use std::ops::ControlFlow;
@@ -31,14 +38,23 @@ use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
 
+pub use changes::{
+    Change, ChangeKind, Changes, Committed, PathError, Progress, Step, commit, diff, discard,
+    flatten,
+};
 pub use layer::{Adopted, Layer, LayerRef, Made, Opened, Says};
+#[cfg(feature = "tar")]
+pub use layer_tar::{
+    ExportError, Exported, ImportError, ImportFault, ImportLimits, Imported, export_layer,
+    import_layer,
+};
 pub use lowers::{Lowers, LowersBuilder};
 
 use self::copy_up::LinkGroups;
 use self::dir::OverlayDir;
 use self::file::Handles;
-use self::lowers::{MergedDir, end};
-use self::tree::{DirKey, DirState, ROOT, Tree};
+use self::lowers::end;
+use self::tree::{DirState, ROOT, Tree};
 use crate::{Cookie, Descent, Dir, DirRef, Errno, Result, Stat};
 
 /// What two paths to one node have in common: the filesystem's number and the node's.
@@ -104,44 +120,6 @@ impl Overlay {
         let root = self.0.tree.read().dir(ROOT)?.lower.clone();
         Ok(root.map_or_else(Lowers::none, |root| Lowers { root }))
     }
-
-    /// Freezes all that is there now and answers it; `next`, which must be empty, takes what is
-    /// written from now on. Nothing is copied, so the cost does not depend on the size of the
-    /// tree, only on the number of directories that are held.
-    ///
-    /// The answer never changes. It can be looked at, restored, and be the lowers of any number of
-    /// other overlays, which share it.
-    ///
-    /// Errors, in order: `Txtbsy` while a file of the upper is open; `Inval` if `next` is one of
-    /// the layers already.
-    pub fn snapshot(&self, next: LayerRef) -> Result<Lowers> {
-        let mut tree = self.0.tree.write();
-        let upper = tree.dir(ROOT)?.upper.clone().ok_or(Errno::Io)?;
-        let lower = match &tree.dir(ROOT)?.lower {
-            Some(lower) => Lowers { root: Arc::clone(lower) },
-            None => Lowers::none(),
-        };
-        let lowers = lower.beneath(Arc::clone(&upper))?;
-        let id = end(next.stat(Descent::HERE)).map(|stat| (stat.dev, stat.ino))?;
-        if lowers.root.part_ids()?.contains(&id) {
-            return Err(Errno::Inval);
-        }
-        let root = end(upper.stat(Descent::HERE))?;
-        upper.freeze()?;
-        take_times(&*next, &root)?;
-        tree.sweep_all();
-        self.0.restack(&mut tree, next, &lowers)?;
-        *self.0.link_groups.lock() = None;
-        Ok(lowers)
-    }
-
-    /// Another overlay over all that is there now, with `upper`, which must be empty, to take what
-    /// is written to it; `next` is as for [`Overlay::snapshot`]. Neither sees the other's changes.
-    ///
-    /// Errors: as for [`Overlay::snapshot`].
-    pub fn fork(&self, next: LayerRef, upper: LayerRef) -> Result<Overlay> {
-        Overlay::new(upper, &self.snapshot(next)?)
-    }
 }
 
 /// Whether nothing has ever been kept in the layer.
@@ -158,26 +136,4 @@ fn is_unwritten(upper: &dyn Layer) -> Result<bool> {
 /// Gives the root of a layer the times of the root that it is going to stand for.
 fn take_times(upper: &dyn Layer, stat: &Stat) -> Result<()> {
     end(upper.set_times(Descent::HERE, stat.times()))
-}
-
-impl Shared {
-    /// Puts each directory's upper on top of its lowers, and `next` on top of them all.
-    fn restack(&self, tree: &mut Tree, next: LayerRef, lowers: &Lowers) -> Result<()> {
-        let mut pending: Vec<(DirKey, Arc<MergedDir>)> = vec![(ROOT, Arc::clone(&lowers.root))];
-        while let Some((key, merged)) = pending.pop() {
-            let children: Vec<DirKey> = tree.dir(key)?.children.values().copied().collect();
-            for child in children {
-                let dir = tree.dir_mut(child)?;
-                let above = (Arc::clone(&merged), dir.name.clone());
-                let below = MergedDir::under(dir.lower.as_ref(), dir.upper.take(), above);
-                dir.forget_listing();
-                pending.push((child, below));
-            }
-            let dir = tree.dir_mut(key)?;
-            dir.forget_listing();
-            dir.lower = Some(merged);
-        }
-        tree.dir_mut(ROOT)?.upper = Some(next);
-        Ok(())
-    }
 }

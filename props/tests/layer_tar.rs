@@ -1,0 +1,374 @@
+//! Layers as archives: there and back, with GNU tar as a witness, and what hostile ones come to.
+
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "tests look at the host, and fail by panicking"
+)]
+
+mod common;
+
+use std::cell::Cell;
+use std::path::Path;
+use std::process::Command;
+
+use palisade_props::{Flavor, Live, Op, Run, Runs, Tree, ambient, cases, runner};
+use palisade_vfs::overlay::{
+    ExportError, ImportFault, ImportLimits, Imported, LayerRef, Lowers, Overlay, export_layer,
+    import_layer,
+};
+use palisade_vfs::{Descent, DirRef, HostDir, MemFs, Timestamp};
+use proptest::test_runner::TestCaseError;
+use tar::{EntryType, Header};
+
+fn run(root: DirRef, ops: &[Op]) {
+    let mut live = Live::new(root);
+    for op in ops {
+        live.run(op);
+    }
+}
+
+/// Paths, and when they were changed last.
+fn times(root: &DirRef) -> Vec<(String, Timestamp)> {
+    let tree = Tree::snapshot(&**root).unwrap();
+    let paths = std::iter::once("").chain(tree.iter().map(|(path, _)| path));
+    let time = |path: &str| root.stat(Descent::new(path).unwrap()).unwrap().modified;
+    paths.map(|path| (path.to_owned(), time(path))).collect()
+}
+
+fn import(bytes: &[u8]) -> Result<(LayerRef, Imported), ImportFault> {
+    let layer = MemFs::new().layer();
+    let limits = ImportLimits { entries_max: 1000, bytes_max: 1 << 20 };
+    match import_layer(&mut &bytes[..], &layer, limits) {
+        Ok(imported) => Ok((layer, imported)),
+        Err(error) => {
+            assert!(error.to_string().contains(&format!("entry {}", error.number)));
+            Err(error.fault)
+        }
+    }
+}
+
+fn has_tar() -> bool {
+    let has = Command::new("tar").arg("--version").output().is_ok_and(|it| it.status.success());
+    if !has {
+        eprintln!("there is no `tar` here: nothing is compared with it");
+    }
+    has
+}
+
+fn tar(args: &[&str], dir: &Path) {
+    let out = Command::new("tar").args(args).current_dir(dir).output().unwrap();
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+}
+
+#[test]
+fn a_layer_comes_back_from_its_archive_as_it_was() {
+    let (gnu, compared, refused) = (has_tar(), Cell::new(0), Cell::new(0));
+    let stories = (Runs(Flavor::Plain), Runs(Flavor::Plain));
+    let result = runner(cases(150)).run(&stories, |(tree, ops)| {
+        let fail = |why: String| Err(TestCaseError::fail(why));
+        let lower = MemFs::new().root();
+        run(lower.clone(), &tree);
+        let lowers = Lowers::of(lower);
+        let overlay = Overlay::new(MemFs::new().layer(), &lowers).unwrap();
+        run(overlay.root(), &ops);
+        let upper = overlay.upper().unwrap();
+        let mut bytes = Vec::new();
+        let exported = match export_layer(&upper, &mut bytes) {
+            Ok(exported) => exported,
+            Err(ExportError::Reserved { path }) if path.contains(".wh.") => {
+                refused.set(refused.get() + 1);
+                return Ok(());
+            }
+            Err(error) => return fail(error.to_string()),
+        };
+        let mut again = Vec::new();
+        export_layer(&upper, &mut again).unwrap();
+        if bytes != again {
+            return fail("the archive is another one each time".to_owned());
+        }
+        let layer = MemFs::new().layer();
+        let limits = ImportLimits::default();
+        let imported = import_layer(&mut &bytes[..], &layer, limits)
+            .or_else(|error| fail(error.to_string()).map(|()| Imported::default()))?;
+        let nodes = imported.files + imported.dirs + imported.symlinks + imported.hard_links;
+        // The root counts as a directory here.
+        assert_eq!(nodes, exported.nodes + 1);
+        assert_eq!(imported.whiteouts + imported.opaque, exported.markers);
+        let other = Overlay::new(layer.clone(), &lowers).unwrap();
+        let (want, got) = (overlay.root(), other.root());
+        let (want_tree, got_tree) =
+            (Tree::snapshot(&*want).unwrap(), Tree::snapshot(&*got).unwrap());
+        if want_tree != got_tree {
+            return fail(format!("another tree:\n{}", want_tree.diff(&got_tree)));
+        }
+        if times(&want) != times(&got) {
+            return fail(format!("other times: {:?} {:?}", times(&want), times(&got)));
+        }
+        if gnu && compared.get() < 40 {
+            compared.set(compared.get() + 1);
+            extracts_as(&bytes, &layer);
+        }
+        Ok(())
+    });
+    if let Err(error) = result {
+        panic!("{error}");
+    }
+    assert!(refused.get() < cases(150) / 2, "nearly all were refused");
+}
+
+/// What GNU tar makes of an archive is what the layer has; markers are files to it.
+fn extracts_as(bytes: &[u8], layer: &LayerRef) {
+    let temp = tempfile::tempdir_in(common::TMPFS).unwrap();
+    std::fs::write(temp.path().join("layer.tar"), bytes).unwrap();
+    std::fs::create_dir(temp.path().join("out")).unwrap();
+    // Times beyond what it knows make it warn.
+    tar(
+        &["-xf", "layer.tar", "-C", "out", "--exclude=.wh.*", "--warning=no-timestamp"],
+        temp.path(),
+    );
+    let got = ambient::tree(&temp.path().join("out")).unwrap();
+    let want = Tree::snapshot(&**layer).unwrap();
+    assert_eq!(want, got, "{}", want.diff(&got));
+}
+
+#[test]
+fn an_archive_of_gnu_tar_is_read_as_it_was_meant() {
+    if !has_tar() {
+        return;
+    }
+    let long = "long/".repeat(60);
+    let script = format!(
+        "mkdir d\nwrite d/f \"hello\"\nlink d/f d/g\nsymlink l -> d/f\nsymlink abs -> /etc/passwd\n\
+         mkdir é\nwrite é/ü \"\\*70000;x\"\n{}write {long}f \"deep\"\nwrite {} \"\"",
+        (1..=60)
+            .map(|n| format!("mkdir {}\n", "long/".repeat(n).trim_end_matches('/')))
+            .collect::<String>(),
+        "n".repeat(255),
+    );
+    let want = Tree::parse(&script).unwrap();
+    for format in ["gnu", "pax", "posix"] {
+        let temp = tempfile::tempdir_in(common::TMPFS).unwrap();
+        let root = temp.path().join("in");
+        std::fs::create_dir(&root).unwrap();
+        let host = HostDir::open_ambient(&root).unwrap();
+        want.build(&*host).unwrap();
+        tar(&["-cf", "layer.tar", &format!("--format={format}"), "-C", "in", "."], temp.path());
+        let bytes = std::fs::read(temp.path().join("layer.tar")).unwrap();
+        let (layer, _) = import(&bytes).unwrap();
+        let got = Tree::snapshot(&*layer).unwrap();
+        assert_eq!(want, got, "{format}: {}", want.diff(&got));
+        if format != "gnu" {
+            let host: DirRef = host;
+            assert_eq!(times(&host), times(&(layer as DirRef)), "{format}");
+        }
+    }
+}
+
+/// An archive, entry by entry.
+#[derive(Default)]
+struct Archive(Vec<u8>);
+
+impl Archive {
+    fn entry(mut self, kind: EntryType, path: &str, target: &str, bytes: &[u8]) -> Self {
+        let mut header = Header::new_ustar();
+        let place =
+            |field: &mut [u8], text: &str| field[..text.len()].copy_from_slice(text.as_bytes());
+        place(&mut header.as_old_mut().name, path);
+        place(&mut header.as_old_mut().linkname, target);
+        header.set_entry_type(kind);
+        header.set_size(bytes.len() as u64);
+        header.set_mtime(7);
+        header.set_cksum();
+        self.0.extend_from_slice(header.as_bytes());
+        self.0.extend_from_slice(bytes);
+        self.0.resize(self.0.len().next_multiple_of(512), 0);
+        self
+    }
+
+    fn file(self, path: &str) -> Self {
+        self.entry(EntryType::Regular, path, "", b"bytes")
+    }
+
+    fn dir(self, path: &str) -> Self {
+        self.entry(EntryType::Directory, path, "", b"")
+    }
+
+    fn symlink(self, path: &str, target: &str) -> Self {
+        self.entry(EntryType::Symlink, path, target, b"")
+    }
+
+    fn link(self, path: &str, target: &str) -> Self {
+        self.entry(EntryType::Link, path, target, b"")
+    }
+
+    fn pax(self, records: &str) -> Self {
+        self.entry(EntryType::XHeader, "pax", "", records.as_bytes())
+    }
+
+    fn record(self, key: &str, value: &str) -> Self {
+        // Two digits are enough for all that is said here.
+        self.pax(&format!("{} {key}={value}\n", key.len() + value.len() + 5))
+    }
+
+    fn end(mut self) -> Vec<u8> {
+        self.0.resize(self.0.len() + 1024, 0);
+        self.0
+    }
+}
+
+#[test]
+fn a_hostile_archive_is_refused_for_what_it_is() {
+    use ImportFault::*;
+    let new = Archive::default;
+    let fifo = |path| new().entry(EntryType::Fifo, path, "", b"");
+    let table: Vec<(&str, Archive, ImportFault)> = vec![
+        ("absolute", new().file("/f"), Absolute),
+        ("up", new().file("../f"), Upward),
+        ("up in between", new().dir("d").file("d/../../f"), Upward),
+        ("up at the end", new().dir("d/.."), Upward),
+        ("dot in between", new().file("d/./f"), BadName),
+        ("two slashes", new().file("d//f"), BadName),
+        ("no name", new().file(""), BadName),
+        ("a file for a root", new().file("."), BadName),
+        ("an empty marker", new().file("d/.wh."), Reserved),
+        ("a marker of here", new().file(".wh.."), Reserved),
+        ("a marker of above", new().file(".wh..."), Reserved),
+        ("a marker of a marker", new().file(".wh..wh.x"), Reserved),
+        ("a marker of aufs", new().file(".wh..wh.plnk"), Reserved),
+        ("a marker that is a directory", new().dir(".wh.x"), Reserved),
+        ("a marker that is a link", new().symlink(".wh.x", "y"), Reserved),
+        ("a marker that is a hard link", new().file("x").link(".wh.y", "x"), Reserved),
+        ("a marker that is a FIFO", fifo(".wh.x"), Reserved),
+        ("beneath a marker", new().file(".wh.x/f"), Reserved),
+        ("through a link", new().symlink("l", "/etc").file("l/passwd"), ThroughLink),
+        ("through a link upward", new().symlink("l", "..").dir("l/d"), ThroughLink),
+        ("a marker through a link", new().symlink("l", ".").file("l/.wh.x"), ThroughLink),
+        ("through a file", new().file("f").file("f/g"), ThroughFile),
+        ("a file twice", new().file("f").file("f"), Duplicate),
+        ("a file over a link", new().symlink("l", "/etc/passwd").file("l"), Duplicate),
+        ("a directory over a file", new().file("f").dir("f"), Duplicate),
+        ("a file over a directory", new().dir("d").file("d"), Duplicate),
+        ("a hard link out", new().link("f", "/etc/passwd"), Absolute),
+        ("a hard link upward", new().link("f", "../../etc/passwd"), Upward),
+        ("a hard link to nothing", new().link("f", "g"), LinkTarget),
+        ("a hard link to a directory", new().dir("d").link("f", "d"), LinkTarget),
+        ("a hard link to the root", new().link("f", "./"), LinkTarget),
+        ("a hard link through a link", new().symlink("l", "/etc").link("f", "l/x"), ThroughLink),
+        ("a hard link to itself", new().link("f", "f"), LinkTarget),
+        ("a link that says nothing", new().symlink("l", ""), BadName),
+        ("a sparse file", new().entry(EntryType::GNUSparse, "f", "", b""), Unsupported),
+        (
+            "a sparse file of another kind",
+            new().record("GNU.sparse.map", "1").file("f"),
+            Unsupported,
+        ),
+        ("an unknown type", new().entry(EntryType::new(b'Z'), "f", "", b""), Unsupported),
+        ("records that are none", new().pax("junk").file("f"), Malformed),
+        ("a size that is none", new().record("size", "-1").file("f"), Malformed),
+        ("a size beyond the limit", new().record("size", "9999999").file("f"), TooManyBytes),
+        ("a size beyond all", new().record("size", "18446744073709551615").file("f"), TooManyBytes),
+        ("an absolute path in a record", new().record("path", "/f").file("f"), Absolute),
+        ("a NUL in a record", new().record("path", "a\0bc").file("f"), BadName),
+        ("another time", new().record("mtime", "1e9").file("f"), Malformed),
+        (
+            "a path too deep",
+            new().dir(&"d/".repeat(45)).entry(EntryType::GNULongName, "x", "", &b"d/".repeat(3000)),
+            BadName,
+        ),
+    ];
+    for (what, archive, want) in table {
+        let archive = if what == "a path too deep" { archive.file("f") } else { archive };
+        let got = import(&archive.end()).map(|_| ());
+        assert_eq!(got, Err(want), "{what}");
+    }
+}
+
+#[test]
+fn an_archive_that_ends_anywhere_is_truncated() {
+    let whole = Archive::default().dir("d").record("path", "f").file("x").end();
+    for len in 0..whole.len() {
+        let want = if len >= whole.len() - 512 { None } else { Some(ImportFault::Truncated) };
+        assert_eq!(import(&whole[..len]).err(), want, "{len}");
+    }
+}
+
+#[test]
+fn a_broken_header_is_none() {
+    let whole = Archive::default().file("f").end();
+    for at in [0, 100, 124, 140, 156, 300, 511] {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 1;
+        assert_eq!(import(&bytes).err(), Some(ImportFault::Malformed), "{at}");
+    }
+}
+
+#[test]
+fn no_more_comes_in_than_the_limits_say() {
+    let mut many = Archive::default();
+    for n in 0..501 {
+        many = many.dir(&format!("d{n}/e"));
+    }
+    assert_eq!(import(&many.end()).err(), Some(ImportFault::TooManyEntries));
+    let half = vec![1; (1 << 19) + 1];
+    let large = Archive::default().entry(EntryType::Regular, "a", "", &half).entry(
+        EntryType::Regular,
+        "b",
+        "",
+        &half,
+    );
+    assert_eq!(import(&large.end()).err(), Some(ImportFault::TooManyBytes));
+    let long = Archive::default().entry(EntryType::XHeader, "x", "", &vec![b'x'; 1 << 17]);
+    assert_eq!(import(&long.end()).err(), Some(ImportFault::Malformed));
+}
+
+/// What is beneath, what the archive says, and what shows.
+const MARKERS: &[(&[&str], &str)] = &[
+    (&[".wh.f"], "mkdir d\nwrite d/x \"\""),
+    (&[".wh.d"], "write f \"\""),
+    (&["d/.wh.x"], "mkdir d\nwrite f \"\""),
+    (&["d/.wh..wh..opq"], "mkdir d\nwrite f \"\""),
+    (&["d/.wh..wh..opq", "d/y"], "mkdir d\nwrite d/y \"bytes\"\nwrite f \"\""),
+    (&["d/y", "d/.wh..wh..opq"], "mkdir d\nwrite d/y \"bytes\"\nwrite f \"\""),
+    (&[".wh.d", "d/y"], "mkdir d\nwrite d/y \"bytes\"\nwrite f \"\""),
+    (&["d/y", ".wh.d"], "mkdir d\nwrite d/y \"bytes\"\nwrite f \"\""),
+    (&[".wh.f", "f"], "mkdir d\nwrite d/x \"\"\nwrite f \"bytes\""),
+    (&["f", ".wh.f"], "mkdir d\nwrite d/x \"\"\nwrite f \"bytes\""),
+    (&[".wh.nothing"], "mkdir d\nwrite d/x \"\"\nwrite f \"\""),
+    (&[".wh..wh..opq"], ""),
+    (&["new", ".wh..wh..opq"], "write new \"bytes\""),
+];
+
+#[test]
+fn markers_hide_what_is_beneath_and_nothing_of_their_own_archive() {
+    let lower = MemFs::new().root();
+    Tree::parse("mkdir d\nwrite d/x \"\"\nwrite f \"\"").unwrap().build(&*lower).unwrap();
+    for (paths, want) in MARKERS {
+        let archive = paths.iter().fold(Archive::default(), |archive, path| archive.file(path));
+        let (layer, _) = import(&archive.end()).unwrap();
+        let want = Tree::parse(want).unwrap();
+        let lowers = Lowers::of(lower.clone());
+        let overlay = Overlay::new(layer.clone(), &lowers).unwrap();
+        assert_eq!(Tree::snapshot(&*overlay.root()).unwrap(), want, "{paths:?}");
+        // As one of the lowers it says the same.
+        overlay.snapshot(MemFs::new().layer()).unwrap();
+        let lowers = Lowers::builder().layer(layer).dir(lower.clone()).build().unwrap();
+        assert_eq!(Tree::snapshot(&*lowers.root()).unwrap(), want, "{paths:?}");
+        assert_eq!(Tree::snapshot(&*overlay.root()).unwrap(), want, "{paths:?}");
+    }
+}
+
+#[test]
+fn what_a_layer_cannot_hold_is_left_out_and_named() {
+    let archive = Archive::default()
+        .entry(EntryType::Char, "null", "", b"")
+        .entry(EntryType::Fifo, "d/fifo", "", b"")
+        .file("f");
+    let (layer, imported) = import(&archive.end()).unwrap();
+    assert_eq!((imported.specials, imported.files), (2, 1));
+    assert_eq!(imported.left_out, ["null", "d/fifo"]);
+    let want = Tree::parse("mkdir d\nwrite f \"bytes\"").unwrap();
+    assert_eq!(Tree::snapshot(&*layer).unwrap(), want);
+}

@@ -1,0 +1,163 @@
+//! Snapshots, forks, and the way back: what changes the layers under a living overlay.
+//!
+//! Nothing is copied. Each directory that someone holds, and those above it, get other layers, all
+//! at once under the tree's lock; a handle on a directory is its key in the tree, so it stays.
+
+use std::sync::Arc;
+
+use super::layer::LayerRef;
+use super::lowers::{Found, Lowers, MergedDir, end};
+use super::tree::{DirKey, DirState, ROOT, Tree};
+use super::{Overlay, Shared, take_times};
+use crate::{Descent, Dir, Errno, Name, Result};
+
+impl Overlay {
+    /// Freezes all that is there now and answers it; `next`, which must be empty, takes what is
+    /// written from now on. Nothing is copied, so the cost does not depend on the size of the
+    /// tree, only on the number of directories that are held.
+    ///
+    /// The answer never changes. It can be looked at, restored, and be the lowers of any number of
+    /// other overlays, which share it.
+    ///
+    /// Errors, in order: `Txtbsy` while a file of the upper is open; `Inval` if `next` is one of
+    /// the layers already.
+    pub fn snapshot(&self, next: LayerRef) -> Result<Lowers> {
+        let mut tree = self.0.tree.write();
+        let (upper, lower) = layers(&tree)?;
+        let lowers = lower.beneath(Arc::clone(&upper))?;
+        check_fresh(&next, &lowers)?;
+        let root = end(upper.stat(Descent::HERE))?;
+        upper.freeze()?;
+        take_times(&*next, &root)?;
+        tree.sweep_all();
+        retire(&mut tree, &lowers);
+        self.0.restack(&mut tree, next, &lowers)?;
+        *self.0.link_groups.lock() = None;
+        Ok(lowers)
+    }
+
+    /// Another overlay over all that is there now, with `upper`, which must be empty, to take what
+    /// is written to it; `next` is as for [`Overlay::snapshot`]. Neither sees the other's changes.
+    ///
+    /// Errors: as for [`Overlay::snapshot`].
+    pub fn fork(&self, next: LayerRef, upper: LayerRef) -> Result<Overlay> {
+        Overlay::new(upper, &self.snapshot(next)?)
+    }
+
+    /// Makes the tree what `snapshot` is, in one step for everyone who holds any of it; `next`,
+    /// which must be empty, takes what is written from now on. The layer that was written until
+    /// now is frozen and no longer part of it; it stays good as a lower.
+    ///
+    /// A handle on a directory is one on the directory of its path afterwards. Where that path
+    /// leads to no directory, it is the handle of a removed one. A file of the lowers that is open
+    /// stays readable; where its path leads to another node, it is an open file without a name.
+    ///
+    /// Errors, in order: `Inval` if `next` is one of the layers already; `Txtbsy` while a file of
+    /// the upper is open; those of the lowers, when a held directory is looked for. After an error
+    /// nothing has changed but that the upper may be frozen.
+    pub fn restore(&self, snapshot: &Lowers, next: LayerRef) -> Result<()> {
+        let mut tree = self.0.tree.write();
+        let (upper, lower) = layers(&tree)?;
+        check_fresh(&next, snapshot)?;
+        check_fresh(&next, &lower.beneath(Arc::clone(&upper))?)?;
+        let root = end(snapshot.root.stat(Descent::HERE))?;
+        upper.freeze()?;
+        tree.sweep_all();
+        let found = find_all(&tree, snapshot)?;
+        take_times(&*next, &root)?;
+        for (key, lower) in found {
+            let dir = tree.dir_mut(key)?;
+            dir.forget_listing();
+            match lower {
+                Some(lower) => {
+                    dir.upper = None;
+                    dir.lower = Some(lower);
+                }
+                None => remove(&mut tree, key)?,
+            }
+        }
+        tree.dir_mut(ROOT)?.upper = Some(next);
+        retire(&mut tree, snapshot);
+        *self.0.link_groups.lock() = None;
+        self.0.handles.restored(&snapshot.root);
+        Ok(())
+    }
+}
+
+/// The upper and the lowers that are there now.
+fn layers(tree: &Tree) -> Result<(LayerRef, Lowers)> {
+    let DirState { upper, lower, .. } = tree.dir(ROOT)?;
+    let upper = upper.clone().ok_or(Errno::Io)?;
+    let lower = lower.clone().map_or_else(Lowers::none, |root| Lowers { root });
+    Ok((upper, lower))
+}
+
+fn check_fresh(next: &LayerRef, lowers: &Lowers) -> Result<()> {
+    let id = end(next.stat(Descent::HERE)).map(|stat| (stat.dev, stat.ino))?;
+    if lowers.root.part_ids()?.contains(&id) { Err(Errno::Inval) } else { Ok(()) }
+}
+
+/// What each known directory is in the restored tree, those above before those beneath.
+fn find_all(tree: &Tree, snapshot: &Lowers) -> Result<Vec<(DirKey, Option<Arc<MergedDir>>)>> {
+    let mut found = Vec::new();
+    let mut pending = vec![(ROOT, Some(Arc::clone(&snapshot.root)))];
+    while let Some((key, lower)) = pending.pop() {
+        for child in tree.dir(key)?.children.values() {
+            let below = match &lower {
+                Some(lower) => match lower.find(Name::new(&tree.dir(*child)?.name)?)? {
+                    Some(Found::Dir(dir)) => Some(dir),
+                    Some(Found::Leaf(_)) | None => None,
+                },
+                None => None,
+            };
+            pending.push((*child, below));
+        }
+        found.push((key, lower));
+    }
+    Ok(found)
+}
+
+/// The directory is one without a name from now on. What is beneath it comes later.
+fn remove(tree: &mut Tree, key: DirKey) -> Result<()> {
+    let dir = tree.dir_mut(key)?;
+    dir.is_removed = true;
+    dir.children.clear();
+    let (parent, name) = (dir.parent, dir.name.clone());
+    if let Some(above) = tree.dirs.get_mut(parent).filter(|above| !above.is_removed) {
+        above.children.remove(&name);
+    }
+    tree.free_unused(key);
+    Ok(())
+}
+
+/// A removed directory is none of the layer that is written any more.
+fn retire(tree: &mut Tree, lowers: &Lowers) {
+    for (_, dir) in tree.dirs.iter_mut().filter(|(_, dir)| dir.is_removed) {
+        if let Some(upper) = dir.upper.take() {
+            let above = (Arc::clone(&lowers.root), dir.name.clone());
+            dir.lower = Some(MergedDir::under(dir.lower.as_ref(), Some(upper), above));
+        }
+    }
+}
+
+impl Shared {
+    /// Puts each directory's upper on top of its lowers, and `next` on top of them all.
+    fn restack(&self, tree: &mut Tree, next: LayerRef, lowers: &Lowers) -> Result<()> {
+        let mut pending: Vec<(DirKey, Arc<MergedDir>)> = vec![(ROOT, Arc::clone(&lowers.root))];
+        while let Some((key, merged)) = pending.pop() {
+            let children: Vec<DirKey> = tree.dir(key)?.children.values().copied().collect();
+            for child in children {
+                let dir = tree.dir_mut(child)?;
+                let above = (Arc::clone(&merged), dir.name.clone());
+                let below = MergedDir::under(dir.lower.as_ref(), dir.upper.take(), above);
+                dir.forget_listing();
+                pending.push((child, below));
+            }
+            let dir = tree.dir_mut(key)?;
+            dir.forget_listing();
+            dir.lower = Some(merged);
+        }
+        tree.dir_mut(ROOT)?.upper = Some(next);
+        Ok(())
+    }
+}
