@@ -95,7 +95,7 @@
 //! |---|---|
 //! | `cli` (default) | the `palisade` command; leave it out with `default-features = false` |
 //! | `image` (by `cli` too) | `Image`: zip and tar archives as filesystems |
-//! | `embed` | `EmbeddedFs`: files that are part of the program as a filesystem |
+//! | `embed` (default) | `EmbeddedFs`: files that are part of the program as a filesystem |
 //! | `wasmtime` | [`preview1::engines::wasmtime`] |
 //! | `wasmi` | [`preview1::engines::wasmi`] |
 

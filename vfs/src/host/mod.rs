@@ -12,8 +12,8 @@
 //! (and its twin that names the resolver).
 //!
 //! `resolve.rs` holds nodes; `open.rs` opens one name for its bytes; `file.rs` is an open file;
-//! `list.rs` is a directory's stream; `stat.rs` and `errno.rs` translate. `layer` keeps an overlay's
-//! changes: the second shape alone, also with names of its own in a directory of its own.
+//! `list.rs` is a directory's stream; `stat.rs` and `errno.rs` translate. `layer` keeps an
+//! overlay's changes: the second shape alone, also with names of its own in a directory of its own.
 //!
 //! Locks: only leaves, in `list.rs` and `file.rs`.
 //!

@@ -13,11 +13,11 @@
 //! of that one. The format is overlayfs': whiteouts and opaque directories, nothing else. A
 //! directory that is renamed is copied up whole, since that format has no other way to say it.
 //!
-//! What the upper says about the lowers is a value (`changes`), and an archive (`layer_tar`). Layers
-//! are exchanged under a living overlay in `snapshot.rs`.
+//! What the upper says about the lowers is a value (`changes`), and an archive (`layer_tar`).
+//! Layers are exchanged under a living overlay in `snapshot.rs`.
 //!
-//! Lock order: `Shared::tree`, then `link_groups`, `handles` or a directory's `seats`, then those of
-//! the layers. No callback is called with any held.
+//! Lock order: `Shared::tree`, then `link_groups`, `handles` or a directory's `seats`, then those
+//! of the layers. No callback is called with any held.
 //!
 //! Deliberately absent: redirects; watching the lowers.
 

@@ -8,7 +8,6 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::process;
 use std::sync::OnceLock;
 
 use rustix::fs::{self, AtFlags, Mode, OFlags, XattrFlags};
@@ -79,7 +78,7 @@ fn is_of_process(dev: u64) -> bool {
 /// A number that no other process has.
 fn process_token() -> u64 {
     static TOKEN: OnceLock<u64> = OnceLock::new();
-    *TOKEN.get_or_init(|| RandomState::new().hash_one(process::id()))
+    *TOKEN.get_or_init(|| RandomState::new().hash_one(rustix::process::getpid().as_raw_nonzero()))
 }
 
 /// What a directory's [`OPAQUE`] says.

@@ -309,18 +309,15 @@ fn adopted_nodes_have_the_identity_and_the_times_of_what_they_stand_for() {
         world.layer.create_dir(n("sub")).unwrap();
         world.layer.set_times(d("sub"), at(7)).unwrap();
         world.layer.set_times(d(""), at(8)).unwrap();
-        let here = |world: &World| {
-            let (root, sub) =
-                (world.layer.stat(d("")).unwrap(), world.layer.stat(d("sub")).unwrap());
-            (root.modified.seconds(), sub.modified.seconds())
-        };
+        let modified = |world: &World, path| world.layer.stat(d(path)).unwrap().modified;
         let sub = world.enter("sub");
         let file = adopt_file(&*sub, "file", 11, "text");
         adopt(&*sub, "link", FileType::Symlink, 12);
         adopt(&*sub, "dir", FileType::Dir, 13);
         sub.adopt_name(n("file"), &*world.layer, n("second")).unwrap();
         sub.adopt_name(n("link"), &*world.layer, n("second link")).unwrap();
-        assert_eq!(here(world), (8, 7), "{}", world.what);
+        assert_eq!(modified(world, "").seconds(), 8, "{}", world.what);
+        assert_eq!(modified(world, "sub").seconds(), 7, "{}", world.what);
         assert_eq!((file.stat().unwrap().ino, file.stat().unwrap().nlink), (11, 2));
         drop(file);
         assert!(!world.enter("sub").enter(n("dir")).unwrap().is_opaque().unwrap());
