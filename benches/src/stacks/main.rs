@@ -40,24 +40,35 @@ struct Options {
     skip_sizes: bool,
 }
 
-/// What is divided by what, and the most that may come out.
-const RATIOS: &[(&str, &str, &str, &[(&str, f64)])] = &[
-    ("upper / memory", "upper", "memory", &[("*", 1.3)]),
-    (
-        "1 lower / memory",
-        "lower1",
-        "memory",
-        &[("stat", 1.5), ("open_close", 1.5), ("read_4k", 1.5)],
-    ),
-    (
-        "16 lowers / memory",
-        "lower16",
-        "memory",
-        &[("stat", 2.0), ("open_close", 2.0), ("read_4k", 2.0)],
-    ),
-    ("4 layers / memory", "lower4", "memory", &[("readdir_10k", 3.0)]),
-    ("over host / host", "over-host", "host", &[]),
+/// What is divided by what, and the most that may come out: by operation, or `*` for all.
+struct Ratio {
+    name: &'static str,
+    over: &'static str,
+    under: &'static str,
+    bounds: &'static [(&'static str, f64)],
+}
+
+const fn ratio(
+    name: &'static str,
+    over: &'static str,
+    under: &'static str,
+    bounds: &'static [(&'static str, f64)],
+) -> Ratio {
+    Ratio { name, over, under, bounds }
+}
+
+const RATIOS: &[Ratio] = &[
+    ratio("upper / memory", "upper", "memory", &[("*", 1.3)]),
+    ratio("1 lower / memory", "lower1", "memory", LOWER_1),
+    ratio("16 lowers / memory", "lower16", "memory", LOWER_16),
+    ratio("4 layers / memory", "lower4", "memory", &[("readdir_10k", 3.0)]),
+    ratio("over host / host", "over-host", "host", &[]),
+    ratio("over host / kernel overlay", "over-host", "kernel-overlay", &[]),
+    ratio("over host / fuse-overlayfs", "over-host", "fuse-overlayfs", &[]),
 ];
+
+const LOWER_1: &[(&str, f64)] = &[("stat", 1.5), ("open_close", 1.5), ("read_4k", 1.5)];
+const LOWER_16: &[(&str, f64)] = &[("stat", 2.0), ("open_close", 2.0), ("read_4k", 2.0)];
 
 fn main() -> Result<()> {
     let options = Options::parse();
@@ -102,31 +113,22 @@ fn print(worlds: &[World], times: &mut BTreeMap<(&str, &str), Vec<f64>>) {
         println!("| {} | {} |", op.name, cells.join(" | "));
     }
     println!();
-    println!("| operation | {} |", RATIOS.map_names());
+    let titles: Vec<_> = RATIOS.iter().map(|ratio| ratio.name).collect();
+    println!("| operation | {} |", titles.join(" | "));
     println!("|---|{}", "---|".repeat(RATIOS.len()));
     for op in OPS {
         let cells: Vec<_> = RATIOS
             .iter()
-            .map(|(_, over, under, bounds)| {
-                let ratio = medians
-                    .get(&(op.name, *over))
-                    .zip(medians.get(&(op.name, *under)))
-                    .map(|(over, under)| over / under);
-                let bound = bounds.iter().find(|(name, _)| *name == op.name || *name == "*");
-                cell(ratio, bound.map(|(_, bound)| *bound))
+            .map(|ratio| {
+                let over = medians.get(&(op.name, ratio.over));
+                let under = medians.get(&(op.name, ratio.under));
+                let found = over.zip(under).map(|(over, under)| over / under);
+                let is_meant = |name: &str| name == op.name || name == "*";
+                let bound = ratio.bounds.iter().find(|(name, _)| is_meant(name));
+                cell(found, bound.map(|(_, bound)| *bound))
             })
             .collect();
         println!("| {} | {} |", op.name, cells.join(" | "));
-    }
-}
-
-trait Names {
-    fn map_names(&self) -> String;
-}
-
-impl Names for &[(&str, &str, &str, &[(&str, f64)])] {
-    fn map_names(&self) -> String {
-        self.iter().map(|(name, ..)| *name).collect::<Vec<_>>().join(" | ")
     }
 }
 

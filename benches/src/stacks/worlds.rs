@@ -1,6 +1,8 @@
 //! The stacks that are compared. All show the same tree: `f` of 4 KiB, `d/e/f`, and `many`, a
 //! directory of 10,000 files.
 
+use std::path::PathBuf;
+use std::process::Command;
 use std::sync::Arc;
 
 use palisade_kernel::{Config, Fd, Limits, OpenAsked, Process, RightsAsked, Status};
@@ -18,7 +20,22 @@ pub const MANY: usize = 10_000;
 pub struct World {
     pub name: &'static str,
     pub process: Process,
-    _keep: Option<tempfile::TempDir>,
+    _keep: Option<Keep>,
+}
+
+/// What has to outlive a world, and go in this order.
+struct Keep {
+    _mount: Option<Mounted>,
+    _temp: tempfile::TempDir,
+}
+
+/// A mount of the host, taken away with this.
+struct Mounted(PathBuf);
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
 }
 
 impl World {
@@ -99,13 +116,55 @@ pub fn all() -> Result<Vec<World>> {
     let host = HostDir::open_ambient(temp.path()).map_err(|_| Errno::Io)?;
     copy_tree(&memory()?, &host)?;
     let over_host = over(&Lowers::of(Arc::clone(&host)))?;
-    Ok(vec![
+    let mut worlds = vec![
         World::new("memory", memory()?)?,
         World::new("upper", upper)?,
         World::new("lower1", over(&Lowers::of(memory()?))?)?,
         World::new("lower4", over_parts(4)?)?,
         World::new("lower16", over_parts(16)?)?,
-        World { _keep: Some(temp), ..World::new("host", host)? },
+        World { _keep: Some(Keep { _mount: None, _temp: temp }), ..World::new("host", host)? },
         World::new("over-host", over_host)?,
-    ])
+    ];
+    for (name, how) in [
+        ("kernel-overlay", &["mount", "-t", "overlay", "overlay"][..]),
+        ("fuse-overlayfs", &["fuse-overlayfs"][..]),
+    ] {
+        match mounted(name, how) {
+            Ok(world) => worlds.push(world),
+            Err(errno) => eprintln!("{name} cannot be mounted here: {errno}"),
+        }
+    }
+    Ok(worlds)
+}
+
+/// The same tree through an overlay that the host mounts.
+fn mounted(name: &'static str, how: &[&str]) -> Result<World> {
+    let io = |_| Errno::Io;
+    let temp = tempfile::tempdir_in("/dev/shm").map_err(io)?;
+    let at = |name: &str| temp.path().join(name);
+    for dir in ["lower", "upper", "work", "merged"] {
+        std::fs::create_dir(at(dir)).map_err(io)?;
+    }
+    copy_tree(&memory()?, &HostDir::open_ambient(&at("lower")).map_err(io)?)?;
+    let (lower, upper, work) = (at("lower"), at("upper"), at("work"));
+    let options = format!(
+        "lowerdir={},upperdir={},workdir={}",
+        lower.display(),
+        upper.display(),
+        work.display()
+    );
+    let (program, arguments) = how.split_first().ok_or(Errno::Inval)?;
+    let status = Command::new(program)
+        .args(arguments)
+        .args(["-o", &options])
+        .arg(at("merged"))
+        .stderr(std::process::Stdio::null())
+        .status();
+    if !status.map_err(io)?.success() {
+        return Err(Errno::Perm);
+    }
+    let mount = Some(Mounted(at("merged")));
+    let root = HostDir::open_ambient(&at("merged")).map_err(io)?;
+    put(&root, "other", b"x")?;
+    Ok(World { _keep: Some(Keep { _mount: mount, _temp: temp }), ..World::new(name, root)? })
 }
