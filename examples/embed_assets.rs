@@ -13,7 +13,7 @@ use rust_embed::RustEmbed;
 
 /// What lies in this folder when the program is built.
 #[derive(RustEmbed)]
-#[folder = "$CARGO_MANIFEST_DIR/../examples/assets"]
+#[folder = "../examples/assets"]
 struct Assets;
 
 /// Prints the files that it is given. `tests/guests/cat.c`.
