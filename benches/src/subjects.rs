@@ -6,6 +6,7 @@ use palisade_kernel::{Config, Output, Process};
 use palisade_policy::{Policy, Refusal, confine};
 use palisade_preview1::Preview1;
 use palisade_preview1::engines::wasmtime::{self as preview1, State};
+use palisade_vfs::overlay::{Lowers, LowersBuilder, Overlay};
 use palisade_vfs::{DirRef, HostDir, MemFs, Rights};
 use wasmtime::Result;
 use wasmtime::error::Context as _;
@@ -34,12 +35,26 @@ pub enum Subject {
     Confined,
     /// Palisade on a memory filesystem.
     Memory,
+    /// Palisade on an overlay whose upper has everything.
+    Upper,
+    /// Palisade on an overlay over one memory filesystem that has everything.
+    Lower1,
+    /// Palisade on an overlay over sixteen, the lowest of which has everything.
+    Lower16,
 }
 
 impl Subject {
     /// Every subject, in the order of a round.
-    pub const ALL: [Subject; 5] =
-        [Subject::Native, Subject::Peer, Subject::Host, Subject::Confined, Subject::Memory];
+    pub const ALL: [Subject; 8] = [
+        Subject::Native,
+        Subject::Peer,
+        Subject::Host,
+        Subject::Confined,
+        Subject::Memory,
+        Subject::Upper,
+        Subject::Lower1,
+        Subject::Lower16,
+    ];
 
     /// Its name in the table.
     pub fn name(self) -> &'static str {
@@ -49,6 +64,9 @@ impl Subject {
             Subject::Host => "Palisade host",
             Subject::Confined => "Palisade host, confined",
             Subject::Memory => "Palisade memory",
+            Subject::Upper => "Palisade overlay, in the upper",
+            Subject::Lower1 => "Palisade overlay, over 1 lower",
+            Subject::Lower16 => "Palisade overlay, over 16 lowers",
         }
     }
 }
@@ -63,6 +81,9 @@ pub struct Bench {
     host: DirRef,
     confined: DirRef,
     memory: DirRef,
+    upper: DirRef,
+    lower1: DirRef,
+    lower16: DirRef,
     linker: Linker<State>,
     peer_linker: Linker<WasiP1Ctx>,
 }
@@ -78,7 +99,19 @@ impl Bench {
         let mut peer_linker = Linker::new(&engine);
         wasmtime_wasi::p1::add_to_linker_sync(&mut peer_linker, |ctx: &mut WasiP1Ctx| ctx)?;
         let host = HostDir::open_ambient(&dir)?;
+        let overlay = |count: usize| {
+            let bottom = MemFs::new().root();
+            let above = |lowers: LowersBuilder, _| lowers.dir(MemFs::new().root());
+            let lowers = (1..count).fold(Lowers::builder(), above).dir(bottom.clone()).build()?;
+            let overlay = Overlay::new(MemFs::new().layer(), &lowers)?;
+            palisade_vfs::Result::Ok((bottom, overlay.root()))
+        };
+        let ((_, upper), (below1, lower1), (below16, lower16)) =
+            (overlay(1)?, overlay(1)?, overlay(16)?);
         let bench = Bench {
+            upper,
+            lower1,
+            lower16,
             module: Module::new(&engine, GUEST)?,
             confined: confine(host.clone(), Policy::uniform(Rights::all(), Refusal::Denied).into()),
             host,
@@ -90,7 +123,9 @@ impl Bench {
             peer_linker,
         };
         bench.palisade(&bench.host, &["setup", "0"])?;
-        bench.palisade(&bench.memory, &["setup", "0"])?;
+        for dir in [&bench.memory, &bench.upper, &below1, &below16] {
+            bench.palisade(dir, &["setup", "0"])?;
+        }
         Ok(bench)
     }
 
@@ -108,6 +143,9 @@ impl Bench {
             Subject::Host => self.palisade(&self.host, &args)?,
             Subject::Confined => self.palisade(&self.confined, &args)?,
             Subject::Memory => self.palisade(&self.memory, &args)?,
+            Subject::Upper => self.palisade(&self.upper, &args)?,
+            Subject::Lower1 => self.palisade(&self.lower1, &args)?,
+            Subject::Lower16 => self.palisade(&self.lower16, &args)?,
         };
         let line: serde_json::Value = serde_json::from_slice(&output)
             .with_context(|| format!("no result: {}", String::from_utf8_lossy(&output)))?;
