@@ -6,7 +6,7 @@ use palisade_kernel::{Config, Output, Process};
 use palisade_policy::{Policy, Refusal, confine};
 use palisade_preview1::Preview1;
 use palisade_preview1::engines::wasmtime::{self as preview1, State};
-use palisade_vfs::overlay::{Lowers, LowersBuilder, Overlay};
+use palisade_vfs::overlay::{Lowers, Overlay};
 use palisade_vfs::{DirRef, HostDir, MemFs, Rights};
 use wasmtime::Result;
 use wasmtime::error::Context as _;
@@ -88,6 +88,17 @@ pub struct Bench {
     peer_linker: Linker<WasiP1Ctx>,
 }
 
+/// An overlay over `count` filesystems, and the lowest of them.
+fn overlay(count: usize) -> palisade_vfs::Result<(DirRef, DirRef)> {
+    let bottom = MemFs::new().root();
+    let mut lowers = Lowers::builder();
+    for _ in 1..count {
+        lowers = lowers.dir(MemFs::new().root());
+    }
+    let lowers = lowers.dir(bottom.clone()).build()?;
+    Ok((bottom, Overlay::new(MemFs::new().layer(), &lowers)?.root()))
+}
+
 impl Bench {
     /// Makes the fixture in `scratch` and in memory.
     pub fn new(scratch: &Path, native: Option<PathBuf>) -> Result<Self> {
@@ -99,13 +110,6 @@ impl Bench {
         let mut peer_linker = Linker::new(&engine);
         wasmtime_wasi::p1::add_to_linker_sync(&mut peer_linker, |ctx: &mut WasiP1Ctx| ctx)?;
         let host = HostDir::open_ambient(&dir)?;
-        let overlay = |count: usize| {
-            let bottom = MemFs::new().root();
-            let above = |lowers: LowersBuilder, _| lowers.dir(MemFs::new().root());
-            let lowers = (1..count).fold(Lowers::builder(), above).dir(bottom.clone()).build()?;
-            let overlay = Overlay::new(MemFs::new().layer(), &lowers)?;
-            palisade_vfs::Result::Ok((bottom, overlay.root()))
-        };
         let ((_, upper), (below1, lower1), (below16, lower16)) =
             (overlay(1)?, overlay(1)?, overlay(16)?);
         let bench = Bench {
@@ -166,11 +170,6 @@ impl Bench {
             .stderr(Output::inherit_stderr())
             .build()?;
         Ok((config.start(), buffer))
-    }
-
-    /// The memory filesystem.
-    pub fn memory(&self) -> &DirRef {
-        &self.memory
     }
 
     fn palisade(&self, dir: &DirRef, args: &[&str]) -> Result<Vec<u8>> {
