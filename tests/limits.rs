@@ -1,8 +1,14 @@
 //! What a guest cannot make its host hold, whatever it asks for.
 
+use std::borrow::Cow;
+use std::ops::ControlFlow;
+
 use palisade_kernel::{Config, Limits};
 use palisade_preview1::{FUNCTIONS, Preview1};
-use palisade_vfs::{Access, Follow, MemFs, OpenFlags, OpenHow, path};
+use palisade_vfs::overlay::{Lowers, Overlay};
+use palisade_vfs::{
+    Access, Cookie, EmbeddedFs, Follow, MemFs, OpenFlags, OpenHow, Timestamp, path,
+};
 
 use crate::harness::{Engine, config, run, wasmtime_engine};
 
@@ -148,6 +154,46 @@ fn no_argument_of_any_call_makes_the_host_take_much_memory() {
         });
         assert!(cost.bytes_max < CALL_BYTES_MAX, "{count}: {cost:?}");
     }
+}
+
+#[test]
+fn a_sandbox_over_many_shared_files_takes_little_before_it_writes() {
+    const SANDBOX_BYTES_MAX: i64 = 64 * 1024;
+    let names: Vec<String> = (0..10_000).map(|nth| format!("d{}/file-{nth}", nth % 100)).collect();
+    let files = names.iter().map(|name| (name, Cow::Borrowed(&b"text"[..]), Timestamp::EPOCH));
+    let lowers = Lowers::of(EmbeddedFs::from_files(files).unwrap().root());
+    let sandbox = || {
+        let overlay = Overlay::new(MemFs::new().layer(), &lowers).unwrap();
+        let root = overlay.root();
+        let mut guest = Preview1::new(config(&root, &["guest"]).build().unwrap().start());
+        // It looks at files, reads one, and lists two directories, which it holds.
+        for name in names.iter().step_by(10) {
+            path::stat(&*root, name, Follow::Yes).unwrap();
+        }
+        let file = path::open(&*root, "d7/file-7", Follow::Yes, OpenHow::READ).unwrap();
+        let dir = path::open(&*root, "d7", Follow::Yes, OpenHow::READ).unwrap();
+        for dir in [root.clone(), dir.clone().into_dir().unwrap()] {
+            let mut count = 0;
+            dir.read_dir(Cookie::START, &mut |_| {
+                count += 1;
+                ControlFlow::Continue(())
+            })
+            .unwrap();
+            assert_eq!(count, 100);
+        }
+        guest.call(&mut vec![0_u8; 64], "fd_prestat_get", &[3, 8]).unwrap().unwrap();
+        (overlay, root, file, dir, guest)
+    };
+    // What they share is made once.
+    let first = sandbox();
+    let mut kept = Vec::with_capacity(1000);
+    let cost = allocation_counter::measure(|| {
+        for _ in 0..1000 {
+            kept.push(sandbox());
+        }
+    });
+    assert!(cost.bytes_current < 1000 * SANDBOX_BYTES_MAX, "{cost:?}");
+    drop(first);
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! The laws of overlays, and faults, on our overlay: a directory of the host over directories of
 //! the host, in the format of Linux's own overlays.
 
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)]
+
 use std::sync::Arc;
 
 use palisade_props::faulty::{Faults, assert_survives, faulty_layer};
@@ -87,6 +89,22 @@ const STACK: &str = "mkdir a\nwrite a/f \"hello\"\nmkdir a/d\nwrite a/d/g \"deep
 #[test]
 fn survives_every_fault_of_its_upper() {
     assert_survives(&Host, &[STACK]);
+}
+
+#[test]
+fn an_upper_that_lies_in_a_lower_or_over_one_is_refused() {
+    let outer = temp().unwrap();
+    let inner = outer.path().join("a/b");
+    std::fs::create_dir_all(inner.join("upper/deep")).unwrap();
+    let layer = HostLayer::open_ambient(&inner).unwrap();
+    let over = |path: &std::path::Path| {
+        let lower = HostDir::open_ambient(path).unwrap();
+        Overlay::new(Arc::clone(&layer), &Lowers::of(lower)).map(|_| ())
+    };
+    for entangled in [outer.path(), &inner, &inner.join("upper"), &inner.join("upper/deep")] {
+        assert_eq!(over(entangled), Err(Errno::Inval), "{}", entangled.display());
+    }
+    assert_eq!(over(temp().unwrap().path()), Ok(()));
 }
 
 fn empty() -> Result<World> {

@@ -116,6 +116,11 @@ impl Layer for FaultyLayer {
         self.inner.rename_and_white_out(name, into, new_name)
     }
 
+    fn lies_in(&self, dir: (u64, u64)) -> Result<bool> {
+        self.faults.step(Step::Looks)?;
+        self.inner.lies_in(dir)
+    }
+
     fn freeze(&self) -> Result<()> {
         self.faults.step(Step::Changes)?;
         self.inner.freeze()

@@ -115,6 +115,12 @@ impl HostDir {
         Ok(Self::held(fd, way, OFlags::NOATIME))
     }
 
+    /// Whether this is the directory of this identity, or lies in it.
+    #[cfg(feature = "overlay")]
+    pub(crate) fn lies_in(&self, dir: (u64, u64)) -> Result<bool> {
+        layer::lies_in(self.fd(), dir).map_err(|_| Errno::Io)
+    }
+
     /// Takes a directory that the caller holds already.
     #[must_use]
     pub fn from_cap_std(dir: cap_std::fs::Dir, resolver: Resolver) -> DirRef {

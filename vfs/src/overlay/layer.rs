@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::{Dir, File, FileRef, FileType, Name, Node, OpenHow, Result, Stat, Stop};
+use crate::{
+    Descent, Dir, Errno, File, FileRef, FileType, Name, Node, OpenHow, Result, Stat, Stop,
+};
 
 /// A shared layer.
 pub type LayerRef = Arc<dyn Layer>;
@@ -140,6 +142,17 @@ pub trait Layer: Dir {
         into: &dyn Layer,
         new_name: Name<'_>,
     ) -> Result<()>;
+
+    /// Whether this directory is the directory of this identity, or lies in it, as far as the
+    /// layer's own filesystem can tell: an upper in a lower would show itself.
+    ///
+    /// Errors: `Io`.
+    fn lies_in(&self, dir: (u64, u64)) -> Result<bool> {
+        match self.stat(Descent::HERE) {
+            Ok(stat) => Ok((stat.dev, stat.ino) == dir),
+            Err(_) => Err(Errno::Io),
+        }
+    }
 
     /// Ends all change to the filesystem that this layer is of, for ever: from now on what would
     /// change it is `Rofs`. Marks and nodes stay as they are, so it can be a lower of many

@@ -275,10 +275,20 @@ impl MergedDir {
         names.join("/")
     }
 
-    /// The identities of the parts.
-    pub(super) fn part_ids(&self) -> Result<Vec<(u64, u64)>> {
-        let id = |part: &Part| end(part.dir().stat(Descent::HERE)).map(|stat| (stat.dev, stat.ino));
-        self.parts.iter().map(id).collect()
+    /// Whether `upper` is one of the parts, or one lies in the other.
+    pub(super) fn is_entangled(&self, upper: &LayerRef) -> Result<bool> {
+        let id = |dir: &dyn Dir| end(dir.stat(Descent::HERE)).map(|stat| (stat.dev, stat.ino));
+        let upper_id = id(&**upper)?;
+        for part in &self.parts {
+            let is_in_upper = match part {
+                Part::Plain(dir) => plain_lies_in(&**dir, upper_id)?,
+                Part::Layer(layer) => layer.lies_in(upper_id)?,
+            };
+            if is_in_upper || upper.lies_in(id(part.dir())?)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// The only part, if it has no marks: then it is what is seen here.
@@ -422,6 +432,15 @@ impl MergedDir {
             Some(Found::Leaf(part)) => Some(leaf_kind(part.dir(), name)?),
         })
     }
+}
+
+/// Whether a directory is the directory of this identity or lies in it, if it can tell.
+fn plain_lies_in(dir: &dyn Dir, top: (u64, u64)) -> Result<bool> {
+    #[cfg(all(feature = "host", target_os = "linux"))]
+    if let Some(dir) = (dir as &dyn std::any::Any).downcast_ref::<crate::HostDir>() {
+        return dir.lies_in(top);
+    }
+    end(dir.stat(Descent::HERE)).map(|stat| (stat.dev, stat.ino) == top)
 }
 
 /// Calls `each` for every entry.

@@ -81,10 +81,10 @@ struct Shared {
 impl Overlay {
     /// Stacks `upper`, which may hold changes already, upon `lowers`.
     ///
-    /// Errors: `Inval` if `upper` is itself one of the lowers.
+    /// Errors: `Inval` if `upper` is itself one of the lowers, or one lies in the other.
     pub fn new(upper: LayerRef, lowers: &Lowers) -> Result<Overlay> {
         let id = end(upper.stat(Descent::HERE)).map(|stat| (stat.dev, stat.ino))?;
-        if lowers.root.part_ids()?.contains(&id) {
+        if lowers.root.is_entangled(&upper)? {
             return Err(Errno::Inval);
         }
         if is_unwritten(&*upper)? {

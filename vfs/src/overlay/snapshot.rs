@@ -93,8 +93,7 @@ fn layers(tree: &Tree) -> Result<(LayerRef, Lowers)> {
 }
 
 fn check_fresh(next: &LayerRef, lowers: &Lowers) -> Result<()> {
-    let id = end(next.stat(Descent::HERE)).map(|stat| (stat.dev, stat.ino))?;
-    if lowers.root.part_ids()?.contains(&id) { Err(Errno::Inval) } else { Ok(()) }
+    if lowers.root.is_entangled(next)? { Err(Errno::Inval) } else { Ok(()) }
 }
 
 /// What each known directory is in the restored tree, those above before those beneath.

@@ -402,6 +402,10 @@ impl Layer for HostLayer {
         self.rename_leaving(Leave::Whiteout, name, self.same(into)?, new_name)
     }
 
+    fn lies_in(&self, dir: (u64, u64)) -> Result<bool> {
+        super::lies_in(self.at.fd(), dir).map_err(|_| Errno::Io)
+    }
+
     fn freeze(&self) -> Result<()> {
         let core = self.core();
         let mut tree = core.tree.write();

@@ -69,6 +69,11 @@ const HOLD: OFlags = OFlags::RDONLY
     .union(OFlags::NOATIME)
     .union(OFlags::CLOEXEC);
 
+/// Whether `dir` is the directory of this identity, or lies in it.
+pub(super) fn lies_in(dir: BorrowedFd<'_>, top: (u64, u64)) -> std::io::Result<bool> {
+    open::lies_in(dir, Id { dev: top.0, ino: top.1 })
+}
+
 /// A directory of the host, as a [`Layer`](crate::overlay::Layer) in the format of Linux's overlay
 /// filesystem with `userxattr`.
 ///

@@ -146,7 +146,7 @@ fn lock(dir: BorrowedFd<'_>, how: FlockOperation, text: &'static str) -> io::Res
 }
 
 /// Whether `dir` is the directory `top` or lies in it.
-fn lies_in(dir: BorrowedFd<'_>, top: Id) -> io::Result<bool> {
+pub(in crate::host) fn lies_in(dir: BorrowedFd<'_>, top: Id) -> io::Result<bool> {
     let mut at = fs::openat(dir, ".", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
     for _ in 0..DEPTH_MAX {
         let here = id(at.as_fd())?;

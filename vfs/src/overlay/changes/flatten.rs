@@ -24,8 +24,7 @@ use crate::{Descent, Errno, File, FileType, Name, OpenHow, Result, Stat};
 /// After an error `into` holds a part.
 pub fn flatten(lowers: &Lowers, count: usize, into: &LayerRef) -> Result<Lowers, PathError> {
     let (top, rest) = lowers.split(count).ok_or(Errno::Inval).at("")?;
-    let stat = end(into.stat(Descent::HERE)).at("")?;
-    if lowers.root.part_ids().at("")?.contains(&(stat.dev, stat.ino)) {
+    if lowers.root.is_entangled(into).at("")? {
         return Err(Errno::Inval).at("");
     }
     let beneath = if rest.is_empty() { None } else { Some(of(rest.clone()).at("")?.root) };
