@@ -19,10 +19,7 @@ use parking_lot::{Mutex, RwLock};
 
 use super::layer::{LayerRef, Says};
 use super::list::{List, Merge};
-use crate::{
-    Cookie, Descent, Dir, DirRef, Entry, Errno, FileType, Name, Node, OpenHow, Result, SetTimes,
-    Stat, Stop,
-};
+use crate::{Cookie, Descent, Dir, DirRef, Entry, Errno, FileType, Name, OpenHow, Result, Stop};
 
 /// Names that one directory remembers. Beyond them it forgets all and starts anew.
 const KNOWN_MAX: usize = 4096;
@@ -226,10 +223,10 @@ impl Recent {
 
 /// A directory of the merged lowers.
 pub(super) struct MergedDir {
-    parts: Box<[Part]>,
+    pub(super) parts: Box<[Part]>,
     /// Where it lies, for a file that has to be copied up through a handle. None for the root.
     above: Option<(Arc<MergedDir>, Box<str>)>,
-    me: Weak<MergedDir>,
+    pub(super) me: Weak<MergedDir>,
     known: RwLock<HashMap<Box<str>, Known, RandomState>>,
     list: Mutex<Weak<List>>,
     recent: Arc<Recent>,
@@ -292,7 +289,7 @@ impl MergedDir {
     }
 
     /// The only part, if it has no marks: then it is what is seen here.
-    fn single(&self) -> Option<&DirRef> {
+    pub(super) fn single(&self) -> Option<&DirRef> {
         match &*self.parts {
             [Part::Plain(dir)] => Some(dir),
             _ => None,
@@ -310,7 +307,7 @@ impl MergedDir {
     }
 
     /// The part that is remembered to have the file or link that `path` names.
-    fn known_leaf<'p>(&self, path: Descent<'p>) -> Option<(&Part, Name<'p>)> {
+    pub(super) fn known_leaf<'p>(&self, path: Descent<'p>) -> Option<(&Part, Name<'p>)> {
         let name = path.as_name().filter(|_| self.parts.len() > 1)?;
         match self.known.read().get(name.as_str())? {
             Known::Leaf(nth) => Some((self.parts.get(*nth)?, name)),
@@ -376,7 +373,10 @@ impl MergedDir {
 
     /// The directory, and the part of a leaf in it, that the last name of `path` is looked up in.
     /// `at` is taken to be a name.
-    fn parent_of<'p>(&self, path: Descent<'p>) -> Result<(Arc<MergedDir>, Name<'p>), Stop> {
+    pub(super) fn parent_of<'p>(
+        &self,
+        path: Descent<'p>,
+    ) -> Result<(Arc<MergedDir>, Name<'p>), Stop> {
         let (parent, name) = path.split_last().ok_or(Errno::Inval)?;
         let mut at = self.me.upgrade().ok_or(Errno::Io)?;
         for (depth, name) in parent.names().enumerate() {
@@ -417,7 +417,7 @@ impl MergedDir {
     }
 
     /// Whether there is something of this name, for an operation that is refused in any case.
-    fn refuse_new(&self, name: Name<'_>) -> Errno {
+    pub(super) fn refuse_new(&self, name: Name<'_>) -> Errno {
         match self.find(name) {
             Ok(None) => Errno::Rofs,
             Ok(Some(_)) => Errno::Exist,
@@ -425,7 +425,7 @@ impl MergedDir {
         }
     }
 
-    fn kind(&self, name: Name<'_>) -> Result<Option<FileType>> {
+    pub(super) fn kind(&self, name: Name<'_>) -> Result<Option<FileType>> {
         Ok(match self.find(name)? {
             None => None,
             Some(Found::Dir(_)) => Some(FileType::Dir),
@@ -475,135 +475,4 @@ pub(super) fn end<T>(done: Result<T, Stop>) -> Result<T> {
         Stop::Errno(errno) => errno,
         Stop::Link { .. } => Errno::Loop,
     })
-}
-
-#[deny(clippy::missing_trait_methods)]
-impl Dir for MergedDir {
-    fn open(&self, path: Descent<'_>, how: OpenHow) -> Result<Node, Stop> {
-        if path.is_here() {
-            if how.refuses_dir() {
-                return Err(Errno::Isdir.into());
-            }
-            return Ok(Node::Dir(self.me.upgrade().ok_or(Errno::Io)?));
-        }
-        let changes = how.access.writes() || how.refuses_dir();
-        if let Some(dir) = self.single().filter(|_| !changes) {
-            match dir.open(path, how)? {
-                Node::File(file) => return Ok(Node::File(file)),
-                // It has to be a directory of this tree.
-                Node::Dir(_) => {}
-            }
-        }
-        if let Some((part, name)) = self.known_leaf(path).filter(|_| !changes) {
-            return part.dir().open(name.into(), how);
-        }
-        let (parent, name) = self.parent_of(path)?;
-        let depth = path.depth() - 1;
-        match parent.find(name)? {
-            None if how.creates() => Err(Errno::Rofs.into()),
-            None => Err(Errno::Noent.into()),
-            Some(_) if how.is_exclusive() => Err(Errno::Exist.into()),
-            Some(Found::Dir(_)) if how.refuses_dir() => Err(Errno::Isdir.into()),
-            Some(Found::Dir(dir)) => Ok(Node::Dir(dir)),
-            Some(Found::Leaf(part)) => {
-                let held = OpenHow::new(how.access, how.flags & !crate::OpenFlags::TRUNCATE);
-                let is_changed = how.access.writes() || held != how;
-                let how =
-                    if is_changed { OpenHow { access: crate::Access::Hold, ..held } } else { how };
-                let how = OpenHow::new(how.access, how.flags & !crate::OpenFlags::CREATE);
-                let node = part.dir().open(name.into(), how).map_err(|stop| stop.below(depth))?;
-                if is_changed { Err(Errno::Rofs.into()) } else { Ok(node) }
-            }
-        }
-    }
-
-    fn stat(&self, path: Descent<'_>) -> Result<Stat, Stop> {
-        if path.is_here() {
-            return match self.parts.first() {
-                Some(part) => part.dir().stat(path),
-                None => Err(Errno::Io.into()),
-            };
-        }
-        if let Some(dir) = self.single() {
-            return dir.stat(path);
-        }
-        if let Some((part, name)) = self.known_leaf(path) {
-            return part.dir().stat(name.into());
-        }
-        let (parent, name) = self.parent_of(path)?;
-        match parent.find(name)? {
-            None => Err(Errno::Noent.into()),
-            Some(Found::Dir(dir)) => dir.stat(Descent::HERE),
-            Some(Found::Leaf(part)) => {
-                part.dir().stat(name.into()).map_err(|stop| stop.below(path.depth() - 1))
-            }
-        }
-    }
-
-    fn read_link(&self, name: Name<'_>) -> Result<Box<str>> {
-        match self.find(name)? {
-            None => Err(Errno::Noent),
-            Some(Found::Dir(_)) => Err(Errno::Inval),
-            Some(Found::Leaf(part)) => part.dir().read_link(name),
-        }
-    }
-
-    fn read_dir(
-        &self,
-        from: Cookie,
-        each: &mut dyn FnMut(Entry<'_>) -> ControlFlow<()>,
-    ) -> Result<()> {
-        self.list()?.read(from, each)
-    }
-
-    fn create_dir(&self, name: Name<'_>) -> Result<()> {
-        Err(self.refuse_new(name))
-    }
-
-    fn create_symlink(&self, name: Name<'_>, _target: &str) -> Result<()> {
-        Err(self.refuse_new(name))
-    }
-
-    fn remove_file(&self, name: Name<'_>) -> Result<()> {
-        match self.kind(name)?.ok_or(Errno::Noent)? {
-            FileType::Dir => Err(Errno::Isdir),
-            _ => Err(Errno::Rofs),
-        }
-    }
-
-    fn remove_dir(&self, name: Name<'_>) -> Result<()> {
-        match self.find(name)?.ok_or(Errno::Noent)? {
-            Found::Leaf(_) => Err(Errno::Notdir),
-            Found::Dir(dir) if !dir.list()?.is_empty() => Err(Errno::Notempty),
-            Found::Dir(_) => Err(Errno::Rofs),
-        }
-    }
-
-    fn rename(&self, name: Name<'_>, into: &dyn Dir, new_name: Name<'_>) -> Result<()> {
-        let into = (into as &dyn std::any::Any).downcast_ref::<MergedDir>().ok_or(Errno::Xdev)?;
-        let kind = self.kind(name)?.ok_or(Errno::Noent)?;
-        match (kind, into.kind(new_name)?) {
-            (FileType::Dir, Some(other)) if other != FileType::Dir => Err(Errno::Notdir),
-            (other, Some(FileType::Dir)) if other != FileType::Dir => Err(Errno::Isdir),
-            (_, _) => Err(Errno::Rofs),
-        }
-    }
-
-    fn link(&self, name: Name<'_>, into: &dyn Dir, new_name: Name<'_>) -> Result<()> {
-        let into = (into as &dyn std::any::Any).downcast_ref::<MergedDir>().ok_or(Errno::Xdev)?;
-        let kind = self.kind(name)?.ok_or(Errno::Noent)?;
-        match into.refuse_new(new_name) {
-            Errno::Rofs if kind == FileType::Dir => Err(Errno::Perm),
-            errno => Err(errno),
-        }
-    }
-
-    fn set_times(&self, path: Descent<'_>, _times: SetTimes) -> Result<(), Stop> {
-        self.stat(path)?;
-        Err(Errno::Rofs.into())
-    }
-
-    fn sync(&self) -> Result<()> {
-        Ok(())
-    }
 }

@@ -30,6 +30,7 @@ mod layer;
 mod layer_tar;
 mod list;
 mod lowers;
+mod merged_dir;
 mod snapshot;
 mod tree;
 
