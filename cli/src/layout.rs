@@ -154,17 +154,28 @@ fn source(source: &Source) -> Result<DirRef, Error> {
                 parts = parts.layer(open_kept(path, said)?);
             }
             for lower in lowers {
-                parts = parts.dir(self::source(lower)?);
+                parts = parts.dir(self::lower(lower)?);
             }
             Ok(parts.build().map_err(|errno| not_stacked(said, errno))?.root())
         }
     }
 }
 
+/// Opens what an overlay lies over, which is not to be touched in any way.
+fn lower(source: &Source) -> Result<DirRef, Error> {
+    match &source.kind {
+        SourceKind::Dir(path) => HostDir::open_ambient_noatime(path).map_err(|why| {
+            let (option, path) = (source.said.by(), path.to_owned());
+            source.said.blame(Error::HostDir { option, path, why })
+        }),
+        _ => self::source(source),
+    }
+}
+
 fn overlay(upper: &Upper, lowers: &[Source], said: &Said) -> Result<Overlay, Error> {
     let mut parts = Lowers::builder();
     for lower in lowers {
-        parts = parts.dir(source(lower)?);
+        parts = parts.dir(self::lower(lower)?);
     }
     let layer = match upper {
         Upper::Memory => MemFs::new().layer(),
