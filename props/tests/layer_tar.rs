@@ -372,3 +372,50 @@ fn what_a_layer_cannot_hold_is_left_out_and_named() {
     let want = Tree::parse("mkdir d\nwrite f \"bytes\"").unwrap();
     assert_eq!(Tree::snapshot(&*layer).unwrap(), want);
 }
+
+/// A writer that fails at its `left`-th write, or is never asked so often.
+struct Failing {
+    left: usize,
+    taken: Vec<u8>,
+}
+
+impl std::io::Write for Failing {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        if self.left == 0 {
+            return Err(std::io::ErrorKind::StorageFull.into());
+        }
+        self.left -= 1;
+        self.taken.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn an_export_that_fails_at_any_write_leaves_the_layer_and_succeeds_the_next_time() {
+    let lower = MemFs::new().root();
+    Tree::parse("write f \"old\"\nmkdir d\nwrite d/g \"\"").unwrap().build(&*lower).unwrap();
+    let overlay = Overlay::new(MemFs::new().layer(), &Lowers::of(lower)).unwrap();
+    let script = "write f \"new\"\nunlink d/g\nmkdir e\nlink f e/h\nsymlink l -> f";
+    let ops: Vec<Op> = palisade_props::Script::parse(script).unwrap().ops();
+    run(overlay.root(), &ops);
+    let layer = overlay.upper().unwrap();
+    let mut whole = Vec::new();
+    export_layer(&layer, &mut whole).unwrap();
+    let before = times(&overlay.root());
+    let mut failed = 0;
+    loop {
+        let mut out = Failing { left: failed, taken: Vec::new() };
+        match export_layer(&layer, &mut out) {
+            Ok(_) => break assert_eq!(out.taken, whole),
+            Err(error) => assert!(matches!(error, ExportError::Write(_)), "{error}"),
+        }
+        assert!(whole.starts_with(&out.taken));
+        assert_eq!(times(&overlay.root()), before);
+        failed += 1;
+    }
+    assert!(failed > 5, "{failed}");
+}

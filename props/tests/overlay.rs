@@ -155,6 +155,10 @@ stacks! {
     over_memory_guarded Beneath::Memory(2), Policy;
     over_the_host_guarded Beneath::Host, Policy;
     over_embedded_files_guarded Beneath::Embedded, Policy;
+    over_an_image_guarded Beneath::Image, Policy;
+    over_an_overlay_guarded Beneath::Overlay, Policy;
+    over_an_image_mounted Beneath::Image, Mount;
+    over_an_overlay_mounted Beneath::Overlay, Mount;
     over_memory_mounted Beneath::Memory(2), Mount;
     over_the_host_mounted Beneath::Host, Mount;
     over_embedded_files_mounted Beneath::Embedded, Mount;

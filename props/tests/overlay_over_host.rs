@@ -5,11 +5,15 @@
 
 use std::sync::Arc;
 
+use palisade_policy::{Policy, Refusal, confine};
 use palisade_props::faulty::{Faults, assert_survives, faulty_layer};
 use palisade_props::overlay::{Holds, LowerTree, OverlaySubject, OverlayWorld};
 use palisade_props::{Made, Promises, World, conformance, overlay_laws};
-use palisade_vfs::overlay::{LayerRef, Lowers, Overlay};
-use palisade_vfs::{DirRef, Errno, HostDir, HostLayer, Result};
+use palisade_vfs::overlay::{LayerRef, Lowers, Overlay, commit};
+use palisade_vfs::{
+    Access, DirRef, Errno, Follow, HostDir, HostLayer, MemFs, Mounts, OpenFlags, OpenHow, Result,
+    Rights, path,
+};
 use tempfile::TempDir;
 
 /// A filesystem in memory of the host, so that times and listings are the same everywhere.
@@ -107,6 +111,24 @@ fn an_upper_that_lies_in_a_lower_or_over_one_is_refused() {
     assert_eq!(over(temp().unwrap().path()), Ok(()));
 }
 
+#[test]
+fn a_committed_file_keeps_the_permissions_of_the_one_that_it_replaces() {
+    use std::os::unix::fs::PermissionsExt;
+    let project = temp().unwrap();
+    let script = project.path().join("run.sh");
+    std::fs::write(&script, "old").unwrap();
+    std::fs::set_permissions(&script, PermissionsExt::from_mode(0o750)).unwrap();
+    let lower = HostDir::open_ambient(project.path()).unwrap();
+    let (upper, _keep) = layer().unwrap();
+    let overlay = Overlay::new(Arc::clone(&upper), &Lowers::of(Arc::clone(&lower))).unwrap();
+    let how = OpenHow::new(Access::Write, OpenFlags::empty());
+    let file = path::open(&*overlay.root(), "run.sh", Follow::Yes, how).unwrap();
+    file.into_file().unwrap().write_at(&[std::io::IoSlice::new(b"new")], 0).unwrap();
+    commit(&upper, &lower, &mut |_| {}).unwrap();
+    assert_eq!(std::fs::read(&script).unwrap(), b"new");
+    assert_eq!(std::fs::metadata(&script).unwrap().permissions().mode() & 0o7777, 0o750);
+}
+
 fn empty() -> Result<World> {
     let (upper, keep) = layer()?;
     let below = temp()?;
@@ -115,8 +137,33 @@ fn empty() -> Result<World> {
     Ok(World::new(overlay.root()).keeping((keep, below)))
 }
 
-mod kit {
+fn guarded() -> Result<World> {
+    let world = empty()?;
+    let all = Policy::uniform(Rights::all(), Refusal::Denied);
+    Ok(World::new(confine(Arc::clone(&world.dir), Arc::new(all))).keeping(world))
+}
+
+fn mounted() -> Result<World> {
+    let world = empty()?;
+    let mounts = Mounts::builder(MemFs::new().root()).mount("x/y", Arc::clone(&world.dir))?;
+    let at = path::open(&*mounts.build(), "x/y", Follow::Yes, OpenHow::HOLD_DIR)?;
+    Ok(World::new(at.into_dir()?).keeping(world))
+}
+
+mod itself {
     use super::*;
 
     conformance!(Made::new("overlay, host over host", Promises::USUAL, empty));
+}
+
+mod behind_a_policy {
+    use super::*;
+
+    conformance!(Made::new("overlay, host over host, guarded", Promises::USUAL, guarded));
+}
+
+mod through_a_mount {
+    use super::*;
+
+    conformance!(Made::new("overlay, host over host, mounted", Promises::USUAL, mounted));
 }

@@ -121,6 +121,21 @@ impl HostDir {
         layer::lies_in(self.fd(), dir).map_err(|_| Errno::Io)
     }
 
+    /// Gives the file `name` the permissions of the file `like`, which it is going to replace. What
+    /// makes a program run as somebody else is not passed on to other bytes.
+    #[cfg(feature = "overlay")]
+    pub(crate) fn copy_permissions(&self, like: Name<'_>, name: Name<'_>) -> Result<()> {
+        let nofollow = AtFlags::SYMLINK_NOFOLLOW;
+        let stat = fs::statat(self.fd(), like.as_str(), nofollow).map_err(errno)?;
+        if kind(&stat) != FileType::File {
+            return Ok(());
+        }
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = fs::openat(self.fd(), name.as_str(), flags, Mode::empty()).map_err(errno)?;
+        fs::fchmod(&file, Mode::from_raw_mode(stat.st_mode) & Mode::from_raw_mode(0o777))
+            .map_err(errno)
+    }
+
     /// Takes a directory that the caller holds already.
     #[must_use]
     pub fn from_cap_std(dir: cap_std::fs::Dir, resolver: Resolver) -> DirRef {

@@ -63,10 +63,7 @@ impl OverlayDir {
     fn open_settled(&self, path: Descent<'_>, how: OpenHow) -> Result<Opened, Stop> {
         let tree = self.fs.tree.read();
         match tree.locate(self.key, path)? {
-            Spot::Here(key) if how.is_exclusive() && !path.is_here() => {
-                let _ = key;
-                Err(Errno::Exist.into())
-            }
+            Spot::Here(_) if how.is_exclusive() && !path.is_here() => Err(Errno::Exist.into()),
             Spot::Here(key) => Ok(Opened::Node(self.open_dir(&tree, key, how)?)),
             Spot::Upper { dir, rest, taken } => {
                 match dir.open(rest, how).map_err(|stop| stop.below(taken))? {

@@ -395,6 +395,9 @@ impl Commit<'_> {
         } else {
             None
         };
+        if there.is_some_and(|there| there.kind == FileType::File) {
+            clean_up(copy_permissions(target, name, temporary), target, temporary).at(path)?;
+        }
         clean_up(target.rename(temporary, target, name), target, temporary).at(path)?;
         if let Some(away) = away {
             remove_tree(target, Name::new(&away).at(path)?, path)?;
@@ -527,4 +530,18 @@ fn clean_up<T>(done: Result<T>, target: &dyn Dir, temporary: Name<'_>) -> Result
         let _ = target.remove_file(temporary);
     }
     done
+}
+
+/// What the host keeps about a file beside what a [`Dir`] knows goes on to what replaces it.
+#[cfg_attr(not(all(feature = "host", target_os = "linux")), expect(unused_variables))]
+fn copy_permissions(target: &dyn Dir, like: Name<'_>, name: Name<'_>) -> Result<()> {
+    #[cfg(all(feature = "host", target_os = "linux"))]
+    if let Some(host) = (target as &dyn std::any::Any).downcast_ref::<crate::HostDir>() {
+        // A link in its place has none.
+        return match host.copy_permissions(like, name) {
+            Err(Errno::Loop) => Ok(()),
+            done => done,
+        };
+    }
+    Ok(())
 }
