@@ -88,7 +88,7 @@ impl Preview1 {
 
     #[inline]
     pub(crate) fn fd_fdstat_get(&mut self, mem: &mut Memory<'_>, fd: u32, result: Ptr) -> Answer {
-        mem.write(result, &layout::fdstat(&self.process.fdstat(fd)?))
+        mem.write(result, &layout::fdstat(self.process.fdstat(fd)?))
     }
 
     #[inline]

@@ -59,12 +59,12 @@ pub(crate) fn filestat(stat: &Stat) -> [u8; FILESTAT_LEN] {
 }
 
 #[inline]
-pub(crate) fn fdstat(stat: &FdStat) -> [u8; FDSTAT_LEN] {
+pub(crate) fn fdstat(stat: FdStat<'_>) -> [u8; FDSTAT_LEN] {
     Fields::new()
-        .put(0, &[filetype(stat.kind)])
-        .u16(2, status_bits(stat.status))
-        .u64(8, rights::bits(stat.base))
-        .u64(16, rights::bits(stat.inheriting))
+        .put(0, &[filetype(stat.kind())])
+        .u16(2, status_bits(stat.status()))
+        .u64(8, rights::bits(stat.base()))
+        .u64(16, rights::bits(stat.inheriting()))
         .0
 }
 
