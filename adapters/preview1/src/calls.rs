@@ -9,13 +9,19 @@ use std::ops::ControlFlow;
 use palisade_kernel::{Dots, Exit, OpenAsked, RightsAsked, Subscription};
 use palisade_vfs::{Errno, Result, SyncScope};
 
-use crate::memory::{Memory, Ptr};
+use crate::memory::{Memory, Ptr, TransferLimits};
 use crate::{Preview1, ZeroRights, errno, layout, rights};
 
 /// An answer: nothing, or the errno that the guest gets.
 pub(crate) type Answer = Result<()>;
 
 impl Preview1 {
+    #[inline(always)]
+    fn transfer_limits(&self) -> TransferLimits {
+        let limits = self.process.limits();
+        TransferLimits { buffers_max: limits.buffers_max, bytes_max: limits.transfer_bytes_max }
+    }
+
     pub(crate) fn args_get(&mut self, mem: &mut Memory<'_>, argv: Ptr, buf: Ptr) -> Answer {
         write_texts(mem, self.process.args(), argv, buf)
     }
@@ -150,10 +156,9 @@ impl Preview1 {
         offset: u64,
         result: Ptr,
     ) -> Answer {
-        let limits = self.process.limits();
+        let limits = self.transfer_limits();
         mem.check(result, 4)?;
-        let buffers = mem.buffers(iovs, count, limits.buffers_max, limits.transfer_bytes_max)?;
-        let done = mem.scatter(&buffers, |bufs, before| {
+        let done = mem.read_into(iovs, count, limits, |bufs, before| {
             self.process.read_at(fd, bufs, offset.saturating_add(before as u64))
         })?;
         mem.write_size(result, done)
@@ -191,10 +196,10 @@ impl Preview1 {
         offset: u64,
         result: Ptr,
     ) -> Answer {
-        let limits = self.process.limits();
+        let limits = self.transfer_limits();
         mem.check(result, 4)?;
-        let buffers = mem.buffers(iovs, count, limits.buffers_max, limits.transfer_bytes_max)?;
-        let done = mem.gather(&buffers, |bufs| self.process.write_at(fd, bufs, offset))?;
+        let done =
+            mem.write_from(iovs, count, limits, |bufs| self.process.write_at(fd, bufs, offset))?;
         mem.write_size(result, done)
     }
 
@@ -207,10 +212,9 @@ impl Preview1 {
         count: u32,
         result: Ptr,
     ) -> Answer {
-        let limits = self.process.limits();
+        let limits = self.transfer_limits();
         mem.check(result, 4)?;
-        let buffers = mem.buffers(iovs, count, limits.buffers_max, limits.transfer_bytes_max)?;
-        let done = mem.scatter(&buffers, |bufs, _| self.process.read(fd, bufs))?;
+        let done = mem.read_into(iovs, count, limits, |bufs, _| self.process.read(fd, bufs))?;
         mem.write_size(result, done)
     }
 
@@ -283,10 +287,9 @@ impl Preview1 {
         count: u32,
         result: Ptr,
     ) -> Answer {
-        let limits = self.process.limits();
+        let limits = self.transfer_limits();
         mem.check(result, 4)?;
-        let buffers = mem.buffers(iovs, count, limits.buffers_max, limits.transfer_bytes_max)?;
-        let done = mem.gather(&buffers, |bufs| self.process.write(fd, bufs))?;
+        let done = mem.write_from(iovs, count, limits, |bufs| self.process.write(fd, bufs))?;
         mem.write_size(result, done)
     }
 

@@ -50,6 +50,13 @@ pub(crate) struct Range {
     end: usize,
 }
 
+/// What a vectored call may ask for.
+#[derive(Clone, Copy)]
+pub(crate) struct TransferLimits {
+    pub(crate) buffers_max: u32,
+    pub(crate) bytes_max: u32,
+}
+
 /// The buffers of a vectored call, checked.
 #[expect(clippy::large_enum_variant, reason = "on the stack, so that a few buffers take no memory")]
 pub(crate) enum Buffers {
@@ -131,13 +138,7 @@ impl<'a> Memory<'a> {
     /// Errors, in order: `Inval` above `count_max` buffers; `Fault`; `Inval` for lengths that add
     /// up to more than a guest can count.
     #[inline]
-    pub(crate) fn buffers(
-        &self,
-        ptr: Ptr,
-        count: u32,
-        count_max: u32,
-        bytes_max: u32,
-    ) -> Result<Buffers> {
+    fn buffers(&self, ptr: Ptr, count: u32, count_max: u32, bytes_max: u32) -> Result<Buffers> {
         if count > count_max {
             return Err(Errno::Inval);
         }
@@ -163,6 +164,61 @@ impl<'a> Memory<'a> {
         Ok(if many.is_empty() { Buffers::Few(few, len) } else { Buffers::Many(many) })
     }
 
+    /// The buffer, if the array has one: nearly every call has, and it goes by no table then.
+    ///
+    /// Errors: as for [`Memory::buffers`].
+    #[inline(always)]
+    fn sole_buffer(
+        &self,
+        ptr: Ptr,
+        count: u32,
+        limits: TransferLimits,
+    ) -> Result<Option<(usize, usize)>> {
+        if count != 1 || limits.buffers_max == 0 {
+            return Ok(None);
+        }
+        let pairs = self.slice(ptr, 8)?;
+        let pair = <&[u8; 8]>::try_from(pairs).map_err(|_| Errno::Fault)?;
+        let (range, _) = self.buffer(pair, limits.bytes_max)?;
+        Ok(Some((range.start, range.end)))
+    }
+
+    /// Calls `write` with the buffers of the array at `ptr`.
+    ///
+    /// Errors: as for [`Memory::buffers`], then those of `write`.
+    #[inline]
+    pub(crate) fn write_from<T>(
+        &self,
+        ptr: Ptr,
+        count: u32,
+        limits: TransferLimits,
+        write: impl FnOnce(&[IoSlice<'_>]) -> Result<T>,
+    ) -> Result<T> {
+        if let Some((start, end)) = self.sole_buffer(ptr, count, limits)? {
+            return write(&[IoSlice::new(self.0.get(start..end).unwrap_or_default())]);
+        }
+        self.gather(&self.buffers(ptr, count, limits.buffers_max, limits.bytes_max)?, write)
+    }
+
+    /// Calls `read` with the buffers of the array at `ptr`, as [`Memory::scatter`] does.
+    ///
+    /// Errors: as for [`Memory::buffers`], then those of `read`.
+    #[inline]
+    pub(crate) fn read_into(
+        &mut self,
+        ptr: Ptr,
+        count: u32,
+        limits: TransferLimits,
+        mut read: impl FnMut(&mut [IoSliceMut<'_>], usize) -> Result<usize>,
+    ) -> Result<usize> {
+        if let Some((start, end)) = self.sole_buffer(ptr, count, limits)? {
+            let slice = self.0.get_mut(start..end).unwrap_or_default();
+            return read(&mut [IoSliceMut::new(slice)], 0);
+        }
+        let buffers = self.buffers(ptr, count, limits.buffers_max, limits.bytes_max)?;
+        self.scatter(&buffers, read)
+    }
+
     /// One buffer, cut to `bytes_max` bytes, and the length that the guest said.
     #[inline]
     fn buffer(&self, pair: &[u8; 8], bytes_max: u32) -> Result<(Range, u32)> {
@@ -175,7 +231,7 @@ impl<'a> Memory<'a> {
 
     /// Calls `write` with the buffers.
     #[inline]
-    pub(crate) fn gather<T>(
+    fn gather<T>(
         &self,
         buffers: &Buffers,
         write: impl FnOnce(&[IoSlice<'_>]) -> Result<T>,
@@ -199,7 +255,7 @@ impl<'a> Memory<'a> {
     /// Calls `read` with the buffers: once, or where they overlap once for each until one is not
     /// filled, with the number of bytes that were read before.
     #[inline]
-    pub(crate) fn scatter(
+    fn scatter(
         &mut self,
         buffers: &Buffers,
         mut read: impl FnMut(&mut [IoSliceMut<'_>], usize) -> Result<usize>,
