@@ -20,12 +20,18 @@
 
 mod confine;
 mod file;
+mod glob;
+mod judge;
 mod policy;
 mod read_only;
+mod rule;
 
 #[cfg(test)]
 mod tests;
 
 pub use confine::confine;
+pub use glob::{Glob, GlobError, GlobErrorKind};
+pub use judge::Verdict;
 pub use policy::{Policy, Refusal, State};
 pub use read_only::read_only;
+pub use rule::{Effect, Place, Rule, RuleId};

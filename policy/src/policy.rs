@@ -8,10 +8,17 @@ use std::collections::BTreeMap;
 
 use palisade_vfs::{Errno, Name, Rights};
 
+use crate::{Rule, RuleId};
+
 /// Where a directory or file stands in a [`Policy`]: it fixes its rights, and those of everything
 /// below.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct State(u32);
+
+impl State {
+    /// The state of what no policy knows: it grants nothing, and no name leads out of it.
+    pub(crate) const NOWHERE: State = State(u32::MAX);
+}
 
 /// How a right that is missing is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -63,6 +70,58 @@ impl Policy {
             Some(row) => row.names.get(name.as_str()).copied().unwrap_or(row.others),
             None => state,
         }
+    }
+
+    /// The state of `path`, a path of the guest's world as a preopened directory is named: names
+    /// joined by slashes, from the root. One that is not such a path has a state that grants
+    /// nothing.
+    #[must_use]
+    pub fn at(&self, path: &str) -> State {
+        let parts = path.split('/').filter(|part| !matches!(*part, "" | "."));
+        parts.fold(Self::START, |state, part| match Name::new(part) {
+            Ok(name) => self.step(state, name),
+            Err(_) => State::NOWHERE,
+        })
+    }
+
+    /// Whether what is at `state` is to seem absent, with everything beneath it. It has no rights.
+    #[must_use]
+    pub fn is_hidden(&self, _state: State) -> bool {
+        false
+    }
+
+    /// Whether anything is hidden anywhere.
+    #[must_use]
+    pub fn hides(&self) -> bool {
+        false
+    }
+
+    /// Whether something beneath a directory at `state` is hidden, at any depth.
+    #[must_use]
+    pub fn may_hide_in(&self, _state: State) -> bool {
+        false
+    }
+
+    /// Whether `state` grants at most what `than` grants: there, and for every path beneath.
+    #[must_use]
+    pub fn is_at_most(&self, state: State, than: State) -> bool {
+        state == than
+    }
+
+    /// The rules, in the order in which they were given.
+    #[must_use]
+    pub fn rules(&self) -> &[Rule] {
+        &[]
+    }
+
+    /// The rules that match what is at `state`, lowest first.
+    #[must_use]
+    pub fn matched(&self, _state: State) -> &[RuleId] {
+        &[]
+    }
+
+    pub(crate) fn rule(&self, id: RuleId) -> Option<&Rule> {
+        self.rules().get(id.index())
     }
 
     /// The rights at `state`.
