@@ -22,7 +22,7 @@ use hashbrown::HashMap;
 use palisade_vfs::Rights;
 
 use crate::glob::Part;
-use crate::table::{Detail, NONE, Row, Table};
+use crate::table::{Detail, Group, NONE, Row, Table};
 use crate::{Effect, RuleId};
 use budget::{Budget, Spent};
 use lists::Lists;
@@ -69,6 +69,9 @@ struct Maker<'s> {
     table: Table,
     /// The sets of nodes, by state.
     states: Lists,
+    /// The nodes of states that lead anywhere, and the first state that has them.
+    cores: Lists,
+    owners: Vec<u32>,
     automata: HashMap<Box<[u32]>, u32, FixedState>,
     /// How many names each `**` hides, and their group once there is one.
     hiders: HashMap<u32, Hider, FixedState>,
@@ -112,6 +115,8 @@ impl<'s> Maker<'s> {
             trie,
             table: Table::default(),
             states: Lists::default(),
+            cores: Lists::default(),
+            owners: Vec::new(),
             automata: HashMap::default(),
             hiders: loops.filter_map(|node| hides(&node)).collect(),
             texts: vec![0..0; trie.names.len()],
@@ -163,24 +168,46 @@ impl<'s> Maker<'s> {
     fn row(&mut self, scratch: &mut Scratch, budget: &mut Budget) -> Result<Row, Spent> {
         scratch.nodes.clear();
         scratch.nodes.extend(self.states.get(self.current));
-        let mut row = self.judge(scratch);
+        let row = self.judge(scratch);
         if row.hidden {
-            row.others = self.current;
-            return Ok(row);
+            return Ok(Row { owner: self.current, others: self.current, ..row });
         }
+        // What leads nowhere makes no difference to where names lead.
+        scratch.nodes.retain(|node| self.trie.leads_on(*node));
+        let known = self.owners.len();
+        let core = self.cores.intern(&scratch.nodes);
+        if (core as usize) < known {
+            let owner = self.owners.get(core as usize).copied().unwrap_or(NONE);
+            let Some(like) = self.table.row(owner).cloned() else { return Err(Spent) };
+            budget.spend(like.edges.len() / 8)?;
+            let Row { rights, rofs, hides_beneath, .. } = row;
+            return Ok(Row { rights, rofs, hides_beneath, ..like });
+        }
+        self.owners.push(self.current);
+        self.lead_on(row, scratch, budget)
+    }
+
+    /// Where names lead from the nodes, which no state had before.
+    fn lead_on(
+        &mut self,
+        mut row: Row,
+        scratch: &mut Scratch,
+        budget: &mut Budget,
+    ) -> Result<Row, Spent> {
+        row.owner = self.current;
         let hider = self.hider(&scratch.nodes);
         if let Some(hider) = hider {
             row.group = self.group(hider, scratch, budget)?;
         }
         // The edges of a new group may have come before.
-        row.edges = number(self.table.edges.len())..0;
+        let start = number(self.table.edges.len());
         self.gather(hider, scratch);
         let Scratch { nodes, literals, by_pattern, .. } = &scratch;
         budget.spend(nodes.len() + 2 * literals.len() + by_pattern.len())?;
         row.automaton = self.automaton(&scratch.patterns, budget)?;
         self.make_targets(row.automaton, scratch, budget)?;
         self.make_edges(&row, hider, scratch, budget)?;
-        row.edges.end = number(self.table.edges.len());
+        row.edges = start..number(self.table.edges.len());
         if row.automaton == NONE {
             row.others = scratch.targets.first().copied().unwrap_or(self.current);
         } else {
@@ -264,7 +291,8 @@ impl<'s> Maker<'s> {
             self.table.push_edge(text, to);
         }
         let group = number(self.table.groups.len());
-        self.table.groups.push(start..number(self.table.edges.len()));
+        let edges = start..number(self.table.edges.len());
+        self.table.groups.push(Group { edges, marks: 0 });
         if let Some(hider) = self.hiders.get_mut(&hider) {
             hider.group = group;
         }

@@ -25,7 +25,7 @@ pub(crate) struct Table {
     pub(crate) details: Vec<Detail>,
     /// The names that are treated apart, those of each state together.
     pub(crate) edges: Vec<Edge>,
-    pub(crate) groups: Vec<Range<u32>>,
+    pub(crate) groups: Vec<Group>,
     /// The texts of the names in `edges`, each once.
     pub(crate) texts: String,
     /// Where names lead by their classes.
@@ -44,6 +44,10 @@ pub(crate) struct Row {
     /// The rights that are missing only because this is read-only.
     pub(crate) rofs: Rights,
     pub(crate) edges: Range<u32>,
+    /// The state whose edges these are: the first that names lead on from alike.
+    pub(crate) owner: u32,
+    /// The marks of the names of `edges`.
+    pub(crate) marks: u64,
     /// The names that it hides as others do: an index into [`Table::groups`].
     pub(crate) group: u32,
     pub(crate) automaton: u32,
@@ -51,6 +55,14 @@ pub(crate) struct Row {
     pub(crate) others: u32,
     pub(crate) hidden: bool,
     pub(crate) hides_beneath: bool,
+}
+
+/// Names that states hide alike.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Group {
+    pub(crate) edges: Range<u32>,
+    /// The marks of the names.
+    pub(crate) marks: u64,
 }
 
 /// What is rarely asked for.
@@ -76,6 +88,8 @@ impl Row {
         rights: Rights::empty(),
         rofs: Rights::empty(),
         edges: 0..0,
+        owner: 0,
+        marks: 0,
         group: NONE,
         automaton: NONE,
         others: 0,
@@ -94,16 +108,19 @@ impl Table {
     /// Where `name` leads from `state`; `None` for a state that there is not.
     pub(crate) fn step(&self, state: u32, name: &str) -> Option<u32> {
         let row = self.rows.get(state as usize)?;
-        if !row.edges.is_empty()
-            && let Some(to) = self.edge(state, &row.edges, name)
-        {
-            return Some(to);
-        }
-        if row.group != NONE
-            && let Some(range) = self.groups.get(row.group as usize)
-            && let Some(to) = self.edge(owner_of_group(row.group), range, name)
-        {
-            return Some(to);
+        if row.edges.start != row.edges.end || row.group != NONE {
+            let hash = hash(name);
+            if row.marks & mark(hash) != 0
+                && let Some(to) = self.edge(row.owner, &row.edges, hash, name)
+            {
+                return Some(to);
+            }
+            if let Some(group) = self.groups.get(row.group as usize)
+                && group.marks & mark(hash) != 0
+                && let Some(to) = self.edge(owner_of_group(row.group), &group.edges, hash, name)
+            {
+                return Some(to);
+            }
         }
         if row.automaton == NONE {
             return Some(row.others);
@@ -148,8 +165,8 @@ impl Table {
 
     /// The edges of `row`, those of its group included, which yield to its own.
     pub(crate) fn edges(&self, row: &Row) -> impl Iterator<Item = (&str, u32)> {
-        let group = self.groups.get(row.group as usize).cloned().unwrap_or_default();
-        let all = self.slice(&row.edges).iter().chain(self.slice(&group));
+        let group = self.groups.get(row.group as usize).map(|group| self.slice(&group.edges));
+        let all = self.slice(&row.edges).iter().chain(group.unwrap_or_default());
         all.map(|edge| (self.text(*edge), edge.to))
     }
 
@@ -187,34 +204,38 @@ impl Table {
 
     /// Makes all edges found.
     pub(crate) fn make_index(&mut self) {
-        let mut owners = vec![NONE; self.edges.len()];
-        let rows = self.rows.iter().enumerate().map(|(at, row)| (number(at), &row.edges));
-        let groups = self.groups.iter().enumerate();
-        let groups = groups.map(|(at, range)| (owner_of_group(number(at)), range));
-        for (owner, range) in rows.chain(groups) {
-            owners
-                .get_mut(range.start as usize..range.end as usize)
-                .unwrap_or_default()
-                .fill(owner);
-        }
-        let hash_at = |at: &u32| {
-            let owner = owners.get(*at as usize).copied().unwrap_or(NONE);
-            let edge = self.edges.get(*at as usize);
-            hash(owner, edge.map_or("", |edge| self.text(*edge)))
+        let hashes: Vec<u64> = self.edges.iter().map(|edge| hash(self.text(*edge))).collect();
+        let of = |edges: &Range<u32>| {
+            hashes.get(edges.start as usize..edges.end as usize).unwrap_or_default()
         };
+        let marks = |edges: &Range<u32>| of(edges).iter().fold(0, |all, hash| all | mark(*hash));
         let mut index = HashTable::with_capacity(self.edges.len());
-        for at in 0..number(self.edges.len()) {
-            index.insert_unique(hash_at(&at), at, hash_at);
+        let mut insert = |owner: u32, edges: &Range<u32>| {
+            for (at, hash) in edges.clone().zip(of(edges)) {
+                let hash = owned(owner, *hash);
+                // There is room for all of them, so none is ever moved.
+                index.insert_unique(hash, at, |_| hash);
+            }
+        };
+        for (state, row) in (0..).zip(&mut self.rows) {
+            row.marks = marks(&row.edges);
+            if row.owner == state {
+                insert(state, &row.edges);
+            }
+        }
+        for (id, group) in (0..).zip(&mut self.groups) {
+            group.marks = marks(&group.edges);
+            insert(owner_of_group(id), &group.edges);
         }
         self.index = index;
     }
 
-    fn edge(&self, owner: u32, range: &Range<u32>, name: &str) -> Option<u32> {
+    fn edge(&self, owner: u32, range: &Range<u32>, hash: u64, name: &str) -> Option<u32> {
         let is_it = |at: &u32| {
             range.contains(at)
                 && self.edges.get(*at as usize).is_some_and(|edge| self.text(*edge) == name)
         };
-        let at = self.index.find(hash(owner, name), is_it)?;
+        let at = self.index.find(owned(owner, hash), is_it)?;
         self.edges.get(*at as usize).map(|edge| edge.to)
     }
 }
@@ -224,10 +245,24 @@ fn owner_of_group(group: u32) -> u32 {
     !group
 }
 
-fn hash(owner: u32, name: &str) -> u64 {
+fn hash(name: &str) -> u64 {
     // Who looks names up cannot add any, so there is nothing to be gained by choosing them badly.
     let mut hasher = FixedState::default().build_hasher();
-    hasher.write_u32(owner);
     hasher.write(name.as_bytes());
     hasher.finish()
+}
+
+/// The hash of a name together with whose edge it is.
+fn owned(owner: u32, hash: u64) -> u64 {
+    // Any odd numbers will do: those of the golden ratio and of its square root's fraction.
+    let mixed = hash ^ u64::from(owner).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let wide = u128::from(mixed) * u128::from(0xd1b5_4a32_d192_ed03_u64);
+    let low = u64::try_from(wide & u128::from(u64::MAX)).unwrap_or(0);
+    low ^ u64::try_from(wide >> 64).unwrap_or(0)
+}
+
+/// One bit of 64. A name whose mark is not among those of the edges is none of them, which is
+/// known without a look into the memory that they are in.
+fn mark(hash: u64) -> u64 {
+    1 << (hash >> 58)
 }

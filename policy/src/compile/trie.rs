@@ -174,6 +174,15 @@ impl<'r> Trie<'r> {
         here.hides || (here.deep != NONE && self.node(here.deep).hides)
     }
 
+    /// Whether any name leads from `node` to somewhere.
+    pub(crate) fn leads_on(&self, node: u32) -> bool {
+        let here = self.node(node);
+        here.loops
+            || here.star != NONE
+            || !self.literals(node).is_empty()
+            || !self.by_pattern(node).is_empty()
+    }
+
     /// (pattern, child), by pattern.
     pub(crate) fn by_pattern(&self, node: u32) -> &[(u32, u32)] {
         self.by_pattern.of(node)

@@ -36,7 +36,14 @@ impl Policy {
             let others = row.others.0;
             let nothing = crate::table::Row::NOTHING;
             let rights = row.rights;
-            table.rows.push(crate::table::Row { rights, rofs, edges, others, ..nothing });
+            table.rows.push(crate::table::Row {
+                rights,
+                rofs,
+                edges,
+                others,
+                owner: state,
+                ..nothing
+            });
             table.details.push(Detail { matched: 0..0, kind: state });
         }
         table.make_index();
