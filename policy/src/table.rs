@@ -144,6 +144,17 @@ impl Table {
         by_class.iter().copied().chain((classes == 0).then_some(row.others))
     }
 
+    /// The bytes that it takes.
+    #[cfg(test)]
+    pub(crate) fn size_bytes(&self) -> usize {
+        self.rows.len() * size_of::<Row>()
+            + self.details.len() * size_of::<Detail>()
+            + self.edges.len() * size_of::<Edge>()
+            + self.texts.len()
+            + 4 * (self.targets.len() + self.matched.len() + self.index.capacity())
+            + self.automata.iter().map(NameAutomaton::size_bytes).sum::<usize>()
+    }
+
     /// Gives back what was reserved.
     pub(crate) fn shrink(&mut self) {
         self.rows.shrink_to_fit();
