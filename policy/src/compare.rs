@@ -46,7 +46,7 @@ const WITNESSES_MAX: usize = 256;
 /// Most steps of a comparison of policies. Ten times what a hundred thousand rules take.
 const STEPS_MAX: usize = 1 << 28;
 
-/// Most steps of a comparison of states, which is made while a guest waits: about a millisecond.
+/// Most steps of a comparison of states, which is made while a guest waits: some milliseconds.
 const STATE_STEPS_MAX: usize = 1 << 16;
 
 impl Comparison {

@@ -22,7 +22,7 @@ use hashbrown::HashMap;
 use palisade_vfs::Rights;
 
 use crate::glob::Part;
-use crate::table::{Detail, Group, NONE, Row, Table};
+use crate::table::{Detail, NONE, Row, Table};
 use crate::{Effect, RuleId};
 use budget::{Budget, Spent};
 use lists::Lists;
@@ -291,8 +291,7 @@ impl<'s> Maker<'s> {
             self.table.push_edge(text, to);
         }
         let group = number(self.table.groups.len());
-        let edges = start..number(self.table.edges.len());
-        self.table.groups.push(Group { edges, marks: 0 });
+        self.table.groups.push(start..number(self.table.edges.len()));
         if let Some(hider) = self.hiders.get_mut(&hider) {
             hider.group = group;
         }
