@@ -2,8 +2,8 @@
 //!
 //! Both tables are walked at once, through every pair of states that a path leads to. From each
 //! pair go the names that either treats apart, and for every way in which the patterns of both can
-//! match some name, one such name, if there is one beside those. So the answer is for all paths, and
-//! every difference has a path that shows it.
+//! match some name, one such name, if there is one beside those. So the answer is for all paths,
+//! and every difference has a path that shows it.
 
 mod joint;
 mod walk;

@@ -4,9 +4,11 @@
 //! table is such a set of nodes; all that can be reached are made here, so that a step makes none.
 //! What could multiply is bounded by a [`budget`], in proportion to the rules.
 //!
-//! A state treats apart the names that are written out in its nodes. Where `**` is above, that would
-//! be all names beneath it, once more for each state; so the names that a `**` hides are kept once
-//! for all states that it is in, which works because what is hidden is hidden whatever else holds.
+//! A state treats apart the names that are written out in its nodes. Where `**` is above, that
+//! would be all names beneath it, once more for each state; so the names that a `**` hides are kept
+//! once for all states that it is in, which works because what is hidden is hidden whatever else
+//! holds. And nodes that lead nowhere add nothing to where a state leads, so states that differ in
+//! them alone share that.
 
 pub(crate) mod budget;
 pub(crate) mod lists;

@@ -1,9 +1,9 @@
 //! The compiled form of the rules: what holds at each state, and where names lead from there.
 //!
 //! A step looks for the name among those that the state treats apart, in one hash table for all
-//! states if they are many; then among the names that many states hide alike; and takes what is left by the class of
-//! the name in the state's automaton, or where all names lead. It does not allocate, takes no lock,
-//! and the number of rules is not in it.
+//! states if they are many; then among the names that many states hide alike; and takes what is
+//! left by the class of the name in the state's automaton, or where all names lead. It does not
+//! allocate, takes no lock, and the number of rules is not in it.
 
 use std::hash::{BuildHasher, Hasher};
 use std::ops::Range;
@@ -16,7 +16,7 @@ use crate::RuleId;
 use crate::compile::names::NameAutomaton;
 use crate::compile::trie::number;
 
-/// So few names are looked for one by one, which takes less than a hash. Their lengths mostly differ.
+/// So few names are looked for one by one, which takes less than a hash: lengths mostly differ.
 const FEW: usize = 4;
 
 /// No automaton, or no group.
