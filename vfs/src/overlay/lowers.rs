@@ -17,6 +17,7 @@ use std::sync::{Arc, Weak};
 use foldhash::fast::RandomState;
 use parking_lot::{Mutex, RwLock};
 
+use super::absent::Absent;
 use super::layer::{LayerRef, Says};
 use super::list::{List, Merge};
 use crate::{Cookie, Descent, Dir, DirRef, Entry, Errno, FileType, Name, OpenHow, Result, Stop};
@@ -229,6 +230,7 @@ pub(super) struct MergedDir {
     pub(super) me: Weak<MergedDir>,
     known: RwLock<HashMap<Box<str>, Known, RandomState>>,
     list: Mutex<Weak<List>>,
+    absent: Absent,
     recent: Arc<Recent>,
 }
 
@@ -244,6 +246,7 @@ impl MergedDir {
             me: Weak::clone(me),
             known: RwLock::default(),
             list: Mutex::default(),
+            absent: Absent::default(),
             recent,
         })
     }
@@ -321,6 +324,12 @@ impl MergedDir {
             all.clear();
         }
         all.insert(name.as_str().into(), known);
+    }
+
+    /// Whether it is known that nothing has this name.
+    #[inline]
+    pub(super) fn lacks(&self, name: Name<'_>) -> bool {
+        self.absent.is_sure_of(name, &self.parts)
     }
 
     /// What `name` leads to, if anything.

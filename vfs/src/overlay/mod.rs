@@ -21,6 +21,7 @@
 //!
 //! Deliberately absent: redirects; watching the lowers.
 
+mod absent;
 mod changes;
 mod copy_up;
 mod dir;
@@ -31,6 +32,7 @@ mod layer_tar;
 mod list;
 mod lowers;
 mod merged_dir;
+mod read_dir;
 mod snapshot;
 mod tree;
 

@@ -189,6 +189,18 @@ impl Tree {
         }
     }
 
+    /// The upper's directory for `key`, if the name is its own affair: nothing of that name lies
+    /// beneath, and it leads to no directory that is known here. The upper's operations on such a
+    /// name are then the overlay's, errors included, with the tree held to be read alone.
+    pub(super) fn own(&self, key: DirKey, name: Name<'_>) -> Result<Option<&LayerRef>> {
+        let dir = self.dir(key)?;
+        let beneath = dir.lower.as_ref().is_some_and(|lower| !lower.lacks(name));
+        if dir.is_removed || beneath || dir.children.contains_key(name.as_str()) {
+            return Ok(None);
+        }
+        Ok(dir.upper.as_ref())
+    }
+
     /// What the node is that `name` leads to, if there is one.
     pub(super) fn stat(&self, key: DirKey, name: Name<'_>) -> Result<Option<Stat>> {
         match self.have(key, name)? {
