@@ -34,6 +34,8 @@ const RECENT_MAX: usize = 128;
 #[derive(Clone)]
 pub struct Lowers {
     pub(super) root: Arc<MergedDir>,
+    /// Held here and not by the directories, which it holds: nothing would ever go.
+    _recent: Option<Arc<Recent>>,
 }
 
 /// Builds [`Lowers`]; what is given first lies on top.
@@ -56,7 +58,14 @@ impl Lowers {
     }
 
     fn stack(parts: Vec<Part>) -> Lowers {
-        Lowers { root: MergedDir::new(parts, None, Arc::default()) }
+        let recent = Arc::new(Recent::default());
+        let root = MergedDir::new(parts, None, Arc::downgrade(&recent));
+        Lowers { root, _recent: Some(recent) }
+    }
+
+    /// Those that `root` is the root of.
+    pub(super) fn of_root(root: Arc<MergedDir>) -> Self {
+        Lowers { _recent: root.recent.upgrade(), root }
     }
 
     /// The merged tree, to be read. What would change it is `Rofs`.
@@ -231,14 +240,14 @@ pub(super) struct MergedDir {
     known: RwLock<HashMap<Box<str>, Known, RandomState>>,
     list: Mutex<Weak<List>>,
     absent: Absent,
-    recent: Arc<Recent>,
+    recent: Weak<Recent>,
 }
 
 impl MergedDir {
     fn new(
         parts: Vec<Part>,
         above: Option<(Arc<MergedDir>, Box<str>)>,
-        recent: Arc<Recent>,
+        recent: Weak<Recent>,
     ) -> Arc<Self> {
         Arc::new_cyclic(|me| MergedDir {
             parts: parts.into(),
@@ -259,7 +268,7 @@ impl MergedDir {
     ) -> Arc<MergedDir> {
         let below = this.map(|dir| dir.parts.iter().cloned()).into_iter().flatten();
         let parts = layer.map(Part::Layer).into_iter().chain(below).collect();
-        let recent = Arc::clone(&above.0.recent);
+        let recent = Weak::clone(&above.0.recent);
         MergedDir::new(parts, Some(above), recent)
     }
 
@@ -374,9 +383,11 @@ impl MergedDir {
         }
         let me = self.me.upgrade().ok_or(Errno::Io)?;
         let above = (me, name.as_str().into());
-        let dir = MergedDir::new(dirs, Some(above), Arc::clone(&self.recent));
+        let dir = MergedDir::new(dirs, Some(above), Weak::clone(&self.recent));
         self.remember(name, Known::Dir(Arc::downgrade(&dir)));
-        self.recent.keep(&dir);
+        if let Some(recent) = self.recent.upgrade() {
+            recent.keep(&dir);
+        }
         Ok(Some(Found::Dir(dir)))
     }
 

@@ -111,7 +111,7 @@ impl Overlay {
         let lower = if upper.is_opaque()? { None } else { Some(Arc::clone(&lowers.root)) };
         let may_block = upper.may_block() || lowers.root.may_block();
         let root = DirState::new(ROOT, "", Some(upper), lower);
-        let tree = Tree::new(root, id);
+        let tree = Tree::new(root, id, lowers.clone());
         Ok(Overlay(Arc::new(Shared {
             tree: RwLock::new(tree),
             handles: Handles::default(),
@@ -138,7 +138,7 @@ impl Overlay {
     /// Errors: none; `Io` cannot happen.
     pub fn lowers(&self) -> Result<Lowers> {
         let root = self.0.tree.read().dir(ROOT)?.lower.clone();
-        Ok(root.map_or_else(Lowers::none, |root| Lowers { root }))
+        Ok(root.map_or_else(Lowers::none, Lowers::of_root))
     }
 }
 

@@ -80,6 +80,7 @@ impl Overlay {
             }
         }
         tree.dir_mut(ROOT)?.upper = Some(next);
+        tree.lowers = snapshot.clone();
         retire(&mut tree, snapshot);
         *self.0.link_groups.lock() = None;
         self.0.handles.restored(&snapshot.root);
@@ -91,7 +92,7 @@ impl Overlay {
 fn layers(tree: &Tree) -> Result<(LayerRef, Lowers)> {
     let DirState { upper, lower, .. } = tree.dir(ROOT)?;
     let upper = upper.clone().ok_or(Errno::Io)?;
-    let lower = lower.clone().map_or_else(Lowers::none, |root| Lowers { root });
+    let lower = lower.clone().map_or_else(Lowers::none, Lowers::of_root);
     Ok((upper, lower))
 }
 
@@ -160,6 +161,7 @@ impl Shared {
             dir.lower = Some(merged);
         }
         tree.dir_mut(ROOT)?.upper = Some(next);
+        tree.lowers = lowers.clone();
         Ok(())
     }
 }

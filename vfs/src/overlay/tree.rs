@@ -16,7 +16,7 @@ use slab::Slab;
 use super::Identity;
 use super::layer::{Adopted, LayerRef, Says};
 use super::list::{List, Seats};
-use super::lowers::{Found, MergedDir, end, not_a_dir};
+use super::lowers::{Found, Lowers, MergedDir, end, not_a_dir};
 use crate::{Descent, Dir, Errno, FileType, Name, Result, Stat, Stop};
 
 pub(super) type DirKey = usize;
@@ -125,16 +125,18 @@ impl Have {
 
 pub(super) struct Tree {
     pub(super) dirs: Slab<DirState>,
+    /// What lies beneath the root, with what is remembered of it.
+    pub(super) lowers: Lowers,
     /// The root's, which no layer can keep: each has a root of its own.
     root_id: Identity,
     sweep_at: usize,
 }
 
 impl Tree {
-    pub(super) fn new(root: DirState, root_id: Identity) -> Self {
+    pub(super) fn new(root: DirState, root_id: Identity, lowers: Lowers) -> Self {
         let mut dirs = Slab::new();
         dirs.insert(root);
-        Tree { dirs, root_id, sweep_at: 0 }
+        Tree { dirs, lowers, root_id, sweep_at: 0 }
     }
 
     /// A directory that someone holds, or that lies above one. `Io` cannot happen.
