@@ -75,7 +75,18 @@ impl Glob {
     /// of the glob times that of the path.
     #[must_use]
     pub fn matches(&self, path: Descent<'_>) -> bool {
-        // `reached[i]`: the names so far are matched by the first `i` parts.
+        self.reached(path).last().copied().unwrap_or(false)
+    }
+
+    /// Whether it matches some path beneath `path`, so that `path` is a way to what it matches.
+    #[must_use]
+    pub fn matches_beneath(&self, path: Descent<'_>) -> bool {
+        // Every part matches some name, so what is begun can be finished.
+        self.reached(path).iter().rev().skip(1).any(|reached| *reached)
+    }
+
+    /// For each number of parts, whether they match all of `path`.
+    fn reached(&self, path: Descent<'_>) -> Vec<bool> {
         let mut reached = vec![false; self.parts.len() + 1];
         if let Some(start) = reached.first_mut() {
             *start = true;
@@ -95,7 +106,7 @@ impl Glob {
             self.skip_deep(&mut next);
             reached = next;
         }
-        reached.last().copied().unwrap_or(false)
+        reached
     }
 
     pub(crate) fn parts(&self) -> &[Part] {

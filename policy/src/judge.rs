@@ -25,16 +25,18 @@ impl Policy {
     /// each directory on the way. Does not allocate.
     #[must_use]
     pub fn judge(&self, from: State, path: Descent<'_>, wanted: Rights) -> Verdict<'_> {
-        let mut state = from;
-        for (passed, name) in path.names().enumerate() {
+        let (mut state, mut passed) = (from, 0);
+        for name in path.names() {
+            // What is hidden grants nothing, so this stops there too.
             let missing = Rights::LOOKUP - self.rights(state);
-            if !missing.is_empty() || self.is_hidden(state) {
+            if !missing.is_empty() {
                 return Verdict { policy: self, state, passed, wanted: Rights::LOOKUP, missing };
             }
             state = self.step(state, name);
+            passed += 1;
         }
         let missing = wanted - self.rights(state);
-        Verdict { policy: self, state, passed: path.depth(), wanted, missing }
+        Verdict { policy: self, state, passed, wanted, missing }
     }
 }
 

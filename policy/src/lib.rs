@@ -18,6 +18,9 @@
     )
 )]
 
+mod builder;
+mod compare;
+mod compile;
 mod confine;
 mod file;
 mod glob;
@@ -25,10 +28,13 @@ mod judge;
 mod policy;
 mod read_only;
 mod rule;
+mod table;
 
 #[cfg(test)]
 mod tests;
 
+pub use builder::{PolicyBuilder, PolicyError};
+pub use compare::{Comparison, Witness};
 pub use confine::confine;
 pub use glob::{Glob, GlobError, GlobErrorKind};
 pub use judge::Verdict;

@@ -51,6 +51,11 @@ impl Pattern {
         Some(words)
     }
 
+    /// How many atoms it has, those of alternatives included.
+    pub(crate) fn size(&self) -> usize {
+        size(&self.atoms)
+    }
+
     /// The fewest bytes that a name of it has, not counting `.`, `..` and nothing; above
     /// [`Name::LEN_MAX`] if there is none.
     pub(crate) fn len_min(&self) -> usize {
@@ -93,6 +98,14 @@ fn after_char(name: &str, at: &[bool], fits: impl Fn(char) -> bool) -> Vec<bool>
         }
     }
     next
+}
+
+fn size(atoms: &[Atom]) -> usize {
+    let of = |atom: &Atom| match atom {
+        Atom::Either(choices) => 1 + choices.iter().map(|choice| 1 + size(choice)).sum::<usize>(),
+        Atom::Char(_) | Atom::One | Atom::Run | Atom::Class(_) => 1,
+    };
+    atoms.iter().map(of).sum()
 }
 
 fn words(atoms: &[Atom]) -> Option<Vec<String>> {
