@@ -61,7 +61,8 @@ pub(crate) trait Stand: Sized + Send + Sync + 'static {
     fn both<'a>(&'a self, into: &'a Self) -> Result<[Here<Self::Held<'a>>; 2]>;
 
     /// The place of what `path` leads to from `here`, at `state`.
-    fn beneath(&self, here: &Here<Self::Held<'_>>, path: Descent<'_>, state: State) -> Self;
+    fn beneath(&self, here: &Here<Self::Held<'_>>, path: Descent<'_>, state: State)
+    -> Result<Self>;
 
     /// A handle of the file that `path` leads to from `here`, at `state`.
     fn file(
@@ -70,7 +71,7 @@ pub(crate) trait Stand: Sized + Send + Sync + 'static {
         path: Descent<'_>,
         state: State,
         inner: FileRef,
-    ) -> FileRef;
+    ) -> Result<FileRef>;
 
     /// Whether a listing that began at `here` must ask again where it stands.
     fn has_moved(&self, here: &Here<Self::Held<'_>>) -> bool;
@@ -107,8 +108,8 @@ impl Stand for Fixed {
         Ok([self.here()?, into.here()?])
     }
 
-    fn beneath(&self, _here: &Here<&Policy>, _path: Descent<'_>, state: State) -> Self {
-        Fixed { policy: Arc::clone(&self.policy), state }
+    fn beneath(&self, _here: &Here<&Policy>, _path: Descent<'_>, state: State) -> Result<Self> {
+        Ok(Fixed { policy: Arc::clone(&self.policy), state })
     }
 
     fn file(
@@ -117,13 +118,13 @@ impl Stand for Fixed {
         _path: Descent<'_>,
         state: State,
         inner: FileRef,
-    ) -> FileRef {
+    ) -> Result<FileRef> {
         // Nothing about it needs a guard.
         if here.policy.rights(state).contains(Rights::OF_FILES) && !here.policy.hides() {
-            return inner;
+            return Ok(inner);
         }
         let grip = Fixed { policy: Arc::clone(&self.policy), state };
-        Arc::new(ConfinedFile { inner, grip })
+        Ok(Arc::new(ConfinedFile { inner, grip }))
     }
 
     fn has_moved(&self, _here: &Here<&Policy>) -> bool {
@@ -160,10 +161,10 @@ impl<S: Stand> Dir for Confine<S> {
         let (node, state) = self.view(&here).open(path, how)?;
         Ok(match node {
             Node::Dir(inner) => {
-                let stand = self.stand.beneath(&here, path, state);
+                let stand = self.stand.beneath(&here, path, state)?;
                 Node::Dir(Arc::new(Confine { inner, stand }))
             }
-            Node::File(inner) => Node::File(self.stand.file(&here, path, state, inner)),
+            Node::File(inner) => Node::File(self.stand.file(&here, path, state, inner)?),
         })
     }
 

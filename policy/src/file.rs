@@ -13,9 +13,9 @@ use palisade_vfs::{
     Advice, Errno, File, FileRef, FileType, Result, Rights, SetTimes, Stat, SyncScope,
 };
 
+use crate::Operation;
 use crate::confine::Fixed;
-use crate::view::veiled;
-use crate::{Operation, Policy};
+use crate::view::veil;
 
 /// An open file about which something needs a guard.
 pub(crate) struct ConfinedFile<G> {
@@ -53,8 +53,7 @@ impl Grip for Fixed {
     }
 
     fn veiled(&self, stat: Stat) -> Stat {
-        let policy: &Policy = &self.policy;
-        veiled(policy, stat)
+        veil(&self.policy, stat)
     }
 
     fn check_sync(&self) -> Result<()> {

@@ -21,8 +21,8 @@
 use std::ops::ControlFlow;
 
 use palisade_vfs::{
-    Cookie, Descent, Dir, DirRef, Entry, Errno, FileType, Name, Node, OpenHow, Result, Rights,
-    SetTimes, Stat, Stop,
+    Cookie, Descent, DirRef, Entry, Errno, FileType, Name, Node, OpenHow, Result, Rights, SetTimes,
+    Stat, Stop,
 };
 
 use crate::{Operation, Policy, State, Verdict};
@@ -60,7 +60,7 @@ impl<'a> View<'a> {
 
     pub(crate) fn stat(&self, path: Descent<'_>) -> Result<Stat, Stop> {
         match self.judge(path, Operation::Stat) {
-            Ok(_) => Ok(veiled(self.policy, self.dir.stat(path)?)),
+            Ok(_) => self.dir.stat(path).map(|stat| veil(self.policy, stat)),
             Err(verdict) => Err(self.refuse_stat(path, &verdict)),
         }
     }
@@ -127,12 +127,7 @@ impl<'a> View<'a> {
     }
 
     /// `into` must be under the same policy.
-    pub(crate) fn rename(
-        &self,
-        name: Name<'_>,
-        into: &View<'_>,
-        new_name: Name<'_>,
-    ) -> Result<()> {
+    pub(crate) fn rename(&self, name: Name<'_>, into: &View<'_>, new_name: Name<'_>) -> Result<()> {
         let (old, new) = (self.step(name), into.step(new_name));
         // What is hidden is not there to be moved, wherever to.
         if old != new && !self.policy.is_hidden(old) && !self.policy.is_at_most(new, old) {
@@ -184,12 +179,14 @@ pub(crate) fn refusal(verdict: &Verdict<'_>) -> Errno {
     verdict.errno().unwrap_or(Errno::Acces)
 }
 
+/// `stat` as `policy` lets it be told.
+pub(crate) fn veil(policy: &Policy, stat: Stat) -> Stat {
+    if policy.hides() { veiled(stat) } else { stat }
+}
+
 /// `stat` without what would count hidden names. That a directory is removed is told: no hidden
 /// name can keep it.
-pub(crate) fn veiled(policy: &Policy, stat: Stat) -> Stat {
-    if !policy.hides() {
-        return stat;
-    }
+pub(crate) fn veiled(stat: Stat) -> Stat {
     match stat.kind {
         FileType::Dir => Stat { nlink: stat.nlink.min(1), size: 0, ..stat },
         FileType::File
