@@ -1,7 +1,9 @@
 //! Layers that allow less: a directory that holds a directory and judges what is done to it.
 //!
 //! Read in this order: a [`Policy`] says which [`Rights`](palisade_vfs::Rights) hold where;
-//! [`confine()`] puts a directory under a policy; [`read_only()`] is the simplest case of it.
+//! an [`Operation`] which of them it takes;
+//! [`confine()`] puts a directory under a policy, [`read_only()`] is the simplest case of it, and a
+//! [`Live`] policy can be narrowed while a guest runs.
 //!
 //! A confined directory is a [`Dir`](palisade_vfs::Dir) like any other, so layers can be laid upon
 //! layers, and nothing above can tell whether what it holds is policed.
@@ -25,19 +27,26 @@ mod confine;
 mod file;
 mod glob;
 mod judge;
+mod live;
+mod operation;
 mod policy;
 mod read_only;
+mod refuse;
 mod rule;
 mod table;
+mod trail;
+mod view;
 
 #[cfg(test)]
 mod tests;
 
 pub use builder::{PolicyBuilder, PolicyError};
 pub use compare::{Comparison, Witness};
-pub use confine::confine;
+pub use confine::{confine, confine_at};
 pub use glob::{Glob, GlobError, GlobErrorKind};
 pub use judge::Verdict;
+pub use live::{Lease, Live, confine_live};
+pub use operation::Operation;
 pub use policy::{Policy, Refusal, State};
 pub use read_only::read_only;
 pub use rule::{Effect, Place, Rule, RuleId};

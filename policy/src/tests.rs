@@ -2,8 +2,11 @@
 
 mod comparison;
 mod evaluator;
+mod hidden;
 mod hostile;
 mod laws;
+mod live;
+mod moves;
 mod op;
 pub(crate) mod rows;
 mod semantics;

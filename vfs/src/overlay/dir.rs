@@ -8,7 +8,6 @@ use std::sync::atomic::Ordering;
 use super::Shared;
 use super::file::{Handles, open_lower};
 use super::layer::{LayerRef, Opened as Leaf, Says};
-use super::list::List;
 use super::lowers::{Found, MergedDir, end};
 use super::tree::{DirKey, DirState, Have, Spot, Tree};
 use crate::{
@@ -16,13 +15,10 @@ use crate::{
     Stat, Stop,
 };
 
-/// Entries that are taken out of the layers at once for a listing.
-const BATCH: usize = 256;
-
 /// A held directory. It counts among the directory's handles as long as it lives.
 pub(super) struct OverlayDir {
-    fs: Arc<Shared>,
-    key: DirKey,
+    pub(super) fs: Arc<Shared>,
+    pub(super) key: DirKey,
 }
 
 /// What an open found without changing anything.
@@ -31,17 +27,6 @@ enum Opened {
     /// The directories on the way have to become known first, or something is to be changed.
     Unsettled,
 }
-
-/// Who lists a directory.
-enum Lister {
-    Nobody,
-    Upper(LayerRef),
-    Lower(Arc<List>),
-    Both,
-}
-
-/// Entries that were taken out of the layers, to be handed out without a lock.
-struct Batch(Vec<(Box<str>, FileType, u64, u64)>);
 
 impl OverlayDir {
     /// Holds the directory `key` of `tree`, which is `fs`'s.
@@ -198,6 +183,16 @@ impl OverlayDir {
         }
     }
 
+    /// Renames between names that are both the upper's own affair; `None` if they are not.
+    fn rename_own(&self, name: Name<'_>, into: DirKey, new_name: Name<'_>) -> Result<Option<()>> {
+        let tree = self.fs.tree.read();
+        let (Some(upper), Some(into)) = (tree.own(self.key, name)?, tree.own(into, new_name)?)
+        else {
+            return Ok(None);
+        };
+        upper.rename(name, &**into, new_name).map(Some)
+    }
+
     /// Checks a rename in the order that [`Dir::rename`] lists the errors. Answers what moves and
     /// what is in its way; `None` if both names lead to the same node.
     fn check_rename(
@@ -238,92 +233,6 @@ impl OverlayDir {
             }
         }
         Ok(Some((moved, target)))
-    }
-
-    /// Entries behind `from`; fewer than [`BATCH`] means the end.
-    fn batch(&self, from: u64) -> Result<Batch> {
-        let tree = self.fs.tree.read();
-        let dir = tree.dir(self.key)?;
-        let mut batch = Vec::new();
-        if dir.is_removed {
-            return Ok(Batch(batch));
-        }
-        let below = dir.list.as_ref().map_or(0, |list| list.len());
-        if let Some(list) = &dir.list {
-            let shows_lower = dir.lower.is_some();
-            for entry in list.behind(from) {
-                if batch.len() >= BATCH {
-                    return Ok(Batch(batch));
-                }
-                let says = match &dir.upper {
-                    Some(upper) => upper.look(entry.name)?,
-                    None => Says::Nothing,
-                };
-                let (kind, ino) = match says {
-                    Says::Node(stat) => (stat.kind, stat.ino),
-                    Says::Nothing if shows_lower => (entry.kind, entry.ino),
-                    Says::Nothing | Says::Whiteout => continue,
-                };
-                batch.push((entry.name.as_str().into(), kind, ino, entry.next.0));
-            }
-        }
-        if let Some(upper) = &dir.upper {
-            let mut seats = dir.seats.lock();
-            let from = seats.cookie(from.saturating_sub(below))?;
-            upper.read_dir(from, &mut |entry| {
-                if !dir.list.as_ref().is_some_and(|list| list.contains(entry.name)) {
-                    let name = entry.name.as_str().into();
-                    batch.push((name, entry.kind, entry.ino, below + seats.number(entry.next)));
-                }
-                if batch.len() < BATCH { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-            })?;
-        }
-        Ok(Batch(batch))
-    }
-
-    /// Who lists this directory. Sees to it that the order of the lowers' entries is known.
-    fn lister(&self) -> Result<Lister> {
-        let lower = {
-            let tree = self.fs.tree.read();
-            match tree.dir(self.key)? {
-                DirState { is_removed: true, .. } => return Ok(Lister::Nobody),
-                DirState { list: Some(list), upper: None, .. } => {
-                    return Ok(Lister::Lower(Arc::clone(list)));
-                }
-                DirState { list: Some(_), upper: Some(_), .. } => return Ok(Lister::Both),
-                DirState { lower: Some(lower), .. } => Arc::clone(lower),
-                DirState { upper: Some(upper), .. } => return Ok(Lister::Upper(Arc::clone(upper))),
-                DirState { upper: None, .. } => return Err(Errno::Io),
-            }
-        };
-        let list = lower.list()?;
-        let mut tree = self.fs.tree.write();
-        let dir = tree.dir_mut(self.key)?;
-        let list = Arc::clone(dir.list.get_or_insert(list));
-        Ok(if dir.upper.is_some() { Lister::Both } else { Lister::Lower(list) })
-    }
-
-    /// Lists what upper and lowers have together.
-    fn read_both(
-        &self,
-        from: Cookie,
-        each: &mut dyn FnMut(Entry<'_>) -> ControlFlow<()>,
-    ) -> Result<()> {
-        let mut from = from.0;
-        loop {
-            let Batch(batch) = self.batch(from)?;
-            let is_last = batch.len() < BATCH;
-            for (name, kind, ino, cookie) in batch {
-                from = cookie;
-                let (name, next) = (Name::new(&name)?, Cookie(cookie));
-                if each(Entry { name, kind, ino, next }).is_break() {
-                    return Ok(());
-                }
-            }
-            if is_last {
-                return Ok(());
-            }
-        }
     }
 
     /// Makes something new: with the upper's directory, and whether a whiteout is in the place.
@@ -371,7 +280,12 @@ impl Shared {
 impl Dir for OverlayDir {
     fn open(&self, path: Descent<'_>, how: OpenHow) -> Result<Node, Stop> {
         // What may have to be created is looked for with the tree held to be changed.
-        if how.creates() && path.as_name().is_some() {
+        if how.creates()
+            && let Some(name) = path.as_name()
+        {
+            if let Some(upper) = self.fs.tree.read().own(self.key, name)? {
+                return upper.open(path, how);
+            }
             return self.open_unsettled(path, how);
         }
         match self.open_settled(path, how)? {
@@ -392,6 +306,7 @@ impl Dir for OverlayDir {
                     return dir.stat(rest).map_err(|stop| stop.below(taken));
                 }
                 Spot::Meeting { both, name, rest, taken } => match both.upper.look(name)? {
+                    Says::Nothing if both.lower.lacks(name) => return Err(Errno::Noent.into()),
                     Says::Nothing => {
                         return both.lower.stat(rest).map_err(|stop| stop.below(taken));
                     }
@@ -433,15 +348,13 @@ impl Dir for OverlayDir {
         from: Cookie,
         each: &mut dyn FnMut(Entry<'_>) -> ControlFlow<()>,
     ) -> Result<()> {
-        match self.lister()? {
-            Lister::Nobody => Ok(()),
-            Lister::Upper(upper) => upper.read_dir(from, each),
-            Lister::Lower(list) => list.read(from, each),
-            Lister::Both => self.read_both(from, each),
-        }
+        self.list(from, each)
     }
 
     fn create_dir(&self, name: Name<'_>) -> Result<()> {
+        if let Some(upper) = self.fs.tree.read().own(self.key, name)? {
+            return upper.create_dir(name);
+        }
         self.create(name, |upper, says| match says {
             Says::Whiteout => upper.create_opaque_dir(name),
             Says::Nothing | Says::Node(_) => upper.create_dir(name),
@@ -453,6 +366,9 @@ impl Dir for OverlayDir {
     }
 
     fn remove_file(&self, name: Name<'_>) -> Result<()> {
+        if let Some(upper) = self.fs.tree.read().own(self.key, name)? {
+            return upper.remove_file(name);
+        }
         let mut tree = self.fs.change();
         match tree.have(self.key, name)? {
             Have::Nothing => Err(Errno::Noent),
@@ -462,6 +378,9 @@ impl Dir for OverlayDir {
     }
 
     fn remove_dir(&self, name: Name<'_>) -> Result<()> {
+        if let Some(upper) = self.fs.tree.read().own(self.key, name)? {
+            return upper.remove_dir(name);
+        }
         let mut tree = self.fs.change();
         let have = tree.have(self.key, name)?;
         if matches!(have, Have::Nothing) {
@@ -485,6 +404,9 @@ impl Dir for OverlayDir {
 
     fn rename(&self, name: Name<'_>, into: &dyn Dir, new_name: Name<'_>) -> Result<()> {
         let into = self.same(into)?.key;
+        if let Some(done) = self.rename_own(name, into, new_name)? {
+            return Ok(done);
+        }
         let mut tree = self.fs.change();
         let tree = &mut *tree;
         let checked = Self::check_rename(tree, (self.key, name), (into, new_name))?;
@@ -570,6 +492,10 @@ impl Dir for OverlayDir {
     fn sync(&self) -> Result<()> {
         let upper = self.fs.tree.read().dir(self.key)?.upper.clone();
         upper.map_or(Ok(()), |upper| upper.sync())
+    }
+
+    fn may_block(&self) -> bool {
+        self.fs.may_block()
     }
 }
 

@@ -17,6 +17,7 @@ use std::sync::{Arc, Weak};
 use foldhash::fast::RandomState;
 use parking_lot::{Mutex, RwLock};
 
+use super::absent::Absent;
 use super::layer::{LayerRef, Says};
 use super::list::{List, Merge};
 use crate::{Cookie, Descent, Dir, DirRef, Entry, Errno, FileType, Name, OpenHow, Result, Stop};
@@ -33,6 +34,8 @@ const RECENT_MAX: usize = 128;
 #[derive(Clone)]
 pub struct Lowers {
     pub(super) root: Arc<MergedDir>,
+    /// Held here and not by the directories, which it holds: nothing would ever go.
+    _recent: Option<Arc<Recent>>,
 }
 
 /// Builds [`Lowers`]; what is given first lies on top.
@@ -55,7 +58,14 @@ impl Lowers {
     }
 
     fn stack(parts: Vec<Part>) -> Lowers {
-        Lowers { root: MergedDir::new(parts, None, Arc::default()) }
+        let recent = Arc::new(Recent::default());
+        let root = MergedDir::new(parts, None, Arc::downgrade(&recent));
+        Lowers { root, _recent: Some(recent) }
+    }
+
+    /// Those that `root` is the root of.
+    pub(super) fn of_root(root: Arc<MergedDir>) -> Self {
+        Lowers { _recent: root.recent.upgrade(), root }
     }
 
     /// The merged tree, to be read. What would change it is `Rofs`.
@@ -229,14 +239,15 @@ pub(super) struct MergedDir {
     pub(super) me: Weak<MergedDir>,
     known: RwLock<HashMap<Box<str>, Known, RandomState>>,
     list: Mutex<Weak<List>>,
-    recent: Arc<Recent>,
+    absent: Absent,
+    recent: Weak<Recent>,
 }
 
 impl MergedDir {
     fn new(
         parts: Vec<Part>,
         above: Option<(Arc<MergedDir>, Box<str>)>,
-        recent: Arc<Recent>,
+        recent: Weak<Recent>,
     ) -> Arc<Self> {
         Arc::new_cyclic(|me| MergedDir {
             parts: parts.into(),
@@ -244,6 +255,7 @@ impl MergedDir {
             me: Weak::clone(me),
             known: RwLock::default(),
             list: Mutex::default(),
+            absent: Absent::default(),
             recent,
         })
     }
@@ -256,7 +268,7 @@ impl MergedDir {
     ) -> Arc<MergedDir> {
         let below = this.map(|dir| dir.parts.iter().cloned()).into_iter().flatten();
         let parts = layer.map(Part::Layer).into_iter().chain(below).collect();
-        let recent = Arc::clone(&above.0.recent);
+        let recent = Weak::clone(&above.0.recent);
         MergedDir::new(parts, Some(above), recent)
     }
 
@@ -323,6 +335,12 @@ impl MergedDir {
         all.insert(name.as_str().into(), known);
     }
 
+    /// Whether it is known that nothing has this name.
+    #[inline]
+    pub(super) fn lacks(&self, name: Name<'_>) -> bool {
+        self.absent.is_sure_of(name, &self.parts)
+    }
+
     /// What `name` leads to, if anything.
     pub(super) fn find(&self, name: Name<'_>) -> Result<Option<Found>> {
         // Of a single part, only directories are remembered.
@@ -365,9 +383,11 @@ impl MergedDir {
         }
         let me = self.me.upgrade().ok_or(Errno::Io)?;
         let above = (me, name.as_str().into());
-        let dir = MergedDir::new(dirs, Some(above), Arc::clone(&self.recent));
+        let dir = MergedDir::new(dirs, Some(above), Weak::clone(&self.recent));
         self.remember(name, Known::Dir(Arc::downgrade(&dir)));
-        self.recent.keep(&dir);
+        if let Some(recent) = self.recent.upgrade() {
+            recent.keep(&dir);
+        }
         Ok(Some(Found::Dir(dir)))
     }
 

@@ -21,6 +21,7 @@
 //!
 //! Deliberately absent: redirects; watching the lowers.
 
+mod absent;
 mod changes;
 mod copy_up;
 mod dir;
@@ -31,11 +32,13 @@ mod layer_tar;
 mod list;
 mod lowers;
 mod merged_dir;
+mod read_dir;
 mod snapshot;
 mod tree;
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 
@@ -77,6 +80,20 @@ struct Shared {
     tree: RwLock<Tree>,
     handles: Handles,
     link_groups: Mutex<Option<Arc<LinkGroups>>>,
+    /// Whether a layer that is or was part of it can wait for a disk or a device. Operations wait
+    /// for each other, so this is about all of it and not about one directory's parts.
+    may_block: AtomicBool,
+}
+
+impl Shared {
+    fn may_block(&self) -> bool {
+        self.may_block.load(Ordering::Relaxed)
+    }
+
+    /// A layer comes to be part of it.
+    fn joins(&self, layer: &dyn Dir) {
+        self.may_block.fetch_or(layer.may_block(), Ordering::Relaxed);
+    }
 }
 
 impl Overlay {
@@ -92,12 +109,14 @@ impl Overlay {
             take_times(&*upper, &end(lowers.root.stat(Descent::HERE))?)?;
         }
         let lower = if upper.is_opaque()? { None } else { Some(Arc::clone(&lowers.root)) };
+        let may_block = upper.may_block() || lowers.root.may_block();
         let root = DirState::new(ROOT, "", Some(upper), lower);
-        let tree = Tree::new(root, id);
+        let tree = Tree::new(root, id, lowers.clone());
         Ok(Overlay(Arc::new(Shared {
             tree: RwLock::new(tree),
             handles: Handles::default(),
             link_groups: Mutex::default(),
+            may_block: AtomicBool::new(may_block),
         })))
     }
 
@@ -119,7 +138,7 @@ impl Overlay {
     /// Errors: none; `Io` cannot happen.
     pub fn lowers(&self) -> Result<Lowers> {
         let root = self.0.tree.read().dir(ROOT)?.lower.clone();
-        Ok(root.map_or_else(Lowers::none, |root| Lowers { root }))
+        Ok(root.map_or_else(Lowers::none, Lowers::of_root))
     }
 }
 

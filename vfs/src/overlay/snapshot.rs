@@ -29,6 +29,7 @@ impl Overlay {
         let root = end(upper.stat(Descent::HERE))?;
         upper.freeze()?;
         take_times(&*next, &root)?;
+        self.0.joins(&*next);
         tree.sweep_all();
         retire(&mut tree, &lowers);
         self.0.restack(&mut tree, next, &lowers)?;
@@ -64,7 +65,9 @@ impl Overlay {
         upper.freeze()?;
         tree.sweep_all();
         let found = find_all(&tree, snapshot)?;
+        self.0.joins(&*snapshot.root);
         take_times(&*next, &root)?;
+        self.0.joins(&*next);
         for (key, lower) in found {
             let dir = tree.dir_mut(key)?;
             dir.forget_listing();
@@ -77,6 +80,7 @@ impl Overlay {
             }
         }
         tree.dir_mut(ROOT)?.upper = Some(next);
+        tree.lowers = snapshot.clone();
         retire(&mut tree, snapshot);
         *self.0.link_groups.lock() = None;
         self.0.handles.restored(&snapshot.root);
@@ -88,7 +92,7 @@ impl Overlay {
 fn layers(tree: &Tree) -> Result<(LayerRef, Lowers)> {
     let DirState { upper, lower, .. } = tree.dir(ROOT)?;
     let upper = upper.clone().ok_or(Errno::Io)?;
-    let lower = lower.clone().map_or_else(Lowers::none, |root| Lowers { root });
+    let lower = lower.clone().map_or_else(Lowers::none, Lowers::of_root);
     Ok((upper, lower))
 }
 
@@ -157,6 +161,7 @@ impl Shared {
             dir.lower = Some(merged);
         }
         tree.dir_mut(ROOT)?.upper = Some(next);
+        tree.lowers = lowers.clone();
         Ok(())
     }
 }

@@ -16,7 +16,7 @@ use slab::Slab;
 use super::Identity;
 use super::layer::{Adopted, LayerRef, Says};
 use super::list::{List, Seats};
-use super::lowers::{Found, MergedDir, end, not_a_dir};
+use super::lowers::{Found, Lowers, MergedDir, end, not_a_dir};
 use crate::{Descent, Dir, Errno, FileType, Name, Result, Stat, Stop};
 
 pub(super) type DirKey = usize;
@@ -125,16 +125,18 @@ impl Have {
 
 pub(super) struct Tree {
     pub(super) dirs: Slab<DirState>,
+    /// What lies beneath the root, with what is remembered of it.
+    pub(super) lowers: Lowers,
     /// The root's, which no layer can keep: each has a root of its own.
     root_id: Identity,
     sweep_at: usize,
 }
 
 impl Tree {
-    pub(super) fn new(root: DirState, root_id: Identity) -> Self {
+    pub(super) fn new(root: DirState, root_id: Identity, lowers: Lowers) -> Self {
         let mut dirs = Slab::new();
         dirs.insert(root);
-        Tree { dirs, root_id, sweep_at: 0 }
+        Tree { dirs, lowers, root_id, sweep_at: 0 }
     }
 
     /// A directory that someone holds, or that lies above one. `Io` cannot happen.
@@ -187,6 +189,18 @@ impl Tree {
             Some(lower) => Ok(lower.find(name)?.map_or(Have::Nothing, Have::Lower)),
             None => Ok(Have::Nothing),
         }
+    }
+
+    /// The upper's directory for `key`, if the name is its own affair: nothing of that name lies
+    /// beneath, and it leads to no directory that is known here. The upper's operations on such a
+    /// name are then the overlay's, errors included, with the tree held to be read alone.
+    pub(super) fn own(&self, key: DirKey, name: Name<'_>) -> Result<Option<&LayerRef>> {
+        let dir = self.dir(key)?;
+        let beneath = dir.lower.as_ref().is_some_and(|lower| !lower.lacks(name));
+        if dir.is_removed || beneath || dir.children.contains_key(name.as_str()) {
+            return Ok(None);
+        }
+        Ok(dir.upper.as_ref())
     }
 
     /// What the node is that `name` leads to, if there is one.

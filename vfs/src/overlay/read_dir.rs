@@ -1,0 +1,126 @@
+//! Listings of what upper and lowers have together.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use super::dir::OverlayDir;
+use super::layer::{LayerRef, Says};
+use super::list::List;
+use super::tree::DirState;
+use crate::{Cookie, Entry, Errno, FileType, Name, Result};
+
+/// Entries that are taken out of the layers at once for a listing.
+const BATCH: usize = 256;
+
+/// Who lists a directory.
+enum Lister {
+    Nobody,
+    Upper(LayerRef),
+    Lower(Arc<List>),
+    Both,
+}
+
+/// Entries that were taken out of the layers, to be handed out without a lock.
+struct Batch(Vec<(Box<str>, FileType, u64, u64)>);
+
+impl OverlayDir {
+    /// [`Dir::read_dir`](crate::Dir::read_dir).
+    pub(super) fn list(
+        &self,
+        from: Cookie,
+        each: &mut dyn FnMut(Entry<'_>) -> ControlFlow<()>,
+    ) -> Result<()> {
+        match self.lister()? {
+            Lister::Nobody => Ok(()),
+            Lister::Upper(upper) => upper.read_dir(from, each),
+            Lister::Lower(list) => list.read(from, each),
+            Lister::Both => self.read_both(from, each),
+        }
+    }
+
+    /// Entries behind `from`; fewer than [`BATCH`] means the end.
+    fn batch(&self, from: u64) -> Result<Batch> {
+        let tree = self.fs.tree.read();
+        let dir = tree.dir(self.key)?;
+        let mut batch = Vec::new();
+        if dir.is_removed {
+            return Ok(Batch(batch));
+        }
+        let below = dir.list.as_ref().map_or(0, |list| list.len());
+        if let Some(list) = &dir.list {
+            let shows_lower = dir.lower.is_some();
+            for entry in list.behind(from) {
+                if batch.len() >= BATCH {
+                    return Ok(Batch(batch));
+                }
+                let says = match &dir.upper {
+                    Some(upper) => upper.look(entry.name)?,
+                    None => Says::Nothing,
+                };
+                let (kind, ino) = match says {
+                    Says::Node(stat) => (stat.kind, stat.ino),
+                    Says::Nothing if shows_lower => (entry.kind, entry.ino),
+                    Says::Nothing | Says::Whiteout => continue,
+                };
+                batch.push((entry.name.as_str().into(), kind, ino, entry.next.0));
+            }
+        }
+        if let Some(upper) = &dir.upper {
+            let mut seats = dir.seats.lock();
+            let from = seats.cookie(from.saturating_sub(below))?;
+            upper.read_dir(from, &mut |entry| {
+                if !dir.list.as_ref().is_some_and(|list| list.contains(entry.name)) {
+                    let name = entry.name.as_str().into();
+                    batch.push((name, entry.kind, entry.ino, below + seats.number(entry.next)));
+                }
+                if batch.len() < BATCH { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            })?;
+        }
+        Ok(Batch(batch))
+    }
+
+    /// Who lists this directory. Sees to it that the order of the lowers' entries is known.
+    fn lister(&self) -> Result<Lister> {
+        let lower = {
+            let tree = self.fs.tree.read();
+            match tree.dir(self.key)? {
+                DirState { is_removed: true, .. } => return Ok(Lister::Nobody),
+                DirState { list: Some(list), upper: None, .. } => {
+                    return Ok(Lister::Lower(Arc::clone(list)));
+                }
+                DirState { list: Some(_), upper: Some(_), .. } => return Ok(Lister::Both),
+                DirState { lower: Some(lower), .. } => Arc::clone(lower),
+                DirState { upper: Some(upper), .. } => return Ok(Lister::Upper(Arc::clone(upper))),
+                DirState { upper: None, .. } => return Err(Errno::Io),
+            }
+        };
+        let list = lower.list()?;
+        let mut tree = self.fs.tree.write();
+        let dir = tree.dir_mut(self.key)?;
+        let list = Arc::clone(dir.list.get_or_insert(list));
+        Ok(if dir.upper.is_some() { Lister::Both } else { Lister::Lower(list) })
+    }
+
+    /// Lists what upper and lowers have together.
+    fn read_both(
+        &self,
+        from: Cookie,
+        each: &mut dyn FnMut(Entry<'_>) -> ControlFlow<()>,
+    ) -> Result<()> {
+        let mut from = from.0;
+        loop {
+            let Batch(batch) = self.batch(from)?;
+            let is_last = batch.len() < BATCH;
+            for (name, kind, ino, cookie) in batch {
+                from = cookie;
+                let (name, next) = (Name::new(&name)?, Cookie(cookie));
+                if each(Entry { name, kind, ino, next }).is_break() {
+                    return Ok(());
+                }
+            }
+            if is_last {
+                return Ok(());
+            }
+        }
+    }
+}
