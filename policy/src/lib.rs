@@ -22,6 +22,8 @@ mod builder;
 mod compare;
 mod compile;
 mod confine;
+#[cfg(feature = "document")]
+pub mod document;
 mod file;
 mod glob;
 mod judge;
@@ -29,6 +31,7 @@ mod policy;
 mod read_only;
 mod rule;
 mod table;
+mod words;
 
 #[cfg(test)]
 mod tests;
@@ -41,3 +44,4 @@ pub use judge::Verdict;
 pub use policy::{Policy, Refusal, State};
 pub use read_only::read_only;
 pub use rule::{Effect, Place, Rule, RuleId};
+pub use words::{right_words, rights_of_word, words_of_rights};
