@@ -24,6 +24,8 @@ mod builder;
 mod compare;
 mod compile;
 mod confine;
+#[cfg(feature = "document")]
+pub mod document;
 mod file;
 mod glob;
 mod judge;
@@ -36,6 +38,7 @@ mod rule;
 mod table;
 mod trail;
 mod view;
+mod words;
 
 #[cfg(test)]
 mod tests;
@@ -50,3 +53,4 @@ pub use operation::Operation;
 pub use policy::{Policy, Refusal, State};
 pub use read_only::read_only;
 pub use rule::{Effect, Place, Rule, RuleId};
+pub use words::{right_words, rights_of_word, words_of_rights};

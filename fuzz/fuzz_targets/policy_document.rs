@@ -1,0 +1,31 @@
+//! Any text as a policy document, which may include itself: it is read, or every fault points at a
+//! place in a text; and what was read is a policy, or an error, soon.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use palisade_policy::document::{Document, Loader, Variables};
+
+/// Every include is the document itself, under another name.
+struct Echo<'t>(&'t str, usize);
+
+impl Loader for Echo<'_> {
+    fn load(&mut self, _from: &str, _path: &str) -> Result<(String, String), String> {
+        self.1 += 1;
+        Ok((self.1.to_string(), self.0.to_owned()))
+    }
+}
+
+fuzz_target!(|text: &str| {
+    let variables = Variables::from([("HOME".to_owned(), "/h*".to_owned())]);
+    match Document::parse("fuzz", text, &variables, &mut Echo(text, 0)) {
+        Ok(document) => drop(document.to_policy()),
+        Err(error) => {
+            assert!(!error.faults.is_empty());
+            for fault in &error.faults {
+                assert!(fault.source.text.get(fault.span.clone()).is_some(), "{fault}");
+            }
+            assert!(!error.to_string().is_empty());
+        }
+    }
+});
