@@ -21,6 +21,7 @@
 )]
 
 mod builder;
+mod check;
 mod compare;
 mod compile;
 mod confine;
@@ -44,6 +45,7 @@ mod words;
 mod tests;
 
 pub use builder::{PolicyBuilder, PolicyError};
+pub use check::{Finding, FindingKind};
 pub use compare::{Comparison, Witness};
 pub use confine::{confine, confine_at};
 pub use glob::{Glob, GlobError, GlobErrorKind};

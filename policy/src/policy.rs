@@ -201,6 +201,12 @@ impl Policy {
         self.memo.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// What matches at each state, and whether it is hidden there.
+    pub(crate) fn places(&self) -> impl Iterator<Item = (&[RuleId], bool)> {
+        let rows = self.table.rows.iter().zip(0..);
+        rows.map(|(row, state)| (self.matched(State(state)), row.hidden))
+    }
+
     /// Nothing if all of `wanted` is granted at `state`; the error that tells what is missing
     /// otherwise: `Noent` for what is hidden, and `Acces` before `Rofs`.
     pub fn require(&self, state: State, wanted: Rights) -> Result<(), Errno> {

@@ -3,7 +3,7 @@
 bitflags::bitflags! {
     /// What may be done to a node. Rights are judged where the node is: opening a file for
     /// writing needs `WRITE` on the file, creating it needs `CREATE_FILE` on its directory.
-    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
     pub struct Rights: u32 {
         /// Pass through, or hold, the node.
         const LOOKUP = 1 << 0;
