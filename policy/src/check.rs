@@ -13,8 +13,8 @@ pub struct Finding {
     pub rule: RuleId,
     /// What is the matter with it.
     pub kind: FindingKind,
-    /// Rules that are the reason: those that hide, deny or allow it all already. Not all of them,
-    /// if they are many.
+    /// Rules that are the reason, where there are some at the same paths: those that deny or allow
+    /// it all already. Not all of them, if they are many.
     pub by: Vec<RuleId>,
 }
 
@@ -89,10 +89,7 @@ impl Policy {
             let (mine, taken) = (allows(id), denies(id));
             let decides = match (hiding(id), hidden) {
                 (true, _) => hiders == 1,
-                (false, true) => {
-                    seen.note(matched.iter().filter(|other| hiding(other)));
-                    continue;
-                }
+                (false, true) => continue,
                 (false, false) => {
                     (mine - denied).intersects(once_allowed)
                         || (taken & allowed).intersects(once_denied)
@@ -176,9 +173,8 @@ mod tests {
         ] {
             assert_eq!(found(rules), expected, "{rules:?}");
         }
-        let rules = Policy::builder().allow("/a", Rights::READ).hide("/a").hide("/b");
+        let rules = Policy::builder().allow("/a/**", Rights::READ).allow("/a/b", Rights::READ);
         let findings = rules.build().unwrap().findings();
-        assert_eq!(findings.len(), 1);
-        assert_eq!(findings[0].by, [RuleId::new(1)]);
+        assert_eq!(findings[0].by, [RuleId::new(0)]);
     }
 }
