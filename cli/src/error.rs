@@ -19,6 +19,18 @@ pub(crate) const EXIT_CODE_MAX: u32 = 255;
 /// One refusal.
 #[derive(Debug, Error, Diagnostic)]
 pub(crate) enum Error {
+    #[error("the policy cannot be compiled: {0}")]
+    #[diagnostic(code(palisade::policy), help("see docs/policy.md for what rules can say"))]
+    Policy(palisade::policy::PolicyError),
+
+    #[error("`{text}` gives no variable a value")]
+    #[diagnostic(code(palisade::policy_var), help("write `--policy-var NAME=VALUE`"))]
+    PolicyVariable { text: String },
+
+    #[error("there is no operation `{name}`")]
+    #[diagnostic(code(palisade::operation), help("one can ask for `{known}`"))]
+    Operation { name: String, known: String },
+
     #[error("cannot read `{}`: {why}", .path.display())]
     #[diagnostic(
         code(palisade::read),

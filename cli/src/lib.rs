@@ -109,7 +109,7 @@ pub use palisade_kernel::{
     Clock, Config, ConfigBuilder, ConfigError, Exit, Input, Interrupt, Limits, Output,
     OutputBuffer, Process, Random,
 };
-pub use palisade_policy::{Policy, confine, read_only};
+pub use palisade_policy::{Policy, confine, confine_at, read_only};
 #[cfg(feature = "embed")]
 pub use palisade_vfs::EmbeddedFs;
 pub use palisade_vfs::overlay::{Lowers, Overlay};

@@ -13,7 +13,7 @@ use crate::engine::{Bounds, Ended, Guest, Keep, Kind, Timeout};
 use crate::error::{EXIT_CODE_MAX, EXIT_TIMED_OUT, Error};
 use crate::layout::{Layout, Preopen, Stacked};
 use crate::sandbox::{FixedClock, InheritEnv, RightsOf, Sandbox, Variable};
-use crate::{changes, file, inspect, layout, trace};
+use crate::{changes, file, inspect, layout, policy, trace};
 
 /// Runs a guest, and answers what to exit with.
 pub(crate) fn run(run: &Run) -> Result<u8, Error> {
@@ -39,7 +39,11 @@ pub(crate) fn run(run: &Run) -> Result<u8, Error> {
     {
         return Err(Error::NotOneOverlay { option: "--export", count });
     }
-    let Layout { preopens, overlays } = layout::open(&sandbox.mounts)?;
+    let policy = match &sandbox.policy {
+        Some(source) => Some(source.load(&policy::variables(&run.policy_var)?)?),
+        None => None,
+    };
+    let Layout { preopens, overlays } = layout::open(&sandbox.mounts, policy.as_ref())?;
     let config = config(&sandbox, path, preopens)?;
     let zero_rights = match sandbox.rights {
         RightsOf::Strict => ZeroRights::Literal,

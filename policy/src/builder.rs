@@ -25,7 +25,8 @@ pub enum PolicyError {
         /// What is wrong with it.
         error: GlobError,
     },
-    /// There are more than [`PolicyBuilder::RULES_MAX`] rules.
+    /// There are more than [`PolicyBuilder::RULES_MAX`] rules, or more than
+    /// [`PolicyBuilder::NAMES_MAX`] names in them.
     TooManyRules,
     /// More policies were laid upon each other than can be.
     TooManyLayers,
@@ -39,6 +40,9 @@ pub enum PolicyError {
 impl PolicyBuilder {
     /// The most rules of a policy: ten times what is sensible.
     pub const RULES_MAX: usize = 1 << 20;
+
+    /// The most names, or patterns of names, in all of its globs together.
+    pub const NAMES_MAX: usize = 1 << 24;
 
     /// Grants `rights`, and `LOOKUP`, on what `glob` matches. No rights grant nothing.
     #[must_use]
@@ -74,7 +78,8 @@ impl PolicyBuilder {
         if let Some((text, error)) = self.fault {
             return Err(PolicyError::Glob { text, error });
         }
-        if self.rules.len() > Self::RULES_MAX {
+        let parts = self.rules.iter().map(|rule| rule.glob.parts().len());
+        if self.rules.len() > Self::RULES_MAX || parts.sum::<usize>() > Self::NAMES_MAX {
             return Err(PolicyError::TooManyRules);
         }
         let of = vec![0; self.rules.len()];

@@ -170,7 +170,7 @@ impl<'s> Maker<'s> {
     fn row(&mut self, scratch: &mut Scratch, budget: &mut Budget) -> Result<Row, Spent> {
         scratch.nodes.clear();
         scratch.nodes.extend(self.states.get(self.current));
-        let row = self.judge(scratch);
+        let row = self.judge(scratch, budget)?;
         if row.hidden {
             return Ok(Row { owner: self.current, others: self.current, ..row });
         }
@@ -220,7 +220,7 @@ impl<'s> Maker<'s> {
     }
 
     /// The rights of the nodes, and the rules that match.
-    fn judge(&mut self, scratch: &mut Scratch) -> Row {
+    fn judge(&mut self, scratch: &mut Scratch, budget: &mut Budget) -> Result<Row, Spent> {
         let Scratch { nodes, rules, .. } = scratch;
         rules.clear();
         let (mut ways, mut hidden, mut hides_beneath) = (0, false, false);
@@ -231,6 +231,8 @@ impl<'s> Maker<'s> {
             hides_beneath |= here.hides_beneath;
             rules.extend(self.trie.accepts(*node));
         }
+        // Each is kept for each state, and looked at for each conjunct.
+        budget.spend(rules.len() * usize::from(self.source.conjuncts))?;
         rules.sort_unstable();
         if hidden {
             let hides = |id: &u32| {
@@ -249,7 +251,7 @@ impl<'s> Maker<'s> {
             rights = granted - self.source.rofs;
             rofs = granted & self.source.rofs;
         }
-        Row { rights, rofs, hidden, hides_beneath, ..Row::NOTHING }
+        Ok(Row { rights, rofs, hidden, hides_beneath, ..Row::NOTHING })
     }
 
     /// The `**` of `nodes` whose hidden names are not repeated for each state, if no pattern hides
@@ -416,6 +418,9 @@ impl<'s> Maker<'s> {
         let patterns = by_pattern.map(|(_, child)| of(*child));
         let mut rules: Vec<u32> = deep.collect();
         rules.extend(patterns);
+        if rules.is_empty() {
+            rules.extend(nodes.iter().map(|node| of(*node)));
+        }
         rules.sort_unstable();
         rules.dedup();
         rules.into_iter().take(NAMED_MAX).map(RuleId::new).collect()

@@ -1,9 +1,24 @@
 //! Layers that allow less: a directory that holds a directory and judges what is done to it.
 //!
-//! Read in this order: a [`Policy`] says which [`Rights`](palisade_vfs::Rights) hold where;
-//! an [`Operation`] which of them it takes;
-//! [`confine()`] puts a directory under a policy, [`read_only()`] is the simplest case of it, and a
-//! [`Live`] policy can be narrowed while a guest runs.
+//! Read in this order: a [`Glob`] says which paths a [`Rule`] is about; a [`Policy`] is compiled from
+//! rules and says which [`Rights`](palisade_vfs::Rights) hold where; a [`Verdict`] is its answer to
+//! one question, with what it rests on, and an [`Operation`] what is to be asked for; [`confine()`]
+//! puts a directory under a policy, [`read_only()`] is the simplest case of it, and a [`Live`]
+//! policy can be narrowed while a guest runs.
+//!
+//! ```
+//! use palisade_policy::Policy;
+//! use palisade_vfs::{Descent, Rights};
+//!
+//! let policy = Policy::builder()
+//!     .allow("/data/**", Rights::READ_ONLY)
+//!     .allow("/data/out/*.{txt,csv}", Rights::WRITE | Rights::CREATE_FILE)
+//!     .hide("/**/.git")
+//!     .build()?;
+//! let path = Descent::new("data/out/a.csv").unwrap();
+//! assert!(policy.judge(Policy::START, path, Rights::WRITE).is_allowed());
+//! # Ok::<(), palisade_policy::PolicyError>(())
+//! ```
 //!
 //! A confined directory is a [`Dir`](palisade_vfs::Dir) like any other, so layers can be laid upon
 //! layers, and nothing above can tell whether what it holds is policed.

@@ -192,7 +192,9 @@ impl Policy {
         self.table.matched(state.0)
     }
 
-    pub(crate) fn rule(&self, id: RuleId) -> Option<&Rule> {
+    /// A rule by its number, if there is one.
+    #[must_use]
+    pub fn rule(&self, id: RuleId) -> Option<&Rule> {
         self.rules().get(id.index())
     }
 

@@ -91,13 +91,17 @@ impl Joint {
         self.next.len()
     }
 
+    /// The sample of the pair of classes with this number, if it is a name and none of `names`.
+    pub(crate) fn sample(&self, class: usize, names: &[&str]) -> Option<&str> {
+        let (_, sample) = self.samples.get(class)?;
+        let is_free = names.binary_search(&sample.as_str()).is_err() && Name::new(sample).is_ok();
+        is_free.then_some(sample)
+    }
+
     /// A name of the pair of classes with this number which is none of `names`, if there is one.
-    /// `names` are sorted.
+    /// `names` are sorted. Takes time for all of them and for all of the automata.
     pub(crate) fn beside(&self, class: usize, names: &[&str]) -> Option<String> {
-        let (classes, sample) = self.samples.get(class)?;
-        if names.binary_search(&sample.as_str()).is_err() && Name::new(sample).is_ok() {
-            return Some(sample.clone());
-        }
+        let (classes, _) = self.samples.get(class)?;
         let mut taken = [names, &[".", ".."]].concat();
         taken.sort_unstable();
         taken.dedup();

@@ -88,6 +88,11 @@ impl<'t> Walk<'t> {
         let new: Vec<_> =
             targets.filter(|(_, to)| !self.known.contains(&self.kinds(*to))).collect();
         for (class, to) in new {
+            if let Some(name) = joint.sample(class, &names) {
+                self.meet(to, Some((at, name)));
+                continue;
+            }
+            self.spend(joint.size() + names.len())?;
             if let Some(name) = joint.beside(class, &names) {
                 self.meet(to, Some((at, &name)));
             }

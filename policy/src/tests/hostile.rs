@@ -85,6 +85,13 @@ fn rules_that_only_look_as_if_they_multiplied_are_compiled() {
 }
 
 #[test]
+fn rules_that_all_match_everywhere_do_not_multiply_with_the_rest() {
+    let everywhere = std::iter::repeat_n("/**".to_owned(), 20_000);
+    let apart = (0..20_000).map(|at| format!("/u{at}/x/y"));
+    explodes(&rules(everywhere.chain(apart)));
+}
+
+#[test]
 fn names_that_a_rule_hides_everywhere_are_kept_once() {
     let rules_of = |users: usize, hidden: usize| {
         let allowed = (0..users).map(|at| format!("/u{at}/**"));

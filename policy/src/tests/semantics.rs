@@ -226,6 +226,28 @@ fn what_is_hidden_is_known_above_it() {
 }
 
 #[test]
+fn all_rules_that_hide_a_name_are_told() {
+    let hide =
+        |glob: &&str| Rule { glob: Glob::new(glob).unwrap(), effect: Effect::Hide, place: None };
+    let deny = Rule { effect: Effect::Deny(Rights::READ), ..hide(&"/**/.git") };
+    for globs in [
+        &["/**/.git", "/**/.g*"][..],
+        &["/**/.git", "/x/.git", "/x/**/.git/**"],
+        &["/**/.git", "/**/{.git,.hg}", "/x/**/{a,.git}"],
+        &["/**/.git", "/x/*"],
+        &["/**/.git/**", "/x/**/.git", "/x/?git"],
+    ] {
+        let mut rules: Vec<Rule> = globs.iter().map(hide).collect();
+        rules.push(deny.clone());
+        let policy = build(&rules);
+        for path in [".git", "x/.git", "x/y/.git/z", ".gx", "x/.hg", "y/.hg", "x/a", "x/x/a"] {
+            let path = Descent::new(path).unwrap();
+            assert_eq!(compiled(&policy, path), meaning(&rules, path), "{globs:?} {path:?}");
+        }
+    }
+}
+
+#[test]
 fn the_rule_that_decides_is_named() {
     let policy = Policy::builder()
         .allow("/**", Rights::READ)
