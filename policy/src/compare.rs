@@ -2,8 +2,8 @@
 //!
 //! Both tables are walked at once, through every pair of states that a path leads to. From each
 //! pair go the names that either treats apart, and for every way in which the patterns of both can
-//! match some name, one such name, if there is one beside those. So the answer is for all paths, and
-//! every difference has a path that shows it.
+//! match some name, one such name, if there is one beside those. So the answer is for all paths,
+//! and every difference has a path that shows it.
 
 mod joint;
 mod walk;
@@ -46,7 +46,7 @@ const WITNESSES_MAX: usize = 256;
 /// Most steps of a comparison of policies. Ten times what a hundred thousand rules take.
 const STEPS_MAX: usize = 1 << 28;
 
-/// Most steps of a comparison of states, which is made while a guest waits: about a millisecond.
+/// Most steps of a comparison of states, which is made while a guest waits: some milliseconds.
 const STATE_STEPS_MAX: usize = 1 << 16;
 
 impl Comparison {

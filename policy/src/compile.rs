@@ -4,9 +4,11 @@
 //! table is such a set of nodes; all that can be reached are made here, so that a step makes none.
 //! What could multiply is bounded by a [`budget`], in proportion to the rules.
 //!
-//! A state treats apart the names that are written out in its nodes. Where `**` is above, that would
-//! be all names beneath it, once more for each state; so the names that a `**` hides are kept once
-//! for all states that it is in, which works because what is hidden is hidden whatever else holds.
+//! A state treats apart the names that are written out in its nodes. Where `**` is above, that
+//! would be all names beneath it, once more for each state; so the names that a `**` hides are kept
+//! once for all states that it is in, which works because what is hidden is hidden whatever else
+//! holds. And nodes that lead nowhere add nothing to where a state leads, so states that differ in
+//! them alone share that.
 
 pub(crate) mod budget;
 pub(crate) mod lists;
@@ -22,7 +24,7 @@ use hashbrown::HashMap;
 use palisade_vfs::Rights;
 
 use crate::glob::Part;
-use crate::table::{Detail, Group, NONE, Row, Table};
+use crate::table::{Detail, NONE, Row, Table};
 use crate::{Effect, RuleId};
 use budget::{Budget, Spent};
 use lists::Lists;
@@ -291,8 +293,7 @@ impl<'s> Maker<'s> {
             self.table.push_edge(text, to);
         }
         let group = number(self.table.groups.len());
-        let edges = start..number(self.table.edges.len());
-        self.table.groups.push(Group { edges, marks: 0 });
+        self.table.groups.push(start..number(self.table.edges.len()));
         if let Some(hider) = self.hiders.get_mut(&hider) {
             hider.group = group;
         }

@@ -1,9 +1,9 @@
 //! The compiled form of the rules: what holds at each state, and where names lead from there.
 //!
 //! A step looks for the name among those that the state treats apart, in one hash table for all
-//! states; then among the names that many states hide alike; and takes what is left by the class of
-//! the name in the state's automaton, or where all names lead. It does not allocate, takes no lock,
-//! and the number of rules is not in it.
+//! states if they are many; then among the names that many states hide alike; and takes what is
+//! left by the class of the name in the state's automaton, or where all names lead. It does not
+//! allocate, takes no lock, and the number of rules is not in it.
 
 use std::hash::{BuildHasher, Hasher};
 use std::ops::Range;
@@ -16,6 +16,9 @@ use crate::RuleId;
 use crate::compile::names::NameAutomaton;
 use crate::compile::trie::number;
 
+/// So few names are looked for one by one, which takes less than a hash: lengths mostly differ.
+const FEW: usize = 4;
+
 /// No automaton, or no group.
 pub(crate) const NONE: u32 = u32::MAX;
 
@@ -25,7 +28,7 @@ pub(crate) struct Table {
     pub(crate) details: Vec<Detail>,
     /// The names that are treated apart, those of each state together.
     pub(crate) edges: Vec<Edge>,
-    pub(crate) groups: Vec<Group>,
+    pub(crate) groups: Vec<Range<u32>>,
     /// The texts of the names in `edges`, each once.
     pub(crate) texts: String,
     /// Where names lead by their classes.
@@ -33,7 +36,7 @@ pub(crate) struct Table {
     pub(crate) automata: Vec<NameAutomaton>,
     /// The rules that match, one list after the other.
     pub(crate) matched: Vec<RuleId>,
-    /// Indices into `edges`, by owner and name.
+    /// Indices into `edges`, by owner and name, of those that are more than a few together.
     pub(crate) index: HashTable<u32>,
 }
 
@@ -46,8 +49,6 @@ pub(crate) struct Row {
     pub(crate) edges: Range<u32>,
     /// The state whose edges these are: the first that names lead on from alike.
     pub(crate) owner: u32,
-    /// The marks of the names of `edges`.
-    pub(crate) marks: u64,
     /// The names that it hides as others do: an index into [`Table::groups`].
     pub(crate) group: u32,
     pub(crate) automaton: u32,
@@ -55,14 +56,6 @@ pub(crate) struct Row {
     pub(crate) others: u32,
     pub(crate) hidden: bool,
     pub(crate) hides_beneath: bool,
-}
-
-/// Names that states hide alike.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Group {
-    pub(crate) edges: Range<u32>,
-    /// The marks of the names.
-    pub(crate) marks: u64,
 }
 
 /// What is rarely asked for.
@@ -89,7 +82,6 @@ impl Row {
         rofs: Rights::empty(),
         edges: 0..0,
         owner: 0,
-        marks: 0,
         group: NONE,
         automaton: NONE,
         others: 0,
@@ -108,19 +100,13 @@ impl Table {
     /// Where `name` leads from `state`; `None` for a state that there is not.
     pub(crate) fn step(&self, state: u32, name: &str) -> Option<u32> {
         let row = self.rows.get(state as usize)?;
-        if row.edges.start != row.edges.end || row.group != NONE {
-            let hash = hash(name);
-            if row.marks & mark(hash) != 0
-                && let Some(to) = self.edge(row.owner, &row.edges, hash, name)
-            {
-                return Some(to);
-            }
-            if let Some(group) = self.groups.get(row.group as usize)
-                && group.marks & mark(hash) != 0
-                && let Some(to) = self.edge(owner_of_group(row.group), &group.edges, hash, name)
-            {
-                return Some(to);
-            }
+        if let Some(to) = self.edge(row.owner, &row.edges, name) {
+            return Some(to);
+        }
+        if let Some(group) = self.groups.get(row.group as usize)
+            && let Some(to) = self.edge(owner_of_group(row.group), group, name)
+        {
+            return Some(to);
         }
         if row.automaton == NONE {
             return Some(row.others);
@@ -144,6 +130,17 @@ impl Table {
         by_class.iter().copied().chain((classes == 0).then_some(row.others))
     }
 
+    /// The bytes that it takes.
+    #[cfg(test)]
+    pub(crate) fn size_bytes(&self) -> usize {
+        self.rows.len() * size_of::<Row>()
+            + self.details.len() * size_of::<Detail>()
+            + self.edges.len() * size_of::<Edge>()
+            + self.texts.len()
+            + 4 * (self.targets.len() + self.matched.len() + self.index.capacity())
+            + self.automata.iter().map(NameAutomaton::size_bytes).sum::<usize>()
+    }
+
     /// Gives back what was reserved.
     pub(crate) fn shrink(&mut self) {
         self.rows.shrink_to_fit();
@@ -165,7 +162,7 @@ impl Table {
 
     /// The edges of `row`, those of its group included, which yield to its own.
     pub(crate) fn edges(&self, row: &Row) -> impl Iterator<Item = (&str, u32)> {
-        let group = self.groups.get(row.group as usize).map(|group| self.slice(&group.edges));
+        let group = self.groups.get(row.group as usize).map(|group| self.slice(group));
         let all = self.slice(&row.edges).iter().chain(group.unwrap_or_default());
         all.map(|edge| (self.text(*edge), edge.to))
     }
@@ -204,38 +201,33 @@ impl Table {
 
     /// Makes all edges found.
     pub(crate) fn make_index(&mut self) {
-        let hashes: Vec<u64> = self.edges.iter().map(|edge| hash(self.text(*edge))).collect();
-        let of = |edges: &Range<u32>| {
-            hashes.get(edges.start as usize..edges.end as usize).unwrap_or_default()
-        };
-        let marks = |edges: &Range<u32>| of(edges).iter().fold(0, |all, hash| all | mark(*hash));
-        let mut index = HashTable::with_capacity(self.edges.len());
-        let mut insert = |owner: u32, edges: &Range<u32>| {
-            for (at, hash) in edges.clone().zip(of(edges)) {
-                let hash = owned(owner, *hash);
+        let owned = (0..).zip(&self.rows).filter(|(state, row)| row.owner == *state);
+        let rows = owned.map(|(state, row)| (state, row.edges.clone()));
+        let groups = (0..).zip(&self.groups);
+        let groups = groups.map(|(id, group)| (owner_of_group(id), group.clone()));
+        let hashed = |(_, edges): &(u32, Range<u32>)| edges.len() > FEW;
+        let all: Vec<_> = rows.chain(groups).filter(hashed).collect();
+        let mut index = HashTable::with_capacity(all.iter().map(|(_, edges)| edges.len()).sum());
+        for (owner, edges) in all {
+            for (at, edge) in edges.clone().zip(self.slice(&edges)) {
+                let hash = hash(owner, self.text(*edge));
                 // There is room for all of them, so none is ever moved.
                 index.insert_unique(hash, at, |_| hash);
             }
-        };
-        for (state, row) in (0..).zip(&mut self.rows) {
-            row.marks = marks(&row.edges);
-            if row.owner == state {
-                insert(state, &row.edges);
-            }
-        }
-        for (id, group) in (0..).zip(&mut self.groups) {
-            group.marks = marks(&group.edges);
-            insert(owner_of_group(id), &group.edges);
         }
         self.index = index;
     }
 
-    fn edge(&self, owner: u32, range: &Range<u32>, hash: u64, name: &str) -> Option<u32> {
+    fn edge(&self, owner: u32, edges: &Range<u32>, name: &str) -> Option<u32> {
+        if edges.len() <= FEW {
+            let is_it = |edge: &&Edge| edge.len as usize == name.len() && self.text(**edge) == name;
+            return self.slice(edges).iter().find(is_it).map(|edge| edge.to);
+        }
         let is_it = |at: &u32| {
-            range.contains(at)
+            edges.contains(at)
                 && self.edges.get(*at as usize).is_some_and(|edge| self.text(*edge) == name)
         };
-        let at = self.index.find(owned(owner, hash), is_it)?;
+        let at = self.index.find(hash(owner, name), is_it)?;
         self.edges.get(*at as usize).map(|edge| edge.to)
     }
 }
@@ -245,24 +237,10 @@ fn owner_of_group(group: u32) -> u32 {
     !group
 }
 
-fn hash(name: &str) -> u64 {
+fn hash(owner: u32, name: &str) -> u64 {
     // Who looks names up cannot add any, so there is nothing to be gained by choosing them badly.
     let mut hasher = FixedState::default().build_hasher();
+    hasher.write_u32(owner);
     hasher.write(name.as_bytes());
     hasher.finish()
-}
-
-/// The hash of a name together with whose edge it is.
-fn owned(owner: u32, hash: u64) -> u64 {
-    // Any odd numbers will do: those of the golden ratio and of its square root's fraction.
-    let mixed = hash ^ u64::from(owner).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    let wide = u128::from(mixed) * u128::from(0xd1b5_4a32_d192_ed03_u64);
-    let low = u64::try_from(wide & u128::from(u64::MAX)).unwrap_or(0);
-    low ^ u64::try_from(wide >> 64).unwrap_or(0)
-}
-
-/// One bit of 64. A name whose mark is not among those of the edges is none of them, which is
-/// known without a look into the memory that they are in.
-fn mark(hash: u64) -> u64 {
-    1 << (hash >> 58)
 }

@@ -12,8 +12,8 @@ pub(crate) struct Budget(u64);
 /// What even a small policy may cost.
 const LEAST: u64 = 4 << 20;
 
-/// What each component of each glob adds to it. A hundred thousand rules `/srv/u1/data/**` with
-/// ten denied patterns at any depth take about a third of theirs.
+/// What each component of each glob adds to it. A hundred thousand rules `/srv/u1/data/**` and ten
+/// patterns that are denied at any depth get by with it, each of which needs a state in each.
 const PER_PART: u64 = 128;
 
 impl Budget {

@@ -9,7 +9,8 @@
 use std::hash::{BuildHasher, Hasher};
 
 use foldhash::fast::FixedState;
-use hashbrown::HashTable;
+use hashbrown::{HashMap, HashTable};
+use palisade_vfs::Rights;
 
 use super::trie::number;
 use crate::table::{Row, Table};
@@ -31,11 +32,13 @@ const HIDDEN: u32 = u32::MAX;
 /// What an edge back to where it comes from counts as.
 const ITSELF: u32 = u32::MAX - 1;
 
-/// For each state a later one that is alike, or itself.
+/// For each state a later one that is alike, or itself. States that share where they lead are left
+/// out: they would be looked at again and again.
 fn look_back(table: &Table) -> Vec<u32> {
     let mut kinds: Vec<u32> = (0..number(table.rows.len())).collect();
     let mut known = HashTable::new();
     for state in (0..number(table.rows.len())).rev() {
+        let Some(row) = table.row(state).filter(|row| row.owner == state) else { continue };
         let sign = |from: u32, to: u32| {
             if table.row(to).is_some_and(|row| row.hidden) {
                 HIDDEN
@@ -48,7 +51,12 @@ fn look_back(table: &Table) -> Vec<u32> {
                 to
             }
         };
-        let kind = first(table, &mut known, state, sign);
+        let holds = holds(row);
+        let hash = hash(table, (state, row), holds, sign);
+        let same = |other: u32, row: &Row| {
+            self::holds(row) == holds && lead_alike(table, state, other, sign)
+        };
+        let kind = first(table, &mut known, (hash, state), same);
         if let Some(slot) = kinds.get_mut(state as usize) {
             *slot = kind;
         }
@@ -58,44 +66,61 @@ fn look_back(table: &Table) -> Vec<u32> {
 
 /// Finds more that are alike among those that `kinds` tells apart.
 fn refine(table: &Table, kinds: &mut [u32]) {
-    let apart = kinds.iter().enumerate().filter(|(state, kind)| number(*state) == **kind);
-    let apart: Vec<u32> = apart.map(|(_, kind)| *kind).collect();
-    let class_of = |classes: &[u32], kinds: &[u32], state: u32| {
+    let apart = (0..).zip(&*kinds).zip(&table.rows);
+    let apart = apart.filter(|((state, kind), _)| state == *kind);
+    let apart: Vec<(u32, &Row)> = apart.map(|((state, _), row)| (state, row)).collect();
+    let of = |all: &[u32], state: u32| {
         let kind = kinds.get(state as usize).copied().unwrap_or(state);
-        classes.get(kind as usize).copied().unwrap_or(state)
+        all.get(kind as usize).copied().unwrap_or(state)
     };
     let (mut classes, mut count) = (vec![0; kinds.len()], 1);
     for _ in 0..ROUNDS_MAX {
-        let (mut next, mut known, mut found) = (classes.clone(), HashTable::new(), 0);
-        for state in &apart {
-            // What was told apart stays apart, because it was by what its names lead to.
-            let sign = |_: u32, to: u32| class_of(&classes, kinds, to);
-            let class = first(table, &mut known, *state, sign);
-            found += usize::from(class == *state);
+        // Where they lead comes first, once for all that share it; then what holds at them.
+        let leads = leads(table, &apart, |to| of(&classes, to));
+        let mut known: HashMap<_, u32, FixedState> = HashMap::default();
+        let mut next = vec![0; kinds.len()];
+        for (state, row) in &apart {
+            let lead = if row.hidden { HIDDEN } else { of(&leads, row.owner) };
+            let class = *known.entry((holds(row), lead)).or_insert(*state);
             if let Some(slot) = next.get_mut(*state as usize) {
                 *slot = class;
             }
         }
-        if found == count {
+        // Each round tells apart what the one before did, and more, until there is no more.
+        if known.len() == count {
             for kind in kinds.iter_mut() {
                 *kind = next.get(*kind as usize).copied().unwrap_or(*kind);
             }
             return;
         }
-        (classes, count) = (next, found);
+        (classes, count) = (next, known.len());
     }
 }
 
-/// The first of the known states that is like `state`, which becomes known if there is none.
+/// For each of `states` that others share where they lead with, the first that leads alike.
+fn leads(table: &Table, states: &[(u32, &Row)], class: impl Fn(u32) -> u32) -> Vec<u32> {
+    let (mut leads, mut known) = (vec![0; table.rows.len()], HashTable::new());
+    for (state, row) in states.iter().filter(|(state, row)| row.owner == *state) {
+        let sign = |_: u32, to: u32| class(to);
+        let hash = hash(table, (*state, row), NOTHING, sign);
+        let same = |other: u32, _: &Row| lead_alike(table, *state, other, sign);
+        let lead = first(table, &mut known, (hash, *state), same);
+        if let Some(slot) = leads.get_mut(*state as usize) {
+            *slot = lead;
+        }
+    }
+    leads
+}
+
+/// The first of the known states that is the same as `state`, which becomes known if none is.
 fn first(
     table: &Table,
     known: &mut HashTable<(u64, u32)>,
-    state: u32,
-    sign: impl Fn(u32, u32) -> u32,
+    (hash, state): (u64, u32),
+    same: impl Fn(u32, &Row) -> bool,
 ) -> u32 {
-    let Some(row) = table.row(state) else { return state };
-    let hash = hash(table, state, row, &sign);
-    match known.find(hash, |(_, other)| alike(table, state, *other, &sign)) {
+    let is_same = |(_, other): &(u64, u32)| table.row(*other).is_some_and(|row| same(*other, row));
+    match known.find(hash, is_same) {
         Some((_, other)) => *other,
         None => {
             known.insert_unique(hash, (hash, state), |(hash, _)| *hash);
@@ -104,11 +129,26 @@ fn first(
     }
 }
 
-fn hash(table: &Table, state: u32, row: &Row, sign: impl Fn(u32, u32) -> u32) -> u64 {
+/// What holds at a state itself.
+type Holds = (Rights, Rights, bool);
+
+/// For where it does not matter.
+const NOTHING: Holds = (Rights::empty(), Rights::empty(), false);
+
+fn holds(row: &Row) -> Holds {
+    (row.rights, row.rofs, row.hidden)
+}
+
+fn hash(
+    table: &Table,
+    (state, row): (u32, &Row),
+    (rights, rofs, hidden): Holds,
+    sign: impl Fn(u32, u32) -> u32,
+) -> u64 {
     let mut hasher = FixedState::default().build_hasher();
-    hasher.write_u32(row.rights.bits());
-    hasher.write_u32(row.rofs.bits());
-    hasher.write_u32(u32::from(row.hidden));
+    hasher.write_u32(rights.bits());
+    hasher.write_u32(rofs.bits());
+    hasher.write_u32(u32::from(hidden));
     if row.hidden {
         return hasher.finish();
     }
@@ -124,20 +164,18 @@ fn hash(table: &Table, state: u32, row: &Row, sign: impl Fn(u32, u32) -> u32) ->
     hasher.finish()
 }
 
-fn alike(table: &Table, left: u32, right: u32, sign: impl Fn(u32, u32) -> u32) -> bool {
+/// Whether names lead alike from both.
+fn lead_alike(table: &Table, left: u32, right: u32, sign: impl Fn(u32, u32) -> u32) -> bool {
     let (Some(a), Some(b)) = (table.row(left), table.row(right)) else { return false };
-    if (a.rights, a.rofs, a.hidden) != (b.rights, b.rofs, b.hidden) {
-        return false;
+    if a.hidden || b.hidden {
+        return a.hidden == b.hidden;
     }
-    if a.hidden {
-        return true;
-    }
-    let lead_alike = |x: u32, y: u32| sign(left, x) == sign(right, y);
+    let alike = |x: u32, y: u32| sign(left, x) == sign(right, y);
     (a.group, a.automaton, a.edges.len()) == (b.group, b.automaton, b.edges.len())
-        && table.targets(a).zip(table.targets(b)).all(|(x, y)| lead_alike(x, y))
+        && table.targets(a).zip(table.targets(b)).all(|(x, y)| alike(x, y))
         && table
             .slice(&a.edges)
             .iter()
             .zip(table.slice(&b.edges))
-            .all(|(x, y)| (x.text, x.len) == (y.text, y.len) && lead_alike(x.to, y.to))
+            .all(|(x, y)| (x.text, x.len) == (y.text, y.len) && alike(x.to, y.to))
 }

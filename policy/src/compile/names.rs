@@ -22,18 +22,16 @@ pub(crate) struct NameAutomaton {
     beyond: Box<[(u32, u32)]>,
     /// How many kinds there are.
     kinds: u32,
-    /// Where each state leads by each kind.
-    next: Box<[u32]>,
-    /// The class of the names that end in each state.
-    classes: Box<[u32]>,
-    /// For each class, the patterns that match its names, as indices into what it was made of.
+    /// The states, one after the other: where each leads by each kind, and at its end the class of
+    /// the names that end in it. A state is the place where it starts.
+    states: Box<[u32]>,
+    /// For each class, the patterns that match its names, as indices into what it was made of. That
+    /// of names which none matches is the first.
     pub(crate) matched: Lists,
 }
 
 impl NameAutomaton {
     pub(crate) const START: u32 = 0;
-    /// The class of the names that no pattern matches.
-    pub(crate) const UNMATCHED: u32 = 0;
 
     pub(crate) fn new(patterns: &[&Pattern], budget: &mut Budget) -> Result<Self, Spent> {
         let mut nfa = Nfa::default();
@@ -44,33 +42,27 @@ impl NameAutomaton {
         let (next, accepted) = nfa.determinize(&kinds, budget)?;
         let mut matched = Lists::default();
         matched.intern(&[]);
-        let classes = accepted.iter().map(|list| matched.intern(list)).collect();
-        Ok(NameAutomaton {
-            ascii: kinds.ascii,
-            beyond: kinds.beyond.into(),
-            kinds: kinds.count,
-            next: next.into(),
-            classes,
-            matched,
-        })
+        let mut states = Vec::with_capacity(next.len() + accepted.len());
+        for (leads, list) in next.chunks(kinds.count as usize).zip(&accepted) {
+            states.extend(leads.iter().map(|to| to * (kinds.count + 1)));
+            states.push(matched.intern(list));
+        }
+        let (ascii, beyond) = (kinds.ascii, kinds.beyond.into());
+        Ok(NameAutomaton { ascii, beyond, kinds: kinds.count, states: states.into(), matched })
     }
 
     /// The class of `name`. Does not allocate.
     pub(crate) fn class(&self, name: &str) -> u32 {
-        self.class_at(name.chars().fold(Self::START, |state, c| self.step(state, c)))
-    }
-
-    pub(crate) fn step(&self, state: u32, c: char) -> u32 {
-        self.step_kind(state, self.kind(c))
+        let step = |state, c| self.step_kind(state, self.kind(c));
+        self.class_at(name.chars().fold(Self::START, step))
     }
 
     pub(crate) fn step_kind(&self, state: u32, kind: u32) -> u32 {
-        let at = state as usize * self.kinds as usize + kind as usize;
-        self.next.get(at).copied().unwrap_or(0)
+        self.states.get(state as usize + kind as usize).copied().unwrap_or(Self::START)
     }
 
     pub(crate) fn class_at(&self, state: u32) -> u32 {
-        self.classes.get(state as usize).copied().unwrap_or(Self::UNMATCHED)
+        self.step_kind(state, self.kinds)
     }
 
     pub(crate) fn class_count(&self) -> usize {
@@ -93,7 +85,7 @@ impl NameAutomaton {
     /// The bytes that it takes.
     #[cfg(test)]
     pub(crate) fn size_bytes(&self) -> usize {
-        size_of::<Self>() + 8 * self.beyond.len() + 4 * (self.next.len() + self.classes.len())
+        size_of::<Self>() + 8 * self.beyond.len() + 4 * self.states.len()
     }
 }
 

@@ -2,6 +2,8 @@
 
 use palisade_vfs::{Descent, Errno, Name, Rights};
 use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::TestRunner;
 
 use super::cases;
 use super::evaluator::{build, compiled, meaning, some_path, some_rule, some_rules};
@@ -66,7 +68,8 @@ proptest! {
         for right in granted.iter() {
             let allows = |rule: &Rule| match rule.effect {
                 Effect::Allow(rights) if right == Rights::LOOKUP => {
-                    !rights.is_empty() && (rule.glob.matches(path) || rule.glob.matches_beneath(path))
+                    let leads = rule.glob.matches(path) || rule.glob.matches_beneath(path);
+                    leads && !rights.is_empty()
                 }
                 Effect::Allow(rights) => rights.contains(right) && rule.glob.matches(path),
                 Effect::Deny(_) | Effect::Hide => false,
@@ -138,6 +141,38 @@ proptest! {
             prop_assert!(right == Rights::LOOKUP || !granted(less), "{right:?}");
         }
     }
+}
+
+/// A property that nothing reaches holds for nothing.
+#[test]
+fn random_rules_and_paths_reach_every_outcome() {
+    const RUNS: usize = 2000;
+    let mut runner = TestRunner::deterministic();
+    let mut draw = || {
+        let rules = some_rules().new_tree(&mut runner).unwrap().current();
+        let paths = (some_path(), some_path()).new_tree(&mut runner).unwrap().current();
+        (rules, paths)
+    };
+    let (mut hidden, mut granted, mut way, mut denied, mut many) = (0, 0, 0, 0, 0);
+    let (mut at_most, mut not_at_most) = (0, 0);
+    for _ in 0..RUNS {
+        let (rules, (path, other)) = draw();
+        let policy = build(&rules);
+        let path = Descent::new(&path).unwrap();
+        let here = compiled(&policy, path);
+        hidden += usize::from(here.hidden);
+        granted += usize::from(!(here.rights - Rights::LOOKUP).is_empty());
+        way += usize::from(here.rights == Rights::LOOKUP);
+        denied += usize::from(!here.hidden && here.rights.is_empty());
+        many += usize::from(here.matched.len() > 1);
+        let (state, than) = (policy.at(path.as_str()), policy.at(&other));
+        let alike = policy.table.kind(state.0) == policy.table.kind(than.0);
+        if !alike && !policy.is_hidden(state) {
+            *if policy.is_at_most(state, than) { &mut at_most } else { &mut not_at_most } += 1;
+        }
+    }
+    let counts = [hidden, granted, way, denied, many, at_most, not_at_most];
+    assert!(counts.iter().all(|count| count * 100 >= RUNS * 3), "{counts:?} of {RUNS}");
 }
 
 #[test]
