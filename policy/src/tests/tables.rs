@@ -132,7 +132,7 @@ fn each_verb_of_a_handle_takes_its_right() {
             verb.apply(&Node::File(Arc::new(file))).map(drop)
         };
         assert_eq!(
-            verb_with(Rights::LOOKUP | Rights::OF_FILES - right),
+            verb_with(Rights::LOOKUP | (Rights::OF_FILES - right)),
             Err(errno),
             "{verb:?} {right:?}"
         );
