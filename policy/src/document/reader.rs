@@ -44,6 +44,8 @@ pub(super) fn read(
     if reader.faults.is_empty() {
         return Ok(reader.document);
     }
+    let order = |name: &Arc<str>| reader.read.iter().position(|read| read == name);
+    reader.faults.sort_by_key(|fault| (order(&fault.source.name), fault.span.start));
     Err(DocumentError { faults: reader.faults, has_more: reader.has_more })
 }
 

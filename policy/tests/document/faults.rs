@@ -51,8 +51,9 @@ fn every_fault_points_at_its_place_and_says_what_to_write() {
 #[test]
 fn all_faults_are_told_at_once_up_to_a_bound() {
     let error =
-        read("[quota]\nbytes = -1\n[[deny]]\npath = \"a\"\n[audit]\nsample = 0").unwrap_err();
+        read("[audit]\nsample = 0\n[[deny]]\npath = \"a\"\n[quota]\nbytes = -1").unwrap_err();
     assert_eq!(error.faults.len(), 3, "{error}");
+    assert!(error.faults.is_sorted_by_key(|fault| fault.span.start), "{error}");
     assert!(!error.has_more);
     let many = "[[deny]]\npath = \"a\"\n".repeat(100);
     let error = read(&many).unwrap_err();
