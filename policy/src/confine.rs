@@ -373,4 +373,8 @@ impl Dir for Confine {
     fn sync(&self) -> Result<()> {
         self.inner.sync()
     }
+
+    fn may_block(&self) -> bool {
+        self.inner.may_block()
+    }
 }

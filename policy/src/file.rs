@@ -86,4 +86,8 @@ impl File for ConfinedFile {
     fn advise(&self, offset: u64, len: u64, advice: Advice) -> Result<()> {
         self.inner.advise(offset, len, advice)
     }
+
+    fn may_block(&self) -> bool {
+        self.inner.may_block()
+    }
 }

@@ -205,6 +205,10 @@ impl Dir for FaultyDir {
         self.faults.step(Step::Looks)?;
         self.inner.sync()
     }
+
+    fn may_block(&self) -> bool {
+        self.inner.may_block()
+    }
 }
 
 #[deny(clippy::missing_trait_methods)]
@@ -260,5 +264,9 @@ impl File for FaultyFile {
 
     fn advise(&self, offset: u64, len: u64, advice: Advice) -> Result<()> {
         self.inner.advise(offset, len, advice)
+    }
+
+    fn may_block(&self) -> bool {
+        self.inner.may_block()
     }
 }

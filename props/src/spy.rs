@@ -176,6 +176,10 @@ impl Dir for SpyDir {
         self.note_in("sync", Rights::empty());
         self.inner.sync()
     }
+
+    fn may_block(&self) -> bool {
+        self.inner.may_block()
+    }
 }
 
 #[deny(clippy::missing_trait_methods)]
@@ -232,5 +236,9 @@ impl File for SpyFile {
     fn advise(&self, offset: u64, len: u64, advice: Advice) -> Result<()> {
         self.log.note("advise", &self.path, Rights::empty());
         self.inner.advise(offset, len, advice)
+    }
+
+    fn may_block(&self) -> bool {
+        self.inner.may_block()
     }
 }

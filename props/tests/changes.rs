@@ -588,4 +588,8 @@ impl Dir for Failing {
     fn sync(&self) -> Result<()> {
         self.inner.sync()
     }
+
+    fn may_block(&self) -> bool {
+        self.inner.may_block()
+    }
 }

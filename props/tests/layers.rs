@@ -266,6 +266,10 @@ impl Dir for Bent {
     fn sync(&self) -> Result<()> {
         self.inner.sync()
     }
+
+    fn may_block(&self) -> bool {
+        self.inner.may_block()
+    }
 }
 
 fn inner(dir: &dyn Dir) -> Result<&dyn Dir> {
@@ -319,6 +323,10 @@ impl File for BentFile {
 
     fn advise(&self, offset: u64, len: u64, advice: Advice) -> Result<()> {
         self.0.advise(offset, len, advice)
+    }
+
+    fn may_block(&self) -> bool {
+        self.0.may_block()
     }
 }
 

@@ -254,6 +254,10 @@ impl Dir for Mutant {
     fn sync(&self) -> Result<()> {
         self.inner.sync()
     }
+
+    fn may_block(&self) -> bool {
+        self.inner.may_block()
+    }
 }
 
 #[deny(clippy::missing_trait_methods)]
@@ -310,6 +314,10 @@ impl File for MutantFile {
 
     fn advise(&self, offset: u64, len: u64, advice: palisade_vfs::Advice) -> Result<()> {
         self.inner.advise(offset, len, advice)
+    }
+
+    fn may_block(&self) -> bool {
+        self.inner.may_block()
     }
 }
 

@@ -252,6 +252,10 @@ impl Dir for Stacking {
     fn sync(&self) -> Result<()> {
         self.inner().sync()
     }
+
+    fn may_block(&self) -> bool {
+        self.inner().may_block()
+    }
 }
 
 /// Nobody below can tell how often the stack grew.

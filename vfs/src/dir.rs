@@ -196,4 +196,11 @@ pub trait Dir: Any + Send + Sync {
 
     /// Makes the entries durable. Nothing to do is success.
     fn sync(&self) -> Result<()>;
+    /// Whether a call on this directory, or on one beneath it, can wait for a disk, a network or a
+    /// device. A caller that must not wait makes such calls elsewhere.
+    ///
+    /// `false` is a promise; `true` is always a safe answer.
+    fn may_block(&self) -> bool {
+        true
+    }
 }

@@ -128,4 +128,8 @@ impl Source for Assets {
         // Nothing of this is held in place.
         Err(std::io::ErrorKind::Unsupported.into())
     }
+
+    fn may_block(&self) -> bool {
+        false
+    }
 }

@@ -95,4 +95,12 @@ pub trait File: Any + Send + Sync {
         let _ = (offset, len, advice);
         Ok(())
     }
+
+    /// Whether a call on this file can wait for a disk, a network or a
+    /// device. A caller that must not wait makes such calls elsewhere.
+    ///
+    /// `false` is a promise; `true` is always a safe answer.
+    fn may_block(&self) -> bool {
+        true
+    }
 }

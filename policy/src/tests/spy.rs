@@ -69,4 +69,7 @@ impl Dir for Spy {
     fn sync(&self) -> Result<()> {
         self.inner.sync()
     }
+    fn may_block(&self) -> bool {
+        self.inner.may_block()
+    }
 }

@@ -194,4 +194,8 @@ impl Dir for FaultyLayer {
         self.faults.step(Step::Looks)?;
         self.inner.sync()
     }
+
+    fn may_block(&self) -> bool {
+        self.inner.may_block()
+    }
 }

@@ -110,4 +110,8 @@ impl File for CopiedFile {
     fn advise(&self, offset: u64, len: u64, advice: Advice) -> Result<()> {
         self.inner.advise(offset, len, advice)
     }
+
+    fn may_block(&self) -> bool {
+        self.inner.may_block()
+    }
 }

@@ -544,4 +544,8 @@ impl Dir for Copied {
     fn sync(&self) -> Result<()> {
         self.inner.sync()
     }
+
+    fn may_block(&self) -> bool {
+        true
+    }
 }

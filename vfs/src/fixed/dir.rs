@@ -175,4 +175,8 @@ impl Dir for FixedDir {
     fn sync(&self) -> Result<()> {
         Ok(())
     }
+
+    fn may_block(&self) -> bool {
+        self.tree.source.may_block()
+    }
 }

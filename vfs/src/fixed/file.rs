@@ -116,4 +116,14 @@ impl File for FixedFile {
     fn sync(&self, _scope: SyncScope) -> Result<()> {
         Ok(())
     }
+
+    fn may_block(&self) -> bool {
+        match &self.held {
+            Held::Static(_) => false,
+            #[cfg(any(feature = "embed", feature = "zip"))]
+            Held::Shared(_) => false,
+            #[cfg(any(feature = "tar", feature = "zip"))]
+            Held::InPlace => self.tree.source.may_block(),
+        }
+    }
 }

@@ -66,6 +66,9 @@ pub(crate) trait Source: Send + Sync {
     /// non-empty buffer means that the bytes are gone.
     #[cfg(any(feature = "tar", feature = "zip"))]
     fn read_at(&self, at: u64, buf: &mut [u8]) -> io::Result<usize>;
+
+    /// Whether making bytes ready, or reading them, can wait for a disk or a device.
+    fn may_block(&self) -> bool;
 }
 
 /// The times of a node are one: nothing here is ever accessed or changed.

@@ -57,6 +57,10 @@ impl Source for Archive {
     fn read_at(&self, at: u64, buf: &mut [u8]) -> io::Result<usize> {
         self.source.read_at(buf, at)
     }
+
+    fn may_block(&self) -> bool {
+        self.source.may_block()
+    }
 }
 
 #[cfg(feature = "zip")]

@@ -201,6 +201,10 @@ impl Dir for ReadOnly {
     fn sync(&self) -> Result<()> {
         Ok(())
     }
+
+    fn may_block(&self) -> bool {
+        self.inner.may_block()
+    }
 }
 
 /// A file that was opened for reading at most.
@@ -252,5 +256,9 @@ impl File for ReadOnlyFile {
 
     fn advise(&self, offset: u64, len: u64, advice: Advice) -> Result<()> {
         self.inner.advise(offset, len, advice)
+    }
+
+    fn may_block(&self) -> bool {
+        self.inner.may_block()
     }
 }

@@ -14,6 +14,11 @@ pub trait ImageSource: Send + Sync {
 
     /// Reads at `at`; 0 into a non-empty buffer means the end.
     fn read_at(&self, buf: &mut [u8], at: u64) -> io::Result<usize>;
+
+    /// Whether reading can wait for a disk, a network or a device.
+    fn may_block(&self) -> bool {
+        true
+    }
 }
 
 /// Bytes in memory.
@@ -28,6 +33,10 @@ impl<B: AsRef<[u8]> + Send + Sync> ImageSource for Bytes<B> {
         let at = usize::try_from(at).unwrap_or(usize::MAX);
         let mut rest = self.0.as_ref().get(at..).unwrap_or_default();
         rest.read(buf)
+    }
+
+    fn may_block(&self) -> bool {
+        false
     }
 }
 

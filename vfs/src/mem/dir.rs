@@ -356,6 +356,10 @@ impl Dir for MemDir {
     fn sync(&self) -> Result<()> {
         Ok(())
     }
+
+    fn may_block(&self) -> bool {
+        false
+    }
 }
 
 impl Drop for MemDir {

@@ -129,4 +129,8 @@ impl File for MemFile {
     fn sync(&self, _scope: SyncScope) -> Result<()> {
         Ok(())
     }
+
+    fn may_block(&self) -> bool {
+        false
+    }
 }

@@ -129,6 +129,7 @@ impl Grower {
                 Some(Graft::Dir(dir)) => self.grow_dir(draft.children, dir, fresh_dev()),
                 Some(Graft::File(file)) => Arc::new(Place {
                     children: BTreeMap::new(),
+                    may_block: file.parent.may_block(),
                     grafted: Grafted::File { file, mount: fresh_dev() },
                     ino: self.next_ino(),
                 }),
@@ -142,7 +143,9 @@ impl Grower {
             };
             children.insert(name, place);
         }
-        Arc::new(Place { children, grafted: Grafted::Dir { dir, mount }, ino })
+        let may_block =
+            dir.may_block() || children.values().any(|child: &Arc<Place>| child.may_block);
+        Arc::new(Place { children, grafted: Grafted::Dir { dir, mount }, ino, may_block })
     }
 
     fn next_ino(&mut self) -> u64 {

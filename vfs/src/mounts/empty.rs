@@ -91,6 +91,10 @@ impl Dir for Empty {
     fn sync(&self) -> Result<()> {
         Ok(())
     }
+
+    fn may_block(&self) -> bool {
+        false
+    }
 }
 
 impl Empty {

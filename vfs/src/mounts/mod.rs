@@ -306,6 +306,10 @@ impl Dir for Mounts {
     fn sync(&self) -> Result<()> {
         self.inner.sync()
     }
+
+    fn may_block(&self) -> bool {
+        self.inner.may_block() || self.place.as_ref().is_some_and(|place| place.may_block)
+    }
 }
 
 /// Where a descent leads once the names that the mount tree knows are taken off it.
@@ -331,6 +335,8 @@ struct Place {
     grafted: Grafted,
     /// Stands for the number of what is mounted, should that refuse to be looked at.
     ino: u64,
+    /// Whether a call on it, or on what is mounted below it, can wait for a disk or a device.
+    may_block: bool,
 }
 
 /// What is at a place.

@@ -466,6 +466,10 @@ impl Dir for High {
     fn sync(&self) -> Result<()> {
         self.0.sync()
     }
+    fn may_block(&self) -> bool {
+        // Unlike what it lies over, it is far away.
+        true
+    }
 }
 
 #[test]
@@ -492,4 +496,16 @@ fn a_base_with_the_highest_cookies_is_listed_whole() {
     for (index, (_, _, _, next)) in all.iter().enumerate() {
         assert_eq!(list_from(&root, *next).unwrap(), all[index + 1..], "{index}");
     }
+}
+
+#[test]
+fn a_tree_may_block_where_any_part_of_it_may() {
+    let near = tree(&["f"]);
+    let root = Mounts::builder(Mounts::empty()).mount("a/b", Arc::clone(&near)).unwrap().build();
+    assert!(!root.may_block());
+    let far: DirRef = Arc::new(High(Arc::clone(&near)));
+    let root = Mounts::builder(near).mount("a/b", far).unwrap().build();
+    assert!(root.may_block());
+    let a = root.open(Descent::new("a").unwrap(), OpenHow::HOLD_DIR).ok().unwrap();
+    assert!(a.into_dir().unwrap().may_block());
 }

@@ -571,6 +571,10 @@ impl Dir for OverlayDir {
         let upper = self.fs.tree.read().dir(self.key)?.upper.clone();
         upper.map_or(Ok(()), |upper| upper.sync())
     }
+
+    fn may_block(&self) -> bool {
+        self.fs.may_block()
+    }
 }
 
 impl Drop for OverlayDir {

@@ -250,6 +250,11 @@ impl File for LowerFile {
     fn advise(&self, offset: u64, len: u64, advice: Advice) -> Result<()> {
         self.now().advise(offset, len, advice)
     }
+
+    fn may_block(&self) -> bool {
+        // It can come to be copied up.
+        self.fs.may_block()
+    }
 }
 
 impl Drop for LowerFile {

@@ -138,4 +138,8 @@ impl Dir for MergedDir {
     fn sync(&self) -> Result<()> {
         Ok(())
     }
+
+    fn may_block(&self) -> bool {
+        self.parts.iter().any(|part| part.dir().may_block())
+    }
 }

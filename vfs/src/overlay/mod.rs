@@ -36,6 +36,7 @@ mod tree;
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 
@@ -77,6 +78,20 @@ struct Shared {
     tree: RwLock<Tree>,
     handles: Handles,
     link_groups: Mutex<Option<Arc<LinkGroups>>>,
+    /// Whether a layer that is or was part of it can wait for a disk or a device. Operations wait
+    /// for each other, so this is about all of it and not about one directory's parts.
+    may_block: AtomicBool,
+}
+
+impl Shared {
+    fn may_block(&self) -> bool {
+        self.may_block.load(Ordering::Relaxed)
+    }
+
+    /// A layer comes to be part of it.
+    fn joins(&self, layer: &dyn Dir) {
+        self.may_block.fetch_or(layer.may_block(), Ordering::Relaxed);
+    }
 }
 
 impl Overlay {
@@ -92,12 +107,14 @@ impl Overlay {
             take_times(&*upper, &end(lowers.root.stat(Descent::HERE))?)?;
         }
         let lower = if upper.is_opaque()? { None } else { Some(Arc::clone(&lowers.root)) };
+        let may_block = upper.may_block() || lowers.root.may_block();
         let root = DirState::new(ROOT, "", Some(upper), lower);
         let tree = Tree::new(root, id);
         Ok(Overlay(Arc::new(Shared {
             tree: RwLock::new(tree),
             handles: Handles::default(),
             link_groups: Mutex::default(),
+            may_block: AtomicBool::new(may_block),
         })))
     }
 

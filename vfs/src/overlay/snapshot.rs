@@ -29,6 +29,7 @@ impl Overlay {
         let root = end(upper.stat(Descent::HERE))?;
         upper.freeze()?;
         take_times(&*next, &root)?;
+        self.0.joins(&*next);
         tree.sweep_all();
         retire(&mut tree, &lowers);
         self.0.restack(&mut tree, next, &lowers)?;
@@ -64,7 +65,9 @@ impl Overlay {
         upper.freeze()?;
         tree.sweep_all();
         let found = find_all(&tree, snapshot)?;
+        self.0.joins(&*snapshot.root);
         take_times(&*next, &root)?;
+        self.0.joins(&*next);
         for (key, lower) in found {
             let dir = tree.dir_mut(key)?;
             dir.forget_listing();

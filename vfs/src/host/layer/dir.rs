@@ -320,6 +320,10 @@ impl Dir for HostLayer {
             Err(os) => Err(errno(os)),
         }
     }
+
+    fn may_block(&self) -> bool {
+        true
+    }
 }
 
 impl Held {

@@ -84,4 +84,8 @@ impl File for LayerFile {
     fn advise(&self, offset: u64, len: u64, advice: Advice) -> Result<()> {
         self.file.advise(offset, len, advice)
     }
+
+    fn may_block(&self) -> bool {
+        self.file.may_block()
+    }
 }
