@@ -76,7 +76,8 @@ impl PalisadeCtx {
             sockets: WasiSocketsCtx::default(),
             subdirs: Subdirs::AsAsked,
             waits_inline: false,
-            linked: Linked::Sync,
+            // The safe answer, until a linker says otherwise.
+            linked: Linked::Async,
         }
     }
 
