@@ -71,6 +71,9 @@ mod io;
 mod link;
 mod random;
 
+/// The bindings that a component is called by, such as `bindings::sync::Command`.
+pub use wasmtime_wasi::p2::bindings;
+
 pub use ctx::{PalisadeCtx, PalisadeCtxView, PalisadeView};
 pub use errno::error_code;
 pub use link::{add_to_linker_async, add_to_linker_sync};
