@@ -57,3 +57,40 @@ pub(crate) fn refused(errno: Errno) -> FsError {
 pub(crate) fn mutation_refused(errno: Errno) -> FsError {
     refused(if errno == Errno::Notcapable { Errno::Rofs } else { errno })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_has_no_code_of_its_own_shares_one() {
+        let first = |code| Errno::ALL.iter().find(|errno| error_code(**errno) == code);
+        let sharing: Vec<_> = Errno::ALL
+            .iter()
+            .filter(|errno| first(error_code(**errno)) != Some(*errno))
+            .map(|errno| (*errno, *first(error_code(*errno)).unwrap()))
+            .collect();
+        let want = [
+            (Errno::Intr, Errno::Canceled),
+            (Errno::Inval, Errno::Fault),
+            (Errno::Nfile, Errno::Mfile),
+            (Errno::Nomem, Errno::Mfile),
+            (Errno::Notcapable, Errno::Escape),
+            (Errno::Notsock, Errno::Nosys),
+            (Errno::Notsup, Errno::Nosys),
+            (Errno::Perm, Errno::Escape),
+            (Errno::Stale, Errno::Io),
+            (Errno::Timedout, Errno::Canceled),
+            (Errno::Toobig, Errno::Mfile),
+        ];
+        assert_eq!(sharing, want);
+    }
+
+    #[test]
+    fn a_missing_right_to_change_a_directory_is_read_only() {
+        let code = |error: FsError| error.downcast().unwrap();
+        assert_eq!(code(mutation_refused(Errno::Notcapable)), ErrorCode::ReadOnly);
+        assert_eq!(code(refused(Errno::Notcapable)), ErrorCode::NotPermitted);
+        assert_eq!(code(mutation_refused(Errno::Escape)), ErrorCode::NotPermitted);
+    }
+}
