@@ -18,7 +18,7 @@ use wasmtime::component::Resource;
 use wasmtime_wasi::p2::StreamError;
 use wasmtime_wasi::p2::bindings::cli::stdin::Host as _;
 use wasmtime_wasi::p2::bindings::filesystem::types::{
-    HostDescriptor as _, HostDirectoryEntryStream as _,
+    HostDescriptor, HostDirectoryEntryStream as _,
 };
 
 use crate::components::{WRITE_AND_READ, assert_exit, guest, run_async, runtime};
@@ -218,6 +218,28 @@ fn a_listing_and_a_read_ahead_wait_elsewhere_too() {
         assert_eq!(&input.blocking_read(100).await.unwrap()[..], b"es");
         assert!(matches!(input.blocking_read(1).await, Err(StreamError::Closed)));
     }));
+}
+
+#[test]
+fn a_call_that_is_abandoned_leaves_the_guest_to_be_used_once_it_ends() {
+    let (dir, turns) = slow();
+    let config = Config::builder().preopen("/", dir).build().unwrap();
+    let ctx = PalisadeCtx::new(config.start());
+    let mut w = World { ctx, table: wasmtime::component::ResourceTable::new(), root: 3 };
+    runtime().block_on(async {
+        let mut view = w.palisade();
+        let look = view.stat_at(Resource::new_borrow(3), Default::default(), "f".into());
+        assert!(tokio::time::timeout(Duration::from_millis(5), look).await.is_err());
+        assert!(view.ctx.process_mut().is_none(), "it still looks");
+        assert!(HostDescriptor::drop(&mut view, Resource::new_own(3)).is_err());
+        turns.given.fetch_add(1, Ordering::SeqCst);
+        let start = Instant::now();
+        while view.ctx.process_mut().is_none() {
+            assert!(start.elapsed() < PATIENCE);
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        assert!(HostDescriptor::drop(&mut view, Resource::new_own(3)).is_ok());
+    });
 }
 
 fn types_read_write() -> wasmtime_wasi::p2::bindings::filesystem::types::DescriptorFlags {
