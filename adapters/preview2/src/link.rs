@@ -7,6 +7,7 @@ use wasmtime_wasi::sockets::{WasiSockets, WasiSocketsCtxView};
 use wasmtime_wasi_io::bindings::wasi::io as async_io;
 
 use crate::ctx::Linked;
+use crate::io::streams::SyncStreams;
 use crate::{PalisadeCtxView, PalisadeView};
 
 /// Names [`PalisadeCtxView`] for the bindings.
@@ -21,6 +22,17 @@ struct Io;
 
 impl HasData for Io {
     type Data<'a> = &'a mut ResourceTable;
+}
+
+/// Names the table for the synchronous bindings of its streams.
+struct SyncIo;
+
+impl HasData for SyncIo {
+    type Data<'a> = SyncStreams<'a>;
+}
+
+fn sync_streams<T: PalisadeView>(state: &mut T) -> SyncStreams<'_> {
+    SyncStreams(table(state))
 }
 
 fn sync_view<T: PalisadeView>(state: &mut T) -> PalisadeCtxView<'_> {
@@ -52,7 +64,7 @@ pub fn add_to_linker_sync<T: PalisadeView + 'static>(linker: &mut Linker<T>) -> 
     add_unwaiting(linker, sync_view::<T>)?;
     async_io::error::add_to_linker::<T, Io>(linker, table)?;
     sync::io::poll::add_to_linker::<T, Io>(linker, table)?;
-    sync::io::streams::add_to_linker::<T, Io>(linker, table)?;
+    sync::io::streams::add_to_linker::<T, SyncIo>(linker, sync_streams)?;
     sync::filesystem::types::add_to_linker::<T, Palisade>(linker, sync_view)?;
     sync::sockets::tcp::add_to_linker::<T, WasiSockets>(linker, sockets_view)?;
     sync::sockets::udp::add_to_linker::<T, WasiSockets>(linker, sockets_view)?;

@@ -5,3 +5,4 @@
 pub(crate) mod input;
 pub(crate) mod output;
 pub(crate) mod stdio;
+pub(crate) mod streams;
