@@ -86,8 +86,8 @@ pub(crate) fn list(
     listing.serve(dir, from, each)
 }
 
-/// A directory's stream of its own, without `.` and `..`: it goes on from where it is, and holds its
-/// directory.
+/// A directory's stream of its own, without `.` and `..`: it goes on from where it is, and holds
+/// its directory.
 pub struct DirStream {
     dir: DirRef,
     listing: Listing,
