@@ -4,7 +4,7 @@
 //! The right is asked for once, when a handle is made; as with any open file, what happens to the
 //! descriptor later changes nothing.
 
-use std::io::{IoSlice, IoSliceMut};
+use std::io::IoSlice;
 use std::sync::Arc;
 
 use palisade_vfs::{Errno, FileRef, Result};
@@ -22,11 +22,12 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Reads on into `buf`. 0 into a non-empty buffer means the end.
+    /// Reads on, at most `len` bytes, behind what `to` holds, and answers how many. 0 for a `len`
+    /// that is not means the end.
     ///
     /// Errors: those of the file.
-    pub fn read(&mut self, buf: &mut [u8]) -> Result<usize> {
-        let done = self.file.read_at(&mut [IoSliceMut::new(buf)], self.offset)?;
+    pub fn read_vec(&mut self, to: &mut Vec<u8>, len: usize) -> Result<usize> {
+        let done = self.file.read_vec(to, len, self.offset)?;
         self.offset = self.offset.saturating_add(done as u64);
         Ok(done)
     }

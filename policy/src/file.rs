@@ -90,4 +90,9 @@ impl File for ConfinedFile {
     fn may_block(&self) -> bool {
         self.inner.may_block()
     }
+
+    fn read_vec(&self, to: &mut Vec<u8>, len: usize, offset: u64) -> Result<usize> {
+        self.opened_for(Rights::READ)?;
+        self.inner.read_vec(to, len, offset)
+    }
 }

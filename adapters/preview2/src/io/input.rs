@@ -19,13 +19,14 @@ const AHEAD_BYTES: usize = 16 * 1024;
 
 /// What bytes come from.
 pub(crate) trait Source: Send + 'static {
-    /// Reads on. 0 into a non-empty buffer means the end.
-    fn read(&mut self, buf: &mut [u8]) -> Result<usize>;
+    /// Reads on, at most `len` bytes, into an empty `to`. Nothing for a `len` that is not 0 means
+    /// the end.
+    fn read(&mut self, to: &mut Vec<u8>, len: usize) -> Result<usize>;
 }
 
 impl Source for Reader {
-    fn read(&mut self, buf: &mut [u8]) -> Result<usize> {
-        Reader::read(self, buf)
+    fn read(&mut self, to: &mut Vec<u8>, len: usize) -> Result<usize> {
+        self.read_vec(to, len)
     }
 }
 
@@ -38,9 +39,8 @@ pub(crate) fn file(reader: Reader, hops: bool) -> DynInputStream {
 /// At most `len` bytes, with a bound of its own.
 pub(crate) fn chunk(source: &mut impl Source, len: u64) -> Result<Vec<u8>> {
     let len = usize::try_from(len).unwrap_or(usize::MAX).min(CHUNK_BYTES_MAX);
-    let mut bytes = vec![0; len];
-    let done = source.read(&mut bytes)?;
-    bytes.truncate(done);
+    let mut bytes = Vec::new();
+    source.read(&mut bytes, len)?;
     Ok(bytes)
 }
 

@@ -19,6 +19,8 @@ use super::output::{Output, Sink};
 
 /// How long a thread waits for input without looking whether anyone still wants it.
 const LOOK_UP_EVERY: Duration = Duration::from_millis(20);
+/// The most bytes of input that are read at once: what a pipe of Linux holds.
+const INPUT_BYTES_MAX: usize = 64 * 1024;
 /// How often a write is tried on an output that does not wait and takes nothing.
 const TRIES_MAX: u32 = 500;
 
@@ -47,8 +49,12 @@ pub(crate) fn output(stream: &StreamRef, hops: bool) -> DynOutputStream {
 struct Standard(StreamRef);
 
 impl Source for Standard {
-    fn read(&mut self, buf: &mut [u8]) -> Result<usize> {
-        self.0.read(&mut [IoSliceMut::new(buf)])
+    fn read(&mut self, to: &mut Vec<u8>, len: usize) -> Result<usize> {
+        let mut buf = vec![0; len.min(INPUT_BYTES_MAX)];
+        let done = self.0.read(&mut [IoSliceMut::new(&mut buf)])?;
+        buf.truncate(done);
+        *to = buf;
+        Ok(done)
     }
 }
 
