@@ -104,8 +104,8 @@ pub trait File: Any + Send + Sync {
         true
     }
 
-    /// Reads at most `len` bytes at `offset` and puts them behind what `to` holds, for a caller that
-    /// has no buffer yet and would only fill one with zeros first. Answers how many, as
+    /// Reads at most `len` bytes at `offset` and puts them behind what `to` holds, for a caller
+    /// that has no buffer yet and would only fill one with zeros first. Answers how many, as
     /// [`File::read_at`] does.
     ///
     /// Errors: as for [`File::read_at`]; `to` is as it was then.
