@@ -11,9 +11,19 @@ const DIAGRAM: &[(&str, &[&str])] = &[
     ("palisade-policy", &["palisade-vfs"]),
     ("palisade-kernel", &["palisade-vfs"]),
     ("palisade-preview1", &["palisade-kernel", "palisade-vfs"]),
+    ("palisade-preview2", &["palisade-kernel", "palisade-vfs"]),
     ("palisade-crates-vfs", &["palisade-vfs"]),
     ("palisade-props", &["palisade-policy", "palisade-vfs"]),
-    ("palisade", &["palisade-kernel", "palisade-policy", "palisade-preview1", "palisade-vfs"]),
+    (
+        "palisade",
+        &[
+            "palisade-kernel",
+            "palisade-policy",
+            "palisade-preview1",
+            "palisade-preview2",
+            "palisade-vfs",
+        ],
+    ),
 ];
 
 /// Packages that see everything.

@@ -118,4 +118,9 @@ impl<G: Grip> File for ConfinedFile<G> {
     fn may_block(&self) -> bool {
         self.inner.may_block()
     }
+
+    fn read_vec(&self, to: &mut Vec<u8>, len: usize, offset: u64) -> Result<usize> {
+        self.grip.require(Operation::Read)?;
+        self.inner.read_vec(to, len, offset)
+    }
 }
