@@ -71,10 +71,12 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Run a WASI Preview 1 command
+    /// Run a WASI command: a Preview 1 module or a Preview 2 component
     Run(Box<Run>),
     /// Tell what a module is, what it needs and what it offers
     Inspect(Inspect),
+    /// Pack a Preview 1 module into a component, with the standard adapter
+    Componentize(Componentize),
     /// Tell what the changes that `run --upper UPPER` has kept are
     Diff(Diff),
     /// Write the changes into the directory that they are changes of
@@ -94,6 +96,19 @@ pub(crate) enum Command {
         /// The shell
         shell: clap_complete::Shell,
     },
+}
+
+/// `palisade componentize`.
+#[derive(Debug, Args)]
+pub(crate) struct Componentize {
+    /// The module
+    pub(crate) module: PathBuf,
+    /// The component; takes the place of a file that is there
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// `palisade explain`.

@@ -19,6 +19,17 @@ pub(crate) const EXIT_CODE_MAX: u32 = 255;
 /// One refusal.
 #[derive(Debug, Error, Diagnostic)]
 pub(crate) enum Error {
+    #[error("`{}` cannot be packed into a component: {why}", .path.display())]
+    #[diagnostic(
+        code(palisade::componentize),
+        help("`palisade inspect MODULE` tells what the module imports and exports")
+    )]
+    Componentize { path: PathBuf, why: String },
+
+    #[error("`{}` is a component already", .path.display())]
+    #[diagnostic(code(palisade::componentize), help("run it as it is"))]
+    IsComponent { path: PathBuf },
+
     #[error("the policy cannot be compiled: {0}")]
     #[diagnostic(code(palisade::policy), help("see docs/policy.md for what rules can say"))]
     Policy(palisade::policy::PolicyError),

@@ -234,6 +234,34 @@ fn calls_without_memory(facts: &Facts) -> bool {
     !has_memory && facts.imports.iter().any(|import| import.name != "proc_exit")
 }
 
+/// What kind of Preview 1 module it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Preview1 {
+    /// It has `_start`.
+    Command,
+    /// It is a library.
+    Reactor,
+}
+
+/// Looks at a module that is to be packed into a component.
+///
+/// Errors: what is no module; imports that are not of Preview 1, each named.
+pub(crate) fn preview1(path: &Path, bytes: &[u8]) -> Result<Preview1, Error> {
+    let facts = facts(path, bytes)?;
+    let path = path.to_owned();
+    let missing = facts.imports.iter().filter(|import| !import.provided);
+    let imports: Vec<_> =
+        missing.map(|it| format!("{} {}: {}", it.module, it.name, it.ty)).collect();
+    match facts.kind {
+        Kind::Component | Kind::ComponentCommand | Kind::ComponentHttp => {
+            Err(Error::IsComponent { path })
+        }
+        _ if !imports.is_empty() => Err(Error::Imports { path, imports }),
+        Kind::Preview1Command => Ok(Preview1::Command),
+        Kind::Preview1Reactor | Kind::CoreModule => Ok(Preview1::Reactor),
+    }
+}
+
 /// What the bytes say that they are. What cannot be read is left to the engine to refuse.
 pub(crate) fn form(bytes: &[u8]) -> Form {
     if !is_component(bytes) {

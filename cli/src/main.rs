@@ -5,12 +5,13 @@
 //! runs it, and `error` and `fault` have the words for everything that can go wrong. `upper` has
 //! the commands on changes that are kept, `changes` prints them and `archive` packs them. `policy`
 //! reads, explains and checks policies. `inspect`
-//! looks at modules, `trace` prints calls, and `ambient` is the door to the host.
+//! looks at modules, `componentize` packs them, `trace` prints calls, and `ambient` is the door to the host.
 
 mod ambient;
 mod archive;
 mod args;
 mod changes;
+mod componentize;
 mod engine;
 mod error;
 mod fault;
@@ -36,6 +37,7 @@ fn main() {
     let (result, json) = match Cli::parse().command {
         Command::Run(args) => (run::run(&args), args.json),
         Command::Inspect(args) => (inspect(&args), args.json),
+        Command::Componentize(args) => (told(componentize::run(&args)), args.json),
         Command::Diff(args) => (told(upper::run_diff(&args)), args.json),
         Command::Commit(args) => (told(upper::run_commit(&args)), args.json),
         Command::Discard(args) => (told(upper::run_discard(&args)), args.json),
