@@ -21,6 +21,11 @@ pub(super) fn bytes(text: &str) -> Option<u64> {
     number.parse::<u64>().ok()?.checked_mul(*times)
 }
 
+/// The units that there are.
+pub(super) fn units() -> impl Iterator<Item = &'static str> {
+    UNITS.iter().map(|(unit, _)| *unit).filter(|unit| !unit.is_empty())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
