@@ -12,6 +12,10 @@
 mod examples;
 #[path = "document/faults.rs"]
 mod faults;
+#[path = "document/hostile.rs"]
+mod hostile;
+#[path = "document/reference.rs"]
+mod reference;
 #[path = "document/schema.rs"]
 mod schema;
 
@@ -128,11 +132,38 @@ fn quotas_and_audit_are_read() {
 }
 
 #[test]
+fn numbers_are_read_in_every_notation() {
+    for (text, bytes) in [
+        ("0x10", 16),
+        ("0o17", 15),
+        ("0b1_1", 3),
+        ("1_000", 1000),
+        ("+5", 5),
+        ("9223372036854775807", i64::MAX as u64),
+        ("\"18446744073709551615\"", u64::MAX),
+    ] {
+        let document = read(&format!("[quota]\nbytes = {text}")).unwrap();
+        assert_eq!(document.quota.bytes, Some(bytes), "{text}");
+    }
+}
+
+#[test]
+fn sets_are_made_of_sets_in_any_order() {
+    let text = "[rights]\nall-but = [\"edit\", \"remove\"]\nedit = [\"view\", \"write\", \"view\"]\n\
+                view = \"read\"\n[[allow]]\npath = \"/a\"\nrights = \"all-but\"";
+    let document = read(text).unwrap();
+    let Effect::Allow(rights) = document.rules[0].effect else { panic!("{document:?}") };
+    assert_eq!(words_of_rights(rights), ["read", "write", "remove"]);
+}
+
+#[test]
 fn variables_are_the_hosts_before_the_documents() {
     let text = "[variables]\nA = \"/default\"\nB = \"/b*\"\n[[allow]]\n\
                 path = [\"${A}/x\", \"${B}\"]\nrights = \"read\"";
     let given = Variables::from([("A".to_owned(), "/given".to_owned())]);
     let document = Document::parse("p", text, &given, &mut NoIncludes).unwrap();
+    let named: Vec<_> = document.variables.iter().map(String::as_str).collect();
+    assert_eq!(named, ["A", "B"]);
     let policy = document.to_policy().unwrap();
     assert_eq!(rights(&policy, "/given/x"), Rights::READ_ONLY);
     assert_eq!(rights(&policy, "/default/x"), Rights::empty());

@@ -60,8 +60,8 @@ impl SourceText {
 }
 
 impl SourceText {
-    /// The bytes `within` a text that is written down in `span`, if it is written there as it is;
-    /// otherwise all of `span`.
+    /// The bytes `within` a text that is written down in `span`, if there are any and it is written
+    /// there as it is; otherwise all of `span`.
     pub(crate) fn within(
         &self,
         raw: &str,
@@ -70,7 +70,9 @@ impl SourceText {
     ) -> Range<usize> {
         let start = span.start.saturating_add(1);
         match self.text.get(start..start.saturating_add(raw.len())) {
-            Some(written) if written == raw => start + within.start..start + within.end,
+            Some(written) if written == raw && !within.is_empty() => {
+                start + within.start..start + within.end
+            }
             Some(_) | None => span.clone(),
         }
     }

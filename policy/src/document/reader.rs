@@ -209,10 +209,16 @@ impl Reader<'_> {
     fn include(&mut self, text: &Text, value: Value<'_>, depth: usize) {
         for (path, span) in self.strings(text, "`include`", value) {
             let names = || path.split('/').filter(|name| *name != ".");
-            if path.contains(['\\', '\0']) || names().any(|it| it == ".." || it.is_empty()) {
+            let is_odd = path.contains(['\\', '\0']) || names().next().is_none();
+            if is_odd || names().any(|name| name == ".." || name.is_empty()) {
                 let help = "name a file in the directory of this one, or beneath it: \
                             `include = [\"base.toml\"]`";
-                self.fault(text, span, "an include does not go up", help.to_owned());
+                self.fault(
+                    text,
+                    span,
+                    "an include names a file, and does not go up",
+                    help.to_owned(),
+                );
                 continue;
             }
             let is_too_much = depth >= Document::DEPTH_MAX

@@ -12,6 +12,9 @@ use super::{Reader, Text, Value};
 use crate::document::variables::{Fault, expand};
 use crate::{Effect, Glob, Place, PolicyBuilder, Rule};
 
+/// The longest name of a variable that is shown in an example.
+const NAME_SHOWN_MAX: usize = 64;
+
 /// What a table of rules is of.
 #[derive(Clone, Copy)]
 pub(super) enum Kind {
@@ -161,7 +164,8 @@ impl Reader<'_> {
                 "no path of a guest is that long".to_owned(),
             ),
             Fault::Unknown(name) => {
-                let give = format!("give it a value: `--policy-var {name}=…`, or `[variables]`");
+                let shown = if name.len() <= NAME_SHOWN_MAX { name } else { "NAME" };
+                let give = format!("give it a value: `--policy-var {shown}=…`, or `[variables]`");
                 let known = self.variables.keys().map(String::as_str);
                 let help = match suggestion(name, known) {
                     Some(near) => format!("did you mean `${{{near}}}`? If not, {give}"),
