@@ -34,3 +34,20 @@ fn every_key_and_every_word_is_in_the_reference() {
         assert!(text.contains(&format!("`{word}`")), "{word}");
     }
 }
+
+#[test]
+fn the_reference_tells_the_bounds_that_hold() {
+    let text = reference();
+    let bounds = [
+        format!("{} MiB", Document::TEXT_MAX >> 20),
+        format!("{} files", Document::FILES_MAX),
+        format!("{} deep", Document::DEPTH_MAX),
+        format!("{} sets", Document::SETS_MAX),
+    ];
+    let words: Vec<_> = text.split_whitespace().collect();
+    let text = words.join(" ").replace("that include each other ", "");
+    for bound in bounds {
+        assert!(text.contains(&bound), "{bound}");
+    }
+    assert_eq!(palisade_policy::PolicyBuilder::RULES_MAX, 1_048_576);
+}
