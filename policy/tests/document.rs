@@ -58,7 +58,8 @@ fn rights(policy: &Policy, path: &str) -> Rights {
 fn rules_say_what_they_say_and_where_they_stand() {
     let text = "version = 1\n[rights]\neditor = [\"read\", \"write\"]\n\n[[allow]]\n\
                 path = \"/data/**\"\nrights = \"editor\"\n[[allow]]\npath = [\"/a\",\n \"/b\"]\n\
-                rights = [\"stat\", \"list\"]\n[[deny]]\npath = \"/data/x\"\n[[hide]]\npath = \"/data/h\"\n";
+                rights = [\"stat\", \"list\"]\n[[deny]]\npath = \"/data/x\"\n\
+                [[hide]]\npath = \"/data/h\"\n";
     let document = read(text).unwrap();
     let said: Vec<_> = document
         .rules
@@ -100,6 +101,14 @@ fn the_builder_and_the_document_say_the_same() {
 }
 
 #[test]
+fn the_marks_that_editors_leave_mean_nothing() {
+    let text = "[[allow]]\npath = \"/a\"\nrights = \"read\"\n[[deny]]\npath = \"/b\"\n";
+    let plain = read(text).unwrap();
+    assert_eq!(read(&text.replace('\n', "\r\n")).unwrap(), plain);
+    assert_eq!(read(&format!("\u{feff}{text}")).unwrap(), plain);
+}
+
+#[test]
 fn an_empty_document_grants_nothing() {
     let policy = read("").unwrap().to_policy().unwrap();
     assert_eq!(rights(&policy, "/"), Rights::empty());
@@ -110,7 +119,8 @@ fn an_empty_document_grants_nothing() {
 fn quotas_and_audit_are_read() {
     let text = "[quota]\nbytes = \"64 MiB\"\ninodes = 1_000\nfile-size = 10\ndir-entries = 5\n\
                 descriptors = 6\nread-bytes = \"1 GB\"\nwrite-bytes = \"1 kB\"\n[audit]\n\
-                to = \"a.jsonl\"\nonly = [\"denied\", \"writes\"]\nsample = 10\nwhen-full = \"drop\"";
+                to = \"a.jsonl\"\nonly = [\"denied\", \"writes\"]\nsample = 10\n\
+                when-full = \"drop\"";
     let document = read(text).unwrap();
     let quota = QuotaSettings {
         bytes: Some(64 << 20),
@@ -149,7 +159,8 @@ fn numbers_are_read_in_every_notation() {
 
 #[test]
 fn sets_are_made_of_sets_in_any_order() {
-    let text = "[rights]\nall-but = [\"edit\", \"remove\"]\nedit = [\"view\", \"write\", \"view\"]\n\
+    let text = "[rights]\nall-but = [\"edit\", \"remove\"]\n\
+                edit = [\"view\", \"write\", \"view\"]\n\
                 view = \"read\"\n[[allow]]\npath = \"/a\"\nrights = \"all-but\"";
     let document = read(text).unwrap();
     let Effect::Allow(rights) = document.rules[0].effect else { panic!("{document:?}") };
@@ -176,7 +187,8 @@ fn what_is_included_adds_rules_and_takes_the_smaller_quota() {
     let mut files = Files::of([
         (
             "base.toml",
-            "include = \"sets.toml\"\n[[deny]]\npath = \"/d/secret\"\n[quota]\nbytes = 10\ninodes = 99",
+            "include = \"sets.toml\"\n[[deny]]\npath = \"/d/secret\"\n\
+             [quota]\nbytes = 10\ninodes = 99",
         ),
         ("sets.toml", "[rights]\neditor = [\"read\", \"write\"]"),
     ]);

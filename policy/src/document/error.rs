@@ -31,7 +31,7 @@ pub struct DocumentFault {
 /// Everything that is wrong with a document: at least one fault.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DocumentError {
-    /// The faults: file by file in the order in which they were read, each in the order of its text.
+    /// The faults: file by file in the order in which they were read, each from its top down.
     pub faults: Vec<DocumentFault>,
     /// Whether there were more than are told.
     pub has_more: bool,
