@@ -183,6 +183,32 @@ fn states_of_a_hundred_alike_rules_are_alike() {
 }
 
 #[test]
+fn states_whose_names_lead_back_to_what_differs_are_not_alike() {
+    let policy = Policy::builder()
+        .allow("/a/**", Rights::READ)
+        .allow("/b/**", Rights::READ | Rights::WRITE)
+        .allow("/c/**", Rights::READ)
+        .deny("/**/k", Rights::all())
+        .hide("/**/k/z")
+        .build()
+        .unwrap();
+    for (state, than, expected) in [
+        ("/a/k", "/b/k", true),
+        ("/b/k", "/a/k", false),
+        ("/a/k", "/c/k", true),
+        ("/c/k/z", "/a/k", true),
+        ("/b/x/k", "/a/k/z", false),
+        ("/a", "/a/x", true),
+    ] {
+        assert_eq!(
+            policy.is_at_most(policy.at(state), policy.at(than)),
+            expected,
+            "{state} {than}"
+        );
+    }
+}
+
+#[test]
 fn a_policy_that_is_narrowed_to_the_same_again_and_again_does_not_grow() {
     let mut policy = Policy::builder().allow("/**", Rights::all()).build().unwrap();
     let narrower = Policy::builder().allow("/a/**", Rights::all()).build().unwrap();
