@@ -20,13 +20,15 @@ mod reference;
 mod schema;
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use palisade_policy::document::{
     AuditOnly, AuditSettings, AuditTo, Document, DocumentError, Loader, NoIncludes, QuotaSettings,
     Variables, WhenFull,
 };
-use palisade_policy::{Effect, Policy, words_of_rights};
+use palisade_policy::{Effect, Policy, Rule, words_of_rights};
 use palisade_vfs::{Descent, Rights};
+use proptest::prelude::*;
 
 /// Files that can be included.
 #[derive(Default)]
@@ -98,6 +100,60 @@ fn the_builder_and_the_document_say_the_same() {
         .build()
         .unwrap();
     assert!(written.unwrap().to_policy().unwrap().compare(&built).is_same());
+}
+
+/// Rules of a policy, as someone would write them down.
+fn some_rules() -> impl Strategy<Value = Vec<(&'static str, Effect)>> {
+    let globs =
+        ["/", "/**", "/a b/*.{c,d}", "/\"q\"/'x'", "/\\\\*/[!a-z]", "/é/**/\\u", "/$x", "/#/="];
+    let rights = (1..=Rights::all().bits()).prop_map(Rights::from_bits_truncate);
+    let effect = prop_oneof![
+        rights.clone().prop_map(Effect::Allow),
+        rights.prop_map(Effect::Deny),
+        Just(Effect::Hide),
+    ];
+    prop::collection::vec((prop::sample::select(globs.to_vec()), effect), 0..8)
+}
+
+/// A document with these rules, in this order.
+fn written(rules: &[(&'static str, Effect)]) -> String {
+    let mut text = String::new();
+    for (glob, effect) in rules {
+        let (table, rights) = match effect {
+            Effect::Allow(rights) => ("allow", *rights),
+            Effect::Deny(rights) => ("deny", *rights),
+            Effect::Hide => ("hide", Rights::empty()),
+        };
+        // A Rust string without control characters is a TOML string.
+        let _ = writeln!(text, "[[{table}]]\npath = {glob:?}");
+        if !rights.is_empty() {
+            let _ = writeln!(text, "rights = {:?}", words_of_rights(rights));
+        }
+    }
+    text
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn any_rules_of_the_builder_can_be_written_down(rules in some_rules()) {
+        let builder = rules.iter().fold(Policy::builder(), |builder, (glob, effect)| match effect {
+            Effect::Allow(rights) => builder.allow(glob, *rights),
+            Effect::Deny(rights) => builder.deny(glob, *rights),
+            Effect::Hide => builder.hide(glob),
+        });
+        let built = builder.build().unwrap();
+        let document = read(&written(&rules)).unwrap();
+        let said = |rules: &[Rule]| {
+            let said = rules.iter().map(|rule| format!("{} {:?}", rule.glob, rule.effect));
+            let mut said: Vec<String> = said.collect();
+            said.sort();
+            said
+        };
+        prop_assert_eq!(said(&document.rules), said(built.rules()));
+        prop_assert!(document.to_policy().unwrap().compare(&built).is_same());
+    }
 }
 
 #[test]

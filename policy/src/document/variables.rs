@@ -122,8 +122,9 @@ fn escape(literal: &str, around: Around, glob: &mut String) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Glob;
+    use crate::glob::Part;
     use palisade_vfs::Descent;
+    use proptest::prelude::*;
 
     fn given() -> Variables {
         let given = [
@@ -173,6 +174,37 @@ mod tests {
             for other in others {
                 assert!(!glob.matches(Descent::new(other).unwrap()), "{written} {other}");
             }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..Default::default() })]
+
+        #[test]
+        fn a_value_is_the_text_that_it_is_wherever_it_stands(
+            value in "[-a,!^*?{}\\[\\]\\\\$.é]{1,8}"
+        ) {
+            let variables = Variables::from([("V".to_owned(), value.clone())]);
+            let parts = |written: &str| {
+                let text = expand(written, &variables).ok().unwrap().text;
+                Glob::new(&text).unwrap().parts().to_vec()
+            };
+            for (before, name_before, after, name_after) in [
+                ("x", "x", "", ""),
+                ("", "", "x", "x"),
+                ("\\\\", "\\", "\\]", "]"),
+                ("$", "$", "$", "$"),
+                ("\\[", "[", "{y}", "y"),
+                ("{y}", "y", "\\*", "*"),
+            ] {
+                let name = format!("{name_before}{value}{name_after}");
+                let found = parts(&format!("/{before}${{V}}{after}"));
+                prop_assert_eq!(found, vec![Part::Literal(name.into())], "{} {}", before, after);
+            }
+            let found = parts("/{x,{${V}z,y}}");
+            let mut names = [Box::from("x"), Box::from("y"), format!("{value}z").into()];
+            names.sort();
+            prop_assert_eq!(found, vec![Part::Words(names.into())]);
         }
     }
 
