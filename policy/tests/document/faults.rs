@@ -31,6 +31,7 @@ pub(super) const FAULTS: &[(&str, &str, &str, &str)] = &[
     ("[[deny]]\npath = \"/${HOME\"", "${", "not closed", "${NAME}"),
     ("[[deny]]\npath = '/\\${HOME}'", "\\${", "two ways", "$\\{"),
     ("[[deny]]\npath = \"/[${HOME}]\"", "${HOME}", "class", "text"),
+    ("[variables]\nA = \"a\"\n[[deny]]\npath = \"/[a/${A}\"", "\"/[a/${A}\"", "not closed", "`]`"),
     ("[[deny]]\npath = \"/${}\"", "${}", "no name", "letters"),
     ("[rights]\nread = [\"stat\"]", "read", "means something", "own"),
     ("[rights]\na = [\"b\"]\nb = \"a\"", "a", "`a` is made of itself", "`read`"),
