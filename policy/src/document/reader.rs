@@ -226,7 +226,7 @@ impl Reader<'_> {
                 || self.loads >= LOADS_MAX;
             if is_too_much {
                 let message = format!(
-                    "too many includes: {} files, {} deep, are the most, and naming {LOADS_MAX}",
+                    "too many includes: at most {} files, {} deep, named {LOADS_MAX} times",
                     Document::FILES_MAX,
                     Document::DEPTH_MAX
                 );
