@@ -5,8 +5,8 @@
 //! wrong on the way. What can be said is what the reader asks for; `docs/policy.md` says it to
 //! people and `docs/policy.schema.json` to editors, and a test holds the three together.
 //!
-//! Everything is bounded: the size of a text, the number of included files and how deep they
-//! include each other, the rules, and the faults that are told at once.
+//! Everything is bounded: the size of all texts together, the number of included files and how
+//! deep they include each other, the sets, the rules, and the faults that are told at once.
 //!
 //! Deliberately absent: conditions, priorities, and any way for an included document to allow less
 //! than it says or for an including one to take back what was denied. Rules have no order.
@@ -17,7 +17,7 @@ mod settings;
 mod size;
 mod variables;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 pub use error::{DocumentError, DocumentFault, SourceText};
@@ -31,7 +31,10 @@ pub type Variables = BTreeMap<String, String>;
 /// Reads the files that a document includes.
 pub trait Loader {
     /// The name and the text of the file that `path` means in a document called `from`. `path` is
-    /// relative and does not go up.
+    /// relative, and has neither `..` nor `.` nor an empty name in it. The same file has the same
+    /// name each time, which is how documents that include each other come to an end.
+    ///
+    /// Whoever reads files should stop behind [`Document::TEXT_MAX`] bytes.
     ///
     /// Errors: why it cannot be read, for a person.
     fn load(&mut self, from: &str, path: &str) -> Result<(String, String), String>;
@@ -56,19 +59,24 @@ pub struct Document {
     pub quota: QuotaSettings,
     /// What is recorded, if anything. Only the outermost document can say so.
     pub audit: Option<AuditSettings>,
+    /// The variables that the document and all that it includes name, in paths or to say what they
+    /// are. A value that the host gives to any other is surely a mistake.
+    pub variables: BTreeSet<String>,
 }
 
 impl Document {
-    /// The largest document, in bytes, each included one by itself.
+    /// The largest document, in bytes, with all that it includes.
     pub const TEXT_MAX: usize = 16 << 20;
     /// The most files that one document can consist of.
     pub const FILES_MAX: usize = 64;
     /// How deep documents can include each other.
     pub const DEPTH_MAX: usize = 8;
+    /// The most sets of rights that have a name.
+    pub const SETS_MAX: usize = 256;
 
     /// Reads a document called `name`.
     ///
-    /// Errors: all that is wrong with it, in the order of the text, up to a bound.
+    /// Errors: all that is wrong with it, up to a bound.
     pub fn parse(
         name: &str,
         text: &str,

@@ -12,17 +12,23 @@
 mod examples;
 #[path = "document/faults.rs"]
 mod faults;
+#[path = "document/hostile.rs"]
+mod hostile;
+#[path = "document/reference.rs"]
+mod reference;
 #[path = "document/schema.rs"]
 mod schema;
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use palisade_policy::document::{
     AuditOnly, AuditSettings, AuditTo, Document, DocumentError, Loader, NoIncludes, QuotaSettings,
     Variables, WhenFull,
 };
-use palisade_policy::{Effect, Policy, words_of_rights};
+use palisade_policy::{Effect, Policy, Rule, words_of_rights};
 use palisade_vfs::{Descent, Rights};
+use proptest::prelude::*;
 
 /// Files that can be included.
 #[derive(Default)]
@@ -54,7 +60,8 @@ fn rights(policy: &Policy, path: &str) -> Rights {
 fn rules_say_what_they_say_and_where_they_stand() {
     let text = "version = 1\n[rights]\neditor = [\"read\", \"write\"]\n\n[[allow]]\n\
                 path = \"/data/**\"\nrights = \"editor\"\n[[allow]]\npath = [\"/a\",\n \"/b\"]\n\
-                rights = [\"stat\", \"list\"]\n[[deny]]\npath = \"/data/x\"\n[[hide]]\npath = \"/data/h\"\n";
+                rights = [\"stat\", \"list\"]\n[[deny]]\npath = \"/data/x\"\n\
+                [[hide]]\npath = \"/data/h\"\n";
     let document = read(text).unwrap();
     let said: Vec<_> = document
         .rules
@@ -95,6 +102,68 @@ fn the_builder_and_the_document_say_the_same() {
     assert!(written.unwrap().to_policy().unwrap().compare(&built).is_same());
 }
 
+/// Rules of a policy, as someone would write them down.
+fn some_rules() -> impl Strategy<Value = Vec<(&'static str, Effect)>> {
+    let globs =
+        ["/", "/**", "/a b/*.{c,d}", "/\"q\"/'x'", "/\\\\*/[!a-z]", "/é/**/\\u", "/$x", "/#/="];
+    let rights = (1..=Rights::all().bits()).prop_map(Rights::from_bits_truncate);
+    let effect = prop_oneof![
+        rights.clone().prop_map(Effect::Allow),
+        rights.prop_map(Effect::Deny),
+        Just(Effect::Hide),
+    ];
+    prop::collection::vec((prop::sample::select(globs.to_vec()), effect), 0..8)
+}
+
+/// A document with these rules, in this order.
+fn written(rules: &[(&'static str, Effect)]) -> String {
+    let mut text = String::new();
+    for (glob, effect) in rules {
+        let (table, rights) = match effect {
+            Effect::Allow(rights) => ("allow", *rights),
+            Effect::Deny(rights) => ("deny", *rights),
+            Effect::Hide => ("hide", Rights::empty()),
+        };
+        // A Rust string without control characters is a TOML string.
+        let _ = writeln!(text, "[[{table}]]\npath = {glob:?}");
+        if !rights.is_empty() {
+            let _ = writeln!(text, "rights = {:?}", words_of_rights(rights));
+        }
+    }
+    text
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn any_rules_of_the_builder_can_be_written_down(rules in some_rules()) {
+        let builder = rules.iter().fold(Policy::builder(), |builder, (glob, effect)| match effect {
+            Effect::Allow(rights) => builder.allow(glob, *rights),
+            Effect::Deny(rights) => builder.deny(glob, *rights),
+            Effect::Hide => builder.hide(glob),
+        });
+        let built = builder.build().unwrap();
+        let document = read(&written(&rules)).unwrap();
+        let said = |rules: &[Rule]| {
+            let said = rules.iter().map(|rule| format!("{} {:?}", rule.glob, rule.effect));
+            let mut said: Vec<String> = said.collect();
+            said.sort();
+            said
+        };
+        prop_assert_eq!(said(&document.rules), said(built.rules()));
+        prop_assert!(document.to_policy().unwrap().compare(&built).is_same());
+    }
+}
+
+#[test]
+fn the_marks_that_editors_leave_mean_nothing() {
+    let text = "[[allow]]\npath = \"/a\"\nrights = \"read\"\n[[deny]]\npath = \"/b\"\n";
+    let plain = read(text).unwrap();
+    assert_eq!(read(&text.replace('\n', "\r\n")).unwrap(), plain);
+    assert_eq!(read(&format!("\u{feff}{text}")).unwrap(), plain);
+}
+
 #[test]
 fn an_empty_document_grants_nothing() {
     let policy = read("").unwrap().to_policy().unwrap();
@@ -106,7 +175,8 @@ fn an_empty_document_grants_nothing() {
 fn quotas_and_audit_are_read() {
     let text = "[quota]\nbytes = \"64 MiB\"\ninodes = 1_000\nfile-size = 10\ndir-entries = 5\n\
                 descriptors = 6\nread-bytes = \"1 GB\"\nwrite-bytes = \"1 kB\"\n[audit]\n\
-                to = \"a.jsonl\"\nonly = [\"denied\", \"writes\"]\nsample = 10\nwhen-full = \"drop\"";
+                to = \"a.jsonl\"\nonly = [\"denied\", \"writes\"]\nsample = 10\n\
+                when-full = \"drop\"";
     let document = read(text).unwrap();
     let quota = QuotaSettings {
         bytes: Some(64 << 20),
@@ -128,11 +198,39 @@ fn quotas_and_audit_are_read() {
 }
 
 #[test]
+fn numbers_are_read_in_every_notation() {
+    for (text, bytes) in [
+        ("0x10", 16),
+        ("0o17", 15),
+        ("0b1_1", 3),
+        ("1_000", 1000),
+        ("+5", 5),
+        ("9223372036854775807", i64::MAX as u64),
+        ("\"18446744073709551615\"", u64::MAX),
+    ] {
+        let document = read(&format!("[quota]\nbytes = {text}")).unwrap();
+        assert_eq!(document.quota.bytes, Some(bytes), "{text}");
+    }
+}
+
+#[test]
+fn sets_are_made_of_sets_in_any_order() {
+    let text = "[rights]\nall-but = [\"edit\", \"remove\"]\n\
+                edit = [\"view\", \"write\", \"view\"]\n\
+                view = \"read\"\n[[allow]]\npath = \"/a\"\nrights = \"all-but\"";
+    let document = read(text).unwrap();
+    let Effect::Allow(rights) = document.rules[0].effect else { panic!("{document:?}") };
+    assert_eq!(words_of_rights(rights), ["read", "write", "remove"]);
+}
+
+#[test]
 fn variables_are_the_hosts_before_the_documents() {
     let text = "[variables]\nA = \"/default\"\nB = \"/b*\"\n[[allow]]\n\
                 path = [\"${A}/x\", \"${B}\"]\nrights = \"read\"";
     let given = Variables::from([("A".to_owned(), "/given".to_owned())]);
     let document = Document::parse("p", text, &given, &mut NoIncludes).unwrap();
+    let named: Vec<_> = document.variables.iter().map(String::as_str).collect();
+    assert_eq!(named, ["A", "B"]);
     let policy = document.to_policy().unwrap();
     assert_eq!(rights(&policy, "/given/x"), Rights::READ_ONLY);
     assert_eq!(rights(&policy, "/default/x"), Rights::empty());
@@ -145,7 +243,8 @@ fn what_is_included_adds_rules_and_takes_the_smaller_quota() {
     let mut files = Files::of([
         (
             "base.toml",
-            "include = \"sets.toml\"\n[[deny]]\npath = \"/d/secret\"\n[quota]\nbytes = 10\ninodes = 99",
+            "include = \"sets.toml\"\n[[deny]]\npath = \"/d/secret\"\n\
+             [quota]\nbytes = 10\ninodes = 99",
         ),
         ("sets.toml", "[rights]\neditor = [\"read\", \"write\"]"),
     ]);

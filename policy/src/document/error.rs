@@ -31,7 +31,7 @@ pub struct DocumentFault {
 /// Everything that is wrong with a document: at least one fault.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DocumentError {
-    /// The faults, in the order in which they were found.
+    /// The faults: file by file in the order in which they were read, each from its top down.
     pub faults: Vec<DocumentFault>,
     /// Whether there were more than are told.
     pub has_more: bool,
@@ -59,12 +59,37 @@ impl SourceText {
     }
 }
 
+impl SourceText {
+    /// The bytes `within` a text that is written down in `span`, if there are any and it is written
+    /// there as it is; otherwise all of `span`.
+    pub(crate) fn within(
+        &self,
+        raw: &str,
+        span: &Range<usize>,
+        within: Range<usize>,
+    ) -> Range<usize> {
+        let start = span.start.saturating_add(1);
+        match self.text.get(start..start.saturating_add(raw.len())) {
+            Some(written) if written == raw && !within.is_empty() => {
+                start + within.start..start + within.end
+            }
+            Some(_) | None => span.clone(),
+        }
+    }
+
+    /// `span` within the text, and widened to whole characters.
+    pub(crate) fn on_characters(&self, span: Range<usize>) -> Range<usize> {
+        let start = self.text.floor_char_boundary(span.start);
+        start..self.text.ceil_char_boundary(span.end).max(start)
+    }
+}
+
 impl fmt::Display for DocumentFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (name, line) = (&self.source.name, self.source.line(self.span.start));
         write!(f, "{name}:{line}:{}: {}", self.source.column(self.span.start), self.message)?;
         match &self.help {
-            Some(help) => write!(f, "\n  {help}"),
+            Some(help) => help.lines().try_for_each(|line| write!(f, "\n  {line}")),
             None => Ok(()),
         }
     }
@@ -77,7 +102,7 @@ impl fmt::Display for DocumentError {
             write!(f, "{separator}{fault}")?;
         }
         if self.has_more {
-            f.write_str("\nand more of that kind")?;
+            f.write_str("\nand more")?;
         }
         Ok(())
     }

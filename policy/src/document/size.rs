@@ -17,8 +17,13 @@ const UNITS: [(&str, u64); 9] = [
 pub(super) fn bytes(text: &str) -> Option<u64> {
     let digits = text.find(|char: char| !char.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
-    let (_, times) = UNITS.iter().find(|(known, _)| *known == unit.trim_start())?;
+    let (_, times) = UNITS.iter().find(|(known, _)| *known == unit.trim_start_matches(' '))?;
     number.parse::<u64>().ok()?.checked_mul(*times)
+}
+
+/// The units that there are.
+pub(super) fn units() -> impl Iterator<Item = &'static str> {
+    UNITS.iter().map(|(unit, _)| *unit).filter(|unit| !unit.is_empty())
 }
 
 #[cfg(test)]

@@ -5,10 +5,8 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::words::{instead, quoted};
 use super::{Reader, Text, Value};
-
-/// How alike two words must be for one to be meant by the other.
-const LIKENESS_MIN: f64 = 0.7;
 
 /// A table of a document.
 pub(super) struct Table<'t> {
@@ -31,6 +29,11 @@ impl<'t> Table<'t> {
         self.entries.remove(key)
     }
 
+    /// Takes the value of a key that there cannot be, and about which more is said than that.
+    pub(super) fn take_misplaced(&mut self, key: &str) -> Option<Value<'t>> {
+        self.entries.remove(key)
+    }
+
     /// Everything, for a table whose keys are names.
     pub(super) fn into_entries(self) -> impl Iterator<Item = (Key<'t>, Value<'t>)> {
         self.entries.into_iter()
@@ -40,8 +43,11 @@ impl<'t> Table<'t> {
     pub(super) fn refuse_rest(self, reader: &mut Reader<'_>, what: &str) {
         let known: Vec<&str> = self.asked.iter().map(String::as_str).collect();
         for (key, _) in self.entries {
-            let help = value_words(key.get_ref(), &known);
-            let message = format!("{what} has no `{}`", key.get_ref());
+            if reader.is_full() {
+                return;
+            }
+            let help = instead(key.get_ref(), &known);
+            let message = format!("{what} has no {}", quoted(key.get_ref()));
             reader.fault(self.text, key.span(), message, help);
         }
     }
@@ -54,13 +60,14 @@ impl Reader<'_> {
         text: &'t Text,
         what: &str,
         value: Value<'t>,
+        example: &str,
     ) -> Option<Table<'t>> {
         let span = value.span();
         match value.into_inner() {
             DeValue::Table(entries) => Some(Table::new(text, entries, span)),
             other => {
                 let message = format!("{what} is a table, and not {}", article(&other));
-                self.fault(text, span, message, None);
+                self.fault(text, span, message, format!("write it like this:\n{example}"));
                 None
             }
         }
@@ -106,16 +113,11 @@ impl Reader<'_> {
     }
 }
 
-/// What to say of a word that is not known: the nearest, and all that there are.
-pub(super) fn value_words(unknown: &str, known: &[&str]) -> String {
-    let rated = known.iter().map(|it| (strsim::jaro_winkler(unknown, it), *it));
-    let likely = rated.filter(|(likeness, _)| *likeness > LIKENESS_MIN);
-    let nearest = likely.max_by(|(a, _), (b, _)| a.total_cmp(b)).map(|(_, it)| it);
-    let all = known.join("`, `");
-    match nearest {
-        Some(near) => format!("did you mean `{near}`? Here one can say `{all}`"),
-        None => format!("here one can say `{all}`"),
-    }
+/// The whole number that a value is, if it is one and not negative.
+pub(super) fn whole_number(value: &Value<'_>) -> Option<u64> {
+    let number = value.get_ref().as_integer()?;
+    let digits = number.as_str().replace('_', "");
+    u64::from_str_radix(&digits, number.radix()).ok()
 }
 
 fn article(value: &DeValue<'_>) -> &'static str {
