@@ -1,7 +1,8 @@
 //! Layers that allow less: a directory that holds a directory and judges what is done to it.
 //!
 //! Read in this order: a [`Policy`] says which [`Rights`](palisade_vfs::Rights) hold where;
-//! [`confine()`] puts a directory under a policy; [`read_only()`] is the simplest case of it.
+//! [`confine()`] puts a directory under a policy; [`read_only()`] is the simplest case of it. A
+//! [`QuotaGroup`] says how much: it counts what is done in the directories that it guards.
 //!
 //! A confined directory is a [`Dir`](palisade_vfs::Dir) like any other, so layers can be laid upon
 //! layers, and nothing above can tell whether what it holds is policed.
@@ -21,6 +22,7 @@
 mod confine;
 mod file;
 mod policy;
+mod quota;
 mod read_only;
 
 #[cfg(test)]
@@ -28,4 +30,5 @@ mod tests;
 
 pub use confine::confine;
 pub use policy::{Policy, Refusal, State};
+pub use quota::{Quota, QuotaGroup, QuotaReport, Usage, WhenFull};
 pub use read_only::read_only;
