@@ -2,6 +2,7 @@
 
 mod laws;
 mod op;
+mod quota;
 mod spy;
 mod tables;
 
