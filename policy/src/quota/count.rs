@@ -52,11 +52,11 @@ fn walk(group: &Group, root: &DirRef, counted: &mut Vec<(u64, u64)>) -> Result<(
             Err(Stop::Errno(Errno::Noent)) => continue,
             stat => end(stat)?,
         };
-        let inode = group.reserve(What::Inodes, 1)?;
-        let bytes = group.reserve(What::Bytes, sized(&stat))?;
-        if group.count(&stat) {
+        if !group.knows(&stat) {
+            let inode = group.reserve(What::Inodes, 1)?;
+            group.reserve(What::Bytes, sized(&stat))?.keep_all();
             inode.keep_all();
-            bytes.keep_all();
+            group.count(&stat);
             counted.push((stat.dev, stat.ino));
         }
         if stat.kind == FileType::Dir {

@@ -139,17 +139,15 @@ impl Group {
         Held { group: Arc::clone(self), node }
     }
 
-    /// Counts a node that was there, if it is not counted already. What it takes has been
-    /// reserved. Answers whether it was.
-    pub(super) fn count(&self, stat: &Stat) -> bool {
-        match self.nodes.0.lock().entry((stat.dev, stat.ino)) {
-            // What is open, or has grown, was there for free when it was first seen.
-            Entry::Occupied(_) => false,
-            Entry::Vacant(place) => {
-                place.insert(Known::new(stat, 0, true));
-                true
-            }
-        }
+    /// Whether the node is counted, or was there for free when it was first seen.
+    pub(super) fn knows(&self, stat: &Stat) -> bool {
+        self.nodes.0.lock().contains_key(&(stat.dev, stat.ino))
+    }
+
+    /// Counts a node that was there. What it takes has been reserved.
+    pub(super) fn count(&self, stat: &Stat) {
+        let known = Known::new(stat, 0, true);
+        self.nodes.0.lock().insert(known.node.id, known);
     }
 
     /// A name of the node is gone; `stat` is what it was before.

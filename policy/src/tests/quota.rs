@@ -362,6 +362,15 @@ fn what_was_there_can_be_counted_and_then_gives_back() {
 }
 
 #[test]
+fn a_further_name_is_counted_when_nothing_is_left() {
+    let inner = MemFs::new().root();
+    put(&inner, "f", 3);
+    path::link(&*inner, "f", &*inner, "g").unwrap();
+    let group = QuotaGroup::new(Quota { bytes: Some(3), inodes: Some(1), ..NONE });
+    assert!(group.guard_counted(inner).is_ok());
+}
+
+#[test]
 fn copying_up_changes_no_number() {
     let lower = MemFs::new().root();
     op::seed(&lower, &[("mkdir", "d"), ("file", "d/file")]);
