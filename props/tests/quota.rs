@@ -29,6 +29,8 @@ use proptest::test_runner::TestCaseError;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stack {
     Memory,
+    /// Memory that is full before the quota is: writes are short, or fail.
+    Small,
     Overlay,
     Host,
     /// Memory that is confined: the quota lies above.
@@ -37,8 +39,8 @@ enum Stack {
     Mounts,
 }
 
-const STACKS: [Stack; 5] =
-    [Stack::Memory, Stack::Overlay, Stack::Host, Stack::Confined, Stack::Mounts];
+const STACKS: [Stack; 6] =
+    [Stack::Memory, Stack::Small, Stack::Overlay, Stack::Host, Stack::Confined, Stack::Mounts];
 
 /// A filesystem, as it is without a quota.
 struct Bare {
@@ -61,6 +63,10 @@ fn bare(stack: Stack, there: &[Op], faults: &Arc<Faults>) -> Bare {
     let memory = MemFs::new().root();
     match stack {
         Stack::Memory => plain(memory, Box::new(())),
+        Stack::Small => {
+            let small = MemFs::builder().capacity_bytes(200).nodes_max(15).build();
+            plain(small.root(), Box::new(()))
+        }
         Stack::Host => {
             let temp = tempfile::tempdir_in(common::TMPFS).unwrap();
             plain(HostDir::open_ambient(temp.path()).unwrap(), Box::new(temp))
@@ -302,14 +308,14 @@ fn assert_counts(stack: Stack, runs: u32, nth: u64) {
 #[test]
 fn the_numbers_are_what_one_counts_at_every_step() {
     for stack in STACKS {
-        assert_counts(stack, cases(300), 0);
+        assert_counts(stack, cases(150), 0);
     }
 }
 
 #[test]
 fn the_numbers_are_what_one_counts_whatever_fails_beneath() {
     for stack in STACKS {
-        assert_counts(stack, cases(400), 8);
+        assert_counts(stack, cases(200), 8);
     }
 }
 
@@ -366,8 +372,17 @@ fn is_refusal(outcome: &Outcome) -> bool {
     matches!(outcome, Outcome::Fail(Errno::Dquot | Errno::Nospc | Errno::Fbig))
 }
 
+fn passes_a_limit(count: &Count, quota: Quota) -> bool {
+    let (bytes, inodes) = count.beyond(&Count::default());
+    let passes = |limit: Option<u64>, used| limit.is_some_and(|limit| used > limit);
+    passes(quota.bytes, bytes)
+        || passes(quota.inodes, inodes)
+        || count.nodes.values().any(|size| passes(quota.file_size, *size))
+        || count.entries.values().any(|entries| passes(quota.dir_entries, *entries))
+}
+
 /// What succeeds under a quota succeeds without, to the same effect; and what a quota refuses
-/// would have succeeded, or failed in the same way.
+/// would have succeeded and passed a limit, or failed in the same way.
 fn refuses_nothing_else(quota: Quota, ops: &[Op], refused: &mut u64) -> Result<(), TestCaseError> {
     let inner = MemFs::new().root();
     let mut live = Live::new(QuotaGroup::new(quota).guard(inner.clone()).unwrap());
@@ -383,13 +398,20 @@ fn refuses_nothing_else(quota: Quota, ops: &[Op], refused: &mut u64) -> Result<(
             continue;
         }
         *refused += 1;
-        let mut again = Live::new(MemFs::new().root());
+        let root = MemFs::new().root();
+        let mut again = Live::new(root.clone());
         done.iter().for_each(|op| drop(again.run(op)));
         let without = again.run(op);
         // Whether a directory would come to lie in itself cannot be seen without trying.
         let is_unseen = matches!(op, Op::Rename(..)) && without == Outcome::Fail(Errno::Inval);
         let is_natural = !matches!(without, Outcome::Fail(_)) || without == outcome;
         prop_assert!(is_natural || is_unseen, "{:?}: {:?} {:?}", op, outcome, without);
+        if !matches!(without, Outcome::Fail(_)) {
+            let written =
+                matches!(op, Op::Write(..) | Op::Append(..)) && quota.write_bytes.is_some();
+            let passes = passes_a_limit(&Count::of(&root, Some(&again)), quota);
+            prop_assert!(passes || written, "{:?}: {:?} with {:?}", op, outcome, quota);
+        }
     }
     let (left, right) = (Count::of(&inner, None), Count::of(&plain_root, None));
     prop_assert_eq!(left.names.len(), right.names.len());
