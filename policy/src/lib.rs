@@ -1,10 +1,11 @@
 //! Layers that allow less: a directory that holds a directory and judges what is done to it.
 //!
-//! Read in this order: a [`Glob`] says which paths a [`Rule`] is about; a [`Policy`] is compiled from
-//! rules and says which [`Rights`](palisade_vfs::Rights) hold where; a [`Verdict`] is its answer to
-//! one question, with what it rests on, and an [`Operation`] what is to be asked for; [`confine()`]
-//! puts a directory under a policy, [`read_only()`] is the simplest case of it, and a [`Live`]
-//! policy can be narrowed while a guest runs.
+//! Read in this order: a [`Glob`] says which paths a [`Rule`] is about; a [`Policy`] is compiled
+//! from rules and says which [`Rights`](palisade_vfs::Rights) hold where; a [`Verdict`] is its
+//! answer to one question, with what it rests on, and an [`Operation`] what is to be asked for;
+//! [`confine()`] puts a directory under a policy, [`read_only()`] is the simplest case of it, and a
+//! [`Live`] policy can be narrowed while a guest runs. A [`QuotaGroup`] says how much: it counts
+//! what is done in the directories that it guards.
 //!
 //! ```
 //! use palisade_policy::Policy;
@@ -48,6 +49,7 @@ mod judge;
 mod live;
 mod operation;
 mod policy;
+mod quota;
 mod read_only;
 mod refuse;
 mod rule;
@@ -68,6 +70,7 @@ pub use judge::Verdict;
 pub use live::{Lease, Live, confine_live};
 pub use operation::Operation;
 pub use policy::{Policy, Refusal, State};
+pub use quota::{Quota, QuotaGroup, QuotaReport, Usage, WhenFull};
 pub use read_only::read_only;
 pub use rule::{Effect, Place, Rule, RuleId};
 pub use words::{right_words, rights_of_word, words_of_rights};

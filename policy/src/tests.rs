@@ -8,6 +8,7 @@ mod laws;
 mod live;
 mod moves;
 mod op;
+mod quota;
 pub(crate) mod rows;
 mod semantics;
 mod spy;

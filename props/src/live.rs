@@ -32,6 +32,18 @@ impl Live {
         Live { dirs: vec![root], files: Vec::new() }
     }
 
+    /// The directories that are open, the root among them.
+    #[must_use]
+    pub fn dirs(&self) -> &[DirRef] {
+        &self.dirs
+    }
+
+    /// The files that are open.
+    #[must_use]
+    pub fn files(&self) -> &[FileRef] {
+        &self.files
+    }
+
     fn dir(&self, at: &At) -> Result<DirRef> {
         let nth = usize::from(at.dir) % self.dirs.len().max(1);
         self.dirs.get(nth).cloned().ok_or(Errno::Badf)

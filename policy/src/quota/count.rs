@@ -1,0 +1,105 @@
+//! Counting what is there already.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use palisade_vfs::{
+    Access, Cookie, Descent, Dir, DirRef, Errno, FileType, Name, OpenFlags, OpenHow, Result, Stat,
+    Stop,
+};
+
+use super::meter::{Group, What};
+use super::nodes::sized;
+
+/// How a directory is opened to be listed.
+pub(super) const LIST: OpenHow = OpenHow::new(Access::Read, OpenFlags::DIRECTORY);
+
+/// A directory that is being walked, and the names in it that are left.
+struct Frame {
+    dir: DirRef,
+    names: Vec<String>,
+}
+
+impl Frame {
+    fn new(dir: &DirRef, path: Descent<'_>) -> Result<Self> {
+        let dir = end(dir.open(path, LIST))?.into_dir()?;
+        let names = names(&*dir)?;
+        Ok(Frame { dir, names })
+    }
+}
+
+/// Counts every node beneath `root` that `group` does not know: all or none.
+pub(super) fn count(group: &Arc<Group>, root: &DirRef) -> Result<()> {
+    let _names = group.names.write();
+    let mut counted = Vec::new();
+    let done = walk(group, root, &mut counted);
+    if done.is_err() {
+        counted.into_iter().for_each(|id| group.lost(id));
+    }
+    done
+}
+
+fn walk(group: &Group, root: &DirRef, counted: &mut Vec<(u64, u64)>) -> Result<()> {
+    let mut frames = vec![Frame::new(root, Descent::HERE)?];
+    while let Some(Frame { dir, names }) = frames.last_mut() {
+        let Some(name) = names.pop() else {
+            frames.pop();
+            continue;
+        };
+        let name = Name::new(&name)?;
+        let stat = match dir.stat(name.into()) {
+            // It went meanwhile.
+            Err(Stop::Errno(Errno::Noent)) => continue,
+            stat => end(stat)?,
+        };
+        if !group.knows(&stat) {
+            let inode = group.reserve(What::Inodes, 1)?;
+            group.reserve(What::Bytes, sized(&stat))?.keep_all();
+            inode.keep_all();
+            group.count(&stat);
+            counted.push((stat.dev, stat.ino));
+        }
+        if stat.kind == FileType::Dir {
+            let frame = Frame::new(dir, name.into())?;
+            frames.push(frame);
+        }
+    }
+    Ok(())
+}
+
+/// The number of entries of `dir`, which need not have been opened to be listed.
+pub(super) fn entries(dir: &DirRef) -> Result<u64> {
+    let dir = end(dir.open(Descent::HERE, LIST))?.into_dir()?;
+    let mut entries = 0;
+    dir.read_dir(Cookie::START, &mut |_| {
+        entries += 1;
+        ControlFlow::Continue(())
+    })?;
+    Ok(entries)
+}
+
+fn names(dir: &dyn Dir) -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    dir.read_dir(Cookie::START, &mut |entry| {
+        names.push(entry.name.as_str().to_owned());
+        ControlFlow::Continue(())
+    })?;
+    Ok(names)
+}
+
+/// For what is at most one name deep, and no link that is to be followed.
+pub(super) fn end<T>(done: Result<T, Stop>) -> Result<T> {
+    done.map_err(|stop| match stop {
+        Stop::Errno(errno) => errno,
+        Stop::Link { .. } => Errno::Again,
+    })
+}
+
+/// What the node is that `name` leads to. `None` if there is nothing.
+pub(super) fn look(dir: &dyn Dir, name: Name<'_>) -> Result<Option<Stat>> {
+    match end(dir.stat(name.into())) {
+        Ok(stat) => Ok(Some(stat)),
+        Err(Errno::Noent) => Ok(None),
+        Err(errno) => Err(errno),
+    }
+}

@@ -1,0 +1,246 @@
+//! An open file whose growth is paid for before it happens.
+//!
+//! What a write would take is reserved for the whole of it, so that it is refused before its first
+//! byte; what the inner file did not write is given back. Bytes that are there already cost
+//! nothing to write again, and are written with the size's lock shared.
+
+use std::io::{IoSlice, IoSliceMut};
+use std::sync::Arc;
+
+use palisade_vfs::{
+    Access, Advice, Errno, File, FileRef, FileType, Result, SetTimes, Stat, SyncScope,
+};
+
+use super::meter::{Group, Permit, What};
+use super::nodes::{Held, Node};
+
+/// The longest file: POSIX's `off_t`.
+const LEN_MAX: u64 = i64::MAX as u64;
+
+/// An open file of a group.
+///
+/// Dropped from the top: what a file holds is given back once the inner handle is gone.
+pub(super) struct QuotaFile {
+    pub(super) inner: FileRef,
+    /// `None` if it may not be looked at, and then it is not open for writing.
+    pub(super) held: Option<Held>,
+    pub(super) group: Arc<Group>,
+    pub(super) access: Access,
+    pub(super) _permit: Permit,
+}
+
+impl QuotaFile {
+    fn opened_to_write(&self, errno: Errno) -> Result<()> {
+        if self.access.writes() { Ok(()) } else { Err(errno) }
+    }
+
+    /// What is counted of this file: nothing, if it is a device.
+    fn node(&self) -> Option<&Node> {
+        let held = self.held.as_ref().filter(|_| self.inner.kind() == FileType::File);
+        held.map(|held| &*held.node)
+    }
+
+    /// Lets `op` write `total` bytes, and counts those that it did.
+    fn transfer(&self, total: u64, op: impl FnOnce() -> Result<usize>) -> Result<usize> {
+        if !self.group.meters_writes {
+            return op();
+        }
+        let spent = self.group.reserve(What::Writes, total)?;
+        let done = op()?;
+        spent.keep(done as u64);
+        Ok(done)
+    }
+
+    /// Lets `op` make the file, which is `size` long, at most `most` long. `op` answers how long it
+    /// is then.
+    fn grow<T>(
+        &self,
+        node: &Node,
+        size: &mut u64,
+        most: u64,
+        op: impl FnOnce() -> Result<(u64, T)>,
+    ) -> Result<T> {
+        let is_too_long = self.group.file_size.is_some_and(|limit| most > limit);
+        if is_too_long && most > *size {
+            return Err(Errno::Fbig);
+        }
+        let before = node.paid(*size);
+        let grown = self.group.reserve(What::Bytes, node.paid(most).saturating_sub(before))?;
+        let (now, answer) = op()?;
+        let now = now.clamp(*size, most.max(*size));
+        grown.keep(node.paid(now) - before);
+        *size = now;
+        Ok(answer)
+    }
+
+    /// Reads at most as much as may still be read: `read` is given how many bytes of `total`.
+    fn metered(
+        &self,
+        total: u64,
+        offset: u64,
+        read: impl FnOnce(u64) -> Result<usize>,
+    ) -> Result<usize> {
+        if !self.group.meters_reads || !self.access.reads() || total == 0 {
+            return read(total);
+        }
+        let taken = self.group.take_some(What::Reads, total);
+        if taken == 0 {
+            // Whoever has read everything learns that it is the end.
+            let is_at_end = self.kind() == FileType::File && self.inner.stat()?.size <= offset;
+            return if is_at_end { Ok(0) } else { Err(Errno::Dquot) };
+        }
+        let done = read(taken);
+        let read = done.as_ref().map_or(0, |done| *done as u64);
+        self.group.give(What::Reads, taken.saturating_sub(read));
+        done
+    }
+
+    /// As [`File::set_len`], for a file whose size is locked.
+    fn resize(&self, node: &Node, size: &mut u64, len: u64) -> Result<()> {
+        if len > *size {
+            return self.grow(node, size, len, || Ok((len, self.inner.set_len(len)?)));
+        }
+        self.inner.set_len(len)?;
+        self.group.shrunk(node, size, len);
+        Ok(())
+    }
+}
+
+impl Group {
+    /// The file is shorter now.
+    pub(super) fn shrunk(&self, node: &Node, size: &mut u64, len: u64) {
+        self.give(What::Bytes, node.paid(*size).saturating_sub(node.paid(len)));
+        *size = len;
+    }
+}
+
+fn total(bufs: &[IoSlice<'_>]) -> u64 {
+    bufs.iter().fold(0, |sum, buf| sum.saturating_add(buf.len() as u64))
+}
+
+/// Calls `op` with the first `most` bytes of `bufs`.
+fn trimmed(
+    bufs: &mut [IoSliceMut<'_>],
+    most: u64,
+    op: impl FnOnce(&mut [IoSliceMut<'_>]) -> Result<usize>,
+) -> Result<usize> {
+    let mut left = usize::try_from(most).unwrap_or(usize::MAX);
+    let mut short = Vec::new();
+    for buf in bufs {
+        let n = left.min(buf.len());
+        left -= n;
+        short.push(IoSliceMut::new(buf.get_mut(..n).unwrap_or_default()));
+        if left == 0 {
+            break;
+        }
+    }
+    op(&mut short)
+}
+
+#[deny(clippy::missing_trait_methods)]
+impl File for QuotaFile {
+    fn kind(&self) -> FileType {
+        self.inner.kind()
+    }
+
+    fn read_at(&self, bufs: &mut [IoSliceMut<'_>], offset: u64) -> Result<usize> {
+        let total = bufs.iter().fold(0_u64, |sum, buf| sum.saturating_add(buf.len() as u64));
+        self.metered(total, offset, |most| match most < total {
+            true => trimmed(bufs, most, |bufs| self.inner.read_at(bufs, offset)),
+            false => self.inner.read_at(bufs, offset),
+        })
+    }
+
+    fn read_vec(&self, to: &mut Vec<u8>, len: usize, offset: u64) -> Result<usize> {
+        self.metered(len as u64, offset, |most| {
+            let most = usize::try_from(most).unwrap_or(usize::MAX);
+            self.inner.read_vec(to, most, offset)
+        })
+    }
+
+    fn write_at(&self, bufs: &[IoSlice<'_>], offset: u64) -> Result<usize> {
+        self.opened_to_write(Errno::Badf)?;
+        let total = total(bufs);
+        let write = || self.inner.write_at(bufs, offset);
+        let node = match self.node() {
+            Some(node) if total > 0 => node,
+            Some(_) | None => return self.transfer(total, write),
+        };
+        let end = offset.checked_add(total).filter(|end| *end <= LEN_MAX).ok_or(Errno::Fbig)?;
+        {
+            let size = node.size.read();
+            if end <= *size {
+                return self.transfer(total, write);
+            }
+        }
+        let mut size = node.size.write();
+        let (before, most) = (*size, end.max(*size));
+        self.grow(node, &mut size, most, || {
+            let done = self.transfer(total, write)?;
+            let reached = if done > 0 { offset.saturating_add(done as u64) } else { 0 };
+            Ok((reached.max(before), done))
+        })
+    }
+
+    fn append(&self, bufs: &[IoSlice<'_>]) -> Result<usize> {
+        self.opened_to_write(Errno::Badf)?;
+        let total = total(bufs);
+        let write = || self.inner.append(bufs);
+        let node = match self.node() {
+            Some(node) if total > 0 => node,
+            Some(_) | None => return self.transfer(total, write),
+        };
+        let mut size = node.size.write();
+        let before = *size;
+        let end = before.checked_add(total).filter(|end| *end <= LEN_MAX).ok_or(Errno::Fbig)?;
+        self.grow(node, &mut size, end, || {
+            let done = self.transfer(total, write)?;
+            Ok((before.saturating_add(done as u64), done))
+        })
+    }
+
+    fn appended_to(&self) -> Result<u64> {
+        self.inner.appended_to()
+    }
+
+    fn stat(&self) -> Result<Stat> {
+        self.inner.stat()
+    }
+
+    fn set_len(&self, len: u64) -> Result<()> {
+        self.opened_to_write(Errno::Inval)?;
+        let Some(node) = self.node() else { return self.inner.set_len(len) };
+        if len > LEN_MAX {
+            return Err(Errno::Fbig);
+        }
+        self.resize(node, &mut node.size.write(), len)
+    }
+
+    fn allocate(&self, offset: u64, len: u64) -> Result<()> {
+        self.opened_to_write(Errno::Badf)?;
+        let Some(node) = self.node() else { return self.inner.allocate(offset, len) };
+        if len == 0 {
+            return Err(Errno::Inval);
+        }
+        let end = offset.checked_add(len).filter(|end| *end <= LEN_MAX).ok_or(Errno::Fbig)?;
+        let mut size = node.size.write();
+        let most = end.max(*size);
+        self.grow(node, &mut size, most, || Ok((most, self.inner.allocate(offset, len)?)))
+    }
+
+    fn set_times(&self, times: SetTimes) -> Result<()> {
+        self.inner.set_times(times)
+    }
+
+    fn sync(&self, scope: SyncScope) -> Result<()> {
+        self.inner.sync(scope)
+    }
+
+    fn advise(&self, offset: u64, len: u64, advice: Advice) -> Result<()> {
+        self.inner.advise(offset, len, advice)
+    }
+
+    fn may_block(&self) -> bool {
+        self.inner.may_block()
+    }
+}

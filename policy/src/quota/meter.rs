@@ -1,0 +1,224 @@
+//! The counters of a group, and the groups above it.
+//!
+//! `take` reserves in every group from the innermost outward or in none; nobody else sees more
+//! than the limit in any of them, at any time. `give` takes back what was reserved and not used,
+//! or what is gone.
+
+use std::iter::successors;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use palisade_vfs::{Errno, Result};
+use parking_lot::RwLock;
+
+use super::nodes::Nodes;
+use super::{Quota, Usage, WhenFull};
+
+/// What is counted for a whole group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum What {
+    Bytes,
+    Inodes,
+    Descriptors,
+    Reads,
+    Writes,
+}
+
+/// INVARIANT: `used` is at most `limit`.
+struct Meter {
+    limit: Option<u64>,
+    used: AtomicU64,
+}
+
+impl Meter {
+    fn new(limit: Option<u64>) -> Self {
+        Meter { limit, used: AtomicU64::new(0) }
+    }
+
+    /// Takes as much of `n` as there is, and answers that.
+    fn take_some(&self, n: u64) -> u64 {
+        let limit = self.limit.unwrap_or(u64::MAX);
+        let more = |used: u64| Some(used + n.min(limit - used));
+        let before = self.used.fetch_update(Ordering::AcqRel, Ordering::Acquire, more);
+        n.min(limit - before.unwrap_or(limit))
+    }
+
+    fn take(&self, n: u64) -> bool {
+        let limit = self.limit.unwrap_or(u64::MAX);
+        let more = |used: u64| used.checked_add(n).filter(|sum| *sum <= limit);
+        self.used.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).is_ok()
+    }
+
+    fn give(&self, n: u64) {
+        let before = self.used.fetch_sub(n, Ordering::AcqRel);
+        debug_assert!(before >= n, "{n} of {before}");
+    }
+}
+
+/// One group: its counters, its nodes, and the group that it lies in.
+pub(super) struct Group {
+    bytes: Meter,
+    inodes: Meter,
+    descriptors: Meter,
+    reads: Meter,
+    writes: Meter,
+    when_full: WhenFull,
+    parent: Option<Arc<Group>>,
+    /// The least of this group and those above.
+    pub(super) file_size: Option<u64>,
+    /// The least, and what it is called.
+    pub(super) entries: Option<(u64, Errno)>,
+    /// Whether this group or one above has such a limit.
+    pub(super) meters_reads: bool,
+    pub(super) meters_writes: bool,
+    /// Held to change names, and shared to open.
+    pub(super) names: RwLock<()>,
+    pub(super) nodes: Nodes,
+}
+
+impl Group {
+    pub(super) fn new(quota: Quota, parent: Option<Arc<Group>>) -> Arc<Self> {
+        let above = parent.as_deref();
+        let own_entries = quota.dir_entries.map(|limit| (limit, quota.when_full.errno()));
+        let entries = [own_entries, above.and_then(|above| above.entries)];
+        let sizes = [quota.file_size, above.and_then(|above| above.file_size)];
+        Arc::new(Group {
+            bytes: Meter::new(quota.bytes),
+            inodes: Meter::new(quota.inodes),
+            descriptors: Meter::new(quota.descriptors),
+            reads: Meter::new(quota.read_bytes),
+            writes: Meter::new(quota.write_bytes),
+            when_full: quota.when_full,
+            file_size: sizes.into_iter().flatten().min(),
+            entries: entries.into_iter().flatten().min_by_key(|(limit, _)| *limit),
+            meters_reads: quota.read_bytes.is_some() || above.is_some_and(|it| it.meters_reads),
+            meters_writes: quota.write_bytes.is_some() || above.is_some_and(|it| it.meters_writes),
+            names: RwLock::new(()),
+            nodes: Nodes::default(),
+            parent,
+        })
+    }
+
+    fn meter(&self, what: What) -> &Meter {
+        match what {
+            What::Bytes => &self.bytes,
+            What::Inodes => &self.inodes,
+            What::Descriptors => &self.descriptors,
+            What::Reads => &self.reads,
+            What::Writes => &self.writes,
+        }
+    }
+
+    pub(super) fn usage(&self, what: What) -> Usage {
+        let meter = self.meter(what);
+        Usage { limit: meter.limit, used: meter.used.load(Ordering::Acquire) }
+    }
+
+    /// This group and those above, from the innermost outward.
+    fn chain(&self) -> impl Iterator<Item = &Group> {
+        successors(Some(self), |group| group.parent.as_deref())
+    }
+
+    /// Reserves `n`, or nothing.
+    pub(super) fn take(&self, what: What, n: u64) -> Result<()> {
+        for (depth, group) in self.chain().enumerate() {
+            if group.meter(what).take(n) {
+                continue;
+            }
+            self.chain().take(depth).for_each(|taken| taken.meter(what).give(n));
+            return Err(match what {
+                What::Bytes | What::Inodes => group.when_full.errno(),
+                What::Descriptors => Errno::Mfile,
+                What::Reads | What::Writes => Errno::Dquot,
+            });
+        }
+        Ok(())
+    }
+
+    /// Reserves as much of `n` as there is, and answers that.
+    pub(super) fn take_some(&self, what: What, n: u64) -> u64 {
+        let mut most = n;
+        for (depth, group) in self.chain().enumerate() {
+            let taken = group.meter(what).take_some(most);
+            let over = most - taken;
+            self.chain().take(depth).for_each(|below| below.meter(what).give(over));
+            most = taken;
+        }
+        most
+    }
+
+    /// Takes back what was reserved.
+    pub(super) fn give(&self, what: What, n: u64) {
+        if n > 0 {
+            self.chain().for_each(|group| group.meter(what).give(n));
+        }
+    }
+
+    /// Reserves `n` for as long as what it answers lives, unless it is kept.
+    pub(super) fn reserve(&self, what: What, n: u64) -> Result<Reserved<'_>> {
+        self.take(what, n)?;
+        Ok(Reserved { group: self, what, n })
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        let Some(parent) = &self.parent else { return };
+        for what in [What::Bytes, What::Inodes, What::Descriptors] {
+            parent.give(what, self.usage(what).used);
+        }
+    }
+}
+
+impl WhenFull {
+    fn errno(self) -> Errno {
+        match self {
+            WhenFull::Quota => Errno::Dquot,
+            WhenFull::Disk => Errno::Nospc,
+        }
+    }
+}
+
+/// A reservation, which goes back when it is dropped.
+pub(super) struct Reserved<'g> {
+    group: &'g Group,
+    what: What,
+    n: u64,
+}
+
+impl Reserved<'_> {
+    /// Gives back all but `n`, and leaves those taken.
+    pub(super) fn keep(mut self, n: u64) {
+        let n = n.min(self.n);
+        self.group.give(self.what, self.n - n);
+        self.n = 0;
+    }
+
+    /// Leaves all of it taken.
+    pub(super) fn keep_all(self) {
+        let n = self.n;
+        self.keep(n);
+    }
+}
+
+impl Drop for Reserved<'_> {
+    fn drop(&mut self) {
+        self.group.give(self.what, self.n);
+    }
+}
+
+/// One open descriptor, which is given back when it is closed.
+pub(super) struct Permit(Arc<Group>);
+
+impl Permit {
+    pub(super) fn new(group: &Arc<Group>) -> Result<Self> {
+        group.take(What::Descriptors, 1)?;
+        Ok(Permit(Arc::clone(group)))
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.0.give(What::Descriptors, 1);
+    }
+}

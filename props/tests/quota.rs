@@ -1,0 +1,537 @@
+//! Quotas: the numbers are what one counts, whatever is done, whatever fails, and by whomever.
+
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use palisade_policy::{Policy, Quota, QuotaGroup, Refusal, WhenFull, confine};
+use palisade_props::faulty::{Faults, Kinds, faulty, faulty_layer};
+use palisade_props::hammer::{Blows, hammer};
+use palisade_props::laws::Layered;
+use palisade_props::{
+    Flavor, Live, Made, Op, Outcome, Promises, Run, Runs, Seen as StatSeen, World, cases,
+    conformance, runner,
+};
+use palisade_vfs::overlay::{Lowers, Overlay};
+use palisade_vfs::{
+    Access, Cookie, Descent, DirRef, Errno, FileType, Follow, HostDir, MemFs, Mounts, OpenFlags,
+    OpenHow, Result, Rights, Stat,
+};
+use proptest::prelude::*;
+use proptest::test_runner::TestCaseError;
+
+/// What a filesystem is made of, beneath the quota.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stack {
+    Memory,
+    /// Memory that is full before the quota is: writes are short, or fail.
+    Small,
+    Overlay,
+    Host,
+    /// Memory that is confined: the quota lies above.
+    Confined,
+    /// Memory with memory mounted in it: the quota lies above.
+    Mounts,
+}
+
+const STACKS: [Stack; 6] =
+    [Stack::Memory, Stack::Small, Stack::Overlay, Stack::Host, Stack::Confined, Stack::Mounts];
+
+/// A filesystem, as it is without a quota.
+struct Bare {
+    /// With nothing in between.
+    root: DirRef,
+    /// The same, with faults in between.
+    faulty: DirRef,
+    _keep: Box<dyn Any>,
+}
+
+fn bare(stack: Stack, there: &[Op], faults: &Arc<Faults>) -> Bare {
+    let fill = |root: &DirRef| {
+        let mut live = Live::new(root.clone());
+        there.iter().for_each(|op| drop(live.run(op)));
+    };
+    let plain = |root: DirRef, keep: Box<dyn Any>| {
+        fill(&root);
+        Bare { faulty: faulty(root.clone(), faults), root, _keep: keep }
+    };
+    let memory = MemFs::new().root();
+    match stack {
+        Stack::Memory => plain(memory, Box::new(())),
+        Stack::Small => {
+            let small = MemFs::builder().capacity_bytes(200).nodes_max(15).build();
+            plain(small.root(), Box::new(()))
+        }
+        Stack::Host => {
+            let temp = tempfile::tempdir_in(common::TMPFS).unwrap();
+            plain(HostDir::open_ambient(temp.path()).unwrap(), Box::new(temp))
+        }
+        Stack::Confined => {
+            let all = Arc::new(Policy::uniform(Rights::all(), Refusal::Denied));
+            plain(confine(memory, all), Box::new(()))
+        }
+        Stack::Mounts => {
+            let mounts = Mounts::builder(memory).mount("a/m", MemFs::new().root()).unwrap();
+            plain(mounts.build(), Box::new(()))
+        }
+        Stack::Overlay => {
+            fill(&memory);
+            let lowers = Lowers::builder().dir(memory).build().unwrap();
+            let upper = faulty_layer(MemFs::new().layer(), faults);
+            let overlay = Overlay::new(upper, &lowers).unwrap();
+            Bare { root: overlay.root(), faulty: overlay.root(), _keep: Box::new(overlay) }
+        }
+    }
+}
+
+/// What one counts by looking: every node that has a name or is open, by its identity.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Count {
+    nodes: BTreeMap<(u64, u64), u64>,
+    names: BTreeMap<String, (u64, u64)>,
+    entries: BTreeMap<String, u64>,
+}
+
+fn sized(stat: &Stat) -> u64 {
+    if matches!(stat.kind, FileType::File | FileType::Symlink) { stat.size } else { 0 }
+}
+
+impl Count {
+    fn of(root: &DirRef, live: Option<&Live>) -> Count {
+        let mut count = Count::default();
+        let mut pending = vec![String::new()];
+        while let Some(at) = pending.pop() {
+            let list = OpenHow::new(Access::Read, OpenFlags::DIRECTORY);
+            let opened = root.open(Descent::new(&at).unwrap(), list).unwrap();
+            let dir = opened.into_dir().unwrap();
+            let mut names = Vec::new();
+            dir.read_dir(Cookie::START, &mut |entry| {
+                names.push(entry.name.as_str().to_owned());
+                ControlFlow::Continue(())
+            })
+            .unwrap();
+            count.entries.insert(at.clone(), names.len() as u64);
+            for name in names {
+                let stat = dir.stat(Descent::new(&name).unwrap()).unwrap();
+                let path = if at.is_empty() { name } else { format!("{at}/{name}") };
+                count.nodes.insert((stat.dev, stat.ino), sized(&stat));
+                count.names.insert(path.clone(), (stat.dev, stat.ino));
+                if stat.kind == FileType::Dir {
+                    pending.push(path);
+                }
+            }
+        }
+        let root = root.stat(Descent::HERE).unwrap();
+        for dir in live.iter().flat_map(|live| live.dirs()) {
+            let stat = dir.stat(Descent::HERE).unwrap();
+            if (stat.dev, stat.ino) != (root.dev, root.ino) {
+                count.nodes.insert((stat.dev, stat.ino), 0);
+            }
+        }
+        for file in live.iter().flat_map(|live| live.files()) {
+            let stat = file.stat().unwrap();
+            count.nodes.insert((stat.dev, stat.ino), sized(&stat));
+        }
+        count
+    }
+
+    /// Bytes and inodes, without what `free` had.
+    fn beyond(&self, free: &Count) -> (u64, u64) {
+        let free_of = |id| free.nodes.get(id).copied();
+        let bytes = |(id, size): (_, &u64)| size.saturating_sub(free_of(id).unwrap_or(0));
+        let inodes = self.nodes.keys().filter(|id| free_of(id).is_none()).count();
+        (self.nodes.iter().map(bytes).sum(), inodes as u64)
+    }
+}
+
+/// How a run is made.
+#[derive(Clone, Debug)]
+struct Plan {
+    stack: Stack,
+    ops: Vec<Op>,
+    /// So many are done before the quota is there.
+    before: usize,
+    /// Whether what they left is counted.
+    counts: bool,
+    /// How much there may be beyond what is counted in the beginning.
+    more: Quota,
+    /// Which inner operation of each operation fails; 0 is none.
+    faults: Vec<u64>,
+}
+
+fn some_limit(end: u64) -> impl Strategy<Value = Option<u64>> {
+    prop_oneof![1 => Just(None), 2 => (0..end).prop_map(Some)]
+}
+
+fn some_quota() -> impl Strategy<Value = Quota> {
+    let disk = prop::sample::select(vec![WhenFull::Quota, WhenFull::Disk]);
+    let sizes = (some_limit(60), some_limit(12), some_limit(30), some_limit(6));
+    (sizes, some_limit(8), some_limit(200), some_limit(100), disk).prop_map(
+        |((bytes, inodes, file_size, dir_entries), descriptors, read_bytes, write_bytes, full)| {
+            let when_full = full;
+            Quota {
+                bytes,
+                inodes,
+                file_size,
+                dir_entries,
+                descriptors,
+                read_bytes,
+                write_bytes,
+                when_full,
+            }
+        },
+    )
+}
+
+fn some_plan(stack: Stack, nth: u64) -> impl Strategy<Value = Plan> {
+    let faults = prop::collection::vec(0..=nth, 1..60);
+    (Runs(Flavor::Plain), 0..30_usize, any::<bool>(), some_quota(), faults).prop_map(
+        move |(ops, before, counts, more, faults)| {
+            let before = before.min(ops.len());
+            Plan { stack, ops, before, counts, more, faults }
+        },
+    )
+}
+
+/// Whether an operation is one call, so that it has been done or has not.
+fn is_one_step(op: &Op) -> bool {
+    !matches!(op, Op::Put(..) | Op::Append(..))
+}
+
+/// What the runs have been through.
+#[derive(Debug, Default)]
+struct Seen {
+    refused: BTreeMap<String, u64>,
+    hit: u64,
+    most_unlinked: usize,
+}
+
+fn carry_out(plan: &Plan, seen: &mut Seen) -> Result<(), TestCaseError> {
+    let faults = Faults::new(Kinds::All);
+    let bare = bare(plan.stack, &plan.ops[..plan.before], &faults);
+    let there = Count::of(&bare.root, None);
+    let (bytes, inodes) = there.beyond(&Count::default());
+    let plus =
+        |more: Option<u64>, there| more.map(|more| if plan.counts { more + there } else { more });
+    let quota = Quota {
+        bytes: plus(plan.more.bytes, bytes),
+        inodes: plus(plan.more.inodes, inodes),
+        ..plan.more
+    };
+    let group = QuotaGroup::new(quota);
+    let (root, free) = if plan.counts {
+        (group.guard_counted(bare.faulty.clone()).unwrap(), Count::default())
+    } else {
+        (group.guard(bare.faulty.clone()).unwrap(), there.clone())
+    };
+    let mut live = Live::new(root);
+    let mut last = Count::of(&bare.root, Some(&live));
+    for (at, op) in plan.ops[plan.before..].iter().enumerate() {
+        faults.arm(plan.faults[at % plan.faults.len()], Errno::Io);
+        let outcome = live.run(op);
+        seen.hit += u64::from(faults.hit());
+        faults.arm(0, Errno::Io);
+        let now = Count::of(&bare.root, Some(&live));
+        let report = group.report();
+        let said = format!("{op:?}: {outcome:?}, {report:?}");
+        prop_assert_eq!(now.beyond(&free), (report.bytes.used, report.inodes.used), "{}", &said);
+        let open = live.files().len() + live.dirs().len() - 1;
+        prop_assert_eq!(open as u64, report.descriptors.used, "{}", &said);
+        for usage in
+            [report.bytes, report.inodes, report.descriptors, report.read_bytes, report.write_bytes]
+        {
+            prop_assert!(usage.limit.is_none_or(|limit| usage.used <= limit), "{}", &said);
+        }
+        for (id, size) in &now.nodes {
+            let before = there.nodes.get(id).copied().unwrap_or(0);
+            let is_link = quota.file_size.is_some_and(|limit| *size > limit.max(before));
+            prop_assert!(!is_link || is_symlink(&bare.root, &now, *id), "{} {}", size, &said);
+        }
+        for (path, entries) in &now.entries {
+            let before = last.entries.get(path).copied().unwrap_or(0);
+            let is_more = quota.dir_entries.is_some_and(|limit| *entries > limit.max(before));
+            prop_assert!(!is_more || is_moved(op), "{} {} {}", path, entries, &said);
+        }
+        if let Outcome::Fail(errno) = &outcome {
+            if is_one_step(op) {
+                prop_assert_eq!(&last, &now, "{}", &said);
+            }
+            *seen.refused.entry(errno.name()).or_default() += 1;
+        }
+        seen.most_unlinked =
+            seen.most_unlinked.max(now.nodes.len().saturating_sub(
+                now.names.values().collect::<std::collections::BTreeSet<_>>().len(),
+            ));
+        last = now;
+    }
+    let root = live.dirs()[0].clone();
+    drop(live);
+    let count = Count::of(&bare.root, None);
+    let report = group.report();
+    prop_assert_eq!(count.beyond(&free), (report.bytes.used, report.inodes.used));
+    prop_assert_eq!(report.descriptors.used, 0);
+    drop(root);
+    Ok(())
+}
+
+/// A renamed directory brings its entries along.
+fn is_moved(op: &Op) -> bool {
+    matches!(op, Op::Rename(..))
+}
+
+fn is_symlink(root: &DirRef, count: &Count, id: (u64, u64)) -> bool {
+    let path = count.names.iter().find(|(_, it)| **it == id);
+    path.is_some_and(|(path, _)| {
+        root.stat(Descent::new(path).unwrap()).unwrap().kind == FileType::Symlink
+    })
+}
+
+fn assert_counts(stack: Stack, runs: u32, nth: u64) {
+    let mut seen = Seen::default();
+    let mut runner = runner(runs);
+    let told = std::cell::RefCell::new(&mut seen);
+    runner
+        .run(&some_plan(stack, nth), |plan| carry_out(&plan, *told.borrow_mut()))
+        .unwrap_or_else(|why| panic!("{stack:?}: {why}"));
+    for errno in ["dquot", "nospc", "mfile", "fbig"] {
+        assert!(seen.refused.contains_key(errno), "{stack:?} was never {errno}: {seen:?}");
+    }
+    assert!(seen.most_unlinked > 0, "nothing was open without a name: {seen:?}");
+    assert_eq!(seen.hit > 0, nth > 0, "{seen:?}");
+}
+
+#[test]
+fn the_numbers_are_what_one_counts_at_every_step() {
+    for stack in STACKS {
+        assert_counts(stack, cases(150), 0);
+    }
+}
+
+#[test]
+fn the_numbers_are_what_one_counts_whatever_fails_beneath() {
+    for stack in STACKS {
+        assert_counts(stack, cases(200), 8);
+    }
+}
+
+const TREE: &str =
+    "mkdir a\nwrite a/g \"x\"\nmkdir d\nwrite d/f \"y\"\nlink d/f d/h\nsymlink d/l -> f";
+
+fn memory() -> Result<DirRef> {
+    Ok(MemFs::new().root())
+}
+
+fn layered<'l>(layer: &'l dyn Fn(DirRef) -> DirRef) -> Layered<'l> {
+    Layered { name: "quota", base: &memory, layer, tree: TREE }
+}
+
+#[test]
+fn a_quota_that_is_large_enough_is_not_seen() {
+    let large = Some(u64::MAX);
+    let quota = Quota {
+        bytes: large,
+        inodes: Some(1000),
+        file_size: large,
+        dir_entries: Some(1000),
+        descriptors: Some(1000),
+        read_bytes: large,
+        write_bytes: large,
+        ..Quota::default()
+    };
+    for quota in [quota, Quota::default()] {
+        layered(&|dir| QuotaGroup::new(quota).guard(dir).unwrap()).assert_transparent(cases(200));
+        layered(&|dir| QuotaGroup::new(quota).guard_counted(dir).unwrap())
+            .assert_transparent(cases(100));
+    }
+}
+
+/// The same run, in which each operation is one call.
+fn in_single_steps(ops: Vec<Op>) -> Vec<Op> {
+    let flags = OpenFlags::CREATE | OpenFlags::TRUNCATE;
+    let step = |op| match op {
+        Op::Put(at, _) => Op::Open(at, Access::ReadWrite, flags, Follow::Yes),
+        other => other,
+    };
+    ops.into_iter().map(step).collect()
+}
+
+/// What two filesystems have in common.
+fn essence(outcome: Outcome) -> Outcome {
+    match outcome {
+        Outcome::Stat(seen) => Outcome::Stat(StatSeen { modified: None, id: (0, 0), ..seen }),
+        other => other,
+    }
+}
+
+fn is_refusal(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Fail(Errno::Dquot | Errno::Nospc | Errno::Fbig))
+}
+
+fn passes_a_limit(count: &Count, quota: Quota) -> bool {
+    let (bytes, inodes) = count.beyond(&Count::default());
+    let passes = |limit: Option<u64>, used| limit.is_some_and(|limit| used > limit);
+    passes(quota.bytes, bytes)
+        || passes(quota.inodes, inodes)
+        || count.nodes.values().any(|size| passes(quota.file_size, *size))
+        || count.entries.values().any(|entries| passes(quota.dir_entries, *entries))
+}
+
+/// What succeeds under a quota succeeds without, to the same effect; and what a quota refuses
+/// would have succeeded and passed a limit, or failed in the same way.
+fn refuses_nothing_else(quota: Quota, ops: &[Op], refused: &mut u64) -> Result<(), TestCaseError> {
+    let inner = MemFs::new().root();
+    let mut live = Live::new(QuotaGroup::new(quota).guard(inner.clone()).unwrap());
+    let plain_root = MemFs::new().root();
+    let mut plain = Live::new(plain_root.clone());
+    let mut done: Vec<&Op> = Vec::new();
+    for op in ops {
+        let outcome = live.run(op);
+        if !is_refusal(&outcome) {
+            let without = plain.run(op);
+            prop_assert_eq!(essence(outcome), essence(without), "{:?}", op);
+            done.push(op);
+            continue;
+        }
+        *refused += 1;
+        let root = MemFs::new().root();
+        let mut again = Live::new(root.clone());
+        done.iter().for_each(|op| drop(again.run(op)));
+        let without = again.run(op);
+        // Whether a directory would come to lie in itself cannot be seen without trying.
+        let is_unseen = matches!(op, Op::Rename(..)) && without == Outcome::Fail(Errno::Inval);
+        let is_natural = !matches!(without, Outcome::Fail(_)) || without == outcome;
+        prop_assert!(is_natural || is_unseen, "{:?}: {:?} {:?}", op, outcome, without);
+        if !matches!(without, Outcome::Fail(_)) {
+            let written =
+                matches!(op, Op::Write(..) | Op::Append(..)) && quota.write_bytes.is_some();
+            let passes = passes_a_limit(&Count::of(&root, Some(&again)), quota);
+            prop_assert!(passes || written, "{:?}: {:?} with {:?}", op, outcome, quota);
+        }
+    }
+    let (left, right) = (Count::of(&inner, None), Count::of(&plain_root, None));
+    prop_assert_eq!(left.names.len(), right.names.len());
+    prop_assert_eq!(left.beyond(&Count::default()), right.beyond(&Count::default()));
+    Ok(())
+}
+
+#[test]
+fn a_quota_refuses_what_would_succeed_and_changes_nothing_else() {
+    let refused = std::cell::Cell::new(0);
+    let runs = (Runs(Flavor::Plain), some_quota());
+    runner(cases(1000))
+        .run(&runs, |(ops, quota)| {
+            // A read that is short, or an open that holds a directory too, is another matter.
+            let quota = Quota { descriptors: None, read_bytes: None, ..quota };
+            let mut here = 0;
+            let done = refuses_nothing_else(quota, &in_single_steps(ops), &mut here);
+            refused.set(refused.get() + here);
+            done
+        })
+        .unwrap_or_else(|why| panic!("{why}"));
+    assert!(refused.get() > 100, "{refused:?}");
+}
+
+#[test]
+fn many_threads_never_pass_a_limit_and_leave_exact_numbers() {
+    for stack in STACKS {
+        let faults = Faults::new(Kinds::All);
+        let bare = bare(stack, &[], &faults);
+        let host =
+            QuotaGroup::new(Quota { bytes: Some(300), inodes: Some(30), ..Quota::default() });
+        let guest = host.child(Quota {
+            bytes: Some(250),
+            inodes: Some(20),
+            descriptors: Some(9),
+            dir_entries: Some(6),
+            write_bytes: Some(100_000),
+            ..Quota::default()
+        });
+        let root = guest.guard(bare.root.clone()).unwrap();
+        let free = Count::of(&bare.root, None);
+        let is_done = AtomicBool::new(false);
+        let done = thread::scope(|scope| {
+            scope.spawn(|| {
+                while !is_done.load(Ordering::Acquire) {
+                    for group in [&host, &guest] {
+                        let report = group.report();
+                        for usage in [report.bytes, report.inodes, report.descriptors] {
+                            assert!(usage.left().is_none_or(|_| Some(usage.used) <= usage.limit));
+                        }
+                    }
+                    thread::yield_now();
+                }
+            });
+            let done = hammer(&root, Blows { threads: 4, rounds: 25 });
+            is_done.store(true, Ordering::Release);
+            done
+        });
+        assert!(done.unwrap().successes > 100);
+        let count = Count::of(&bare.root, None).beyond(&free);
+        for group in [&host, &guest] {
+            let report = group.report();
+            assert_eq!(count, (report.bytes.used, report.inodes.used), "{stack:?}");
+            assert_eq!(report.descriptors.used, 0);
+        }
+    }
+}
+
+fn guarded(quota: Quota) -> Result<World> {
+    Ok(World::new(QuotaGroup::new(quota).guard(MemFs::new().root())?))
+}
+
+fn generous() -> Quota {
+    let large = Some(u64::MAX);
+    Quota {
+        bytes: large,
+        inodes: large,
+        file_size: large,
+        dir_entries: large,
+        descriptors: large,
+        read_bytes: large,
+        write_bytes: large,
+        when_full: WhenFull::Quota,
+    }
+}
+
+mod without_limits {
+    use super::*;
+
+    conformance!(Made::new("memory, quota without limits", Promises::all(), || guarded(
+        Quota::default()
+    )));
+}
+
+mod with_generous_limits {
+    use super::*;
+
+    conformance!(Made::new("memory, generous quota", Promises::all(), || guarded(generous())));
+}
+
+mod of_a_host {
+    use super::*;
+
+    conformance!(Made::new("host directory, generous quota", Promises::USUAL, || {
+        let temp = tempfile::tempdir_in(common::TMPFS).map_err(|_| Errno::Io)?;
+        let dir = HostDir::open_ambient(temp.path()).map_err(|_| Errno::Io)?;
+        Ok(World::new(QuotaGroup::new(generous()).guard_counted(dir)?).keeping(temp))
+    }));
+}
+
+mod of_an_overlay_and_confined {
+    use super::*;
+
+    conformance!(Made::new("confined quota over an overlay", Promises::all(), || {
+        let lowers = Lowers::builder().dir(MemFs::new().root()).build()?;
+        let overlay = Overlay::new(MemFs::new().layer(), &lowers)?;
+        let all = Arc::new(Policy::uniform(Rights::all(), Refusal::Denied));
+        let child = QuotaGroup::new(generous()).child(generous());
+        Ok(World::new(confine(child.guard(overlay.root())?, all)).keeping(overlay))
+    }));
+}
