@@ -1,5 +1,7 @@
 //! The kit, and the laws of layers, on quotas.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::disallowed_methods)]
+
 mod common;
 
 use std::sync::Arc;
@@ -39,6 +41,16 @@ fn a_quota_that_is_large_enough_is_not_seen() {
         layered(&|dir| QuotaGroup::new(quota).guard_counted(dir).unwrap())
             .assert_transparent(cases(100));
     }
+}
+
+#[test]
+fn a_group_can_block_if_one_of_its_directories_can() {
+    let group = QuotaGroup::new(Quota::default());
+    let fast = group.guard(MemFs::new().root()).unwrap();
+    assert!(!fast.may_block());
+    let temp = tempfile::tempdir_in(common::TMPFS).unwrap();
+    let slow = group.guard(HostDir::open_ambient(temp.path()).unwrap()).unwrap();
+    assert!(fast.may_block() && slow.may_block());
 }
 
 fn guarded(quota: Quota) -> Result<World> {
