@@ -1,11 +1,11 @@
 //! Quotas: the numbers are what one counts, whatever is done, whatever fails, and by whomever.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::disallowed_methods)]
 
 mod common;
 
 use std::any::Any;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,18 +14,15 @@ use std::thread;
 use palisade_policy::{Policy, Quota, QuotaGroup, Refusal, WhenFull, confine};
 use palisade_props::faulty::{Faults, Kinds, faulty, faulty_layer};
 use palisade_props::hammer::{Blows, hammer};
-use palisade_props::laws::Layered;
-use palisade_props::{
-    Flavor, Live, Made, Op, Outcome, Promises, Run, Runs, Seen as StatSeen, World, cases,
-    conformance, runner,
-};
+use palisade_props::{Flavor, Live, Op, Outcome, Run, Runs, Seen as StatSeen, cases, runner};
 use palisade_vfs::overlay::{Lowers, Overlay};
 use palisade_vfs::{
-    Access, Cookie, Descent, DirRef, Errno, FileType, Follow, HostDir, MemFs, Mounts, OpenFlags,
-    OpenHow, Result, Rights, Stat,
+    Access, Cookie, Descent, DirRef, Errno, FileType, Follow, HostDir, HostLayer, MemFs, Mounts,
+    OpenFlags, OpenHow, Result, Rights, Stat,
 };
 use proptest::prelude::*;
-use proptest::test_runner::TestCaseError;
+use proptest::strategy::ValueTree as _;
+use proptest::test_runner::{TestCaseError, TestRunner};
 
 /// What a filesystem is made of, beneath the quota.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +31,8 @@ enum Stack {
     /// Memory that is full before the quota is: writes are short, or fail.
     Small,
     Overlay,
+    /// An overlay whose upper is a directory of the host.
+    HostOverlay,
     Host,
     /// Memory that is confined: the quota lies above.
     Confined,
@@ -41,8 +40,15 @@ enum Stack {
     Mounts,
 }
 
-const STACKS: [Stack; 6] =
-    [Stack::Memory, Stack::Small, Stack::Overlay, Stack::Host, Stack::Confined, Stack::Mounts];
+const STACKS: [Stack; 7] = [
+    Stack::Memory,
+    Stack::Small,
+    Stack::Overlay,
+    Stack::HostOverlay,
+    Stack::Host,
+    Stack::Confined,
+    Stack::Mounts,
+];
 
 /// A filesystem, as it is without a quota.
 struct Bare {
@@ -81,12 +87,17 @@ fn bare(stack: Stack, there: &[Op], faults: &Arc<Faults>) -> Bare {
             let mounts = Mounts::builder(memory).mount("a/m", MemFs::new().root()).unwrap();
             plain(mounts.build(), Box::new(()))
         }
-        Stack::Overlay => {
+        Stack::Overlay | Stack::HostOverlay => {
             fill(&memory);
             let lowers = Lowers::builder().dir(memory).build().unwrap();
-            let upper = faulty_layer(MemFs::new().layer(), faults);
-            let overlay = Overlay::new(upper, &lowers).unwrap();
-            Bare { root: overlay.root(), faulty: overlay.root(), _keep: Box::new(overlay) }
+            let temp = tempfile::tempdir_in(common::TMPFS).unwrap();
+            let upper = match stack {
+                Stack::HostOverlay => HostLayer::open_ambient(temp.path()).unwrap(),
+                _ => MemFs::new().layer(),
+            };
+            let overlay = Overlay::new(faulty_layer(upper, faults), &lowers).unwrap();
+            let (root, keep) = (overlay.root(), Box::new((overlay, temp)));
+            Bare { faulty: root.clone(), root, _keep: keep }
         }
     }
 }
@@ -190,9 +201,62 @@ fn some_quota() -> impl Strategy<Value = Quota> {
     )
 }
 
+/// What changes numbers most: names that come and go while their files are open.
+const CHURN: [&str; 26] = [
+    "open f rdwr create",
+    "open f rdwr create",
+    "open c write create trunc",
+    "open a/f read",
+    "open f read trunc",
+    "open a/f rdwr create excl",
+    "open b read dir",
+    "open a/b hold dir",
+    "unlink f",
+    "unlink a/f",
+    "unlink c",
+    "unlink l",
+    "rmdir a/b",
+    "rmdir b",
+    "mkdir b",
+    "mkdir a/b",
+    "symlink l -> a",
+    "link f c",
+    "link c a/f",
+    "rename f c",
+    "rename a/f f",
+    "rename b a/b",
+    "write c \"ccc\"",
+    "close 0",
+    "close 1",
+    "closedir 1",
+];
+
+fn some_churn() -> impl Strategy<Value = Op> {
+    let line = prop::sample::select(CHURN.to_vec()).prop_map(|line| Op::parse(line).unwrap());
+    let bytes = prop::collection::vec(any::<u8>(), 0..20);
+    let write = (any::<u8>(), bytes.clone(), 0..30_u64);
+    prop_oneof![
+        5 => line,
+        1 => write.prop_map(|(n, bytes, at)| Op::Write(n, bytes, at)),
+        1 => (any::<u8>(), bytes).prop_map(|(n, bytes)| Op::Append(n, bytes)),
+        1 => (any::<u8>(), 0..40_u64).prop_map(|(n, len)| Op::SetLen(n, len)),
+        1 => (any::<u8>(), 0..20_u64, 0..20_u64).prop_map(|(n, at, len)| Op::Allocate(n, at, len)),
+    ]
+}
+
+/// Runs of the kit, with churn between any two operations.
+fn some_ops() -> impl Strategy<Value = Vec<Op>> {
+    let churn = prop::collection::vec(prop::option::of(some_churn()), 60);
+    (Runs(Flavor::Plain), churn).prop_map(|(ops, churn)| {
+        let more = churn.into_iter().chain(std::iter::repeat(None));
+        ops.into_iter().zip(more).flat_map(|(op, more)| [Some(op), more]).flatten().collect()
+    })
+}
+
 fn some_plan(stack: Stack, nth: u64) -> impl Strategy<Value = Plan> {
-    let faults = prop::collection::vec(0..=nth, 1..60);
-    (Runs(Flavor::Plain), 0..30_usize, any::<bool>(), some_quota(), faults).prop_map(
+    let fault = prop_oneof![2 => Just(0), 1 => 0..=nth];
+    let faults = prop::collection::vec(fault, 1..60);
+    (some_ops(), 0..40_usize, any::<bool>(), some_quota(), faults).prop_map(
         move |(ops, before, counts, more, faults)| {
             let before = before.min(ops.len());
             Plan { stack, ops, before, counts, more, faults }
@@ -210,7 +274,7 @@ fn is_one_step(op: &Op) -> bool {
 struct Seen {
     refused: BTreeMap<String, u64>,
     hit: u64,
-    most_unlinked: usize,
+    unlinked: u64,
 }
 
 fn carry_out(plan: &Plan, seen: &mut Seen) -> Result<(), TestCaseError> {
@@ -265,10 +329,8 @@ fn carry_out(plan: &Plan, seen: &mut Seen) -> Result<(), TestCaseError> {
             }
             *seen.refused.entry(errno.name()).or_default() += 1;
         }
-        seen.most_unlinked =
-            seen.most_unlinked.max(now.nodes.len().saturating_sub(
-                now.names.values().collect::<std::collections::BTreeSet<_>>().len(),
-            ));
+        let named: BTreeSet<_> = now.names.values().collect();
+        seen.unlinked += u64::from(now.nodes.len() > named.len());
         last = now;
     }
     let root = live.dirs()[0].clone();
@@ -303,7 +365,7 @@ fn assert_counts(stack: Stack, runs: u32, nth: u64) {
     for errno in ["dquot", "nospc", "mfile", "fbig"] {
         assert!(seen.refused.contains_key(errno), "{stack:?} was never {errno}: {seen:?}");
     }
-    assert!(seen.most_unlinked > 0, "nothing was open without a name: {seen:?}");
+    assert!(seen.unlinked > 50, "nothing was open without a name: {seen:?}");
     assert_eq!(seen.hit > 0, nth > 0, "{seen:?}");
 }
 
@@ -318,37 +380,6 @@ fn the_numbers_are_what_one_counts_at_every_step() {
 fn the_numbers_are_what_one_counts_whatever_fails_beneath() {
     for stack in STACKS {
         assert_counts(stack, cases(200), 8);
-    }
-}
-
-const TREE: &str =
-    "mkdir a\nwrite a/g \"x\"\nmkdir d\nwrite d/f \"y\"\nlink d/f d/h\nsymlink d/l -> f";
-
-fn memory() -> Result<DirRef> {
-    Ok(MemFs::new().root())
-}
-
-fn layered<'l>(layer: &'l dyn Fn(DirRef) -> DirRef) -> Layered<'l> {
-    Layered { name: "quota", base: &memory, layer, tree: TREE }
-}
-
-#[test]
-fn a_quota_that_is_large_enough_is_not_seen() {
-    let large = Some(u64::MAX);
-    let quota = Quota {
-        bytes: large,
-        inodes: Some(1000),
-        file_size: large,
-        dir_entries: Some(1000),
-        descriptors: Some(1000),
-        read_bytes: large,
-        write_bytes: large,
-        ..Quota::default()
-    };
-    for quota in [quota, Quota::default()] {
-        layered(&|dir| QuotaGroup::new(quota).guard(dir).unwrap()).assert_transparent(cases(200));
-        layered(&|dir| QuotaGroup::new(quota).guard_counted(dir).unwrap())
-            .assert_transparent(cases(100));
     }
 }
 
@@ -424,7 +455,7 @@ fn refuses_nothing_else(quota: Quota, ops: &[Op], refused: &mut u64) -> Result<(
 #[test]
 fn a_quota_refuses_what_would_succeed_and_changes_nothing_else() {
     let refused = std::cell::Cell::new(0);
-    let runs = (Runs(Flavor::Plain), some_quota());
+    let runs = (some_ops(), some_quota());
     runner(cases(1000))
         .run(&runs, |(ops, quota)| {
             // A read that is short, or an open that holds a directory too, is another matter.
@@ -482,56 +513,41 @@ fn many_threads_never_pass_a_limit_and_leave_exact_numbers() {
     }
 }
 
-fn guarded(quota: Quota) -> Result<World> {
-    Ok(World::new(QuotaGroup::new(quota).guard(MemFs::new().root())?))
+/// What each thread does, with the same few names.
+fn churn(runner: &mut TestRunner, len: usize) -> Vec<Op> {
+    let ops = prop::collection::vec(some_churn(), len);
+    ops.new_tree(runner).unwrap().current()
 }
 
-fn generous() -> Quota {
-    let large = Some(u64::MAX);
-    Quota {
-        bytes: large,
-        inodes: large,
-        file_size: large,
-        dir_entries: large,
-        descriptors: large,
-        read_bytes: large,
-        write_bytes: large,
-        when_full: WhenFull::Quota,
+#[test]
+fn names_that_come_and_go_under_many_hands_leave_exact_numbers() {
+    for stack in [Stack::Memory, Stack::Overlay, Stack::Host] {
+        let len = if stack == Stack::Memory { 20_000 } else { 4_000 };
+        let bare = bare(stack, &[Op::parse("mkdir a").unwrap()], &Faults::new(Kinds::All));
+        let (bytes, inodes, dir_entries) = (Some(200), Some(12), Some(5));
+        let quota = Quota { bytes, inodes, dir_entries, ..Quota::default() };
+        let group = QuotaGroup::new(quota);
+        let root = group.guard_counted(bare.root.clone()).unwrap();
+        let mut runner = runner(1);
+        let scripts = [(); 4].map(|()| churn(&mut runner, len));
+        thread::scope(|scope| {
+            for script in &scripts {
+                let root = root.clone();
+                scope.spawn(move || {
+                    let mut live = Live::new(root);
+                    for op in script {
+                        live.run(op);
+                        if live.files().len() > 3 {
+                            live.run(&Op::Close(0));
+                        }
+                    }
+                });
+            }
+        });
+        let report = group.report();
+        let count = Count::of(&bare.root, None);
+        let used = (report.bytes.used, report.inodes.used);
+        assert_eq!(count.beyond(&Count::default()), used, "{stack:?}");
+        assert!(!passes_a_limit(&count, quota), "{stack:?} {count:?}");
     }
-}
-
-mod without_limits {
-    use super::*;
-
-    conformance!(Made::new("memory, quota without limits", Promises::all(), || guarded(
-        Quota::default()
-    )));
-}
-
-mod with_generous_limits {
-    use super::*;
-
-    conformance!(Made::new("memory, generous quota", Promises::all(), || guarded(generous())));
-}
-
-mod of_a_host {
-    use super::*;
-
-    conformance!(Made::new("host directory, generous quota", Promises::USUAL, || {
-        let temp = tempfile::tempdir_in(common::TMPFS).map_err(|_| Errno::Io)?;
-        let dir = HostDir::open_ambient(temp.path()).map_err(|_| Errno::Io)?;
-        Ok(World::new(QuotaGroup::new(generous()).guard_counted(dir)?).keeping(temp))
-    }));
-}
-
-mod of_an_overlay_and_confined {
-    use super::*;
-
-    conformance!(Made::new("confined quota over an overlay", Promises::all(), || {
-        let lowers = Lowers::builder().dir(MemFs::new().root()).build()?;
-        let overlay = Overlay::new(MemFs::new().layer(), &lowers)?;
-        let all = Arc::new(Policy::uniform(Rights::all(), Refusal::Denied));
-        let child = QuotaGroup::new(generous()).child(generous());
-        Ok(World::new(confine(child.guard(overlay.root())?, all)).keeping(overlay))
-    }));
 }

@@ -6,6 +6,7 @@
 use std::any::Any;
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use palisade_vfs::{
     Cookie, Descent, Dir, DirRef, Entry, Errno, FileType, Name, Node, OpenHow, Result, SetTimes,
@@ -52,11 +53,13 @@ impl QuotaDir {
 
     /// Another directory of this group, or `Xdev`.
     fn same<'d>(&self, into: &'d dyn Dir) -> Result<&'d QuotaDir> {
-        let into: &dyn Any = into;
-        match into.downcast_ref::<QuotaDir>() {
-            Some(into) if Arc::ptr_eq(&self.group, &into.group) => Ok(into),
-            Some(_) | None => Err(Errno::Xdev),
-        }
+        QuotaDir::of(&self.group, into).ok_or(Errno::Xdev)
+    }
+
+    /// `dir`, if it is one of `group`'s.
+    fn of<'d>(group: &Group, dir: &'d dyn Dir) -> Option<&'d QuotaDir> {
+        let dir: &dyn Any = dir;
+        dir.downcast_ref::<QuotaDir>().filter(|dir| std::ptr::eq(&*dir.group, group))
     }
 
     /// Whether there is room for one more entry in this directory.
@@ -146,6 +149,11 @@ impl QuotaDir {
 }
 
 impl Group {
+    /// Whether `dir` is one of this group's.
+    pub(super) fn is_guarding(&self, dir: &dyn Dir) -> bool {
+        QuotaDir::of(self, dir).is_some()
+    }
+
     /// Whether there is room for one more entry in `dir`, whose entries are counted if they have
     /// not been.
     pub(super) fn check_entry(&self, dir: &DirRef, stat: &Stat) -> Result<()> {
@@ -250,6 +258,7 @@ impl Dir for QuotaDir {
     }
 
     fn may_block(&self) -> bool {
-        self.inner.may_block()
+        // Even where this directory cannot, whoever holds the names may.
+        self.group.may_block.load(Ordering::Relaxed) || self.inner.may_block()
     }
 }

@@ -6,7 +6,7 @@
 
 use std::iter::successors;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use palisade_vfs::{Errno, Result};
 use parking_lot::RwLock;
@@ -71,6 +71,8 @@ pub(super) struct Group {
     /// Whether this group or one above has such a limit.
     pub(super) meters_reads: bool,
     pub(super) meters_writes: bool,
+    /// Whether a directory that is guarded can.
+    pub(super) may_block: AtomicBool,
     /// Held to change names, and shared to open.
     pub(super) names: RwLock<()>,
     pub(super) nodes: Nodes,
@@ -93,6 +95,7 @@ impl Group {
             entries: entries.into_iter().flatten().min_by_key(|(limit, _)| *limit),
             meters_reads: quota.read_bytes.is_some() || above.is_some_and(|it| it.meters_reads),
             meters_writes: quota.write_bytes.is_some() || above.is_some_and(|it| it.meters_writes),
+            may_block: AtomicBool::new(false),
             names: RwLock::new(()),
             nodes: Nodes::default(),
             parent,

@@ -18,7 +18,8 @@
 //! neither answers, what was created is removed again.
 //!
 //! Lock order: `Group::names`, then a node's `size`, then `Nodes`, which no call of the inner
-//! directory is made with.
+//! directory is made with. Whoever opens waits for whoever changes names, so a directory of the
+//! group can block if one of them can.
 //!
 //! Deliberately absent: what a process of the host does beneath; room on a disk; copies that an
 //! overlay makes for itself, which its upper's own capacity bounds.
@@ -30,7 +31,9 @@ mod meter;
 mod nodes;
 mod open;
 
+use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use palisade_vfs::{Descent, DirRef, Errno, Result, Stop};
 
@@ -120,9 +123,11 @@ pub struct QuotaReport {
 /// - A node is known by its identity. All directories of one group must therefore agree on
 ///   identities: two overlays over the same lowers do not, and get a child group each. A directory
 ///   belongs to one group, and no two guarded by one group are laid upon one another.
-/// - A guarded directory asks what it changes for its identity, so it belongs beneath
-///   confinement. Above one, what may not be looked at can be read, and not changed.
-/// - The numbers are exact as long as the tree is changed through the group alone.
+/// - A guarded directory asks what it changes for its identity, and lists what it limits the
+///   entries of, so it belongs beneath confinement. Above one, what may not be looked at can be
+///   read, and not changed.
+/// - The numbers are exact as long as the tree is changed through the group alone. A node is gone
+///   when its own link count says so: one that counts names that nobody can see stays counted.
 #[derive(Clone)]
 pub struct QuotaGroup(Arc<Group>);
 
@@ -146,12 +151,19 @@ impl QuotaGroup {
     /// pays for what it is longer than when it was first seen, and gives nothing back for being
     /// shorter or removed.
     ///
-    /// Errors: those of [`Dir::stat`](palisade_vfs::Dir::stat).
+    /// Errors, in order: `Inval` for a directory of this group; those of
+    /// [`Dir::stat`](palisade_vfs::Dir::stat).
     pub fn guard(&self, dir: DirRef) -> Result<DirRef> {
+        if self.0.is_guarding(&*dir) {
+            return Err(Errno::Inval);
+        }
         let stat = dir.stat(Descent::HERE).map_err(|stop| match stop {
             Stop::Errno(errno) => errno,
             Stop::Link { .. } => Errno::Again,
         })?;
+        if dir.may_block() {
+            self.0.may_block.store(true, Ordering::Relaxed);
+        }
         let node = self.0.attach(&stat);
         Ok(Arc::new(QuotaDir::root(dir, Arc::clone(&self.0), node)))
     }
@@ -161,9 +173,12 @@ impl QuotaGroup {
     ///
     /// It takes time and memory for every node. Nothing must be changed in `dir` meanwhile.
     ///
-    /// Errors: `Dquot`, or `Nospc`, if there is more than the limits allow, and nothing is counted
-    /// then; those of reading the tree.
+    /// Errors, in order: `Inval` for a directory of this group; those of reading the tree; `Dquot`,
+    /// or `Nospc`, if there is more than the limits allow. Nothing is counted then.
     pub fn guard_counted(&self, dir: DirRef) -> Result<DirRef> {
+        if self.0.is_guarding(&*dir) {
+            return Err(Errno::Inval);
+        }
         count::count(&self.0, &dir)?;
         self.guard(dir)
     }
@@ -181,5 +196,11 @@ impl QuotaGroup {
             file_size: self.0.file_size,
             dir_entries: self.0.entries.map(|(limit, _)| limit),
         }
+    }
+}
+
+impl fmt::Debug for QuotaGroup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("QuotaGroup").field(&self.report()).finish()
     }
 }

@@ -453,6 +453,14 @@ fn names_move_within_a_group_and_not_between_groups() {
 }
 
 #[test]
+fn a_group_does_not_guard_what_it_guards() {
+    let (group, root) = under(NONE);
+    assert_eq!(group.guard(root.clone()).map(drop), Err(Errno::Inval));
+    assert_eq!(group.guard_counted(root.clone()).map(drop), Err(Errno::Inval));
+    assert!(group.child(NONE).guard(root).is_ok());
+}
+
+#[test]
 fn mounts_of_one_guest_share_a_group() {
     let group = QuotaGroup::new(Quota { bytes: Some(10), ..NONE });
     let guard = || group.guard(MemFs::new().root()).unwrap();

@@ -1,0 +1,108 @@
+//! The kit, and the laws of layers, on quotas.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::disallowed_methods)]
+
+mod common;
+
+use std::sync::Arc;
+
+use palisade_policy::{Policy, Quota, QuotaGroup, Refusal, WhenFull, confine};
+use palisade_props::laws::Layered;
+use palisade_props::{Made, Promises, World, cases, conformance};
+use palisade_vfs::overlay::{Lowers, Overlay};
+use palisade_vfs::{DirRef, Errno, HostDir, MemFs, Result, Rights};
+
+const TREE: &str =
+    "mkdir a\nwrite a/g \"x\"\nmkdir d\nwrite d/f \"y\"\nlink d/f d/h\nsymlink d/l -> f";
+
+fn memory() -> Result<DirRef> {
+    Ok(MemFs::new().root())
+}
+
+fn layered<'l>(layer: &'l dyn Fn(DirRef) -> DirRef) -> Layered<'l> {
+    Layered { name: "quota", base: &memory, layer, tree: TREE }
+}
+
+#[test]
+fn a_quota_that_is_large_enough_is_not_seen() {
+    let large = Some(u64::MAX);
+    let quota = Quota {
+        bytes: large,
+        inodes: Some(1000),
+        file_size: large,
+        dir_entries: Some(1000),
+        descriptors: Some(1000),
+        read_bytes: large,
+        write_bytes: large,
+        ..Quota::default()
+    };
+    for quota in [quota, Quota::default()] {
+        layered(&|dir| QuotaGroup::new(quota).guard(dir).unwrap()).assert_transparent(cases(200));
+        layered(&|dir| QuotaGroup::new(quota).guard_counted(dir).unwrap())
+            .assert_transparent(cases(100));
+    }
+}
+
+#[test]
+fn a_group_can_block_if_one_of_its_directories_can() {
+    let group = QuotaGroup::new(Quota::default());
+    let fast = group.guard(MemFs::new().root()).unwrap();
+    assert!(!fast.may_block());
+    let temp = tempfile::tempdir_in(common::TMPFS).unwrap();
+    let slow = group.guard(HostDir::open_ambient(temp.path()).unwrap()).unwrap();
+    assert!(fast.may_block() && slow.may_block());
+}
+
+fn guarded(quota: Quota) -> Result<World> {
+    Ok(World::new(QuotaGroup::new(quota).guard(MemFs::new().root())?))
+}
+
+fn generous() -> Quota {
+    let large = Some(u64::MAX);
+    Quota {
+        bytes: large,
+        inodes: large,
+        file_size: large,
+        dir_entries: large,
+        descriptors: large,
+        read_bytes: large,
+        write_bytes: large,
+        when_full: WhenFull::Quota,
+    }
+}
+
+mod without_limits {
+    use super::*;
+
+    conformance!(Made::new("memory, quota without limits", Promises::all(), || guarded(
+        Quota::default()
+    )));
+}
+
+mod with_generous_limits {
+    use super::*;
+
+    conformance!(Made::new("memory, generous quota", Promises::all(), || guarded(generous())));
+}
+
+mod of_a_host {
+    use super::*;
+
+    conformance!(Made::new("host directory, generous quota", Promises::USUAL, || {
+        let temp = tempfile::tempdir_in(common::TMPFS).map_err(|_| Errno::Io)?;
+        let dir = HostDir::open_ambient(temp.path()).map_err(|_| Errno::Io)?;
+        Ok(World::new(QuotaGroup::new(generous()).guard_counted(dir)?).keeping(temp))
+    }));
+}
+
+mod of_an_overlay_and_confined {
+    use super::*;
+
+    conformance!(Made::new("confined quota over an overlay", Promises::all(), || {
+        let lowers = Lowers::builder().dir(MemFs::new().root()).build()?;
+        let overlay = Overlay::new(MemFs::new().layer(), &lowers)?;
+        let all = Arc::new(Policy::uniform(Rights::all(), Refusal::Denied));
+        let child = QuotaGroup::new(generous()).child(generous());
+        Ok(World::new(confine(child.guard(overlay.root())?, all)).keeping(overlay))
+    }));
+}
