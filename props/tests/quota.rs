@@ -523,11 +523,11 @@ fn churn(runner: &mut TestRunner, len: usize) -> Vec<Op> {
 fn names_that_come_and_go_under_many_hands_leave_exact_numbers() {
     for stack in [Stack::Memory, Stack::Overlay, Stack::Host] {
         let len = if stack == Stack::Memory { 20_000 } else { 4_000 };
-        let bare = bare(stack, &[Op::parse("mkdir a").unwrap()], &Faults::new(Kinds::All));
+        let bare = bare(stack, &[Op::parse("mkdir a").unwrap()], &Faults::dawdling());
         let (bytes, inodes, dir_entries) = (Some(200), Some(12), Some(5));
         let quota = Quota { bytes, inodes, dir_entries, ..Quota::default() };
         let group = QuotaGroup::new(quota);
-        let root = group.guard_counted(bare.root.clone()).unwrap();
+        let root = group.guard_counted(bare.faulty.clone()).unwrap();
         let mut runner = runner(1);
         let scripts = [(); 4].map(|()| churn(&mut runner, len));
         thread::scope(|scope| {
