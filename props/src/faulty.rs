@@ -48,14 +48,26 @@ pub struct Faults {
     left: AtomicU64,
     errno: AtomicU8,
     hit: AtomicBool,
+    dawdles: bool,
 }
 
 impl Faults {
     /// Nothing fails yet.
     #[must_use]
     pub fn new(kinds: Kinds) -> Arc<Self> {
+        Arc::new(Self::none(kinds))
+    }
+
+    /// Nothing fails, but before every operation other threads get their turn: what must not
+    /// happen between two operations has the time to.
+    #[must_use]
+    pub fn dawdling() -> Arc<Self> {
+        Arc::new(Faults { dawdles: true, ..Self::none(Kinds::All) })
+    }
+
+    fn none(kinds: Kinds) -> Self {
         let (left, errno) = (AtomicU64::new(0), AtomicU8::new(0));
-        Arc::new(Faults { kinds, left, errno, hit: AtomicBool::new(false) })
+        Faults { kinds, left, errno, hit: AtomicBool::new(false), dawdles: false }
     }
 
     /// From now on the `nth` operation that counts fails, once; 1 is the next. 0 disarms.
@@ -78,6 +90,9 @@ impl Faults {
     }
 
     pub(crate) fn step(&self, step: Step) -> Result<()> {
+        if self.dawdles {
+            std::thread::yield_now();
+        }
         if self.kinds == Kinds::Changes && step == Step::Looks {
             return Ok(());
         }

@@ -6,6 +6,7 @@ mod common;
 
 use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::IoSlice;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -522,32 +523,67 @@ fn churn(runner: &mut TestRunner, len: usize) -> Vec<Op> {
 #[test]
 fn names_that_come_and_go_under_many_hands_leave_exact_numbers() {
     for stack in [Stack::Memory, Stack::Overlay, Stack::Host] {
-        let len = if stack == Stack::Memory { 20_000 } else { 4_000 };
-        let bare = bare(stack, &[Op::parse("mkdir a").unwrap()], &Faults::new(Kinds::All));
+        let bare = bare(stack, &[Op::parse("mkdir a").unwrap()], &Faults::dawdling());
         let (bytes, inodes, dir_entries) = (Some(200), Some(12), Some(5));
         let quota = Quota { bytes, inodes, dir_entries, ..Quota::default() };
         let group = QuotaGroup::new(quota);
-        let root = group.guard_counted(bare.root.clone()).unwrap();
+        let root = group.guard_counted(bare.faulty.clone()).unwrap();
         let mut runner = runner(1);
-        let scripts = [(); 4].map(|()| churn(&mut runner, len));
-        thread::scope(|scope| {
-            for script in &scripts {
-                let root = root.clone();
-                scope.spawn(move || {
-                    let mut live = Live::new(root);
-                    for op in script {
-                        live.run(op);
-                        if live.files().len() > 3 {
-                            live.run(&Op::Close(0));
-                        }
-                    }
+        for round in 0..if stack == Stack::Memory { 100 } else { 25 } {
+            let scripts = [(); 4].map(|()| churn(&mut runner, 150));
+            let lives = thread::scope(|scope| {
+                let threads = scripts.map(|script| {
+                    let root = root.clone();
+                    scope.spawn(move || live_through(&script, root))
                 });
+                threads.map(|thread| thread.join().unwrap())
+            });
+            // What is open without a name is counted, and so are those that opened it just then.
+            let mut count = Count::default();
+            for live in &lives {
+                count.nodes.extend(Count::of(&bare.root, Some(live)).nodes);
             }
-        });
-        let report = group.report();
-        let count = Count::of(&bare.root, None);
-        let used = (report.bytes.used, report.inodes.used);
-        assert_eq!(count.beyond(&Count::default()), used, "{stack:?}");
-        assert!(!passes_a_limit(&count, quota), "{stack:?} {count:?}");
+            let report = group.report();
+            let used = (report.bytes.used, report.inodes.used);
+            assert_eq!(count.beyond(&Count::default()), used, "{stack:?} {round}");
+            drop(lives);
+            let count = Count::of(&bare.root, None);
+            let report = group.report();
+            let used = (report.bytes.used, report.inodes.used);
+            assert_eq!(count.beyond(&Count::default()), used, "{stack:?} {round}");
+            assert!(!passes_a_limit(&count, quota), "{stack:?} {count:?}");
+        }
     }
+}
+
+fn live_through(script: &[Op], root: DirRef) -> Live {
+    let mut live = Live::new(root);
+    for op in script {
+        live.run(op);
+        if live.files().len() > 3 {
+            live.run(&Op::Close(0));
+        }
+    }
+    live
+}
+
+#[test]
+fn what_one_writes_while_another_cuts_is_counted() {
+    let group = QuotaGroup::new(Quota::default());
+    let inner = faulty(MemFs::new().root(), &Faults::dawdling());
+    let root = group.guard(inner).unwrap();
+    let how = OpenHow::new(Access::ReadWrite, OpenFlags::CREATE);
+    let file = root.open(Descent::new("f").unwrap(), how).unwrap().into_file().unwrap();
+    let mut cut_first = 0;
+    for _ in 0..1000 {
+        file.set_len(10).unwrap();
+        thread::scope(|scope| {
+            scope.spawn(|| file.write_at(&[IoSlice::new(b"12345")], 5).unwrap());
+            scope.spawn(|| file.set_len(0).unwrap());
+        });
+        let size = file.stat().unwrap().size;
+        assert_eq!(group.report().bytes.used, size);
+        cut_first += u64::from(size > 0);
+    }
+    assert!((1..1000).contains(&cut_first), "{cut_first}");
 }

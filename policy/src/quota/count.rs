@@ -87,11 +87,11 @@ fn names(dir: &dyn Dir) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// For what is at most one name deep, and no link that is to be followed.
+/// For what is at most one name deep: a link that is not shown may not be looked at.
 pub(super) fn end<T>(done: Result<T, Stop>) -> Result<T> {
     done.map_err(|stop| match stop {
         Stop::Errno(errno) => errno,
-        Stop::Link { .. } => Errno::Again,
+        Stop::Link { .. } => Errno::Acces,
     })
 }
 

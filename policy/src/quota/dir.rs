@@ -139,11 +139,13 @@ impl QuotaDir {
         Ok(())
     }
 
-    /// Whether one more entry may come into `into`, from this directory if it is another.
-    fn check_entry_into(&self, into: &QuotaDir) -> Result<()> {
-        match into.check_entry() {
-            Err(_) if into.is_removed() => Ok(()),
-            answer => answer,
+    /// Whether `name` may become one more entry of `into`.
+    fn check_entry_into(&self, name: Name<'_>, into: &QuotaDir) -> Result<()> {
+        let Err(refusal) = into.check_entry() else { return Ok(()) };
+        match look(&*self.inner, name)? {
+            None => Err(Errno::Noent),
+            Some(_) if into.is_removed() => Err(Errno::Noent),
+            Some(_) => Err(refusal),
         }
     }
 }
@@ -214,14 +216,15 @@ impl Dir for QuotaDir {
         let into = self.same(into)?;
         let rename = || self.inner.rename(name, &*into.inner, new_name);
         let _names = self.group.names.write();
-        let Some(old) = look(&*self.inner, name)? else { return rename() };
         let new = look(&*into.inner, new_name)?;
-        match &new {
-            // One node has both names: there is nothing to do.
-            Some(new) if (new.dev, new.ino) == (old.dev, old.ino) => return rename(),
-            Some(_) => {}
-            None if self.id().is_some() && self.id() == into.id() => {}
-            None => self.check_entry_into(into)?,
+        if let Some(new) = &new {
+            let old = look(&*self.inner, name)?;
+            if old.is_none_or(|old| (new.dev, new.ino) == (old.dev, old.ino)) {
+                // Nothing has that name, or one node has both, and then there is nothing to do.
+                return rename();
+            }
+        } else if self.id().is_none() || self.id() != into.id() {
+            self.check_entry_into(name, into)?;
         }
         rename()?;
         self.count_entry(-1);

@@ -225,3 +225,30 @@ impl Drop for Permit {
         self.0.give(What::Descriptors, 1);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::thread;
+
+    #[test]
+    fn what_is_there_once_is_taken_once() {
+        let (meter, inside) = (Meter::new(Some(1)), AtomicU64::new(0));
+        let enter = |taken: u64| {
+            if taken > 0 {
+                assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0);
+                assert!(!meter.take(1) && meter.take_some(3) == 0);
+                inside.fetch_sub(1, Ordering::SeqCst);
+                meter.give(1);
+            }
+            taken
+        };
+        let taken: u64 = thread::scope(|scope| {
+            let one = || (0..100_000).map(|_| enter(u64::from(meter.take(1)))).sum::<u64>();
+            let some = || (0..100_000).map(|_| enter(meter.take_some(5))).sum::<u64>();
+            let threads = [scope.spawn(one), scope.spawn(one), scope.spawn(some)];
+            threads.into_iter().map(|it| it.join().unwrap()).sum()
+        });
+        assert!(taken > 1000 && meter.used.load(Ordering::SeqCst) == 0, "{taken}");
+    }
+}

@@ -35,7 +35,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use palisade_vfs::{Descent, DirRef, Errno, Result, Stop};
+use palisade_vfs::{Descent, DirRef, Errno, Result};
 
 use self::dir::QuotaDir;
 use self::meter::{Group, What};
@@ -157,10 +157,7 @@ impl QuotaGroup {
         if self.0.is_guarding(&*dir) {
             return Err(Errno::Inval);
         }
-        let stat = dir.stat(Descent::HERE).map_err(|stop| match stop {
-            Stop::Errno(errno) => errno,
-            Stop::Link { .. } => Errno::Again,
-        })?;
+        let stat = count::end(dir.stat(Descent::HERE))?;
         if dir.may_block() {
             self.0.may_block.store(true, Ordering::Relaxed);
         }

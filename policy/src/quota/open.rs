@@ -63,17 +63,15 @@ impl QuotaDir {
     /// Opens what may have to be created or emptied.
     fn open_acting(&self, path: Descent<'_>, how: OpenHow) -> Result<Opened, Stop> {
         let _names = self.group.names.write();
+        if how.is_exclusive() {
+            return self.open_new(path, how);
+        }
         match self.inner.stat(path) {
-            Ok(stat) if stat.kind == FileType::File && !how.is_exclusive() => {
-                self.open_there(path, how, &stat)
-            }
+            Ok(stat) if stat.kind == FileType::File => self.open_there(path, how, &stat),
             // Nothing is created or emptied here.
             Ok(_) => {
                 let node = self.inner.open(path, how)?;
                 self.hold(path, how, node)
-            }
-            Err(Stop::Link { at, .. }) if how.is_exclusive() && at + 1 == path.depth() => {
-                Err(Errno::Exist.into())
             }
             Err(Stop::Errno(Errno::Noent)) if how.creates() => self.open_new(path, how),
             Err(stop) => Err(stop),
@@ -95,7 +93,7 @@ impl QuotaDir {
         Ok((node, Some(held)))
     }
 
-    /// Creates a file. Nothing is there, unless its directory is not there either.
+    /// Creates a file. If something is there, the open is exclusive, and fails.
     fn open_new(&self, path: Descent<'_>, how: OpenHow) -> Result<Opened, Stop> {
         let parent = match self.check_parent_entry(path) {
             Ok(parent) => parent,

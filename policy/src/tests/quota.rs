@@ -74,6 +74,20 @@ fn a_write_that_does_not_fit_is_refused_whole() {
 }
 
 #[test]
+fn what_is_not_written_is_not_counted() {
+    let group = QuotaGroup::new(Quota { bytes: Some(500_000), write_bytes: Some(1 << 20), ..NONE });
+    let small = MemFs::builder().capacity_bytes(100_000).build();
+    let root = group.guard(small.root()).unwrap();
+    let file = created(&root, "f");
+    let written = write(&file, 150_000, 10).unwrap();
+    assert!((1..150_000).contains(&written));
+    assert_eq!(write(&file, 400_000, 0), Ok(written + 10));
+    assert_eq!(used(&group), (file.stat().unwrap().size, 1));
+    assert_eq!(used(&group).0, written as u64 + 10);
+    assert_eq!(group.report().write_bytes.used, 2 * written as u64 + 10);
+}
+
+#[test]
 fn a_hole_is_counted_before_it_is_made() {
     let (group, root) = under(Quota { bytes: Some(1 << 20), ..NONE });
     let file = created(&root, "f");
@@ -501,6 +515,7 @@ fn what_may_not_be_looked_at_is_read_and_not_changed() {
     let group = QuotaGroup::new(NONE);
     let root = group.guard(confine(inner.clone(), blind_for_f())).unwrap();
     let tried = |access, flags| open(&root, "f", access, flags).map(drop);
+    let exclusive = OpenFlags::CREATE | OpenFlags::EXCLUSIVE;
     assert_eq!(tried(Access::Read, OpenFlags::empty()), Ok(()));
     assert_eq!(tried(Access::Write, OpenFlags::empty()), Err(Errno::Acces));
     assert_eq!(tried(Access::Read, OpenFlags::TRUNCATE), Err(Errno::Acces));
@@ -508,7 +523,11 @@ fn what_may_not_be_looked_at_is_read_and_not_changed() {
     assert_eq!(path::rename(&*root, "f", &*root, "f"), Err(Errno::Acces));
     assert_eq!(path::stat(&*inner, "f", Follow::No).unwrap().size, 4);
     path::remove_file(&*inner, "f").unwrap();
+    // What cannot be found out is undone.
     assert_eq!(tried(Access::Write, OpenFlags::CREATE), Err(Errno::Acces));
+    assert_eq!(tried(Access::Write, exclusive), Err(Errno::Acces));
+    assert_eq!(path::create_dir(&*root, "f"), Err(Errno::Acces));
+    assert_eq!(path::create_symlink(&*root, "target", "f"), Err(Errno::Acces));
     assert_eq!(path::stat(&*inner, "f", Follow::No).map(drop), Err(Errno::Noent));
     assert_eq!((used(&group), group.report().descriptors.used), ((0, 0), 0));
 }
