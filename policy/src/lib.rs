@@ -35,6 +35,8 @@
     )
 )]
 
+#[cfg(feature = "audit")]
+pub mod audit;
 mod builder;
 mod check;
 mod compare;
