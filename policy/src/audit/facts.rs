@@ -56,6 +56,11 @@ impl Facts {
         }
     }
 
+    fn opened_a_dir_as_a_file(&self) -> bool {
+        matches!(self.act, Act::One(Operation::Open(how)) if !how.wants_dir())
+            && self.wanted.contains(Rights::LIST)
+    }
+
     /// The rights at both names with which the result is told to one who lacks what was wanted;
     /// `None` if it is not. Nothing at all is asked of a second name that is not looked at.
     pub(super) fn told_with(&self) -> Option<[Option<Rights>; 2]> {
@@ -66,6 +71,10 @@ impl Facts {
             Ok(()) if self.same && self.act == Act::Rename => {
                 let look = Rights::LOOKUP | Rights::STAT;
                 return both(look, look);
+            }
+            // A directory is also opened by one who might have read a file there.
+            Ok(()) if self.opened_a_dir_as_a_file() => {
+                return both(self.wanted - Rights::LIST | Rights::READ, Rights::empty());
             }
             Ok(()) => return None,
         };
@@ -129,7 +138,7 @@ pub(super) fn decide(
     Decided { decision, missing: refused.missing(), widens: false, rule: refused.rule() }
 }
 
-fn allowed(rule: Option<RuleId>) -> Decided {
+pub(super) fn allowed(rule: Option<RuleId>) -> Decided {
     Decided { decision: Decision::Allow, missing: Rights::empty(), widens: false, rule }
 }
 

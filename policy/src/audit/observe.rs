@@ -25,7 +25,7 @@ use palisade_vfs::{
 
 use super::auditor::{At, Auditor, Happening};
 use super::event::{Act, Decision, HowDecided};
-use super::facts::{Facts, Spot, decide};
+use super::facts::{Facts, Spot, allowed, decide};
 use super::file::ObservedFile;
 use crate::confine::{Fixed, Here, Stand};
 use crate::trail::Trail;
@@ -111,9 +111,10 @@ impl Watch {
     ) {
         let spot = to.map(|to| Spot { state: to.state, path: to.at.path });
         let mut decided = decide(&self.policy, Spot { state, path: at.path }, spot, &facts);
-        if self.mode == Mode::Enforce && facts.result.is_ok() {
-            // It was done, whatever has changed since.
-            decided.decision = Decision::Allow;
+        let was_done = self.mode == Mode::Enforce && facts.result.is_ok();
+        if was_done && decided.decision != Decision::Allow {
+            // Whatever has changed since.
+            decided = allowed(None);
         }
         let (policy, how) = (&*self.policy, self.mode.how());
         let to = to.map(|to| to.at);
