@@ -79,10 +79,10 @@ fn stats_a_link(tree: &DirRef, record: &Record) -> bool {
         && tree.stat(path).is_ok_and(|stat| stat.kind == FileType::Symlink)
 }
 
-/// A rename of a directory into itself: of two errors that come before a refusal, the filesystem
-/// tells the first, and the confining layer the second.
+/// A rename of a directory into itself or to where it lies: of two errors that come before a
+/// refusal, the filesystem tells the first, and the confining layer the second.
 fn is_lost(record: &Record) -> bool {
-    record.act == Act::Rename && record.result == Err(Errno::Inval)
+    record.act == Act::Rename && matches!(record.result, Err(Errno::Inval | Errno::Notempty))
 }
 
 proptest! {
