@@ -36,6 +36,8 @@
     )
 )]
 
+#[cfg(feature = "audit")]
+pub mod audit;
 mod builder;
 mod check;
 mod compare;

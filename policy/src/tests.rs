@@ -1,5 +1,7 @@
 //! What the layers promise, as laws over sequences of operations and as tables.
 
+#[cfg(feature = "audit")]
+mod audit;
 mod comparison;
 mod evaluator;
 mod hidden;

@@ -43,14 +43,31 @@ impl Trail {
         Ok(Arc::new(Trail { above: Some(Arc::clone(above)), names, depth }))
     }
 
-    /// Where it leads in `policy`.
-    pub(crate) fn state(&self, policy: &Policy) -> State {
+    /// This trail and those above it, lowest first.
+    fn parts(&self) -> Vec<&Trail> {
         let mut parts = Vec::new();
         let mut next = Some(self);
         while let Some(trail) = next {
             parts.push(trail);
             next = trail.above.as_deref();
         }
+        parts
+    }
+
+    /// Adds the names to `path`, each behind a slash.
+    #[cfg(feature = "audit")]
+    pub(crate) fn render(&self, path: &mut String) {
+        for part in self.parts().iter().rev() {
+            for name in part.names.split('/').filter(|name| !matches!(*name, "" | ".")) {
+                path.push('/');
+                path.push_str(name);
+            }
+        }
+    }
+
+    /// Where it leads in `policy`.
+    pub(crate) fn state(&self, policy: &Policy) -> State {
+        let mut parts = self.parts();
         let Some(root) = parts.pop() else { return State::NOWHERE };
         parts.iter().rev().fold(policy.at(&root.names), |state, part| {
             let Ok(path) = Descent::new(&part.names) else { return State::NOWHERE };
