@@ -18,6 +18,7 @@
 mod advisories;
 mod allocations;
 mod bad_modules;
+mod components;
 mod guests;
 mod harness;
 mod limits;

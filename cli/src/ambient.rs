@@ -14,6 +14,11 @@ const MODULE_BYTES_MAX: u64 = 1 << 30;
 /// The most bytes of a `palisade.toml`: more than anyone writes.
 const TEXT_BYTES_MAX: u64 = 1 << 20;
 
+/// What time it is, as RFC 3339 has it.
+pub(crate) fn now() -> String {
+    humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string()
+}
+
 /// The text of a policy.
 pub(crate) fn read_policy(option: &'static str, path: &Path) -> Result<String, Error> {
     text_of(option, path, palisade::policy::document::Document::TEXT_MAX as u64)

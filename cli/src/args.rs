@@ -91,6 +91,10 @@ pub(crate) enum Command {
     Explain(Explain),
     /// Find rules that do nothing, and what a change of a policy allows or denies
     Check(Check),
+    /// Run a guest that may do everything, and tell the smallest policy under which it may do it
+    Learn(Learn),
+    /// Tell what a policy would have decided about a recorded run
+    Replay(Replay),
     /// Print the completions for a shell
     Completions {
         /// The shell
@@ -152,6 +156,46 @@ pub(crate) struct Check {
     pub(crate) json: bool,
 }
 
+/// `palisade learn`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  palisade learn -o policy.toml -- run --dir project::/work tool.wasm /work
+  palisade run --dir project::/work --policy policy.toml tool.wasm /work     passes then
+  palisade learn --from audit.jsonl                                          from a recorded run")]
+pub(crate) struct Learn {
+    /// Write the policy to this file instead of standard output
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// Let a pattern stand for this many names or more that need the same; else it is proposed
+    #[arg(long, value_name = "NAMES")]
+    pub(crate) generalize: Option<std::num::NonZeroUsize>,
+    /// Learn from this record of `run --audit` instead of running anything
+    #[arg(long, value_name = "LOG", conflicts_with = "run")]
+    pub(crate) from: Option<PathBuf>,
+    /// `run` and what comes behind it
+    #[arg(value_name = "run", trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(crate) run: Vec<OsString>,
+    /// Print refusals as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `palisade replay`.
+#[derive(Debug, Args)]
+pub(crate) struct Replay {
+    /// A record of `run --audit`
+    pub(crate) log: PathBuf,
+    /// The policy
+    pub(crate) policy: PathBuf,
+    /// Give a variable of the policy a value
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub(crate) policy_var: Vec<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 #[derive(Debug, Args)]
 #[command(
     after_help = RUN_AFTER_HELP,
@@ -175,6 +219,12 @@ pub(crate) struct Run {
     /// Give a variable of the policy a value
     #[arg(long, value_name = "NAME=VALUE", help_heading = "Policy")]
     pub(crate) policy_var: Vec<String>,
+    /// Only tell what the policy would refuse, and refuse nothing
+    #[arg(long, help_heading = "Policy")]
+    pub(crate) dry_run_policy: bool,
+    /// Record each access in this file, a line of JSON each; `-` is standard error
+    #[arg(long, value_name = "FILE", help_heading = "Policy")]
+    pub(crate) audit: Option<PathBuf>,
 
     /// Set a variable; without `=VALUE`, give the host's
     #[arg(long, value_name = "NAME[=VALUE]", help_heading = "World")]

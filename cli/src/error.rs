@@ -38,6 +38,39 @@ pub(crate) enum Error {
     #[diagnostic(code(palisade::policy_var), help("write `--policy-var NAME=VALUE`"))]
     PolicyVariable { text: String },
 
+    #[error("no variable of the policy is called `{name}`")]
+    #[diagnostic(
+        code(palisade::policy_var),
+        help("paths in the policy say `${{{name}}}`, or leave it out")
+    )]
+    UnusedVariable { name: String },
+
+    #[error("`{option}` is about a policy, and there is none")]
+    #[diagnostic(code(palisade::policy), help("give one: `--policy FILE`"))]
+    NoPolicy { option: &'static str },
+
+    #[error("the quota of the policy cannot be laid over `{path}`: {errno}")]
+    #[diagnostic(code(palisade::quota), help("can the directory be looked at?"))]
+    Quota { path: String, errno: palisade::vfs::Errno },
+
+    #[error("the audit cannot be written whole: {0}")]
+    #[diagnostic(
+        code(palisade::audit),
+        help("make room for it; or let records be dropped: `when-full = \"drop\"`")
+    )]
+    Audit(std::io::Error),
+
+    #[error("`{}` is no record of a run: {why}", .path.display())]
+    #[diagnostic(code(palisade::log), help("make one with `palisade run --audit FILE`"))]
+    Log { path: PathBuf, why: palisade::policy::audit::LogError },
+
+    #[error("there is no run to learn from")]
+    #[diagnostic(
+        code(palisade::learn),
+        help("write `palisade learn -- run [OPTIONS] MODULE [ARGS]...`, or `--from LOG`")
+    )]
+    NothingToLearn,
+
     #[error("there is no operation `{name}`")]
     #[diagnostic(code(palisade::operation), help("one can ask for `{known}`"))]
     Operation { name: String, known: String },

@@ -4,7 +4,7 @@
 //! and `sandbox` is what both turn into. `layout` makes directories of it, `run` a guest, `engine`
 //! runs it, and `error` and `fault` have the words for everything that can go wrong. `upper` has
 //! the commands on changes that are kept, `changes` prints them and `archive` packs them. `policy`
-//! reads, explains and checks policies. `inspect`
+//! reads, explains and checks policies, `guard` lays them over directories, and `learn` makes them. `inspect`
 //! looks at modules, `componentize` packs them, `trace` prints calls, and `ambient` is the door to the host.
 
 mod ambient;
@@ -16,8 +16,10 @@ mod engine;
 mod error;
 mod fault;
 mod file;
+mod guard;
 mod inspect;
 mod layout;
+mod learn;
 mod place;
 mod policy;
 mod run;
@@ -45,6 +47,8 @@ fn main() {
         Command::Import(args) => (told(upper::run_import(&args)), args.json),
         Command::Explain(args) => (told(policy::explain(&args)), args.json),
         Command::Check(args) => (check(&args), args.json),
+        Command::Learn(args) => (learn::learn(&args), args.json),
+        Command::Replay(args) => (told(learn::run_replay(&args)), args.json),
         Command::Completions { shell } => (completions(shell), false),
     };
     let code = result.unwrap_or_else(|error| {

@@ -16,10 +16,12 @@ use palisade::vfs::{Descent, Rights};
 use serde_json::{Value, json};
 
 use crate::ambient;
-use crate::args::{Check, Explain};
+use crate::args::{Check, Explain, Run};
 use crate::error::Error;
 use crate::fault::{Fault, Said, Text};
+use crate::guard::Guard;
 use crate::place::Place;
+use crate::sandbox::Sandbox;
 
 /// What the exit code says of a check that found something.
 const EXIT_FOUND: u8 = 1;
@@ -35,6 +37,9 @@ pub(crate) enum Source {
 
 /// A policy that was read and compiled.
 pub(crate) struct Loaded {
+    /// What it was read from, and the directory at which its own paths start.
+    pub(crate) name: String,
+    pub(crate) dir: PathBuf,
     pub(crate) document: Document,
     pub(crate) policy: Arc<Policy>,
 }
@@ -50,10 +55,21 @@ impl Source {
             Source::Section(text) => {
                 let (name, content) = (text.name(), text.inner());
                 let read = Document::parse_section(name, content, "policy", variables, &mut Files);
-                compile(read.map_err(refused)?)
+                compile(name, read.map_err(refused)?, variables)
             }
         }
     }
+}
+
+/// What stands between a sandbox's guest and its directories.
+pub(crate) fn guard(sandbox: &Sandbox, run: &Run, guest: &Path) -> Result<Guard, Error> {
+    let variables = variables(&run.policy_var)?;
+    let loaded = match &sandbox.policy {
+        Some(source) => Some(source.load(&variables)?),
+        None if !variables.is_empty() => return Err(Error::NoPolicy { option: "--policy-var" }),
+        None => None,
+    };
+    Guard::new(run, loaded, guest)
 }
 
 /// The values that options give to variables.
@@ -67,15 +83,21 @@ pub(crate) fn variables(given: &[String]) -> Result<Variables, Error> {
 
 fn load(path: &Path, text: &str, variables: &Variables) -> Result<Loaded, Error> {
     let name = path.display().to_string();
-    compile(Document::parse(&name, text, variables, &mut Files).map_err(refused)?)
+    let read = Document::parse(&name, text, variables, &mut Files).map_err(refused)?;
+    compile(&name, read, variables)
 }
 
-fn compile(document: Document) -> Result<Loaded, Error> {
-    let policy = document.to_policy().map_err(Error::Policy)?;
-    Ok(Loaded { document, policy: Arc::new(policy) })
+fn compile(name: &str, document: Document, variables: &Variables) -> Result<Loaded, Error> {
+    if let Some(name) = variables.keys().find(|name| !document.variables.contains(*name)) {
+        return Err(Error::UnusedVariable { name: name.clone() });
+    }
+    let policy = Arc::new(document.to_policy().map_err(Error::Policy)?);
+    let dir = Path::new(name).parent().unwrap_or(Path::new("")).to_owned();
+    Ok(Loaded { name: name.to_owned(), dir, document, policy })
 }
 
-fn load_file(path: &Path, given: &[String]) -> Result<Loaded, Error> {
+/// Reads the policy of a command.
+pub(crate) fn load_file(path: &Path, given: &[String]) -> Result<Loaded, Error> {
     load(path, &ambient::read_policy("a policy", path)?, &variables(given)?)
 }
 

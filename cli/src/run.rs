@@ -1,8 +1,10 @@
 //! `palisade run`: from options to a guest, and from its end to an exit code.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use palisade::overlay::PathError;
+use palisade::policy::audit::Auditor;
 use palisade::preview1::ZeroRights;
 use palisade::{Clock, Config, Input, Interrupt, Limits, Output, Random};
 
@@ -11,12 +13,18 @@ use crate::archive::Archive;
 use crate::args::Run;
 use crate::engine::{Bounds, Ended, Form, Guest, Keep, Kind, Timeout};
 use crate::error::{EXIT_CODE_MAX, EXIT_TIMED_OUT, Error};
+use crate::guard::Guard;
 use crate::layout::{Layout, Preopen, Stacked};
 use crate::sandbox::{FixedClock, InheritEnv, RightsOf, Sandbox, Variable};
 use crate::{changes, file, inspect, layout, policy, trace};
 
 /// Runs a guest, and answers what to exit with.
 pub(crate) fn run(run: &Run) -> Result<u8, Error> {
+    run_guarded(run, None)
+}
+
+/// Runs a guest behind `guard`, or behind what the options ask for.
+pub(crate) fn run_guarded(run: &Run, guard: Option<Guard>) -> Result<u8, Error> {
     let [module, args @ ..] = run.command.as_slice() else {
         return Err(Error::Argument { text: String::new() });
     };
@@ -39,11 +47,11 @@ pub(crate) fn run(run: &Run) -> Result<u8, Error> {
     {
         return Err(Error::NotOneOverlay { option: "--export", count });
     }
-    let policy = match &sandbox.policy {
-        Some(source) => Some(source.load(&policy::variables(&run.policy_var)?)?),
-        None => None,
+    let guard = match guard {
+        Some(guard) => guard,
+        None => policy::guard(&sandbox, run, path)?,
     };
-    let Layout { preopens, overlays } = layout::open(&sandbox.mounts, policy.as_ref())?;
+    let Layout { preopens, overlays } = layout::open(&sandbox.mounts, &guard)?;
     let config = config(&sandbox, path, preopens)?;
     let zero_rights = match sandbox.rights {
         RightsOf::Strict => ZeroRights::Literal,
@@ -62,11 +70,14 @@ pub(crate) fn run(run: &Run) -> Result<u8, Error> {
         zero_rights,
         limits: Bounds {
             memory_bytes: sandbox.memory_max,
-            time: sandbox.timeout.map(|after| Timeout { after, give_up: give_up(run, after) }),
+            time: sandbox
+                .timeout
+                .map(|after| Timeout { after, give_up: give_up(run, after, guard.auditor()) }),
         },
         keep: keep(run, engine)?,
     };
     let ended = engine.run(guest);
+    guard.finish()?;
     if !matches!(ended, Ended::Refused(_) | Ended::NoCache(_)) {
         tell_changes(run, &overlays)?;
         if let (Some(archive), [Stacked { at, overlay }]) = (&export, overlays.as_slice()) {
@@ -113,9 +124,17 @@ fn tell_changes(run: &Run, overlays: &[Stacked]) -> Result<(), Error> {
 }
 
 /// What the watchdog does to a guest that does not end although it was stopped.
-fn give_up(run: &Run, after: std::time::Duration) -> Box<dyn FnOnce() + Send> {
+fn give_up(
+    run: &Run,
+    after: std::time::Duration,
+    auditor: Option<Arc<Auditor>>,
+) -> Box<dyn FnOnce() + Send> {
     let json = run.json;
     Box::new(move || {
+        if let Some(auditor) = auditor {
+            // Whatever there is of the record; there is nothing left to be done about the rest.
+            let _ = auditor.finish();
+        }
         report(Error::TimedOut { after }, json);
         ambient::exit(EXIT_TIMED_OUT);
     })

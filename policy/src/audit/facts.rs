@@ -74,7 +74,7 @@ impl Facts {
             }
             // A directory is also opened by one who might have read a file there.
             Ok(()) if self.opened_a_dir_as_a_file() => {
-                return both(self.wanted - Rights::LIST | Rights::READ, Rights::empty());
+                return both((self.wanted - Rights::LIST) | Rights::READ, Rights::empty());
             }
             Ok(()) => return None,
         };

@@ -88,6 +88,13 @@ impl File for ObservedFile {
         answer
     }
 
+    fn read_vec(&self, to: &mut Vec<u8>, len: usize, offset: u64) -> Result<usize> {
+        self.watch.auditor.check()?;
+        let answer = self.inner.read_vec(to, len, offset);
+        self.count(Operation::Read, &self.bytes_read, answer);
+        answer
+    }
+
     fn write_at(&self, bufs: &[IoSlice<'_>], offset: u64) -> Result<usize> {
         self.watch.auditor.check()?;
         let answer = self.inner.write_at(bufs, offset);

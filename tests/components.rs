@@ -1,0 +1,159 @@
+//! Our guests as components, packed with the standard adapter: they behave as their core modules.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
+
+use palisade_kernel::{Config, ConfigBuilder, Exit, Input, Output};
+use palisade_preview2::bindings::sync::Command;
+use palisade_preview2::{PalisadeCtx, PalisadeCtxView, PalisadeView, add_to_linker_sync};
+use palisade_vfs::{Cookie, DirRef, Follow, Node, OpenHow, path};
+use wasi_preview1_component_adapter_provider::{
+    WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER,
+};
+use wasmtime::Store;
+use wasmtime::component::{Component, Linker, ResourceTable};
+use wit_component::ComponentEncoder;
+
+use crate::harness::{Engine, Outcome, Stack, config, run, wasmtime_engine};
+
+const CALLS: &[u8] = include_bytes!("guests/calls.wasm");
+
+struct State {
+    ctx: PalisadeCtx,
+    table: ResourceTable,
+}
+
+impl PalisadeView for State {
+    fn palisade(&mut self) -> PalisadeCtxView<'_> {
+        PalisadeCtxView { ctx: &mut self.ctx, table: &mut self.table }
+    }
+}
+
+/// The module as a component.
+fn packed(module: &[u8]) -> Component {
+    let bytes = ComponentEncoder::default()
+        .module(module)
+        .and_then(|encoder| {
+            let adapter = WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER;
+            encoder.adapter(WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, adapter)
+        })
+        .and_then(|encoder| encoder.validate(true).encode())
+        .unwrap();
+    Component::new(wasmtime_engine(), bytes).unwrap()
+}
+
+fn run_component(component: &Component, config: ConfigBuilder) -> Outcome {
+    let ((stdout, out), (stderr, err)) = (Output::buffer(1 << 22), Output::buffer(1 << 22));
+    let config = config.stdout(stdout).stderr(stderr).build().unwrap();
+    let mut linker = Linker::<State>::new(wasmtime_engine());
+    add_to_linker_sync(&mut linker).unwrap();
+    let ctx = PalisadeCtx::for_preview1_guest(config.start());
+    let state = State { ctx, table: ResourceTable::new() };
+    let mut store = Store::new(wasmtime_engine(), state);
+    let command = Command::instantiate(&mut store, component, &linker).unwrap();
+    let end = match command.wasi_cli_run().call_run(&mut store) {
+        Ok(Ok(())) => Ok(0),
+        Ok(Err(())) => Ok(1),
+        Err(error) => match error.downcast_ref() {
+            Some(Exit(code)) => Ok(*code),
+            None => Err(format!("{error:?}")),
+        },
+    };
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    Outcome { end, stdout: text(out.take()), stderr: text(err.take()) }
+}
+
+/// Every path, with what is there: `None` for a directory.
+fn tree(dir: &DirRef, at: &str, found: &mut BTreeMap<String, Option<Vec<u8>>>) {
+    let mut names = Vec::new();
+    dir.read_dir(Cookie::START, &mut |entry| {
+        names.push(entry.name.as_str().to_owned());
+        ControlFlow::Continue(())
+    })
+    .unwrap();
+    for name in names {
+        let path = format!("{at}/{name}");
+        match path::open(&**dir, &name, Follow::No, OpenHow::READ) {
+            Ok(Node::Dir(below)) => {
+                tree(&below, &path, found);
+                found.insert(path, None);
+            }
+            Ok(Node::File(file)) => {
+                let mut bytes = Vec::new();
+                file.read_vec(&mut bytes, 1 << 20, 0).unwrap();
+                found.insert(path, Some(bytes));
+            }
+            Err(errno) => drop(found.insert(path, Some(errno.to_string().into()))),
+        }
+    }
+}
+
+#[test]
+fn guests_behave_as_their_core_modules_on_every_stack() {
+    let guests: [(&str, &[u8], &[&str]); 5] = [
+        ("hello", include_bytes!("guests/hello.wasm"), &["hello"]),
+        ("sandbox", include_bytes!("guests/sandbox.wasm"), &["sandbox"]),
+        ("echo_args_env", include_bytes!("guests/echo_args_env.wasm"), &["echo", "a b", "", "ü"]),
+        ("fill", include_bytes!("guests/fill.wasm"), &["fill", "1"]),
+        ("cat", include_bytes!("guests/cat.wasm"), &["cat"]),
+    ];
+    for (name, module, args) in guests {
+        let component = packed(module);
+        for (plain, within) in Stack::writable().into_iter().zip(Stack::writable()) {
+            let given =
+                |root: &DirRef| config(root, args).env("NAME", "value").stdin(Input::bytes("in"));
+            let expected = run(Engine::Wasmtime, module, given(&plain.root));
+            let found = run_component(&component, given(&within.root));
+            let what = format!("{name} on {}", plain.name);
+            assert_eq!(found.end, expected.end, "{what}: {} {}", found.stdout, found.stderr);
+            assert_eq!(
+                (&found.stdout, &found.stderr),
+                (&expected.stdout, &expected.stderr),
+                "{what}"
+            );
+            let (mut left, mut right) = (BTreeMap::new(), BTreeMap::new());
+            tree(&plain.root, "", &mut left);
+            tree(&within.root, "", &mut right);
+            assert_eq!(left, right, "{what}");
+        }
+    }
+}
+
+#[test]
+fn an_exit_code_is_a_success_or_a_failure() {
+    let component = packed(include_bytes!("guests/exit_code.wasm"));
+    for code in ["0", "1", "42", "255"] {
+        let outcome = run_component(&component, Config::builder().args(["exit_code", code]));
+        // The adapter knows `exit` alone, which says no more than that it failed.
+        assert_eq!(outcome.end, Ok(u32::from(code != "0")), "{code}");
+    }
+}
+
+#[test]
+fn a_trap_is_told_with_the_functions_name() {
+    let component = packed(include_bytes!("guests/trap.wasm"));
+    let outcome = run_component(&component, Config::builder().arg("trap"));
+    assert!(outcome.end.unwrap_err().contains("unreachable"));
+}
+
+/// What the standard adapter does otherwise, or has no word for in Preview 2. `tests/README.md`
+/// has the reasons.
+const NOT_THROUGH_THE_ADAPTER: &[&str] = &[];
+
+#[test]
+fn every_call_behaves_through_the_adapter_but_for_what_it_does_not_support() {
+    let component = packed(CALLS);
+    let names = run(Engine::Wasmtime, CALLS, Config::builder().args(["calls", "list"]));
+    let mut failed = BTreeSet::new();
+    for name in names.stdout.lines() {
+        for stack in Stack::writable() {
+            let given = config(&stack.root, &["calls", name]).env("NAME", "value");
+            let outcome = run_component(&component, given);
+            if outcome.end != Ok(0) || !outcome.stdout.contains(&format!("ok {name}")) {
+                failed.insert(name);
+            }
+        }
+    }
+    let expected: BTreeSet<_> = NOT_THROUGH_THE_ADAPTER.iter().copied().collect();
+    assert_eq!(failed, expected);
+}
