@@ -11,6 +11,7 @@ mod guests;
 mod inspect;
 mod limits;
 mod overlays;
+mod policy;
 mod refusals;
 mod run;
 
@@ -51,7 +52,9 @@ const PRELUDE: &str = r#"
 
 /// What a guest exits with, for errors that tests look for.
 mod errno {
+    pub(crate) const ACCES: i32 = 2;
     pub(crate) const BADF: i32 = 8;
+    pub(crate) const DQUOT: i32 = 19;
     pub(crate) const MFILE: i32 = 33;
     pub(crate) const NOENT: i32 = 44;
     pub(crate) const ROFS: i32 = 69;

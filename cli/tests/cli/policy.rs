@@ -1,0 +1,171 @@
+//! Policies: enforced, explained, checked, recorded, learned.
+
+use super::{Case, errno};
+
+/// Writes a policy.
+fn policy(case: &Case, text: &str) -> String {
+    case.file("policy.toml", text)
+}
+
+const READ_WORK: &str = "[[allow]]\npath = \"/work/**\"\nrights = [\"read\"]\n";
+
+fn json(text: &str) -> serde_json::Value {
+    serde_json::from_str(text).unwrap()
+}
+
+#[test]
+fn a_guest_does_what_its_policy_allows_and_nothing_else() {
+    let case = Case::new();
+    case.file("work/a", "content");
+    case.file("work/secret/key", "secret");
+    let dir = format!("{}::/work", case.path("work").display());
+    let policy = policy(&case, &format!("{READ_WORK}[[hide]]\npath = \"/work/secret\"\n"));
+    let run = |guest: &str| case.palisade(&["run", "--dir", &dir, "--policy", &policy, guest]);
+    let told = run(&case.reader(3, "a")).exits(0);
+    assert_eq!(told.stdout, "content");
+    run(&case.reader(3, "secret/key")).exits(errno::NOENT);
+    run(&case.writer(3, "new")).exits(errno::ACCES);
+    assert!(!case.path("work/new").exists());
+}
+
+#[test]
+fn a_policy_is_a_file_or_a_table_of_the_sandbox() {
+    let case = Case::new();
+    case.file("work/a", "content");
+    let mount = "[[mount]]\nat = \"/work\"\nkind = \"dir\"\npath = \"work\"\n";
+    policy(&case, READ_WORK);
+    let table = READ_WORK.replace("[[allow]]", "[[policy.allow]]");
+    for text in [format!("policy = \"policy.toml\"\n{mount}"), format!("{mount}{table}")] {
+        let config = case.file("palisade.toml", text);
+        let run = |guest: &str| case.palisade(&["run", "--config", &config, guest]);
+        assert_eq!(run(&case.reader(3, "a")).exits(0).stdout, "content");
+        run(&case.writer(3, "a")).exits(errno::ACCES);
+    }
+}
+
+#[test]
+fn variables_are_given_and_mistyped_ones_refused() {
+    let case = Case::new();
+    case.file("work/a", "content");
+    let dir = format!("{}::/work", case.path("work").display());
+    let policy = policy(&case, "[[allow]]\npath = \"${HERE}/a\"\nrights = \"read\"\n");
+    let guest = case.reader(3, "a");
+    let run = |given: &str| {
+        case.palisade(&["run", "--dir", &dir, "--policy", &policy, "--policy-var", given, &guest])
+    };
+    assert_eq!(run("HERE=/work").exits(0).stdout, "content");
+    run("HERE=/elsewhere").exits(errno::ACCES);
+    run("HEER=/work").fails(2, &["HERE"]);
+}
+
+#[test]
+fn a_quota_is_not_passed() {
+    let case = Case::new();
+    let policy =
+        policy(&case, "[[allow]]\npath = \"/**\"\nrights = \"all\"\n[quota]\ninodes = 0\n");
+    let guest = case.writer(3, "new");
+    case.palisade(&["run", "--mem", "/", "--policy", &policy, &guest]).exits(errno::DQUOT);
+    case.palisade(&["run", "--mem", "/", &guest]).exits(0);
+}
+
+#[test]
+fn a_decision_is_explained_with_its_rule_and_what_would_change_it() {
+    let case = Case::new();
+    let policy = policy(&case, &format!("{READ_WORK}[[hide]]\npath = \"/work/.git\"\n"));
+    let explain = |path: &str, op: &str| {
+        case.palisade(&["explain", &policy, path, "--op", op]).exits(0).stdout
+    };
+    let told = explain("/work/.git/config", "open-read");
+    for fact in ["hidden", "policy.toml:5", "hide /work/.git", "take that rule back"] {
+        assert!(told.contains(fact), "{fact}: {told}");
+    }
+    let told = explain("/work/a", "create");
+    for fact in ["refuse", "nothing allows it", "create-file"] {
+        assert!(told.contains(fact), "{fact}: {told}");
+    }
+    assert!(explain("/work/a", "open-read").contains("allow"));
+    let all = case.palisade(&["explain", "--json", &policy, "/work/a"]).exits(0).stdout;
+    let all = json(&all);
+    let verdicts = all["verdicts"].as_array().unwrap();
+    assert!(verdicts.len() > 20);
+    assert!(verdicts.iter().any(|it| it["op"] == "create" && it["decision"] == "refuse"));
+    case.palisade(&["explain", &policy, "/a", "--op", "raed"]).fails(2, &["open-read"]);
+}
+
+#[test]
+fn rules_that_do_nothing_and_what_became_allowed_are_found() {
+    let case = Case::new();
+    let good = case.file("good.toml", READ_WORK);
+    case.palisade(&["check", &good]).exits(0);
+    let idle = format!("{READ_WORK}[[allow]]\npath = \"/work/a\"\nrights = \"read\"\n");
+    let idle = case.file("idle.toml", idle);
+    let told = case.palisade(&["check", &idle]).exits(1).stdout;
+    assert!(told.contains("idle.toml:5") && told.contains("would say the same"), "{told}");
+    let wide = case.file("wide.toml", READ_WORK.replace("\"read\"", "\"read\", \"write\""));
+    let told = case.palisade(&["check", "--json", &wide, "--against", &good]).exits(1).stdout;
+    let allowed = &json(&told)["against"]["allowed"];
+    assert_eq!(allowed[0]["path"], "/work", "{told}");
+    assert_eq!(allowed[0]["rights"], serde_json::json!(["write"]));
+    let narrower = case.palisade(&["check", &good, "--against", &wide]).exits(0).stdout;
+    assert!(narrower.contains("became denied"), "{narrower}");
+}
+
+#[test]
+fn a_document_that_is_wrong_is_told_with_its_place() {
+    let case = Case::new();
+    let policy = policy(&case, "[[alow]]\npath = \"/a\"\n\n[[deny]]\npath = \"b\"\n");
+    case.palisade(&["check", &policy])
+        .fails(2, &["alow", "did you mean `allow`", "policy.toml:1", "begin with `/`"]);
+}
+
+#[test]
+fn a_run_is_recorded_replayed_and_learned_from() {
+    let case = Case::new();
+    case.file("work/a", "content");
+    let dir = format!("{}::/work", case.path("work").display());
+    let guest = case.reader(3, "a");
+    let (log, learned) = (case.path("log.jsonl"), case.path("learned.toml"));
+    let (log, learned) = (log.to_str().unwrap(), learned.to_str().unwrap());
+    case.palisade(&["run", "--dir", &dir, "--audit", log, &guest]).exits(0);
+    let lines = std::fs::read_to_string(log).unwrap();
+    assert!(lines.lines().count() > 1 && lines.contains("\"/work/a\""), "{lines}");
+
+    case.palisade(&["learn", "-o", learned, "--", "run", "--dir", &dir, &guest]).exits(0);
+    let from_log = case.palisade(&["learn", "--from", log]).exits(0).stdout;
+    assert_eq!(from_log, std::fs::read_to_string(learned).unwrap());
+    case.palisade(&["run", "--dir", &dir, "--policy", learned, &guest]).exits(0);
+    let same = case.palisade(&["replay", log, learned]).exits(0).stdout;
+    assert!(same.contains("are the same"), "{same}");
+
+    let none = case.file("none.toml", "");
+    let changed = case.palisade(&["replay", "--json", log, &none]).exits(0).stdout;
+    assert_eq!(json(&changed)["changed"][0]["is"], "deny", "{changed}");
+    let dry = ["run", "--dir", &dir, "--policy", &none, "--dry-run-policy", &guest];
+    let told = case.palisade(&dry).fails(0, &["would-deny", "would have been refused"]);
+    assert_eq!(told.stdout, "content");
+    case.palisade(&["replay", &guest, &none]).fails(2, &["no record"]);
+    case.palisade(&["learn"]).fails(2, &["learn from"]);
+    case.palisade(&["run", "--dry-run-policy", &guest]).fails(2, &["--policy FILE"]);
+}
+
+#[test]
+fn a_module_is_packed_into_a_component_that_does_the_same() {
+    let case = Case::new();
+    let guest = format!("{}/../tests/guests/echo_args_env.wasm", env!("CARGO_MANIFEST_DIR"));
+    let component = case.path("component.wasm");
+    let component = component.to_str().unwrap();
+    case.palisade(&["componentize", &guest, "-o", component]).exits(0);
+    let run = |it: &str| {
+        let args = ["run", "--arg0", "it", "--env", "A=b", it, "one", "two"];
+        case.palisade(&args).exits(0).stdout
+    };
+    assert_eq!(run(component), run(&guest));
+    let facts = json(&case.palisade(&["inspect", "--json", component]).exits(0).stdout);
+    assert_eq!(facts["kind"], "component_command");
+    assert_eq!(facts["world"]["wraps_preview1"], true);
+    case.palisade(&["componentize", component, "-o", component]).fails(2, &["a component already"]);
+    case.palisade(&["run", "--engine", "wasmi", component]).fails(2, &["--engine wasmi"]);
+    let foreign =
+        case.module("it.wasm", r#"(import "env" "tick" (func)) (func (export "_start"))"#);
+    case.palisade(&["componentize", &foreign, "-o", component]).fails(2, &["env tick"]);
+}
