@@ -22,4 +22,5 @@ mod guests;
 mod harness;
 mod limits;
 mod listings;
+mod operations;
 mod tidy;

@@ -14,6 +14,11 @@ const MODULE_BYTES_MAX: u64 = 1 << 30;
 /// The most bytes of a `palisade.toml`: more than anyone writes.
 const TEXT_BYTES_MAX: u64 = 1 << 20;
 
+/// The text of a policy.
+pub(crate) fn read_policy(option: &'static str, path: &Path) -> Result<String, Error> {
+    text_of(option, path, palisade::policy::document::Document::TEXT_MAX as u64)
+}
+
 /// A variable of the host.
 pub(crate) fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok()
@@ -65,11 +70,15 @@ pub(crate) fn read_module(path: &Path) -> Result<Vec<u8>, Error> {
 
 /// Reads a file of text.
 pub(crate) fn read_text(option: &'static str, path: &Path) -> Result<String, Error> {
+    text_of(option, path, TEXT_BYTES_MAX)
+}
+
+fn text_of(option: &'static str, path: &Path, max: u64) -> Result<String, Error> {
     let fail = |why| Error::Read { option, path: path.to_owned(), why };
     let mut bytes = Vec::new();
-    open(option, path)?.take(TEXT_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(fail)?;
-    if bytes.len() as u64 > TEXT_BYTES_MAX {
-        return Err(Error::TooLarge { path: path.to_owned(), max: TEXT_BYTES_MAX });
+    open(option, path)?.take(max + 1).read_to_end(&mut bytes).map_err(fail)?;
+    if bytes.len() as u64 > max {
+        return Err(Error::TooLarge { path: path.to_owned(), max });
     }
     String::from_utf8(bytes).map_err(|_| fail(std::io::ErrorKind::InvalidData.into()))
 }

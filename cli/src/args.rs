@@ -18,6 +18,7 @@ Examples:
   palisade run --overlay . tool.wasm in.txt  the same, and nothing of it changes
   palisade run --overlay . --upper ../changes tool.wasm in.txt
   palisade diff ../changes --lower .         what the tool has changed; then `commit` or `discard`
+  palisade explain policy.toml /work/.git    what a policy says of a path, and why
   palisade inspect tool.wasm                 what the module is, and what it imports
   palisade completions bash > ~/.local/share/bash-completion/completions/palisade
 
@@ -38,6 +39,8 @@ Examples:
   palisade run --config palisade.toml app.wasm
       all of this, written down; see docs/palisade.toml.md
   palisade run --timeout 2s --max-memory 64M --max-descriptors 32 untrusted.wasm
+  palisade run --dir project::/work --policy policy.toml agent.wasm
+      only what the policy allows; see docs/policy.md
   palisade run --fixed-clock 2024-01-01T00:00:00Z --seed 7 report.wasm
       the same output in every run
 
@@ -68,10 +71,12 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Run a WASI Preview 1 command
+    /// Run a WASI command: a Preview 1 module or a Preview 2 component
     Run(Box<Run>),
     /// Tell what a module is, what it needs and what it offers
     Inspect(Inspect),
+    /// Pack a Preview 1 module into a component, with the standard adapter
+    Componentize(Componentize),
     /// Tell what the changes that `run --upper UPPER` has kept are
     Diff(Diff),
     /// Write the changes into the directory that they are changes of
@@ -82,11 +87,69 @@ pub(crate) enum Command {
     Export(Export),
     /// Take in changes from such an archive
     Import(Import),
+    /// Tell what a policy says of a path, by which rule, and what would change it
+    Explain(Explain),
+    /// Find rules that do nothing, and what a change of a policy allows or denies
+    Check(Check),
     /// Print the completions for a shell
     Completions {
         /// The shell
         shell: clap_complete::Shell,
     },
+}
+
+/// `palisade componentize`.
+#[derive(Debug, Args)]
+pub(crate) struct Componentize {
+    /// The module
+    pub(crate) module: PathBuf,
+    /// The component; takes the place of a file that is there
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `palisade explain`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  palisade explain policy.toml /data/report.txt                what may be done there
+  palisade explain policy.toml /data/report.txt --op create    by which rule, and what would help")]
+pub(crate) struct Explain {
+    /// The policy
+    pub(crate) policy: PathBuf,
+    /// A path of the guest's world
+    pub(crate) path: String,
+    /// An operation, such as `open-read`, `create`, `list` or `rename-into`; all, without it
+    #[arg(long, value_name = "OP")]
+    pub(crate) op: Option<String>,
+    /// Give a variable of the policy a value
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub(crate) policy_var: Vec<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `palisade check`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Exit codes:
+  0 if nothing was found, 1 if a rule does less than it says or the policy allows more than OLD.")]
+pub(crate) struct Check {
+    /// The policy
+    pub(crate) policy: PathBuf,
+    /// Compare with this policy: what became allowed, and what became denied
+    #[arg(long, value_name = "OLD")]
+    pub(crate) against: Option<PathBuf>,
+    /// Give a variable of both policies a value
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub(crate) policy_var: Vec<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -105,6 +168,13 @@ pub(crate) struct Run {
 
     #[command(flatten)]
     pub(crate) files: Files,
+
+    /// Confine the guest by this policy; its paths are those of the guest
+    #[arg(long, value_name = "FILE", help_heading = "Policy")]
+    pub(crate) policy: Option<PathBuf>,
+    /// Give a variable of the policy a value
+    #[arg(long, value_name = "NAME=VALUE", help_heading = "Policy")]
+    pub(crate) policy_var: Vec<String>,
 
     /// Set a variable; without `=VALUE`, give the host's
     #[arg(long, value_name = "NAME[=VALUE]", help_heading = "World")]

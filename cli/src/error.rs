@@ -19,6 +19,29 @@ pub(crate) const EXIT_CODE_MAX: u32 = 255;
 /// One refusal.
 #[derive(Debug, Error, Diagnostic)]
 pub(crate) enum Error {
+    #[error("`{}` cannot be packed into a component: {why}", .path.display())]
+    #[diagnostic(
+        code(palisade::componentize),
+        help("`palisade inspect MODULE` tells what the module imports and exports")
+    )]
+    Componentize { path: PathBuf, why: String },
+
+    #[error("`{}` is a component already", .path.display())]
+    #[diagnostic(code(palisade::componentize), help("run it as it is"))]
+    IsComponent { path: PathBuf },
+
+    #[error("the policy cannot be compiled: {0}")]
+    #[diagnostic(code(palisade::policy), help("see docs/policy.md for what rules can say"))]
+    Policy(palisade::policy::PolicyError),
+
+    #[error("`{text}` gives no variable a value")]
+    #[diagnostic(code(palisade::policy_var), help("write `--policy-var NAME=VALUE`"))]
+    PolicyVariable { text: String },
+
+    #[error("there is no operation `{name}`")]
+    #[diagnostic(code(palisade::operation), help("one can ask for `{known}`"))]
+    Operation { name: String, known: String },
+
     #[error("cannot read `{}`: {why}", .path.display())]
     #[diagnostic(
         code(palisade::read),
@@ -67,17 +90,42 @@ pub(crate) enum Error {
     )]
     Invalid { path: PathBuf, why: String },
 
-    #[error(
-        "`{}` is a component; components need the Preview 2 adapter, which this build does not have",
-        .path.display()
-    )]
+    #[error("`{}` is a component, and {engine} runs core modules alone", .path.display())]
     #[diagnostic(
         code(palisade::component),
+        help("leave `--engine {engine}` out: wasmtime runs components")
+    )]
+    NoComponents { path: PathBuf, engine: &'static str },
+
+    #[error("`{}` is a component for a web server: it exports `wasi:http/incoming-handler` and no `wasi:cli/run`", .path.display())]
+    #[diagnostic(
+        code(palisade::component_http),
         help(
-            "build a core module instead: target `wasm32-wasip1` of Rust, `wasm32-wasi` of clang"
+            "run it in a server for such components; for files beneath it, embed the crate \
+             `palisade` and add `palisade::preview2` beside wasmtime-wasi-http"
         )
     )]
-    Component { path: PathBuf },
+    ComponentHttp { path: PathBuf },
+
+    #[error("`{}` is a component without `wasi:cli/run`: a library, not a command;{}", .path.display(), exported(.exports))]
+    #[diagnostic(
+        code(palisade::component_library),
+        help(
+            "compose it into a command (`wac plug`), build a program with `main`, or call its \
+             functions from your own program with the crate `palisade`"
+        )
+    )]
+    ComponentLibrary { path: PathBuf, exports: Vec<String> },
+
+    #[error("`{}` imports interfaces that this host does not provide:{}", .path.display(), lines(.imports))]
+    #[diagnostic(
+        code(palisade::interfaces),
+        help(
+            "the host provides `wasi:cli/command` of version 0.2, in whatever patch; compose what \
+             else the component needs into it, or embed the crate `palisade` and add it there"
+        )
+    )]
+    Interfaces { path: PathBuf, imports: Vec<String> },
 
     #[error("`{}` imports what this host does not provide:{}", .path.display(), lines(.imports))]
     #[diagnostic(
@@ -361,6 +409,14 @@ impl Error {
             Box::new(miette::MietteHandlerOpts::new().wrap_lines(false).build())
         }));
         eprintln!("{:?}", miette::Report::new(self));
+    }
+}
+
+/// What a library offers instead.
+fn exported(exports: &[String]) -> String {
+    match exports {
+        [] => " it exports nothing".to_owned(),
+        some => format!(" it exports:{}", lines(some)),
     }
 }
 

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use miette::NamedSource;
-use serde::de::{Deserializer, Error as _, SeqAccess, Visitor};
+use serde::de::{Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, de};
 use toml::Spanned;
 
@@ -21,6 +21,7 @@ use crate::args;
 use crate::engine::Kind;
 use crate::error::Error;
 use crate::fault::{Fault, Said, Text};
+use crate::policy;
 use crate::sandbox::{
     Access, FixedClock, InheritEnv, Mount, RightsOf, Sandbox, Source, SourceKind, Upper, Variable,
 };
@@ -47,6 +48,13 @@ struct FileTable {
     limits: LimitsTable,
     #[serde(default)]
     mount: Vec<MountTable>,
+    policy: Option<Spanned<PolicyWord>>,
+}
+
+/// A file, or a table that the policy's own reader reads.
+enum PolicyWord {
+    File(PathBuf),
+    Section,
 }
 
 #[derive(Deserialize)]
@@ -180,7 +188,19 @@ impl Reader {
             descriptors_max: table.limits.descriptors,
             rights: if table.limits.strict_rights { RightsOf::Strict } else { RightsOf::Parent },
             engine: table.engine,
+            policy: table.policy.map(|policy| self.policy(policy)),
         })
+    }
+
+    fn policy(&self, word: Spanned<PolicyWord>) -> policy::Source {
+        let span = word.span();
+        match word.into_inner() {
+            PolicyWord::Section => policy::Source::Section(Arc::clone(&self.text)),
+            PolicyWord::File(path) => {
+                let said = self.said("policy", span);
+                policy::Source::File { path: self.dir.join(path), said }
+            }
+        }
     }
 
     fn mounts(&self, tables: Vec<MountTable>) -> Result<Vec<Mount>, Error> {
@@ -351,6 +371,29 @@ fn nearest<'a>(unknown: &str, known: &[&'a str]) -> Option<&'a str> {
 impl Default for Inherit {
     fn default() -> Self {
         Inherit::Names(Vec::new())
+    }
+}
+
+impl<'de> Deserialize<'de> for PolicyWord {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Words;
+        impl<'de> Visitor<'de> for Words {
+            type Value = PolicyWord;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a file, or a table of rules")
+            }
+
+            fn visit_str<E: de::Error>(self, path: &str) -> Result<PolicyWord, E> {
+                Ok(PolicyWord::File(path.into()))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<PolicyWord, A::Error> {
+                while map.next_entry::<de::IgnoredAny, de::IgnoredAny>()?.is_some() {}
+                Ok(PolicyWord::Section)
+            }
+        }
+        deserializer.deserialize_any(Words)
     }
 }
 

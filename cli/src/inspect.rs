@@ -2,7 +2,9 @@
 //!
 //! The reasons of [`refusal`] come in the order in which someone would want to fix them.
 
-use std::path::Path;
+mod world;
+
+use std::path::{Path, PathBuf};
 
 use palisade::preview1::{FUNCTIONS, MODULE};
 use serde::Serialize;
@@ -11,7 +13,9 @@ use wasmparser::{
     CompositeInnerType, Encoding, KnownCustom, Parser, Payload, Validator, WasmFeatures,
 };
 
+use crate::engine::Form;
 use crate::error::Error;
+use world::World;
 
 /// Features beyond the first version of WebAssembly, by the names of their proposals.
 const FEATURES: &[(&str, WasmFeatures)] = &[
@@ -48,6 +52,9 @@ pub(crate) struct Facts {
     features: Vec<&'static str>,
     producers: Vec<Producer>,
     custom_sections: Vec<Section>,
+    /// Of a component.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    world: Option<World>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -56,6 +63,8 @@ enum Kind {
     Preview1Command,
     Preview1Reactor,
     CoreModule,
+    ComponentCommand,
+    ComponentHttp,
     Component,
 }
 
@@ -104,7 +113,9 @@ impl Kind {
             Kind::Preview1Command => "WASI Preview 1 command",
             Kind::Preview1Reactor => "WASI Preview 1 reactor (a library)",
             Kind::CoreModule => "core module",
-            Kind::Component => "component",
+            Kind::ComponentCommand => "component, a command",
+            Kind::ComponentHttp => "component for a web server",
+            Kind::Component => "component, a library",
         }
     }
 }
@@ -121,11 +132,19 @@ pub(crate) fn facts(path: &Path, bytes: &[u8]) -> Result<Facts, Error> {
         features: Vec::new(),
         producers: Vec::new(),
         custom_sections: Vec::new(),
+        world: None,
     };
     let is_component = is_component(bytes);
     let types = validate(path, bytes)?;
     read_sections(path, bytes, &mut facts)?;
     if is_component {
+        let world = World::read(bytes).map_err(|error| refused(path, &error))?;
+        facts.kind = match (world.is_command(), world.is_http()) {
+            (true, _) => Kind::ComponentCommand,
+            (false, true) => Kind::ComponentHttp,
+            (false, false) => Kind::Component,
+        };
+        facts.world = Some(world);
         return Ok(facts);
     }
     let types = types.as_ref();
@@ -170,8 +189,8 @@ pub(crate) fn refusal(path: &Path, bytes: &[u8], memory_max: Option<u64>) -> Opt
         Err(error) => return Some(error),
     };
     let path = path.to_owned();
-    if facts.kind == Kind::Component {
-        return Some(Error::Component { path });
+    if let Some(world) = &facts.world {
+        return component_refusal(path, facts.kind, world);
     }
     let missing: Vec<_> = facts.imports.iter().filter(|import| !import.provided).collect();
     if !missing.is_empty() {
@@ -195,6 +214,17 @@ pub(crate) fn refusal(path: &Path, bytes: &[u8], memory_max: Option<u64>) -> Opt
     }
 }
 
+fn component_refusal(path: PathBuf, kind: Kind, world: &World) -> Option<Error> {
+    match kind {
+        Kind::ComponentHttp => return Some(Error::ComponentHttp { path }),
+        Kind::ComponentCommand => {}
+        _ => return Some(Error::ComponentLibrary { path, exports: world.exports.clone() }),
+    }
+    let missing = world.imports.iter().filter(|import| !import.provided);
+    let imports: Vec<_> = missing.map(|import| import.name.clone()).collect();
+    (!imports.is_empty()).then_some(Error::Interfaces { path, imports })
+}
+
 /// Whether a function would have no memory to write its answer into.
 fn calls_without_memory(facts: &Facts) -> bool {
     let has_memory = facts
@@ -204,8 +234,47 @@ fn calls_without_memory(facts: &Facts) -> bool {
     !has_memory && facts.imports.iter().any(|import| import.name != "proc_exit")
 }
 
+/// What kind of Preview 1 module it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Preview1 {
+    /// It has `_start`.
+    Command,
+    /// It is a library.
+    Reactor,
+}
+
+/// Looks at a module that is to be packed into a component.
+///
+/// Errors: what is no module; imports that are not of Preview 1, each named.
+pub(crate) fn preview1(path: &Path, bytes: &[u8]) -> Result<Preview1, Error> {
+    let facts = facts(path, bytes)?;
+    let path = path.to_owned();
+    let missing = facts.imports.iter().filter(|import| !import.provided);
+    let imports: Vec<_> =
+        missing.map(|it| format!("{} {}: {}", it.module, it.name, it.ty)).collect();
+    match facts.kind {
+        Kind::Component | Kind::ComponentCommand | Kind::ComponentHttp => {
+            Err(Error::IsComponent { path })
+        }
+        _ if !imports.is_empty() => Err(Error::Imports { path, imports }),
+        Kind::Preview1Command => Ok(Preview1::Command),
+        Kind::Preview1Reactor | Kind::CoreModule => Ok(Preview1::Reactor),
+    }
+}
+
+/// What the bytes say that they are. What cannot be read is left to the engine to refuse.
+pub(crate) fn form(bytes: &[u8]) -> Form {
+    if !is_component(bytes) {
+        return Form::Module;
+    }
+    match World::read(bytes) {
+        Ok(World { wraps_preview1: true, .. }) => Form::WrappedModule,
+        Ok(_) | Err(_) => Form::Component,
+    }
+}
+
 /// Whether the bytes say that they are a component.
-pub(crate) fn is_component(bytes: &[u8]) -> bool {
+fn is_component(bytes: &[u8]) -> bool {
     Parser::is_component(bytes)
 }
 
@@ -332,8 +401,8 @@ fn limits(initial: u64, maximum: Option<u64>) -> String {
 impl std::fmt::Display for Facts {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         writeln!(f, "{}, {} bytes", self.kind.text(), self.bytes)?;
-        if self.kind == Kind::Component {
-            writeln!(f, "components need the Preview 2 adapter, which this build does not have")?;
+        if let Some(world) = &self.world {
+            fmt_world(world, f)?;
         }
         for (title, provided) in
             [("imports that this host provides", true), ("imports that nobody provides", false)]
@@ -378,6 +447,26 @@ impl std::fmt::Display for Facts {
         }
         Ok(())
     }
+}
+
+fn fmt_world(world: &World, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+    if world.wraps_preview1 {
+        writeln!(f, "made of a Preview 1 module")?;
+    }
+    for (title, provided) in
+        [("imports that this host provides", true), ("imports that nobody provides", false)]
+    {
+        let imports: Vec<_> = world.imports.iter().filter(|it| it.provided == provided).collect();
+        heading(f, title, imports.len())?;
+        for it in imports {
+            writeln!(f, "  {}", it.name)?;
+        }
+    }
+    heading(f, "exports", world.exports.len())?;
+    for export in &world.exports {
+        writeln!(f, "  {export}")?;
+    }
+    Ok(())
 }
 
 fn heading(f: &mut std::fmt::Formatter<'_>, title: &str, count: usize) -> std::fmt::Result {

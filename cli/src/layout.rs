@@ -5,15 +5,17 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use palisade::overlay::{LayerRef, Lowers, Overlay};
 use palisade::vfs::{DirRef, Errno};
-use palisade::{HostDir, HostLayer, Image, MemFs, Mounts, copy_tree, read_only};
+use palisade::{HostDir, HostLayer, Image, MemFs, Mounts, confine_at, copy_tree, read_only};
 
 use crate::ambient;
 use crate::error::Error;
 use crate::fault::Said;
 use crate::place::Place;
+use crate::policy::Loaded;
 use crate::sandbox::{Access, Mount, Source, SourceKind, Upper};
 use crate::upper::{NODES, refuse_inside};
 
@@ -45,7 +47,7 @@ struct Root<'a> {
 
 /// Opens everything that was asked for. The order of the mounts does not matter, but for the order
 /// of what comes out.
-pub(crate) fn open(mounts: &[Mount]) -> Result<Layout, Error> {
+pub(crate) fn open(mounts: &[Mount], policy: Option<&Loaded>) -> Result<Layout, Error> {
     refuse_twins(mounts)?;
     let is_file = |mount: &&Mount| matches!(mount.source.kind, SourceKind::File(_));
     let mut roots = Vec::new();
@@ -68,7 +70,12 @@ pub(crate) fn open(mounts: &[Mount]) -> Result<Layout, Error> {
     for root in &roots {
         let is_root = !roots.iter().any(|above| root.place.beneath(&above.place).is_some());
         if is_root && !named.contains(&&root.place) {
-            let dir = layout.tree(root, &roots, &files)?;
+            let mut dir = layout.tree(root, &roots, &files)?;
+            if let Some(Loaded { policy, .. }) = policy {
+                // Above everything that is grafted in: rules are about the guest's paths.
+                let at = format!("/{}", root.place.below_root());
+                dir = confine_at(dir, Arc::clone(policy), &at);
+            }
             named.push(&root.place);
             layout.preopens.push(Preopen { name: root.text.clone(), dir });
         }

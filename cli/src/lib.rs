@@ -83,6 +83,12 @@
 //!
 //! Any other engine works too: lend [`preview1::Preview1::call`] the guest's memory.
 //!
+//! # Components
+//!
+//! With the feature `preview2`, a component's embedder replaces wasmtime-wasi's
+//! `add_to_linker_sync` by that of `palisade::preview2`, and its `WasiCtx` by a `PalisadeCtx` of
+//! this configuration; `examples/embed_component.rs` is one.
+//!
 //! # Stopping a guest
 //!
 //! [`Config::start_with`] takes an [`Interrupt`]. Raise it from another thread and every sleep and
@@ -96,12 +102,15 @@
 //! | `cli` (default) | the `palisade` command; leave it out with `default-features = false` |
 //! | `image` (by `cli` too) | `Image`: zip and tar archives as filesystems |
 //! | `embed` (default) | `EmbeddedFs`: files that are part of the program as a filesystem |
+//! | `preview2` (by `cli` too) | [`preview2`]: components, on wasmtime |
 //! | `wasmtime` | [`preview1::engines::wasmtime`] |
 //! | `wasmi` | [`preview1::engines::wasmi`] |
 
 pub use palisade_kernel as kernel;
 pub use palisade_policy as policy;
 pub use palisade_preview1 as preview1;
+#[cfg(feature = "preview2")]
+pub use palisade_preview2 as preview2;
 pub use palisade_vfs as vfs;
 pub use palisade_vfs::overlay;
 
@@ -109,7 +118,7 @@ pub use palisade_kernel::{
     Clock, Config, ConfigBuilder, ConfigError, Exit, Input, Interrupt, Limits, Output,
     OutputBuffer, Process, Random,
 };
-pub use palisade_policy::{Policy, confine, read_only};
+pub use palisade_policy::{Policy, confine, confine_at, read_only};
 #[cfg(feature = "embed")]
 pub use palisade_vfs::EmbeddedFs;
 pub use palisade_vfs::overlay::{Lowers, Overlay};

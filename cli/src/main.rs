@@ -3,13 +3,15 @@
 //! Read in this order: `args` and `texts` say what can be typed, `file` what can be written down,
 //! and `sandbox` is what both turn into. `layout` makes directories of it, `run` a guest, `engine`
 //! runs it, and `error` and `fault` have the words for everything that can go wrong. `upper` has
-//! the commands on changes that are kept, `changes` prints them and `archive` packs them. `inspect`
-//! looks at modules, `trace` prints calls, and `ambient` is the door to the host.
+//! the commands on changes that are kept, `changes` prints them and `archive` packs them. `policy`
+//! reads, explains and checks policies. `inspect`
+//! looks at modules, `componentize` packs them, `trace` prints calls, and `ambient` is the door to the host.
 
 mod ambient;
 mod archive;
 mod args;
 mod changes;
+mod componentize;
 mod engine;
 mod error;
 mod fault;
@@ -17,6 +19,7 @@ mod file;
 mod inspect;
 mod layout;
 mod place;
+mod policy;
 mod run;
 mod sandbox;
 mod texts;
@@ -34,11 +37,14 @@ fn main() {
     let (result, json) = match Cli::parse().command {
         Command::Run(args) => (run::run(&args), args.json),
         Command::Inspect(args) => (inspect(&args), args.json),
+        Command::Componentize(args) => (told(componentize::run(&args)), args.json),
         Command::Diff(args) => (told(upper::run_diff(&args)), args.json),
         Command::Commit(args) => (told(upper::run_commit(&args)), args.json),
         Command::Discard(args) => (told(upper::run_discard(&args)), args.json),
         Command::Export(args) => (told(upper::run_export(&args)), args.json),
         Command::Import(args) => (told(upper::run_import(&args)), args.json),
+        Command::Explain(args) => (told(policy::explain(&args)), args.json),
+        Command::Check(args) => (check(&args), args.json),
         Command::Completions { shell } => (completions(shell), false),
     };
     let code = result.unwrap_or_else(|error| {
@@ -64,6 +70,12 @@ fn inspect(args: &args::Inspect) -> Result<u8, Error> {
 
 fn told(text: Result<String, Error>) -> Result<u8, Error> {
     print(text?.as_bytes())
+}
+
+fn check(args: &args::Check) -> Result<u8, Error> {
+    let (text, code) = policy::check(args)?;
+    print(text.as_bytes())?;
+    Ok(code)
 }
 
 fn completions(shell: clap_complete::Shell) -> Result<u8, Error> {

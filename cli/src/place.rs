@@ -38,6 +38,12 @@ impl Place {
         if rest.is_empty() { None } else { Some(rest.join("/")) }
     }
 
+    /// The path from the guest's root: what a policy calls it. What is relative is taken to start
+    /// there.
+    pub(crate) fn below_root(&self) -> String {
+        self.names.join("/")
+    }
+
     /// The directory around it, and its text as the name of a preopen; `None` for a root.
     pub(crate) fn parent(&self) -> Option<(Place, String)> {
         let (_, names) = self.names.split_last()?;

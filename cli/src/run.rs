@@ -3,17 +3,17 @@
 use std::path::Path;
 
 use palisade::overlay::PathError;
-use palisade::preview1::{Preview1, ZeroRights};
+use palisade::preview1::ZeroRights;
 use palisade::{Clock, Config, Input, Interrupt, Limits, Output, Random};
 
 use crate::ambient;
 use crate::archive::Archive;
 use crate::args::Run;
-use crate::engine::{Bounds, Ended, Guest, Keep, Kind, Timeout};
+use crate::engine::{Bounds, Ended, Form, Guest, Keep, Kind, Timeout};
 use crate::error::{EXIT_CODE_MAX, EXIT_TIMED_OUT, Error};
 use crate::layout::{Layout, Preopen, Stacked};
 use crate::sandbox::{FixedClock, InheritEnv, RightsOf, Sandbox, Variable};
-use crate::{changes, file, inspect, layout, trace};
+use crate::{changes, file, inspect, layout, policy, trace};
 
 /// Runs a guest, and answers what to exit with.
 pub(crate) fn run(run: &Run) -> Result<u8, Error> {
@@ -39,17 +39,27 @@ pub(crate) fn run(run: &Run) -> Result<u8, Error> {
     {
         return Err(Error::NotOneOverlay { option: "--export", count });
     }
-    let Layout { preopens, overlays } = layout::open(&sandbox.mounts)?;
+    let policy = match &sandbox.policy {
+        Some(source) => Some(source.load(&policy::variables(&run.policy_var)?)?),
+        None => None,
+    };
+    let Layout { preopens, overlays } = layout::open(&sandbox.mounts, policy.as_ref())?;
     let config = config(&sandbox, path, preopens)?;
     let zero_rights = match sandbox.rights {
         RightsOf::Strict => ZeroRights::Literal,
         RightsOf::Parent => ZeroRights::Unspoken,
     };
     let engine = sandbox.engine.unwrap_or(Kind::Wasmtime);
+    let form = inspect::form(&bytes);
+    if form != Form::Module && engine == Kind::Wasmi {
+        return Err(Error::NoComponents { path: path.to_owned(), engine: engine.name() });
+    }
     let process = config.start_with(Interrupt::default());
     let guest = Guest {
         bytes: &bytes,
-        preview1: Preview1::new(process).with_zero_rights(zero_rights),
+        form,
+        process,
+        zero_rights,
         limits: Bounds {
             memory_bytes: sandbox.memory_max,
             time: sandbox.timeout.map(|after| Timeout { after, give_up: give_up(run, after) }),

@@ -13,6 +13,7 @@ use crate::engine::Kind;
 use crate::error::Error;
 use crate::fault::Said;
 use crate::place::Place;
+use crate::policy;
 use crate::texts::{MountText, PairText};
 
 /// How far a fixed clock goes on at every look, unless one says so.
@@ -35,6 +36,7 @@ pub(crate) struct Sandbox {
     pub(crate) descriptors_max: Option<u32>,
     pub(crate) rights: RightsOf,
     pub(crate) engine: Option<Kind>,
+    pub(crate) policy: Option<policy::Source>,
 }
 
 /// Whether all of the host's variables are given before the others are set.
@@ -179,6 +181,10 @@ impl Sandbox {
         }
         if run.strict_rights {
             self.rights = RightsOf::Strict;
+        }
+        if let Some(path) = &run.policy {
+            let said = Said::Option("--policy");
+            self.policy = Some(policy::Source::File { path: path.clone(), said });
         }
         self.arg0 = run.arg0.clone().or(self.arg0.take());
         self.seed = run.seed.or(self.seed);

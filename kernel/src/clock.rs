@@ -1,11 +1,14 @@
 //! Clocks and sleep: the host's, or a clock of the guest's own that only stands or steps.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use palisade_vfs::{Errno, Result};
 use parking_lot::{Condvar, Mutex};
+use slab::Slab;
 
 /// Which clock is meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +48,8 @@ pub struct Interrupt(Arc<Signal>);
 struct Signal {
     raised: Mutex<bool>,
     changed: Condvar,
+    /// Tasks that wait for it. Taken before `raised`, if both are.
+    wakers: Mutex<Slab<Waker>>,
 }
 
 impl Interrupt {
@@ -55,6 +60,15 @@ impl Interrupt {
     pub fn raise(&self) {
         *self.0.raised.lock() = true;
         self.0.changed.notify_all();
+        for waker in self.0.wakers.lock().drain() {
+            waker.wake();
+        }
+    }
+
+    /// Completes when the guest is woken, for whoever waits in a task.
+    #[must_use]
+    pub fn raised(&self) -> Raised {
+        Raised { interrupt: self.clone(), waker: None }
     }
 
     /// Whether the guest was woken.
@@ -80,19 +94,86 @@ impl Interrupt {
     }
 }
 
-/// One guest's clocks.
+/// What [`Interrupt::raised`] answers.
 #[derive(Debug)]
+pub struct Raised {
+    interrupt: Interrupt,
+    /// Where its waker is.
+    waker: Option<usize>,
+}
+
+impl Future for Raised {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<()> {
+        let interrupt = self.interrupt.clone();
+        let mut wakers = interrupt.0.wakers.lock();
+        // Looked at with the wakers held, so that a raise either is seen or finds the waker.
+        if interrupt.is_raised() {
+            return Poll::Ready(());
+        }
+        match self.waker.and_then(|at| wakers.get_mut(at)) {
+            Some(waker) => waker.clone_from(task.waker()),
+            None => self.waker = Some(wakers.insert(task.waker().clone())),
+        }
+        Poll::Pending
+    }
+}
+
+impl Drop for Raised {
+    fn drop(&mut self) {
+        let mut wakers = self.interrupt.0.wakers.lock();
+        // Once it is raised, all wakers have been taken out and no other has come in.
+        if let Some(at) = self.waker.filter(|_| !self.interrupt.is_raised()) {
+            wakers.try_remove(at);
+        }
+    }
+}
+
+/// A moment on a guest's monotonic clock that someone waits for.
+#[derive(Clone, Debug)]
+pub struct Alarm {
+    clocks: Clocks,
+    due_ns: u64,
+}
+
+impl Alarm {
+    /// The host's moment to wait for; `None` if the clock is fixed, or if it never comes.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        // A look at a fixed clock makes it step.
+        if self.is_fixed() {
+            return None;
+        }
+        let now_ns = self.clocks.now_ns(ClockId::Monotonic).unwrap_or(0);
+        self.clocks.deadline(self.due_ns.saturating_sub(now_ns))
+    }
+
+    /// Whether the clock only stands and steps, so that nobody has to wait.
+    #[must_use]
+    pub fn is_fixed(&self) -> bool {
+        self.clocks.is_fixed()
+    }
+
+    /// Lets a fixed clock go on to the moment.
+    pub fn pass(&self) {
+        self.clocks.passed_ns.fetch_max(self.due_ns, Ordering::Relaxed);
+    }
+}
+
+/// One guest's clocks. A clone is the same ones.
+#[derive(Clone, Debug)]
 pub(crate) struct Clocks {
     clock: Clock,
     /// The host's moment that the monotonic clock counts from.
     origin: Instant,
     /// What has passed on a fixed clock.
-    passed_ns: AtomicU64,
+    passed_ns: Arc<AtomicU64>,
 }
 
 impl Clocks {
     pub(crate) fn new(clock: Clock) -> Self {
-        Clocks { clock, origin: Instant::now(), passed_ns: AtomicU64::new(0) }
+        Clocks { clock, origin: Instant::now(), passed_ns: Arc::default() }
     }
 
     /// Nanoseconds on a clock.
@@ -135,6 +216,21 @@ impl Clocks {
         }
     }
 
+    /// The moment `after_ns` from now.
+    pub(crate) fn alarm_after(&self, after_ns: u64) -> Alarm {
+        // A look at a fixed clock makes it step; this is none.
+        let now_ns = match self.clock {
+            Clock::Host => self.now_ns(ClockId::Monotonic).unwrap_or(0),
+            Clock::Fixed { .. } => self.passed_ns.load(Ordering::Relaxed),
+        };
+        self.alarm_at(now_ns.saturating_add(after_ns))
+    }
+
+    /// The moment `due_ns` of the monotonic clock.
+    pub(crate) fn alarm_at(&self, due_ns: u64) -> Alarm {
+        Alarm { clocks: self.clone(), due_ns }
+    }
+
     /// Whether waiting takes time.
     pub(crate) fn is_fixed(&self) -> bool {
         matches!(self.clock, Clock::Fixed { .. })
@@ -174,6 +270,21 @@ mod tests {
         assert_eq!(interrupt.wait_until(None), Err(Errno::Intr));
         thread.join().unwrap();
         assert_eq!(interrupt.wait_until(Some(Instant::now())), Err(Errno::Intr));
+    }
+
+    #[test]
+    fn a_task_is_woken_once_the_interrupt_is_raised() {
+        let interrupt = Interrupt::default();
+        let mut task = Context::from_waker(Waker::noop());
+        let (mut first, mut second) = (interrupt.raised(), interrupt.raised());
+        assert!(Pin::new(&mut first).poll(&mut task).is_pending());
+        assert!(Pin::new(&mut second).poll(&mut task).is_pending());
+        drop(second);
+        assert_eq!(interrupt.0.wakers.lock().len(), 1, "who waits no more leaves nothing behind");
+        interrupt.raise();
+        assert!(Pin::new(&mut first).poll(&mut task).is_ready());
+        drop(first);
+        assert!(interrupt.0.wakers.lock().is_empty());
     }
 
     #[test]

@@ -52,6 +52,16 @@ impl Resource {
             Resource::Stream(stream) => stream.kind(),
         }
     }
+
+    /// Whether a call on it can wait for a disk or a device.
+    #[inline]
+    pub(crate) fn may_block(&self) -> bool {
+        match self {
+            Resource::Dir(dir) => dir.may_block(),
+            Resource::File(file) => file.may_block(),
+            Resource::Stream(stream) => stream.may_block(),
+        }
+    }
 }
 
 /// An offset that only the file knows; no offset is this large.

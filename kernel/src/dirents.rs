@@ -6,7 +6,7 @@
 
 use std::ops::ControlFlow;
 
-use palisade_vfs::{Cookie, Descent, Dir, Errno, FileType, Result, Stop};
+use palisade_vfs::{Cookie, Descent, Dir, DirRef, Errno, FileType, Result, Stop};
 
 use crate::limits::Limits;
 
@@ -86,7 +86,60 @@ pub(crate) fn list(
     listing.serve(dir, from, each)
 }
 
+/// A directory's stream of its own, without `.` and `..`: it goes on from where it is, and holds
+/// its directory.
+pub struct DirStream {
+    dir: DirRef,
+    listing: Listing,
+    /// Where the batch after the one that is held starts; `None` at the end.
+    next: Option<Cookie>,
+}
+
+impl DirStream {
+    pub(crate) fn new(dir: DirRef) -> Self {
+        DirStream { dir, listing: Listing::default(), next: Some(Cookie::START) }
+    }
+
+    /// Whether the next entry has to be fetched, and that can wait for a disk or a device.
+    #[must_use]
+    pub fn may_block(&self) -> bool {
+        self.listing.at >= self.listing.items.len() && self.next.is_some() && self.dir.may_block()
+    }
+
+    /// Fetches the next entries, if there is none to hand out.
+    ///
+    /// Errors: those of the directory.
+    pub fn fetch(&mut self) -> Result<()> {
+        let Some(next) = self.next.filter(|_| self.listing.at >= self.listing.items.len()) else {
+            return Ok(());
+        };
+        self.listing.fill(&*self.dir, next)?;
+        self.next = self.listing.items.last().map(|last| last.next);
+        Ok(())
+    }
+
+    /// The next entry; `None` at the end.
+    ///
+    /// Errors: those of the directory.
+    pub fn next_entry(&mut self) -> Result<Option<DirEntry<'_>>> {
+        self.fetch()?;
+        let at = self.listing.at;
+        if at < self.listing.items.len() {
+            self.listing.at = at + 1;
+        }
+        Ok(self.listing.entry(at))
+    }
+}
+
 impl Listing {
+    fn entry(&self, at: usize) -> Option<DirEntry<'_>> {
+        let item = self.items.get(at)?;
+        let start = at.checked_sub(1).and_then(|before| self.items.get(before));
+        let start = start.map_or(0, |before| before.name_end);
+        let name = self.names.get(start..item.name_end).unwrap_or_default();
+        Some(DirEntry { name, kind: item.kind, ino: item.ino, next: item.next.0 })
+    }
+
     fn serve(
         &mut self,
         dir: &dyn Dir,
@@ -103,11 +156,7 @@ impl Listing {
             }
         };
         loop {
-            while let Some(item) = self.items.get(at) {
-                let name_start = at.checked_sub(1).and_then(|i| self.items.get(i));
-                let name_start = name_start.map_or(0, |before| before.name_end);
-                let name = self.names.get(name_start..item.name_end).unwrap_or_default();
-                let entry = DirEntry { name, kind: item.kind, ino: item.ino, next: item.next.0 };
+            while let Some(entry) = self.entry(at) {
                 if each(entry).is_break() {
                     self.at = at;
                     return Ok(());

@@ -9,7 +9,7 @@ use palisade_vfs::{
 use crate::descriptor::{Descriptor, Resource, Status};
 use crate::table::Fd;
 use crate::trace::traced;
-use crate::{ClockId, FdRights, Process};
+use crate::{ClockId, FdRights, Modes, Process};
 
 /// The rights that an open asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +23,58 @@ pub enum RightsAsked {
         /// To pass on to what is opened beneath it.
         inheriting: FdRights,
     },
+    /// What these modes take, or `Notcapable` if the directory may pass on nothing of a mode. With
+    /// `CREATE` a file can be written too, if that can be had.
+    For(Modes),
+}
+
+/// What is open, but in no table yet.
+pub struct Opened(Descriptor);
+
+impl Opened {
+    /// Whether a call on it can wait for a disk or a device.
+    #[must_use]
+    pub fn may_block(&self) -> bool {
+        self.0.description.resource.may_block()
+    }
+}
+
+/// The rights that an open is to give, by what it finds.
+struct Wanted {
+    file: FdRights,
+    /// For the directory, and to pass on.
+    dir: (FdRights, FdRights),
+    /// Whether a file that cannot be written will not do. Only asking for bytes to write insists
+    /// on it. Who takes what there is, or lists further rights that a directory or a read-only
+    /// file does not have, gets it without them.
+    insists: bool,
+}
+
+impl Wanted {
+    fn new(asked: OpenAsked, inherited: FdRights) -> Result<Wanted> {
+        Ok(match asked.rights {
+            RightsAsked::Inherited => {
+                Wanted { file: inherited, dir: (inherited, inherited), insists: false }
+            }
+            RightsAsked::Exactly { base, inheriting } => {
+                let insists = base.contains(FdRights::WRITE);
+                Wanted { file: base, dir: (base, inheriting), insists }
+            }
+            RightsAsked::For(modes) => {
+                if !inherited.modes().contains(modes) {
+                    return Err(Errno::Notcapable);
+                }
+                let creates = asked.flags.contains(OpenFlags::CREATE);
+                let written = if creates { modes | Modes::WRITE } else { modes };
+                let (base, inheriting) = FdRights::of_dir(modes);
+                Wanted {
+                    file: FdRights::of_file(written) & inherited,
+                    dir: (base & inherited, inheriting & inherited),
+                    insists: modes.contains(Modes::WRITE),
+                }
+            }
+        })
+    }
 }
 
 /// How something is to be opened.
@@ -44,6 +96,15 @@ impl Process {
     /// Errors, in order: `Badf`; `Notdir`; `Notcapable` if the directory's descriptor may not do
     /// or pass on what is asked; `Mfile`; those of [`path::open`].
     pub fn open(&mut self, fd: Fd, path: &str, asked: OpenAsked) -> Result<Fd> {
+        let opened = self.open_apart(fd, path, asked)?;
+        self.install(opened)
+    }
+
+    /// The first half of [`Process::open`], which may have to wait and changes nothing here: the
+    /// descriptor, not yet in the table.
+    ///
+    /// Errors: as for [`Process::open`].
+    pub fn open_apart(&self, fd: Fd, path: &str, asked: OpenAsked) -> Result<Opened> {
         traced!("open", fd, path);
         let (dir, parent) = self.dir(fd, FdRights::OPEN)?;
         let mut flags = asked.flags;
@@ -56,45 +117,45 @@ impl Process {
         if asked.status.intersects(Status::SYNC | Status::RSYNC) {
             flags |= OpenFlags::SYNC;
         }
-        let (base, inheriting) = match asked.rights {
-            RightsAsked::Inherited => (parent.inheriting, parent.inheriting),
-            RightsAsked::Exactly { base, inheriting } => (base, inheriting),
-        };
+        let wanted = Wanted::new(asked, parent.inheriting)?;
         let on_dir = FdRights::for_open(OpenHow::new(Access::Hold, flags));
         let passable = parent.base | parent.inheriting;
         if !parent.base.contains(on_dir)
             || !passable.contains(FdRights::for_status(flags))
-            || !parent.inheriting.contains(base | inheriting)
+            || !parent.inheriting.contains(wanted.file | wanted.dir.0 | wanted.dir.1)
         {
             return Err(Errno::Notcapable);
         }
         self.table.check_room()?;
         let open = |access| path::open(&**dir, path, asked.follow, OpenHow::new(access, flags));
-        let wanted = base.access();
-        // Only asking for bytes to write insists on it. Who takes what there is, or lists further
-        // rights that a directory or a read-only file does not have, gets it without them.
-        let insists = match asked.rights {
-            RightsAsked::Inherited => false,
-            RightsAsked::Exactly { base, .. } => base.contains(FdRights::WRITE),
-        };
-        let (node, access) = match open(wanted) {
+        let access = wanted.file.access();
+        let (node, access) = match open(access) {
             Err(Errno::Isdir | Errno::Acces | Errno::Rofs | Errno::Perm | Errno::Txtbsy)
-                if wanted.writes() && !insists =>
+                if access.writes() && !wanted.insists =>
             {
                 (open(Access::Read)?, Access::Read)
             }
-            done => (done?, wanted),
+            done => (done?, access),
         };
-        let descriptor = match node {
-            Node::Dir(dir) => Descriptor::new(Resource::Dir(dir), asked.status, base, inheriting),
+        Ok(Opened(match node {
+            Node::Dir(dir) => {
+                let (base, inheriting) = wanted.dir;
+                Descriptor::new(Resource::Dir(dir), asked.status, base, inheriting)
+            }
             Node::File(file) => Descriptor::new(
                 Resource::File(file),
                 asked.status,
-                base.within(access),
+                wanted.file.within(access),
                 FdRights::empty(),
             ),
-        };
-        self.table.open(descriptor)
+        }))
+    }
+
+    /// Puts what was opened into the table, at the lowest free number.
+    ///
+    /// Errors: `Mfile`.
+    pub fn install(&mut self, opened: Opened) -> Result<Fd> {
+        self.table.open(opened.0)
     }
 
     /// What `path` leads to.

@@ -9,7 +9,7 @@ use rustix::event::{PollFd, PollFlags};
 use crate::descriptor::Resource;
 use crate::table::Fd;
 use crate::trace::traced;
-use crate::{ClockId, FdRights, Interrupt, Process};
+use crate::{ClockId, FdRights, Interrupt, Process, Stream};
 
 /// What a guest waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -222,6 +222,30 @@ fn look(
         if interrupt.is_raised() {
             return Err(Errno::Intr);
         }
+    }
+}
+
+/// Whether a stream that has a descriptor of the host can be read without waiting, its end and its
+/// errors included.
+#[must_use]
+pub fn is_readable(stream: &dyn Stream) -> bool {
+    wait_readable(stream, Duration::ZERO)
+}
+
+/// Waits until a stream that has a descriptor of the host can be read, at most `limit`. Answers
+/// whether it can; at once if it has none.
+pub fn wait_readable(stream: &dyn Stream, limit: Duration) -> bool {
+    let Some(fd) = stream.waits_for() else { return true };
+    let mut fds = [PollFd::from_borrowed_fd(fd, PollFlags::IN)];
+    let timeout = rustix::event::Timespec {
+        tv_sec: i64::try_from(limit.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: limit.subsec_nanos().into(),
+    };
+    match rustix::event::poll(&mut fds, Some(&timeout)) {
+        Ok(count) => count > 0,
+        Err(rustix::io::Errno::INTR) => false,
+        // Reading tells what is wrong.
+        Err(_) => true,
     }
 }
 

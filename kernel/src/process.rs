@@ -8,7 +8,7 @@ use crate::clock::Clocks;
 use crate::descriptor::{Description, Descriptor, Resource, Status};
 use crate::random::Generator;
 use crate::table::{Fd, Table};
-use crate::{ClockId, Config, FdRights, Interrupt, Limits};
+use crate::{Alarm, ClockId, Config, FdRights, Interrupt, Limits, StreamRef};
 
 /// A guest's exit code: a value, not an end of the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -153,6 +153,65 @@ impl Process {
     /// Errors: `Badf` for any other descriptor.
     pub fn preopen_name(&self, fd: Fd) -> Result<&str> {
         self.table.get(fd)?.preopen.as_deref().ok_or(Errno::Badf)
+    }
+
+    /// The preopened directories, by their numbers.
+    pub fn preopens(&self) -> impl Iterator<Item = (Fd, &str)> {
+        self.table.iter().filter_map(|(fd, it)| Some((fd, it.preopen.as_deref()?)))
+    }
+
+    /// A further descriptor of the same description, with the same rights; not preopened.
+    ///
+    /// Errors, in order: `Badf`; `Mfile`.
+    pub fn duplicate(&mut self, fd: Fd) -> Result<Fd> {
+        let descriptor = Descriptor { preopen: None, ..self.table.get(fd)?.clone() };
+        self.table.open(descriptor)
+    }
+
+    /// Whether a call on the descriptor, or on what lies beneath it, can wait for a disk or a
+    /// device. Not for one that is not open.
+    #[inline]
+    #[must_use]
+    pub fn may_block(&self, fd: Fd) -> bool {
+        self.table.get(fd).is_ok_and(|it| it.description.resource.may_block())
+    }
+
+    /// Standard input.
+    #[must_use]
+    pub fn stdin(&self) -> &StreamRef {
+        &self.config.0.stdin.0
+    }
+
+    /// Standard output.
+    #[must_use]
+    pub fn stdout(&self) -> &StreamRef {
+        &self.config.0.stdout.0
+    }
+
+    /// Standard error.
+    #[must_use]
+    pub fn stderr(&self) -> &StreamRef {
+        &self.config.0.stderr.0
+    }
+
+    /// The moment `after_ns` nanoseconds from now on the monotonic clock.
+    #[must_use]
+    pub fn alarm_after(&self, after_ns: u64) -> Alarm {
+        self.clocks.alarm_after(after_ns)
+    }
+
+    /// The moment `at_ns` of the monotonic clock.
+    #[must_use]
+    pub fn alarm_at(&self, at_ns: u64) -> Alarm {
+        self.clocks.alarm_at(at_ns)
+    }
+
+    /// A key of the host's own, which nothing tells the guest: another one for each call, or the
+    /// same one in every run if the random numbers are.
+    ///
+    /// Errors: `Io` if the operating system has none to give.
+    pub fn secret_key(&self) -> Result<[u8; 16]> {
+        self.random.key()
     }
 
     /// Closes a descriptor, preopened or not.

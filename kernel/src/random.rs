@@ -38,6 +38,20 @@ impl Generator {
         rng.fill_bytes(bytes);
         Ok(())
     }
+
+    /// A key of the host's own, which no number that the guest draws tells anything about.
+    pub(crate) fn key(&self) -> Result<[u8; 16]> {
+        let mut key = [0; 16];
+        match self.1 {
+            Random::Seeded(seed) => {
+                let mut rng = ChaCha20Rng::seed_from_u64(seed);
+                rng.set_stream(1);
+                rng.fill_bytes(&mut key);
+            }
+            Random::Secure => getrandom::fill(&mut key).map_err(|_| Errno::Io)?,
+        }
+        Ok(key)
+    }
 }
 
 impl std::fmt::Debug for Generator {
@@ -55,6 +69,15 @@ mod tests {
         let mut bytes = [0; 16];
         Generator::new(random).fill(&mut bytes).unwrap();
         bytes
+    }
+
+    #[test]
+    fn a_key_is_not_what_the_guest_draws() {
+        let seeded = Generator::new(Random::Seeded(7));
+        assert_eq!(seeded.key(), Generator::new(Random::Seeded(7)).key());
+        assert_ne!(seeded.key().unwrap(), draw(Random::Seeded(7)));
+        let secure = Generator::new(Random::Secure);
+        assert_ne!(secure.key(), secure.key());
     }
 
     #[test]

@@ -75,7 +75,68 @@ bitflags::bitflags! {
     }
 }
 
+bitflags::bitflags! {
+    /// What is going to be done with what is opened, for an ABI that knows no finer rights.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+    pub struct Modes: u8 {
+        /// Read a file, list a directory.
+        const READ = 1 << 0;
+        /// Write a file.
+        const WRITE = 1 << 1;
+        /// Change what lies beneath a directory, and open it to be changed.
+        const MUTATE = 1 << 2;
+    }
+}
+
 impl FdRights {
+    /// What changes what lies beneath a directory, or the directory itself.
+    pub const MUTATING: FdRights = FdRights::CREATE_DIR
+        .union(FdRights::CREATE_FILE)
+        .union(FdRights::CREATE_SYMLINK)
+        .union(FdRights::LINK_FROM)
+        .union(FdRights::LINK_INTO)
+        .union(FdRights::RENAME_FROM)
+        .union(FdRights::RENAME_INTO)
+        .union(FdRights::REMOVE_DIR)
+        .union(FdRights::REMOVE_FILE)
+        .union(FdRights::SET_LEN_AT)
+        .union(FdRights::SET_TIMES_AT)
+        .union(FdRights::SET_TIMES);
+
+    /// The rights of a directory's descriptor for these modes, and those to pass on.
+    #[must_use]
+    pub fn of_dir(modes: Modes) -> (FdRights, FdRights) {
+        let changing = if modes.contains(Modes::MUTATE) {
+            FdRights::empty()
+        } else {
+            FdRights::MUTATING | FdRights::WRITING
+        };
+        (FdRights::OF_DIRS - changing, FdRights::all() - changing)
+    }
+
+    /// The rights of a file's descriptor for these modes.
+    #[must_use]
+    pub fn of_file(modes: Modes) -> FdRights {
+        let mut rights = FdRights::OF_FILES - FdRights::READ - FdRights::WRITING;
+        if modes.contains(Modes::READ) {
+            rights |= FdRights::READ;
+        }
+        if modes.contains(Modes::WRITE) {
+            rights |= FdRights::WRITING;
+        }
+        rights
+    }
+
+    /// The modes of a descriptor with these rights: what can be done with it at all.
+    #[must_use]
+    pub fn modes(self) -> Modes {
+        let mut modes = Modes::empty();
+        modes.set(Modes::READ, self.intersects(FdRights::READ | FdRights::LIST));
+        modes.set(Modes::WRITE, self.contains(FdRights::WRITE));
+        modes.set(Modes::MUTATE, self.intersects(FdRights::MUTATING - FdRights::SET_TIMES));
+        modes
+    }
+
     /// What makes sense for a directory.
     pub const OF_DIRS: FdRights = FdRights::SET_STATUS
         .union(FdRights::SYNC)
@@ -201,6 +262,20 @@ mod tests {
                 assert_eq!(has(FdRights::CREATE_FILE), flags.contains(OpenFlags::CREATE));
                 assert_eq!(has(FdRights::SET_LEN_AT), flags.contains(OpenFlags::TRUNCATE));
             }
+        }
+    }
+
+    #[test]
+    fn a_directory_that_is_not_to_be_changed_opens_nothing_that_changes() {
+        let (base, inheriting) = FdRights::of_dir(Modes::READ);
+        let changes = FdRights::MUTATING | FdRights::WRITING;
+        assert!(!(base | inheriting).intersects(changes));
+        assert_eq!(base.modes(), Modes::READ);
+        let (base, inheriting) = FdRights::of_dir(Modes::READ | Modes::MUTATE);
+        assert_eq!((base, inheriting), (FdRights::OF_DIRS, FdRights::all()));
+        assert_eq!(base.modes(), Modes::READ | Modes::MUTATE);
+        for modes in [Modes::READ, Modes::WRITE, Modes::READ | Modes::WRITE] {
+            assert_eq!(FdRights::of_file(modes).modes(), modes);
         }
     }
 

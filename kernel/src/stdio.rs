@@ -37,6 +37,11 @@ pub trait Stream: Send + Sync {
         Err(Errno::Badf)
     }
 
+    /// Whether a read or a write can wait. `false` is a promise; `true` is always a safe answer.
+    fn may_block(&self) -> bool {
+        true
+    }
+
     /// The host's descriptor to wait for; `None` if the stream never makes anyone wait.
     fn waits_for(&self) -> Option<BorrowedFd<'_>> {
         None
@@ -152,6 +157,10 @@ impl OutputBuffer {
 }
 
 impl Stream for OutputBuffer {
+    fn may_block(&self) -> bool {
+        false
+    }
+
     fn write(&self, bufs: &[IoSlice<'_>]) -> Result<usize> {
         let mut bytes = self.bytes.lock();
         let mut written = 0;
@@ -171,6 +180,10 @@ impl Stream for OutputBuffer {
 struct Null;
 
 impl Stream for Null {
+    fn may_block(&self) -> bool {
+        false
+    }
+
     fn read(&self, _bufs: &mut [IoSliceMut<'_>]) -> Result<usize> {
         Ok(0)
     }
@@ -183,6 +196,10 @@ impl Stream for Null {
 struct InputBytes(Mutex<VecDeque<u8>>);
 
 impl Stream for InputBytes {
+    fn may_block(&self) -> bool {
+        false
+    }
+
     fn read(&self, bufs: &mut [IoSliceMut<'_>]) -> Result<usize> {
         let mut bytes = self.0.lock();
         let mut done = 0;

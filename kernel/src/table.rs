@@ -106,6 +106,11 @@ impl Table {
         self.free.clear();
     }
 
+    /// The open descriptors, by number.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (Fd, &Descriptor)> {
+        (0..).zip(&self.slots).filter_map(|(fd, slot)| Some((fd, slot.as_ref()?)))
+    }
+
     /// How many descriptors are open.
     pub(crate) fn len(&self) -> usize {
         self.slots.len() - self.free.len()

@@ -1,55 +1,84 @@
 //! A confined file: an open file some of whose verbs are refused.
 //!
-//! A handle can do what it was opened for, and opening was judged; so most of what is tested here
-//! was tested before, and is tested again because it costs nothing. What only this layer holds
-//! back is changing the times, which any handle can do, and changing the size, which any handle
-//! that writes can do. It is an allowlist: a verb that this file does not know is not there.
+//! A handle can do what it was opened for, and opening was judged; so under a policy that does not
+//! change most of what is tested here was tested before, and is tested again because it costs
+//! nothing. What only this layer holds back is changing the times, which any handle can do, and
+//! changing the size, which any handle that writes can do. Under a policy that is narrowed, each
+//! verb is judged as the policy is when it is done. It is an allowlist: a verb that this file does
+//! not know is not there.
 
 use std::io::{IoSlice, IoSliceMut};
-use std::sync::Arc;
 
 use palisade_vfs::{
     Advice, Errno, File, FileRef, FileType, Result, Rights, SetTimes, Stat, SyncScope,
 };
 
-use crate::{Policy, State};
+use crate::Operation;
+use crate::confine::Fixed;
+use crate::view::veil;
 
-/// An open file under a policy that does not grant all of [`Rights::OF_FILES`].
-pub(crate) struct ConfinedFile {
+/// An open file about which something needs a guard.
+pub(crate) struct ConfinedFile<G> {
     pub(crate) inner: FileRef,
-    pub(crate) policy: Arc<Policy>,
-    pub(crate) state: State,
+    pub(crate) grip: G,
 }
 
-impl ConfinedFile {
-    fn require(&self, wanted: Rights) -> Result<()> {
+/// What guards an open file.
+pub(crate) trait Grip: Send + Sync + 'static {
+    /// Nothing if `operation` is granted now; the error that tells it otherwise.
+    fn require(&self, operation: Operation) -> Result<()>;
+
+    /// `stat` without what may not be told.
+    fn veiled(&self, stat: Stat) -> Stat;
+
+    /// Whether making the file durable is refused.
+    fn check_sync(&self) -> Result<()>;
+}
+
+/// Without a right to access the bytes the handle cannot have been opened for it: then `Badf`, as
+/// the file itself would say.
+pub(crate) fn never_opened(missing: Rights) -> Result<()> {
+    if missing.intersects(Rights::READ | Rights::WRITE) { Err(Errno::Badf) } else { Ok(()) }
+}
+
+impl Grip for Fixed {
+    fn require(&self, operation: Operation) -> Result<()> {
+        let wanted = operation.needs();
+        let missing = wanted - self.policy.rights(self.state);
+        if missing.is_empty() {
+            return Ok(());
+        }
+        never_opened(missing)?;
         self.policy.require(self.state, wanted)
     }
 
-    /// Without the right to `access`, the handle cannot have been opened for it.
-    fn opened_for(&self, access: Rights) -> Result<()> {
-        self.require(access).map_err(|_| Errno::Badf)
+    fn veiled(&self, stat: Stat) -> Stat {
+        veil(&self.policy, stat)
+    }
+
+    fn check_sync(&self) -> Result<()> {
+        Ok(())
     }
 }
 
 #[deny(clippy::missing_trait_methods)]
-impl File for ConfinedFile {
+impl<G: Grip> File for ConfinedFile<G> {
     fn kind(&self) -> FileType {
         self.inner.kind()
     }
 
     fn read_at(&self, bufs: &mut [IoSliceMut<'_>], offset: u64) -> Result<usize> {
-        self.opened_for(Rights::READ)?;
+        self.grip.require(Operation::Read)?;
         self.inner.read_at(bufs, offset)
     }
 
     fn write_at(&self, bufs: &[IoSlice<'_>], offset: u64) -> Result<usize> {
-        self.opened_for(Rights::WRITE)?;
+        self.grip.require(Operation::Write)?;
         self.inner.write_at(bufs, offset)
     }
 
     fn append(&self, bufs: &[IoSlice<'_>]) -> Result<usize> {
-        self.opened_for(Rights::WRITE)?;
+        self.grip.require(Operation::Write)?;
         self.inner.append(bufs)
     }
 
@@ -58,28 +87,27 @@ impl File for ConfinedFile {
     }
 
     fn stat(&self) -> Result<Stat> {
-        self.require(Rights::STAT)?;
-        self.inner.stat()
+        self.grip.require(Operation::Stat)?;
+        Ok(self.grip.veiled(self.inner.stat()?))
     }
 
     fn set_len(&self, len: u64) -> Result<()> {
-        self.opened_for(Rights::WRITE)?;
-        self.require(Rights::SET_LEN)?;
+        self.grip.require(Operation::SetLen)?;
         self.inner.set_len(len)
     }
 
     fn allocate(&self, offset: u64, len: u64) -> Result<()> {
-        self.opened_for(Rights::WRITE)?;
-        self.require(Rights::SET_LEN)?;
+        self.grip.require(Operation::SetLen)?;
         self.inner.allocate(offset, len)
     }
 
     fn set_times(&self, times: SetTimes) -> Result<()> {
-        self.require(Rights::SET_TIMES)?;
+        self.grip.require(Operation::SetTimes)?;
         self.inner.set_times(times)
     }
 
     fn sync(&self, scope: SyncScope) -> Result<()> {
+        self.grip.check_sync()?;
         self.inner.sync(scope)
     }
 
@@ -89,5 +117,10 @@ impl File for ConfinedFile {
 
     fn may_block(&self) -> bool {
         self.inner.may_block()
+    }
+
+    fn read_vec(&self, to: &mut Vec<u8>, len: usize, offset: u64) -> Result<usize> {
+        self.grip.require(Operation::Read)?;
+        self.inner.read_vec(to, len, offset)
     }
 }

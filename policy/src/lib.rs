@@ -1,8 +1,25 @@
 //! Layers that allow less: a directory that holds a directory and judges what is done to it.
 //!
-//! Read in this order: a [`Policy`] says which [`Rights`](palisade_vfs::Rights) hold where;
-//! [`confine()`] puts a directory under a policy; [`read_only()`] is the simplest case of it. A
-//! [`QuotaGroup`] says how much: it counts what is done in the directories that it guards.
+//! Read in this order: a [`Glob`] says which paths a [`Rule`] is about; a [`Policy`] is compiled
+//! from rules and says which [`Rights`](palisade_vfs::Rights) hold where; a [`Verdict`] is its
+//! answer to one question, with what it rests on, and an [`Operation`] what is to be asked for;
+//! [`confine()`] puts a directory under a policy, [`read_only()`] is the simplest case of it, and a
+//! [`Live`] policy can be narrowed while a guest runs. A [`QuotaGroup`] says how much: it counts
+//! what is done in the directories that it guards.
+//!
+//! ```
+//! use palisade_policy::Policy;
+//! use palisade_vfs::{Descent, Rights};
+//!
+//! let policy = Policy::builder()
+//!     .allow("/data/**", Rights::READ_ONLY)
+//!     .allow("/data/out/*.{txt,csv}", Rights::WRITE | Rights::CREATE_FILE)
+//!     .hide("/**/.git")
+//!     .build()?;
+//! let path = Descent::new("data/out/a.csv").unwrap();
+//! assert!(policy.judge(Policy::START, path, Rights::WRITE).is_allowed());
+//! # Ok::<(), palisade_policy::PolicyError>(())
+//! ```
 //!
 //! A confined directory is a [`Dir`](palisade_vfs::Dir) like any other, so layers can be laid upon
 //! layers, and nothing above can tell whether what it holds is policed.
@@ -19,16 +36,43 @@
     )
 )]
 
+#[cfg(feature = "audit")]
+pub mod audit;
+mod builder;
+mod check;
+mod compare;
+mod compile;
 mod confine;
+#[cfg(feature = "document")]
+pub mod document;
 mod file;
+mod glob;
+mod judge;
+mod live;
+mod operation;
 mod policy;
 mod quota;
 mod read_only;
+mod refuse;
+mod rule;
+mod table;
+mod trail;
+mod view;
+mod words;
 
 #[cfg(test)]
 mod tests;
 
-pub use confine::confine;
+pub use builder::{PolicyBuilder, PolicyError};
+pub use check::{Finding, FindingKind};
+pub use compare::{Comparison, Witness};
+pub use confine::{confine, confine_at};
+pub use glob::{Glob, GlobError, GlobErrorKind};
+pub use judge::Verdict;
+pub use live::{Lease, Live, confine_live};
+pub use operation::Operation;
 pub use policy::{Policy, Refusal, State};
 pub use quota::{Quota, QuotaGroup, QuotaReport, Usage, WhenFull};
 pub use read_only::read_only;
+pub use rule::{Effect, Place, Rule, RuleId};
+pub use words::{right_words, rights_of_word, words_of_rights};

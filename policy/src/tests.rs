@@ -1,12 +1,29 @@
 //! What the layers promise, as laws over sequences of operations and as tables.
 
+#[cfg(feature = "audit")]
+mod audit;
+mod comparison;
+mod evaluator;
+mod hidden;
+mod hostile;
 mod laws;
+mod live;
+mod moves;
 mod op;
 mod quota;
+pub(crate) mod rows;
+mod semantics;
 mod spy;
 mod tables;
 
 use palisade_vfs::MemFs;
+
+/// How many cases a property looks at: `fallback`, or what `PALISADE_PROPS_CASES` says.
+fn cases(fallback: u32) -> u32 {
+    #[expect(clippy::disallowed_methods, reason = "the one variable that makes tests look longer")]
+    let asked = std::env::var("PALISADE_PROPS_CASES");
+    asked.ok().and_then(|text| text.parse().ok()).unwrap_or(fallback)
+}
 
 /// The tree that all of these tests start from.
 const SEED: &[(&str, &str)] = &[

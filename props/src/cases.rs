@@ -197,7 +197,7 @@ fn run_script(subject: &dyn Subject, name: &str, tree: &str, lines: &str) -> Res
         let fine = if line.expect.is_empty() {
             got.errno().is_none()
         } else {
-            line.expect.iter().any(|want| want.allows(&got))
+            line.expect.iter().any(|want| want.allows_on(subject.promises(), &got))
         };
         if !fine {
             return Err(fault(Some(nth), format!("it says `{got}`")));

@@ -295,4 +295,9 @@ impl File for FaultyFile {
     fn may_block(&self) -> bool {
         self.inner.may_block()
     }
+
+    fn read_vec(&self, to: &mut Vec<u8>, len: usize, offset: u64) -> Result<usize> {
+        self.faults.step(Step::Looks)?;
+        self.inner.read_vec(to, len, offset)
+    }
 }

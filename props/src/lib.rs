@@ -26,6 +26,7 @@ pub mod spy;
 mod subject;
 mod text;
 mod tree;
+pub mod widening;
 
 pub use cases::{Group, check, check_group};
 use proptest::test_runner::{Config, RngSeed, TestRunner};

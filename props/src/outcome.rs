@@ -5,6 +5,7 @@ use std::fmt;
 use palisade_vfs::{Errno, FileType, Stat, Timestamp};
 
 use crate::op::stamp;
+use crate::subject::Promises;
 use crate::text::{self, Word};
 
 /// What an operation came to.
@@ -83,6 +84,17 @@ impl Outcome {
         }
     }
 
+    /// The same, for a filesystem of these promises: what is not promised is whatever.
+    #[must_use]
+    pub(crate) fn on(mut self, promises: Promises) -> Outcome {
+        if let Outcome::Stat(seen) = &mut self
+            && !promises.contains(Promises::NLINK)
+        {
+            seen.nlink = None;
+        }
+        self
+    }
+
     /// The error, if it is one.
     #[must_use]
     pub fn errno(&self) -> Option<Errno> {
@@ -109,6 +121,14 @@ impl Expect {
         match self {
             Expect::Ok => got.errno().is_none() && *got != Outcome::Idle,
             Expect::This(want) => want.allows(got),
+        }
+    }
+
+    /// Whether `got` is what is expected of a filesystem of these promises.
+    pub(crate) fn allows_on(&self, promises: Promises, got: &Outcome) -> bool {
+        match self {
+            Expect::Ok => self.allows(got),
+            Expect::This(want) => want.clone().on(promises).allows(got),
         }
     }
 

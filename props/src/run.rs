@@ -73,12 +73,15 @@ impl Pair {
 
     /// Runs one line on the model, and compares what the filesystem came to.
     pub(crate) fn compare(&mut self, line: &Line, got: Outcome) -> Result<(), String> {
-        let allowed = self.model.apply(&line.op);
+        let allowed: Vec<_> =
+            self.model.apply(&line.op).into_iter().map(|it| it.on(self.promises)).collect();
         if !allowed.iter().any(|want| want.allows(&got)) {
             let want: Vec<_> = allowed.iter().map(Outcome::to_string).collect();
             return Err(format!("the model says `{}`, it says `{got}`", want.join(" | ")));
         }
-        if !line.expect.is_empty() && !line.expect.iter().any(|want| want.allows(&got)) {
+        if !line.expect.is_empty()
+            && !line.expect.iter().any(|want| want.allows_on(self.promises, &got))
+        {
             return Err(format!("it says `{got}`"));
         }
         match (allowed.first(), &got) {

@@ -241,4 +241,9 @@ impl File for SpyFile {
     fn may_block(&self) -> bool {
         self.inner.may_block()
     }
+
+    fn read_vec(&self, to: &mut Vec<u8>, len: usize, offset: u64) -> Result<usize> {
+        self.log.note("read_vec", &self.path, Rights::READ);
+        self.inner.read_vec(to, len, offset)
+    }
 }

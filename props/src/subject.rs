@@ -27,6 +27,8 @@ bitflags::bitflags! {
         const SPARSE = 1 << 5;
         /// Any time that a `Timestamp` can hold is kept.
         const ANY_TIME = 1 << 6;
+        /// It is told how many names a file has. A layer that hides names does not.
+        const NLINK = 1 << 7;
     }
 }
 
@@ -36,7 +38,8 @@ impl Promises {
         .union(Promises::SYMLINK)
         .union(Promises::LINK)
         .union(Promises::TIMES)
-        .union(Promises::ALLOCATE);
+        .union(Promises::ALLOCATE)
+        .union(Promises::NLINK);
 }
 
 /// A maker of filesystems that are put through the kit.

@@ -328,6 +328,10 @@ impl File for BentFile {
     fn may_block(&self) -> bool {
         self.0.may_block()
     }
+
+    fn read_vec(&self, to: &mut Vec<u8>, len: usize, offset: u64) -> Result<usize> {
+        self.0.read_vec(to, len, offset)
+    }
 }
 
 #[test]

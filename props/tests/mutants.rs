@@ -319,6 +319,10 @@ impl File for MutantFile {
     fn may_block(&self) -> bool {
         self.inner.may_block()
     }
+
+    fn read_vec(&self, to: &mut Vec<u8>, len: usize, offset: u64) -> Result<usize> {
+        self.inner.read_vec(to, len, offset)
+    }
 }
 
 fn mutant(bug: Bug) -> impl Subject {

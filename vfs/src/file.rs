@@ -103,4 +103,20 @@ pub trait File: Any + Send + Sync {
     fn may_block(&self) -> bool {
         true
     }
+
+    /// Reads at most `len` bytes at `offset` and puts them behind what `to` holds, for a caller
+    /// that has no buffer yet and would only fill one with zeros first. Answers how many, as
+    /// [`File::read_at`] does.
+    ///
+    /// Errors: as for [`File::read_at`]; `to` is as it was then.
+    fn read_vec(&self, to: &mut Vec<u8>, len: usize, offset: u64) -> Result<usize> {
+        let before = to.len();
+        to.resize(before.saturating_add(len), 0);
+        let done = match to.get_mut(before..) {
+            Some(buf) => self.read_at(&mut [IoSliceMut::new(buf)], offset),
+            None => Err(Errno::Fault),
+        };
+        to.truncate(before.saturating_add(*done.as_ref().unwrap_or(&0)));
+        done
+    }
 }

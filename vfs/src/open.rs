@@ -67,7 +67,7 @@ pub struct OpenHow {
 pub struct Needs {
     /// On the node that is opened (or would be, if it is created).
     pub node: Rights,
-    /// On the directory that holds it, in case it is created.
+    /// At its name besides, in case it is created.
     pub parent: Rights,
 }
 

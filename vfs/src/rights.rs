@@ -1,9 +1,9 @@
 //! Rights: one bit per verb that a node knows.
 
 bitflags::bitflags! {
-    /// What may be done to a node. Rights are judged where the node is: opening a file for
-    /// writing needs `WRITE` on the file, creating it needs `CREATE_FILE` on its directory.
-    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+    /// What may be done to a node. Rights are judged at the name that an operation is about:
+    /// opening a file for writing needs `WRITE` there, and creating it `CREATE_FILE` there.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
     pub struct Rights: u32 {
         /// Pass through, or hold, the node.
         const LOOKUP = 1 << 0;
@@ -21,23 +21,23 @@ bitflags::bitflags! {
         const LIST = 1 << 6;
         /// Read the target of a symbolic link.
         const READ_LINK = 1 << 7;
-        /// Create a file in a directory.
+        /// Create a file of this name.
         const CREATE_FILE = 1 << 8;
-        /// Create a directory in a directory.
+        /// Create a directory of this name.
         const CREATE_DIR = 1 << 9;
-        /// Create a symbolic link in a directory.
+        /// Create a symbolic link of this name.
         const CREATE_SYMLINK = 1 << 10;
-        /// Remove a file or a link from a directory.
+        /// Remove the file or link.
         const REMOVE_FILE = 1 << 11;
-        /// Remove an empty directory from a directory.
+        /// Remove the empty directory.
         const REMOVE_DIR = 1 << 12;
-        /// Rename out of a directory.
+        /// Rename it away.
         const RENAME_FROM = 1 << 13;
-        /// Rename into a directory.
+        /// Rename something to this name; what is there is replaced.
         const RENAME_INTO = 1 << 14;
-        /// Give a node of a directory a further name.
+        /// Give the node a further name.
         const LINK_FROM = 1 << 15;
-        /// Put a further name of a node into a directory.
+        /// Be a further name of a node.
         const LINK_INTO = 1 << 16;
     }
 }

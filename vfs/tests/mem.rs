@@ -34,6 +34,27 @@ fn read(file: &FileRef, at: u64, len: usize) -> Vec<u8> {
 }
 
 #[test]
+fn a_read_without_a_buffer_reads_the_same() {
+    let root = MemFs::new().root();
+    let sparse = file(&root, "sparse");
+    write(&sparse, 10, b"start").unwrap();
+    write(&sparse, 200_000, &[7; 100_000]).unwrap();
+    sparse.set_len(310_000).unwrap();
+    for at in [0, 12, 65_535, 65_536, 199_990, 299_999, 305_000, 310_000, u64::MAX] {
+        for len in [0, 1, 100, 65_536, 200_000, 400_000] {
+            let mut bytes = b"kept".to_vec();
+            let done = sparse.read_vec(&mut bytes, len, at).unwrap();
+            let (kept, bytes) = bytes.split_at(4);
+            assert_eq!((kept, done), (&b"kept"[..], bytes.len()));
+            assert!(bytes == read(&sparse, at, len), "{len} at {at}");
+        }
+    }
+    let how = OpenHow::new(Access::Write, OpenFlags::empty());
+    let blind = path::open(&*root, "sparse", Follow::No, how).unwrap().into_file().unwrap();
+    assert_eq!(blind.read_vec(&mut Vec::new(), 1, 0), Err(Errno::Badf));
+}
+
+#[test]
 fn what_nobody_can_reach_any_more_is_freed_with_its_last_handle() {
     let fs = MemFs::new();
     let root = fs.root();

@@ -4,6 +4,7 @@
 //! guest runs is [`Ended::Refused`] with the engine's words; the caller looks at the module itself
 //! for a better reason, so that nothing is looked at twice as long as all goes well.
 
+mod component;
 mod wasmi;
 mod wasmtime;
 
@@ -14,8 +15,8 @@ use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::Duration;
 
-use palisade::Interrupt;
-use palisade::preview1::Preview1;
+use palisade::preview1::ZeroRights;
+use palisade::{Interrupt, Process};
 
 /// How long a guest that was stopped may take to come to its end. A host call that waits for a
 /// terminal does not look up; then the process ends under it.
@@ -31,10 +32,23 @@ pub(crate) enum Kind {
     Wasmi,
 }
 
+/// What the bytes are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// A core module, which speaks Preview 1.
+    Module,
+    /// A component, which speaks Preview 2.
+    Component,
+    /// A component that was made of a module, which speaks Preview 1 to an adapter within.
+    WrappedModule,
+}
+
 /// What an engine needs.
 pub(crate) struct Guest<'a> {
     pub(crate) bytes: &'a [u8],
-    pub(crate) preview1: Preview1,
+    pub(crate) form: Form,
+    pub(crate) process: Process,
+    pub(crate) zero_rights: ZeroRights,
     pub(crate) limits: Bounds,
     pub(crate) keep: Keep,
 }
@@ -86,6 +100,7 @@ impl Kind {
     /// Runs the guest to its end.
     pub(crate) fn run(self, guest: Guest<'_>) -> Ended {
         match self {
+            Kind::Wasmtime if guest.form != Form::Module => component::run(guest),
             Kind::Wasmtime => wasmtime::run(guest),
             Kind::Wasmi => wasmi::run(guest),
         }

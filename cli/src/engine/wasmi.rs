@@ -1,5 +1,6 @@
 //! wasmi: an interpreter, for guests that run briefly or not at all elsewhere.
 
+use palisade::preview1::Preview1;
 use palisade::preview1::engines::wasmi::{State, add_to_linker};
 use wasmi::{
     Config, Engine, Error, Linker, Module, Store, StoreLimits, StoreLimitsBuilder,
@@ -32,12 +33,13 @@ fn try_run(guest: Guest<'_>) -> Result<Ended, Ended> {
     let mut linker = Linker::new(&engine);
     add_to_linker(&mut linker, |data: &mut Data| &mut data.state).map_err(refuse)?;
 
-    let interrupt = guest.preview1.process().interrupt().clone();
+    let interrupt = guest.process.interrupt().clone();
+    let preview1 = Preview1::new(guest.process).with_zero_rights(guest.zero_rights);
     let mut limits = StoreLimitsBuilder::new();
     if let Some(bytes) = guest.limits.memory_bytes {
         limits = limits.memory_size(usize::try_from(bytes).unwrap_or(usize::MAX));
     }
-    let data = Data { state: State::new(guest.preview1), limits: limits.build() };
+    let data = Data { state: State::new(preview1), limits: limits.build() };
     let mut store = Store::new(&engine, data);
     store.limiter(|data| &mut data.limits);
     if has_timeout {

@@ -3,14 +3,14 @@
 use std::path::PathBuf;
 
 use palisade::Exit;
-use palisade::preview1::MODULE;
 use palisade::preview1::engines::wasmtime::{State, add_to_linker};
+use palisade::preview1::{MODULE, Preview1};
 use wasmtime::{
     Cache, CacheConfig, Config, Engine, Instance, Linker, Module, Store, StoreLimits,
     StoreLimitsBuilder, Trap, WasmBacktrace, WasmBacktraceDetails,
 };
 
-use super::{Ended, Guest, Keep, Watchdog};
+use super::{Bounds, Ended, Guest, Keep, Watchdog};
 
 struct Data {
     state: State,
@@ -24,30 +24,16 @@ pub(super) fn run(guest: Guest<'_>) -> Ended {
 }
 
 fn try_run(guest: Guest<'_>) -> Result<Ended, Ended> {
-    let mut config = Config::new();
-    // The details would cost every start an environment variable and every module its debug
-    // information, for the rare trap.
-    config.wasm_backtrace_details(WasmBacktraceDetails::Disable);
-    config.epoch_interruption(guest.limits.time.is_some());
-    config.cache(match guest.keep {
-        Keep::Nowhere => None,
-        Keep::IfPossible(dir) => cache(dir).ok(),
-        Keep::Exactly(dir) => Some(cache(dir).map_err(|why| Ended::NoCache(format!("{why:#}")))?),
-    });
-    let refuse = |why: wasmtime::Error| Ended::Refused(format!("{why:#}"));
-    let engine = Engine::new(&config).map_err(refuse)?;
+    let engine = engine(&guest.limits, guest.keep)?;
     let module = Module::new(&engine, guest.bytes).map_err(refuse)?;
     let mut linker = Linker::new(&engine);
     if module.imports().any(|import| import.module() == MODULE) {
         add_to_linker(&mut linker, |data: &mut Data| &mut data.state).map_err(refuse)?;
     }
 
-    let interrupt = guest.preview1.process().interrupt().clone();
-    let mut limits = StoreLimitsBuilder::new();
-    if let Some(bytes) = guest.limits.memory_bytes {
-        limits = limits.memory_size(usize::try_from(bytes).unwrap_or(usize::MAX));
-    }
-    let data = Data { state: State::new(guest.preview1), limits: limits.build() };
+    let interrupt = guest.process.interrupt().clone();
+    let preview1 = Preview1::new(guest.process).with_zero_rights(guest.zero_rights);
+    let data = Data { state: State::new(preview1), limits: limits(&guest.limits) };
     let mut store = Store::new(&engine, data);
     store.limiter(|data| &mut data.limits);
     store.set_epoch_deadline(1);
@@ -69,6 +55,35 @@ fn try_run(guest: Guest<'_>) -> Result<Ended, Ended> {
     Ok(ended)
 }
 
+/// An engine with what is asked of every guest.
+pub(super) fn engine(limits: &Bounds, keep: Keep) -> Result<Engine, Ended> {
+    let mut config = Config::new();
+    // The details would cost every start an environment variable and every module its debug
+    // information, for the rare trap.
+    config.wasm_backtrace_details(WasmBacktraceDetails::Disable);
+    config.epoch_interruption(limits.time.is_some());
+    config.cache(match keep {
+        Keep::Nowhere => None,
+        Keep::IfPossible(dir) => cache(dir).ok(),
+        Keep::Exactly(dir) => Some(cache(dir).map_err(|why| Ended::NoCache(format!("{why:#}")))?),
+    });
+    Engine::new(&config).map_err(refuse)
+}
+
+pub(super) fn limits(bounds: &Bounds) -> StoreLimits {
+    let mut limits = StoreLimitsBuilder::new();
+    if let Some(bytes) = bounds.memory_bytes {
+        limits = limits.memory_size(usize::try_from(bytes).unwrap_or(usize::MAX));
+    }
+    limits.build()
+}
+
+/// It never started.
+#[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
+pub(super) fn refuse(why: wasmtime::Error) -> Ended {
+    Ended::Refused(format!("{why:#}"))
+}
+
 fn cache(dir: PathBuf) -> wasmtime::Result<Cache> {
     let mut cache = CacheConfig::new();
     cache.with_directory(dir);
@@ -84,11 +99,11 @@ fn call(store: &mut Store<Data>, instance: Instance) -> wasmtime::Result<wasmtim
     Ok(start.call(store, ()))
 }
 
-fn is_the_guests(error: &wasmtime::Error) -> bool {
+pub(super) fn is_the_guests(error: &wasmtime::Error) -> bool {
     error.is::<Trap>() || error.is::<Exit>()
 }
 
-fn ended(result: wasmtime::Result<()>, watchdog: &Watchdog) -> Ended {
+pub(super) fn ended(result: wasmtime::Result<()>, watchdog: &Watchdog) -> Ended {
     let error = match result {
         _ if watchdog.has_expired() => return Ended::TimedOut,
         Ok(()) => return Ended::Exited(0),

@@ -40,8 +40,29 @@ fn a_module_that_does_not_type_check_is_refused() {
 }
 
 #[test]
-fn a_component_is_refused() {
-    refused(&wat::parse_str("(component)").unwrap(), &["Preview 2", "wasm32-wasip1"]);
+fn a_component_that_is_no_command_is_told_what_it_is() {
+    refused(
+        &wat::parse_str("(component)").unwrap(),
+        &["without `wasi:cli/run`", "exports nothing"],
+    );
+    let library = r#"(component (instance $math)
+        (export "my:math/add@1.0.0" (instance $math)))"#;
+    refused(&wat::parse_str(library).unwrap(), &["a library", "my:math/add@1.0.0"]);
+    let server = r#"(component (instance $handler)
+        (export "wasi:http/incoming-handler@0.2.3" (instance $handler)))"#;
+    refused(&wat::parse_str(server).unwrap(), &["web server", "wasi:http/incoming-handler"]);
+}
+
+#[test]
+fn every_interface_that_is_not_provided_is_named_with_its_version() {
+    let command = r#"(component
+        (import "wasi:cli/environment@0.2.0" (instance))
+        (import "wasi:http/types@0.2.3" (instance))
+        (import "my:own/thing@1.2.3" (instance))
+        (instance $run)
+        (export "wasi:cli/run@0.2.0" (instance $run)))"#;
+    let command = wat::parse_str(command).unwrap();
+    refused(&command, &["wasi:http/types@0.2.3", "my:own/thing@1.2.3", "0.2"]);
 }
 
 #[test]

@@ -73,6 +73,28 @@ impl QuotaFile {
         Ok(answer)
     }
 
+    /// Reads at most as much as may still be read: `read` is given how many bytes of `total`.
+    fn metered(
+        &self,
+        total: u64,
+        offset: u64,
+        read: impl FnOnce(u64) -> Result<usize>,
+    ) -> Result<usize> {
+        if !self.group.meters_reads || !self.access.reads() || total == 0 {
+            return read(total);
+        }
+        let taken = self.group.take_some(What::Reads, total);
+        if taken == 0 {
+            // Whoever has read everything learns that it is the end.
+            let is_at_end = self.kind() == FileType::File && self.inner.stat()?.size <= offset;
+            return if is_at_end { Ok(0) } else { Err(Errno::Dquot) };
+        }
+        let done = read(taken);
+        let read = done.as_ref().map_or(0, |done| *done as u64);
+        self.group.give(What::Reads, taken.saturating_sub(read));
+        done
+    }
+
     /// As [`File::set_len`], for a file whose size is locked.
     fn resize(&self, node: &Node, size: &mut u64, len: u64) -> Result<()> {
         if len > *size {
@@ -122,26 +144,18 @@ impl File for QuotaFile {
     }
 
     fn read_at(&self, bufs: &mut [IoSliceMut<'_>], offset: u64) -> Result<usize> {
-        if !self.group.meters_reads || !self.access.reads() {
-            return self.inner.read_at(bufs, offset);
-        }
         let total = bufs.iter().fold(0_u64, |sum, buf| sum.saturating_add(buf.len() as u64));
-        if total == 0 {
-            return self.inner.read_at(bufs, offset);
-        }
-        let taken = self.group.take_some(What::Reads, total);
-        if taken == 0 {
-            // Whoever has read everything learns that it is the end.
-            let is_at_end = self.kind() == FileType::File && self.inner.stat()?.size <= offset;
-            return if is_at_end { Ok(0) } else { Err(Errno::Dquot) };
-        }
-        let done = match taken < total {
-            true => trimmed(bufs, taken, |bufs| self.inner.read_at(bufs, offset)),
+        self.metered(total, offset, |most| match most < total {
+            true => trimmed(bufs, most, |bufs| self.inner.read_at(bufs, offset)),
             false => self.inner.read_at(bufs, offset),
-        };
-        let read = done.as_ref().map_or(0, |done| *done as u64);
-        self.group.give(What::Reads, taken.saturating_sub(read));
-        done
+        })
+    }
+
+    fn read_vec(&self, to: &mut Vec<u8>, len: usize, offset: u64) -> Result<usize> {
+        self.metered(len as u64, offset, |most| {
+            let most = usize::try_from(most).unwrap_or(usize::MAX);
+            self.inner.read_vec(to, most, offset)
+        })
     }
 
     fn write_at(&self, bufs: &[IoSlice<'_>], offset: u64) -> Result<usize> {

@@ -114,4 +114,11 @@ impl File for CopiedFile {
     fn may_block(&self) -> bool {
         self.inner.may_block()
     }
+
+    fn read_vec(&self, to: &mut Vec<u8>, len: usize, offset: u64) -> Result<usize> {
+        let mut buf = vec![0; len];
+        let done = self.read_at(&mut [IoSliceMut::new(&mut buf)], offset)?;
+        to.extend_from_slice(&buf[..done]);
+        Ok(done)
+    }
 }

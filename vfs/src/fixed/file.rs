@@ -126,4 +126,29 @@ impl File for FixedFile {
             Held::InPlace => self.tree.source.may_block(),
         }
     }
+
+    fn read_vec(&self, to: &mut Vec<u8>, len: usize, offset: u64) -> Result<usize> {
+        if !self.access.reads() {
+            return Err(Errno::Badf);
+        }
+        let held = match &self.held {
+            Held::Static(bytes) => *bytes,
+            #[cfg(any(feature = "embed", feature = "zip"))]
+            Held::Shared(bytes) => (**bytes).as_ref(),
+            #[cfg(any(feature = "tar", feature = "zip"))]
+            Held::InPlace => {
+                let before = to.len();
+                to.resize(before.saturating_add(len), 0);
+                let buf = to.get_mut(before..).unwrap_or_default();
+                let done = self.read_at(&mut [IoSliceMut::new(buf)], offset);
+                to.truncate(before.saturating_add(*done.as_ref().unwrap_or(&0)));
+                return done;
+            }
+        };
+        let start = usize::try_from(offset).unwrap_or(usize::MAX);
+        let rest = held.get(start..).unwrap_or_default();
+        let taken = rest.get(..len).unwrap_or(rest);
+        to.extend_from_slice(taken);
+        Ok(taken.len())
+    }
 }

@@ -128,6 +128,23 @@ impl Bytes {
         chunk.extend_from_slice(behind);
         Ok(())
     }
+
+    /// As [`Bytes::read_at`], behind what `to` holds.
+    pub(super) fn read_vec(&self, to: &mut Vec<u8>, len: usize, offset: u64) -> usize {
+        let (mut at, before) = (offset, to.len());
+        let end = self.len.min(offset.saturating_add(len as u64));
+        to.reserve(to_usize(end.saturating_sub(at)));
+        while at < end {
+            let start = at % CHUNK;
+            let n = (CHUNK - start).min(end - at);
+            let held = self.chunks.get(at / CHUNK).get(to_usize(start)..).unwrap_or_default();
+            to.extend_from_slice(held.get(..to_usize(n)).unwrap_or(held));
+            at += n;
+            // What the chunk lacks is zeros.
+            to.resize(before + to_usize(at - offset), 0);
+        }
+        to.len() - before
+    }
 }
 
 impl Drop for Bytes {

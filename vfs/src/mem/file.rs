@@ -133,4 +133,11 @@ impl File for MemFile {
     fn may_block(&self) -> bool {
         false
     }
+
+    fn read_vec(&self, to: &mut Vec<u8>, len: usize, offset: u64) -> Result<usize> {
+        if !self.access.reads() {
+            return Err(Errno::Badf);
+        }
+        Ok(self.leaf.state.read().bytes.read_vec(to, len, offset))
+    }
 }

@@ -255,6 +255,13 @@ impl File for LowerFile {
         // It can come to be copied up.
         self.fs.may_block()
     }
+
+    fn read_vec(&self, to: &mut Vec<u8>, len: usize, offset: u64) -> Result<usize> {
+        if !self.access.reads() {
+            return Err(Errno::Badf);
+        }
+        self.now().read_vec(to, len, offset)
+    }
 }
 
 impl Drop for LowerFile {

@@ -23,6 +23,10 @@ fn read(root: &DirRef, at: &str) -> Vec<u8> {
     let mut bytes = vec![0; usize::try_from(file.stat().unwrap().size).unwrap() + 1];
     let n = file.read_at(&mut [IoSliceMut::new(&mut bytes)], 0).unwrap();
     bytes.truncate(n);
+    let mut again = Vec::new();
+    assert_eq!(file.read_vec(&mut again, n + 1, 0), Ok(n));
+    assert_eq!(again, bytes, "without a buffer too");
+    assert_eq!(file.read_vec(&mut again, 9, u64::MAX), Ok(0));
     bytes
 }
 

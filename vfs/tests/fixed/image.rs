@@ -18,6 +18,10 @@ fn read(root: &DirRef, at: &str) -> palisade_vfs::Result<Vec<u8>> {
     let mut bytes = vec![0; usize::try_from(file.stat()?.size).unwrap()];
     let n = file.read_at(&mut [IoSliceMut::new(&mut bytes)], 0)?;
     assert_eq!(n, bytes.len());
+    let mut again = Vec::new();
+    assert_eq!(file.read_vec(&mut again, n + 1, 0)?, n);
+    assert_eq!(again, bytes, "without a buffer too");
+    assert_eq!(file.read_vec(&mut again, 9, u64::MAX)?, 0);
     Ok(bytes)
 }
 

@@ -88,4 +88,8 @@ impl File for LayerFile {
     fn may_block(&self) -> bool {
         self.file.may_block()
     }
+
+    fn read_vec(&self, to: &mut Vec<u8>, len: usize, offset: u64) -> Result<usize> {
+        self.file.read_vec(to, len, offset)
+    }
 }

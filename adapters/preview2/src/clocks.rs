@@ -1,0 +1,87 @@
+//! `wasi:clocks`: the guest's own clocks, and pollables that wait for a moment of them.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::Poll;
+
+use palisade_kernel::{Alarm, ClockId, Interrupt};
+use wasmtime::Result;
+use wasmtime::component::Resource;
+use wasmtime_wasi::p2::bindings::clocks::monotonic_clock::{self, Duration, Instant};
+use wasmtime_wasi::p2::bindings::clocks::wall_clock::{self, Datetime};
+use wasmtime_wasi::p2::{DynPollable, Pollable, subscribe};
+
+use crate::{PalisadeCtxView, convert};
+
+impl wall_clock::Host for PalisadeCtxView<'_> {
+    fn now(&mut self) -> Result<Datetime> {
+        let now_ns = self.ctx.process().clock_now_ns(ClockId::Realtime)?;
+        Ok(convert::datetime_of_ns(now_ns))
+    }
+
+    fn resolution(&mut self) -> Result<Datetime> {
+        let step_ns = self.ctx.process().clock_resolution_ns(ClockId::Realtime)?;
+        Ok(convert::datetime_of_ns(step_ns))
+    }
+}
+
+impl monotonic_clock::Host for PalisadeCtxView<'_> {
+    fn now(&mut self) -> Result<Instant> {
+        Ok(self.ctx.process().clock_now_ns(ClockId::Monotonic)?)
+    }
+
+    fn resolution(&mut self) -> Result<Duration> {
+        Ok(self.ctx.process().clock_resolution_ns(ClockId::Monotonic)?)
+    }
+
+    fn subscribe_instant(&mut self, when: Instant) -> Result<Resource<DynPollable>> {
+        let alarm = self.ctx.process().alarm_at(when);
+        self.subscribe_alarm(alarm)
+    }
+
+    fn subscribe_duration(&mut self, after: Duration) -> Result<Resource<DynPollable>> {
+        let alarm = self.ctx.process().alarm_after(after);
+        self.subscribe_alarm(alarm)
+    }
+}
+
+impl PalisadeCtxView<'_> {
+    fn subscribe_alarm(&mut self, alarm: Alarm) -> Result<Resource<DynPollable>> {
+        let interrupt = self.ctx.process().interrupt().clone();
+        let sleep = self.table.push(Sleep { alarm, interrupt, has_yielded: false })?;
+        subscribe(self.table, sleep)
+    }
+}
+
+/// Waits for a moment, or until the guest is woken.
+struct Sleep {
+    alarm: Alarm,
+    interrupt: Interrupt,
+    has_yielded: bool,
+}
+
+#[wasmtime_wasi::async_trait]
+impl Pollable for Sleep {
+    async fn ready(&mut self) {
+        let deadline = self.alarm.deadline().map(tokio::time::Instant::from_std);
+        let is_due = deadline.is_some_and(|deadline| deadline <= tokio::time::Instant::now());
+        if self.alarm.is_fixed() || is_due {
+            // Once, so that whatever else is waited for gets its turn: a guest that looks again
+            // and again without waiting, or whose clock goes on by itself, would keep it waiting.
+            if !self.has_yielded {
+                self.has_yielded = true;
+                tokio::task::yield_now().await;
+            }
+            self.alarm.pass();
+            return;
+        }
+        let mut raised = pin!(self.interrupt.raised());
+        let Some(deadline) = deadline else { return raised.await };
+        let mut sleep = pin!(tokio::time::sleep_until(deadline));
+        poll_fn(|task| match sleep.as_mut().poll(task) {
+            Poll::Ready(()) => Poll::Ready(()),
+            Poll::Pending => raised.as_mut().poll(task),
+        })
+        .await;
+    }
+}

@@ -1,0 +1,173 @@
+//! What a store holds for one guest, and where a call is made.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use palisade_kernel::{Modes, Process};
+use palisade_vfs::{Errno, Follow, Result, Stat};
+use wasmtime::component::ResourceTable;
+use wasmtime_wasi::runtime::spawn_blocking;
+use wasmtime_wasi::sockets::WasiSocketsCtx;
+
+use crate::fs::hash::Hasher;
+
+/// What a store holds for one guest.
+pub struct PalisadeCtx {
+    /// Shared only with a call that is made on another thread, and with one that was abandoned
+    /// there.
+    process: Arc<Process>,
+    pub(crate) hasher: Hasher,
+    /// What the last call has looked at.
+    seen: Option<Seen>,
+    /// Counts what streams have written, which no call of ours sees.
+    pub(crate) written: Arc<AtomicU64>,
+    pub(crate) sockets: WasiSocketsCtx,
+    subdirs: Subdirs,
+    /// Whether the embedder wants every call to be made where it is.
+    waits_inline: bool,
+    pub(crate) linked: Linked,
+}
+
+/// The kind of linker that the guest is linked by.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Linked {
+    Sync,
+    Async,
+}
+
+/// What a directory that is opened without `mutate-directory` may be used for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Subdirs {
+    AsAsked,
+    AsTheirParents,
+}
+
+struct Seen {
+    fd: u32,
+    /// `None` for the descriptor itself.
+    path: Option<(Follow, String)>,
+    stat: Stat,
+    written: u64,
+}
+
+/// How the linker finds a guest's state in what a store holds.
+pub trait PalisadeView: Send {
+    /// The guest's state, and the table of its streams and pollables.
+    fn palisade(&mut self) -> PalisadeCtxView<'_>;
+}
+
+/// A guest's state, and the table of its streams and pollables.
+pub struct PalisadeCtxView<'a> {
+    /// The guest's state.
+    pub ctx: &'a mut PalisadeCtx,
+    /// The embedder's table, which other interfaces can share.
+    pub table: &'a mut ResourceTable,
+}
+
+impl PalisadeCtx {
+    /// For this guest.
+    #[must_use]
+    pub fn new(process: Process) -> Self {
+        PalisadeCtx {
+            hasher: Hasher::new(process.secret_key().ok()),
+            process: Arc::new(process),
+            seen: None,
+            written: Arc::default(),
+            sockets: WasiSocketsCtx::default(),
+            subdirs: Subdirs::AsAsked,
+            waits_inline: false,
+            // The safe answer, until a linker says otherwise.
+            linked: Linked::Async,
+        }
+    }
+
+    /// The same, for a component that wraps a Preview 1 module. The standard adapter does not know
+    /// `mutate-directory`, so a directory can be changed through a descriptor if its parent can.
+    #[must_use]
+    pub fn for_preview1_guest(process: Process) -> Self {
+        PalisadeCtx { subdirs: Subdirs::AsTheirParents, ..PalisadeCtx::new(process) }
+    }
+
+    /// Makes every call where it is, also one that waits for a disk in an asynchronous embedder.
+    /// For an executor that runs one guest alone, which saves a way to another thread and back.
+    #[must_use]
+    pub fn wait_inline(self) -> Self {
+        PalisadeCtx { waits_inline: true, ..self }
+    }
+
+    /// The guest.
+    #[must_use]
+    pub fn process(&self) -> &Process {
+        &self.process
+    }
+
+    /// The guest, to change. `None` while a call that was abandoned still runs on another thread.
+    pub fn process_mut(&mut self) -> Option<&mut Process> {
+        self.seen = None;
+        Arc::get_mut(&mut self.process)
+    }
+
+    /// The guest, for a call that is made now.
+    #[inline]
+    pub(crate) fn world(&mut self) -> &Process {
+        self.seen = None;
+        &self.process
+    }
+
+    /// The guest, for a call that changes its table. `Busy` after an abandoned call.
+    #[inline]
+    pub(crate) fn world_mut(&mut self) -> Result<&mut Process> {
+        self.process_mut().ok_or(Errno::Busy)
+    }
+
+    /// Whether a wait must not be made here.
+    #[inline]
+    pub(crate) fn hops(&self) -> bool {
+        self.linked == Linked::Async && !self.waits_inline
+    }
+
+    /// Makes a call on what lies beneath `fds`: here, or on another thread if it may have to wait
+    /// and must not do so here.
+    pub(crate) async fn call<R: Send + 'static, const N: usize>(
+        &mut self,
+        fds: [u32; N],
+        call: impl FnOnce(&Process) -> R + Send + 'static,
+    ) -> R {
+        self.seen = None;
+        if !self.hops() || !fds.iter().any(|fd| self.process.may_block(*fd)) {
+            return call(&self.process);
+        }
+        let process = Arc::clone(&self.process);
+        spawn_blocking(move || call(&process)).await
+    }
+
+    /// Keeps what the call that ends now has looked at.
+    pub(crate) fn remember(&mut self, fd: u32, path: Option<(Follow, String)>, stat: Stat) {
+        let written = self.written.load(Ordering::Acquire);
+        self.seen = Some(Seen { fd, path, stat, written });
+    }
+
+    /// What the last call has looked at, if that was the same, and nothing was done since: whoever
+    /// wants a node's number calls `stat-at` and then `metadata-hash-at`.
+    pub(crate) fn recall(&mut self, fd: u32, path: Option<(Follow, &str)>) -> Option<Stat> {
+        let seen = self.seen.take()?;
+        let same_path = match (&seen.path, path) {
+            (None, None) => true,
+            (Some((follow, text)), Some((asked, path))) => *follow == asked && text == path,
+            (None, Some(_)) | (Some(_), None) => false,
+        };
+        let is_fresh = seen.written == self.written.load(Ordering::Acquire);
+        (seen.fd == fd && same_path && is_fresh).then_some(seen.stat)
+    }
+
+    /// The modes of what is opened beneath `fd`, if these are asked for.
+    pub(crate) fn modes(&self, fd: u32, asked: Modes) -> Modes {
+        let is_mutable = || {
+            self.process.fdstat(fd).is_ok_and(|stat| stat.base().modes().contains(Modes::MUTATE))
+        };
+        match self.subdirs {
+            Subdirs::AsTheirParents if is_mutable() => asked | Modes::MUTATE,
+            Subdirs::AsTheirParents | Subdirs::AsAsked => asked,
+        }
+    }
+}

@@ -1,0 +1,412 @@
+//! The functions of `wasi:filesystem`: a descriptor's handle is its number in the kernel's table,
+//! and each function is the kernel's.
+
+use palisade_kernel::{DirStream, OpenAsked, RightsAsked};
+use palisade_vfs::{Errno, Follow, SetTimes, Stat, SyncScope};
+use wasmtime::Result;
+use wasmtime::component::Resource;
+use wasmtime_wasi::filesystem::Descriptor;
+use wasmtime_wasi::p2::bindings::filesystem::{preopens, types};
+use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, FsError, FsResult, IoError};
+use wasmtime_wasi::runtime::spawn_blocking;
+
+use crate::errno::{error_code, mutation_refused, refused};
+use crate::io::{input, output};
+use crate::{PalisadeCtxView, convert};
+
+/// The most bytes that one `read` answers. The guest comes back for more.
+const READ_BYTES_MAX: u64 = input::CHUNK_BYTES_MAX as u64;
+
+/// A directory stream in the table; `None` while it is read on another thread, and for good if
+/// that call was abandoned.
+pub(crate) struct Entries(Option<DirStream>);
+
+impl preopens::Host for PalisadeCtxView<'_> {
+    fn get_directories(&mut self) -> Result<Vec<(Resource<Descriptor>, String)>> {
+        let process = self.ctx.world_mut()?;
+        let named: Vec<_> = process.preopens().map(|(fd, name)| (fd, name.to_owned())).collect();
+        let mut dirs = Vec::with_capacity(named.len());
+        for (fd, name) in named {
+            // A handle that the guest drops is a descriptor that is closed; these are its own.
+            match process.duplicate(fd) {
+                Ok(fd) => dirs.push((Resource::new_own(fd), name)),
+                Err(errno) => {
+                    for (dir, _) in dirs {
+                        process.close(dir.rep())?;
+                    }
+                    return Err(errno.into());
+                }
+            }
+        }
+        Ok(dirs)
+    }
+}
+
+impl types::Host for PalisadeCtxView<'_> {
+    fn convert_error_code(&mut self, error: FsError) -> Result<types::ErrorCode> {
+        error.downcast()
+    }
+
+    fn filesystem_error_code(
+        &mut self,
+        error: Resource<IoError>,
+    ) -> Result<Option<types::ErrorCode>> {
+        let error = self.table.get(&error)?;
+        if let Some(errno) = error.downcast_ref::<Errno>() {
+            return Ok(Some(error_code(*errno)));
+        }
+        // A stream of another crate's.
+        Ok(error.downcast_ref::<std::io::Error>().map(types::ErrorCode::from))
+    }
+}
+
+impl PalisadeCtxView<'_> {
+    /// Looks at a path, and remembers what was seen for whoever asks for its hash next.
+    async fn look_at(&mut self, fd: u32, follow: Follow, path: String) -> Result<Stat, Errno> {
+        let looked = self.ctx.call([fd], move |process| {
+            let stat = process.stat_at(fd, &path, follow);
+            (stat, path)
+        });
+        let (stat, path) = looked.await;
+        let stat = stat?;
+        self.ctx.remember(fd, Some((follow, path)), stat);
+        Ok(stat)
+    }
+
+    async fn look(&mut self, fd: u32) -> Result<Stat, Errno> {
+        let stat = self.ctx.call([fd], move |process| process.stat(fd)).await?;
+        self.ctx.remember(fd, None, stat);
+        Ok(stat)
+    }
+}
+
+fn set_times(
+    accessed: types::NewTimestamp,
+    modified: types::NewTimestamp,
+) -> Result<SetTimes, Errno> {
+    Ok(SetTimes { accessed: convert::set_time(accessed)?, modified: convert::set_time(modified)? })
+}
+
+impl types::HostDescriptor for PalisadeCtxView<'_> {
+    fn read_via_stream(
+        &mut self,
+        fd: Resource<Descriptor>,
+        offset: u64,
+    ) -> FsResult<Resource<DynInputStream>> {
+        let reader = self.ctx.world().reader(fd.rep(), offset).map_err(refused)?;
+        let hops = self.ctx.hops() && reader.may_block();
+        Ok(self.table.push(input::file(reader, hops))?)
+    }
+
+    fn write_via_stream(
+        &mut self,
+        fd: Resource<Descriptor>,
+        offset: u64,
+    ) -> FsResult<Resource<DynOutputStream>> {
+        let writer = self.ctx.world().writer(fd.rep(), offset).map_err(refused)?;
+        let hops = self.ctx.hops() && writer.may_block();
+        Ok(self.table.push(output::file(writer, hops, &self.ctx.written))?)
+    }
+
+    fn append_via_stream(
+        &mut self,
+        fd: Resource<Descriptor>,
+    ) -> FsResult<Resource<DynOutputStream>> {
+        let writer = self.ctx.world().appender(fd.rep()).map_err(refused)?;
+        let hops = self.ctx.hops() && writer.may_block();
+        Ok(self.table.push(output::file(writer, hops, &self.ctx.written))?)
+    }
+
+    async fn advise(
+        &mut self,
+        fd: Resource<Descriptor>,
+        offset: u64,
+        len: u64,
+        advice: types::Advice,
+    ) -> FsResult<()> {
+        let (fd, advice) = (fd.rep(), convert::advice(advice));
+        let done = self.ctx.call([fd], move |process| process.advise(fd, offset, len, advice));
+        // A hint about what no file can have is about too much, and no mistake.
+        done.await.map_err(|errno| refused(if errno == Errno::Inval { Errno::Fbig } else { errno }))
+    }
+
+    async fn sync_data(&mut self, fd: Resource<Descriptor>) -> FsResult<()> {
+        let fd = fd.rep();
+        let done = self.ctx.call([fd], move |process| process.sync(fd, SyncScope::Data));
+        done.await.map_err(refused)
+    }
+
+    async fn get_flags(&mut self, fd: Resource<Descriptor>) -> FsResult<types::DescriptorFlags> {
+        let stat = self.ctx.process().fdstat(fd.rep()).map_err(refused)?;
+        Ok(convert::descriptor_flags(stat))
+    }
+
+    async fn get_type(&mut self, fd: Resource<Descriptor>) -> FsResult<types::DescriptorType> {
+        let kind = self.ctx.process().kind(fd.rep()).map_err(refused)?;
+        Ok(convert::file_type(kind))
+    }
+
+    async fn set_size(&mut self, fd: Resource<Descriptor>, size: u64) -> FsResult<()> {
+        let fd = fd.rep();
+        let done = self.ctx.call([fd], move |process| process.set_len(fd, size)).await;
+        // POSIX has `EINVAL` for a descriptor that was not opened to be written.
+        done.map_err(|errno| refused(if errno == Errno::Notcapable { Errno::Inval } else { errno }))
+    }
+
+    async fn set_times(
+        &mut self,
+        fd: Resource<Descriptor>,
+        accessed: types::NewTimestamp,
+        modified: types::NewTimestamp,
+    ) -> FsResult<()> {
+        let fd = fd.rep();
+        let times = set_times(accessed, modified).map_err(refused)?;
+        let done = self.ctx.call([fd], move |process| process.set_times(fd, times));
+        done.await.map_err(mutation_refused)
+    }
+
+    async fn read(
+        &mut self,
+        fd: Resource<Descriptor>,
+        len: u64,
+        offset: u64,
+    ) -> FsResult<(Vec<u8>, bool)> {
+        let fd = fd.rep();
+        let done = self.ctx.call([fd], move |process| {
+            let mut reader = process.reader(fd, offset)?;
+            let bytes = input::chunk(&mut reader, len.min(READ_BYTES_MAX))?;
+            let is_end = bytes.is_empty() && len > 0;
+            Ok((bytes, is_end))
+        });
+        done.await.map_err(refused)
+    }
+
+    async fn write(
+        &mut self,
+        fd: Resource<Descriptor>,
+        bytes: Vec<u8>,
+        offset: u64,
+    ) -> FsResult<u64> {
+        let fd = fd.rep();
+        let done = self.ctx.call([fd], move |process| {
+            process.writer(fd, offset)?.write(&bytes).map(|done| done as u64)
+        });
+        done.await.map_err(refused)
+    }
+
+    async fn read_directory(
+        &mut self,
+        fd: Resource<Descriptor>,
+    ) -> FsResult<Resource<types::DirectoryEntryStream>> {
+        let stream = self.ctx.world().dir_stream(fd.rep()).map_err(refused)?;
+        let entries = self.table.push(Entries(Some(stream)))?;
+        Ok(Resource::new_own(entries.rep()))
+    }
+
+    async fn sync(&mut self, fd: Resource<Descriptor>) -> FsResult<()> {
+        let fd = fd.rep();
+        let done = self.ctx.call([fd], move |process| process.sync(fd, SyncScope::All));
+        done.await.map_err(refused)
+    }
+
+    async fn create_directory_at(
+        &mut self,
+        fd: Resource<Descriptor>,
+        path: String,
+    ) -> FsResult<()> {
+        let fd = fd.rep();
+        let done = self.ctx.call([fd], move |process| process.create_dir(fd, &path));
+        done.await.map_err(mutation_refused)
+    }
+
+    async fn stat(&mut self, fd: Resource<Descriptor>) -> FsResult<types::DescriptorStat> {
+        Ok(convert::stat(&self.look(fd.rep()).await.map_err(refused)?))
+    }
+
+    async fn stat_at(
+        &mut self,
+        fd: Resource<Descriptor>,
+        flags: types::PathFlags,
+        path: String,
+    ) -> FsResult<types::DescriptorStat> {
+        let stat = self.look_at(fd.rep(), convert::follow(flags), path).await.map_err(refused)?;
+        Ok(convert::stat(&stat))
+    }
+
+    async fn set_times_at(
+        &mut self,
+        fd: Resource<Descriptor>,
+        flags: types::PathFlags,
+        path: String,
+        accessed: types::NewTimestamp,
+        modified: types::NewTimestamp,
+    ) -> FsResult<()> {
+        let (fd, follow) = (fd.rep(), convert::follow(flags));
+        let times = set_times(accessed, modified).map_err(refused)?;
+        let done =
+            self.ctx.call([fd], move |process| process.set_times_at(fd, &path, follow, times));
+        done.await.map_err(mutation_refused)
+    }
+
+    async fn link_at(
+        &mut self,
+        fd: Resource<Descriptor>,
+        flags: types::PathFlags,
+        path: String,
+        into: Resource<Descriptor>,
+        new_path: String,
+    ) -> FsResult<()> {
+        let (fd, into, follow) = (fd.rep(), into.rep(), convert::follow(flags));
+        let done = self
+            .ctx
+            .call([fd, into], move |process| process.link((fd, &path), follow, (into, &new_path)));
+        done.await.map_err(mutation_refused)
+    }
+
+    async fn open_at(
+        &mut self,
+        fd: Resource<Descriptor>,
+        path_flags: types::PathFlags,
+        path: String,
+        open_flags: types::OpenFlags,
+        flags: types::DescriptorFlags,
+    ) -> FsResult<Resource<Descriptor>> {
+        let fd = fd.rep();
+        let asked = OpenAsked {
+            follow: convert::follow(path_flags),
+            flags: convert::open_flags(open_flags),
+            status: convert::status(flags),
+            rights: RightsAsked::For(self.ctx.modes(fd, convert::modes(flags))),
+        };
+        let opened = self.ctx.call([fd], move |process| process.open_apart(fd, &path, asked)).await;
+        let mutates = open_flags.intersects(types::OpenFlags::CREATE | types::OpenFlags::TRUNCATE)
+            || flags.intersects(
+                types::DescriptorFlags::WRITE | types::DescriptorFlags::MUTATE_DIRECTORY,
+            );
+        let opened = opened.map_err(if mutates { mutation_refused } else { refused })?;
+        let process = self.ctx.world_mut().map_err(refused)?;
+        Ok(Resource::new_own(process.install(opened).map_err(refused)?))
+    }
+
+    async fn readlink_at(&mut self, fd: Resource<Descriptor>, path: String) -> FsResult<String> {
+        let fd = fd.rep();
+        let target = self.ctx.call([fd], move |process| process.read_link(fd, &path)).await;
+        target.map(String::from).map_err(refused)
+    }
+
+    async fn remove_directory_at(
+        &mut self,
+        fd: Resource<Descriptor>,
+        path: String,
+    ) -> FsResult<()> {
+        let fd = fd.rep();
+        let done = self.ctx.call([fd], move |process| process.remove_dir(fd, &path));
+        done.await.map_err(mutation_refused)
+    }
+
+    async fn rename_at(
+        &mut self,
+        fd: Resource<Descriptor>,
+        path: String,
+        into: Resource<Descriptor>,
+        new_path: String,
+    ) -> FsResult<()> {
+        let (fd, into) = (fd.rep(), into.rep());
+        let done = self
+            .ctx
+            .call([fd, into], move |process| process.rename((fd, &path), (into, &new_path)));
+        done.await.map_err(mutation_refused)
+    }
+
+    async fn symlink_at(
+        &mut self,
+        fd: Resource<Descriptor>,
+        target: String,
+        path: String,
+    ) -> FsResult<()> {
+        let fd = fd.rep();
+        let done = self.ctx.call([fd], move |process| process.create_symlink(&target, fd, &path));
+        done.await.map_err(mutation_refused)
+    }
+
+    async fn unlink_file_at(&mut self, fd: Resource<Descriptor>, path: String) -> FsResult<()> {
+        let fd = fd.rep();
+        let done = self.ctx.call([fd], move |process| process.remove_file(fd, &path));
+        done.await.map_err(mutation_refused)
+    }
+
+    async fn is_same_object(
+        &mut self,
+        one: Resource<Descriptor>,
+        other: Resource<Descriptor>,
+    ) -> Result<bool> {
+        let (one, other) = (one.rep(), other.rep());
+        let same = self.ctx.call([one, other], move |process| process.is_same_object(one, other));
+        match same.await {
+            Ok(same) => Ok(same),
+            // No handle of a guest leads here.
+            Err(Errno::Badf) => Err(Errno::Badf.into()),
+            // There is no error to answer; what cannot be looked at is not known to be the same.
+            Err(_) => Ok(false),
+        }
+    }
+
+    async fn metadata_hash(
+        &mut self,
+        fd: Resource<Descriptor>,
+    ) -> FsResult<types::MetadataHashValue> {
+        let fd = fd.rep();
+        let stat = match self.ctx.recall(fd, None) {
+            Some(stat) => stat,
+            None => self.look(fd).await.map_err(refused)?,
+        };
+        self.ctx.hasher.hash(&stat).map_err(refused)
+    }
+
+    async fn metadata_hash_at(
+        &mut self,
+        fd: Resource<Descriptor>,
+        flags: types::PathFlags,
+        path: String,
+    ) -> FsResult<types::MetadataHashValue> {
+        let (fd, follow) = (fd.rep(), convert::follow(flags));
+        let stat = match self.ctx.recall(fd, Some((follow, &path))) {
+            Some(stat) => stat,
+            None => self.look_at(fd, follow, path).await.map_err(refused)?,
+        };
+        self.ctx.hasher.hash(&stat).map_err(refused)
+    }
+
+    fn drop(&mut self, fd: Resource<Descriptor>) -> Result<()> {
+        Ok(self.ctx.world_mut()?.close(fd.rep())?)
+    }
+}
+
+impl types::HostDirectoryEntryStream for PalisadeCtxView<'_> {
+    async fn read_directory_entry(
+        &mut self,
+        entries: Resource<types::DirectoryEntryStream>,
+    ) -> FsResult<Option<types::DirectoryEntry>> {
+        self.ctx.world();
+        let hops = self.ctx.hops();
+        let entries = Resource::<Entries>::new_borrow(entries.rep());
+        let slot = &mut self.table.get_mut(&entries)?.0;
+        if hops && let Some(mut stream) = slot.take_if(|stream| stream.may_block()) {
+            let fetched = spawn_blocking(move || (stream.fetch(), stream));
+            let (fetched, stream) = fetched.await;
+            *slot = Some(stream);
+            fetched.map_err(refused)?;
+        }
+        let stream = slot.as_mut().ok_or(Errno::Io).map_err(refused)?;
+        let entry = stream.next_entry().map_err(refused)?;
+        Ok(entry.map(|entry| types::DirectoryEntry {
+            type_: convert::file_type(entry.kind),
+            name: entry.name.to_owned(),
+        }))
+    }
+
+    fn drop(&mut self, entries: Resource<types::DirectoryEntryStream>) -> Result<()> {
+        self.table.delete(Resource::<Entries>::new_own(entries.rep()))?;
+        Ok(())
+    }
+}

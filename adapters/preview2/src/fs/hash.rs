@@ -1,0 +1,33 @@
+//! `metadata-hash`: what tells two states of two nodes apart, and nothing else about them.
+//!
+//! The lower half is of a node's identity alone, the upper one of all that the interface names. So
+//! two values are equal if and only if identity, time and size are; and the lower half, which the
+//! standard Preview 1 adapter makes an inode's number of, stays what it is when a file is written,
+//! as programs expect of inode numbers.
+
+use std::hash::Hasher as _;
+
+use palisade_vfs::{Errno, Result, Stat};
+use siphasher::sip::SipHasher13;
+use wasmtime_wasi::p2::bindings::filesystem::types::MetadataHashValue;
+
+/// Hashes with a key that the guest does not know, so that no value tells a number of the host.
+pub(crate) struct Hasher(Option<SipHasher13>);
+
+impl Hasher {
+    pub(crate) fn new(key: Option<[u8; 16]>) -> Self {
+        Hasher(key.map(|key| SipHasher13::new_with_key(&key)))
+    }
+
+    /// Errors: `Io` if the operating system had no key to give.
+    pub(crate) fn hash(&self, stat: &Stat) -> Result<MetadataHashValue> {
+        let mut hasher = self.0.ok_or(Errno::Io)?;
+        hasher.write_u64(stat.dev);
+        hasher.write_u64(stat.ino);
+        let lower = hasher.finish();
+        hasher.write_i64(stat.modified.seconds());
+        hasher.write_u32(stat.modified.nanos());
+        hasher.write_u64(stat.size);
+        Ok(MetadataHashValue { lower, upper: hasher.finish() })
+    }
+}

@@ -1,0 +1,196 @@
+//! Input streams.
+//!
+//! The end of a stream is final, as is an error. A read that waits is made on another thread, to
+//! which the source goes and from which it comes back: there is one owner at any time, and no lock.
+
+use std::mem;
+
+use palisade_kernel::Reader;
+use palisade_vfs::{Errno, Result};
+use wasmtime_wasi::p2::{DynInputStream, InputStream, Pollable, StreamError, StreamResult};
+use wasmtime_wasi::runtime::{AbortOnDropJoinHandle, spawn_blocking};
+use wasmtime_wasi_io::bytes::Bytes;
+
+/// The most bytes that one read answers: enough to make a call worth its cost, and little enough to
+/// stay in a processor's cache on its way to the guest.
+pub(crate) const CHUNK_BYTES_MAX: usize = 128 * 1024;
+/// Bytes that are read ahead for a guest that only waits until there are some.
+const AHEAD_BYTES: usize = 16 * 1024;
+
+/// What bytes come from.
+pub(crate) trait Source: Send + 'static {
+    /// Reads on, at most `len` bytes, into an empty `to`. Nothing for a `len` that is not 0 means
+    /// the end.
+    fn read(&mut self, to: &mut Vec<u8>, len: usize) -> Result<usize>;
+}
+
+impl Source for Reader {
+    fn read(&mut self, to: &mut Vec<u8>, len: usize) -> Result<usize> {
+        self.read_vec(to, len)
+    }
+}
+
+/// A stream of a file.
+pub(crate) fn file(reader: Reader, hops: bool) -> DynInputStream {
+    let hops = if hops { Hops::Always } else { Hops::Never };
+    Box::new(Input::new(reader, hops))
+}
+
+/// At most `len` bytes, with a bound of its own.
+pub(crate) fn chunk(source: &mut impl Source, len: u64) -> Result<Vec<u8>> {
+    let len = usize::try_from(len).unwrap_or(usize::MAX).min(CHUNK_BYTES_MAX);
+    let mut bytes = Vec::new();
+    source.read(&mut bytes, len)?;
+    Ok(bytes)
+}
+
+/// When a read is made on another thread.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Hops {
+    /// It never waits, or whoever calls may wait for it.
+    Never,
+    /// Unless the guest itself asked to wait.
+    UnlessBlocking,
+    /// Always.
+    Always,
+}
+
+/// A source as a stream.
+pub(crate) struct Input<S> {
+    state: State<S>,
+    hops: Hops,
+}
+
+enum State<S> {
+    Idle(S),
+    Reading(AbortOnDropJoinHandle<(S, Result<Vec<u8>>)>),
+    /// Some bytes have been read, and were not asked for yet.
+    Ahead(S, Bytes),
+    Failed(Errno),
+    Closed,
+}
+
+/// A stream's error, which `filesystem-error-code` can tell the guest.
+pub(crate) fn failed(errno: Errno) -> StreamError {
+    match errno {
+        Errno::Pipe => StreamError::Closed,
+        errno => StreamError::LastOperationFailed(errno.into()),
+    }
+}
+
+impl<S: Source> Input<S> {
+    pub(crate) fn new(source: S, hops: Hops) -> Self {
+        Input { state: State::Idle(source), hops }
+    }
+
+    fn start(&mut self, len: usize) {
+        self.state = match mem::replace(&mut self.state, State::Closed) {
+            State::Idle(mut source) => State::Reading(spawn_blocking(move || {
+                let bytes = chunk(&mut source, len as u64);
+                (source, bytes)
+            })),
+            other => other,
+        };
+    }
+
+    /// Waits for the read that is under way.
+    async fn finish(&mut self) {
+        if let State::Reading(task) = &mut self.state {
+            let (source, bytes) = task.await;
+            self.state = match bytes {
+                Ok(bytes) if bytes.is_empty() => State::Closed,
+                Ok(bytes) => State::Ahead(source, bytes.into()),
+                Err(Errno::Again) => State::Idle(source),
+                Err(errno) => State::Failed(errno),
+            };
+        }
+    }
+
+    /// Reads here and now.
+    fn read_here(&mut self, len: usize) -> StreamResult<Bytes> {
+        let State::Idle(source) = &mut self.state else { return self.take(len) };
+        match chunk(source, len as u64) {
+            Ok(bytes) if bytes.is_empty() => {
+                self.state = State::Closed;
+                Err(StreamError::Closed)
+            }
+            Ok(bytes) => Ok(bytes.into()),
+            Err(Errno::Again) => Ok(Bytes::new()),
+            Err(errno) => {
+                self.state = State::Closed;
+                Err(failed(errno))
+            }
+        }
+    }
+
+    /// What there is already.
+    fn take(&mut self, len: usize) -> StreamResult<Bytes> {
+        match mem::replace(&mut self.state, State::Closed) {
+            State::Ahead(source, mut bytes) => {
+                let taken = bytes.split_to(len.min(bytes.len()));
+                self.state = if bytes.is_empty() {
+                    State::Idle(source)
+                } else {
+                    State::Ahead(source, bytes)
+                };
+                Ok(taken)
+            }
+            State::Failed(errno) => Err(failed(errno)),
+            State::Closed => Err(StreamError::Closed),
+            other @ (State::Idle(_) | State::Reading(_)) => {
+                self.state = other;
+                Ok(Bytes::new())
+            }
+        }
+    }
+}
+
+#[wasmtime_wasi::async_trait]
+impl<S: Source> InputStream for Input<S> {
+    fn read(&mut self, len: usize) -> StreamResult<Bytes> {
+        if len == 0 || self.hops != Hops::Never {
+            if len > 0 {
+                self.start_if_idle(len);
+            }
+            return self.take(len);
+        }
+        self.read_here(len)
+    }
+
+    async fn blocking_read(&mut self, len: usize) -> StreamResult<Bytes> {
+        self.finish().await;
+        if len > 0 && matches!(self.state, State::Idle(_)) {
+            if self.hops != Hops::Always {
+                return self.read_here(len);
+            }
+            self.start(len);
+            self.finish().await;
+        }
+        self.take(len)
+    }
+
+    async fn cancel(&mut self) {
+        // A thread that reads cannot be stopped, and the guest shall not have any number of them.
+        if let State::Reading(task) = mem::replace(&mut self.state, State::Closed) {
+            task.cancel().await;
+        }
+    }
+}
+
+impl<S: Source> Input<S> {
+    fn start_if_idle(&mut self, len: usize) {
+        if matches!(self.state, State::Idle(_)) {
+            self.start(len);
+        }
+    }
+}
+
+#[wasmtime_wasi::async_trait]
+impl<S: Source> Pollable for Input<S> {
+    async fn ready(&mut self) {
+        if self.hops != Hops::Never {
+            self.start_if_idle(AHEAD_BYTES);
+            self.finish().await;
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! Output streams.
+//!
+//! A write is made whole before it is answered, or on another thread, to which the sink goes and
+//! from which it comes back. Nothing is kept, so there is nothing to flush. An error is told once,
+//! by the next call, and then the stream is closed.
+
+use std::mem;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use palisade_kernel::Writer;
+use palisade_vfs::{Errno, Result};
+use wasmtime_wasi::p2::{DynOutputStream, OutputStream, Pollable, StreamError, StreamResult};
+use wasmtime_wasi::runtime::{AbortOnDropJoinHandle, spawn_blocking};
+use wasmtime_wasi_io::bytes::Bytes;
+
+use super::input::failed;
+
+/// What `check-write` permits at once.
+const BUDGET_BYTES: usize = 1024 * 1024;
+
+/// Zeros to be written.
+static ZEROS: [u8; 4096] = [0; 4096];
+
+/// Where bytes go.
+pub(crate) trait Sink: Send + 'static {
+    /// Writes some of `bytes`: none only if there are none.
+    fn write(&mut self, bytes: &[u8]) -> Result<usize>;
+}
+
+/// A file, and the number that counts what was written.
+struct FileSink {
+    writer: Writer,
+    written: Arc<AtomicU64>,
+}
+
+impl Sink for FileSink {
+    fn write(&mut self, bytes: &[u8]) -> Result<usize> {
+        let done = self.writer.write(bytes);
+        self.written.fetch_add(1, Ordering::Release);
+        done
+    }
+}
+
+/// A stream of a file.
+pub(crate) fn file(writer: Writer, hops: bool, written: &Arc<AtomicU64>) -> DynOutputStream {
+    Box::new(Output::new(FileSink { writer, written: Arc::clone(written) }, hops))
+}
+
+/// A sink as a stream.
+pub(crate) struct Output<K> {
+    state: State<K>,
+    /// Whether writes are made on another thread.
+    hops: bool,
+}
+
+enum State<K> {
+    Idle(K),
+    Writing(AbortOnDropJoinHandle<(K, Result<()>)>),
+    Failed(Errno),
+    Closed,
+}
+
+fn write_all(sink: &mut impl Sink, bytes: &[u8]) -> Result<()> {
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        let done = sink.write(rest)?;
+        if done == 0 {
+            return Err(Errno::Io);
+        }
+        rest = rest.get(done..).unwrap_or_default();
+    }
+    Ok(())
+}
+
+fn write_zeros(sink: &mut impl Sink, len: usize) -> Result<()> {
+    let mut left = len;
+    while left > 0 {
+        let piece = ZEROS.get(..left.min(ZEROS.len())).unwrap_or_default();
+        write_all(sink, piece)?;
+        left -= piece.len();
+    }
+    Ok(())
+}
+
+impl<K: Sink> Output<K> {
+    pub(crate) fn new(sink: K, hops: bool) -> Self {
+        Output { state: State::Idle(sink), hops }
+    }
+
+    /// Writes with `write`: here, or on another thread.
+    fn start(
+        &mut self,
+        len: usize,
+        write: impl FnOnce(&mut K) -> Result<()> + Send + 'static,
+    ) -> StreamResult<()> {
+        self.check()?;
+        if len > BUDGET_BYTES {
+            return Err(StreamError::trap("a write of more than `check-write` permits"));
+        }
+        match mem::replace(&mut self.state, State::Closed) {
+            State::Idle(mut sink) if self.hops => {
+                self.state = State::Writing(spawn_blocking(move || {
+                    let done = write(&mut sink);
+                    (sink, done)
+                }));
+                Ok(())
+            }
+            State::Idle(mut sink) => match write(&mut sink) {
+                Ok(()) => {
+                    self.state = State::Idle(sink);
+                    Ok(())
+                }
+                Err(errno) => Err(failed(errno)),
+            },
+            State::Writing(task) => {
+                self.state = State::Writing(task);
+                Err(StreamError::trap("a write that `check-write` has not permitted"))
+            }
+            State::Failed(_) | State::Closed => Err(StreamError::Closed),
+        }
+    }
+
+    /// Tells an error, once.
+    fn check(&mut self) -> StreamResult<()> {
+        match mem::replace(&mut self.state, State::Closed) {
+            State::Failed(errno) => Err(failed(errno)),
+            State::Closed => Err(StreamError::Closed),
+            other => {
+                self.state = other;
+                Ok(())
+            }
+        }
+    }
+
+    /// Waits for the write that is under way.
+    async fn finish(&mut self) {
+        if let State::Writing(task) = &mut self.state {
+            let (sink, done) = task.await;
+            self.state = match done {
+                Ok(()) => State::Idle(sink),
+                Err(errno) => State::Failed(errno),
+            };
+        }
+    }
+}
+
+#[wasmtime_wasi::async_trait]
+impl<K: Sink> OutputStream for Output<K> {
+    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        self.start(bytes.len(), move |sink| write_all(sink, &bytes))
+    }
+
+    fn write_zeroes(&mut self, len: usize) -> StreamResult<()> {
+        self.start(len, move |sink| write_zeros(sink, len))
+    }
+
+    fn flush(&mut self) -> StreamResult<()> {
+        self.check()
+    }
+
+    fn check_write(&mut self) -> StreamResult<usize> {
+        self.check()?;
+        Ok(if matches!(self.state, State::Writing(_)) { 0 } else { BUDGET_BYTES })
+    }
+
+    async fn blocking_write_and_flush(&mut self, bytes: Bytes) -> StreamResult<()> {
+        self.finish().await;
+        self.write(bytes)?;
+        self.finish().await;
+        self.check()
+    }
+
+    async fn cancel(&mut self) {
+        // What was accepted is written: a guest that drops its stream has written all the same.
+        self.finish().await;
+        self.state = State::Closed;
+    }
+}
+
+#[wasmtime_wasi::async_trait]
+impl<K: Sink> Pollable for Output<K> {
+    async fn ready(&mut self) {
+        self.finish().await;
+    }
+}

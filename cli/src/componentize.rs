@@ -1,0 +1,52 @@
+//! `palisade componentize`: a Preview 1 module, packed into a component.
+//!
+//! The module is put together with the standard adapter, which speaks Preview 1 to it and Preview 2
+//! to the host. Nothing of the module is changed.
+
+use std::path::{Path, PathBuf};
+
+use wasi_preview1_component_adapter_provider::{
+    WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER,
+    WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER,
+};
+use wit_component::ComponentEncoder;
+
+use crate::args::Componentize;
+use crate::error::Error;
+use crate::{ambient, inspect};
+
+/// Packs, and answers what to print.
+pub(crate) fn run(args: &Componentize) -> Result<String, Error> {
+    let bytes = ambient::read_module(&args.module)?;
+    let component = encode(&args.module, &bytes)?;
+    write(&args.output, &component)?;
+    if args.json {
+        let told = serde_json::json!({ "output": args.output, "bytes": component.len() });
+        return Ok(format!("{told}\n"));
+    }
+    Ok(String::new())
+}
+
+fn encode(path: &Path, bytes: &[u8]) -> Result<Vec<u8>, Error> {
+    let adapter = match inspect::preview1(path, bytes)? {
+        inspect::Preview1::Command => WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER,
+        inspect::Preview1::Reactor => WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER,
+    };
+    let encoded = ComponentEncoder::default()
+        .module(bytes)
+        .and_then(|encoder| encoder.adapter(WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, adapter))
+        .and_then(|encoder| encoder.validate(true).encode());
+    encoded.map_err(|why| Error::Componentize { path: path.to_owned(), why: format!("{why:#}") })
+}
+
+/// Writes the file, which is there when it is whole.
+fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    let mut partial = path.as_os_str().to_owned();
+    partial.push(".partial");
+    let partial = PathBuf::from(partial);
+    ambient::write(&partial, bytes)?;
+    ambient::rename(&partial, path).map_err(|why| {
+        ambient::remove_file(&partial);
+        Error::WriteFile { path: path.to_owned(), why }
+    })
+}

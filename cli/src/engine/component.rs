@@ -1,0 +1,56 @@
+//! Components, on wasmtime.
+
+use palisade::Exit;
+use palisade::preview2::bindings::sync::Command;
+use palisade::preview2::{PalisadeCtx, PalisadeCtxView, PalisadeView, add_to_linker_sync};
+use wasmtime::component::{Component, Linker, ResourceTable};
+use wasmtime::{Store, StoreLimits};
+
+use super::wasmtime::{ended, engine, is_the_guests, limits, refuse};
+use super::{Ended, Form, Guest, Watchdog};
+
+struct Data {
+    ctx: PalisadeCtx,
+    table: ResourceTable,
+    limits: StoreLimits,
+}
+
+impl PalisadeView for Data {
+    fn palisade(&mut self) -> PalisadeCtxView<'_> {
+        PalisadeCtxView { ctx: &mut self.ctx, table: &mut self.table }
+    }
+}
+
+pub(super) fn run(guest: Guest<'_>) -> Ended {
+    match try_run(guest) {
+        Ok(ended) | Err(ended) => ended,
+    }
+}
+
+fn try_run(guest: Guest<'_>) -> Result<Ended, Ended> {
+    let engine = engine(&guest.limits, guest.keep)?;
+    let component = Component::new(&engine, guest.bytes).map_err(refuse)?;
+    let mut linker = Linker::new(&engine);
+    add_to_linker_sync(&mut linker).map_err(refuse)?;
+
+    let interrupt = guest.process.interrupt().clone();
+    let ctx = match guest.form {
+        Form::WrappedModule => PalisadeCtx::for_preview1_guest(guest.process),
+        Form::Component | Form::Module => PalisadeCtx::new(guest.process),
+    };
+    let data = Data { ctx, table: ResourceTable::new(), limits: limits(&guest.limits) };
+    let mut store = Store::new(&engine, data);
+    store.limiter(|data| &mut data.limits);
+    store.set_epoch_deadline(1);
+    let watchdog = Watchdog::start(guest.limits.time, &interrupt, move || engine.increment_epoch());
+    let command = Command::instantiate(&mut store, &component, &linker).map_err(|error| {
+        if is_the_guests(&error) { ended(Err(error), &watchdog) } else { refuse(error) }
+    })?;
+    let result = command.wasi_cli_run().call_run(&mut store);
+    // Of a failure the interface tells no more than that it is one.
+    let result = result.and_then(|run| run.map_err(|()| Exit(1).into()));
+    let ended = ended(result, &watchdog);
+    // The process ends next; taking its memory apart would only delay that.
+    std::mem::forget(store);
+    Ok(ended)
+}

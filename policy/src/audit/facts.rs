@@ -1,0 +1,164 @@
+//! What a decision depends on, and the decision: one function, for what is enforced, what is only
+//! recorded, and what is replayed.
+//!
+//! The confining layer judges all that an operation takes and hands on what is granted; what is not
+//! granted it looks at first, and an error that comes before the refusal is told instead. So an
+//! operation that fails by itself is refused only to one who may not even know that: this file
+//! alone says what knowing it takes. A test holds it to what the confining layer does.
+
+use palisade_vfs::{Descent, Errno, Rights};
+
+use super::event::{Act, Decision};
+use crate::{Operation, Policy, RuleId, State, Verdict};
+
+/// A path from a directory at a state of a policy.
+#[derive(Clone, Copy)]
+pub(super) struct Spot<'a> {
+    pub(super) state: State,
+    pub(super) path: Descent<'a>,
+}
+
+/// What there is to know about an operation beside its names.
+#[derive(Clone, Copy)]
+pub(super) struct Facts {
+    pub(super) act: Act,
+    /// What it took, as things were.
+    pub(super) wanted: Rights,
+    /// What came of it, or would have without a policy.
+    pub(super) result: Result<(), Errno>,
+    /// Whether both names led to the same node.
+    pub(super) same: bool,
+}
+
+/// A decision and what it rests on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Decided {
+    /// The decision.
+    pub decision: Decision,
+    /// Those of the wanted rights that are missing.
+    pub missing: Rights,
+    /// Whether it is refused because the new name grants more than the old one.
+    pub widens: bool,
+    /// The rule that decides, if one does.
+    pub rule: Option<RuleId>,
+}
+
+/// Rights that are taken at a second name.
+const AT_THE_SECOND: Rights = Rights::RENAME_INTO.union(Rights::LINK_INTO);
+
+impl Facts {
+    /// The rights wanted at both names.
+    pub(super) fn wanted(&self) -> [Rights; 2] {
+        if self.act.is_of_two() {
+            [self.wanted - AT_THE_SECOND, self.wanted & AT_THE_SECOND | Rights::LOOKUP]
+        } else {
+            [self.wanted, Rights::empty()]
+        }
+    }
+
+    fn opened_a_dir_as_a_file(&self) -> bool {
+        matches!(self.act, Act::One(Operation::Open(how)) if !how.wants_dir())
+            && self.wanted.contains(Rights::LIST)
+    }
+
+    /// The rights at both names with which the result is told to one who lacks what was wanted;
+    /// `None` if it is not. Nothing at all is asked of a second name that is not looked at.
+    pub(super) fn told_with(&self) -> Option<[Option<Rights>; 2]> {
+        let second = |rights| if self.act.is_of_two() { Some(rights) } else { None };
+        let both = |first, at_second| Some([Some(first), second(at_second)]);
+        let errno = match self.result {
+            Err(errno) => errno,
+            Ok(()) if self.same && self.act == Act::Rename => {
+                let look = Rights::LOOKUP | Rights::STAT;
+                return both(look, look);
+            }
+            // A directory is also opened by one who might have read a file there.
+            Ok(()) if self.opened_a_dir_as_a_file() => {
+                return both(self.wanted - Rights::LIST | Rights::READ, Rights::empty());
+            }
+            Ok(()) => return None,
+        };
+        // What is done to an open file was looked at when it was opened.
+        if matches!(self.act, Act::One(Operation::Read | Operation::Write | Operation::SetLen)) {
+            return None;
+        }
+        match errno {
+            Errno::Noent => Some([Some(Rights::LOOKUP), None]),
+            Errno::Exist | Errno::Isdir | Errno::Notdir | Errno::Nxio => {
+                both(Rights::LOOKUP, Rights::LOOKUP)
+            }
+            Errno::Inval if self.act == Act::One(Operation::ReadLink) => {
+                both(Rights::LOOKUP, Rights::LOOKUP)
+            }
+            Errno::Perm if self.act == Act::Link => both(Rights::LOOKUP, Rights::LOOKUP),
+            // That a directory is not empty is told to one who may list it.
+            Errno::Notempty if self.act == Act::Rename => {
+                both(Rights::LOOKUP, Rights::LOOKUP | Rights::LIST)
+            }
+            Errno::Notempty => both(Rights::LOOKUP | Rights::LIST, Rights::empty()),
+            _ => None,
+        }
+    }
+}
+
+/// What `policy` decides.
+pub(super) fn decide(
+    policy: &Policy,
+    from: Spot<'_>,
+    to: Option<Spot<'_>>,
+    facts: &Facts,
+) -> Decided {
+    let [wanted, wanted_there] = facts.wanted();
+    if let Some(to) = to
+        && let Some(gained) = widens(policy, facts.act, from, to)
+    {
+        return Decided { decision: Decision::Deny, missing: gained, widens: true, rule: None };
+    }
+    let here = policy.judge(from.state, from.path, wanted);
+    let there = to.map(|to| policy.judge(to.state, to.path, wanted_there));
+    let refused = match there {
+        _ if !here.is_allowed() => here,
+        Some(there) if !there.is_allowed() => there,
+        _ => return allowed(here.rule()),
+    };
+    if let Some(needed) = facts.told_with() {
+        let is_granted =
+            |spot: Spot<'_>, rights| policy.judge(spot.state, spot.path, rights).is_allowed();
+        let [first, second] = needed;
+        let may_know = first.is_none_or(|rights| is_granted(from, rights))
+            && to.zip(second).is_none_or(|(to, rights)| is_granted(to, rights));
+        if may_know {
+            return allowed(None);
+        }
+    }
+    if is_no_refusal(facts, &refused) {
+        return allowed(None);
+    }
+    let decision = if refused.is_hidden() { Decision::Hide } else { Decision::Deny };
+    Decided { decision, missing: refused.missing(), widens: false, rule: refused.rule() }
+}
+
+pub(super) fn allowed(rule: Option<RuleId>) -> Decided {
+    Decided { decision: Decision::Allow, missing: Rights::empty(), widens: false, rule }
+}
+
+/// A handle without the right to the bytes was not opened for them, and that is what it says.
+fn is_no_refusal(facts: &Facts, refused: &Verdict<'_>) -> bool {
+    matches!(facts.act, Act::One(Operation::Read | Operation::Write | Operation::SetLen))
+        && refused.missing().intersects(Rights::READ | Rights::WRITE)
+        && matches!(facts.result, Err(Errno::Badf | Errno::Inval))
+}
+
+/// What the new name grants beyond the old one, if it is more and that is refused.
+fn widens(policy: &Policy, act: Act, from: Spot<'_>, to: Spot<'_>) -> Option<Rights> {
+    let end = |spot: Spot<'_>| spot.path.names().fold(spot.state, |at, name| policy.step(at, name));
+    let (old, new) = (end(from), end(to));
+    let gained = policy.rights(new) - policy.rights(old);
+    let is_refused = !policy.is_hidden(old)
+        && match act {
+            Act::Rename => old != new && !policy.is_at_most(new, old),
+            Act::Link => !gained.is_empty(),
+            Act::One(_) | Act::Follow => false,
+        };
+    is_refused.then_some(gained)
+}

@@ -1,0 +1,137 @@
+//! An observed file: adds up what is read and written, and records the rest one by one.
+//!
+//! Reads and writes cost two additions, and are told when the handle is closed, unless each was
+//! asked for. An allowlist: a verb that this file does not know is not there.
+
+use std::io::{IoSlice, IoSliceMut};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use palisade_vfs::{Advice, Descent, File, FileRef, FileType, Result, SetTimes, Stat, SyncScope};
+
+use super::auditor::{At, Transfers};
+use super::event::Act;
+use super::facts::Facts;
+use super::observe::Watch;
+use crate::trail::Trail;
+use crate::{Operation, State};
+
+/// An open file that is observed.
+pub(super) struct ObservedFile {
+    inner: FileRef,
+    watch: Watch,
+    state: State,
+    trail: Arc<Trail>,
+    bytes_read: AtomicU64,
+    bytes_written: AtomicU64,
+}
+
+impl ObservedFile {
+    pub(super) fn new(inner: FileRef, watch: Watch, state: State, trail: Arc<Trail>) -> Self {
+        let (bytes_read, bytes_written) = (AtomicU64::new(0), AtomicU64::new(0));
+        ObservedFile { inner, watch, state, trail, bytes_read, bytes_written }
+    }
+
+    fn record(&self, operation: Operation, result: Result<()>, bytes: Option<u64>) {
+        let (act, wanted) = (Act::One(operation), operation.needs());
+        let facts = Facts { act, wanted, result, same: false };
+        let at = At { trail: &self.trail, path: Descent::HERE };
+        self.watch.record(at, self.state, None, facts, bytes);
+    }
+
+    /// Takes down what a transfer did.
+    fn count(&self, operation: Operation, sum: &AtomicU64, answer: Result<usize>) {
+        match answer {
+            Ok(len) => {
+                let len = len as u64;
+                match self.watch.auditor.transfers() {
+                    Transfers::Each => self.record(operation, Ok(()), Some(len)),
+                    Transfers::AtClose => drop(sum.fetch_add(len, Ordering::Relaxed)),
+                }
+            }
+            Err(errno) => self.record(operation, Err(errno), Some(0)),
+        }
+    }
+
+    /// Does `verb` and records what came of it.
+    fn recorded<T>(&self, operation: Operation, verb: impl FnOnce() -> Result<T>) -> Result<T> {
+        self.watch.auditor.check()?;
+        let answer = verb();
+        self.record(operation, answer.as_ref().map(|_| ()).map_err(|errno| *errno), None);
+        answer
+    }
+}
+
+impl Drop for ObservedFile {
+    fn drop(&mut self) {
+        let transfers =
+            [(Operation::Read, &self.bytes_read), (Operation::Write, &self.bytes_written)];
+        for (operation, sum) in transfers {
+            let bytes = sum.load(Ordering::Relaxed);
+            if bytes > 0 {
+                self.record(operation, Ok(()), Some(bytes));
+            }
+        }
+    }
+}
+
+#[deny(clippy::missing_trait_methods)]
+impl File for ObservedFile {
+    fn kind(&self) -> FileType {
+        self.inner.kind()
+    }
+
+    fn read_at(&self, bufs: &mut [IoSliceMut<'_>], offset: u64) -> Result<usize> {
+        self.watch.auditor.check()?;
+        let answer = self.inner.read_at(bufs, offset);
+        self.count(Operation::Read, &self.bytes_read, answer);
+        answer
+    }
+
+    fn write_at(&self, bufs: &[IoSlice<'_>], offset: u64) -> Result<usize> {
+        self.watch.auditor.check()?;
+        let answer = self.inner.write_at(bufs, offset);
+        self.count(Operation::Write, &self.bytes_written, answer);
+        answer
+    }
+
+    fn append(&self, bufs: &[IoSlice<'_>]) -> Result<usize> {
+        self.watch.auditor.check()?;
+        let answer = self.inner.append(bufs);
+        self.count(Operation::Write, &self.bytes_written, answer);
+        answer
+    }
+
+    fn appended_to(&self) -> Result<u64> {
+        self.inner.appended_to()
+    }
+
+    fn stat(&self) -> Result<Stat> {
+        self.recorded(Operation::Stat, || self.inner.stat())
+    }
+
+    fn set_len(&self, len: u64) -> Result<()> {
+        self.recorded(Operation::SetLen, || self.inner.set_len(len))
+    }
+
+    fn allocate(&self, offset: u64, len: u64) -> Result<()> {
+        self.recorded(Operation::SetLen, || self.inner.allocate(offset, len))
+    }
+
+    fn set_times(&self, times: SetTimes) -> Result<()> {
+        self.recorded(Operation::SetTimes, || self.inner.set_times(times))
+    }
+
+    fn sync(&self, scope: SyncScope) -> Result<()> {
+        self.inner.sync(scope)
+    }
+
+    fn advise(&self, offset: u64, len: u64, advice: Advice) -> Result<()> {
+        self.inner.advise(offset, len, advice)
+    }
+
+    // A sink may write to a disk, and a guest waits for it.
+    fn may_block(&self) -> bool {
+        true
+    }
+}

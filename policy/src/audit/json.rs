@@ -1,0 +1,214 @@
+//! Events as lines of JSON, written by hand into one buffer that is used again.
+//!
+//! One object a line, fields in a fixed order, `v` first. Every line can be read by itself.
+
+use std::fmt::Write as _;
+use std::io::{self, Write};
+use std::sync::OnceLock;
+
+use palisade_vfs::{Errno, Rights};
+
+use super::auditor::Sink;
+use super::event::{Event, HowDecided};
+
+/// The version of the format.
+pub(super) const VERSION: u32 = 1;
+
+/// Bytes that are collected before they are written.
+const BUFFER_BYTES: usize = 64 * 1024;
+
+/// What the first line of a log says.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Header<'a> {
+    /// When the run began, as RFC 3339 has it.
+    pub started: &'a str,
+    /// What ran.
+    pub guest: &'a str,
+    /// Under which policy, as its reader named it.
+    pub policy: &'a str,
+}
+
+/// A sink that writes a line of JSON for each event, in pieces of 64 KiB and at the end.
+pub struct JsonLines<W> {
+    out: W,
+    buffer: String,
+}
+
+impl<W: Write + Send> JsonLines<W> {
+    /// Writes to `out`, which needs no buffer of its own, beginning with `header`.
+    pub fn new(out: W, header: &Header<'_>) -> Self {
+        let mut buffer = String::with_capacity(BUFFER_BYTES + 4096);
+        let _ = write!(buffer, "{{\"v\":{VERSION},\"palisade\":");
+        string(&mut buffer, env!("CARGO_PKG_VERSION"));
+        for (key, value) in
+            [("started", header.started), ("guest", header.guest), ("policy", header.policy)]
+        {
+            let _ = write!(buffer, ",\"{key}\":");
+            string(&mut buffer, value);
+        }
+        buffer.push_str("}\n");
+        JsonLines { out, buffer }
+    }
+
+    pub(super) fn out(&self) -> &W {
+        &self.out
+    }
+
+    fn write_out(&mut self) -> io::Result<()> {
+        let written = self.out.write_all(self.buffer.as_bytes());
+        self.buffer.clear();
+        written
+    }
+}
+
+impl<W: Write + Send> Sink for JsonLines<W> {
+    fn event(&mut self, event: &Event<'_>) -> io::Result<()> {
+        line(&mut self.buffer, event);
+        if self.buffer.len() >= BUFFER_BYTES {
+            return self.write_out();
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.write_out()?;
+        self.out.flush()
+    }
+}
+
+/// Adds the line of `event` to `text`.
+fn line(text: &mut String, event: &Event<'_>) {
+    text.push_str("{\"v\":1,\"seq\":");
+    number(text, event.seq);
+    text.push_str(",\"ns\":");
+    number(text, event.nanos);
+    if !event.guest.is_empty() {
+        text.push_str(",\"guest\":");
+        string(text, event.guest);
+    }
+    text.push_str(",\"op\":\"");
+    text.push_str(event.act.key());
+    text.push_str("\",\"path\":");
+    string(text, event.path);
+    text.push_str(",\"held\":");
+    number(text, event.held as u64);
+    if let Some(to) = event.to {
+        text.push_str(",\"to\":");
+        string(text, to.path);
+        text.push_str(",\"to_held\":");
+        number(text, to.held as u64);
+    }
+    text.push_str(",\"wanted\":");
+    rights(text, event.wanted);
+    text.push_str(",\"decision\":\"");
+    text.push_str(event.decision.key(event.how));
+    text.push('"');
+    if event.how == HowDecided::Dry {
+        text.push_str(",\"dry\":true");
+    }
+    reason(text, event);
+    text.push_str(",\"result\":\"");
+    text.push_str(event.result.map_or_else(errno_key, |()| "ok"));
+    text.push('"');
+    if event.same {
+        text.push_str(",\"same\":true");
+    }
+    if let Some(bytes) = event.bytes {
+        text.push_str(",\"bytes\":");
+        number(text, bytes);
+    }
+    text.push_str("}\n");
+}
+
+fn reason(text: &mut String, event: &Event<'_>) {
+    if !event.missing.is_empty() {
+        text.push_str(",\"missing\":");
+        rights(text, event.missing);
+    }
+    if event.widens {
+        text.push_str(",\"widens\":true");
+    }
+    if let Some(rule) = event.rule {
+        text.push_str(",\"rule\":");
+        number(text, rule.index() as u64);
+    }
+    if let Some(place) = event.place {
+        if let Some(file) = &place.file {
+            text.push_str(",\"file\":");
+            string(text, file);
+        }
+        text.push_str(",\"line\":");
+        number(text, u64::from(place.line));
+    }
+}
+
+fn number(text: &mut String, mut number: u64) {
+    let mut digits = [0; 20];
+    let mut used = 0;
+    for digit in digits.iter_mut().rev() {
+        *digit = b'0' + (number % 10) as u8;
+        number /= 10;
+        used += 1;
+        if number == 0 {
+            break;
+        }
+    }
+    let from = digits.len() - used;
+    text.extend(digits.iter().skip(from).map(|digit| char::from(*digit)));
+}
+
+/// The list of the words for `rights`.
+fn rights(text: &mut String, rights: Rights) {
+    text.push('[');
+    let mut first = true;
+    for word in crate::words_of_rights(rights) {
+        if !first {
+            text.push(',');
+        }
+        first = false;
+        text.push('"');
+        text.push_str(word);
+        text.push('"');
+    }
+    text.push(']');
+}
+
+/// Adds `value` as a JSON string, in which nothing could end a line or a script.
+pub(super) fn string(text: &mut String, value: &str) {
+    text.push('"');
+    let mut plain = 0;
+    for (at, c) in value.char_indices() {
+        if !needs_escape(c) {
+            continue;
+        }
+        text.push_str(value.get(plain..at).unwrap_or_default());
+        plain = at + c.len_utf8();
+        match c {
+            '"' => text.push_str("\\\""),
+            '\\' => text.push_str("\\\\"),
+            '\n' => text.push_str("\\n"),
+            c => {
+                let _ = write!(text, "\\u{:04x}", u32::from(c));
+            }
+        }
+    }
+    text.push_str(value.get(plain..).unwrap_or_default());
+    text.push('"');
+}
+
+/// Whether `c` would end the string, the line, or a script that the line is put into.
+fn needs_escape(c: char) -> bool {
+    matches!(c, '"' | '\\' | '<' | '\0'..='\x1f' | '\x7f' | '\u{2028}' | '\u{2029}')
+}
+
+/// The name of an errno in a log.
+pub(super) fn errno_key(errno: Errno) -> &'static str {
+    static KEYS: OnceLock<Vec<(Errno, String)>> = OnceLock::new();
+    let keys = KEYS.get_or_init(|| Errno::ALL.iter().map(|errno| (*errno, errno.name())).collect());
+    keys.get(errno as usize).map_or("io", |(_, key)| key.as_str())
+}
+
+/// The errno of a name in a log.
+pub(super) fn errno_named(key: &str) -> Option<Errno> {
+    Errno::ALL.iter().copied().find(|errno| errno_key(*errno) == key)
+}

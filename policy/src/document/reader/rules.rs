@@ -1,0 +1,179 @@
+//! Rules: what is allowed, denied and hidden.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use palisade_vfs::Rights;
+use toml::de::DeValue;
+
+use super::table::Table;
+use super::words::{quoted, suggestion};
+use super::{Reader, Text, Value};
+use crate::document::variables::{Fault, expand};
+use crate::{Effect, Glob, Place, PolicyBuilder, Rule};
+
+/// The longest name of a variable that is shown in an example.
+const NAME_SHOWN_MAX: usize = 64;
+
+/// What a table of rules is of.
+#[derive(Clone, Copy)]
+pub(super) enum Kind {
+    Allow,
+    Deny,
+    Hide,
+}
+
+impl Kind {
+    pub(super) fn key(self) -> &'static str {
+        match self {
+            Kind::Allow => "allow",
+            Kind::Deny => "deny",
+            Kind::Hide => "hide",
+        }
+    }
+
+    /// How such a rule looks.
+    fn example(self) -> &'static str {
+        match self {
+            Kind::Allow => "[[allow]]\npath = \"/data/**\"\nrights = [\"read\"]",
+            Kind::Deny => "[[deny]]\npath = \"/data/*.key\"\nrights = [\"write\"]",
+            Kind::Hide => "[[hide]]\npath = \"/data/.git\"",
+        }
+    }
+}
+
+impl Reader<'_> {
+    pub(super) fn rules(&mut self, text: &Text, kind: Kind, value: Value<'_>) {
+        let span = value.span();
+        let DeValue::Array(tables) = value.into_inner() else {
+            let key = kind.key();
+            let help = format!("write `[[{key}]]`, with two brackets: there can be many of them");
+            return self.fault(text, span, format!("`{key}` is a list of tables"), help);
+        };
+        for value in tables {
+            if let Some(table) = self.table(text, "a rule", value, kind.example()) {
+                self.rule(kind, table);
+            }
+        }
+    }
+
+    fn rule(&mut self, kind: Kind, mut table: Table<'_>) {
+        let (text, span) = (table.text, table.span.clone());
+        let path = table.take("path");
+        let rights = match kind {
+            Kind::Hide => table.take_misplaced("rights"),
+            Kind::Allow | Kind::Deny => table.take("rights"),
+        };
+        let effect = match (kind, rights) {
+            (Kind::Hide, Some(rights)) => {
+                let help = "leave it out: what is hidden is hidden from every operation";
+                self.fault(text, rights.span(), "`hide` has no `rights`", help.to_owned());
+                Effect::Hide
+            }
+            (Kind::Hide, None) => Effect::Hide,
+            (Kind::Deny, None) => Effect::Deny(Rights::all()),
+            (Kind::Deny, Some(rights)) => Effect::Deny(self.rights(text, "`rights`", rights)),
+            (Kind::Allow, Some(rights)) => Effect::Allow(self.rights(text, "`rights`", rights)),
+            (Kind::Allow, None) => {
+                let help = format!("write it like this:\n{}", kind.example());
+                self.fault(text, span.clone(), "`allow` without `rights`", help);
+                Effect::Allow(Rights::empty())
+            }
+        };
+        match path {
+            Some(path) => self.globs(text, effect, path),
+            None => {
+                let help = format!("write it like this:\n{}", kind.example());
+                self.fault(text, span.clone(), "a rule without `path`", help);
+            }
+        }
+        if self.document.rules.len() > PolicyBuilder::RULES_MAX {
+            self.document.rules.truncate(PolicyBuilder::RULES_MAX);
+            let message = format!("more than {} rules", PolicyBuilder::RULES_MAX);
+            let help = "join some with `*` or `{a,b}`".to_owned();
+            self.fault(text, span, message, help);
+        }
+        table.refuse_rest(self, "a rule");
+    }
+
+    /// One rule for each path.
+    fn globs(&mut self, text: &Text, effect: Effect, paths: Value<'_>) {
+        for (path, span) in self.strings(text, "`path`", paths) {
+            let line = text.line(span.start);
+            if let Some(glob) = self.glob(text, &path, span) {
+                let place = Some(Place { file: Some(Arc::clone(&text.name)), line });
+                self.document.rules.push(Rule { glob, effect, place });
+            }
+        }
+    }
+
+    fn glob(&mut self, text: &Text, path: &str, span: Range<usize>) -> Option<Glob> {
+        let expanded = match expand(path, &self.variables) {
+            Ok(expanded) => expanded,
+            Err((fault, within)) => {
+                let at = text.within(path, &span, within);
+                self.variable_fault(text, at, fault);
+                return None;
+            }
+        };
+        for name in expanded.names {
+            if !self.document.variables.contains(name) {
+                self.document.variables.insert(name.to_owned());
+            }
+        }
+        match Glob::new(&expanded.text) {
+            Ok(glob) => Some(glob),
+            Err(error) => {
+                // What came out of a variable stands nowhere in the text.
+                let at = if *expanded.text == *path {
+                    text.within(path, &span, error.span)
+                } else {
+                    span
+                };
+                let message = format!("{}: {}", quoted(&expanded.text), error.kind);
+                self.fault(text, at, message, error.kind.help().to_owned());
+                None
+            }
+        }
+    }
+
+    fn variable_fault(&mut self, text: &Text, at: Range<usize>, fault: Fault<'_>) {
+        if self.is_full() {
+            return;
+        }
+        let (message, help) = match fault {
+            Fault::Open => (
+                "a variable that is not closed".to_owned(),
+                "write `${NAME}`, or `$\\{` for the characters themselves".to_owned(),
+            ),
+            Fault::Escaped => (
+                "`\\${` can be read in two ways".to_owned(),
+                "write `$\\{` for the characters `${`, and `\\\\${NAME}` for a `\\` and a variable"
+                    .to_owned(),
+            ),
+            Fault::NoName(name) => (
+                format!("{} is no name for a variable", quoted(name)),
+                "letters of ASCII, digits and `_` make a name".to_owned(),
+            ),
+            Fault::InClass => (
+                "a variable in a class".to_owned(),
+                "a value is text; `{${A},${B}}` is one of two".to_owned(),
+            ),
+            Fault::TooLong => (
+                format!("with its variables the path is longer than {} bytes", Glob::LEN_MAX),
+                "no path of a guest is that long".to_owned(),
+            ),
+            Fault::Unknown(name) => {
+                let shown = if name.len() <= NAME_SHOWN_MAX { name } else { "NAME" };
+                let give = format!("give it a value: `--policy-var {shown}=…`, or `[variables]`");
+                let known = self.variables.keys().map(String::as_str);
+                let help = match suggestion(name, known) {
+                    Some(near) => format!("did you mean `${{{near}}}`? If not, {give}"),
+                    None => give,
+                };
+                (format!("nothing says what {} is", quoted(&format!("${{{name}}}"))), help)
+            }
+        };
+        self.fault(text, at, message, help);
+    }
+}

@@ -1,0 +1,121 @@
+//! Sets of rights that have a name, and the words that rules use.
+//!
+//! A set may be made of other sets, in any order. What is known at the end of a document is known
+//! to the documents that include it.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use palisade_vfs::Rights;
+
+use super::words::{instead, quoted};
+use super::{Reader, Text, Value};
+use crate::document::Document;
+use crate::{Place, right_words, rights_of_word};
+
+/// A set whose words are not all known yet.
+struct Draft {
+    span: Range<usize>,
+    /// Each word once.
+    words: BTreeMap<String, Range<usize>>,
+}
+
+impl Reader<'_> {
+    pub(super) fn named_rights(&mut self, text: &Text, value: Value<'_>) {
+        let example = "[rights]\neditor = [\"read\", \"write\"]";
+        let Some(table) = self.table(text, "`rights`", value, example) else { return };
+        let mut drafts = BTreeMap::new();
+        for (key, value) in table.into_entries() {
+            let (name, span) = (key.get_ref(), key.span());
+            if rights_of_word(name).is_some() {
+                let help = "give the set a name of its own".to_owned();
+                let message = format!("`{name}` means something already");
+                self.fault(text, span, message, help);
+                continue;
+            }
+            if let Some((_, place)) = self.sets.get(name.as_ref()) {
+                let help = format!("{place} says what it is; give this set a name of its own");
+                self.fault(text, span, format!("{} is there already", quoted(name)), help);
+                continue;
+            }
+            if self.sets.len() + drafts.len() >= Document::SETS_MAX {
+                let message = format!("more than {} sets of rights", Document::SETS_MAX);
+                return self.fault(text, span, message, "leave some out".to_owned());
+            }
+            let words = self.strings(text, "a set of rights", value).into_iter().collect();
+            drafts.insert(name.to_string(), Draft { span, words });
+        }
+        self.refuse_unknown_words(text, &mut drafts);
+        self.resolve(text, drafts);
+    }
+
+    /// Drops the words that mean nothing.
+    fn refuse_unknown_words(&mut self, text: &Text, drafts: &mut BTreeMap<String, Draft>) {
+        let names: Vec<String> = drafts.keys().cloned().collect();
+        for draft in drafts.values_mut() {
+            draft.words.retain(|word, span| {
+                let is_known = self.meaning(word).is_some() || names.binary_search(word).is_ok();
+                if !is_known {
+                    self.unknown_right(text, span.clone(), word, &names);
+                }
+                is_known
+            });
+        }
+    }
+
+    /// Takes the drafts into the sets, those first whose words are known. Each round takes one at
+    /// least, and neither drafts nor their words are many.
+    fn resolve(&mut self, text: &Text, mut drafts: BTreeMap<String, Draft>) {
+        loop {
+            let left = drafts.len();
+            drafts.retain(|name, draft| {
+                let meanings = draft.words.keys().map(|word| self.meaning(word));
+                let Some(rights) = meanings.collect::<Option<Vec<Rights>>>() else { return true };
+                let rights = rights.into_iter().fold(Rights::empty(), Rights::union);
+                let line = text.line(draft.span.start);
+                let place = Place { file: Some(Arc::clone(&text.name)), line };
+                self.sets.insert(name.clone(), (rights, place));
+                false
+            });
+            if drafts.is_empty() || drafts.len() == left {
+                break;
+            }
+        }
+        let Some((name, draft)) = drafts.iter().next() else { return };
+        let message = format!("the set {} is made of itself", quoted(name));
+        let help = "say it with words for rights, such as `read`".to_owned();
+        self.fault(text, draft.span.clone(), message, help);
+        for name in drafts.into_keys() {
+            // That it means something is enough for the rules: the document is refused anyway.
+            let place = Place { file: Some(Arc::clone(&text.name)), line: 0 };
+            self.sets.insert(name, (Rights::empty(), place));
+        }
+    }
+
+    /// The rights that words mean together.
+    pub(super) fn rights(&mut self, text: &Text, what: &str, value: Value<'_>) -> Rights {
+        let mut rights = Rights::empty();
+        for (word, span) in self.strings(text, what, value) {
+            match self.meaning(&word) {
+                Some(meant) => rights |= meant,
+                None => self.unknown_right(text, span, &word, &[]),
+            }
+        }
+        rights
+    }
+
+    fn meaning(&self, word: &str) -> Option<Rights> {
+        rights_of_word(word).or_else(|| self.sets.get(word).map(|(rights, _)| *rights))
+    }
+
+    fn unknown_right(&mut self, text: &Text, span: Range<usize>, word: &str, names: &[String]) {
+        if self.is_full() {
+            return;
+        }
+        let mut known: Vec<&str> = right_words().collect();
+        known.extend(self.sets.keys().chain(names).map(String::as_str));
+        let help = instead(word, &known);
+        self.fault(text, span, format!("unknown right {}", quoted(word)), help);
+    }
+}

@@ -1,0 +1,118 @@
+//! Judging: one question to a policy, and the answer with what it rests on.
+//!
+//! Enforcing, explaining, dry-running and auditing all ask here, so that none of them can say
+//! anything else than what is done.
+
+use palisade_vfs::{Descent, Errno, Rights};
+
+use crate::{Effect, Policy, RuleId, State};
+
+/// The answer of [`Policy::judge`].
+///
+/// What it says beyond the answer is looked up when it is asked for, so that an answer costs
+/// nothing but the steps.
+#[derive(Clone, Copy, Debug)]
+pub struct Verdict<'p> {
+    policy: &'p Policy,
+    state: State,
+    passed: usize,
+    wanted: Rights,
+    missing: Rights,
+}
+
+impl Policy {
+    /// Whether `wanted` is granted at the end of `path`, which starts at `from`, and `LOOKUP` on
+    /// each directory on the way. Does not allocate.
+    #[must_use]
+    pub fn judge(&self, from: State, path: Descent<'_>, wanted: Rights) -> Verdict<'_> {
+        let (mut state, mut passed) = (from, 0);
+        for name in path.names() {
+            // What is hidden grants nothing, so this stops there too.
+            let missing = Rights::LOOKUP - self.rights(state);
+            if !missing.is_empty() {
+                return Verdict { policy: self, state, passed, wanted: Rights::LOOKUP, missing };
+            }
+            state = self.step(state, name);
+            passed += 1;
+        }
+        let missing = wanted - self.rights(state);
+        Verdict { policy: self, state, passed, wanted, missing }
+    }
+}
+
+impl<'p> Verdict<'p> {
+    /// Whether it is allowed.
+    #[must_use]
+    pub fn is_allowed(&self) -> bool {
+        self.missing.is_empty() && !self.is_hidden()
+    }
+
+    /// Whether it is refused as if nothing were there.
+    #[must_use]
+    pub fn is_hidden(&self) -> bool {
+        self.policy.is_hidden(self.state)
+    }
+
+    /// The error that tells it: none if it is allowed.
+    #[must_use]
+    pub fn errno(&self) -> Option<Errno> {
+        if self.is_hidden() {
+            return Some(Errno::Noent);
+        }
+        self.policy.require(self.state, self.wanted).err()
+    }
+
+    /// Where it was decided: at the end of the path, or at what on the way was refused.
+    #[must_use]
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    /// How many names were passed to get to [`Verdict::state`].
+    #[must_use]
+    pub fn passed(&self) -> usize {
+        self.passed
+    }
+
+    /// The rights that were wanted there: `LOOKUP` for a directory on the way.
+    #[must_use]
+    pub fn wanted(&self) -> Rights {
+        self.wanted
+    }
+
+    /// Those of [`Verdict::wanted`] that are not granted there.
+    #[must_use]
+    pub fn missing(&self) -> Rights {
+        self.missing
+    }
+
+    /// The rule that decided: the first that hides it; else the first that denies what is missing;
+    /// else, if it is allowed, the first that allows something of what was wanted. None if nothing
+    /// allows what is missing, or if it is a way to what may be done further down.
+    #[must_use]
+    pub fn rule(&self) -> Option<RuleId> {
+        let (hidden, allowed) = (self.is_hidden(), self.is_allowed());
+        let decides = |id: &RuleId| match self.policy.rule(*id).map(|rule| rule.effect) {
+            Some(Effect::Hide) => hidden,
+            Some(Effect::Deny(rights)) => !hidden && rights.intersects(self.missing),
+            Some(Effect::Allow(rights)) => {
+                let granted = if rights.is_empty() { rights } else { rights | Rights::LOOKUP };
+                allowed && granted.intersects(self.wanted)
+            }
+            None => false,
+        };
+        self.matched().iter().copied().find(decides)
+    }
+
+    /// All rules that match there, lowest first; below what is hidden, the rules that hide it.
+    #[must_use]
+    pub fn matched(&self) -> &'p [RuleId] {
+        self.policy.matched(self.state)
+    }
+
+    /// The smallest grant there that would allow it, if nothing denies it.
+    #[must_use]
+    pub fn grant(&self) -> Rights {
+        if self.is_hidden() { self.wanted } else { self.missing }
+    }
+}

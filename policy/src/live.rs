@@ -1,0 +1,370 @@
+//! A policy that is narrowed while a guest runs, down to nothing, and never widened.
+//!
+//! Each handle of a live confinement keeps by which names it was opened, and which of the policies
+//! it knows: a generation. An operation compares that with the generation of the policy as it is,
+//! which is one atomic load, and only if the policy was narrowed since, the handle walks its names
+//! through the new one. A policy is only ever followed by its intersection with another, so what a
+//! handle finds there is at most what it had; an open file keeps its rights as a mask besides.
+//!
+//! What is narrowed holds for every operation that begins afterwards, through whatever handle: no
+//! file of a live confinement is handed out bare. An operation that has begun is finished, but a
+//! listing asks again at each entry.
+//!
+//! Lock order: `narrowing > lease > now`, and each handle's `seen` by itself. The locks are held
+//! for a look or a store, but for `narrowing`, which no guest ever waits for. Deliberately absent:
+//! any way back.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+use std::time::Instant;
+
+use palisade_vfs::{Descent, DirRef, Errno, FileRef, Result, Rights, Stat};
+
+use crate::confine::{Confine, Here, Stand};
+use crate::file::{ConfinedFile, Grip, never_opened};
+use crate::trail::Trail;
+use crate::view::veiled;
+use crate::{Operation, Policy, PolicyError, Refusal, State};
+
+/// A policy that can be narrowed while guests run under it. Clones are the same one.
+#[derive(Clone)]
+pub struct Live(Arc<Shared>);
+
+/// When a grant ends by itself. What is `None` does not end it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lease {
+    /// From then on nothing is granted.
+    pub until: Option<Instant>,
+    /// So many operations are granted yet: calls of [`Dir`](palisade_vfs::Dir) and
+    /// [`File`](palisade_vfs::File), those that a walk through a path makes included.
+    pub uses: Option<u64>,
+}
+
+/// `dir` under `live`, as what the guest knows as `guest_path`; the root is the empty path.
+///
+/// As [`confine_at`](crate::confine_at), but what is opened through it obeys `live` as it is when
+/// an operation begins, and not as it was when it was opened. Rename and link are `Xdev` between
+/// directories that are not under the same `live`. A path of more than 65,536 names that is opened
+/// piece by piece is `Nametoolong`.
+#[must_use]
+pub fn confine_live(dir: DirRef, live: &Live, guest_path: &str) -> DirRef {
+    let trail = Trail::root(guest_path);
+    let now = live.0.now();
+    let seen =
+        Seen { state: trail.state(&now.policy), policy: now.policy, generation: now.generation };
+    let stand = Place { live: Arc::clone(&live.0), trail, seen: RwLock::new(seen) };
+    Arc::new(Confine { inner: dir, stand })
+}
+
+impl Live {
+    /// Begins with `policy`.
+    #[must_use]
+    pub fn new(policy: Arc<Policy>) -> Self {
+        Live(Arc::new(Shared {
+            stamp: AtomicU64::new(0),
+            now: RwLock::new(Now { policy, generation: 0, is_revoked: false }),
+            narrowing: Mutex::new(()),
+            lease: Mutex::new(Lease::default()),
+        }))
+    }
+
+    /// The policy as it is.
+    #[must_use]
+    pub fn policy(&self) -> Arc<Policy> {
+        self.0.now().policy
+    }
+
+    /// From now on only what `asked` grants too. What is open obeys it at its next operation.
+    ///
+    /// Errors: those of [`Policy::attenuate`]; then all is as it was, and [`Live::revoke`] is what
+    /// never fails.
+    pub fn narrow(&self, asked: &Policy) -> Result<(), PolicyError> {
+        let _one_at_a_time = locked(&self.0.narrowing);
+        let before = self.0.now();
+        let narrower = before.policy.attenuate(asked)?;
+        // It may have been revoked meanwhile, and that stands.
+        self.0.follow(before.generation, Arc::new(narrower));
+        Ok(())
+    }
+
+    /// From now on nothing.
+    pub fn revoke(&self) {
+        self.0.revoke();
+    }
+
+    /// Whether nothing is granted any more: because it was revoked, or the lease ended and somebody
+    /// asked.
+    #[must_use]
+    pub fn is_revoked(&self) -> bool {
+        self.0.now().is_revoked
+    }
+
+    /// Lets the grant end by itself. Of two leases whatever ends earlier counts: none is longer
+    /// than the one before.
+    pub fn lease(&self, lease: Lease) {
+        let mut held = locked(&self.0.lease);
+        held.until = earlier(held.until, lease.until);
+        held.uses = earlier(held.uses, lease.uses);
+        if *held != Lease::default() {
+            self.0.stamp.fetch_or(LEASED, Ordering::AcqRel);
+        }
+    }
+}
+
+fn earlier<T: Ord>(one: Option<T>, two: Option<T>) -> Option<T> {
+    match (one, two) {
+        (Some(one), Some(two)) => Some(one.min(two)),
+        (one, two) => one.or(two),
+    }
+}
+
+/// Below a generation there is room for what an open file knows: its rights, and two marks.
+const GENERATION: u64 = 1 << 24;
+/// In the stamp: there is a lease, so that no handle takes what it knows for granted.
+const LEASED: u64 = GENERATION >> 1;
+/// In what a file knows: what counts names is not to be told.
+const VEILED: u64 = GENERATION >> 2;
+const _: () = assert!((Rights::all().bits() as u64) < VEILED);
+
+/// What all handles of one live confinement share.
+pub(crate) struct Shared {
+    /// The generation of the policy as it is, and [`LEASED`].
+    stamp: AtomicU64,
+    now: RwLock<Now>,
+    /// Taken by who narrows.
+    narrowing: Mutex<()>,
+    lease: Mutex<Lease>,
+}
+
+#[derive(Clone)]
+struct Now {
+    policy: Arc<Policy>,
+    /// A multiple of [`GENERATION`].
+    generation: u64,
+    /// Whether nothing is granted any more.
+    is_revoked: bool,
+}
+
+impl Shared {
+    fn now(&self) -> Now {
+        read(&self.now).clone()
+    }
+
+    /// The policy for an operation that begins now, of which the lease is told.
+    #[cold]
+    fn enter(&self) -> Now {
+        if self.stamp.load(Ordering::Acquire) & LEASED != 0 && self.use_up() {
+            self.revoke();
+        }
+        self.now()
+    }
+
+    /// Takes one operation off the lease. Answers whether there was none left.
+    fn use_up(&self) -> bool {
+        let mut lease = locked(&self.lease);
+        if lease.until.is_some_and(|until| Instant::now() >= until) {
+            return true;
+        }
+        match &mut lease.uses {
+            None => false,
+            Some(0) => true,
+            Some(left) => {
+                *left -= 1;
+                false
+            }
+        }
+    }
+
+    /// Makes `policy` the one that follows that of `generation`; not if another already did.
+    fn follow(&self, generation: u64, policy: Arc<Policy>) {
+        let mut now = self.now.write().unwrap_or_else(PoisonError::into_inner);
+        if now.generation == generation {
+            let generation = generation + GENERATION;
+            self.replace(&mut now, Now { policy, generation, is_revoked: false });
+        }
+    }
+
+    fn revoke(&self) {
+        let nothing = Arc::new(Policy::uniform(Rights::empty(), Refusal::Denied));
+        let mut now = self.now.write().unwrap_or_else(PoisonError::into_inner);
+        if !now.is_revoked {
+            let generation = now.generation + GENERATION;
+            self.replace(&mut now, Now { policy: nothing, generation, is_revoked: true });
+        }
+    }
+
+    /// Who sees the new stamp finds the new policy, or waits for it.
+    fn replace(&self, now: &mut Now, next: Now) {
+        *now = next;
+        self.stamp.fetch_add(GENERATION, Ordering::AcqRel);
+    }
+}
+
+/// Where a directory of a live confinement stands.
+pub(crate) struct Place {
+    live: Arc<Shared>,
+    trail: Arc<Trail>,
+    seen: RwLock<Seen>,
+}
+
+/// What a directory knows of the policy.
+struct Seen {
+    policy: Arc<Policy>,
+    state: State,
+    generation: u64,
+}
+
+impl Place {
+    /// What it knows, if it is what a handle may go by at `stamp`.
+    fn known(&self, stamp: u64) -> Option<Here<Arc<Policy>>> {
+        let seen = read(&self.seen);
+        (seen.generation == stamp).then(|| Here {
+            policy: Arc::clone(&seen.policy),
+            state: seen.state,
+            generation: seen.generation,
+        })
+    }
+
+    fn at(&self, now: Now) -> Here<Arc<Policy>> {
+        if let Some(here) = self.known(now.generation) {
+            return here;
+        }
+        let state = self.trail.state(&now.policy);
+        let here = Here { policy: Arc::clone(&now.policy), state, generation: now.generation };
+        let mut seen = self.seen.write().unwrap_or_else(PoisonError::into_inner);
+        *seen = Seen { policy: now.policy, state, generation: now.generation };
+        here
+    }
+}
+
+impl Stand for Place {
+    type Held<'a> = Arc<Policy>;
+
+    fn here(&self) -> Result<Here<Arc<Policy>>> {
+        match self.known(self.live.stamp.load(Ordering::Acquire)) {
+            Some(here) => Ok(here),
+            None => Ok(self.at(self.live.enter())),
+        }
+    }
+
+    fn both<'a>(&'a self, into: &'a Self) -> Result<[Here<Arc<Policy>>; 2]> {
+        if !Arc::ptr_eq(&self.live, &into.live) {
+            return Err(Errno::Xdev);
+        }
+        let now = self.live.enter();
+        Ok([self.at(now.clone()), into.at(now)])
+    }
+
+    fn beneath(&self, here: &Here<Arc<Policy>>, path: Descent<'_>, state: State) -> Result<Self> {
+        let seen = Seen { policy: Arc::clone(&here.policy), state, generation: here.generation };
+        let trail = Trail::beneath(&self.trail, path)?;
+        Ok(Place { live: Arc::clone(&self.live), trail, seen: RwLock::new(seen) })
+    }
+
+    fn file(
+        &self,
+        here: &Here<Arc<Policy>>,
+        path: Descent<'_>,
+        state: State,
+        inner: FileRef,
+    ) -> Result<FileRef> {
+        let opened = here.policy.rights(state);
+        let known = known_by_file(&here.policy, opened, here.generation);
+        let trail = Trail::beneath(&self.trail, path)?;
+        let live = Arc::clone(&self.live);
+        let grip = FilePlace { live, trail, opened, known: AtomicU64::new(known) };
+        Ok(Arc::new(ConfinedFile { inner, grip }))
+    }
+
+    fn has_moved(&self, here: &Here<Arc<Policy>>) -> bool {
+        self.live.stamp.load(Ordering::Acquire) & !LEASED != here.generation
+    }
+
+    fn check_sync(&self) -> Result<()> {
+        let here = self.here()?;
+        here.policy.require(here.state, Rights::LOOKUP)
+    }
+}
+
+/// Where an open file of a live confinement stands.
+pub(crate) struct FilePlace {
+    live: Arc<Shared>,
+    trail: Arc<Trail>,
+    /// What was granted when it was opened.
+    opened: Rights,
+    /// A generation, the rights in it, and [`VEILED`].
+    known: AtomicU64,
+}
+
+fn known_by_file(policy: &Policy, rights: Rights, generation: u64) -> u64 {
+    let veiled = if policy.hides() { VEILED } else { 0 };
+    generation | u64::from(rights.bits()) | veiled
+}
+
+fn rights_in(known: u64) -> Rights {
+    let bits = known & (VEILED - 1);
+    Rights::from_bits_truncate(u32::try_from(bits).unwrap_or(0))
+}
+
+impl FilePlace {
+    fn known(&self) -> u64 {
+        let known = self.known.load(Ordering::Relaxed);
+        if known & !(GENERATION - 1) == self.live.stamp.load(Ordering::Acquire) {
+            return known;
+        }
+        let now = self.live.enter();
+        if known & !(GENERATION - 1) == now.generation {
+            return known;
+        }
+        let state = self.trail.state(&now.policy);
+        let rights = now.policy.rights(state) & rights_in(known);
+        let known = known_by_file(&now.policy, rights, now.generation);
+        // Another thread may have been quicker, and what an older one stores is not gone by.
+        self.known.store(known, Ordering::Relaxed);
+        known
+    }
+
+    /// The error that tells that `wanted` is missing in part.
+    #[cold]
+    fn refusal(&self, wanted: Rights) -> Errno {
+        if let Err(errno) = never_opened(wanted - self.opened) {
+            return errno;
+        }
+        let policy = self.live.now().policy;
+        policy.require(self.trail.state(&policy), wanted).err().unwrap_or(Errno::Acces)
+    }
+}
+
+impl Grip for FilePlace {
+    fn require(&self, operation: Operation) -> Result<()> {
+        let wanted = operation.needs();
+        if rights_in(self.known()).contains(wanted) {
+            return Ok(());
+        }
+        Err(self.refusal(wanted))
+    }
+
+    fn veiled(&self, stat: Stat) -> Stat {
+        if self.known.load(Ordering::Relaxed) & VEILED == 0 {
+            return stat;
+        }
+        veiled(stat)
+    }
+
+    fn check_sync(&self) -> Result<()> {
+        if rights_in(self.known()).contains(Rights::LOOKUP) {
+            return Ok(());
+        }
+        Err(self.refusal(Rights::LOOKUP))
+    }
+}
+
+// What the locks guard is whole at any time, whatever happened to who held one.
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
+    lock.read().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,66 @@
+//! What records promise: that they tell what was enforced, and that they can be replayed.
+
+mod lines;
+mod log;
+mod truth;
+
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex};
+
+use palisade_vfs::DirRef;
+
+use crate::Policy;
+use crate::audit::{
+    AuditOptions, Auditor, Header, JsonLines, LogReader, Mode, Record, Transfers, observe,
+};
+
+/// A place to write to that can be read meanwhile.
+#[derive(Clone, Default)]
+pub(super) struct Shared(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Shared {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// An observed directory, and what was recorded of it.
+pub(super) struct Watched {
+    pub(super) dir: DirRef,
+    pub(super) auditor: Arc<Auditor>,
+    pub(super) log: Shared,
+}
+
+impl Watched {
+    pub(super) fn new(dir: DirRef, policy: Arc<Policy>, mode: Mode) -> Self {
+        let options = AuditOptions { transfers: Transfers::AtClose, ..AuditOptions::default() };
+        Self::with(dir, policy, mode, options)
+    }
+
+    pub(super) fn with(
+        dir: DirRef,
+        policy: Arc<Policy>,
+        mode: Mode,
+        options: AuditOptions,
+    ) -> Self {
+        let log = Shared::default();
+        let auditor = Auditor::new(JsonLines::new(log.clone(), &Header::default()), options);
+        let dir = observe(dir, policy, "/", mode, Arc::clone(&auditor));
+        Watched { dir, auditor, log }
+    }
+
+    pub(super) fn text(&self) -> String {
+        self.auditor.finish().unwrap();
+        String::from_utf8(self.log.0.lock().unwrap().clone()).unwrap()
+    }
+
+    /// What was recorded since the last call.
+    pub(super) fn take(&self) -> Vec<Record> {
+        let text = self.text();
+        self.log.0.lock().unwrap().clear();
+        LogReader::new(text.as_bytes()).map(Result::unwrap).collect()
+    }
+}

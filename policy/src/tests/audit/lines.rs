@@ -1,0 +1,117 @@
+//! What is written can be read back, whatever is in it.
+
+use std::sync::{Arc, Mutex};
+
+use palisade_vfs::{Errno, Rights};
+use proptest::prelude::*;
+use proptest::string::string_regex;
+
+use crate::audit::{Act, Decision, Event, Header, HowDecided, JsonLines, LogReader, Sink, To};
+use crate::{Operation, Place, RuleId};
+
+fn some_path() -> impl Strategy<Value = (String, usize)> {
+    let hostile = "[\"\\\\<>/&'a-z\u{0001}\u{001f}\u{007f}\u{2028}\u{2029}é\n\t]{1,8}";
+    let name = string_regex(hostile).unwrap().prop_map(|name| name.replace('/', "_"));
+    let name = name.prop_filter("a name", |name| name != "." && name != "..");
+    (prop::collection::vec(name, 0..4), 0..4usize).prop_map(|(names, held)| {
+        let held = held.min(names.len());
+        (format!("/{}", names.join("/")), held)
+    })
+}
+
+fn some_act() -> impl Strategy<Value = Act> {
+    let mut acts: Vec<_> = Operation::NAMED.iter().map(|(_, it)| Act::One(*it)).collect();
+    acts.extend([Act::Follow, Act::Rename, Act::Link]);
+    prop::sample::select(acts)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn every_event_is_one_line_that_can_be_read_back(
+        (path, to, act) in (some_path(), some_path(), some_act()),
+        (seq, nanos, bits, missing) in (any::<u64>(), any::<u64>(), 0..1u32 << 17, 0..1u32 << 17),
+        (decision, how) in (
+            prop::sample::select(vec![Decision::Allow, Decision::Deny, Decision::Hide]),
+            prop::sample::select(vec![HowDecided::Enforced, HowDecided::Dry]),
+        ),
+        (rule, line, bytes) in (any::<Option<u32>>(), any::<Option<u32>>(), any::<Option<u64>>()),
+        result in prop::sample::select(Errno::ALL.to_vec()),
+        (widens, same, guest, file) in (any::<bool>(), any::<bool>(), any::<String>(), ".{0,9}"),
+    ) {
+        let place = line.map(|line| Place { file: Some(Arc::from(&*file)), line });
+        let event = Event {
+            seq, nanos, guest: &guest, act, path: &path.0, held: path.1,
+            to: act.is_of_two().then_some(To { path: &to.0, held: to.1 }),
+            wanted: Rights::from_bits_truncate(bits), decision, how,
+            missing: Rights::from_bits_truncate(missing), widens,
+            rule: rule.map(RuleId::new), place: place.as_ref(),
+            result: if same { Ok(()) } else { Err(result) }, same, bytes,
+        };
+        let out = super::Shared::default();
+        let mut lines = JsonLines::new(out.clone(), &Header { guest: &guest, ..Header::default() });
+        lines.event(&event).unwrap();
+        lines.flush().unwrap();
+        let text = String::from_utf8(out.0.lock().unwrap().clone()).unwrap();
+        prop_assert_eq!(text.lines().count(), 2, "{}", text);
+        let ends_a_script = text.contains(['<', '\u{2028}', '\u{2029}', '\u{1}']);
+        prop_assert!(!ends_a_script);
+        let mut reader = LogReader::new(text.as_bytes());
+        let read = reader.next().unwrap().unwrap();
+        prop_assert!(reader.next().is_none());
+        prop_assert_eq!(&reader.header().guest, &guest);
+        prop_assert_eq!((read.seq, read.nanos, &read.guest), (seq, nanos, &guest));
+        prop_assert_eq!(read.path.as_str(), &path.0);
+        let held = read.path.held().split('/').filter(|name| !name.is_empty()).count();
+        prop_assert_eq!(held, path.1);
+        prop_assert_eq!(held + read.path.rest().depth(), path.0.split('/').filter(|n| !n.is_empty()).count());
+        prop_assert_eq!(read.to.map(|to| to.as_str().to_owned()), event.to.map(|to| to.path.to_owned()));
+        prop_assert_eq!(read.act.key(), act.key());
+        prop_assert_eq!((read.wanted, read.missing), (event.wanted, event.missing));
+        prop_assert_eq!((read.decision, read.how), (decision, how));
+        prop_assert_eq!((read.widens, read.same, read.bytes), (widens, same, bytes));
+        prop_assert_eq!((read.rule, read.line), (rule, line));
+        prop_assert_eq!(read.file, line.map(|_| file));
+        prop_assert_eq!(read.result, event.result);
+    }
+
+    #[test]
+    fn any_text_is_read_or_is_an_error_with_its_line(text in any::<Vec<u8>>()) {
+        for record in LogReader::new(&*text) {
+            if let Err(error) = record {
+                prop_assert!(error.line >= 1);
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_wrong_with_a_log_is_told_with_its_line() {
+    let event = |path: &str, more: &str| {
+        format!(
+            "{{\"v\":1,\"seq\":0,\"op\":\"stat\",\"path\":\"{path}\",\"wanted\":[\"stat\"],\
+             \"decision\":\"allow\",\"result\":\"ok\"{more}}}\n"
+        )
+    };
+    let good = event("/a", "");
+    for (text, line, part) in [
+        ("{".to_owned(), 1, "not an audit record"),
+        (format!("{good}\n[]\n"), 3, "not an audit record"),
+        (format!("{good}{{\"v\":2}}\n"), 2, "version 2"),
+        (format!("{good}{}", event("a", "")), 2, "`path`"),
+        (event("/a/../b", ""), 1, "`path`"),
+        (event("/a", ",\"held\":2"), 1, "`path`"),
+        (event("/a", ",\"to\":\"/b\""), 1, "`to`"),
+        (event("/a", ",\"missing\":[\"fly\"]"), 1, "`missing`"),
+        (good.replace("stat\",\"path", "fly\",\"path"), 1, "`op`"),
+        (good.replace("allow", "perhaps"), 1, "`decision`"),
+        (good.replace("\"ok\"", "\"oh\""), 1, "`result`"),
+        (format!("{good}{}", "x".repeat(LogReader::<&[u8]>::LINE_MAX + 1)), 2, "longer than"),
+    ] {
+        let error = LogReader::new(text.as_bytes()).find_map(Result::err).expect("an error");
+        assert_eq!(error.line, line, "{error}");
+        assert!(error.to_string().contains(part), "{error}");
+    }
+    assert_eq!(LogReader::new(&*Mutex::new(good).into_inner().unwrap().into_bytes()).count(), 1);
+}

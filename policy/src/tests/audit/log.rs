@@ -1,0 +1,210 @@
+//! What is recorded of single things, filters, and sinks that fail or are slow.
+
+use std::io::{self, Write};
+use std::num::{NonZeroU64, NonZeroUsize};
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex};
+
+use palisade_vfs::{Access, Errno, Follow, OpenFlags, OpenHow, Rights, path};
+
+use super::Watched;
+use crate::audit::{
+    AuditOptions, Auditor, Callback, Decision, Header, JsonLines, Mode, Only, Transfers,
+    WriteBehind, observe,
+};
+use crate::tests::op::{Op, TIMES, apply};
+use crate::tests::seeded;
+use crate::{Policy, words_of_rights};
+
+fn policy() -> Arc<Policy> {
+    let builder = Policy::builder().allow("/a/**", Rights::all()).allow("/b/**", Rights::READ_ONLY);
+    Arc::new(builder.deny("/a/d/g", Rights::WRITE).hide("/f").build().unwrap())
+}
+
+/// Records as lines that a person can read.
+fn told(watched: &Watched) -> Vec<String> {
+    let tell = |record: crate::audit::Record| {
+        let to = record.to.map(|to| format!(" to {}", to.as_str())).unwrap_or_default();
+        let result = record.result.map_or_else(palisade_vfs::Errno::name, |()| "ok".to_owned());
+        let bytes = record.bytes.map(|bytes| format!(" {bytes}B")).unwrap_or_default();
+        let missing = words_of_rights(record.missing).join(",");
+        let rule = record.rule.map(|rule| format!(" by {rule}")).unwrap_or_default();
+        let decision = record.decision.key(record.how);
+        let [op, path] = [record.act.key(), record.path.as_str()];
+        format!("{op} {path}{to}: {decision}{rule} [{missing}] {result}{bytes}")
+    };
+    watched.take().into_iter().map(tell).collect()
+}
+
+#[test]
+fn a_record_tells_what_was_asked_decided_and_why() {
+    let watched = Watched::new(seeded(), policy(), Mode::Enforce);
+    let open = |at: &str, how| drop(path::open(&*watched.dir, at, Follow::Yes, how));
+    let _ = apply(&watched.dir, &Op::Open("a/f".into(), Follow::Yes, OpenHow::READ));
+    open("a/d/g", OpenHow::new(Access::Write, OpenFlags::empty()));
+    open("f", OpenHow::READ);
+    open("l/f", OpenHow::READ);
+    open("a/gone", OpenHow::READ);
+    let held = |at| path::open(&*watched.dir, at, Follow::No, OpenHow::HOLD_DIR).unwrap();
+    let [a, b] = ["a", "b"].map(|at| held(at).into_dir().unwrap());
+    let _ = path::rename(&*b, "l", &*a, "n");
+    let _ = path::rename(&*a, "f", &*a, "n");
+    let _ = path::create_dir(&*watched.dir, "c");
+    let _ = path::set_times(&*watched.dir, "b", Follow::No, TIMES);
+    assert_eq!(
+        told(&watched),
+        [
+            "open-read /a/f: allow by 0 [] ok",
+            "write /a/f: allow by 0 [] badf 0B",
+            "write /a/f: allow by 0 [] badf 0B",
+            "set-len /a/f: allow by 0 [] badf",
+            "set-len /a/f: allow by 0 [] inval",
+            "set-times /a/f: allow by 0 [] ok",
+            "stat /a/f: allow by 0 [] ok",
+            "read /a/f: allow by 0 [] ok 3B",
+            "open-write /a/d/g: deny by 2 [write-bytes] acces",
+            "open-read /f: hide by 3 [lookup,read-bytes] noent",
+            "follow /l: allow [] ok",
+            "open-read /a/f: allow by 0 [] ok",
+            "open-read /a/gone: allow by 0 [] noent",
+            "hold /a: allow by 0 [] ok",
+            "hold /b: allow by 1 [] ok",
+            "rename /b/l to /a/n: deny [write,create,remove,rename,link] xdev",
+            "rename /a/f to /a/n: allow by 0 [] ok",
+            "create-dir /c: deny [lookup,create-dir] acces",
+            "set-times /b: deny [set-times] acces",
+        ]
+    );
+    let dry = Watched::new(seeded(), policy(), Mode::DryRun);
+    drop(path::open(&*dry.dir, "f", Follow::Yes, OpenHow::READ));
+    let _ = path::create_dir(&*dry.dir, "c");
+    assert_eq!(
+        told(&dry),
+        [
+            "open-read /f: would-hide by 3 [lookup,read-bytes] ok",
+            "create-dir /c: would-deny [lookup,create-dir] ok",
+        ]
+    );
+}
+
+#[test]
+fn a_filter_leaves_out_what_is_not_in_all_of_it() {
+    let run = |only: &[Only], sample: u64| {
+        let sample = NonZeroU64::new(sample).unwrap();
+        let options = AuditOptions { only: only.to_vec(), sample, ..AuditOptions::default() };
+        let watched = Watched::with(seeded(), policy(), Mode::Enforce, options);
+        for at in ["f", "a/1", "b/f", "a/2", "a/3", "a/4"] {
+            let create = OpenHow::new(Access::Write, OpenFlags::CREATE | OpenFlags::EXCLUSIVE);
+            let _ = path::open(&*watched.dir, at, Follow::No, create);
+            let _ = path::stat(&*watched.dir, at, Follow::No);
+        }
+        let summary = watched.auditor.finish().unwrap();
+        (watched.take().iter().map(|record| record.seq).collect::<Vec<_>>(), summary)
+    };
+    let (all, summary) = run(&[], 1);
+    assert_eq!(all, (0..12).collect::<Vec<_>>());
+    assert_eq!((summary.decisions, summary.refused, summary.recorded), (12, 3, 12));
+    assert_eq!(run(&[Only::Denied], 1).0, [0, 1, 4]);
+    assert_eq!(run(&[Only::Writes], 1).0, [0, 2, 4, 6, 8, 10]);
+    assert_eq!(run(&[Only::Writes, Only::Denied], 1).0, [0, 4]);
+    assert_eq!(run(&[Only::Writes], 4).0, [0, 8]);
+    let (thirds, summary) = run(&[], 3);
+    assert_eq!(thirds, [0, 3, 6, 9]);
+    assert_eq!((summary.decisions, summary.refused, summary.recorded), (12, 3, 4));
+}
+
+#[test]
+fn each_transfer_is_told_if_that_is_asked_for() {
+    let options = AuditOptions { transfers: Transfers::Each, ..AuditOptions::default() };
+    let watched = Watched::with(seeded(), policy(), Mode::Enforce, options);
+    let how = OpenHow::READ;
+    let file = path::open(&*watched.dir, "a/f", Follow::No, how).unwrap().into_file().unwrap();
+    for offset in [0, 2, 3] {
+        let mut byte = [0; 2];
+        file.read_at(&mut [io::IoSliceMut::new(&mut byte)], offset).unwrap();
+    }
+    drop(file);
+    let bytes: Vec<_> = watched.take().into_iter().filter_map(|record| record.bytes).collect();
+    assert_eq!(bytes, [2, 1, 0]);
+}
+
+/// Fails from the first byte on.
+struct Full;
+
+impl Write for Full {
+    fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+        Err(io::ErrorKind::StorageFull.into())
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn what_cannot_be_recorded_is_not_done_unless_records_may_be_lost() {
+    for (may_drop, expected) in [(false, Err(Errno::Io)), (true, Ok(()))] {
+        let options = AuditOptions { may_drop, ..AuditOptions::default() };
+        let auditor = Auditor::new(JsonLines::new(Full, &Header::default()), options);
+        let dir = observe(seeded(), policy(), "/", Mode::Enforce, Arc::clone(&auditor));
+        // Until the buffer is full nobody knows.
+        for _ in 0..2000 {
+            let _ = path::stat(&*dir, "a/f", Follow::No);
+        }
+        assert_eq!(path::create_dir(&*dir, "a/n"), expected);
+        assert_eq!(path::stat(&*dir, "a/n", Follow::No).is_ok(), expected.is_ok());
+        assert!(auditor.finish().is_err());
+    }
+}
+
+/// Writes once it is let.
+struct Slow(Receiver<()>, super::Shared);
+
+impl Write for Slow {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let _ = self.0.recv();
+        self.1.write(bytes)
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn what_is_written_behind_is_bounded_and_what_is_dropped_is_counted() {
+    let (go, wait) = channel();
+    let log = super::Shared::default();
+    let pieces = NonZeroUsize::new(2).unwrap();
+    let sink = WriteBehind::new(Slow(wait, log.clone()), &Header::default(), pieces).unwrap();
+    let options = AuditOptions { may_drop: true, ..AuditOptions::default() };
+    let auditor = Auditor::new(sink, options);
+    let dir = observe(seeded(), policy(), "/", Mode::Enforce, Arc::clone(&auditor));
+    for _ in 0..20_000 {
+        path::stat(&*dir, "a/f", Follow::No).unwrap();
+    }
+    drop(go);
+    let summary = auditor.finish().unwrap();
+    let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let records = crate::audit::LogReader::new(text.as_bytes()).map(Result::unwrap).count() as u64;
+    assert!(summary.dropped > 0 && records > 0, "{summary:?}");
+    assert_eq!((summary.decisions, records + summary.dropped), (20_000, 20_000));
+}
+
+#[test]
+fn a_function_can_take_the_events() {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let sink = {
+        let seen = Arc::clone(&seen);
+        Callback(move |event: &crate::audit::Event<'_>| {
+            seen.lock().unwrap().push((event.path.to_owned(), event.decision));
+        })
+    };
+    let auditor = Auditor::new(sink, AuditOptions::default());
+    let a = path::open(&*seeded(), "a", Follow::No, OpenHow::HOLD_DIR).unwrap();
+    let dir = observe(a.into_dir().unwrap(), policy(), "a", Mode::Enforce, auditor);
+    let _ = path::stat(&*dir, "f", Follow::No);
+    let held = path::open(&*dir, "d", Follow::No, OpenHow::HOLD_DIR).unwrap().into_dir().unwrap();
+    let _ = path::stat(&*held, "g", Follow::No);
+    let paths: Vec<_> = seen.lock().unwrap().iter().map(|(path, _)| path.clone()).collect();
+    assert_eq!(paths, ["/a/f", "/a/d", "/a/d/g"]);
+    assert!(seen.lock().unwrap().iter().all(|(_, decision)| *decision == Decision::Allow));
+}

@@ -1,0 +1,184 @@
+//! Records against what happens.
+
+use std::sync::Arc;
+
+use palisade_vfs::{Descent, DirRef, Errno, FileType, Rights};
+use proptest::prelude::*;
+
+use super::Watched;
+use crate::audit::{Act, Decision, Mode, Record, replay};
+use crate::tests::op::{Op, Times, apply, snapshot, some_op};
+use crate::tests::seeded;
+use crate::{Operation, Policy, confine};
+
+const GLOBS: [&str; 16] = [
+    "/**", "/**", "/a/**", "/a", "/a/d/**", "/b/*", "/b/**", "/f", "/l", "/a/l", "/**/n", "/*/f",
+    "/**/g", "/", "/a/d", "/n",
+];
+
+fn some_rights() -> impl Strategy<Value = Rights> {
+    let all = Rights::all().bits();
+    (0..=all, 0..=all, 0..3u8).prop_map(move |(left, right, kind)| {
+        Rights::from_bits_truncate(match kind {
+            0 => left,
+            1 => all,
+            _ => left | right,
+        })
+    })
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Hides {
+    Never,
+    Sometimes,
+}
+
+fn some_policy(hides: Hides) -> impl Strategy<Value = Arc<Policy>> {
+    let glob = || prop::sample::select(GLOBS.to_vec());
+    let allows = prop::collection::vec((glob(), some_rights()), 1..5);
+    let denies = prop::collection::vec((glob(), some_rights(), some_rights()), 0..3);
+    let hidden = prop::collection::vec(prop::sample::select(GLOBS[2..].to_vec()), 0..2);
+    (allows, denies, hidden).prop_map(move |(allows, denies, hidden)| {
+        let mut builder = Policy::builder();
+        for (glob, rights) in allows {
+            builder = builder.allow(glob, rights);
+        }
+        for (glob, left, right) in denies {
+            builder = builder.deny(glob, left & right);
+        }
+        for glob in hidden {
+            if matches!(hides, Hides::Sometimes) {
+                builder = builder.hide(glob);
+            }
+        }
+        Arc::new(builder.build().unwrap())
+    })
+}
+
+fn ops() -> impl Strategy<Value = Vec<Op>> {
+    prop::collection::vec(some_op(), 1..24)
+}
+
+fn is_refused(decision: Decision) -> bool {
+    decision != Decision::Allow
+}
+
+fn any_refused(records: &[Record]) -> bool {
+    records.iter().any(|record| is_refused(record.decision))
+}
+
+/// Whether `op` looks at what may be a link by its name, which is the caller's to judge.
+fn looks_at_a_link(op: &Op) -> bool {
+    matches!(op, Op::Stat(at, _) if at.trim_end_matches(['/', '.']).ends_with('l'))
+        || matches!(op, Op::Stat(at, _) if at.ends_with(['n', 'm']))
+}
+
+fn stats_a_link(tree: &DirRef, record: &Record) -> bool {
+    let path = Descent::new(record.path.as_str().trim_start_matches('/')).unwrap();
+    record.act == Act::One(Operation::Stat)
+        && tree.stat(path).is_ok_and(|stat| stat.kind == FileType::Symlink)
+}
+
+/// A rename of a directory into itself or to where it lies: of two errors that come before a
+/// refusal, the filesystem tells the first, and the confining layer the second.
+fn is_lost(record: &Record) -> bool {
+    record.act == Act::Rename && matches!(record.result, Err(Errno::Inval | Errno::Notempty))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        failure_persistence: None,
+        cases: crate::tests::cases(400),
+        ..Default::default()
+    })]
+
+    #[test]
+    fn an_observed_directory_is_a_confined_one(
+        policy in some_policy(Hides::Sometimes), ops in ops()
+    ) {
+        let watched = Watched::new(seeded(), policy.clone(), Mode::Enforce);
+        let plain = confine(seeded(), policy);
+        for op in ops {
+            prop_assert_eq!(apply(&watched.dir, &op), apply(&plain, &op), "{:?}", op);
+        }
+    }
+
+    #[test]
+    fn a_refusal_is_recorded_and_nothing_else_is(
+        policy in some_policy(Hides::Never), ops in ops()
+    ) {
+        let watched = Watched::new(seeded(), policy, Mode::Enforce);
+        for op in ops.iter().filter(|op| !looks_at_a_link(op)) {
+            let answer = apply(&watched.dir, op);
+            let told = format!("{answer:?}");
+            let records = watched.take();
+            if told.contains("Acces") || told.contains("Xdev") {
+                prop_assert!(any_refused(&records), "{:?} {:?} {:#?}", op, answer, records);
+            }
+            // The filesystem beneath says neither.
+            for record in records {
+                let refused = matches!(record.result, Err(Errno::Acces | Errno::Xdev));
+                prop_assert_eq!(is_refused(record.decision), refused, "{:?} {:#?}", op, record);
+            }
+        }
+    }
+
+    #[test]
+    fn a_dry_run_changes_nothing_about_a_run(
+        policy in some_policy(Hides::Sometimes), ops in ops()
+    ) {
+        let watched = Watched::new(seeded(), policy, Mode::DryRun);
+        let plain = seeded();
+        for op in ops {
+            prop_assert_eq!(apply(&watched.dir, &op), apply(&plain, &op), "{:?}", op);
+        }
+    }
+
+    #[test]
+    fn a_replay_under_the_policy_of_a_run_is_the_run(
+        policy in some_policy(Hides::Sometimes),
+        mode in prop::sample::select(vec![Mode::Enforce, Mode::DryRun]),
+        ops in ops(),
+    ) {
+        let watched = Watched::new(seeded(), policy.clone(), mode);
+        for op in &ops {
+            let _ = apply(&watched.dir, op);
+        }
+        for record in watched.take() {
+            let again = replay(&policy, &record);
+            prop_assert_eq!(again.decision, record.decision, "{:?}", record);
+            prop_assert_eq!(again.missing, record.missing);
+            prop_assert_eq!(again.rule.map(|rule| rule.index() as u32), record.rule);
+        }
+    }
+
+    #[test]
+    fn a_replay_predicts_a_real_run(
+        first in some_policy(Hides::Sometimes),
+        second in some_policy(Hides::Never),
+        ops in ops(),
+    ) {
+        let (dry_tree, real_tree) = (seeded(), seeded());
+        let dry = Watched::new(dry_tree.clone(), first, Mode::DryRun);
+        let real = Watched::new(real_tree.clone(), second.clone(), Mode::Enforce);
+        for op in ops.iter().filter(|op| !looks_at_a_link(op)) {
+            let _ = apply(&dry.dir, op);
+            let answer = apply(&real.dir, op);
+            let (recorded, happened) = (dry.take(), real.take());
+            // A link that may not be looked at is told as one: whether that was wanted, only the
+            // caller knows.
+            let cannot_know =
+                |record: &Record| stats_a_link(&dry_tree, record) || is_lost(record);
+            let predicted =
+                recorded.iter().any(|record| is_refused(replay(&second, record).decision));
+            prop_assert!(
+                predicted == any_refused(&happened) || recorded.iter().any(cannot_know),
+                "{:?} {:?} predicted of {:#?} happened {:#?}", op, answer, recorded, happened
+            );
+            // Once something was refused that had changed something, the runs have parted.
+            if snapshot(&dry_tree, Times::Ignored) != snapshot(&real_tree, Times::Ignored) {
+                break;
+            }
+        }
+    }
+}

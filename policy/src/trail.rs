@@ -1,0 +1,87 @@
+//! By which names a handle of a live confinement was opened: what finds its state in a policy that
+//! came later.
+//!
+//! The names are those that were really passed, without links and `..`, and what they are kept for
+//! is the policy: nothing is opened by them again. A handle shares its trail with the one that it
+//! was opened through.
+
+use std::sync::Arc;
+
+use palisade_vfs::{Descent, Errno, Result};
+
+use crate::{Policy, State};
+
+/// Most names of a trail: what a guest opens piece by piece costs memory of the host. A path that
+/// is opened at once has at most 2,048.
+const DEPTH_MAX: usize = 1 << 16;
+
+/// The names from the root of the guest's world down.
+pub(crate) struct Trail {
+    above: Option<Arc<Trail>>,
+    /// The path of the root as the guest knows it, or a descent.
+    names: Box<str>,
+    depth: usize,
+}
+
+impl Trail {
+    pub(crate) fn root(guest_path: &str) -> Arc<Self> {
+        Arc::new(Trail { above: None, names: guest_path.into(), depth: 0 })
+    }
+
+    /// The trail of what `path` leads to.
+    ///
+    /// Errors: `Nametoolong` above [`DEPTH_MAX`] names.
+    pub(crate) fn beneath(above: &Arc<Self>, path: Descent<'_>) -> Result<Arc<Self>> {
+        if path.is_here() {
+            return Ok(Arc::clone(above));
+        }
+        let depth = above.depth + path.depth();
+        if depth > DEPTH_MAX {
+            return Err(Errno::Nametoolong);
+        }
+        let names = path.as_str().into();
+        Ok(Arc::new(Trail { above: Some(Arc::clone(above)), names, depth }))
+    }
+
+    /// This trail and those above it, lowest first.
+    fn parts(&self) -> Vec<&Trail> {
+        let mut parts = Vec::new();
+        let mut next = Some(self);
+        while let Some(trail) = next {
+            parts.push(trail);
+            next = trail.above.as_deref();
+        }
+        parts
+    }
+
+    /// Adds the names to `path`, each behind a slash.
+    #[cfg(feature = "audit")]
+    pub(crate) fn render(&self, path: &mut String) {
+        for part in self.parts().iter().rev() {
+            for name in part.names.split('/').filter(|name| !matches!(*name, "" | ".")) {
+                path.push('/');
+                path.push_str(name);
+            }
+        }
+    }
+
+    /// Where it leads in `policy`.
+    pub(crate) fn state(&self, policy: &Policy) -> State {
+        let mut parts = self.parts();
+        let Some(root) = parts.pop() else { return State::NOWHERE };
+        parts.iter().rev().fold(policy.at(&root.names), |state, part| {
+            let Ok(path) = Descent::new(&part.names) else { return State::NOWHERE };
+            path.names().fold(state, |state, name| policy.step(state, name))
+        })
+    }
+}
+
+impl Drop for Trail {
+    /// One by one: a trail may be longer than the stack is deep.
+    fn drop(&mut self) {
+        let mut next = self.above.take();
+        while let Some(trail) = next {
+            next = Arc::into_inner(trail).and_then(|mut trail| trail.above.take());
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! The reference for people says what the reader reads.
+
+use super::*;
+
+fn reference() -> String {
+    std::fs::read_to_string(format!("{}/../docs/policy.md", env!("CARGO_MANIFEST_DIR"))).unwrap()
+}
+
+#[test]
+fn every_example_of_the_reference_is_a_document() {
+    let text = reference();
+    let examples: Vec<_> = text.split("```toml\n").skip(1).collect();
+    assert!(!examples.is_empty());
+    for example in examples {
+        let (example, _) = example.split_once("```").unwrap();
+        let mut files = Files::of([("base.toml", "")]);
+        let read = Document::parse("p", example, &Variables::new(), &mut files);
+        let document = read.unwrap_or_else(|error| panic!("{example}\n{error}"));
+        assert!(document.to_policy().is_ok(), "{example}");
+    }
+}
+
+#[test]
+fn every_key_and_every_word_is_in_the_reference() {
+    let text = reference();
+    for (key, _) in schema::KNOWN {
+        let word = key.rsplit('.').next().unwrap();
+        assert!(
+            text.contains(&format!("`{word}`")) || text.contains(&format!("`….{word}`")),
+            "{key}"
+        );
+    }
+    for word in palisade_policy::right_words() {
+        assert!(text.contains(&format!("`{word}`")), "{word}");
+    }
+}
+
+#[test]
+fn the_reference_tells_the_bounds_that_hold() {
+    let text = reference();
+    let bounds = [
+        format!("{} MiB", Document::TEXT_MAX >> 20),
+        format!("{} files", Document::FILES_MAX),
+        format!("{} deep", Document::DEPTH_MAX),
+        format!("{} sets", Document::SETS_MAX),
+    ];
+    let words: Vec<_> = text.split_whitespace().collect();
+    let text = words.join(" ").replace("that include each other ", "");
+    for bound in bounds {
+        assert!(text.contains(&bound), "{bound}");
+    }
+    assert_eq!(palisade_policy::PolicyBuilder::RULES_MAX, 1_048_576);
+}

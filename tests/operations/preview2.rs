@@ -1,0 +1,302 @@
+//! A guest that says each operation by the functions of Preview 2, without a component around it.
+
+use palisade_kernel::Config;
+use palisade_preview2::bindings::clocks::wall_clock::Datetime;
+use palisade_preview2::bindings::filesystem::preopens::Host as _;
+use palisade_preview2::bindings::sync::filesystem::types::{
+    DescriptorFlags, DescriptorStat, DescriptorType, ErrorCode, Host as _, HostDescriptor as _,
+    HostDirectoryEntryStream, NewTimestamp, OpenFlags as Flags, PathFlags,
+};
+use palisade_preview2::{PalisadeCtx, PalisadeCtxView, error_code};
+use palisade_props::{At, Op, Outcome, READ_MAX, Run, Seen};
+use palisade_vfs::{
+    Access, DirRef, Errno, FileType, Follow, OpenFlags, Result, SetTime, SetTimes, Timestamp,
+};
+use wasmtime::component::{Resource, ResourceTable};
+use wasmtime_wasi::filesystem::Descriptor;
+use wasmtime_wasi::p2::{FsResult, StreamError};
+
+/// A guest, and what it has opened.
+pub struct Preview2 {
+    ctx: PalisadeCtx,
+    table: ResourceTable,
+    dirs: Vec<u32>,
+    files: Vec<u32>,
+}
+
+fn fd(fd: u32) -> Resource<Descriptor> {
+    Resource::new_borrow(fd)
+}
+
+impl Preview2 {
+    /// Nothing but the root is open.
+    pub fn new(root: DirRef) -> Self {
+        let config = Config::builder().preopen("/", root).build().unwrap();
+        let ctx = PalisadeCtx::new(config.start());
+        let mut guest =
+            Preview2 { ctx, table: ResourceTable::new(), dirs: Vec::new(), files: Vec::new() };
+        let roots = guest.view().get_directories().unwrap();
+        guest.dirs.push(roots[0].0.rep());
+        guest
+    }
+
+    fn view(&mut self) -> PalisadeCtxView<'_> {
+        PalisadeCtxView { ctx: &mut self.ctx, table: &mut self.table }
+    }
+
+    /// What a function answers, its error as the first number that has the code.
+    fn ask<T>(&mut self, ask: impl FnOnce(&mut PalisadeCtxView<'_>) -> FsResult<T>) -> Result<T> {
+        let mut view = self.view();
+        ask(&mut view).map_err(|error| errno_of(view.convert_error_code(error).unwrap()))
+    }
+
+    fn dir(&self, at: &At) -> u32 {
+        self.dirs[usize::from(at.dir) % self.dirs.len()]
+    }
+
+    fn open(&mut self, at: &At, follow: Follow, how: OpenFlags, access: Access) -> Result<u32> {
+        let mut flags = DescriptorFlags::MUTATE_DIRECTORY;
+        for (is_set, flag) in [
+            (access.reads(), DescriptorFlags::READ),
+            (access.writes(), DescriptorFlags::WRITE),
+            (how.contains(OpenFlags::DSYNC), DescriptorFlags::DATA_INTEGRITY_SYNC),
+            (how.contains(OpenFlags::SYNC), DescriptorFlags::FILE_INTEGRITY_SYNC),
+        ] {
+            flags |= if is_set { flag } else { DescriptorFlags::empty() };
+        }
+        let mut open = Flags::empty();
+        for (asked, flag) in [
+            (OpenFlags::CREATE, Flags::CREATE),
+            (OpenFlags::EXCLUSIVE, Flags::EXCLUSIVE),
+            (OpenFlags::TRUNCATE, Flags::TRUNCATE),
+            (OpenFlags::DIRECTORY, Flags::DIRECTORY),
+        ] {
+            open |= if how.contains(asked) { flag } else { Flags::empty() };
+        }
+        let (dir, path) = (self.dir(at), at.path.clone());
+        self.ask(|v| v.open_at(fd(dir), path_flags(follow), path, open, flags))
+            .map(|opened| opened.rep())
+    }
+
+    fn close(&mut self, file: u32) {
+        palisade_preview2::bindings::sync::filesystem::types::HostDescriptor::drop(
+            &mut self.view(),
+            fd(file),
+        )
+        .unwrap();
+    }
+
+    fn try_run(&mut self, op: &Op) -> Result<Outcome> {
+        match op {
+            Op::Mkdir(at) => {
+                let (dir, path) = (self.dir(at), at.path.clone());
+                self.ask(|v| v.create_directory_at(fd(dir), path))?;
+            }
+            Op::Symlink(at, target) => {
+                let (dir, path, target) = (self.dir(at), at.path.clone(), target.clone());
+                self.ask(|v| v.symlink_at(fd(dir), target, path))?;
+            }
+            Op::Link(old, new) => {
+                let (from, into) = (fd(self.dir(old)), fd(self.dir(new)));
+                let (old, new) = (old.path.clone(), new.path.clone());
+                self.ask(|v| v.link_at(from, PathFlags::empty(), old, into, new))?;
+            }
+            Op::Rename(old, new) => {
+                let (from, into) = (fd(self.dir(old)), fd(self.dir(new)));
+                let (old, new) = (old.path.clone(), new.path.clone());
+                self.ask(|v| v.rename_at(from, old, into, new))?;
+            }
+            Op::Unlink(at) => {
+                let (dir, path) = (self.dir(at), at.path.clone());
+                self.ask(|v| v.unlink_file_at(fd(dir), path))?;
+            }
+            Op::Rmdir(at) => {
+                let (dir, path) = (self.dir(at), at.path.clone());
+                self.ask(|v| v.remove_directory_at(fd(dir), path))?;
+            }
+            Op::SetTimes(at, follow, times) => {
+                let (dir, path, [a, m]) = (self.dir(at), at.path.clone(), new_times(*times));
+                self.ask(|v| v.set_times_at(fd(dir), path_flags(*follow), path, a, m))?;
+            }
+            Op::Put(at, bytes) => {
+                let how = OpenFlags::CREATE | OpenFlags::TRUNCATE;
+                let file = self.open(at, Follow::Yes, how, Access::Write)?;
+                let wrote = self.ask(|v| v.write(fd(file), bytes.clone(), 0));
+                self.close(file);
+                wrote?;
+            }
+            op => return self.try_look(op),
+        }
+        Ok(Outcome::Done)
+    }
+
+    fn try_look(&mut self, op: &Op) -> Result<Outcome> {
+        match op {
+            Op::Get(at) => {
+                let file = self.open(at, Follow::Yes, OpenFlags::empty(), Access::Read)?;
+                let read = self.read(file, READ_MAX as u64, 0);
+                self.close(file);
+                read
+            }
+            Op::Open(at, access, flags, follow) => {
+                let file = self.open(at, *follow, *flags, *access)?;
+                let kind = self.ask(|v| v.get_type(fd(file)))?;
+                if kind == DescriptorType::Directory {
+                    self.dirs.push(file);
+                    return Ok(Outcome::Dir);
+                }
+                self.files.push(file);
+                Ok(Outcome::File)
+            }
+            Op::CloseDir(n) => match usize::from(*n) % self.dirs.len() {
+                0 => Ok(Outcome::Idle),
+                nth => {
+                    let dir = self.dirs.remove(nth);
+                    self.close(dir);
+                    Ok(Outcome::Done)
+                }
+            },
+            Op::Stat(at, follow) => {
+                let (dir, path) = (self.dir(at), at.path.clone());
+                self.ask(|v| v.stat_at(fd(dir), path_flags(*follow), path)).map(seen)
+            }
+            Op::ReadLink(at) => {
+                let (dir, path) = (self.dir(at), at.path.clone());
+                self.ask(|v| v.readlink_at(fd(dir), path)).map(Outcome::Target)
+            }
+            Op::ReadDir(at) => self.list(at),
+            Op::Close(n)
+            | Op::Read(n, ..)
+            | Op::Write(n, ..)
+            | Op::Append(n, _)
+            | Op::SetLen(n, _)
+            | Op::Fstat(n)
+            | Op::Ftimes(n, _)
+                if !self.files.is_empty() =>
+            {
+                let nth = usize::from(*n) % self.files.len();
+                self.try_on_file(op, nth)
+            }
+            _ => Ok(Outcome::Idle),
+        }
+    }
+
+    fn try_on_file(&mut self, op: &Op, nth: usize) -> Result<Outcome> {
+        let file = self.files[nth];
+        match op {
+            Op::Close(_) => {
+                self.files.remove(nth);
+                self.close(file);
+                Ok(Outcome::Done)
+            }
+            Op::Read(_, len, offset) => self.read(file, u64::from(*len), *offset),
+            Op::Write(_, bytes, offset) => {
+                self.ask(|v| v.write(fd(file), bytes.clone(), *offset)).map(Outcome::Wrote)
+            }
+            Op::Append(_, bytes) => {
+                let stream = self.ask(|v| v.append_via_stream(fd(file)))?;
+                let mut stream = self.table.delete(stream).unwrap();
+                match stream.write(bytes.clone().into()) {
+                    Ok(()) => {}
+                    Err(StreamError::LastOperationFailed(error)) => {
+                        let error = self.table.push(error).unwrap();
+                        let code = self.view().filesystem_error_code(error).unwrap();
+                        return Err(errno_of(code.unwrap()));
+                    }
+                    Err(error) => panic!("{error:?}"),
+                }
+                let end = self.ask(|v| v.stat(fd(file)))?.size;
+                Ok(Outcome::Appended(bytes.len() as u64, end))
+            }
+            Op::SetLen(_, len) => self.ask(|v| v.set_size(fd(file), *len)).map(|()| Outcome::Done),
+            Op::Fstat(_) => self.ask(|v| v.stat(fd(file))).map(seen),
+            Op::Ftimes(_, times) => {
+                let [a, m] = new_times(*times);
+                self.ask(|v| v.set_times(fd(file), a, m)).map(|()| Outcome::Done)
+            }
+            _ => Ok(Outcome::Idle),
+        }
+    }
+
+    fn read(&mut self, file: u32, len: u64, offset: u64) -> Result<Outcome> {
+        let mut all = Vec::new();
+        loop {
+            let (done, left) = (all.len() as u64, len - all.len() as u64);
+            let (bytes, _) = self.ask(|v| v.read(fd(file), left, offset + done))?;
+            if bytes.is_empty() {
+                return Ok(Outcome::Bytes(all));
+            }
+            all.extend(bytes);
+        }
+    }
+
+    fn list(&mut self, at: &At) -> Result<Outcome> {
+        let dir = self.open(at, Follow::Yes, OpenFlags::DIRECTORY, Access::Read)?;
+        let entries = self.ask(|v| v.read_directory(fd(dir)))?.rep();
+        let mut names = Vec::new();
+        while let Some(entry) =
+            self.ask(|v| v.read_directory_entry(Resource::new_borrow(entries)))?
+        {
+            names.push((entry.name, file_type(entry.type_)));
+        }
+        HostDirectoryEntryStream::drop(&mut self.view(), Resource::new_own(entries)).unwrap();
+        self.close(dir);
+        names.sort();
+        Ok(Outcome::Names(names))
+    }
+}
+
+impl Run for Preview2 {
+    fn run(&mut self, op: &Op) -> Outcome {
+        self.try_run(op).unwrap_or_else(Outcome::Fail)
+    }
+}
+
+fn errno_of(code: ErrorCode) -> Errno {
+    let is_it = |errno: &&Errno| ErrorCode::from(error_code(**errno)) == code;
+    *Errno::ALL.iter().find(is_it).expect("a code that no error has")
+}
+
+fn path_flags(follow: Follow) -> PathFlags {
+    match follow {
+        Follow::Yes => PathFlags::SYMLINK_FOLLOW,
+        Follow::No => PathFlags::empty(),
+    }
+}
+
+fn new_times(times: SetTimes) -> [NewTimestamp; 2] {
+    [times.accessed, times.modified].map(|time| match time {
+        SetTime::Keep => NewTimestamp::NoChange,
+        SetTime::Now => NewTimestamp::Now,
+        SetTime::At(at) => NewTimestamp::Timestamp(Datetime {
+            seconds: at.seconds() as u64,
+            nanoseconds: at.nanos(),
+        }),
+    })
+}
+
+fn file_type(kind: DescriptorType) -> FileType {
+    match kind {
+        DescriptorType::Directory => FileType::Dir,
+        DescriptorType::RegularFile => FileType::File,
+        DescriptorType::SymbolicLink => FileType::Symlink,
+        DescriptorType::CharacterDevice => FileType::CharDevice,
+        DescriptorType::BlockDevice => FileType::BlockDevice,
+        DescriptorType::Fifo => FileType::Fifo,
+        DescriptorType::Socket | DescriptorType::Unknown => FileType::Socket,
+    }
+}
+
+fn seen(stat: DescriptorStat) -> Outcome {
+    let kind = file_type(stat.type_);
+    let comparable = kind != FileType::Dir;
+    let modified = stat.data_modification_timestamp;
+    let time = |at: Datetime| Timestamp::new(at.seconds as i64, at.nanoseconds);
+    Outcome::Stat(Seen {
+        kind,
+        size: comparable.then_some(stat.size),
+        nlink: comparable.then_some(stat.link_count),
+        modified: modified.map(time),
+        id: (0, 0),
+    })
+}
