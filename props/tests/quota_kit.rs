@@ -14,7 +14,9 @@ use palisade_props::faulty::{Faults, faulty};
 use palisade_props::laws::Layered;
 use palisade_props::{Made, Promises, World, cases, conformance};
 use palisade_vfs::overlay::{Lowers, Overlay};
-use palisade_vfs::{Access, Descent, DirRef, Errno, HostDir, MemFs, OpenFlags, OpenHow, Result, Rights};
+use palisade_vfs::{
+    Access, Descent, DirRef, Errno, HostDir, MemFs, OpenFlags, OpenHow, Result, Rights,
+};
 
 const TREE: &str =
     "mkdir a\nwrite a/g \"x\"\nmkdir d\nwrite d/f \"y\"\nlink d/f d/h\nsymlink d/l -> f";
