@@ -49,6 +49,7 @@ pub struct Faults {
     errno: AtomicU8,
     hit: AtomicBool,
     dawdles: bool,
+    steps: AtomicU64,
 }
 
 impl Faults {
@@ -67,7 +68,14 @@ impl Faults {
 
     fn none(kinds: Kinds) -> Self {
         let (left, errno) = (AtomicU64::new(0), AtomicU8::new(0));
-        Faults { kinds, left, errno, hit: AtomicBool::new(false), dawdles: false }
+        Faults {
+            kinds,
+            left,
+            errno,
+            hit: AtomicBool::new(false),
+            dawdles: false,
+            steps: AtomicU64::new(0),
+        }
     }
 
     /// From now on the `nth` operation that counts fails, once; 1 is the next. 0 disarms.
@@ -91,7 +99,10 @@ impl Faults {
 
     pub(crate) fn step(&self, step: Step) -> Result<()> {
         if self.dawdles {
-            std::thread::yield_now();
+            // Not always as long, so that either of two may come first.
+            for _ in 0..8 * (self.steps.fetch_add(1, Ordering::Relaxed) % 7) {
+                std::thread::yield_now();
+            }
         }
         if self.kinds == Kinds::Changes && step == Step::Looks {
             return Ok(());

@@ -4,13 +4,19 @@
 
 mod common;
 
+use std::io::IoSlice;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
 
 use palisade_policy::{Policy, Quota, QuotaGroup, Refusal, WhenFull, confine};
+use palisade_props::faulty::{Faults, faulty};
 use palisade_props::laws::Layered;
 use palisade_props::{Made, Promises, World, cases, conformance};
 use palisade_vfs::overlay::{Lowers, Overlay};
-use palisade_vfs::{DirRef, Errno, HostDir, MemFs, Result, Rights};
+use palisade_vfs::{
+    Access, Descent, DirRef, Errno, HostDir, MemFs, OpenFlags, OpenHow, Result, Rights,
+};
 
 const TREE: &str =
     "mkdir a\nwrite a/g \"x\"\nmkdir d\nwrite d/f \"y\"\nlink d/f d/h\nsymlink d/l -> f";
@@ -51,6 +57,42 @@ fn a_group_can_block_if_one_of_its_directories_can() {
     let temp = tempfile::tempdir_in(common::TMPFS).unwrap();
     let slow = group.guard(HostDir::open_ambient(temp.path()).unwrap()).unwrap();
     assert!(fast.may_block() && slow.may_block());
+}
+
+#[test]
+fn what_one_writes_while_another_cuts_is_counted() {
+    let group = QuotaGroup::new(Quota::default());
+    let inner = faulty(MemFs::new().root(), &Faults::dawdling());
+    let root = group.guard(inner).unwrap();
+    let how = OpenHow::new(Access::ReadWrite, OpenFlags::CREATE);
+    let file = root.open(Descent::new("f").unwrap(), how).unwrap().into_file().unwrap();
+    let (turn, mut wrong) = (AtomicU64::new(0), 0);
+    // Two threads meet as close as can be.
+    let meet = |nth: u64| {
+        turn.fetch_add(1, Ordering::AcqRel);
+        while turn.load(Ordering::Acquire) < nth * 2 {
+            thread::yield_now();
+        }
+    };
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            for round in 0..2000 {
+                meet(round * 2 + 1);
+                file.write_at(&[IoSlice::new(b"12345")], 5).unwrap();
+                meet(round * 2 + 2);
+            }
+        });
+        for round in 0..2000 {
+            file.set_len(10).unwrap();
+            meet(round * 2 + 1);
+            // Whoever came last goes on first.
+            (0..round % 10).for_each(|_| thread::yield_now());
+            file.set_len(0).unwrap();
+            meet(round * 2 + 2);
+            wrong += u64::from(group.report().bytes.used != file.stat().unwrap().size);
+        }
+    });
+    assert_eq!(wrong, 0);
 }
 
 fn guarded(quota: Quota) -> Result<World> {
