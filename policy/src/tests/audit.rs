@@ -1,5 +1,6 @@
 //! What records promise: that they tell what was enforced, and that they can be replayed.
 
+mod learned;
 mod lines;
 mod log;
 mod truth;

@@ -1,0 +1,344 @@
+//! Learning: the smallest policy under which a recorded run passes.
+//!
+//! Each path gets the rights that were taken at it, and no other path gets any. An operation that
+//! failed by itself takes what it takes to be told so. Beside what was taken there is only what
+//! renames and links ask for: the new name must grant at most what the old one grants, so the old
+//! one is given what the new one needs, as long as that brings anything new.
+//!
+//! A directory never stands for its files unless that is asked for: what could be said shorter is
+//! proposed (`generalize.rs`), with the number of names behind it. Nothing that is proposed covers
+//! a name that looks like a secret.
+//!
+//! Everything is bounded: paths, rounds, proposals.
+
+mod generalize;
+mod text;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroUsize;
+
+use palisade_vfs::{Errno, Rights};
+
+use super::event::{Act, Decision, HowDecided};
+use super::read::Record;
+use crate::{Glob, Operation, Policy, PolicyError};
+
+pub use generalize::is_sensitive;
+
+/// Most paths that are learned of.
+const PATHS_MAX: usize = 1 << 20;
+/// Most pairs of names that were renamed or linked.
+const MOVES_MAX: usize = 1 << 16;
+/// How often what new names need is given to old ones, before everything beneath them is.
+const ROUNDS_MAX: usize = 32;
+
+/// What may be said shorter.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LearnOptions {
+    /// From how many names of one directory that need the same rights on, a pattern stands for
+    /// them. Without it that is only proposed.
+    pub generalize: Option<NonZeroUsize>,
+}
+
+/// Takes the events of a run that was not hindered.
+#[derive(Debug, Default)]
+pub struct Learner {
+    needs: BTreeMap<String, Need>,
+    /// Renamed or linked: from, to.
+    moves: BTreeSet<(String, String, Moved)>,
+    /// Handles whose size was changed in vain: refused only to one who might write.
+    resized: BTreeSet<String>,
+    /// What one of two sets of rights will do for.
+    either: BTreeSet<Either>,
+    decisions: u64,
+    left_out: u64,
+}
+
+/// A path, the rights that will do there if any are asked for, and those that will do as well.
+type Choice = (String, Option<Rights>, Rights);
+
+/// Something that was done with one of two sets of rights.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Either {
+    here: Choice,
+    there: Option<Choice>,
+}
+
+impl Either {
+    fn choices(&self) -> impl Iterator<Item = &Choice> {
+        [&self.here].into_iter().chain(&self.there)
+    }
+
+    /// Whether what will do is not a part of what will do as well.
+    fn has_other_rights(&self) -> bool {
+        self.choices().any(|(_, less, full)| !full.contains(less.unwrap_or_default()))
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Moved {
+    /// With all that lies beneath.
+    Renamed,
+    Linked,
+}
+
+/// What is needed at a path.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Need {
+    rights: Rights,
+    accesses: u64,
+}
+
+/// One pattern of a learned policy, and what stands behind it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LearnedRule {
+    /// The paths.
+    pub glob: String,
+    /// The rights there.
+    pub rights: Rights,
+    /// How often they were used.
+    pub accesses: u64,
+    /// How many paths were seen that it matches.
+    pub paths: usize,
+    /// Whether its name looks like that of a secret.
+    pub is_sensitive: bool,
+}
+
+/// A policy that was learned.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Learned {
+    /// What is allowed.
+    pub rules: Vec<LearnedRule>,
+    /// What is denied within patterns that stand for several names.
+    pub denied: Vec<String>,
+    /// What could be said shorter.
+    pub proposals: Vec<LearnedRule>,
+    /// Decisions that it was learned from.
+    pub decisions: u64,
+    /// Events of which nothing was learned: they were refused when they were recorded, or there was
+    /// no room.
+    pub left_out: u64,
+}
+
+impl Learner {
+    /// Learns from one event.
+    pub fn add(&mut self, record: &Record) {
+        self.decisions += 1;
+        let was_refused = record.decision != Decision::Allow && record.how == HowDecided::Enforced;
+        let full = self.needs.len() >= PATHS_MAX || self.moves.len() >= MOVES_MAX;
+        if was_refused || full || !is_path(record.path.as_str()) {
+            self.left_out += 1;
+            return;
+        }
+        let facts = record.facts();
+        let path = record.path.as_str();
+        if matches!(record.result, Err(Errno::Badf | Errno::Inval))
+            && matches!(
+                record.act,
+                Act::One(Operation::Read | Operation::Write | Operation::SetLen)
+            )
+        {
+            if record.result == Err(Errno::Inval) {
+                self.resized.insert(path.to_owned());
+            }
+            return;
+        }
+        let mut taken = facts.wanted().map(Some);
+        if let Some(less) = facts.told_with() {
+            // An error takes looking, and either of two things will do: what is wanted is only
+            // taken if that is needed anyway.
+            let [here, there] = facts.wanted();
+            let to = record.to.as_ref().map(|to| (to.as_str().to_owned(), less[1], there));
+            let either = Either { here: (path.to_owned(), less[0], here), there: to };
+            if either.has_other_rights() {
+                self.need(path, Rights::empty());
+                self.either.insert(either);
+                taken = [None, None];
+            } else {
+                taken = less;
+            }
+        }
+        let [here, there] = taken;
+        match (record.act, here) {
+            // The way to a link is the way to where it lies.
+            (Act::Follow, _) => self.need(above(path), Rights::LOOKUP),
+            (_, Some(rights)) => self.need(path, rights),
+            (_, None) => {}
+        }
+        if let Some(to) = &record.to {
+            if let Some(rights) = there {
+                self.need(to.as_str(), rights);
+            }
+            let moved = if record.act == Act::Link { Moved::Linked } else { Moved::Renamed };
+            self.moves.insert((path.to_owned(), to.as_str().to_owned(), moved));
+        }
+    }
+
+    fn need(&mut self, path: &str, rights: Rights) {
+        match self.needs.get_mut(path) {
+            Some(need) => {
+                need.rights |= rights;
+                need.accesses += 1;
+            }
+            None => drop(self.needs.insert(path.to_owned(), Need { rights, accesses: 1 })),
+        }
+    }
+
+    /// The policy.
+    ///
+    /// Errors: as for [`PolicyBuilder::build`](crate::PolicyBuilder::build).
+    pub fn learn(&self, options: &LearnOptions) -> Result<Learned, PolicyError> {
+        let mut needs = self.needs.clone();
+        let mut wide = self.widen(&mut needs);
+        for either in &self.either {
+            let has = |path: &str, rights| {
+                needs.get(path).is_some_and(|need| need.rights.contains(rights))
+            };
+            if either.choices().all(|(path, _, full)| has(path, *full)) {
+                continue;
+            }
+            for (path, less, _) in either.choices() {
+                let Some(rights) = less else { continue };
+                needs.entry(path.clone()).or_default().rights |= *rights;
+            }
+            wide = self.widen(&mut needs).or(wide);
+        }
+        let mut learned = Learned { decisions: self.decisions, ..Learned::default() };
+        learned.left_out = self.left_out;
+        let below = |path: &str| beneath(&needs, path).next().is_some();
+        for (path, need) in &needs {
+            // What lies beneath can be reached, so that need not be said; and whoever may do
+            // anything may reach it.
+            let more = need.rights - Rights::LOOKUP;
+            let rights = if more.is_empty() { need.rights } else { more };
+            if rights.is_empty() || (more.is_empty() && below(path)) {
+                continue;
+            }
+            learned.rules.push(LearnedRule {
+                glob: literal(path),
+                rights,
+                accesses: need.accesses,
+                paths: 1,
+                is_sensitive: path.split('/').any(is_sensitive),
+            });
+        }
+        if let Some(rights) = wide {
+            let olds: BTreeSet<_> = self.moves.iter().map(|(old, ..)| old).collect();
+            for old in olds {
+                let glob = format!("{}/**", literal(old).trim_end_matches('/'));
+                let (accesses, paths, is_sensitive) = (0, 0, false);
+                learned.rules.push(LearnedRule { glob, rights, accesses, paths, is_sensitive });
+            }
+        }
+        generalize::generalize(&mut learned, &needs, options, |policy| self.may_move(policy))?;
+        Ok(learned)
+    }
+
+    /// Gives old names what new ones need; if that does not come to an end, the rights that all
+    /// that was renamed has to have everywhere.
+    fn widen(&self, needs: &mut BTreeMap<String, Need>) -> Option<Rights> {
+        for _ in 0..ROUNDS_MAX {
+            let mut gained = Vec::new();
+            for (old, new, moved) in &self.moves {
+                let mut give = |path: String, rights: Rights| {
+                    let has = needs.get(&path).map(|need| need.rights).unwrap_or_default();
+                    if !has.contains(rights) {
+                        gained.push((path, rights));
+                    }
+                };
+                if let Some(need) = needs.get(new) {
+                    give(old.clone(), need.rights);
+                }
+                if *moved == Moved::Linked {
+                    continue;
+                }
+                for (path, need) in beneath(needs, new) {
+                    let rest = path.strip_prefix(new.as_str()).unwrap_or_default();
+                    give(format!("{old}{rest}"), need.rights);
+                }
+            }
+            for path in &self.resized {
+                match needs.get(path) {
+                    Some(need) if need.rights.contains(Rights::WRITE) => {
+                        if !need.rights.contains(Rights::SET_LEN) {
+                            gained.push((path.clone(), Rights::SET_LEN));
+                        }
+                    }
+                    Some(_) | None => {}
+                }
+            }
+            if gained.is_empty() || needs.len() > PATHS_MAX {
+                return None;
+            }
+            for (path, rights) in gained {
+                needs.entry(path).or_default().rights |= rights;
+            }
+        }
+        Some(needs.values().fold(Rights::empty(), |all, need| all | need.rights))
+    }
+
+    /// Whether every rename and link of the run is one under `policy`.
+    fn may_move(&self, policy: &Policy) -> bool {
+        self.moves.iter().all(|(old, new, moved)| {
+            let (old, new) = (policy.at(old), policy.at(new));
+            match moved {
+                Moved::Renamed => old == new || policy.is_at_most(new, old),
+                Moved::Linked => policy.rights(old).contains(policy.rights(new)),
+            }
+        })
+    }
+}
+
+impl Learned {
+    /// The policy.
+    ///
+    /// Errors: as for [`PolicyBuilder::build`](crate::PolicyBuilder::build).
+    pub fn to_policy(&self) -> Result<Policy, PolicyError> {
+        let mut builder = Policy::builder();
+        for rule in &self.rules {
+            builder = builder.allow(&rule.glob, rule.rights);
+        }
+        for glob in &self.denied {
+            builder = builder.deny(glob, Rights::all());
+        }
+        builder.build()
+    }
+}
+
+/// Whether a glob can be about it.
+fn is_path(path: &str) -> bool {
+    Glob::new(&literal(path)).is_ok()
+}
+
+/// The path of the directory above.
+fn above(path: &str) -> &str {
+    match path.rsplit_once('/') {
+        Some(("", _)) | None => "/",
+        Some((above, _)) => above,
+    }
+}
+
+/// What is needed beneath `path`.
+fn beneath<'n>(
+    needs: &'n BTreeMap<String, Need>,
+    path: &str,
+) -> impl Iterator<Item = (&'n String, &'n Need)> {
+    let start = format!("{}/", path.trim_end_matches('/'));
+    let is_root = path == "/";
+    needs
+        .range(start.clone()..)
+        .take_while(move |(path, _)| path.starts_with(&start))
+        .filter(move |(path, _)| !is_root || path.as_str() != "/")
+}
+
+/// A path as a glob that matches nothing else.
+fn literal(path: &str) -> String {
+    let mut glob = String::with_capacity(path.len());
+    for char in path.chars() {
+        if matches!(char, '*' | '?' | '[' | ']' | '{' | '}' | '\\') {
+            glob.push('\\');
+        }
+        glob.push(char);
+    }
+    glob
+}
