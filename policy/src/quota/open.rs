@@ -62,6 +62,15 @@ impl QuotaDir {
 
     /// Opens what may have to be created or emptied.
     fn open_acting(&self, path: Descent<'_>, how: OpenHow) -> Result<Opened, Stop> {
+        if !how.is_exclusive() && !how.flags.contains(OpenFlags::TRUNCATE) {
+            // Most of what may be created is there, and is opened while others open too.
+            let there = OpenHow { flags: how.flags - OpenFlags::CREATE, ..how };
+            match self.open_plain(path, there) {
+                Ok((Node::Dir(_), _)) => return Err(Errno::Isdir.into()),
+                Err(Stop::Errno(Errno::Noent)) => {}
+                opened => return opened,
+            }
+        }
         let _names = self.group.names.write();
         if how.is_exclusive() {
             return self.open_new(path, how);
