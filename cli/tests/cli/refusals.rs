@@ -12,6 +12,14 @@ fn refused(bytes: &[u8], facts: &[&str]) {
     }
 }
 
+/// Runs a component on the engine that runs components.
+#[track_caller]
+fn refused_component(text: &str, facts: &[&str]) {
+    let case = Case::new();
+    let path = case.file("guest.wasm", wat::parse_str(text).unwrap());
+    case.run(&[&path]).refuses(facts);
+}
+
 #[track_caller]
 fn refused_fields(fields: &str, facts: &[&str]) {
     refused(&wat::parse_str(format!("(module {fields})")).unwrap(), facts);
@@ -41,16 +49,13 @@ fn a_module_that_does_not_type_check_is_refused() {
 
 #[test]
 fn a_component_that_is_no_command_is_told_what_it_is() {
-    refused(
-        &wat::parse_str("(component)").unwrap(),
-        &["without `wasi:cli/run`", "exports nothing"],
-    );
+    refused_component("(component)", &["without `wasi:cli/run`", "exports nothing"]);
     let library = r#"(component (instance $math)
         (export "my:math/add@1.0.0" (instance $math)))"#;
-    refused(&wat::parse_str(library).unwrap(), &["a library", "my:math/add@1.0.0"]);
+    refused_component(library, &["a library", "my:math/add@1.0.0"]);
     let server = r#"(component (instance $handler)
         (export "wasi:http/incoming-handler@0.2.3" (instance $handler)))"#;
-    refused(&wat::parse_str(server).unwrap(), &["web server", "wasi:http/incoming-handler"]);
+    refused_component(server, &["web server", "wasi:http/incoming-handler"]);
 }
 
 #[test]
@@ -61,8 +66,7 @@ fn every_interface_that_is_not_provided_is_named_with_its_version() {
         (import "my:own/thing@1.2.3" (instance))
         (instance $run)
         (export "wasi:cli/run@0.2.0" (instance $run)))"#;
-    let command = wat::parse_str(command).unwrap();
-    refused(&command, &["wasi:http/types@0.2.3", "my:own/thing@1.2.3", "0.2"]);
+    refused_component(command, &["wasi:http/types@0.2.3", "my:own/thing@1.2.3", "0.2"]);
 }
 
 #[test]
