@@ -7,12 +7,10 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use super::event::{Decision, HowDecided};
+use super::event::{Act, Decision, HowDecided};
 use super::json;
 use super::read::{LogHeader, Record};
 use crate::{Operation, words_of_rights};
-
-use super::event::Act;
 
 /// Most paths that are told by themselves.
 const PATHS_MAX: usize = 20_000;
@@ -136,7 +134,11 @@ impl Report {
                 } else {
                     words_of_rights(record.missing).join(" ")
                 },
-                rule: rule.unwrap_or_else(|| "no rule allows it".to_owned()),
+                rule: match rule {
+                    Some(rule) => rule,
+                    None if record.widens => "the rules of both names".to_owned(),
+                    None => "no rule allows it".to_owned(),
+                },
             };
             if self.refusals.contains_key(&refusal) || self.refusals.len() < REFUSALS_MAX {
                 *self.refusals.entry(refusal).or_default() += 1;
