@@ -25,6 +25,7 @@ mod learn;
 mod observe;
 mod read;
 mod replay;
+mod report;
 
 pub use auditor::{AuditOptions, Auditor, Callback, Only, Sink, Summary, Tracing, Transfers};
 pub use behind::WriteBehind;
@@ -35,3 +36,4 @@ pub use learn::{LearnOptions, Learned, LearnedRule, Learner, is_sensitive};
 pub use observe::{Mode, observe};
 pub use read::{LogError, LogErrorKind, LogHeader, LogReader, Record, RecordedPath};
 pub use replay::replay;
+pub use report::Report;

@@ -30,7 +30,9 @@ const PATHS_MAX: usize = 1 << 20;
 /// Most pairs of names that were renamed or linked.
 const MOVES_MAX: usize = 1 << 16;
 /// How often what new names need is given to old ones, before everything beneath them is.
-const ROUNDS_MAX: usize = 32;
+const ROUNDS_MAX: usize = 16;
+/// How many paths that brings at most, beside as many again as there were.
+const WIDENED_MAX: usize = 1024;
 
 /// What may be said shorter.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -201,8 +203,12 @@ impl Learner {
                 let Some(rights) = less else { continue };
                 needs.entry(path.clone()).or_default().rights |= *rights;
             }
-            wide = self.widen(&mut needs).or(wide);
+            if wide.is_none() {
+                wide = self.widen(&mut needs);
+            }
         }
+        // What was needed last is a part of it too.
+        wide = wide.map(|_| needs.values().fold(Rights::empty(), |all, need| all | need.rights));
         let mut learned = Learned { decisions: self.decisions, ..Learned::default() };
         learned.left_out = self.left_out;
         let below = |path: &str| beneath(&needs, path).next().is_some();
@@ -237,24 +243,28 @@ impl Learner {
     /// Gives old names what new ones need; if that does not come to an end, the rights that all
     /// that was renamed has to have everywhere.
     fn widen(&self, needs: &mut BTreeMap<String, Need>) -> Option<Rights> {
+        let room = needs.len() * 2 + WIDENED_MAX;
         for _ in 0..ROUNDS_MAX {
             let mut gained = Vec::new();
             for (old, new, moved) in &self.moves {
-                let mut give = |path: String, rights: Rights| {
-                    let has = needs.get(&path).map(|need| need.rights).unwrap_or_default();
-                    if !has.contains(rights) {
-                        gained.push((path, rights));
-                    }
+                let lacks = |path: &str, rights: Rights| {
+                    let has = needs.get(path).map(|need| need.rights).unwrap_or_default();
+                    !has.contains(rights)
                 };
-                if let Some(need) = needs.get(new) {
-                    give(old.clone(), need.rights);
+                if let Some(need) = needs.get(new)
+                    && lacks(old, need.rights)
+                {
+                    gained.push((old.clone(), need.rights));
                 }
                 if *moved == Moved::Linked {
                     continue;
                 }
                 for (path, need) in beneath(needs, new) {
                     let rest = path.strip_prefix(new.as_str()).unwrap_or_default();
-                    give(format!("{old}{rest}"), need.rights);
+                    let path = format!("{old}{rest}");
+                    if gained.len() < room && lacks(&path, need.rights) {
+                        gained.push((path, need.rights));
+                    }
                 }
             }
             for path in &self.resized {
@@ -267,8 +277,11 @@ impl Learner {
                     Some(_) | None => {}
                 }
             }
-            if gained.is_empty() || needs.len() > PATHS_MAX {
+            if gained.is_empty() {
                 return None;
+            }
+            if needs.len() > room {
+                break;
             }
             for (path, rights) in gained {
                 needs.entry(path).or_default().rights |= rights;

@@ -3,6 +3,7 @@
 mod learned;
 mod lines;
 mod log;
+mod page;
 mod truth;
 
 use std::io::{self, Write};
