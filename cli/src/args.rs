@@ -95,6 +95,8 @@ pub(crate) enum Command {
     Learn(Learn),
     /// Tell what a policy would have decided about a recorded run
     Replay(Replay),
+    /// Draw a recorded run as one page of HTML
+    Report(Report),
     /// Print the completions for a shell
     Completions {
         /// The shell
@@ -176,6 +178,19 @@ pub(crate) struct Learn {
     /// `run` and what comes behind it
     #[arg(value_name = "run", trailing_var_arg = true, allow_hyphen_values = true)]
     pub(crate) run: Vec<OsString>,
+    /// Print refusals as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `palisade report`.
+#[derive(Debug, Args)]
+pub(crate) struct Report {
+    /// A record of `run --audit`
+    pub(crate) log: PathBuf,
+    /// Write the page to this file instead of standard output
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
     /// Print refusals as JSON
     #[arg(long)]
     pub(crate) json: bool,

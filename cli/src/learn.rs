@@ -1,4 +1,4 @@
-//! `palisade learn` and `palisade replay`: what follows from a record of a run.
+//! `palisade learn`, `replay` and `report`: what follows from a record of a run.
 
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader};
@@ -6,12 +6,12 @@ use std::path::Path;
 
 use clap::Parser;
 use palisade::policy::audit::{
-    Decision, LearnOptions, Learner, LogReader, Record, RecordedPath, replay,
+    Decision, LearnOptions, Learner, LogReader, Record, RecordedPath, Report, replay,
 };
 use palisade::policy::words_of_rights;
 use serde_json::json;
 
-use crate::args::{Cli, Command, Learn, Replay};
+use crate::args::{self, Cli, Command, Learn, Replay};
 use crate::error::Error;
 use crate::guard::{Guard, Log};
 use crate::{ambient, policy, run};
@@ -82,6 +82,21 @@ pub(crate) fn run_replay(args: &Replay) -> Result<String, Error> {
         let _ = writeln!(text, "all {all} decisions are the same");
     }
     Ok(text)
+}
+
+/// Draws a log as a page: what to print, if it goes to no file.
+pub(crate) fn report(args: &args::Report) -> Result<String, Error> {
+    let fail = |why| Error::Log { path: args.log.clone(), why };
+    let mut log = LogReader::new(BufReader::new(ambient::open("LOG", &args.log)?));
+    let mut report = Report::default();
+    for record in &mut log {
+        report.add(&record.map_err(fail)?);
+    }
+    let page = report.to_html(log.header());
+    match &args.output {
+        Some(file) => ambient::write(file, page.as_bytes()).map(|()| String::new()),
+        None => Ok(page),
+    }
 }
 
 fn word(decision: Decision) -> &'static str {

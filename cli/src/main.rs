@@ -49,6 +49,7 @@ fn main() {
         Command::Check(args) => (check(&args), args.json),
         Command::Learn(args) => (learn::learn(&args), args.json),
         Command::Replay(args) => (told(learn::run_replay(&args)), args.json),
+        Command::Report(args) => (told(learn::report(&args)), args.json),
         Command::Completions { shell } => (completions(shell), false),
     };
     let code = result.unwrap_or_else(|error| {

@@ -134,6 +134,8 @@ fn a_run_is_recorded_replayed_and_learned_from() {
     let from_log = case.palisade(&["learn", "--from", log]).exits(0).stdout;
     assert_eq!(from_log, std::fs::read_to_string(learned).unwrap());
     case.palisade(&["run", "--dir", &dir, "--policy", learned, &guest]).exits(0);
+    let page = case.palisade(&["report", log]).exits(0).stdout;
+    assert!(page.contains("<!doctype html>") && page.contains("/work/a"), "{page}");
     let same = case.palisade(&["replay", log, learned]).exits(0).stdout;
     assert!(same.contains("are the same"), "{same}");
 
