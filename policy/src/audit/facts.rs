@@ -50,7 +50,7 @@ impl Facts {
     /// The rights wanted at both names.
     pub(super) fn wanted(&self) -> [Rights; 2] {
         if self.act.is_of_two() {
-            [self.wanted - AT_THE_SECOND, self.wanted & AT_THE_SECOND | Rights::LOOKUP]
+            [self.wanted - AT_THE_SECOND, (self.wanted & AT_THE_SECOND) | Rights::LOOKUP]
         } else {
             [self.wanted, Rights::empty()]
         }
@@ -74,7 +74,7 @@ impl Facts {
             }
             // A directory is also opened by one who might have read a file there.
             Ok(()) if self.opened_a_dir_as_a_file() => {
-                return both(self.wanted - Rights::LIST | Rights::READ, Rights::empty());
+                return both((self.wanted - Rights::LIST) | Rights::READ, Rights::empty());
             }
             Ok(()) => return None,
         };

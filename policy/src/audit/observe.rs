@@ -351,7 +351,7 @@ impl Dir for Observe {
     fn set_times(&self, path: Descent<'_>, times: SetTimes) -> Result<(), Stop> {
         let answer =
             self.perform(|view| view.set_times(path, times), |dir| dir.set_times(path, times));
-        self.record_stop(path, Operation::SetTimes, answer.as_ref().map(|()| ()));
+        self.record_stop(path, Operation::SetTimes, answer.as_ref().copied());
         answer
     }
 
