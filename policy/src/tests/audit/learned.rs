@@ -41,7 +41,7 @@ fn options(from: Option<usize>) -> LearnOptions {
 proptest! {
     #![proptest_config(ProptestConfig {
         failure_persistence: None,
-        cases: crate::tests::cases(200),
+        cases: crate::tests::cases(100),
         ..Default::default()
     })]
 
