@@ -57,11 +57,19 @@ impl Trail {
     /// Adds the names to `path`, each behind a slash.
     #[cfg(feature = "audit")]
     pub(crate) fn render(&self, path: &mut String) {
+        if self.above.is_none() {
+            return self.render_own(path);
+        }
         for part in self.parts().iter().rev() {
-            for name in part.names.split('/').filter(|name| !matches!(*name, "" | ".")) {
-                path.push('/');
-                path.push_str(name);
-            }
+            part.render_own(path);
+        }
+    }
+
+    #[cfg(feature = "audit")]
+    fn render_own(&self, path: &mut String) {
+        for name in self.names.split('/').filter(|name| !matches!(*name, "" | ".")) {
+            path.push('/');
+            path.push_str(name);
         }
     }
 

@@ -48,15 +48,19 @@ pub fn right_words() -> impl Iterator<Item = &'static str> {
 /// As few words as say exactly these rights: sets where they fit, in a stable order.
 #[must_use]
 pub fn words_of_rights(rights: Rights) -> Vec<&'static str> {
+    each_word_of_rights(rights).collect()
+}
+
+/// The words of [`words_of_rights`], one by one.
+pub(crate) fn each_word_of_rights(rights: Rights) -> impl Iterator<Item = &'static str> {
     let mut left = rights;
-    let mut words = Vec::new();
-    for (word, set) in SETS.iter().chain(&SINGLE) {
-        if left.contains(*set) {
-            words.push(*word);
+    SETS.iter().chain(&SINGLE).filter_map(move |(word, set)| {
+        let is_whole = left.contains(*set);
+        if is_whole {
             left -= *set;
         }
-    }
-    words
+        is_whole.then_some(*word)
+    })
 }
 
 #[cfg(test)]

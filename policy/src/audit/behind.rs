@@ -1,7 +1,8 @@
 //! Writing behind: lines go to a thread that writes them, and the guest does not wait.
 //!
-//! What waits to be written is bounded: so many pieces of 64 KiB. When all are taken, the next piece
-//! is dropped whole, so that what is written consists of whole lines, and its events are counted.
+//! What waits to be written is bounded: so many pieces of 64 KiB. When all are taken, the next
+//! piece is dropped whole, so that what is written consists of whole lines, and its events are
+//! counted.
 
 use std::io::{self, Write};
 use std::num::NonZeroUsize;

@@ -50,7 +50,7 @@ impl Facts {
     /// The rights wanted at both names.
     pub(super) fn wanted(&self) -> [Rights; 2] {
         if self.act.is_of_two() {
-            [self.wanted - AT_THE_SECOND, self.wanted & AT_THE_SECOND | Rights::LOOKUP]
+            [self.wanted - AT_THE_SECOND, (self.wanted & AT_THE_SECOND) | Rights::LOOKUP]
         } else {
             [self.wanted, Rights::empty()]
         }

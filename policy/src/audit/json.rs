@@ -161,7 +161,7 @@ fn number(text: &mut String, mut number: u64) {
 fn rights(text: &mut String, rights: Rights) {
     text.push('[');
     let mut first = true;
-    for word in crate::words_of_rights(rights) {
+    for word in crate::words::each_word_of_rights(rights) {
         if !first {
             text.push(',');
         }
@@ -176,6 +176,12 @@ fn rights(text: &mut String, rights: Rights) {
 /// Adds `value` as a JSON string, in which nothing could end a line or a script.
 pub(super) fn string(text: &mut String, value: &str) {
     text.push('"');
+    // Nearly every text has nothing in it that could need an escape.
+    if value.bytes().all(|b| !matches!(b, b'"' | b'\\' | b'<' | 0..=0x1f | 0x7f | 0xe2)) {
+        text.push_str(value);
+        text.push('"');
+        return;
+    }
     let mut plain = 0;
     for (at, c) in value.char_indices() {
         if !needs_escape(c) {

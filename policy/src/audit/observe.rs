@@ -2,8 +2,8 @@
 //! auditor each decision and what came of it.
 //!
 //! It holds the directory that is not confined, and is the confinement itself when it enforces: by
-//! the same [`View`] that a confined directory uses. What is recorded is decided by `facts.rs`, from
-//! what came of the operation and a look at what was there. Such a look is only made where the
+//! the same [`View`] that a confined directory uses. What is recorded is decided by `facts.rs`,
+//! from what came of the operation and a look at what was there. Such a look is only made where the
 //! policy lets the guest look too, or where the guest may do everything; so what is hidden is not
 //! looked up for the sake of a record either. Between a look and the operation another guest can
 //! change things; then the record says what was seen, and what was enforced is what was enforced.

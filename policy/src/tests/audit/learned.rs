@@ -41,7 +41,7 @@ fn options(from: Option<usize>) -> LearnOptions {
 proptest! {
     #![proptest_config(ProptestConfig {
         failure_persistence: None,
-        cases: crate::tests::cases(200),
+        cases: crate::tests::cases(100),
         ..Default::default()
     })]
 
@@ -58,7 +58,8 @@ proptest! {
         for op in &ops {
             let answer = apply(&real.dir, op);
             for record in real.take() {
-                prop_assert_eq!(record.decision, Decision::Allow, "{:?} {:?} {}", op, record, learned);
+                let allowed = record.decision == Decision::Allow;
+                prop_assert!(allowed, "{:?} {:?} {}", op, record, learned);
             }
             let told = format!("{answer:?}");
             prop_assert!(!told.contains("Acces") && !told.contains("Xdev"), "{:?} {}", op, told);

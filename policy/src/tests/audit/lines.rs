@@ -65,8 +65,10 @@ proptest! {
         prop_assert_eq!(read.path.as_str(), &path.0);
         let held = read.path.held().split('/').filter(|name| !name.is_empty()).count();
         prop_assert_eq!(held, path.1);
-        prop_assert_eq!(held + read.path.rest().depth(), path.0.split('/').filter(|n| !n.is_empty()).count());
-        prop_assert_eq!(read.to.map(|to| to.as_str().to_owned()), event.to.map(|to| to.path.to_owned()));
+        let names = path.0.split('/').filter(|name| !name.is_empty()).count();
+        prop_assert_eq!(held + read.path.rest().depth(), names);
+        let second = event.to.map(|to| to.path.to_owned());
+        prop_assert_eq!(read.to.map(|to| to.as_str().to_owned()), second);
         prop_assert_eq!(read.act.key(), act.key());
         prop_assert_eq!((read.wanted, read.missing), (event.wanted, event.missing));
         prop_assert_eq!((read.decision, read.how), (decision, how));

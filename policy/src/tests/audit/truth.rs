@@ -73,8 +73,8 @@ fn stats_a_link(tree: &DirRef, record: &Record) -> bool {
         && tree.stat(path).is_ok_and(|stat| stat.kind == FileType::Symlink)
 }
 
-/// A rename of a directory to itself, into itself or to where it lies: of two errors that come before a
-/// refusal, the filesystem tells the first, and the confining layer the second.
+/// A rename of a directory to itself, into itself or to where it lies: of two errors that come
+/// before a refusal, the filesystem tells the first, and the confining layer the second.
 fn is_lost(record: &Record) -> bool {
     let is_lost = record.same || matches!(record.result, Err(Errno::Inval | Errno::Notempty));
     record.act == Act::Rename && is_lost
