@@ -80,13 +80,7 @@ pub(crate) fn run_guarded(run: &Run, guard: Option<Guard>) -> Result<u8, Error> 
     guard.finish()?;
     if !matches!(ended, Ended::Refused(_) | Ended::NoCache(_)) {
         tell_changes(run, &overlays)?;
-        if let (Some(archive), [Stacked { at, overlay }]) = (&export, overlays.as_slice()) {
-            let upper = overlay.upper().map_err(|errno| {
-                let why = PathError { path: at.clone(), errno };
-                Error::Changes { what: "exported", path: at.into(), why }
-            })?;
-            archive.write(&upper)?;
-        }
+        export_changes(export.as_ref(), &overlays)?;
     }
     match ended {
         Ended::Exited(code) => Ok(u8::try_from(code.min(EXIT_CODE_MAX)).unwrap_or(u8::MAX)),
@@ -98,6 +92,16 @@ pub(crate) fn run_guarded(run: &Run, guard: Option<Guard>) -> Result<u8, Error> 
         Ended::Refused(why) => Err(inspect::refusal(path, &bytes, sandbox.memory_max)
             .unwrap_or(Error::Engine { path: path.to_owned(), engine: engine.name(), why })),
     }
+}
+
+/// `--export`: the changes of the one overlay.
+fn export_changes(export: Option<&Archive<'_>>, overlays: &[Stacked]) -> Result<(), Error> {
+    let (Some(archive), [Stacked { at, overlay }]) = (export, overlays) else { return Ok(()) };
+    let upper = overlay.upper().map_err(|errno| {
+        let why = PathError { path: at.clone(), errno };
+        Error::Changes { what: "exported", path: at.into(), why }
+    })?;
+    archive.write(&upper).map(drop)
 }
 
 /// `--diff`: whatever the guest's end was, what it has changed is told.

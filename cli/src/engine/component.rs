@@ -50,6 +50,12 @@ fn try_run(guest: Guest<'_>) -> Result<Ended, Ended> {
     // Of a failure the interface tells no more than that it is one.
     let result = result.and_then(|run| run.map_err(|()| Exit(1).into()));
     let ended = ended(result, &watchdog);
+    // Some handles have something to tell at their end.
+    let Data { ctx, table, .. } = store.data_mut();
+    drop(std::mem::take(table));
+    if let Some(process) = ctx.process_mut() {
+        process.close_all();
+    }
     // The process ends next; taking its memory apart would only delay that.
     std::mem::forget(store);
     Ok(ended)
