@@ -4,9 +4,9 @@
 //! and `sandbox` is what both turn into. `layout` makes directories of it, `run` a guest, `engine`
 //! runs it, and `error` and `fault` have the words for everything that can go wrong. `upper` has
 //! the commands on changes that are kept, `changes` prints them and `archive` packs them. `policy`
-//! reads, explains and checks policies, `guard` lays them over directories, and `learn` makes them.
-//! `inspect` looks at modules, `componentize` packs them, `trace` prints calls, and `ambient` is the
-//! door to the host.
+//! reads, explains and checks policies, `guard` lays them over directories, and `learn` has the
+//! commands on records. `inspect` looks at modules, `componentize` packs them, `trace` prints
+//! calls, and `ambient` is the door to the host.
 
 mod ambient;
 mod archive;
