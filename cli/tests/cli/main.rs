@@ -5,6 +5,7 @@
     reason = "a test is the host, and panics when it fails"
 )]
 
+mod componentized;
 mod file;
 mod files;
 mod guests;

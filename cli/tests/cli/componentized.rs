@@ -1,0 +1,181 @@
+//! Guests packed by `palisade componentize`, through the whole command: they behave as their core
+//! modules, under the same options.
+//!
+//! What the standard adapter does otherwise is told one by one; `tests/README.md` has the list.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use super::{Case, Told};
+
+const GUESTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/guests");
+
+/// A guest, the options that it runs under, and its arguments.
+type Run = (&'static str, &'static [&'static str], &'static [&'static str]);
+
+/// What is the same in every respect: exit code, both streams, and the directory afterwards.
+const SAME: &[Run] = &[
+    ("noop", &[], &[]),
+    ("hello", &[], &[]),
+    ("echo_args_env", &["--arg0", "it", "--env", "A=b", "--env", "B="], &["-n", "a b", "", "ü"]),
+    ("calls", &[], &["list"]),
+    ("cat", &["--stdin", "data/a.txt"], &[]),
+    ("cat", &["--dir", "data::/"], &["/a.txt", "sub/b.txt", "missing", "/../outside"]),
+    (
+        "cat",
+        &["--dir", "data::/in:ro", "--copy", "data::/in/copy"],
+        &["/in/a.txt", "/in/copy/a.txt"],
+    ),
+    ("cat", &["--file", "data/a.txt::/x:ro"], &["/x"]),
+    ("cat", &["--dir", "data::/", "--max-descriptors", "6"], &["a.txt"]),
+    ("cat", &["--dir", "data::/", "--policy", "none.toml"], &["a.txt"]),
+    ("sandbox", &["--dir", "data::/"], &[]),
+    ("sandbox", &["--dir", "data::/:ro"], &[]),
+    ("sandbox", &["--mem", "/"], &[]),
+    ("sandbox", &["--copy", "data::/"], &[]),
+    ("sandbox", &["--overlay", "data::/", "--diff"], &[]),
+    ("sandbox", &["--overlay", "data::/", "--upper", "up", "--diff"], &[]),
+    ("sandbox", &[], &[]),
+    ("fill", &["--dir", "data::/"], &["1"]),
+    ("fill", &["--dir", "data::/:ro"], &["1"]),
+    ("fill", &["--mem", "/", "--file", "data/a.txt::/x"], &["1", "/x"]),
+    ("fill", &["--overlay", "data::/", "--diff", "--json"], &["1", "a.txt"]),
+    ("fill", &["--overlay", "data::/", "--upper", "up"], &["1", "sub/b.txt"]),
+    ("fill", &[], &["1"]),
+    ("grow", &["--max-memory", "8M"], &["16"]),
+    ("sleep", &["--fixed-clock", "0"], &["600000"]),
+    ("sleep", &["--timeout", "300ms"], &["60000"]),
+    ("spin", &["--timeout", "300ms"], &[]),
+    ("exit_code", &[], &["0"]),
+    ("exit_code", &[], &["1"]),
+];
+
+/// What differs, each in a test of its own below.
+const OTHERWISE: &[&str] = &["exit_code", "trap"];
+
+/// Packs a guest of ours, under its own name: messages and backtraces hold it.
+fn packed(case: &Case, guest: &str) -> String {
+    let output = case.path("packed");
+    std::fs::create_dir_all(&output).unwrap();
+    let output = output.join(format!("{guest}.wasm")).to_str().unwrap().to_owned();
+    let module = format!("{GUESTS}/{guest}.wasm");
+    case.palisade(&["componentize", &module, "-o", &output]).exits(0);
+    output
+}
+
+/// A directory with what the runs want to find.
+fn prepared() -> Case {
+    let case = Case::new();
+    case.file("data/a.txt", "alpha\n");
+    case.file("data/sub/b.txt", "beta\n");
+    case.file("none.toml", "");
+    case
+}
+
+/// Every file of these directories of the case, with its content.
+fn files(case: &Case) -> BTreeMap<String, Vec<u8>> {
+    fn walk(at: &Path, found: &mut BTreeMap<String, Vec<u8>>) {
+        for entry in std::fs::read_dir(at).into_iter().flatten() {
+            let path = entry.unwrap().path();
+            if path.is_dir() && !path.is_symlink() {
+                walk(&path, found);
+            }
+            let bytes = if path.is_file() { std::fs::read(&path).unwrap() } else { Vec::new() };
+            found.insert(path.to_str().unwrap().to_owned(), bytes);
+        }
+    }
+    let mut found = BTreeMap::new();
+    for dir in ["data", "up"] {
+        walk(&case.path(dir), &mut found);
+    }
+    let prefix = case.dir.path().to_str().unwrap();
+    found.into_iter().map(|(path, bytes)| (path.replacen(prefix, "", 1), bytes)).collect()
+}
+
+fn run(case: &Case, options: &[&str], guest: &str, args: &[&str]) -> Told {
+    case.run(&[options, &[guest], args].concat())
+}
+
+#[test]
+fn a_packed_guest_behaves_as_its_core_module() {
+    for (guest, options, args) in SAME {
+        let (plain, within) = (prepared(), prepared());
+        let expected = run(&plain, options, &format!("{GUESTS}/{guest}.wasm"), args);
+        let found = run(&within, options, &packed(&within, guest), args);
+        let what = format!("{guest} {options:?} {args:?}\n{expected:#?}\n{found:#?}");
+        assert_eq!(found.code, expected.code, "{what}");
+        assert_eq!(found.stdout, expected.stdout, "{what}");
+        assert_eq!(found.stderr, expected.stderr, "{what}");
+        // Compared by hand, as a failure would print every byte.
+        assert!(files(&within) == files(&plain), "what is left differs: {what}");
+    }
+}
+
+#[test]
+fn every_guest_of_ours_is_compared() {
+    let entries = std::fs::read_dir(GUESTS).unwrap();
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let committed: BTreeSet<_> =
+        names.filter_map(|name| name.strip_suffix(".wasm").map(str::to_owned)).collect();
+    let compared = SAME.iter().map(|(guest, ..)| guest).chain(OTHERWISE);
+    assert_eq!(committed, compared.map(|guest| (*guest).to_owned()).collect());
+}
+
+#[test]
+fn of_a_packed_guests_exit_code_it_arrives_whether_it_failed() {
+    let case = Case::new();
+    let component = packed(&case, "exit_code");
+    for code in ["2", "42", "255"] {
+        run(&case, &[], &component, &[code]).exits(1);
+    }
+}
+
+#[test]
+fn a_packed_guests_trap_has_the_frames_of_its_module() {
+    let case = Case::new();
+    let component = packed(&case, "trap");
+    let facts = ["unreachable", "falls_into_the_pit", "walks_to_the_pit", "wasi:cli/run@0.2"];
+    let told = run(&case, &[], &component, &[]).fails(134, &facts);
+    assert_eq!(told.stdout, "before the trap\n");
+}
+
+/// Preopens have no way to fail in Preview 2, and the adapter asks for them twice.
+#[test]
+fn a_packed_guest_without_descriptors_for_its_preopens_traps() {
+    let case = prepared();
+    let component = packed(&case, "cat");
+    let options = ["--dir", "data::/", "--max-descriptors", "4"];
+    run(&case, &options, &component, &["a.txt"]).fails(134, &["too many open descriptors"]);
+}
+
+#[test]
+fn a_kept_component_runs_as_when_it_was_new() {
+    let case = prepared();
+    let component = packed(&case, "cat");
+    for _ in 0..2 {
+        run(&case, &["--dir", "data::/"], &component, &["a.txt"]).prints("alpha\n");
+    }
+}
+
+#[test]
+fn what_cannot_be_packed_leaves_the_output_as_it_was() {
+    let case = Case::new();
+    let module = std::fs::read(format!("{GUESTS}/hello.wasm")).unwrap();
+    let inputs = [
+        case.file("truncated.wasm", module.get(..module.len() / 2).unwrap()),
+        case.file("empty.wasm", ""),
+        case.file("text.wasm", "(module)"),
+        case.file("other.wasm", "#!/bin/sh\n"),
+        case.path("missing.wasm").to_str().unwrap().to_owned(),
+    ];
+    let output = case.file("out/it.wasm", "before");
+    for input in &inputs {
+        let told = case.palisade(&["componentize", input, "-o", &output]);
+        told.refuses(&[input.rsplit('/').next().unwrap()]);
+        assert_eq!(super::read(Path::new(&output)), "before", "{input}");
+    }
+    case.palisade(&["componentize", &format!("{GUESTS}/hello.wasm"), "-o", &output]).exits(0);
+    case.run(&[&output]).exits(0);
+    // Written through a second file, of which nothing is left.
+    assert_eq!(std::fs::read_dir(case.path("out")).unwrap().count(), 1);
+}
