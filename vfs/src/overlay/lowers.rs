@@ -35,7 +35,7 @@ const RECENT_MAX: usize = 128;
 pub struct Lowers {
     pub(super) root: Arc<MergedDir>,
     /// Held here and not by the directories, which it holds: nothing would ever go.
-    _recent: Option<Arc<Recent>>,
+    _recent: Arc<Recent>,
 }
 
 /// Builds [`Lowers`]; what is given first lies on top.
@@ -60,12 +60,7 @@ impl Lowers {
     fn stack(parts: Vec<Part>) -> Lowers {
         let recent = Arc::new(Recent::default());
         let root = MergedDir::new(parts, None, Arc::downgrade(&recent));
-        Lowers { root, _recent: Some(recent) }
-    }
-
-    /// Those that `root` is the root of.
-    pub(super) fn of_root(root: Arc<MergedDir>) -> Self {
-        Lowers { _recent: root.recent.upgrade(), root }
+        Lowers { root, _recent: recent }
     }
 
     /// The merged tree, to be read. What would change it is `Rofs`.

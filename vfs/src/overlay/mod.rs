@@ -137,8 +137,7 @@ impl Overlay {
     ///
     /// Errors: none; `Io` cannot happen.
     pub fn lowers(&self) -> Result<Lowers> {
-        let root = self.0.tree.read().dir(ROOT)?.lower.clone();
-        Ok(root.map_or_else(Lowers::none, Lowers::of_root))
+        self.0.tree.read().beneath_root()
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::layer::LayerRef;
 use super::lowers::{Found, Lowers, MergedDir, end};
-use super::tree::{DirKey, DirState, ROOT, Tree};
+use super::tree::{DirKey, ROOT, Tree};
 use super::{Overlay, Shared, take_times};
 use crate::{Descent, Dir, Errno, Name, Result};
 
@@ -90,10 +90,7 @@ impl Overlay {
 
 /// The upper and the lowers that are there now.
 fn layers(tree: &Tree) -> Result<(LayerRef, Lowers)> {
-    let DirState { upper, lower, .. } = tree.dir(ROOT)?;
-    let upper = upper.clone().ok_or(Errno::Io)?;
-    let lower = lower.clone().map_or_else(Lowers::none, Lowers::of_root);
-    Ok((upper, lower))
+    Ok((Arc::clone(tree.upper(ROOT)?), tree.beneath_root()?))
 }
 
 fn check_fresh(next: &LayerRef, lowers: &Lowers) -> Result<()> {

@@ -125,7 +125,7 @@ impl Have {
 
 pub(super) struct Tree {
     pub(super) dirs: Slab<DirState>,
-    /// What lies beneath the root, with what is remembered of it.
+    /// What the root was stacked upon, with what is remembered of it.
     pub(super) lowers: Lowers,
     /// The root's, which no layer can keep: each has a root of its own.
     root_id: Identity,
@@ -137,6 +137,12 @@ impl Tree {
         let mut dirs = Slab::new();
         dirs.insert(root);
         Tree { dirs, lowers, root_id, sweep_at: 0 }
+    }
+
+    /// What shows beneath the root: nothing, if the upper's hides it.
+    pub(super) fn beneath_root(&self) -> Result<Lowers> {
+        let shows = self.dir(ROOT)?.lower.is_some();
+        Ok(if shows { self.lowers.clone() } else { Lowers::none() })
     }
 
     /// A directory that someone holds, or that lies above one. `Io` cannot happen.
