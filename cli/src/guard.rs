@@ -9,7 +9,7 @@ use palisade::confine_at;
 use palisade::policy::audit::{
     AuditOptions, Auditor, Header, JsonLines, Mode, Only, Summary, WriteBehind, observe,
 };
-use palisade::policy::document::{AuditTo, QuotaSettings};
+use palisade::policy::document::AuditTo;
 use palisade::policy::{Policy, Quota, QuotaGroup, Refusal};
 use palisade::vfs::{DirRef, Rights};
 
@@ -94,8 +94,8 @@ impl Guard {
             }
             false => None,
         };
-        let quota = (loaded.document.quota != QuotaSettings::default())
-            .then(|| QuotaGroup::new(quota(&loaded.document.quota)));
+        let quota = (loaded.document.quota != Quota::default())
+            .then(|| QuotaGroup::new(loaded.document.quota));
         Ok(Guard { quota, policy: Some(loaded.policy), watch, is_told: true })
     }
 
@@ -166,17 +166,4 @@ fn auditor(
         return Ok(Auditor::new(sink, options));
     }
     Ok(Auditor::new(JsonLines::new(out, &header), options))
-}
-
-fn quota(settings: &QuotaSettings) -> Quota {
-    Quota {
-        bytes: settings.bytes,
-        inodes: settings.inodes,
-        file_size: settings.file_size,
-        dir_entries: settings.dir_entries,
-        descriptors: settings.descriptors,
-        read_bytes: settings.read_bytes,
-        write_bytes: settings.write_bytes,
-        ..Quota::default()
-    }
 }

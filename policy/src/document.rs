@@ -21,9 +21,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 pub use error::{DocumentError, DocumentFault, SourceText};
-pub use settings::{AuditOnly, AuditSettings, AuditTo, QuotaSettings, WhenFull};
+pub use settings::{AuditOnly, AuditSettings, AuditTo, WhenFull};
 
-use crate::{Policy, PolicyBuilder, PolicyError, Rule};
+use crate::{Policy, PolicyBuilder, PolicyError, Quota, Rule};
 
 /// Values that the host gives to the variables of a document.
 pub type Variables = BTreeMap<String, String>;
@@ -56,7 +56,7 @@ pub struct Document {
     /// The rules of the document and of all that it includes, each with its file and line.
     pub rules: Vec<Rule>,
     /// The quotas. Where several documents name one, the smallest counts.
-    pub quota: QuotaSettings,
+    pub quota: Quota,
     /// What is recorded, if anything. Only the outermost document can say so.
     pub audit: Option<AuditSettings>,
     /// The variables that the document and all that it includes name, in paths or to say what they

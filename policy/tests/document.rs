@@ -23,10 +23,10 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use palisade_policy::document::{
-    AuditOnly, AuditSettings, AuditTo, Document, DocumentError, Loader, NoIncludes, QuotaSettings,
-    Variables, WhenFull,
+    AuditOnly, AuditSettings, AuditTo, Document, DocumentError, Loader, NoIncludes, Variables,
+    WhenFull,
 };
-use palisade_policy::{Effect, Policy, Rule, words_of_rights};
+use palisade_policy::{Effect, Policy, Quota, Rule, words_of_rights};
 use palisade_vfs::{Descent, Rights};
 use proptest::prelude::*;
 
@@ -178,7 +178,7 @@ fn quotas_and_audit_are_read() {
                 to = \"a.jsonl\"\nonly = [\"denied\", \"writes\"]\nsample = 10\n\
                 when-full = \"drop\"";
     let document = read(text).unwrap();
-    let quota = QuotaSettings {
+    let quota = Quota {
         bytes: Some(64 << 20),
         inodes: Some(1000),
         file_size: Some(10),
@@ -186,6 +186,7 @@ fn quotas_and_audit_are_read() {
         descriptors: Some(6),
         read_bytes: Some(1_000_000_000),
         write_bytes: Some(1000),
+        ..Quota::default()
     };
     assert_eq!(document.quota, quota);
     let audit = AuditSettings {

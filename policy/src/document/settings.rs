@@ -1,24 +1,5 @@
 //! What a document says beside rules.
 
-/// The quotas of a document: limits for everything that a guest is given together.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct QuotaSettings {
-    /// The bytes of all files, by their size.
-    pub bytes: Option<u64>,
-    /// Files, directories and links.
-    pub inodes: Option<u64>,
-    /// The bytes of one file.
-    pub file_size: Option<u64>,
-    /// The names in one directory.
-    pub dir_entries: Option<u64>,
-    /// Files and directories that are open at once.
-    pub descriptors: Option<u64>,
-    /// Bytes read in one run.
-    pub read_bytes: Option<u64>,
-    /// Bytes written in one run.
-    pub write_bytes: Option<u64>,
-}
-
 /// What is recorded of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuditSettings {
@@ -58,24 +39,4 @@ pub enum WhenFull {
     Wait,
     /// Records are dropped, and counted.
     Drop,
-}
-
-impl QuotaSettings {
-    /// The smaller of each.
-    #[must_use]
-    pub fn at_most(self, other: Self) -> Self {
-        let least = |a: Option<u64>, b: Option<u64>| match (a, b) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        };
-        QuotaSettings {
-            bytes: least(self.bytes, other.bytes),
-            inodes: least(self.inodes, other.inodes),
-            file_size: least(self.file_size, other.file_size),
-            dir_entries: least(self.dir_entries, other.dir_entries),
-            descriptors: least(self.descriptors, other.descriptors),
-            read_bytes: least(self.read_bytes, other.read_bytes),
-            write_bytes: least(self.write_bytes, other.write_bytes),
-        }
-    }
 }

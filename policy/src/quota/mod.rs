@@ -73,6 +73,27 @@ pub struct Quota {
     pub when_full: WhenFull,
 }
 
+impl Quota {
+    /// The smaller of each limit; what a limit is called that is reached stays as it is here.
+    #[must_use]
+    pub fn at_most(self, other: Self) -> Self {
+        let least = |a: Option<u64>, b: Option<u64>| match (a, b) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+        Quota {
+            bytes: least(self.bytes, other.bytes),
+            inodes: least(self.inodes, other.inodes),
+            file_size: least(self.file_size, other.file_size),
+            dir_entries: least(self.dir_entries, other.dir_entries),
+            descriptors: least(self.descriptors, other.descriptors),
+            read_bytes: least(self.read_bytes, other.read_bytes),
+            write_bytes: least(self.write_bytes, other.write_bytes),
+            when_full: self.when_full,
+        }
+    }
+}
+
 /// One number of a [`QuotaReport`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Usage {

@@ -3,13 +3,14 @@
 use super::table::{Table, whole_number};
 use super::words::{instead, quoted};
 use super::{Reader, Text, Value};
-use crate::document::{AuditOnly, AuditSettings, AuditTo, QuotaSettings, WhenFull, size};
+use crate::Quota;
+use crate::document::{AuditOnly, AuditSettings, AuditTo, WhenFull, size};
 
 impl Reader<'_> {
     pub(super) fn quota(&mut self, text: &Text, value: Value<'_>) {
         let example = "[quota]\nbytes = \"64 MiB\"";
         let Some(mut table) = self.table(text, "`quota`", value, example) else { return };
-        let quota = QuotaSettings {
+        let quota = Quota {
             bytes: self.bytes(&mut table, "bytes"),
             inodes: self.count(&mut table, "inodes"),
             file_size: self.bytes(&mut table, "file-size"),
@@ -17,6 +18,7 @@ impl Reader<'_> {
             descriptors: self.count(&mut table, "descriptors"),
             read_bytes: self.bytes(&mut table, "read-bytes"),
             write_bytes: self.bytes(&mut table, "write-bytes"),
+            ..Quota::default()
         };
         self.document.quota = self.document.quota.at_most(quota);
         table.refuse_rest(self, "`quota`");
