@@ -98,15 +98,23 @@ pub(crate) fn create(path: &Path) -> std::io::Result<File> {
     File::create(path)
 }
 
-/// Puts a file into the place of what is there.
-pub(crate) fn rename(from: &Path, to: &Path) -> std::io::Result<()> {
-    std::fs::rename(from, to)
-}
-
-/// Removes a file, if it is there.
-pub(crate) fn remove_file(path: &Path) {
-    // Whoever asks is about to tell of another failure already.
-    let _ = std::fs::remove_file(path);
+/// Writes a file in the place of what is there: whole, or nothing of it if that fails.
+pub(crate) fn write_whole<T, E>(
+    path: &Path,
+    refuse: impl Fn(std::io::Error) -> E,
+    fill: impl FnOnce(File) -> Result<T, E>,
+) -> Result<T, E> {
+    let mut partial = path.as_os_str().to_owned();
+    partial.push(".partial");
+    let written = File::create(&partial).map_err(&refuse).and_then(fill).and_then(|done| {
+        std::fs::rename(&partial, path).map_err(&refuse)?;
+        Ok(done)
+    });
+    if written.is_err() {
+        // Whoever asks is told of the first failure.
+        let _ = std::fs::remove_file(&partial);
+    }
+    written
 }
 
 /// Creates a directory, unless it is there.

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use flate2::Compression;
 use flate2::bufread::MultiGzDecoder;
@@ -51,20 +51,8 @@ impl<'a> Archive<'a> {
 
     /// Writes a layer. The file is there when it is whole.
     pub(crate) fn write(&self, layer: &LayerRef) -> Result<Exported, Error> {
-        let mut partial = self.path.as_os_str().to_owned();
-        partial.push(".partial");
-        let partial = PathBuf::from(partial);
-        let written = ambient::create(&partial)
-            .map_err(ExportError::Write)
-            .and_then(|file| self.pack(file, layer))
-            .and_then(|exported| {
-                ambient::rename(&partial, self.path).map_err(ExportError::Write)?;
-                Ok(exported)
-            });
-        written.map_err(|why| {
-            ambient::remove_file(&partial);
-            Error::Export { path: self.path.to_owned(), why }
-        })
+        ambient::write_whole(self.path, ExportError::Write, |file| self.pack(file, layer))
+            .map_err(|why| Error::Export { path: self.path.to_owned(), why })
     }
 
     fn pack(&self, file: File, layer: &LayerRef) -> Result<Exported, ExportError> {

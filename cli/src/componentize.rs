@@ -3,7 +3,8 @@
 //! The module is put together with the standard adapter, which speaks Preview 1 to it and Preview 2
 //! to the host. Nothing of the module is changed.
 
-use std::path::{Path, PathBuf};
+use std::io::Write;
+use std::path::Path;
 
 use wasi_preview1_component_adapter_provider::{
     WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER,
@@ -19,7 +20,10 @@ use crate::{ambient, inspect};
 pub(crate) fn run(args: &Componentize) -> Result<String, Error> {
     let bytes = ambient::read_module(&args.module)?;
     let component = encode(&args.module, &bytes)?;
-    write(&args.output, &component)?;
+    let refuse = |why| Error::WriteFile { path: args.output.clone(), why };
+    ambient::write_whole(&args.output, refuse, |mut file| {
+        file.write_all(&component).map_err(refuse)
+    })?;
     if args.json {
         let told = serde_json::json!({ "output": args.output, "bytes": component.len() });
         return Ok(format!("{told}\n"));
@@ -37,16 +41,4 @@ fn encode(path: &Path, bytes: &[u8]) -> Result<Vec<u8>, Error> {
         .and_then(|encoder| encoder.adapter(WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, adapter))
         .and_then(|encoder| encoder.validate(true).encode());
     encoded.map_err(|why| Error::Componentize { path: path.to_owned(), why: format!("{why:#}") })
-}
-
-/// Writes the file, which is there when it is whole.
-fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    let mut partial = path.as_os_str().to_owned();
-    partial.push(".partial");
-    let partial = PathBuf::from(partial);
-    ambient::write(&partial, bytes)?;
-    ambient::rename(&partial, path).map_err(|why| {
-        ambient::remove_file(&partial);
-        Error::WriteFile { path: path.to_owned(), why }
-    })
 }
