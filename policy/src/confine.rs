@@ -114,17 +114,12 @@ impl Stand for Fixed {
 
     fn file(
         &self,
-        here: &Here<&Policy>,
+        _here: &Here<&Policy>,
         _path: Descent<'_>,
         state: State,
         inner: FileRef,
     ) -> Result<FileRef> {
-        // Nothing about it needs a guard.
-        if here.policy.rights(state).contains(Rights::OF_FILES) && !here.policy.hides() {
-            return Ok(inner);
-        }
-        let grip = Fixed { policy: Arc::clone(&self.policy), state };
-        Ok(Arc::new(ConfinedFile { inner, grip }))
+        Ok(confine_file(inner, &self.policy, state))
     }
 
     fn has_moved(&self, _here: &Here<&Policy>) -> bool {
@@ -134,6 +129,16 @@ impl Stand for Fixed {
     fn check_sync(&self) -> Result<()> {
         Ok(())
     }
+}
+
+/// An open file at `state` of `policy`.
+pub(crate) fn confine_file(inner: FileRef, policy: &Arc<Policy>, state: State) -> FileRef {
+    // Nothing about it needs a guard.
+    if policy.rights(state).contains(Rights::OF_FILES) && !policy.hides() {
+        return inner;
+    }
+    let grip = Fixed { policy: Arc::clone(policy), state };
+    Arc::new(ConfinedFile { inner, grip })
 }
 
 impl<S: Stand> Confine<S> {

@@ -25,18 +25,29 @@ impl Policy {
     /// each directory on the way. Does not allocate.
     #[must_use]
     pub fn judge(&self, from: State, path: Descent<'_>, wanted: Rights) -> Verdict<'_> {
-        let (mut state, mut passed) = (from, 0);
-        for name in path.names() {
+        let (mut state, mut passed, mut rest) = (from, 0, path);
+        loop {
+            let row = self.table.row(state.0);
+            let rights = row.map_or(Rights::empty(), |row| row.rights);
+            let Some((name, beneath)) = rest.split_first() else {
+                let missing = wanted - rights;
+                return Verdict { policy: self, state, passed, wanted, missing };
+            };
             // What is hidden grants nothing, so this stops there too.
-            let missing = Rights::LOOKUP - self.rights(state);
+            let missing = Rights::LOOKUP - rights;
             if !missing.is_empty() {
                 return Verdict { policy: self, state, passed, wanted: Rights::LOOKUP, missing };
             }
+            if row.is_some_and(|row| row.leads_to_itself(state.0)) {
+                // The names that are left change nothing.
+                passed += rest.depth();
+                rest = Descent::HERE;
+                continue;
+            }
             state = self.step(state, name);
             passed += 1;
+            rest = beneath;
         }
-        let missing = wanted - self.rights(state);
-        Verdict { policy: self, state, passed, wanted, missing }
     }
 }
 

@@ -48,6 +48,8 @@ pub enum Refusal {
 pub struct Policy {
     pub(crate) table: Table,
     pub(crate) source: Source,
+    /// Whether anything is hidden anywhere.
+    hides: bool,
     /// Answers of [`Policy::is_at_most`], by kinds of states.
     memo: Mutex<HashMap<(u32, u32), bool, FixedState>>,
 }
@@ -102,7 +104,8 @@ impl Policy {
     }
 
     fn new(table: Table, source: Source) -> Self {
-        Policy { table, source, memo: Mutex::default() }
+        let hides = table.row(Self::START.0).is_some_and(|row| row.hidden || row.hides_beneath);
+        Policy { table, source, hides, memo: Mutex::default() }
     }
 
     /// Everything may be read and nothing changed; a change is `Rofs`.
@@ -144,7 +147,7 @@ impl Policy {
     /// Whether anything is hidden anywhere.
     #[must_use]
     pub fn hides(&self) -> bool {
-        self.is_hidden(Self::START) || self.may_hide_in(Self::START)
+        self.hides
     }
 
     /// Whether something beneath a directory at `state` is hidden, at any depth.

@@ -88,6 +88,16 @@ impl Row {
         hidden: false,
         hides_beneath: false,
     };
+
+    /// Whether all names lead nowhere else, `state` being the number of this row.
+    pub(crate) fn leads_to_itself(&self, state: u32) -> bool {
+        self.leads_alike() && self.others == state
+    }
+
+    /// Whether all names lead to the same state.
+    fn leads_alike(&self) -> bool {
+        self.edges.is_empty() && self.automaton == NONE && self.group == NONE
+    }
 }
 
 impl Table {
@@ -100,6 +110,9 @@ impl Table {
     /// Where `name` leads from `state`; `None` for a state that there is not.
     pub(crate) fn step(&self, state: u32, name: &str) -> Option<u32> {
         let row = self.rows.get(state as usize)?;
+        if row.leads_alike() {
+            return Some(row.others);
+        }
         if let Some(to) = self.edge(row.owner, &row.edges, name) {
             return Some(to);
         }

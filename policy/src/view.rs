@@ -61,7 +61,9 @@ impl<'a> View<'a> {
 
     pub(crate) fn stat(&self, path: Descent<'_>) -> Result<Stat, Stop> {
         match self.judge(path, Operation::Stat) {
-            Ok(_) => self.dir.stat(path).map(|stat| veil(self.policy, stat)),
+            Ok(_) if self.policy.hides() => self.dir.stat(path).map(veiled),
+            // As it is: not even copied.
+            Ok(_) => self.dir.stat(path),
             Err(verdict) => Err(self.refuse_stat(path, &verdict)),
         }
     }

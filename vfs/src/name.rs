@@ -65,14 +65,18 @@ impl<'a> Descent<'a> {
 
     /// The names, from the top down.
     pub fn names(self) -> impl Iterator<Item = Name<'a>> + Clone {
-        self.0.split('/').filter(|part| !part.is_empty()).map(Name)
+        Names(self)
     }
 
     /// The descent to the parent, and the last name. `None` for [`Descent::HERE`].
     #[must_use]
     pub fn split_last(self) -> Option<(Descent<'a>, Name<'a>)> {
-        match self.0.rsplit_once('/') {
-            Some((parent, name)) => Some((Descent(parent), Name(name))),
+        // Names are short: looking at one byte after the other is faster than a search.
+        match self.0.bytes().rposition(|byte| byte == b'/') {
+            Some(at) => {
+                let (parent, name) = self.0.split_at(at);
+                Some((Descent(parent), Name(name.get(1..).unwrap_or_default())))
+            }
             None if self.0.is_empty() => None,
             None => Some((Descent(""), Name(self.0))),
         }
@@ -81,8 +85,11 @@ impl<'a> Descent<'a> {
     /// The first name, and the descent that is left behind it. `None` for [`Descent::HERE`].
     #[must_use]
     pub fn split_first(self) -> Option<(Name<'a>, Descent<'a>)> {
-        match self.0.split_once('/') {
-            Some((name, rest)) => Some((Name(name), Descent(rest))),
+        match self.0.bytes().position(|byte| byte == b'/') {
+            Some(at) => {
+                let (name, rest) = self.0.split_at(at);
+                Some((Name(name), Descent(rest.get(1..).unwrap_or_default())))
+            }
             None if self.0.is_empty() => None,
             None => Some((Name(self.0), Descent(""))),
         }
@@ -124,7 +131,24 @@ impl<'a> Descent<'a> {
     /// The name, if there is exactly one.
     #[must_use]
     pub fn as_name(self) -> Option<Name<'a>> {
-        if self.0.is_empty() || self.0.contains('/') { None } else { Some(Name(self.0)) }
+        if self.0.is_empty() || self.0.bytes().any(|byte| byte == b'/') {
+            return None;
+        }
+        Some(Name(self.0))
+    }
+}
+
+/// The names of a descent that are left.
+#[derive(Clone)]
+struct Names<'a>(Descent<'a>);
+
+impl<'a> Iterator for Names<'a> {
+    type Item = Name<'a>;
+
+    fn next(&mut self) -> Option<Name<'a>> {
+        let (name, rest) = self.0.split_first()?;
+        self.0 = rest;
+        Some(name)
     }
 }
 
