@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use palisade::confine_at;
 use palisade::policy::audit::{
-    AuditOptions, Auditor, Header, JsonLines, Mode, Only, Summary, WriteBehind, observe,
+    AuditOptions, Auditor, Full, Header, JsonLines, Mode, Only, Summary, WriteBehind, observe,
 };
 use palisade::policy::document::AuditTo;
 use palisade::policy::{Policy, Quota, QuotaGroup, Refusal};
@@ -18,8 +18,8 @@ use crate::args::Run;
 use crate::error::Error;
 use crate::policy::Loaded;
 
-/// Pieces of 64 KiB that wait to be written, if records may be dropped.
-const PIECES: std::num::NonZeroUsize = std::num::NonZeroUsize::MIN.saturating_add(63);
+/// Batches of events that may wait to be written.
+const BATCHES: std::num::NonZeroUsize = std::num::NonZeroUsize::MIN.saturating_add(15);
 
 /// What to lay over each directory, the first beneath the second.
 pub(crate) struct Guard {
@@ -161,9 +161,8 @@ fn auditor(
             ambient::create(to).map_err(|why| Error::WriteFile { path: PathBuf::from(to), why })?,
         ),
     };
-    if options.may_drop {
-        let sink = WriteBehind::new(out, &header, PIECES).map_err(Error::Audit)?;
-        return Ok(Auditor::new(sink, options));
-    }
-    Ok(Auditor::new(JsonLines::new(out, &header), options))
+    let full = if options.may_drop { Full::Drop } else { Full::Wait };
+    let lines = JsonLines::new(out, &header);
+    let sink = WriteBehind::new(lines, BATCHES, full).map_err(Error::Audit)?;
+    Ok(Auditor::new(sink, options))
 }

@@ -2,7 +2,7 @@
 //!
 //! [`observe()`] lays a layer over a directory that judges with the code that enforces, performs,
 //! and hands an [`Event`] to an [`Auditor`]. The auditor filters and gives it to a [`Sink`]: a
-//! function, `tracing`, or [`JsonLines`]. [`LogReader`] reads such lines back; [`replay()`] says
+//! function, `tracing`, or [`JsonLines`]; the last best behind a [`WriteBehind`]. [`LogReader`] reads such lines back; [`replay()`] says
 //! what another policy would have decided, `learn` what the smallest policy is, and `report`
 //! makes a page of them.
 //!
@@ -28,7 +28,7 @@ mod replay;
 mod report;
 
 pub use auditor::{AuditOptions, Auditor, Callback, Only, Sink, Summary, Tracing, Transfers};
-pub use behind::WriteBehind;
+pub use behind::{Full, WriteBehind};
 pub use event::{Act, Decision, Event, HowDecided, To};
 pub use facts::Decided;
 pub use json::{Header, JsonLines};

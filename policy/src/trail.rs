@@ -15,32 +15,47 @@ use crate::{Policy, State};
 /// is opened at once has at most 2,048.
 const DEPTH_MAX: usize = 1 << 16;
 
+/// So many trails, one above the other, are written out by a recursion.
+#[cfg(feature = "audit")]
+const FEW: usize = 16;
+
 /// The names from the root of the guest's world down.
 pub(crate) struct Trail {
     above: Option<Arc<Trail>>,
-    /// The path of the root as the guest knows it, or a descent.
+    /// A descent; without `above` it starts at the root of the guest's world.
     names: Box<str>,
+    /// How many names there are, those above included.
     depth: usize,
+    /// How many trails there are above.
+    above_count: usize,
 }
 
 impl Trail {
     pub(crate) fn root(guest_path: &str) -> Arc<Self> {
-        Arc::new(Trail { above: None, names: guest_path.into(), depth: 0 })
+        let names = guest_path.split('/').filter(|name| !matches!(*name, "" | "."));
+        let depth = names.clone().count();
+        let names = names.collect::<Vec<_>>().join("/").into();
+        Arc::new(Trail { above: None, names, depth, above_count: 0 })
     }
 
     /// The trail of what `path` leads to.
     ///
-    /// Errors: `Nametoolong` above [`DEPTH_MAX`] names.
+    /// Errors: as [`Trail::check`].
     pub(crate) fn beneath(above: &Arc<Self>, path: Descent<'_>) -> Result<Arc<Self>> {
         if path.is_here() {
             return Ok(Arc::clone(above));
         }
-        let depth = above.depth + path.depth();
-        if depth > DEPTH_MAX {
-            return Err(Errno::Nametoolong);
-        }
-        let names = path.as_str().into();
-        Ok(Arc::new(Trail { above: Some(Arc::clone(above)), names, depth }))
+        let depth = above.check(path)?;
+        let (names, above_count) = (path.as_str().into(), above.above_count + 1);
+        Ok(Arc::new(Trail { above: Some(Arc::clone(above)), names, depth, above_count }))
+    }
+
+    /// How many names lead to what `path` leads to from here.
+    ///
+    /// Errors: `Nametoolong` above [`DEPTH_MAX`].
+    pub(crate) fn check(&self, path: Descent<'_>) -> Result<usize> {
+        let depth = self.depth + path.depth();
+        if depth > DEPTH_MAX { Err(Errno::Nametoolong) } else { Ok(depth) }
     }
 
     /// This trail and those above it, lowest first.
@@ -54,22 +69,32 @@ impl Trail {
         parts
     }
 
-    /// Adds the names to `path`, each behind a slash.
+    /// How many names there are.
+    #[cfg(feature = "audit")]
+    pub(crate) fn depth(&self) -> usize {
+        self.depth
+    }
+
+    /// Adds the names to `path`, a slash before each.
     #[cfg(feature = "audit")]
     pub(crate) fn render(&self, path: &mut String) {
-        if self.above.is_none() {
-            return self.render_own(path);
+        if self.above_count > FEW {
+            for part in self.parts().iter().rev() {
+                part.render_own(path);
+            }
+            return;
         }
-        for part in self.parts().iter().rev() {
-            part.render_own(path);
+        if let Some(above) = &self.above {
+            above.render(path);
         }
+        self.render_own(path);
     }
 
     #[cfg(feature = "audit")]
     fn render_own(&self, path: &mut String) {
-        for name in self.names.split('/').filter(|name| !matches!(*name, "" | ".")) {
+        if !self.names.is_empty() {
             path.push('/');
-            path.push_str(name);
+            path.push_str(&self.names);
         }
     }
 

@@ -11,8 +11,8 @@ use std::io;
 use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
 
+use coarsetime::Instant;
 use palisade_vfs::{Descent, Errno, Result, Rights};
 
 use super::event::{Act, Decision, Event, HowDecided, To};
@@ -89,10 +89,10 @@ pub enum Only {
     Writes,
 }
 
-/// How reads and writes are told.
+/// How reads and writes of open files are told, and looks through them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Transfers {
-    /// Added up for each open file, when it is closed.
+    /// Added up for each open file, when it is closed; the first look alone.
     #[default]
     AtClose,
     /// Each by itself.
@@ -185,27 +185,32 @@ pub(super) struct Happening<'a> {
     pub(super) bytes: Option<u64>,
 }
 
-/// A path from a directory that is held.
+/// A path from what is held.
 #[derive(Clone, Copy)]
 pub(super) struct At<'a> {
+    /// Leads to a directory.
     pub(super) trail: &'a Trail,
+    /// Leads on from there to a file that is held.
+    pub(super) held: Descent<'a>,
+    /// Leads on from what is held.
     pub(super) path: Descent<'a>,
 }
 
 impl At<'_> {
-    /// Writes it into `text`; answers how many names are the trail's.
+    /// Writes it into `text`; answers how many names lead to what is held.
     fn render(&self, text: &mut String) -> usize {
         text.clear();
         self.trail.render(text);
-        let held = text.bytes().filter(|byte| *byte == b'/').count();
-        if !self.path.is_here() {
-            text.push('/');
-            text.push_str(self.path.as_str());
+        for path in [self.held, self.path] {
+            if !path.is_here() {
+                text.push('/');
+                text.push_str(path.as_str());
+            }
         }
         if text.is_empty() {
             text.push('/');
         }
-        held
+        self.trail.depth() + self.held.depth()
     }
 }
 
@@ -270,7 +275,8 @@ impl Auditor {
         }
         let number = pipe.passed;
         pipe.passed += 1;
-        if number % self.options.sample != 0 {
+        // A division takes longer than the rest of this.
+        if self.options.sample != NonZeroU64::MIN && number % self.options.sample != 0 {
             return;
         }
         let held = what.at.render(&mut pipe.path);
@@ -278,7 +284,7 @@ impl Auditor {
         let rule = what.decided.rule;
         let event = Event {
             seq,
-            nanos: u64::try_from(self.began.elapsed().as_nanos()).unwrap_or(u64::MAX),
+            nanos: self.began.elapsed().as_nanos(),
             guest: &self.options.guest,
             act: what.facts.act,
             path: &pipe.path,

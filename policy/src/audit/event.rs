@@ -110,7 +110,8 @@ impl Decision {
 pub struct Event<'a> {
     /// Its number among all decisions of the auditor, those that a filter left out included.
     pub seq: u64,
-    /// Nanoseconds since the auditor was made.
+    /// Nanoseconds since the auditor was made, by a clock that goes in steps of a few milliseconds:
+    /// reading a finer one would take longer than deciding. The order is that of the numbers.
     pub nanos: u64,
     /// Whose guest it was.
     pub guest: &'a str,

@@ -1,12 +1,13 @@
 //! An observed file: adds up what is read and written, and records the rest one by one.
 //!
-//! Reads and writes cost two additions, and are told when the handle is closed, unless each was
-//! asked for. An allowlist: a verb that this file does not know is not there.
+//! Reads and writes cost two additions, and are told when the handle is closed, and looks are told
+//! once, unless each was asked for. An allowlist: a verb that this file does not know is not there.
 
 use std::io::{IoSlice, IoSliceMut};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use compact_str::CompactString;
 use palisade_vfs::{Advice, Descent, File, FileRef, FileType, Result, SetTimes, Stat, SyncScope};
 
 use super::auditor::{At, Transfers};
@@ -19,23 +20,40 @@ use crate::{Operation, State};
 /// An open file that is observed.
 pub(super) struct ObservedFile {
     inner: FileRef,
-    watch: Watch,
+    watch: Arc<Watch>,
     state: State,
-    trail: Arc<Trail>,
+    opened: Opened,
     bytes_read: AtomicU64,
     bytes_written: AtomicU64,
+    /// Whether it is told already that the handle was used to look at the file.
+    has_looked: AtomicBool,
+}
+
+/// By which names a file was opened.
+pub(super) struct Opened {
+    from: Arc<Trail>,
+    names: CompactString,
+}
+
+impl Opened {
+    pub(super) fn new(from: &Arc<Trail>, path: Descent<'_>) -> Self {
+        Opened { from: Arc::clone(from), names: path.as_str().into() }
+    }
 }
 
 impl ObservedFile {
-    pub(super) fn new(inner: FileRef, watch: Watch, state: State, trail: Arc<Trail>) -> Self {
+    pub(super) fn new(inner: FileRef, watch: Arc<Watch>, state: State, opened: Opened) -> Self {
         let (bytes_read, bytes_written) = (AtomicU64::new(0), AtomicU64::new(0));
-        ObservedFile { inner, watch, state, trail, bytes_read, bytes_written }
+        let has_looked = AtomicBool::new(false);
+        ObservedFile { inner, watch, state, opened, bytes_read, bytes_written, has_looked }
     }
 
     fn record(&self, operation: Operation, result: Result<()>, bytes: Option<u64>) {
         let (act, wanted) = (Act::One(operation), operation.needs());
         let facts = Facts { act, wanted, result, same: false };
-        let at = At { trail: &self.trail, path: Descent::HERE };
+        let Opened { from, names } = &self.opened;
+        let held = Descent::new(names).unwrap_or(Descent::HERE);
+        let at = At { trail: from, held, path: Descent::HERE };
         self.watch.record(at, self.state, None, facts, bytes);
     }
 
@@ -114,7 +132,17 @@ impl File for ObservedFile {
     }
 
     fn stat(&self) -> Result<Stat> {
-        self.recorded(Operation::Stat, || self.inner.stat())
+        self.watch.auditor.check()?;
+        let answer = self.inner.stat();
+        // One look or many: it is decided by what the handle was opened by.
+        let is_told = answer.is_ok()
+            && self.watch.auditor.transfers() == Transfers::AtClose
+            && self.has_looked.swap(true, Ordering::Relaxed);
+        if !is_told {
+            let result = answer.as_ref().map(|_| ()).map_err(|errno| *errno);
+            self.record(Operation::Stat, result, None);
+        }
+        answer
     }
 
     fn set_len(&self, len: u64) -> Result<()> {

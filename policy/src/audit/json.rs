@@ -32,6 +32,31 @@ pub struct Header<'a> {
 pub struct JsonLines<W> {
     out: W,
     buffer: String,
+    words: Words,
+}
+
+/// The lists of words of the rights that were written last: there are few of them, again and again.
+#[derive(Default)]
+struct Words(Vec<(Rights, Box<str>)>);
+
+/// Most lists that are remembered.
+const WORDS_MAX: usize = 32;
+
+impl Words {
+    /// The list for `rights`.
+    fn of(&mut self, rights: Rights) -> &str {
+        let at = match self.0.iter().position(|(known, _)| *known == rights) {
+            Some(at) => at,
+            None => {
+                if self.0.len() >= WORDS_MAX {
+                    self.0.clear();
+                }
+                self.0.push((rights, list(rights).into()));
+                self.0.len() - 1
+            }
+        };
+        self.0.get(at).map_or("[]", |(_, list)| list)
+    }
 }
 
 impl<W: Write + Send> JsonLines<W> {
@@ -47,11 +72,7 @@ impl<W: Write + Send> JsonLines<W> {
             string(&mut buffer, value);
         }
         buffer.push_str("}\n");
-        JsonLines { out, buffer }
-    }
-
-    pub(super) fn out(&self) -> &W {
-        &self.out
+        JsonLines { out, buffer, words: Words::default() }
     }
 
     fn write_out(&mut self) -> io::Result<()> {
@@ -63,7 +84,7 @@ impl<W: Write + Send> JsonLines<W> {
 
 impl<W: Write + Send> Sink for JsonLines<W> {
     fn event(&mut self, event: &Event<'_>) -> io::Result<()> {
-        line(&mut self.buffer, event);
+        line(&mut self.buffer, &mut self.words, event);
         if self.buffer.len() >= BUFFER_BYTES {
             return self.write_out();
         }
@@ -77,7 +98,7 @@ impl<W: Write + Send> Sink for JsonLines<W> {
 }
 
 /// Adds the line of `event` to `text`.
-fn line(text: &mut String, event: &Event<'_>) {
+fn line(text: &mut String, words: &mut Words, event: &Event<'_>) {
     text.push_str("{\"v\":1,\"seq\":");
     number(text, event.seq);
     text.push_str(",\"ns\":");
@@ -99,14 +120,14 @@ fn line(text: &mut String, event: &Event<'_>) {
         number(text, to.held as u64);
     }
     text.push_str(",\"wanted\":");
-    rights(text, event.wanted);
+    text.push_str(words.of(event.wanted));
     text.push_str(",\"decision\":\"");
     text.push_str(event.decision.key(event.how));
     text.push('"');
     if event.how == HowDecided::Dry {
         text.push_str(",\"dry\":true");
     }
-    reason(text, event);
+    reason(text, words, event);
     text.push_str(",\"result\":\"");
     text.push_str(event.result.map_or_else(errno_key, |()| "ok"));
     text.push('"');
@@ -120,10 +141,10 @@ fn line(text: &mut String, event: &Event<'_>) {
     text.push_str("}\n");
 }
 
-fn reason(text: &mut String, event: &Event<'_>) {
+fn reason(text: &mut String, words: &mut Words, event: &Event<'_>) {
     if !event.missing.is_empty() {
         text.push_str(",\"missing\":");
-        rights(text, event.missing);
+        text.push_str(words.of(event.missing));
     }
     if event.widens {
         text.push_str(",\"widens\":true");
@@ -142,35 +163,14 @@ fn reason(text: &mut String, event: &Event<'_>) {
     }
 }
 
-fn number(text: &mut String, mut number: u64) {
-    let mut digits = [0; 20];
-    let mut used = 0;
-    for digit in digits.iter_mut().rev() {
-        *digit = b'0' + (number % 10) as u8;
-        number /= 10;
-        used += 1;
-        if number == 0 {
-            break;
-        }
-    }
-    let from = digits.len() - used;
-    text.extend(digits.iter().skip(from).map(|digit| char::from(*digit)));
+fn number(text: &mut String, number: u64) {
+    text.push_str(itoa::Buffer::new().format(number));
 }
 
 /// The list of the words for `rights`.
-fn rights(text: &mut String, rights: Rights) {
-    text.push('[');
-    let mut first = true;
-    for word in crate::words::each_word_of_rights(rights) {
-        if !first {
-            text.push(',');
-        }
-        first = false;
-        text.push('"');
-        text.push_str(word);
-        text.push('"');
-    }
-    text.push(']');
+fn list(rights: Rights) -> String {
+    let words = crate::words::each_word_of_rights(rights).map(|word| format!("\"{word}\""));
+    format!("[{}]", words.collect::<Vec<_>>().join(","))
 }
 
 /// Adds `value` as a JSON string, in which nothing could end a line or a script.

@@ -26,8 +26,8 @@ use palisade_vfs::{
 use super::auditor::{At, Auditor, Happening};
 use super::event::{Act, Decision, HowDecided};
 use super::facts::{Facts, Spot, allowed, decide};
-use super::file::ObservedFile;
-use crate::confine::{Fixed, Here, Stand};
+use super::file::{ObservedFile, Opened};
+use crate::confine::confine_file;
 use crate::trail::Trail;
 use crate::view::View;
 use crate::{Operation, Policy, State};
@@ -66,12 +66,11 @@ pub fn observe(
     auditor: Arc<Auditor>,
 ) -> DirRef {
     let state = policy.at(guest_path);
-    let watch = Watch { policy, auditor, mode };
+    let watch = Arc::new(Watch { policy, auditor, mode });
     Arc::new(Observe { inner: dir, watch, state, trail: Trail::root(guest_path) })
 }
 
 /// What all handles of one observed directory share.
-#[derive(Clone)]
 pub(super) struct Watch {
     pub(super) policy: Arc<Policy>,
     pub(super) auditor: Arc<Auditor>,
@@ -81,7 +80,7 @@ pub(super) struct Watch {
 /// An observed directory.
 struct Observe {
     inner: DirRef,
-    watch: Watch,
+    watch: Arc<Watch>,
     state: State,
     trail: Arc<Trail>,
 }
@@ -128,7 +127,7 @@ impl Observe {
     }
 
     fn at<'a>(&'a self, path: Descent<'a>) -> At<'a> {
-        At { trail: &self.trail, path }
+        At { trail: &self.trail, held: Descent::HERE, path }
     }
 
     /// Records an operation on `path` that takes what its table says.
@@ -235,20 +234,22 @@ impl Observe {
         }
     }
 
-    fn wrap(&self, path: Descent<'_>, node: Node, state: State, trail: Arc<Trail>) -> Result<Node> {
-        let watch = self.watch.clone();
+    /// What `path` has opened, observed.
+    fn wrap(&self, path: Descent<'_>, node: Node) -> Result<Node> {
+        let watch = Arc::clone(&self.watch);
+        let state = path.names().fold(self.state, |at, name| watch.policy.step(at, name));
         Ok(match node {
-            Node::Dir(inner) => Node::Dir(Arc::new(Observe { inner, watch, state, trail })),
+            Node::Dir(inner) => {
+                let trail = Trail::beneath(&self.trail, path)?;
+                Node::Dir(Arc::new(Observe { inner, watch, state, trail }))
+            }
             Node::File(inner) => {
                 let inner = match watch.mode {
                     Mode::DryRun => inner,
-                    Mode::Enforce => {
-                        let fixed = Fixed { policy: Arc::clone(&watch.policy), state };
-                        let here = Here { policy: &*watch.policy, state, generation: 0 };
-                        fixed.file(&here, path, state, inner)?
-                    }
+                    Mode::Enforce => confine_file(inner, &watch.policy, state),
                 };
-                Node::File(Arc::new(ObservedFile::new(inner, watch, state, trail)))
+                let opened = Opened::new(&self.trail, path);
+                Node::File(Arc::new(ObservedFile::new(inner, watch, state, opened)))
             }
         })
     }
@@ -262,14 +263,13 @@ fn done<T, E: Copy>(answer: &Result<T, E>) -> Result<(), E> {
 #[deny(clippy::missing_trait_methods)]
 impl Dir for Observe {
     fn open(&self, path: Descent<'_>, how: OpenHow) -> Result<Node, Stop> {
-        let trail = Trail::beneath(&self.trail, path)?;
+        self.trail.check(path)?;
         let may_create = how.creates() && !how.is_exclusive();
         let found = if may_create { self.look(path) } else { None };
         let answer = self
             .perform(|view| view.open(path, how).map(|(node, _)| node), |dir| dir.open(path, how));
         self.record_open(path, how, found, answer.as_ref());
-        let state = path.names().fold(self.state, |at, name| self.watch.policy.step(at, name));
-        Ok(self.wrap(path, answer?, state, trail)?)
+        Ok(self.wrap(path, answer?)?)
     }
 
     fn stat(&self, path: Descent<'_>) -> Result<Stat, Stop> {

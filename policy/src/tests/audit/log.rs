@@ -1,6 +1,6 @@
 //! What is recorded of single things, filters, and sinks that fail or are slow.
 
-use std::io::{self, Write};
+use std::io::{self, IoSliceMut, Write};
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
@@ -9,8 +9,8 @@ use palisade_vfs::{Access, Errno, Follow, OpenFlags, OpenHow, Rights, path};
 
 use super::Watched;
 use crate::audit::{
-    AuditOptions, Auditor, Callback, Decision, Header, JsonLines, Mode, Only, Transfers,
-    WriteBehind, observe,
+    AuditOptions, Auditor, Callback, Decision, Full, Header, JsonLines, Mode, Only, Sink,
+    Transfers, WriteBehind, observe,
 };
 use crate::tests::op::{Op, TIMES, apply};
 use crate::tests::seeded;
@@ -129,9 +129,9 @@ fn each_transfer_is_told_if_that_is_asked_for() {
 }
 
 /// Fails from the first byte on.
-struct Full;
+struct FullDisk;
 
-impl Write for Full {
+impl Write for FullDisk {
     fn write(&mut self, _: &[u8]) -> io::Result<usize> {
         Err(io::ErrorKind::StorageFull.into())
     }
@@ -144,7 +144,7 @@ impl Write for Full {
 fn what_cannot_be_recorded_is_not_done_unless_records_may_be_lost() {
     for (may_drop, expected) in [(false, Err(Errno::Io)), (true, Ok(()))] {
         let options = AuditOptions { may_drop, ..AuditOptions::default() };
-        let auditor = Auditor::new(JsonLines::new(Full, &Header::default()), options);
+        let auditor = Auditor::new(JsonLines::new(FullDisk, &Header::default()), options);
         let dir = observe(seeded(), policy(), "/", Mode::Enforce, Arc::clone(&auditor));
         // Until the buffer is full nobody knows.
         for _ in 0..2000 {
@@ -173,8 +173,8 @@ impl Write for Slow {
 fn what_is_written_behind_is_bounded_and_what_is_dropped_is_counted() {
     let (go, wait) = channel();
     let log = super::Shared::default();
-    let pieces = NonZeroUsize::new(2).unwrap();
-    let sink = WriteBehind::new(Slow(wait, log.clone()), &Header::default(), pieces).unwrap();
+    let lines = JsonLines::new(Slow(wait, log.clone()), &Header::default());
+    let sink = WriteBehind::new(lines, NonZeroUsize::new(2).unwrap(), Full::Drop).unwrap();
     let options = AuditOptions { may_drop: true, ..AuditOptions::default() };
     let auditor = Auditor::new(sink, options);
     let dir = observe(seeded(), policy(), "/", Mode::Enforce, Arc::clone(&auditor));
@@ -207,4 +207,86 @@ fn a_function_can_take_the_events() {
     let paths: Vec<_> = seen.lock().unwrap().iter().map(|(path, _)| path.clone()).collect();
     assert_eq!(paths, ["/a/f", "/a/d", "/a/d/g"]);
     assert!(seen.lock().unwrap().iter().all(|(_, decision)| *decision == Decision::Allow));
+}
+
+#[test]
+fn what_is_written_behind_is_what_is_written_at_once() {
+    let (at_once, behind) = (super::Shared::default(), super::Shared::default());
+    let lines = JsonLines::new(behind.clone(), &Header::default());
+    let sinks: [Box<dyn Sink>; 2] = [
+        Box::new(JsonLines::new(at_once.clone(), &Header::default())),
+        Box::new(WriteBehind::new(lines, NonZeroUsize::MIN, Full::Wait).unwrap()),
+    ];
+    for sink in sinks {
+        let options = AuditOptions { guest: "g\u{e9}".into(), ..AuditOptions::default() };
+        let auditor = Auditor::new(Boxed(sink), options);
+        let dir = observe(seeded(), policy(), "/", Mode::Enforce, Arc::clone(&auditor));
+        for _ in 0..300 {
+            let _ = path::stat(&*dir, "a/f", Follow::No);
+            let _ = path::stat(&*dir, "secret/\u{fc}", Follow::No);
+            let _ = path::create_dir(&*dir, "b/n");
+            let _ = path::rename(&*dir, "a/f", &*dir, "a/g");
+            let _ = path::rename(&*dir, "a/g", &*dir, "a/f");
+            let _ = path::rename(&*dir, "b/d", &*dir, "a/long-name");
+            let file = path::open(&*dir, "a/f", Follow::No, OpenHow::READ).unwrap();
+            let _ = file.into_file().unwrap().read_at(&mut [IoSliceMut::new(&mut [0; 9])], 0);
+        }
+        assert_eq!(auditor.finish().unwrap().dropped, 0);
+    }
+    let untimed = |log: &super::Shared| {
+        let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+        let lines = text.lines().map(|line| {
+            let mut line: serde_json::Value = serde_json::from_str(line).unwrap();
+            line["ns"] = 0.into();
+            line
+        });
+        lines.collect::<Vec<_>>()
+    };
+    assert!(untimed(&at_once).len() > 2000);
+    assert_eq!(untimed(&at_once), untimed(&behind));
+}
+
+struct Boxed(Box<dyn Sink>);
+
+impl Sink for Boxed {
+    fn event(&mut self, event: &crate::audit::Event<'_>) -> io::Result<()> {
+        self.0.event(event)
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+/// Fails at the third event.
+struct Failing(u32);
+
+impl Sink for Failing {
+    fn event(&mut self, _: &crate::audit::Event<'_>) -> io::Result<()> {
+        self.0 += 1;
+        if self.0 == 3 { Err(io::Error::other("full")) } else { Ok(()) }
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_sink_that_fails_behind_ends_the_run_too_and_what_it_lost_is_counted() {
+    for full in [Full::Wait, Full::Drop] {
+        let sink = WriteBehind::new(Failing(0), NonZeroUsize::MIN, full).unwrap();
+        let options = AuditOptions { may_drop: full == Full::Drop, ..AuditOptions::default() };
+        let auditor = Auditor::new(sink, options);
+        let dir = observe(seeded(), policy(), "/", Mode::Enforce, Arc::clone(&auditor));
+        let stat = || path::stat(&*dir, "a/f", Follow::No);
+        let failed = (0..1_000_000).find(|_| stat().is_err());
+        assert_eq!(failed.is_some(), full == Full::Wait);
+        assert!(full == Full::Drop || stat() == Err(Errno::Io));
+        // Once it is told, whoever allows events to be lost is told how many.
+        let first = auditor.finish();
+        assert!(first.is_err());
+        if full == Full::Drop {
+            let summary = auditor.finish().unwrap();
+            assert_eq!((summary.decisions, summary.dropped), (1_000_000, 1_000_000 - 2));
+        }
+    }
 }
