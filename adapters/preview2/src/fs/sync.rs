@@ -10,8 +10,9 @@ use wasmtime_wasi::p2::bindings::filesystem::types as calls;
 use wasmtime_wasi::p2::bindings::sync::filesystem::types;
 use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, FsError, FsResult, IoError};
 
-use crate::PalisadeCtxView;
 use crate::ctx::Linked;
+use crate::errno::refused;
+use crate::{PalisadeCtxView, convert};
 
 /// The result of a call that is made where it is, so that nothing has to be waited for.
 #[inline]
@@ -148,7 +149,9 @@ impl types::HostDescriptor for PalisadeCtxView<'_> {
         flags: types::PathFlags,
         path: String,
     ) -> FsResult<types::DescriptorStat> {
-        Ok(now(calls::HostDescriptor::stat_at(self.here(), fd, flags.into(), path))?.into())
+        let follow = convert::follow(flags.into());
+        let stat = self.here().look_at_here(fd.rep(), follow, path).map_err(refused)?;
+        Ok(convert::stat(&stat).into())
     }
 
     fn set_times_at(
