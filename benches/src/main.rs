@@ -6,9 +6,11 @@
 #![allow(unreachable_pub, reason = "a program has no reach")]
 #![allow(clippy::disallowed_methods, reason = "a benchmark works on the host's own files")]
 
+mod components;
 mod engine_floor;
 mod report;
 mod subjects;
+mod tables;
 mod workloads;
 
 use std::path::{Path, PathBuf};
@@ -30,6 +32,9 @@ struct Options {
     /// Only workloads whose name contains this text.
     #[arg(long)]
     only: Option<String>,
+    /// Only subjects of these names, as the tables have them, one option each.
+    #[arg(long = "subject")]
+    subjects: Vec<String>,
     /// Makes every count this many times smaller or larger.
     #[arg(long, default_value_t = 1.0)]
     scale: f64,
@@ -57,14 +62,16 @@ fn main() -> Result<()> {
                 continue;
             }
             for subject in Subject::ALL {
-                if bench.has(subject) {
+                let is_left_out = !options.subjects.is_empty()
+                    && !options.subjects.iter().any(|only| only == subject.name());
+                if bench.has(subject, workload) && !is_left_out {
                     measure(&bench, workload, subject, round, &options, &mut report)?;
                 }
             }
         }
     }
     let floor = engine_floor::measure(&bench, options.rounds)?;
-    let text = report.table(&floor);
+    let text = report.tables(&floor);
     println!("{text}");
     if let Some(out) = options.out {
         std::fs::write(&out, text).with_context(|| format!("cannot write {}", out.display()))?;
@@ -72,6 +79,7 @@ fn main() -> Result<()> {
     Ok(())
 }
 
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped before")]
 fn measure(
     bench: &Bench,
     workload: &Workload,
@@ -88,9 +96,9 @@ fn measure(
         }
         count = 1;
     }
-    let scaled = (f64::from(count) * options.scale).max(1.0).round();
+    let scaled = (f64::from(count) * options.scale).clamp(1.0, 1e9).round() as u32;
     let ns = bench
-        .run(subject, workload.name, &scaled.to_string())
+        .run(subject, workload, scaled)
         .with_context(|| format!("{} on {}", workload.name, subject.name()))?;
     report.add(workload.name, subject, ns);
     Ok(())

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use crate::engine_floor::Floor;
 use crate::subjects::Subject;
+use crate::tables::{TABLES, Table};
 
 /// All times so far.
 #[derive(Default)]
@@ -12,25 +13,6 @@ pub struct Report {
     order: Vec<&'static str>,
     times: BTreeMap<(&'static str, Subject), Vec<f64>>,
 }
-
-/// The most that a ratio may be: workload, host to peer, memory to peer.
-const TARGETS: &[(&str, Option<f64>, Option<f64>)] = &[
-    ("open_close", Some(0.65), Some(0.05)),
-    ("stat", Some(0.25), Some(0.03)),
-    ("stat_deep", Some(0.5), None),
-    ("stat_missing", Some(0.65), None),
-    ("fstat", Some(0.3), Some(0.04)),
-    ("read_64b", Some(0.65), Some(0.07)),
-    ("read_4k", None, Some(0.25)),
-    ("overwrite_4k", None, Some(0.15)),
-    ("write_64b_append", Some(0.4), None),
-    ("create_unlink", None, Some(0.05)),
-    ("rename", None, Some(0.05)),
-    ("mkdir_rmdir", None, Some(0.05)),
-    ("seek_tell", Some(0.2), None),
-    ("clock_gettime", Some(0.5), None),
-    ("fd_fdstat_get", Some(0.06), None),
-];
 
 /// The middle of the times; of an even number of them the lower one.
 pub fn median(times: &mut [f64]) -> f64 {
@@ -51,35 +33,15 @@ impl Report {
         self.times.get(&(workload, subject)).map(|times| median(&mut times.clone()))
     }
 
-    /// The table in Markdown.
-    pub fn table(&self, floor: &Floor) -> String {
-        let mut text = String::from(
-            "| workload | native ns | wasmtime-wasi ns | host ns | confined ns | memory ns \
-             | host / native | host / peer | confined / host | memory / peer |\n\
-             |---|---|---|---|---|---|---|---|---|---|\n",
-        );
-        for workload in &self.order {
-            let _ = write!(text, "| {workload} |");
-            for subject in Subject::ALL.into_iter().filter(|subject| *subject <= Subject::Memory) {
-                let _ = write!(text, " {} |", cell(self.ns(workload, subject), 0));
-            }
-            let target = TARGETS.iter().find(|(name, ..)| name == workload);
-            let host_target = target.and_then(|(_, host, _)| *host).unwrap_or(1.0);
-            let memory_target = target.and_then(|(_, _, memory)| *memory);
-            let ratio = |over, under| Some(self.ns(workload, over)? / self.ns(workload, under)?);
-            let _ = writeln!(
-                text,
-                " {} | {} | {} | {} |",
-                cell(ratio(Subject::Host, Subject::Native), 2),
-                judged(ratio(Subject::Host, Subject::Peer), Some(host_target)),
-                cell(ratio(Subject::Confined, Subject::Host), 2),
-                judged(ratio(Subject::Memory, Subject::Peer), memory_target),
-            );
+    /// The tables in Markdown.
+    pub fn tables(&self, floor: &Floor) -> String {
+        let mut text = String::new();
+        for table in TABLES {
+            self.table(&mut text, table);
         }
-        let deep = self.ns("open_close_deep", Subject::Host);
-        if let (Some(deep), Some(flat)) = (deep, self.ns("open_close", Subject::Host)) {
-            let _ =
-                writeln!(text, "\nopen_close_deep / open_close on the host: {:.2}", deep / flat);
+        self.compare(&mut text, "open_close_deep", "open_close", Subject::Host);
+        for subject in [Subject::Host, Subject::ComponentHost, Subject::ComponentPeer] {
+            self.compare(&mut text, "readdir_10k", "readdir_1k", subject);
         }
         let _ = writeln!(
             text,
@@ -98,35 +60,48 @@ impl Report {
             floor.embedded_ns,
             judged(Some(floor.embedded_ns / floor.copying_ns), Some(1.5)),
         );
-        text + &self.overlays()
+        text
     }
 
-    /// What overlays cost, beside the memory that they are made of. What writes has been copied up
-    /// before it is measured.
-    fn overlays(&self) -> String {
-        let mut text = String::from(
-            "\n| workload | memory ns | in the upper ns | over 1 lower ns | over 16 lowers ns \
-             | upper / memory | 1 lower / memory | 16 lowers / memory |\n\
-             |---|---|---|---|---|---|---|---|\n",
-        );
+    fn table(&self, text: &mut String, table: &Table) {
+        let _ = write!(text, "\n{}:\n\n| workload |", table.title);
+        for subject in table.subjects {
+            let _ = write!(text, " {} ns |", subject.name());
+        }
+        for ratio in table.ratios {
+            let _ = write!(text, " {} |", ratio.name);
+        }
+        let columns = 1 + table.subjects.len() + table.ratios.len();
+        let _ = writeln!(text, "\n|{}", "---|".repeat(columns));
         for workload in &self.order {
             let ns = |subject| self.ns(workload, subject);
-            let ratio = |over| Some(ns(over)? / ns(Subject::Memory)?);
-            let is_bound = ["stat", "open_close", "read_4k"].contains(workload);
-            let bound = |most| is_bound.then_some(most);
-            let _ = writeln!(
-                text,
-                "| {workload} | {} | {} | {} | {} | {} | {} | {} |",
-                cell(ns(Subject::Memory), 0),
-                cell(ns(Subject::Upper), 0),
-                cell(ns(Subject::Lower1), 0),
-                cell(ns(Subject::Lower16), 0),
-                judged(ratio(Subject::Upper), Some(1.3)),
-                judged(ratio(Subject::Lower1), bound(1.5)),
-                judged(ratio(Subject::Lower16), bound(2.0)),
-            );
+            if table.ratios.iter().all(|ratio| ns(ratio.over).is_none()) {
+                continue;
+            }
+            let _ = write!(text, "| {workload} |");
+            for subject in table.subjects {
+                let _ = write!(text, " {} |", cell(ns(*subject), 0));
+            }
+            for ratio in table.ratios {
+                let value = || Some(ns(ratio.over)? / ns(ratio.under)?);
+                let _ = write!(text, " {} |", judged(value(), ratio.bound(workload)));
+            }
+            text.push('\n');
         }
-        text
+    }
+
+    /// Two workloads on one subject.
+    fn compare(
+        &self,
+        text: &mut String,
+        over: &'static str,
+        under: &'static str,
+        subject: Subject,
+    ) {
+        if let (Some(above), Some(below)) = (self.ns(over, subject), self.ns(under, subject)) {
+            let name = subject.name();
+            let _ = writeln!(text, "\n{over} / {under} on {name}: {:.2}", above / below);
+        }
     }
 }
 

@@ -1,9 +1,14 @@
 //! What is measured, and how one workload is run on it.
 
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use palisade_kernel::{Config, Output, Process};
-use palisade_policy::{Policy, Refusal, confine};
+use palisade_policy::audit::{
+    AuditOptions, Auditor, Full, Header, JsonLines, Mode, WriteBehind, observe,
+};
+use palisade_policy::{Policy, Refusal, confine, confine_at};
 use palisade_preview1::Preview1;
 use palisade_preview1::engines::wasmtime::{self as preview1, State};
 use palisade_vfs::overlay::{Lowers, Overlay};
@@ -15,12 +20,18 @@ use wasmtime_wasi::p1::WasiP1Ctx;
 use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
 use wasmtime_wasi::{FsPerms, WasiCtxBuilder};
 
+use crate::components::Components;
+use crate::workloads::{Guest, Workload};
+
 /// The guest, prebuilt from the source beside it.
-const GUEST: &[u8] = include_bytes!("../guest/fsbench.wasm");
+pub const GUEST: &[u8] = include_bytes!("../guest/fsbench.wasm");
 /// Where the guest finds its directory.
-const GUEST_DIR: &str = "/d";
+pub const GUEST_DIR: &str = "/d";
 /// Bytes of output that a guest can need.
-const OUTPUT_MAX: usize = 1 << 16;
+pub const OUTPUT_MAX: usize = 1 << 16;
+
+/// Batches of events that may wait to be written, as `palisade run` has it.
+const AUDIT_BATCHES: NonZeroUsize = NonZeroUsize::MIN.saturating_add(15);
 
 /// What is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -41,11 +52,23 @@ pub enum Subject {
     Lower1,
     /// Palisade on an overlay over sixteen, the lowest of which has everything.
     Lower16,
+    /// Palisade on a memory filesystem, under a policy of one rule.
+    Guarded,
+    /// The same under 100,000 rules.
+    GuardedByMany,
+    /// The same under one rule, every decision written as a line of JSON.
+    Audited,
+    /// wasmtime-wasi 48, Preview 2, in the same mode.
+    ComponentPeer,
+    /// A component on the same directory.
+    ComponentHost,
+    /// A component on a memory filesystem.
+    ComponentMemory,
 }
 
 impl Subject {
     /// Every subject, in the order of a round.
-    pub const ALL: [Subject; 8] = [
+    pub const ALL: [Subject; 14] = [
         Subject::Native,
         Subject::Peer,
         Subject::Host,
@@ -54,20 +77,37 @@ impl Subject {
         Subject::Upper,
         Subject::Lower1,
         Subject::Lower16,
+        Subject::Guarded,
+        Subject::GuardedByMany,
+        Subject::Audited,
+        Subject::ComponentPeer,
+        Subject::ComponentHost,
+        Subject::ComponentMemory,
     ];
 
-    /// Its name in the table.
+    /// Its name in a table.
     pub fn name(self) -> &'static str {
         match self {
             Subject::Native => "native",
             Subject::Peer => "wasmtime-wasi",
-            Subject::Host => "Palisade host",
-            Subject::Confined => "Palisade host, confined",
-            Subject::Memory => "Palisade memory",
-            Subject::Upper => "Palisade overlay, in the upper",
-            Subject::Lower1 => "Palisade overlay, over 1 lower",
-            Subject::Lower16 => "Palisade overlay, over 16 lowers",
+            Subject::Host => "host",
+            Subject::Confined => "confined",
+            Subject::Memory => "memory",
+            Subject::Upper => "in the upper",
+            Subject::Lower1 => "over 1 lower",
+            Subject::Lower16 => "over 16 lowers",
+            Subject::Guarded => "1 rule",
+            Subject::GuardedByMany => "100,000 rules",
+            Subject::Audited => "audited",
+            Subject::ComponentPeer => "wasmtime-wasi, component",
+            Subject::ComponentHost => "host, component",
+            Subject::ComponentMemory => "memory, component",
         }
+    }
+
+    /// Whether it runs components.
+    pub fn is_component(self) -> bool {
+        self >= Subject::ComponentPeer
     }
 }
 
@@ -78,14 +118,11 @@ pub struct Bench {
     module: Module,
     native: Option<PathBuf>,
     dir: PathBuf,
-    host: DirRef,
-    confined: DirRef,
-    memory: DirRef,
-    upper: DirRef,
-    lower1: DirRef,
-    lower16: DirRef,
+    /// What Palisade's subjects run on.
+    worlds: Vec<(Subject, DirRef)>,
     linker: Linker<State>,
     peer_linker: Linker<WasiP1Ctx>,
+    components: Components,
 }
 
 /// An overlay over `count` filesystems, and the lowest of them.
@@ -99,6 +136,36 @@ fn overlay(count: usize) -> palisade_vfs::Result<(DirRef, DirRef)> {
     Ok((bottom, Overlay::new(MemFs::new().layer(), &lowers)?.root()))
 }
 
+/// A policy that grants everything where the guest works, of so many rules.
+fn policy(rules: usize) -> Result<Arc<Policy>> {
+    let mut builder = Policy::builder().allow("/d/**", Rights::all());
+    for tenant in 1..rules {
+        builder = builder.deny(&format!("/srv/tenant{tenant}/data/**"), Rights::WRITE);
+    }
+    Ok(Arc::new(builder.build()?))
+}
+
+/// The filesystems that the subjects run on; those behind layers have one of their own each.
+fn worlds(scratch: &Path, host: &DirRef) -> Result<Vec<(Subject, DirRef)>> {
+    let everything = Policy::uniform(Rights::all(), Refusal::Denied);
+    let memory = || MemFs::new().root();
+    let log = std::fs::File::create(scratch.join("audit.jsonl"))?;
+    let lines = JsonLines::new(log, &Header::default());
+    let sink = WriteBehind::new(lines, AUDIT_BATCHES, Full::Wait)?;
+    let auditor = Auditor::new(sink, AuditOptions::default());
+    let (one, many) = (policy(1)?, policy(100_000)?);
+    Ok(vec![
+        (Subject::Host, host.clone()),
+        (Subject::Confined, confine(host.clone(), everything.into())),
+        (Subject::Memory, memory()),
+        (Subject::Guarded, confine_at(memory(), one.clone(), GUEST_DIR)),
+        (Subject::GuardedByMany, confine_at(memory(), many, GUEST_DIR)),
+        (Subject::Audited, observe(memory(), one, GUEST_DIR, Mode::Enforce, auditor)),
+        (Subject::ComponentHost, host.clone()),
+        (Subject::ComponentMemory, memory()),
+    ])
+}
+
 impl Bench {
     /// Makes the fixture in `scratch` and in memory.
     pub fn new(scratch: &Path, native: Option<PathBuf>) -> Result<Self> {
@@ -110,46 +177,62 @@ impl Bench {
         let mut peer_linker = Linker::new(&engine);
         wasmtime_wasi::p1::add_to_linker_sync(&mut peer_linker, |ctx: &mut WasiP1Ctx| ctx)?;
         let host = HostDir::open_ambient(&dir)?;
-        let ((_, upper), (below1, lower1), (below16, lower16)) =
-            (overlay(1)?, overlay(1)?, overlay(16)?);
-        let bench = Bench {
-            upper,
-            lower1,
-            lower16,
+        let mut bench = Bench {
             module: Module::new(&engine, GUEST)?,
-            confined: confine(host.clone(), Policy::uniform(Rights::all(), Refusal::Denied).into()),
-            host,
-            memory: MemFs::new().root(),
+            components: Components::new(&engine, dir.clone())?,
+            worlds: worlds(scratch, &host)?,
             engine,
             native,
             dir,
             linker,
             peer_linker,
         };
-        bench.palisade(&bench.host, &["setup", "0"])?;
-        for dir in [&bench.memory, &bench.upper, &below1, &below16] {
-            bench.palisade(dir, &["setup", "0"])?;
+        bench.palisade(&host, &["setup", "0"])?;
+        for (subject, dir) in &bench.worlds {
+            if !matches!(subject, Subject::Host | Subject::Confined | Subject::ComponentHost) {
+                bench.palisade(dir, &["setup", "0"])?;
+            }
+        }
+        for (subject, count) in [(Subject::Upper, 1), (Subject::Lower1, 1), (Subject::Lower16, 16)]
+        {
+            let (bottom, overlay) = overlay(count)?;
+            let filled = if subject == Subject::Upper { &overlay } else { &bottom };
+            bench.palisade(filled, &["setup", "0"])?;
+            bench.worlds.push((subject, overlay));
         }
         Ok(bench)
     }
 
-    /// Whether a subject can be measured here.
-    pub fn has(&self, subject: Subject) -> bool {
-        subject != Subject::Native || self.native.is_some()
+    /// Whether a workload can be measured on a subject here.
+    pub fn has(&self, subject: Subject, workload: &Workload) -> bool {
+        match workload.guest {
+            Guest::Direct => subject.is_component(),
+            Guest::Program => subject != Subject::Native || self.native.is_some(),
+        }
+    }
+
+    fn world(&self, subject: Subject) -> Result<&DirRef> {
+        let world = self.worlds.iter().find(|(of, _)| *of == subject);
+        Ok(&world.context("no such world")?.1)
     }
 
     /// Nanoseconds per operation of one workload.
-    pub fn run(&self, subject: Subject, workload: &str, count: &str) -> Result<f64> {
-        let args = [workload, count];
+    pub fn run(&self, subject: Subject, workload: &Workload, count: u32) -> Result<f64> {
+        let key = workload.key();
+        if workload.guest == Guest::Direct {
+            return match subject {
+                Subject::ComponentPeer => self.components.direct_on_peer(key, count),
+                _ => self.components.direct(self.world(subject)?, key, count),
+            };
+        }
+        let count = count.to_string();
+        let args = [key, &*count];
         let output = match subject {
             Subject::Native => self.native(&args)?,
             Subject::Peer => self.peer(&args)?,
-            Subject::Host => self.palisade(&self.host, &args)?,
-            Subject::Confined => self.palisade(&self.confined, &args)?,
-            Subject::Memory => self.palisade(&self.memory, &args)?,
-            Subject::Upper => self.palisade(&self.upper, &args)?,
-            Subject::Lower1 => self.palisade(&self.lower1, &args)?,
-            Subject::Lower16 => self.palisade(&self.lower16, &args)?,
+            Subject::ComponentPeer => self.components.program_on_peer(&args)?,
+            _ if subject.is_component() => self.components.program(self.world(subject)?, &args)?,
+            _ => self.palisade(self.world(subject)?, &args)?,
         };
         let line: serde_json::Value = serde_json::from_slice(&output)
             .with_context(|| format!("no result: {}", String::from_utf8_lossy(&output)))?;

@@ -1,18 +1,43 @@
-//! The workloads of the guest, and how often each is done in one of its repeats.
+//! The workloads, and how often each is done in one measurement.
+
+/// Which guest does it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Guest {
+    /// `fsbench.c`, with a libc: a module, or a component that wraps it.
+    Program,
+    /// `direct.wat`, a component that calls `wasi:filesystem` itself.
+    Direct,
+}
 
 /// One workload.
 pub struct Workload {
-    /// Its name in the guest.
+    /// Its name in the table.
     pub name: &'static str,
-    /// Operations in one of the guest's repeats.
+    /// Who does it.
+    pub guest: Guest,
+    /// Operations in one repeat.
     pub count: u32,
 }
 
-const fn workload(name: &'static str, count: u32) -> Workload {
-    Workload { name, count }
+impl Workload {
+    /// What the guest calls it.
+    pub fn key(&self) -> &'static str {
+        self.name.strip_prefix(DIRECT).unwrap_or(self.name)
+    }
 }
 
-/// Every workload of the guest that is about files, clocks or random numbers.
+/// What the names of workloads of [`Guest::Direct`] begin with.
+const DIRECT: &str = "direct_";
+
+const fn workload(name: &'static str, count: u32) -> Workload {
+    Workload { name, guest: Guest::Program, count }
+}
+
+const fn direct(name: &'static str, count: u32) -> Workload {
+    Workload { name, guest: Guest::Direct, count }
+}
+
+/// Every workload that is about files, clocks or random numbers.
 pub const WORKLOADS: &[Workload] = &[
     workload("open_close", 3000),
     workload("open_close_deep", 3000),
@@ -34,6 +59,7 @@ pub const WORKLOADS: &[Workload] = &[
     workload("create_unlink", 1000),
     workload("rename", 2000),
     workload("mkdir_rmdir", 1000),
+    workload("readdir_1k", 20),
     workload("readdir_10k", 2),
     workload("seek_tell", 20_000),
     workload("clock_gettime", 30_000),
@@ -43,4 +69,11 @@ pub const WORKLOADS: &[Workload] = &[
     workload("raw_open_close_deep", 3000),
     workload("raw_stat", 3000),
     workload("raw_stat_deep", 3000),
+    direct("direct_stat", 10_000),
+    direct("direct_stat-nofollow", 10_000),
+    direct("direct_open-close", 10_000),
+    direct("direct_create-unlink", 4000),
+    direct("direct_mkdir-rmdir", 4000),
+    direct("direct_rename", 4000),
+    direct("direct_stream", 2),
 ];

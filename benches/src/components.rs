@@ -1,0 +1,163 @@
+//! The guests as components: one run of each on Palisade, and on the peer.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use palisade_kernel::{Config, Output};
+use palisade_preview2::bindings::sync::Command;
+use palisade_preview2::{PalisadeCtx, PalisadeCtxView, PalisadeView, add_to_linker_sync};
+use palisade_vfs::DirRef;
+use wasi_preview1_component_adapter_provider::{
+    WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER,
+};
+use wasmtime::component::{Component, Instance, Linker, ResourceTable};
+use wasmtime::error::Context as _;
+use wasmtime::{AsContextMut, Engine, Result, Store};
+use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
+use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView};
+use wit_component::ComponentEncoder;
+
+use crate::subjects::{GUEST, GUEST_DIR, OUTPUT_MAX};
+
+/// The guest that calls `wasi:filesystem` itself.
+const DIRECT: &str = include_str!("../guest/direct.wat");
+/// Repeats, of which the median counts, as in the other guest.
+const REPEATS: usize = 5;
+
+struct Ours {
+    ctx: PalisadeCtx,
+    table: ResourceTable,
+}
+
+impl PalisadeView for Ours {
+    fn palisade(&mut self) -> PalisadeCtxView<'_> {
+        PalisadeCtxView { ctx: &mut self.ctx, table: &mut self.table }
+    }
+}
+
+struct Peer {
+    ctx: WasiCtx,
+    table: ResourceTable,
+}
+
+impl WasiView for Peer {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.ctx, table: &mut self.table }
+    }
+}
+
+/// The components, compiled, and the linkers.
+pub struct Components {
+    engine: Engine,
+    /// `fsbench.c`, in the standard adapter.
+    program: Component,
+    direct: Component,
+    linker: Linker<Ours>,
+    peer_linker: Linker<Peer>,
+    dir: PathBuf,
+}
+
+impl Components {
+    /// For `dir` of the host, where the peer runs.
+    pub fn new(engine: &Engine, dir: PathBuf) -> Result<Self> {
+        let program = ComponentEncoder::default()
+            .module(GUEST)
+            .and_then(|encoder| {
+                encoder.adapter(
+                    WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME,
+                    WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER,
+                )
+            })
+            .and_then(|mut encoder| encoder.encode())
+            .map_err(|why| wasmtime::format_err!("cannot pack the guest: {why:#}"))?;
+        let mut linker = Linker::new(engine);
+        add_to_linker_sync(&mut linker)?;
+        let mut peer_linker = Linker::new(engine);
+        wasmtime_wasi::p2::add_to_linker_sync(&mut peer_linker)?;
+        Ok(Components {
+            program: Component::new(engine, program)?,
+            direct: Component::new(engine, wat::parse_str(DIRECT)?)?,
+            engine: engine.clone(),
+            linker,
+            peer_linker,
+            dir,
+        })
+    }
+
+    /// What `fsbench.c` prints on `dir`.
+    pub fn program(&self, dir: &DirRef, args: &[&str]) -> Result<Vec<u8>> {
+        let (stdout, output) = Output::buffer(OUTPUT_MAX);
+        let config = Config::builder()
+            .args(["fsbench", GUEST_DIR].into_iter().chain(args.iter().copied()))
+            .preopen(GUEST_DIR, dir.clone())
+            .stdout(stdout)
+            .stderr(Output::inherit_stderr())
+            .build()?;
+        let ctx = PalisadeCtx::for_preview1_guest(config.start());
+        let mut store = Store::new(&self.engine, Ours { ctx, table: ResourceTable::new() });
+        let command = Command::instantiate(&mut store, &self.program, &self.linker)?;
+        let ended = command.wasi_cli_run().call_run(&mut store)?;
+        ended.map_err(|()| wasmtime::format_err!("the guest failed"))?;
+        Ok(output.take())
+    }
+
+    /// What `fsbench.c` prints on the peer.
+    pub fn program_on_peer(&self, args: &[&str]) -> Result<Vec<u8>> {
+        let output = MemoryOutputPipe::new(OUTPUT_MAX);
+        let ctx = WasiCtx::builder()
+            .allow_blocking_current_thread(true)
+            .args(&["fsbench", GUEST_DIR])
+            .args(args)
+            .stdout(output.clone())
+            .preopened_dir(&self.dir, GUEST_DIR, FsPerms::ReadWrite)?
+            .build();
+        let mut store = Store::new(&self.engine, Peer { ctx, table: ResourceTable::new() });
+        let command = wasmtime_wasi::p2::bindings::sync::Command::instantiate(
+            &mut store,
+            &self.program,
+            &self.peer_linker,
+        )?;
+        let ended = command.wasi_cli_run().call_run(&mut store)?;
+        ended.map_err(|()| wasmtime::format_err!("the guest failed"))?;
+        Ok(output.contents().to_vec())
+    }
+
+    /// Nanoseconds for each of `count` calls that `direct.wat` makes in `dir`.
+    pub fn direct(&self, dir: &DirRef, workload: &str, count: u32) -> Result<f64> {
+        let ctx = PalisadeCtx::new(Config::builder().preopen("/", dir.clone()).build()?.start());
+        let mut store = Store::new(&self.engine, Ours { ctx, table: ResourceTable::new() });
+        let instance = self.linker.instantiate(&mut store, &self.direct)?;
+        time(&mut store, &instance, workload, count)
+    }
+
+    /// Nanoseconds for each of `count` calls that `direct.wat` makes on the peer.
+    pub fn direct_on_peer(&self, workload: &str, count: u32) -> Result<f64> {
+        let ctx = WasiCtx::builder()
+            .allow_blocking_current_thread(true)
+            .preopened_dir(&self.dir, "/", FsPerms::ReadWrite)?
+            .build();
+        let mut store = Store::new(&self.engine, Peer { ctx, table: ResourceTable::new() });
+        let instance = self.peer_linker.instantiate(&mut store, &self.direct)?;
+        time(&mut store, &instance, workload, count)
+    }
+}
+
+/// The median of some repeats after a warm-up, as `fsbench.c` has it.
+fn time<T>(
+    mut store: &mut Store<T>,
+    instance: &Instance,
+    workload: &str,
+    count: u32,
+) -> Result<f64> {
+    let call = instance
+        .get_typed_func::<(u32,), ()>(store.as_context_mut(), workload)
+        .with_context(|| format!("no workload {workload}"))?;
+    call.call(&mut store, (count / 4 + 1,))?;
+    let mut times = Vec::with_capacity(REPEATS);
+    for _ in 0..REPEATS {
+        let started = Instant::now();
+        call.call(&mut store, (count,))?;
+        times.push(started.elapsed().as_secs_f64() * 1e9 / f64::from(count));
+    }
+    Ok(crate::report::median(&mut times))
+}
