@@ -5,6 +5,7 @@
 //! comes back with any other cookie than the next one is served from the filesystem again.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use palisade_vfs::{Cookie, Descent, Dir, DirRef, Errno, FileType, Result, Stop};
 
@@ -98,6 +99,10 @@ pub struct DirStream {
 impl DirStream {
     pub(crate) fn new(dir: DirRef) -> Self {
         DirStream { dir, listing: Listing::default(), next: Some(Cookie::START) }
+    }
+
+    pub(crate) fn is_of(&self, dir: &DirRef) -> bool {
+        Arc::ptr_eq(&self.dir, dir)
     }
 
     /// Whether the next entry has to be fetched, and that can wait for a disk or a device.

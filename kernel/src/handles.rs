@@ -109,6 +109,12 @@ impl Process {
         Ok(DirStream::new(Arc::clone(dir)))
     }
 
+    /// Whether `stream` lists the directory that `fd` leads to now.
+    #[must_use]
+    pub fn is_listed_by(&self, fd: Fd, stream: &DirStream) -> bool {
+        self.dir(fd, FdRights::LIST).is_ok_and(|(dir, _)| stream.is_of(dir))
+    }
+
     /// Whether two descriptors lead to one node, by whatever names and through whatever mounts.
     /// It takes no right.
     ///

@@ -17,7 +17,7 @@ pub struct PalisadeCtx {
     /// there.
     process: Arc<Process>,
     pub(crate) hasher: Hasher,
-    /// What the last call has looked at.
+    /// What the last call has looked at, or listed.
     seen: Option<Seen>,
     /// Counts what streams have written, which no call of ours sees.
     pub(crate) written: Arc<AtomicU64>,
@@ -42,12 +42,22 @@ enum Subdirs {
     AsTheirParents,
 }
 
-struct Seen {
-    fd: u32,
-    /// `None` for the descriptor itself.
-    path: Option<(Follow, String)>,
-    stat: Stat,
-    written: u64,
+enum Seen {
+    Looked {
+        fd: u32,
+        /// `None` for the descriptor itself.
+        path: Option<(Follow, String)>,
+        stat: Stat,
+        written: u64,
+    },
+    Listed(Listed),
+}
+
+/// An entry that a listing of `fd` has told.
+pub(crate) struct Listed {
+    pub(crate) fd: u32,
+    pub(crate) name: String,
+    pub(crate) ino: u64,
 }
 
 /// How the linker finds a guest's state in what a store holds.
@@ -144,20 +154,36 @@ impl PalisadeCtx {
     /// Keeps what the call that ends now has looked at.
     pub(crate) fn remember(&mut self, fd: u32, path: Option<(Follow, String)>, stat: Stat) {
         let written = self.written.load(Ordering::Acquire);
-        self.seen = Some(Seen { fd, path, stat, written });
+        self.seen = Some(Seen::Looked { fd, path, stat, written });
+    }
+
+    /// Keeps what the call that ends now has listed.
+    pub(crate) fn remember_listed(&mut self, listed: Listed) {
+        self.seen = Some(Seen::Listed(listed));
     }
 
     /// What the last call has looked at, if that was the same, and nothing was done since: whoever
     /// wants a node's number calls `stat-at` and then `metadata-hash-at`.
     pub(crate) fn recall(&mut self, fd: u32, path: Option<(Follow, &str)>) -> Option<Stat> {
-        let seen = self.seen.take()?;
-        let same_path = match (&seen.path, path) {
+        let seen = self.seen.take_if(|seen| matches!(seen, Seen::Looked { .. }))?;
+        let Seen::Looked { fd: seen_fd, path: seen_path, stat, written } = seen else {
+            return None;
+        };
+        let same_path = match (&seen_path, path) {
             (None, None) => true,
             (Some((follow, text)), Some((asked, path))) => *follow == asked && text == path,
             (None, Some(_)) | (Some(_), None) => false,
         };
-        let is_fresh = seen.written == self.written.load(Ordering::Acquire);
-        (seen.fd == fd && same_path && is_fresh).then_some(seen.stat)
+        let is_fresh = written == self.written.load(Ordering::Acquire);
+        (seen_fd == fd && same_path && is_fresh).then_some(stat)
+    }
+
+    /// What the last call has listed, if it was this name.
+    pub(crate) fn recall_listed(&mut self, fd: u32, follow: Follow, path: &str) -> Option<Listed> {
+        match self.seen.take()? {
+            Seen::Listed(it) if follow == Follow::No && it.fd == fd && it.name == path => Some(it),
+            Seen::Listed(_) | Seen::Looked { .. } => None,
+        }
     }
 
     /// The modes of what is opened beneath `fd`, if these are asked for.

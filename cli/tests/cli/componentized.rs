@@ -31,6 +31,7 @@ const SAME: &[Run] = &[
     ("cat", &["--dir", "data::/", "--policy", "none.toml"], &["a.txt"]),
     ("sandbox", &["--dir", "data::/"], &[]),
     ("sandbox", &["--dir", "data::/:ro"], &[]),
+    ("sandbox", &["--dir", "data::/", "--policy", "some.toml"], &[]),
     ("sandbox", &["--mem", "/"], &[]),
     ("sandbox", &["--copy", "data::/"], &[]),
     ("sandbox", &["--overlay", "data::/", "--diff"], &[]),
@@ -69,6 +70,11 @@ fn prepared() -> Case {
     case.file("data/a.txt", "alpha\n");
     case.file("data/sub/b.txt", "beta\n");
     case.file("none.toml", "");
+    // Of what may not even be looked at, a listing of what is around it has the name.
+    case.file(
+        "some.toml",
+        "allow = [{ path = '/**', rights = 'all' }]\ndeny = [{ path = '/sub' }]\n",
+    );
     case
 }
 

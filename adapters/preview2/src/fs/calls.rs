@@ -10,6 +10,7 @@ use wasmtime_wasi::p2::bindings::filesystem::{preopens, types};
 use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, FsError, FsResult, IoError};
 use wasmtime_wasi::runtime::spawn_blocking;
 
+use crate::ctx::Listed;
 use crate::errno::{error_code, mutation_refused, refused};
 use crate::io::{input, output};
 use crate::{PalisadeCtxView, convert};
@@ -19,7 +20,11 @@ const READ_BYTES_MAX: u64 = input::CHUNK_BYTES_MAX as u64;
 
 /// A directory stream in the table; `None` while it is read on another thread, and for good if
 /// that call was abandoned.
-pub(crate) struct Entries(Option<DirStream>);
+pub(crate) struct Entries {
+    stream: Option<DirStream>,
+    /// The descriptor that it was made of.
+    fd: u32,
+}
 
 impl preopens::Host for PalisadeCtxView<'_> {
     fn get_directories(&mut self) -> Result<Vec<(Resource<Descriptor>, String)>> {
@@ -87,6 +92,14 @@ impl PalisadeCtxView<'_> {
         let stat = self.ctx.world().stat_at(fd, &path, follow)?;
         self.ctx.remember(fd, Some((follow, path)), stat);
         Ok(stat)
+    }
+
+    /// The number of an entry that was just told, and which cannot be looked at: a policy denies
+    /// that, or it is gone. Preview 1 tells it with the entry, and so does POSIX.
+    async fn number_of(&mut self, listed: &Listed) -> Result<types::MetadataHashValue, Errno> {
+        let fd = listed.fd;
+        let around = self.ctx.call([fd], move |process| process.stat(fd)).await?;
+        self.ctx.hasher.number(around.dev, listed.ino)
     }
 
     async fn look(&mut self, fd: u32) -> Result<Stat, Errno> {
@@ -214,8 +227,9 @@ impl types::HostDescriptor for PalisadeCtxView<'_> {
         &mut self,
         fd: Resource<Descriptor>,
     ) -> FsResult<Resource<types::DirectoryEntryStream>> {
-        let stream = self.ctx.world().dir_stream(fd.rep()).map_err(refused)?;
-        let entries = self.table.push(Entries(Some(stream)))?;
+        let fd = fd.rep();
+        let stream = Some(self.ctx.world().dir_stream(fd).map_err(refused)?);
+        let entries = self.table.push(Entries { stream, fd })?;
         Ok(Resource::new_own(entries.rep()))
     }
 
@@ -386,11 +400,17 @@ impl types::HostDescriptor for PalisadeCtxView<'_> {
         path: String,
     ) -> FsResult<types::MetadataHashValue> {
         let (fd, follow) = (fd.rep(), convert::follow(flags));
-        let stat = match self.ctx.recall(fd, Some((follow, &path))) {
-            Some(stat) => stat,
-            None => self.look_at(fd, follow, path).await.map_err(refused)?,
-        };
-        self.ctx.hasher.hash(&stat).map_err(refused)
+        if let Some(stat) = self.ctx.recall(fd, Some((follow, &path))) {
+            return self.ctx.hasher.hash(&stat).map_err(refused);
+        }
+        let listed = self.ctx.recall_listed(fd, follow, &path);
+        match (self.look_at(fd, follow, path).await, listed) {
+            (Ok(stat), _) => self.ctx.hasher.hash(&stat).map_err(refused),
+            (Err(errno @ (Errno::Acces | Errno::Noent)), Some(listed)) => {
+                self.number_of(&listed).await.map_err(|_| refused(errno))
+            }
+            (Err(errno), _) => Err(refused(errno)),
+        }
     }
 
     fn drop(&mut self, fd: Resource<Descriptor>) -> Result<()> {
@@ -406,7 +426,7 @@ impl types::HostDirectoryEntryStream for PalisadeCtxView<'_> {
         self.ctx.world();
         let hops = self.ctx.hops();
         let entries = Resource::<Entries>::new_borrow(entries.rep());
-        let slot = &mut self.table.get_mut(&entries)?.0;
+        let Entries { stream: slot, fd } = self.table.get_mut(&entries)?;
         if hops && let Some(mut stream) = slot.take_if(|stream| stream.may_block()) {
             let fetched = spawn_blocking(move || (stream.fetch(), stream));
             let (fetched, stream) = fetched.await;
@@ -414,11 +434,14 @@ impl types::HostDirectoryEntryStream for PalisadeCtxView<'_> {
             fetched.map_err(refused)?;
         }
         let stream = slot.as_mut().ok_or(Errno::Io).map_err(refused)?;
-        let entry = stream.next_entry().map_err(refused)?;
-        Ok(entry.map(|entry| types::DirectoryEntry {
-            type_: convert::file_type(entry.kind),
-            name: entry.name.to_owned(),
-        }))
+        let is_here = self.ctx.process().is_listed_by(*fd, stream);
+        let Some(entry) = stream.next_entry().map_err(refused)? else { return Ok(None) };
+        let (type_, name) = (convert::file_type(entry.kind), entry.name.to_owned());
+        if is_here {
+            let (fd, ino) = (*fd, entry.ino);
+            self.ctx.remember_listed(Listed { fd, name: name.clone(), ino });
+        }
+        Ok(Some(types::DirectoryEntry { type_, name }))
     }
 
     fn drop(&mut self, entries: Resource<types::DirectoryEntryStream>) -> Result<()> {

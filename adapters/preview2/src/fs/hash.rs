@@ -3,7 +3,8 @@
 //! The lower half is of a node's identity alone, the upper one of all that the interface names. So
 //! two values are equal if and only if identity, time and size are; and the lower half, which the
 //! standard Preview 1 adapter makes an inode's number of, stays what it is when a file is written,
-//! as programs expect of inode numbers.
+//! as programs expect of inode numbers. An entry that may not be looked at has the lower half that
+//! it would have, and an upper one without a state.
 
 use std::hash::Hasher as _;
 
@@ -17,6 +18,18 @@ pub(crate) struct Hasher(Option<SipHasher13>);
 impl Hasher {
     pub(crate) fn new(key: Option<[u8; 16]>) -> Self {
         Hasher(key.map(|key| SipHasher13::new_with_key(&key)))
+    }
+
+    /// Of a node of which only the number is known.
+    ///
+    /// Errors: `Io` if the operating system had no key to give.
+    pub(crate) fn number(&self, dev: u64, ino: u64) -> Result<MetadataHashValue> {
+        let mut hasher = self.0.ok_or(Errno::Io)?;
+        hasher.write_u64(dev);
+        hasher.write_u64(ino);
+        let lower = hasher.finish();
+        hasher.write_u8(0);
+        Ok(MetadataHashValue { lower, upper: hasher.finish() })
     }
 
     /// Errors: `Io` if the operating system had no key to give.

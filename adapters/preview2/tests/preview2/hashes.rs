@@ -1,12 +1,18 @@
 //! `metadata-hash`: equal where nothing differs, different where something does, and no number of
 //! the host.
 
-use palisade_kernel::{Config, Random};
-use palisade_preview2::PalisadeCtx;
-use palisade_vfs::MemFs;
-use wasmtime_wasi::p2::bindings::sync::filesystem::types::HostDescriptor as _;
+use std::sync::Arc;
 
-use crate::world::{READ, WRITE, World, each, fd, no_flags, no_follow};
+use palisade_kernel::{Config, Random};
+use palisade_policy::{Policy, confine};
+use palisade_preview2::PalisadeCtx;
+use palisade_vfs::{MemFs, Rights};
+use wasmtime::component::Resource;
+use wasmtime_wasi::p2::bindings::sync::filesystem::types::{
+    DirectoryEntryStream, ErrorCode, HostDescriptor as _, HostDirectoryEntryStream as _,
+};
+
+use crate::world::{FOLLOW, READ, WRITE, World, each, fd, no_flags, no_follow};
 
 fn hash(w: &mut World, path: &str) -> (u64, u64) {
     let root = w.root;
@@ -71,4 +77,90 @@ fn the_key_is_each_guests_own() {
     assert_ne!(of(Random::Secure), of(Random::Secure));
     assert_eq!(of(Random::Seeded(1)), of(Random::Seeded(1)));
     assert_ne!(of(Random::Seeded(1)), of(Random::Seeded(2)));
+}
+
+/// The next name of a listing.
+fn next(w: &mut World, entries: &Resource<DirectoryEntryStream>) -> Option<String> {
+    let entries = Resource::new_borrow(entries.rep());
+    w.call(|v| v.read_directory_entry(entries)).unwrap().map(|entry| entry.name)
+}
+
+/// C libraries ask for the number of each entry, and end the listing if they are refused.
+#[test]
+fn what_a_listing_has_just_told_has_a_number_though_it_may_not_be_looked_at() {
+    let fs = MemFs::new();
+    let mut plain = World::over(fs.root());
+    plain.put("f", b"x");
+    plain.put("g", b"x");
+    let rules = Policy::builder().allow("/**", Rights::all()).deny("/{f,g}", Rights::all());
+    let policy = Arc::new(rules.build().unwrap());
+    let mut w = World::over(confine(fs.root(), policy));
+    let root = w.root;
+    let ask = |w: &mut World, flags, path: &str| {
+        w.call(|v| v.metadata_hash_at(fd(root), flags, path.into()))
+            .map(|hash| (hash.lower, hash.upper))
+    };
+    let entries = w.call(|v| v.read_directory(fd(root))).unwrap();
+    let first = next(&mut w, &entries).unwrap();
+    let told = ask(&mut w, no_follow(), &first).unwrap();
+    // Once, for this name, and for the name itself.
+    assert_eq!(ask(&mut w, no_follow(), &first), Err(ErrorCode::Access));
+    let second = next(&mut w, &entries).unwrap();
+    assert_eq!(ask(&mut w, no_follow(), &first), Err(ErrorCode::Access));
+    let entries = w.call(|v| v.read_directory(fd(root))).unwrap();
+    assert_eq!(next(&mut w, &entries), Some(first.clone()));
+    assert_eq!(ask(&mut w, FOLLOW, &first), Err(ErrorCode::Access));
+    // Another name has another number, and each the one that it has where it may be looked at.
+    assert_eq!(next(&mut w, &entries), Some(second.clone()));
+    assert_ne!(ask(&mut w, no_follow(), &second).unwrap().0, told.0);
+    assert!(w.lstat(&first).is_err());
+    // Of its state nothing is told: what is written to it makes no difference.
+    plain.put(&first, b"longer");
+    let entries = w.call(|v| v.read_directory(fd(root))).unwrap();
+    assert_eq!(next(&mut w, &entries), Some(first.clone()));
+    assert_eq!(ask(&mut w, no_follow(), &first), Ok(told));
+}
+
+#[test]
+fn what_a_listing_has_told_has_the_number_that_it_always_has() {
+    each(|mut w| {
+        let root = w.root;
+        w.put("f", b"x");
+        w.put("g", b"x");
+        let before = [hash(&mut w, "f"), hash(&mut w, "g")];
+        let entries = w.call(|v| v.read_directory(fd(root))).unwrap();
+        for _ in before {
+            let name = next(&mut w, &entries).unwrap();
+            let index = usize::from(name == "g");
+            assert_eq!(hash(&mut w, &name), before[index], "while it may be looked at");
+        }
+        // What the listing still has, and what was removed meanwhile.
+        let entries = w.call(|v| v.read_directory(fd(root))).unwrap();
+        let first = next(&mut w, &entries).unwrap();
+        let second = if first == "f" { "g" } else { "f" };
+        w.call(|v| v.unlink_file_at(fd(root), second.into())).unwrap();
+        if next(&mut w, &entries).as_deref() == Some(second) {
+            let index = usize::from(second == "g");
+            assert_eq!(hash(&mut w, second).0, before[index].0);
+        }
+        let asked = w.call(|v| v.metadata_hash_at(fd(root), no_follow(), second.into()));
+        assert!(asked.is_err_and(|code| code == ErrorCode::NoEntry));
+    });
+}
+
+#[test]
+fn what_one_directory_lists_has_no_number_in_another() {
+    each(|mut w| {
+        w.mkdir("d").unwrap();
+        w.mkdir("e").unwrap();
+        w.put("d/f", b"x");
+        let d = w.open(w.root, "d", no_flags(), READ).unwrap();
+        let entries = w.call(|v| v.read_directory(fd(d))).unwrap();
+        w.close(d);
+        let e = w.open(w.root, "e", no_flags(), READ).unwrap();
+        assert_eq!(d, e, "a number that is given again");
+        assert_eq!(next(&mut w, &entries).as_deref(), Some("f"));
+        let asked = w.call(|v| v.metadata_hash_at(fd(e), no_follow(), "f".into()));
+        assert!(asked.is_err_and(|code| code == ErrorCode::NoEntry));
+    });
 }
