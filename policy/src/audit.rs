@@ -2,9 +2,9 @@
 //!
 //! [`observe()`] lays a layer over a directory that judges with the code that enforces, performs,
 //! and hands an [`Event`] to an [`Auditor`]. The auditor filters and gives it to a [`Sink`]: a
-//! function, `tracing`, or [`JsonLines`]; the last best behind a [`WriteBehind`]. [`LogReader`] reads such lines back; [`replay()`] says
-//! what another policy would have decided, `learn` what the smallest policy is, and `report`
-//! makes a page of them.
+//! function, `tracing`, or [`JsonLines`]; the last best behind a [`WriteBehind`]. [`LogReader`]
+//! reads such lines back; [`replay()`] says what another policy would have decided, `learn` what
+//! the smallest policy is, and `report` makes a page of them.
 //!
 //! The layer is the only cost: a guest whose directory is not observed runs no code of this module.
 //!
@@ -33,7 +33,7 @@ pub use event::{Act, Decision, Event, HowDecided, To};
 pub use facts::Decided;
 pub use json::{Header, JsonLines};
 pub use learn::{LearnOptions, Learned, LearnedRule, Learner, is_sensitive};
-pub use observe::{Mode, observe};
+pub use observe::{Mode, observe, observe_live};
 pub use read::{LogError, LogErrorKind, LogHeader, LogReader, Record, RecordedPath};
 pub use replay::replay;
 pub use report::Report;

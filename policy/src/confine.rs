@@ -56,6 +56,10 @@ pub(crate) trait Stand: Sized + Send + Sync + 'static {
     /// Errors: the refusal, if no operation is allowed any more.
     fn here(&self) -> Result<Here<Self::Held<'_>>>;
 
+    /// The place as it is now, for who tells of an operation and does not begin one.
+    #[cfg(feature = "audit")]
+    fn now(&self) -> Here<Self::Held<'_>>;
+
     /// The places of two directories for one operation; `Xdev` if they are not under the same
     /// policy.
     fn both<'a>(&'a self, into: &'a Self) -> Result<[Here<Self::Held<'a>>; 2]>;
@@ -101,6 +105,11 @@ impl Stand for Fixed {
         Ok(Here { policy: &self.policy, state: self.state, generation: 0 })
     }
 
+    #[cfg(feature = "audit")]
+    fn now(&self) -> Here<&Policy> {
+        Here { policy: &self.policy, state: self.state, generation: 0 }
+    }
+
     fn both<'a>(&'a self, into: &'a Self) -> Result<[Here<&'a Policy>; 2]> {
         if !Arc::ptr_eq(&self.policy, &into.policy) {
             return Err(Errno::Xdev);
@@ -142,8 +151,36 @@ pub(crate) fn confine_file(inner: FileRef, policy: &Arc<Policy>, state: State) -
 }
 
 impl<S: Stand> Confine<S> {
-    fn view<'a>(&'a self, here: &'a Here<S::Held<'_>>) -> View<'a> {
+    pub(crate) fn view<'a>(&'a self, here: &'a Here<S::Held<'_>>) -> View<'a> {
         View { dir: &self.inner, policy: &here.policy, state: here.state }
+    }
+
+    /// Lists from `here` on, and from where it stands by then whenever that has moved.
+    pub(crate) fn list<'a>(
+        &'a self,
+        mut here: Here<S::Held<'a>>,
+        mut from: Cookie,
+        each: &mut dyn FnMut(Entry<'_>) -> ControlFlow<()>,
+    ) -> Result<()> {
+        loop {
+            let mut ended = true;
+            self.view(&here).read_dir(from, &mut |entry| {
+                from = entry.next;
+                if each(entry).is_break() {
+                    return ControlFlow::Break(());
+                }
+                if self.stand.has_moved(&here) {
+                    ended = false;
+                    return ControlFlow::Break(());
+                }
+                ControlFlow::Continue(())
+            })?;
+            // Each further round means that the policy was narrowed, and an entry is told.
+            if ended {
+                return Ok(());
+            }
+            here = self.stand.here()?;
+        }
     }
 
     /// Calls `op` with the views of two directories under one policy.
@@ -183,28 +220,10 @@ impl<S: Stand> Dir for Confine<S> {
 
     fn read_dir(
         &self,
-        mut from: Cookie,
+        from: Cookie,
         each: &mut dyn FnMut(Entry<'_>) -> ControlFlow<()>,
     ) -> Result<()> {
-        loop {
-            let here = self.stand.here()?;
-            let mut ended = true;
-            self.view(&here).read_dir(from, &mut |entry| {
-                from = entry.next;
-                if each(entry).is_break() {
-                    return ControlFlow::Break(());
-                }
-                if self.stand.has_moved(&here) {
-                    ended = false;
-                    return ControlFlow::Break(());
-                }
-                ControlFlow::Continue(())
-            })?;
-            // Each further round means that the policy was narrowed, and an entry is told.
-            if ended {
-                return Ok(());
-            }
-        }
+        self.list(self.stand.here()?, from, each)
     }
 
     fn create_dir(&self, name: Name<'_>) -> Result<()> {

@@ -48,12 +48,7 @@ pub struct Lease {
 /// piece by piece is `Nametoolong`.
 #[must_use]
 pub fn confine_live(dir: DirRef, live: &Live, guest_path: &str) -> DirRef {
-    let trail = Trail::root(guest_path);
-    let now = live.0.now();
-    let seen =
-        Seen { state: trail.state(&now.policy), policy: now.policy, generation: now.generation };
-    let stand = Place { live: Arc::clone(&live.0), trail, seen: RwLock::new(seen) };
-    Arc::new(Confine { inner: dir, stand })
+    Arc::new(Confine { inner: dir, stand: Place::root(live, Trail::root(guest_path)) })
 }
 
 impl Live {
@@ -215,6 +210,14 @@ struct Seen {
 }
 
 impl Place {
+    /// Where `trail` leads, from the root of the guest's world.
+    pub(crate) fn root(live: &Live, trail: Arc<Trail>) -> Place {
+        let now = live.0.now();
+        let state = trail.state(&now.policy);
+        let seen = Seen { policy: now.policy, state, generation: now.generation };
+        Place { live: Arc::clone(&live.0), trail, seen: RwLock::new(seen) }
+    }
+
     /// What it knows, if it is what a handle may go by at `stamp`.
     fn known(&self, stamp: u64) -> Option<Here<Arc<Policy>>> {
         let seen = read(&self.seen);
@@ -245,6 +248,11 @@ impl Stand for Place {
             Some(here) => Ok(here),
             None => Ok(self.at(self.live.enter())),
         }
+    }
+
+    #[cfg(feature = "audit")]
+    fn now(&self) -> Here<Arc<Policy>> {
+        self.at(self.live.now())
     }
 
     fn both<'a>(&'a self, into: &'a Self) -> Result<[Here<Arc<Policy>>; 2]> {

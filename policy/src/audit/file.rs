@@ -14,14 +14,15 @@ use super::auditor::{At, Transfers};
 use super::event::Act;
 use super::facts::Facts;
 use super::observe::Watch;
+use crate::Operation;
+use crate::confine::Stand;
 use crate::trail::Trail;
-use crate::{Operation, State};
 
 /// An open file that is observed.
-pub(super) struct ObservedFile {
+pub(super) struct ObservedFile<S: Stand> {
     inner: FileRef,
     watch: Arc<Watch>,
-    state: State,
+    stand: S,
     opened: Opened,
     bytes_read: AtomicU64,
     bytes_written: AtomicU64,
@@ -41,11 +42,11 @@ impl Opened {
     }
 }
 
-impl ObservedFile {
-    pub(super) fn new(inner: FileRef, watch: Arc<Watch>, state: State, opened: Opened) -> Self {
+impl<S: Stand> ObservedFile<S> {
+    pub(super) fn new(inner: FileRef, watch: Arc<Watch>, stand: S, opened: Opened) -> Self {
         let (bytes_read, bytes_written) = (AtomicU64::new(0), AtomicU64::new(0));
         let has_looked = AtomicBool::new(false);
-        ObservedFile { inner, watch, state, opened, bytes_read, bytes_written, has_looked }
+        ObservedFile { inner, watch, stand, opened, bytes_read, bytes_written, has_looked }
     }
 
     fn record(&self, operation: Operation, result: Result<()>, bytes: Option<u64>) {
@@ -54,7 +55,7 @@ impl ObservedFile {
         let Opened { from, names } = &self.opened;
         let held = Descent::new(names).unwrap_or(Descent::HERE);
         let at = At { trail: from, held, path: Descent::HERE };
-        self.watch.record(at, self.state, None, facts, bytes);
+        self.watch.record(&self.stand.now(), at, None, facts, bytes);
     }
 
     /// Takes down what a transfer did.
@@ -80,7 +81,7 @@ impl ObservedFile {
     }
 }
 
-impl Drop for ObservedFile {
+impl<S: Stand> Drop for ObservedFile<S> {
     fn drop(&mut self) {
         let transfers =
             [(Operation::Read, &self.bytes_read), (Operation::Write, &self.bytes_written)];
@@ -94,7 +95,7 @@ impl Drop for ObservedFile {
 }
 
 #[deny(clippy::missing_trait_methods)]
-impl File for ObservedFile {
+impl<S: Stand> File for ObservedFile<S> {
     fn kind(&self) -> FileType {
         self.inner.kind()
     }

@@ -9,13 +9,15 @@
 //! change things; then the record says what was seen, and what was enforced is what was enforced.
 //!
 //! A handle keeps by which names it was opened, and records tell those, whatever its name is by
-//! then; its decisions are those of the place where it was opened, as confinement has it.
+//! then; its decisions are those of the place where it was opened, as confinement has it. Under a
+//! policy that may be narrowed a record is of the policy by which the operation was judged, or of a
+//! narrower one that refuses what was refused.
 //!
 //! Lock order: none here; the auditor takes its own last. It is an allowlist: an operation that
 //! this file does not know is not there.
 
 use std::any::Any;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Deref};
 use std::sync::Arc;
 
 use palisade_vfs::{
@@ -27,10 +29,11 @@ use super::auditor::{At, Auditor, Happening};
 use super::event::{Act, Decision, HowDecided};
 use super::facts::{Facts, Spot, allowed, decide};
 use super::file::{ObservedFile, Opened};
-use crate::confine::confine_file;
+use crate::confine::{Confine, Fixed, Here, Stand};
+use crate::live::Place;
 use crate::trail::Trail;
 use crate::view::View;
-use crate::{Operation, Policy, State};
+use crate::{Live, Operation, Policy, State};
 
 /// What an observing layer does with a decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -65,23 +68,34 @@ pub fn observe(
     mode: Mode,
     auditor: Arc<Auditor>,
 ) -> DirRef {
-    let state = policy.at(guest_path);
-    let watch = Arc::new(Watch { policy, auditor, mode });
-    Arc::new(Observe { inner: dir, watch, state, trail: Trail::root(guest_path) })
+    let (state, trail) = (policy.at(guest_path), Trail::root(guest_path));
+    let confined = Confine { inner: dir, stand: Fixed { policy, state } };
+    Arc::new(Observe { confined, watch: Arc::new(Watch { auditor, mode }), trail })
+}
+
+/// `dir`, which is not confined, under `live` as [`confine_live`](crate::confine_live) has it, and
+/// with a record of each decision, by the policy as it was then.
+///
+/// The rules of a policy that was narrowed keep their numbers. Nothing is told of a lease that ends
+/// but what is refused from then on.
+#[must_use]
+pub fn observe_live(dir: DirRef, live: &Live, guest_path: &str, auditor: Arc<Auditor>) -> DirRef {
+    let trail = Trail::root(guest_path);
+    let confined = Confine { inner: dir, stand: Place::root(live, Arc::clone(&trail)) };
+    let watch = Arc::new(Watch { auditor, mode: Mode::Enforce });
+    Arc::new(Observe { confined, watch, trail })
 }
 
 /// What all handles of one observed directory share.
 pub(super) struct Watch {
-    pub(super) policy: Arc<Policy>,
     pub(super) auditor: Arc<Auditor>,
     pub(super) mode: Mode,
 }
 
-/// An observed directory.
-struct Observe {
-    inner: DirRef,
+/// An observed directory: what confines it, and is only asked in a dry run, and what it is called.
+struct Observe<S> {
+    confined: Confine<S>,
     watch: Arc<Watch>,
-    state: State,
     trail: Arc<Trail>,
 }
 
@@ -94,61 +108,80 @@ pub(super) struct Second<'a> {
 
 impl Watch {
     fn is_shared_with(&self, other: &Watch) -> bool {
-        Arc::ptr_eq(&self.policy, &other.policy)
-            && Arc::ptr_eq(&self.auditor, &other.auditor)
-            && self.mode == other.mode
+        Arc::ptr_eq(&self.auditor, &other.auditor) && self.mode == other.mode
     }
 
     /// Decides, and tells the auditor.
     pub(super) fn record(
         &self,
+        here: &Here<impl Deref<Target = Policy>>,
         at: At<'_>,
-        state: State,
         to: Option<Second<'_>>,
         facts: Facts,
         bytes: Option<u64>,
     ) {
+        let (policy, state) = (&*here.policy, here.state);
         let spot = to.map(|to| Spot { state: to.state, path: to.at.path });
-        let mut decided = decide(&self.policy, Spot { state, path: at.path }, spot, &facts);
+        let mut decided = decide(policy, Spot { state, path: at.path }, spot, &facts);
         let was_done = self.mode == Mode::Enforce && facts.result.is_ok();
         if was_done && decided.decision != Decision::Allow {
-            // Whatever has changed since.
+            // Whatever has changed since: a name, or a policy that was narrowed.
             decided = allowed(None);
         }
-        let (policy, how) = (&*self.policy, self.mode.how());
+        let how = self.mode.how();
         let to = to.map(|to| to.at);
         self.auditor.emit(&Happening { policy, facts, decided, how, at, to, bytes });
     }
 }
 
-impl Observe {
-    fn view(&self) -> View<'_> {
-        View { dir: &self.inner, policy: &self.watch.policy, state: self.state }
-    }
-
+impl<S: Stand> Observe<S> {
     fn at<'a>(&'a self, path: Descent<'a>) -> At<'a> {
         At { trail: &self.trail, held: Descent::HERE, path }
     }
 
-    /// Records an operation on `path` that takes what its table says.
-    fn record(&self, path: Descent<'_>, operation: Operation, result: Result<()>) {
-        let act = Act::One(operation);
-        self.record_act(path, act, operation.needs(), result);
+    /// The place for the operation that begins now.
+    fn begin(&self) -> Result<Here<S::Held<'_>>> {
+        self.watch.auditor.check()?;
+        self.confined.stand.here()
     }
 
-    fn record_act(&self, path: Descent<'_>, act: Act, wanted: Rights, result: Result<()>) {
+    /// Records an operation on `path` that takes what its table says.
+    fn record(
+        &self,
+        here: &Here<S::Held<'_>>,
+        path: Descent<'_>,
+        operation: Operation,
+        result: Result<()>,
+    ) {
+        self.record_act(here, path, Act::One(operation), operation.needs(), result);
+    }
+
+    fn record_act(
+        &self,
+        here: &Here<S::Held<'_>>,
+        path: Descent<'_>,
+        act: Act,
+        wanted: Rights,
+        result: Result<()>,
+    ) {
         let facts = Facts { act, wanted, result, same: false };
-        self.watch.record(self.at(path), self.state, None, facts, None);
+        self.watch.record(here, self.at(path), None, facts, None);
     }
 
     /// Records an operation that may have ended at a link; then that the link was told.
-    fn record_stop(&self, path: Descent<'_>, operation: Operation, result: Result<(), &Stop>) {
+    fn record_stop(
+        &self,
+        here: &Here<S::Held<'_>>,
+        path: Descent<'_>,
+        operation: Operation,
+        result: Result<(), &Stop>,
+    ) {
         match result {
-            Ok(()) => self.record(path, operation, Ok(())),
-            Err(Stop::Errno(errno)) => self.record(path, operation, Err(*errno)),
+            Ok(()) => self.record(here, path, operation, Ok(())),
+            Err(Stop::Errno(errno)) => self.record(here, path, operation, Err(*errno)),
             Err(Stop::Link { at, .. }) => {
                 let (link, _) = path.split_at(at + 1);
-                self.record_act(link, Act::Follow, Rights::empty(), Ok(()));
+                self.record_act(here, link, Act::Follow, Rights::empty(), Ok(()));
             }
         }
     }
@@ -156,30 +189,68 @@ impl Observe {
     /// Performs by the policy, or past it.
     fn perform<T, E>(
         &self,
+        here: &Here<S::Held<'_>>,
         enforced: impl FnOnce(&View<'_>) -> Result<T, E>,
         dry: impl FnOnce(&DirRef) -> Result<T, E>,
-    ) -> Result<T, E>
-    where
-        E: From<Errno>,
-    {
-        self.watch.auditor.check()?;
+    ) -> Result<T, E> {
         match self.watch.mode {
-            Mode::Enforce => enforced(&self.view()),
-            Mode::DryRun => dry(&self.inner),
+            Mode::Enforce => enforced(&self.confined.view(here)),
+            Mode::DryRun => dry(&self.confined.inner),
         }
     }
 
+    /// Performs by the policy, or past it, what is done to one name, and records it.
+    fn change(
+        &self,
+        name: Name<'_>,
+        operation: Operation,
+        enforced: impl FnOnce(&View<'_>) -> Result<()>,
+        dry: impl FnOnce(&DirRef) -> Result<()>,
+    ) -> Result<()> {
+        let here = self.begin()?;
+        let answer = self.perform(&here, enforced, dry);
+        self.record(&here, name.into(), operation, answer);
+        answer
+    }
+
+    /// Performs by the policy, or past it, what is done to two names, and records it.
+    fn change_two(
+        &self,
+        names: [Name<'_>; 2],
+        into: &dyn Dir,
+        act: Act,
+        enforced: impl FnOnce(&View<'_>, &View<'_>) -> Result<()>,
+        dry: impl FnOnce(&DirRef, &DirRef) -> Result<()>,
+    ) -> Result<()> {
+        let into = self.other(into)?;
+        self.watch.auditor.check()?;
+        let (confined, there) = (&self.confined, &into.confined);
+        let [old, new] = confined.stand.both(&there.stand)?;
+        let result = match self.watch.mode {
+            Mode::Enforce => enforced(&confined.view(&old), &there.view(&new)),
+            Mode::DryRun => dry(&confined.inner, &there.inner),
+        };
+        let [name, new_name] = names;
+        let wanted = act.needs().into_iter().fold(Rights::empty(), Rights::union);
+        let same = act == Act::Rename && result.is_ok() && self.is_same(name, into, new_name);
+        let facts = Facts { act, wanted, result, same };
+        let to = Second { at: into.at(new_name.into()), state: new.state };
+        self.watch.record(&old, self.at(name.into()), Some(to), facts, None);
+        result
+    }
+
     /// The type of what is at `path`, for a record.
-    fn look(&self, path: Descent<'_>) -> Option<FileType> {
+    fn look(&self, here: &Here<S::Held<'_>>, path: Descent<'_>) -> Option<FileType> {
         let may_look = self.watch.mode == Mode::DryRun
-            || self.watch.policy.judge(self.state, path, Rights::LOOKUP).is_allowed();
-        if may_look { self.inner.stat(path).ok().map(|stat| stat.kind) } else { None }
+            || here.policy.judge(here.state, path, Rights::LOOKUP).is_allowed();
+        if may_look { self.confined.inner.stat(path).ok().map(|stat| stat.kind) } else { None }
     }
 
     /// What an open took, as things were: one that found something created nothing, and one that
     /// found a directory would not have read a file.
     fn record_open(
         &self,
+        here: &Here<S::Held<'_>>,
         path: Descent<'_>,
         how: OpenHow,
         found: Option<FileType>,
@@ -189,13 +260,13 @@ impl Observe {
             Ok(_) => Ok(()),
             Err(Stop::Errno(errno)) => Err(*errno),
             Err(link @ Stop::Link { .. }) => {
-                return self.record_stop(path, Operation::Open(how), Err(link));
+                return self.record_stop(here, path, Operation::Open(how), Err(link));
             }
         };
         let kind = match answer {
             Ok(Node::Dir(_)) => Some(FileType::Dir),
             Ok(Node::File(_)) => found,
-            Err(_) => self.look(path),
+            Err(_) => self.look(here, path),
         };
         let mut took = how;
         if kind.is_some() && !how.is_exclusive() {
@@ -205,51 +276,45 @@ impl Observe {
             took.flags |= OpenFlags::DIRECTORY;
         }
         let wanted = Operation::Open(took).needs();
-        self.record_act(path, Act::One(Operation::Open(how)), wanted, result);
-    }
-
-    fn record_two(&self, names: [Name<'_>; 2], into: &Observe, act: Act, result: Result<()>) {
-        let [name, new_name] = names;
-        let wanted = act.needs().into_iter().fold(Rights::empty(), Rights::union);
-        let same = act == Act::Rename && result.is_ok() && self.is_same(name, into, new_name);
-        let facts = Facts { act, wanted, result, same };
-        let to = Second { at: into.at(new_name.into()), state: into.state };
-        self.watch.record(self.at(name.into()), self.state, Some(to), facts, None);
+        self.record_act(here, path, Act::One(Operation::Open(how)), wanted, result);
     }
 
     /// Whether both names lead to one node, so that renaming one to the other did nothing.
-    fn is_same(&self, name: Name<'_>, into: &Observe, new_name: Name<'_>) -> bool {
-        match (self.inner.stat(name.into()), into.inner.stat(new_name.into())) {
+    fn is_same(&self, name: Name<'_>, into: &Observe<S>, new_name: Name<'_>) -> bool {
+        let (inner, there) = (&self.confined.inner, &into.confined.inner);
+        match (inner.stat(name.into()), there.stat(new_name.into())) {
             (Ok(old), Ok(new)) => (old.dev, old.ino) == (new.dev, new.ino),
             _ => false,
         }
     }
 
     /// The other directory of an operation on two; `Xdev` if it is not observed alike.
-    fn other<'d>(&self, into: &'d dyn Dir) -> Result<&'d Observe> {
+    fn other<'d>(&self, into: &'d dyn Dir) -> Result<&'d Observe<S>> {
         let into: &dyn Any = into;
-        match into.downcast_ref::<Observe>() {
+        match into.downcast_ref::<Observe<S>>() {
             Some(into) if self.watch.is_shared_with(&into.watch) => Ok(into),
             Some(_) | None => Err(Errno::Xdev),
         }
     }
 
     /// What `path` has opened, observed.
-    fn wrap(&self, path: Descent<'_>, node: Node) -> Result<Node> {
-        let watch = Arc::clone(&self.watch);
-        let state = path.names().fold(self.state, |at, name| watch.policy.step(at, name));
+    fn wrap(&self, here: &Here<S::Held<'_>>, path: Descent<'_>, node: Node) -> Result<Node> {
+        let (watch, place) = (Arc::clone(&self.watch), &self.confined.stand);
+        let state = path.names().fold(here.state, |at, name| here.policy.step(at, name));
+        let stand = place.beneath(here, path, state)?;
         Ok(match node {
             Node::Dir(inner) => {
                 let trail = Trail::beneath(&self.trail, path)?;
-                Node::Dir(Arc::new(Observe { inner, watch, state, trail }))
+                let confined = Confine { inner, stand };
+                Node::Dir(Arc::new(Observe { confined, watch, trail }))
             }
             Node::File(inner) => {
                 let inner = match watch.mode {
                     Mode::DryRun => inner,
-                    Mode::Enforce => confine_file(inner, &watch.policy, state),
+                    Mode::Enforce => place.file(here, path, state, inner)?,
                 };
                 let opened = Opened::new(&self.trail, path);
-                Node::File(Arc::new(ObservedFile::new(inner, watch, state, opened)))
+                Node::File(Arc::new(ObservedFile::new(inner, watch, stand, opened)))
             }
         })
     }
@@ -261,26 +326,32 @@ fn done<T, E: Copy>(answer: &Result<T, E>) -> Result<(), E> {
 }
 
 #[deny(clippy::missing_trait_methods)]
-impl Dir for Observe {
+impl<S: Stand> Dir for Observe<S> {
     fn open(&self, path: Descent<'_>, how: OpenHow) -> Result<Node, Stop> {
         self.trail.check(path)?;
+        let here = self.begin()?;
         let may_create = how.creates() && !how.is_exclusive();
-        let found = if may_create { self.look(path) } else { None };
-        let answer = self
-            .perform(|view| view.open(path, how).map(|(node, _)| node), |dir| dir.open(path, how));
-        self.record_open(path, how, found, answer.as_ref());
-        Ok(self.wrap(path, answer?)?)
+        let found = if may_create { self.look(&here, path) } else { None };
+        let answer = self.perform(
+            &here,
+            |view| view.open(path, how).map(|(node, _)| node),
+            |dir| dir.open(path, how),
+        );
+        self.record_open(&here, path, how, found, answer.as_ref());
+        Ok(self.wrap(&here, path, answer?)?)
     }
 
     fn stat(&self, path: Descent<'_>) -> Result<Stat, Stop> {
-        let answer = self.perform(|view| view.stat(path), |dir| dir.stat(path));
-        self.record_stop(path, Operation::Stat, answer.as_ref().map(|_| ()));
+        let here = self.begin()?;
+        let answer = self.perform(&here, |view| view.stat(path), |dir| dir.stat(path));
+        self.record_stop(&here, path, Operation::Stat, answer.as_ref().map(|_| ()));
         answer
     }
 
     fn read_link(&self, name: Name<'_>) -> Result<Box<str>> {
-        let answer = self.perform(|view| view.read_link(name), |dir| dir.read_link(name));
-        self.record(name.into(), Operation::ReadLink, done(&answer));
+        let here = self.begin()?;
+        let answer = self.perform(&here, |view| view.read_link(name), |dir| dir.read_link(name));
+        self.record(&here, name.into(), Operation::ReadLink, done(&answer));
         answer
     }
 
@@ -289,74 +360,80 @@ impl Dir for Observe {
         from: Cookie,
         each: &mut dyn FnMut(Entry<'_>) -> ControlFlow<()>,
     ) -> Result<()> {
-        self.watch.auditor.check()?;
+        let here = self.begin()?;
         let answer = match self.watch.mode {
-            Mode::Enforce => self.view().read_dir(from, each),
-            Mode::DryRun => self.inner.read_dir(from, each),
+            Mode::Enforce => self.confined.list(here, from, each),
+            Mode::DryRun => self.confined.inner.read_dir(from, each),
         };
-        // A listing is one thing, in however many pieces it is read.
+        // A listing is one thing, in however many pieces it is read, and may have been refused in
+        // its middle.
         if from == Cookie::START || answer.is_err() {
-            self.record(Descent::HERE, Operation::List, answer);
+            let here = self.confined.stand.now();
+            self.record(&here, Descent::HERE, Operation::List, answer);
         }
         answer
     }
 
     fn create_dir(&self, name: Name<'_>) -> Result<()> {
-        let answer = self.perform(|view| view.create_dir(name), |dir| dir.create_dir(name));
-        self.record(name.into(), Operation::CreateDir, answer);
-        answer
+        let operation = Operation::CreateDir;
+        self.change(name, operation, |view| view.create_dir(name), |dir| dir.create_dir(name))
     }
 
     fn create_symlink(&self, name: Name<'_>, target: &str) -> Result<()> {
-        let answer = self.perform(
+        self.change(
+            name,
+            Operation::CreateSymlink,
             |view| view.create_symlink(name, target),
             |dir| dir.create_symlink(name, target),
-        );
-        self.record(name.into(), Operation::CreateSymlink, answer);
-        answer
+        )
     }
 
     fn remove_file(&self, name: Name<'_>) -> Result<()> {
-        let answer = self.perform(|view| view.remove_file(name), |dir| dir.remove_file(name));
-        self.record(name.into(), Operation::RemoveFile, answer);
-        answer
+        let operation = Operation::RemoveFile;
+        self.change(name, operation, |view| view.remove_file(name), |dir| dir.remove_file(name))
     }
 
     fn remove_dir(&self, name: Name<'_>) -> Result<()> {
-        let answer = self.perform(|view| view.remove_dir(name), |dir| dir.remove_dir(name));
-        self.record(name.into(), Operation::RemoveDir, answer);
-        answer
+        let operation = Operation::RemoveDir;
+        self.change(name, operation, |view| view.remove_dir(name), |dir| dir.remove_dir(name))
     }
 
     fn rename(&self, name: Name<'_>, into: &dyn Dir, new_name: Name<'_>) -> Result<()> {
-        let into = self.other(into)?;
-        let answer = self.perform(
-            |view| view.rename(name, &into.view(), new_name),
-            |dir| dir.rename(name, &*into.inner, new_name),
-        );
-        self.record_two([name, new_name], into, Act::Rename, answer);
-        answer
+        self.change_two(
+            [name, new_name],
+            into,
+            Act::Rename,
+            |from, into| from.rename(name, into, new_name),
+            |from, into| from.rename(name, &**into, new_name),
+        )
     }
 
     fn link(&self, name: Name<'_>, into: &dyn Dir, new_name: Name<'_>) -> Result<()> {
-        let into = self.other(into)?;
-        let answer = self.perform(
-            |view| view.link(name, &into.view(), new_name),
-            |dir| dir.link(name, &*into.inner, new_name),
-        );
-        self.record_two([name, new_name], into, Act::Link, answer);
-        answer
+        self.change_two(
+            [name, new_name],
+            into,
+            Act::Link,
+            |from, into| from.link(name, into, new_name),
+            |from, into| from.link(name, &**into, new_name),
+        )
     }
 
     fn set_times(&self, path: Descent<'_>, times: SetTimes) -> Result<(), Stop> {
-        let answer =
-            self.perform(|view| view.set_times(path, times), |dir| dir.set_times(path, times));
-        self.record_stop(path, Operation::SetTimes, answer.as_ref().copied());
+        let here = self.begin()?;
+        let answer = self.perform(
+            &here,
+            |view| view.set_times(path, times),
+            |dir| dir.set_times(path, times),
+        );
+        self.record_stop(&here, path, Operation::SetTimes, answer.as_ref().copied());
         answer
     }
 
     fn sync(&self) -> Result<()> {
-        self.inner.sync()
+        match self.watch.mode {
+            Mode::Enforce => self.confined.sync(),
+            Mode::DryRun => self.confined.inner.sync(),
+        }
     }
 
     // A sink may write to a disk, and a guest waits for it.

@@ -2,6 +2,7 @@
 
 mod learned;
 mod lines;
+mod live;
 mod log;
 mod page;
 mod truth;

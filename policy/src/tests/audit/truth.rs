@@ -28,12 +28,12 @@ fn some_rights() -> impl Strategy<Value = Rights> {
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Hides {
+pub(super) enum Hides {
     Never,
     Sometimes,
 }
 
-fn some_policy(hides: Hides) -> impl Strategy<Value = Arc<Policy>> {
+pub(super) fn some_policy(hides: Hides) -> impl Strategy<Value = Arc<Policy>> {
     let glob = || prop::sample::select(GLOBS.to_vec());
     let allows = prop::collection::vec((glob(), some_rights()), 1..5);
     let denies = prop::collection::vec((glob(), some_rights(), some_rights()), 0..3);
@@ -55,11 +55,11 @@ fn some_policy(hides: Hides) -> impl Strategy<Value = Arc<Policy>> {
     })
 }
 
-fn ops() -> impl Strategy<Value = Vec<Op>> {
+pub(super) fn ops() -> impl Strategy<Value = Vec<Op>> {
     prop::collection::vec(some_op(), 1..24)
 }
 
-fn is_refused(decision: Decision) -> bool {
+pub(super) fn is_refused(decision: Decision) -> bool {
     decision != Decision::Allow
 }
 
