@@ -25,10 +25,13 @@ impl Policy {
     /// each directory on the way. Does not allocate.
     #[must_use]
     pub fn judge(&self, from: State, path: Descent<'_>, wanted: Rights) -> Verdict<'_> {
+        if let Some(state) = self.grants_beneath(from, path, wanted) {
+            let (passed, missing) = (path.depth(), Rights::empty());
+            return Verdict { policy: self, state, passed, wanted, missing };
+        }
         let (mut state, mut passed, mut rest) = (from, 0, path);
         loop {
-            let row = self.table.row(state.0);
-            let rights = row.map_or(Rights::empty(), |row| row.rights);
+            let rights = self.rights(state);
             let Some((name, beneath)) = rest.split_first() else {
                 let missing = wanted - rights;
                 return Verdict { policy: self, state, passed, wanted, missing };
@@ -38,16 +41,41 @@ impl Policy {
             if !missing.is_empty() {
                 return Verdict { policy: self, state, passed, wanted: Rights::LOOKUP, missing };
             }
-            if row.is_some_and(|row| row.leads_to_itself(state.0)) {
-                // The names that are left change nothing.
-                passed += rest.depth();
-                rest = Descent::HERE;
-                continue;
-            }
             state = self.step(state, name);
             passed += 1;
             rest = beneath;
+            if let Some(state) = self.grants_beneath(state, rest, wanted) {
+                let (passed, missing) = (passed + rest.depth(), Rights::empty());
+                return Verdict { policy: self, state, passed, wanted, missing };
+            }
         }
+    }
+
+    /// The first rule at `state` that allows something of `wanted`, which is granted there.
+    pub(crate) fn allowed_by(&self, state: State, wanted: Rights) -> Option<RuleId> {
+        let allows = |id: &RuleId| match self.rule(*id).map(|rule| rule.effect) {
+            Some(Effect::Allow(rights)) if !rights.is_empty() => {
+                wanted.intersects(rights | Rights::LOOKUP)
+            }
+            Some(Effect::Allow(_) | Effect::Deny(_) | Effect::Hide) | None => false,
+        };
+        self.matched(state).iter().copied().find(allows)
+    }
+
+    /// The state that `path` leads to from `from`, if no name on it matters and `wanted` is
+    /// granted: what most questions come to, without a look at a name. `None` says nothing.
+    #[inline]
+    pub(crate) fn grants_beneath(
+        &self,
+        from: State,
+        path: Descent<'_>,
+        wanted: Rights,
+    ) -> Option<State> {
+        let row = self.table.row(from.0)?;
+        if !row.constant || !row.rights.contains(wanted | Rights::LOOKUP) {
+            return None;
+        }
+        Some(if path.is_here() { from } else { State(row.others) })
     }
 }
 
@@ -102,15 +130,14 @@ impl<'p> Verdict<'p> {
     /// allows what is missing, or if it is a way to what may be done further down.
     #[must_use]
     pub fn rule(&self) -> Option<RuleId> {
-        let (hidden, allowed) = (self.is_hidden(), self.is_allowed());
+        if self.is_allowed() {
+            return self.policy.allowed_by(self.state, self.wanted);
+        }
+        let hidden = self.is_hidden();
         let decides = |id: &RuleId| match self.policy.rule(*id).map(|rule| rule.effect) {
             Some(Effect::Hide) => hidden,
             Some(Effect::Deny(rights)) => !hidden && rights.intersects(self.missing),
-            Some(Effect::Allow(rights)) => {
-                let granted = if rights.is_empty() { rights } else { rights | Rights::LOOKUP };
-                allowed && granted.intersects(self.wanted)
-            }
-            None => false,
+            Some(Effect::Allow(_)) | None => false,
         };
         self.matched().iter().copied().find(decides)
     }

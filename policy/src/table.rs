@@ -56,6 +56,8 @@ pub(crate) struct Row {
     pub(crate) others: u32,
     pub(crate) hidden: bool,
     pub(crate) hides_beneath: bool,
+    /// Whether the same holds for all that is beneath, where all names lead to `others` and stay.
+    pub(crate) constant: bool,
 }
 
 /// What is rarely asked for.
@@ -87,15 +89,11 @@ impl Row {
         others: 0,
         hidden: false,
         hides_beneath: false,
+        constant: false,
     };
 
-    /// Whether all names lead nowhere else, `state` being the number of this row.
-    pub(crate) fn leads_to_itself(&self, state: u32) -> bool {
-        self.leads_alike() && self.others == state
-    }
-
     /// Whether all names lead to the same state.
-    fn leads_alike(&self) -> bool {
+    pub(crate) fn leads_alike(&self) -> bool {
         self.edges.is_empty() && self.automaton == NONE && self.group == NONE
     }
 }
@@ -104,7 +102,7 @@ impl Table {
     /// One state, out of which no name leads.
     pub(crate) fn of_one(row: Row) -> Self {
         let details = vec![Detail { matched: 0..0, kind: 0 }];
-        Table { rows: vec![row], details, ..Table::default() }
+        Table { rows: vec![Row { constant: true, ..row }], details, ..Table::default() }
     }
 
     /// Where `name` leads from `state`; `None` for a state that there is not.

@@ -1,15 +1,15 @@
 //! Writing behind: a sink on a thread of its own, so that the guest does not wait while lines are
 //! made and written.
 //!
-//! What waits is bounded: so many batches of 512 events. When all are taken, the guest waits for
+//! What waits is bounded: so many batches of 1,024 events. When all are taken, the guest waits for
 //! one; or, if that was asked for, the next batch is dropped whole and its events are counted.
 //! Batches are used again, so that in the long run nothing is allocated.
 
 use std::io;
 use std::num::NonZeroUsize;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use palisade_vfs::{Errno, Rights};
@@ -19,9 +19,9 @@ use super::event::{Act, Decision, Event, HowDecided, To};
 use crate::{Place, RuleId};
 
 /// Events that are handed over together.
-const BATCH_EVENTS: usize = 512;
+const BATCH_EVENTS: usize = 1024;
 /// Bytes of their texts after which fewer are handed over.
-const BATCH_BYTES: usize = 64 * 1024;
+const BATCH_BYTES: usize = 128 * 1024;
 
 /// What happens when all batches wait to be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -38,7 +38,6 @@ pub enum Full {
 pub struct WriteBehind {
     batch: Batch,
     to: Option<SyncSender<Order>>,
-    emptied: Receiver<Batch>,
     thread: Option<JoinHandle<()>>,
     full: Full,
     dropped: u64,
@@ -51,6 +50,14 @@ struct Shared {
     has_failed: AtomicBool,
     /// Events that the other sink did not take.
     lost: AtomicU64,
+    /// Batches to be filled again: the one that was emptied last first, which caches still hold.
+    emptied: Mutex<Vec<Batch>>,
+}
+
+impl Shared {
+    fn emptied(&self) -> MutexGuard<'_, Vec<Batch>> {
+        self.emptied.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 enum Order {
@@ -59,35 +66,48 @@ enum Order {
 }
 
 /// Events, with their texts one after the other. The other thread runs on another processor, to
-/// which every byte has to travel; so events are kept small.
+/// which every byte has to travel; so what is the same for many events is there once.
 #[derive(Default)]
 struct Batch {
     events: Vec<Saved>,
+    kinds: Vec<Kind>,
     texts: String,
+    guests: Vec<Box<str>>,
     places: Vec<Place>,
+    /// The second names of those that have one, in their order.
+    seconds: Vec<SavedTo>,
+    /// The bytes of those that tell them, in their order.
+    bytes: Vec<u64>,
 }
 
-/// An event without what it borrows, which is in its batch.
+/// What differs from event to event.
 struct Saved {
-    seq: u64,
     nanos: u64,
-    /// [`NO_BYTES`] if there are none to tell.
-    bytes: u64,
+    seq: u64,
+    /// An index.
+    kind: u32,
+    path_len: u32,
+    held: u32,
+}
+
+/// What few events of a batch do not share with another.
+#[derive(PartialEq)]
+struct Kind {
     act: Act,
     wanted: Rights,
     missing: Rights,
     rule: Option<RuleId>,
-    guest_len: u32,
-    path_len: u32,
-    held: u32,
-    to: Option<SavedTo>,
-    /// An index, or [`NO_PLACE`].
+    /// An index, or [`NOWHERE`].
     place: u32,
+    /// An index, or [`NOWHERE`] for the empty text.
+    guest: u32,
     decision: Decision,
     how: HowDecided,
     result: Result<(), Errno>,
     widens: bool,
     same: bool,
+    has_second: bool,
+    has_bytes: bool,
 }
 
 struct SavedTo {
@@ -95,39 +115,47 @@ struct SavedTo {
     held: u32,
 }
 
-/// More than anything can transfer.
-const NO_BYTES: u64 = u64::MAX;
 /// More than a batch has.
-const NO_PLACE: u32 = u32::MAX;
+const NOWHERE: u32 = u32::MAX;
+/// So many kinds are looked at before one is kept again: a guest does few things in turns.
+const KINDS_IN_TURNS: usize = 8;
 
 impl Batch {
     fn push(&mut self, event: &Event<'_>) {
-        self.texts.push_str(event.guest);
-        self.texts.push_str(event.path);
-        let to = event.to.map(|to| {
-            self.texts.push_str(to.path);
-            SavedTo { len: short(to.path.len()), held: short(to.held) }
-        });
-        let place = event.place.map_or(NO_PLACE, |place| self.place(place));
-        self.events.push(Saved {
-            seq: event.seq,
-            nanos: event.nanos,
-            bytes: event.bytes.unwrap_or(NO_BYTES),
+        let kind = Kind {
             act: event.act,
             wanted: event.wanted,
             missing: event.missing,
             rule: event.rule,
-            guest_len: short(event.guest.len()),
-            path_len: short(event.path.len()),
-            held: short(event.held),
-            to,
-            place,
+            place: event.place.map_or(NOWHERE, |place| self.place(place)),
+            guest: self.guest(event.guest),
             decision: event.decision,
             how: event.how,
             result: event.result,
             widens: event.widens,
             same: event.same,
-        });
+            has_second: event.to.is_some(),
+            has_bytes: event.bytes.is_some(),
+        };
+        let kind = self.kind(kind);
+        self.texts.push_str(event.path);
+        if let Some(to) = event.to {
+            self.texts.push_str(to.path);
+            self.seconds.push(SavedTo { len: short(to.path.len()), held: short(to.held) });
+        }
+        self.bytes.extend(event.bytes);
+        let (path_len, held) = (short(event.path.len()), short(event.held));
+        self.events.push(Saved { nanos: event.nanos, seq: event.seq, kind, path_len, held });
+    }
+
+    /// Where `kind` is kept.
+    fn kind(&mut self, kind: Kind) -> u32 {
+        let mut recent = self.kinds.iter().enumerate().rev().take(KINDS_IN_TURNS);
+        let at = recent.find(|(_, known)| **known == kind).map(|(at, _)| at);
+        short(at.unwrap_or_else(|| {
+            self.kinds.push(kind);
+            self.kinds.len() - 1
+        }))
     }
 
     /// Where `place` is kept. What is told is mostly decided by few rules, one after the other.
@@ -140,10 +168,24 @@ impl Batch {
             };
             known.line == place.line && same_file
         };
-        if !self.places.last().is_some_and(is_it) {
+        let mut recent = self.places.iter().enumerate().rev().take(KINDS_IN_TURNS);
+        let at = recent.find(|(_, known)| is_it(known)).map(|(at, _)| at);
+        short(at.unwrap_or_else(|| {
             self.places.push(place.clone());
+            self.places.len() - 1
+        }))
+    }
+
+    /// Where `guest` is kept: mostly all are the same.
+    fn guest(&mut self, guest: &str) -> u32 {
+        // Comparing with an empty text that is nowhere in memory can take a processor very long.
+        if guest.is_empty() {
+            return NOWHERE;
         }
-        short(self.places.len() - 1)
+        if self.guests.last().is_none_or(|known| **known != *guest) {
+            self.guests.push(guest.into());
+        }
+        short(self.guests.len() - 1)
     }
 
     fn is_full(&self) -> bool {
@@ -158,31 +200,41 @@ impl Batch {
             texts = rest;
             text
         };
-        self.events.iter().map(move |saved| Event {
-            seq: saved.seq,
-            nanos: saved.nanos,
-            guest: take(saved.guest_len),
-            act: saved.act,
-            path: take(saved.path_len),
-            held: saved.held as usize,
-            to: saved.to.as_ref().map(|to| To { path: take(to.len), held: to.held as usize }),
-            wanted: saved.wanted,
-            decision: saved.decision,
-            how: saved.how,
-            missing: saved.missing,
-            widens: saved.widens,
-            rule: saved.rule,
-            place: self.places.get(saved.place as usize),
-            result: saved.result,
-            same: saved.same,
-            bytes: (saved.bytes != NO_BYTES).then_some(saved.bytes),
+        let (mut seconds, mut bytes) = (self.seconds.iter(), self.bytes.iter().copied());
+        self.events.iter().filter_map(move |saved| {
+            let kind = self.kinds.get(saved.kind as usize)?;
+            let path = take(saved.path_len);
+            let to = if kind.has_second { seconds.next() } else { None };
+            Some(Event {
+                seq: saved.seq,
+                nanos: saved.nanos,
+                guest: self.guests.get(kind.guest as usize).map_or("", |guest| guest),
+                act: kind.act,
+                path,
+                held: saved.held as usize,
+                to: to.map(|to| To { path: take(to.len), held: to.held as usize }),
+                wanted: kind.wanted,
+                decision: kind.decision,
+                how: kind.how,
+                missing: kind.missing,
+                widens: kind.widens,
+                rule: kind.rule,
+                place: self.places.get(kind.place as usize),
+                result: kind.result,
+                same: kind.same,
+                bytes: if kind.has_bytes { bytes.next() } else { None },
+            })
         })
     }
 
     fn clear(&mut self) {
         self.events.clear();
+        self.kinds.clear();
         self.texts.clear();
+        self.guests.clear();
         self.places.clear();
+        self.seconds.clear();
+        self.bytes.clear();
     }
 }
 
@@ -192,7 +244,7 @@ fn short(number: usize) -> u32 {
 }
 
 impl WriteBehind {
-    /// Gives events to `sink`; at most `batches` of 512 wait.
+    /// Gives events to `sink`; at most `batches` of 1,024 wait.
     ///
     /// Errors: no thread can be had.
     pub fn new(
@@ -201,18 +253,14 @@ impl WriteBehind {
         full: Full,
     ) -> io::Result<WriteBehind> {
         let (to, orders) = sync_channel(batches.get());
-        // Room for those that wait, the one that is written and the one that is filled.
-        let (give_back, emptied) = sync_channel(batches.get() + 2);
         let shared = Arc::new(Shared::default());
         let told = Arc::clone(&shared);
         let name = "palisade-audit".to_owned();
-        let thread = thread::Builder::new()
-            .name(name)
-            .spawn(move || write_all(sink, &orders, &give_back, &told))?;
+        let thread =
+            thread::Builder::new().name(name).spawn(move || write_all(sink, &orders, &told))?;
         Ok(WriteBehind {
             batch: Batch::default(),
             to: Some(to),
-            emptied,
             thread: Some(thread),
             full,
             dropped: 0,
@@ -223,7 +271,7 @@ impl WriteBehind {
     /// Hands over what was collected, and waits for room if that is asked for.
     fn hand_over(&mut self, full: Full) -> io::Result<()> {
         let Some(to) = &self.to else { return Err(io::ErrorKind::BrokenPipe.into()) };
-        let next = self.emptied.try_recv().unwrap_or_default();
+        let next = self.shared.emptied().pop().unwrap_or_default();
         let batch = std::mem::replace(&mut self.batch, next);
         let gone = || io::Error::from(io::ErrorKind::BrokenPipe);
         match full {
@@ -244,12 +292,7 @@ impl WriteBehind {
     }
 }
 
-fn write_all(
-    mut sink: impl Sink,
-    orders: &Receiver<Order>,
-    give_back: &SyncSender<Batch>,
-    shared: &Shared,
-) {
+fn write_all(mut sink: impl Sink, orders: &Receiver<Order>, shared: &Shared) {
     let mut failed = None;
     for order in orders {
         match order {
@@ -264,8 +307,7 @@ fn write_all(
                     }
                 }
                 batch.clear();
-                // There is room, and who filled it may be gone.
-                let _ = give_back.try_send(batch);
+                shared.emptied().push(batch);
             }
             Order::Flush(done) => {
                 let answer = failed.take().map_or_else(|| sink.flush(), Err);

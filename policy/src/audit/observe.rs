@@ -112,6 +112,7 @@ impl Watch {
     }
 
     /// Decides, and tells the auditor.
+    #[inline]
     pub(super) fn record(
         &self,
         here: &Here<impl Deref<Target = Policy>>,
@@ -135,17 +136,20 @@ impl Watch {
 }
 
 impl<S: Stand> Observe<S> {
+    #[inline]
     fn at<'a>(&'a self, path: Descent<'a>) -> At<'a> {
         At { trail: &self.trail, held: Descent::HERE, path }
     }
 
     /// The place for the operation that begins now.
+    #[inline]
     fn begin(&self) -> Result<Here<S::Held<'_>>> {
         self.watch.auditor.check()?;
         self.confined.stand.here()
     }
 
     /// Records an operation on `path` that takes what its table says.
+    #[inline]
     fn record(
         &self,
         here: &Here<S::Held<'_>>,
@@ -156,6 +160,7 @@ impl<S: Stand> Observe<S> {
         self.record_act(here, path, Act::One(operation), operation.needs(), result);
     }
 
+    #[inline]
     fn record_act(
         &self,
         here: &Here<S::Held<'_>>,
@@ -169,6 +174,7 @@ impl<S: Stand> Observe<S> {
     }
 
     /// Records an operation that may have ended at a link; then that the link was told.
+    #[inline]
     fn record_stop(
         &self,
         here: &Here<S::Held<'_>>,
@@ -187,6 +193,7 @@ impl<S: Stand> Observe<S> {
     }
 
     /// Performs by the policy, or past it.
+    #[inline]
     fn perform<T, E>(
         &self,
         here: &Here<S::Held<'_>>,

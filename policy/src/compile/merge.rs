@@ -18,12 +18,28 @@ use crate::table::{Row, Table};
 /// Most rounds: what differs only that far down is rarely compared.
 const ROUNDS_MAX: usize = 32;
 
-/// Fills in [`Detail::kind`](crate::table::Detail::kind).
+/// Fills in [`Detail::kind`](crate::table::Detail::kind), and what follows from it.
 pub(crate) fn set_kinds(table: &mut Table) {
     let mut kinds = look_back(table);
     refine(table, &mut kinds);
     for (detail, kind) in table.details.iter_mut().zip(kinds) {
         detail.kind = kind;
+    }
+    set_constant(table);
+}
+
+/// Fills in [`Row::constant`], for states that nothing is hidden at.
+fn set_constant(table: &mut Table) {
+    let is_constant = |(row, state): (&Row, u32)| {
+        let leads_to = table.row(row.others);
+        row.leads_alike()
+            && !row.hidden
+            && table.kind(state) == table.kind(row.others)
+            && leads_to.is_some_and(|next| next.leads_alike() && next.others == row.others)
+    };
+    let constant: Vec<bool> = table.rows.iter().zip(0..).map(is_constant).collect();
+    for (row, constant) in table.rows.iter_mut().zip(constant) {
+        row.constant = constant;
     }
 }
 
