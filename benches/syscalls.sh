@@ -26,7 +26,7 @@ count() {
 echo "| operation | calls per operation | which |"
 echo "|---|---|---|"
 for workload in stat stat_deep fstat fd_fdstat_get read_64b read_4k overwrite_4k write_64b_append \
-  open_close open_close_deep seek_tell; do
+  open_close open_close_deep create_unlink seek_tell; do
   count "$workload" "$few" >"$scratch/few"
   count "$workload" "$many" >"$scratch/many"
   join -a 2 "$scratch/few" "$scratch/many" | awk -v ops="$operations" -v name="$workload" '

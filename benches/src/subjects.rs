@@ -64,11 +64,13 @@ pub enum Subject {
     ComponentHost,
     /// A component on a memory filesystem.
     ComponentMemory,
+    /// A component whose `stat-at` does nothing.
+    ComponentFloor,
 }
 
 impl Subject {
     /// Every subject, in the order of a round.
-    pub const ALL: [Subject; 14] = [
+    pub const ALL: [Subject; 15] = [
         Subject::Native,
         Subject::Peer,
         Subject::Host,
@@ -83,6 +85,7 @@ impl Subject {
         Subject::ComponentPeer,
         Subject::ComponentHost,
         Subject::ComponentMemory,
+        Subject::ComponentFloor,
     ];
 
     /// Its name in a table.
@@ -102,6 +105,7 @@ impl Subject {
             Subject::ComponentPeer => "wasmtime-wasi, component",
             Subject::ComponentHost => "host, component",
             Subject::ComponentMemory => "memory, component",
+            Subject::ComponentFloor => "engine alone",
         }
     }
 
@@ -206,6 +210,7 @@ impl Bench {
     /// Whether a workload can be measured on a subject here.
     pub fn has(&self, subject: Subject, workload: &Workload) -> bool {
         match workload.guest {
+            _ if subject == Subject::ComponentFloor => workload.name.starts_with("direct_stat"),
             Guest::Direct => subject.is_component(),
             Guest::Program => subject != Subject::Native || self.native.is_some(),
         }
@@ -222,6 +227,10 @@ impl Bench {
         if workload.guest == Guest::Direct {
             return match subject {
                 Subject::ComponentPeer => self.components.direct_on_peer(key, count),
+                Subject::ComponentFloor => {
+                    let memory = self.world(Subject::ComponentMemory)?;
+                    self.components.direct_floor(memory, key, count)
+                }
                 _ => self.components.direct(self.world(subject)?, key, count),
             };
         }

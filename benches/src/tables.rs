@@ -80,7 +80,12 @@ pub const TABLES: &[Table] = &[
     Table {
         title: "Components: the same guest in the standard adapter, and (`direct_…`) one that calls \
                 `wasi:filesystem` itself",
-        subjects: &[Subject::ComponentPeer, Subject::ComponentHost, Subject::ComponentMemory],
+        subjects: &[
+            Subject::ComponentPeer,
+            Subject::ComponentHost,
+            Subject::ComponentMemory,
+            Subject::ComponentFloor,
+        ],
         ratios: &[
             ratio("host / peer", Subject::ComponentHost, Subject::ComponentPeer, COMPONENT_HOST),
             ratio(

@@ -298,7 +298,9 @@ impl Dir for HostDir {
     }
 
     fn remove_file(&self, name: Name<'_>) -> Result<()> {
-        fs::unlinkat(self.fd(), name.as_str(), AtFlags::empty()).map_err(errno)
+        fs::unlinkat(self.fd(), name.as_str(), AtFlags::empty()).map_err(errno)?;
+        self.known.forget(name.into());
+        Ok(())
     }
 
     fn remove_dir(&self, name: Name<'_>) -> Result<()> {

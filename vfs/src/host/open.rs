@@ -44,8 +44,13 @@ pub(super) fn open_name(
     at: usize,
     reading: OFlags,
 ) -> Result<Opened, Stop> {
-    if how.is_exclusive() {
-        return Ok(Opened::File(create(dir, name, how).map_err(errno)?));
+    if how.creates() {
+        // What is to be created is mostly not there, and what is there is not touched.
+        match create(dir, name, how) {
+            Ok(file) => return Ok(Opened::File(file)),
+            Err(os) if how.is_exclusive() => return Err(errno(os).into()),
+            Err(_) => {}
+        }
     }
     for _ in 0..RACES_MAX {
         if let Some(opened) = try_open(dir, name, how, at, reading)? {

@@ -24,10 +24,16 @@ pub fn add_to_linker<T: 'static>(
                 MODULE,
                 stringify!($name),
                 move |mut caller: Caller<'_, T>, $($arg: $ty),*| -> wasmtime::Result<i32> {
-                    let memory = memory_of(&mut caller, state)?;
-                    let (bytes, data) = memory.data_and_store_mut(&mut caller);
-                    let mut memory = Memory::new(bytes);
-                    Ok(errno::number(state(data).preview1.$name(&mut memory, $($arg),*)))
+                    let call = |memory: EngineMemory, caller: &mut Caller<'_, T>| {
+                        let (bytes, data) = memory.data_and_store_mut(caller);
+                        let mut memory = Memory::new(bytes);
+                        errno::number(state(data).preview1.$name(&mut memory, $($arg),*))
+                    };
+                    // Apart from the other way, so that this one keeps the memory in registers.
+                    match state(caller.data_mut()).memory {
+                        Some(memory) => Ok(call(memory, &mut caller)),
+                        None => with_exported_memory(&mut caller, call),
+                    }
                 },
             )?;
         )*};
@@ -39,22 +45,14 @@ pub fn add_to_linker<T: 'static>(
     Ok(())
 }
 
-/// The memory of the guest that calls: bound, or looked up.
-#[inline(always)]
-fn memory_of<T: 'static>(
-    caller: &mut Caller<'_, T>,
-    state: impl Fn(&mut T) -> &mut State,
-) -> wasmtime::Result<EngineMemory> {
-    if let Some(memory) = state(caller.data_mut()).memory {
-        return Ok(memory);
-    }
-    exported_memory(caller)
-}
-
+/// Calls with the memory that the guest exports.
 #[cold]
-fn exported_memory<T: 'static>(caller: &mut Caller<'_, T>) -> wasmtime::Result<EngineMemory> {
+fn with_exported_memory<T: 'static>(
+    caller: &mut Caller<'_, T>,
+    call: impl FnOnce(EngineMemory, &mut Caller<'_, T>) -> i32,
+) -> wasmtime::Result<i32> {
     match caller.get_export("memory") {
-        Some(Extern::Memory(memory)) => Ok(memory),
+        Some(Extern::Memory(memory)) => Ok(call(memory, caller)),
         _ => Err(wasmtime::Error::msg(
             "the guest calls WASI but exports no memory named `memory` that it could use",
         )),
