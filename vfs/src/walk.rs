@@ -206,6 +206,12 @@ fn splice(
     Ok(next)
 }
 
+/// Whether a component of so many bytes, so many of them dots, is a name.
+fn is_name(len: usize, dots: usize) -> bool {
+    let goes_nowhere = len <= 2 && dots == len;
+    len <= Name::LEN_MAX && !goes_nowhere
+}
+
 /// A path that is already a descent, but for slashes at its end.
 struct Plain<'p> {
     down: &'p str,
@@ -228,15 +234,26 @@ impl<'p> Lexed<'p> {
         if path.len() > PATH_LEN_MAX {
             return Err(Errno::Nametoolong);
         }
-        if path.bytes().any(|b| b == 0) {
-            return Err(Errno::Inval);
+        let down = path.trim_end_matches('/');
+        // One look at each byte: most paths are short, and a search for each thing takes longer.
+        let (mut is_plain, mut len, mut dots) = (true, 0, 0);
+        for byte in down.bytes() {
+            match byte {
+                0 => return Err(Errno::Inval),
+                b'/' => {
+                    is_plain &= is_name(len, dots);
+                    (len, dots) = (0, 0);
+                }
+                _ => {
+                    dots += usize::from(byte == b'.');
+                    len += 1;
+                }
+            }
         }
         if path.starts_with('/') {
             return Err(Errno::Escape);
         }
-        let down = path.trim_end_matches('/');
-        let is_plain = |part: &str| !matches!(part, "" | "." | "..") && part.len() <= Name::LEN_MAX;
-        if !down.split('/').all(is_plain) {
+        if !(is_plain && is_name(len, dots)) {
             return Ok(None);
         }
         let ending = if down.len() == path.len() { Ending::Name } else { Ending::Slash };

@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use palisade_kernel::{Modes, Process};
-use palisade_vfs::{Errno, Follow, Result, Stat};
+use palisade_vfs::{Errno, Follow, Result};
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::runtime::spawn_blocking;
 use wasmtime_wasi::sockets::WasiSocketsCtx;
 
-use crate::fs::hash::Hasher;
+use crate::fs::hash::{Hashed, Hasher};
 
 /// What a store holds for one guest.
 pub struct PalisadeCtx {
@@ -47,7 +47,7 @@ enum Seen {
         fd: u32,
         /// `None` for the descriptor itself.
         path: Option<(Follow, String)>,
-        stat: Stat,
+        node: Hashed,
         written: u64,
     },
     Listed(Listed),
@@ -152,9 +152,9 @@ impl PalisadeCtx {
     }
 
     /// Keeps what the call that ends now has looked at.
-    pub(crate) fn remember(&mut self, fd: u32, path: Option<(Follow, String)>, stat: Stat) {
+    pub(crate) fn remember(&mut self, fd: u32, path: Option<(Follow, String)>, node: Hashed) {
         let written = self.written.load(Ordering::Acquire);
-        self.seen = Some(Seen::Looked { fd, path, stat, written });
+        self.seen = Some(Seen::Looked { fd, path, node, written });
     }
 
     /// Keeps what the call that ends now has listed.
@@ -164,9 +164,9 @@ impl PalisadeCtx {
 
     /// What the last call has looked at, if that was the same, and nothing was done since: whoever
     /// wants a node's number calls `stat-at` and then `metadata-hash-at`.
-    pub(crate) fn recall(&mut self, fd: u32, path: Option<(Follow, &str)>) -> Option<Stat> {
+    pub(crate) fn recall(&mut self, fd: u32, path: Option<(Follow, &str)>) -> Option<Hashed> {
         let seen = self.seen.take_if(|seen| matches!(seen, Seen::Looked { .. }))?;
-        let Seen::Looked { fd: seen_fd, path: seen_path, stat, written } = seen else {
+        let Seen::Looked { fd: seen_fd, path: seen_path, node, written } = seen else {
             return None;
         };
         let same_path = match (&seen_path, path) {
@@ -175,7 +175,7 @@ impl PalisadeCtx {
             (None, Some(_)) | (Some(_), None) => false,
         };
         let is_fresh = written == self.written.load(Ordering::Acquire);
-        (seen_fd == fd && same_path && is_fresh).then_some(stat)
+        (seen_fd == fd && same_path && is_fresh).then_some(node)
     }
 
     /// What the last call has listed, if it was this name.

@@ -12,6 +12,7 @@ use wasmtime_wasi::runtime::spawn_blocking;
 
 use crate::ctx::Listed;
 use crate::errno::{error_code, mutation_refused, refused};
+use crate::fs::hash::Hashed;
 use crate::io::{input, output};
 use crate::{PalisadeCtxView, convert};
 
@@ -77,7 +78,7 @@ impl PalisadeCtxView<'_> {
         });
         let (stat, path) = looked.await;
         let stat = stat?;
-        self.ctx.remember(fd, Some((follow, path)), stat);
+        self.ctx.remember(fd, Some((follow, path)), Hashed::from(&stat));
         Ok(stat)
     }
 
@@ -90,7 +91,7 @@ impl PalisadeCtxView<'_> {
         path: String,
     ) -> Result<Stat, Errno> {
         let stat = self.ctx.world().stat_at(fd, &path, follow)?;
-        self.ctx.remember(fd, Some((follow, path)), stat);
+        self.ctx.remember(fd, Some((follow, path)), Hashed::from(&stat));
         Ok(stat)
     }
 
@@ -104,7 +105,7 @@ impl PalisadeCtxView<'_> {
 
     async fn look(&mut self, fd: u32) -> Result<Stat, Errno> {
         let stat = self.ctx.call([fd], move |process| process.stat(fd)).await?;
-        self.ctx.remember(fd, None, stat);
+        self.ctx.remember(fd, None, Hashed::from(&stat));
         Ok(stat)
     }
 }
@@ -386,11 +387,11 @@ impl types::HostDescriptor for PalisadeCtxView<'_> {
         fd: Resource<Descriptor>,
     ) -> FsResult<types::MetadataHashValue> {
         let fd = fd.rep();
-        let stat = match self.ctx.recall(fd, None) {
-            Some(stat) => stat,
-            None => self.look(fd).await.map_err(refused)?,
+        let node = match self.ctx.recall(fd, None) {
+            Some(node) => node,
+            None => Hashed::from(&self.look(fd).await.map_err(refused)?),
         };
-        self.ctx.hasher.hash(&stat).map_err(refused)
+        self.ctx.hasher.hash(&node).map_err(refused)
     }
 
     async fn metadata_hash_at(
@@ -400,12 +401,12 @@ impl types::HostDescriptor for PalisadeCtxView<'_> {
         path: String,
     ) -> FsResult<types::MetadataHashValue> {
         let (fd, follow) = (fd.rep(), convert::follow(flags));
-        if let Some(stat) = self.ctx.recall(fd, Some((follow, &path))) {
-            return self.ctx.hasher.hash(&stat).map_err(refused);
+        if let Some(node) = self.ctx.recall(fd, Some((follow, &path))) {
+            return self.ctx.hasher.hash(&node).map_err(refused);
         }
         let listed = self.ctx.recall_listed(fd, follow, &path);
         match (self.look_at(fd, follow, path).await, listed) {
-            (Ok(stat), _) => self.ctx.hasher.hash(&stat).map_err(refused),
+            (Ok(stat), _) => self.ctx.hasher.hash(&Hashed::from(&stat)).map_err(refused),
             (Err(errno @ (Errno::Acces | Errno::Noent)), Some(listed)) => {
                 self.number_of(&listed).await.map_err(|_| refused(errno))
             }

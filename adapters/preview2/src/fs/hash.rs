@@ -8,9 +8,24 @@
 
 use std::hash::Hasher as _;
 
-use palisade_vfs::{Errno, Result, Stat};
+use palisade_vfs::{Errno, Result, Stat, Timestamp};
 use siphasher::sip::SipHasher13;
 use wasmtime_wasi::p2::bindings::filesystem::types::MetadataHashValue;
+
+/// What is hashed of a node.
+#[derive(Clone, Copy)]
+pub(crate) struct Hashed {
+    dev: u64,
+    ino: u64,
+    modified: Timestamp,
+    size: u64,
+}
+
+impl From<&Stat> for Hashed {
+    fn from(stat: &Stat) -> Self {
+        Hashed { dev: stat.dev, ino: stat.ino, modified: stat.modified, size: stat.size }
+    }
+}
 
 /// Hashes with a key that the guest does not know, so that no value tells a number of the host.
 pub(crate) struct Hasher(Option<SipHasher13>);
@@ -33,14 +48,14 @@ impl Hasher {
     }
 
     /// Errors: `Io` if the operating system had no key to give.
-    pub(crate) fn hash(&self, stat: &Stat) -> Result<MetadataHashValue> {
+    pub(crate) fn hash(&self, node: &Hashed) -> Result<MetadataHashValue> {
         let mut hasher = self.0.ok_or(Errno::Io)?;
-        hasher.write_u64(stat.dev);
-        hasher.write_u64(stat.ino);
+        hasher.write_u64(node.dev);
+        hasher.write_u64(node.ino);
         let lower = hasher.finish();
-        hasher.write_i64(stat.modified.seconds());
-        hasher.write_u32(stat.modified.nanos());
-        hasher.write_u64(stat.size);
+        hasher.write_i64(node.modified.seconds());
+        hasher.write_u32(node.modified.nanos());
+        hasher.write_u64(node.size);
         Ok(MetadataHashValue { lower, upper: hasher.finish() })
     }
 }
