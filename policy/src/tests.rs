@@ -4,6 +4,7 @@
 mod audit;
 mod comparison;
 mod evaluator;
+mod explained;
 mod hidden;
 mod hostile;
 mod laws;
