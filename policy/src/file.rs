@@ -25,8 +25,9 @@ pub(crate) struct ConfinedFile<G> {
 
 /// What guards an open file.
 pub(crate) trait Grip: Send + Sync + 'static {
-    /// Nothing if `operation` is granted now; the error that tells it otherwise.
-    fn require(&self, operation: Operation) -> Result<()>;
+    /// Nothing if `operation` is granted now; the error that tells it otherwise, which is `unopened`
+    /// for a handle that was not opened for it.
+    fn require(&self, operation: Operation, unopened: Errno) -> Result<()>;
 
     /// `stat` without what may not be told.
     fn veiled(&self, stat: Stat) -> Stat;
@@ -35,20 +36,20 @@ pub(crate) trait Grip: Send + Sync + 'static {
     fn check_sync(&self) -> Result<()>;
 }
 
-/// Without a right to access the bytes the handle cannot have been opened for it: then `Badf`, as
-/// the file itself would say.
-pub(crate) fn never_opened(missing: Rights) -> Result<()> {
-    if missing.intersects(Rights::READ | Rights::WRITE) { Err(Errno::Badf) } else { Ok(()) }
+/// Without a right to access the bytes the handle cannot have been opened for it: then it is
+/// `unopened`, as the file itself would say.
+pub(crate) fn never_opened(missing: Rights, unopened: Errno) -> Result<()> {
+    if missing.intersects(Rights::READ | Rights::WRITE) { Err(unopened) } else { Ok(()) }
 }
 
 impl Grip for Fixed {
-    fn require(&self, operation: Operation) -> Result<()> {
+    fn require(&self, operation: Operation, unopened: Errno) -> Result<()> {
         let wanted = operation.needs();
         let missing = wanted - self.policy.rights(self.state);
         if missing.is_empty() {
             return Ok(());
         }
-        never_opened(missing)?;
+        never_opened(missing, unopened)?;
         self.policy.require(self.state, wanted)
     }
 
@@ -68,17 +69,17 @@ impl<G: Grip> File for ConfinedFile<G> {
     }
 
     fn read_at(&self, bufs: &mut [IoSliceMut<'_>], offset: u64) -> Result<usize> {
-        self.grip.require(Operation::Read)?;
+        self.grip.require(Operation::Read, Errno::Badf)?;
         self.inner.read_at(bufs, offset)
     }
 
     fn write_at(&self, bufs: &[IoSlice<'_>], offset: u64) -> Result<usize> {
-        self.grip.require(Operation::Write)?;
+        self.grip.require(Operation::Write, Errno::Badf)?;
         self.inner.write_at(bufs, offset)
     }
 
     fn append(&self, bufs: &[IoSlice<'_>]) -> Result<usize> {
-        self.grip.require(Operation::Write)?;
+        self.grip.require(Operation::Write, Errno::Badf)?;
         self.inner.append(bufs)
     }
 
@@ -87,22 +88,22 @@ impl<G: Grip> File for ConfinedFile<G> {
     }
 
     fn stat(&self) -> Result<Stat> {
-        self.grip.require(Operation::Stat)?;
+        self.grip.require(Operation::Stat, Errno::Badf)?;
         Ok(self.grip.veiled(self.inner.stat()?))
     }
 
     fn set_len(&self, len: u64) -> Result<()> {
-        self.grip.require(Operation::SetLen)?;
+        self.grip.require(Operation::SetLen, Errno::Inval)?;
         self.inner.set_len(len)
     }
 
     fn allocate(&self, offset: u64, len: u64) -> Result<()> {
-        self.grip.require(Operation::SetLen)?;
+        self.grip.require(Operation::SetLen, Errno::Badf)?;
         self.inner.allocate(offset, len)
     }
 
     fn set_times(&self, times: SetTimes) -> Result<()> {
-        self.grip.require(Operation::SetTimes)?;
+        self.grip.require(Operation::SetTimes, Errno::Badf)?;
         self.inner.set_times(times)
     }
 
@@ -120,7 +121,7 @@ impl<G: Grip> File for ConfinedFile<G> {
     }
 
     fn read_vec(&self, to: &mut Vec<u8>, len: usize, offset: u64) -> Result<usize> {
-        self.grip.require(Operation::Read)?;
+        self.grip.require(Operation::Read, Errno::Badf)?;
         self.inner.read_vec(to, len, offset)
     }
 }

@@ -335,20 +335,18 @@ impl FilePlace {
     /// The error that tells that `wanted` is missing in part.
     #[cold]
     fn refusal(&self, wanted: Rights) -> Errno {
-        if let Err(errno) = never_opened(wanted - self.opened) {
-            return errno;
-        }
         let policy = self.live.now().policy;
         policy.require(self.trail.state(&policy), wanted).err().unwrap_or(Errno::Acces)
     }
 }
 
 impl Grip for FilePlace {
-    fn require(&self, operation: Operation) -> Result<()> {
+    fn require(&self, operation: Operation, unopened: Errno) -> Result<()> {
         let wanted = operation.needs();
         if rights_in(self.known()).contains(wanted) {
             return Ok(());
         }
+        never_opened(wanted - self.opened, unopened)?;
         Err(self.refusal(wanted))
     }
 

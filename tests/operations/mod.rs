@@ -1,27 +1,50 @@
-//! The same operations through the native API and through Preview 2: the results agree, errors
-//! compared as the codes that Preview 2 has for them.
+//! The same operations by the native API, through Preview 1 and through Preview 2: on every stack
+//! the results agree, errors compared as the numbers and codes that each interface has for them,
+//! and the trees that are left are the same.
 //!
-//! [`Preview2`] is what a property can run operations through, as through any filesystem.
+//! [`Preview1`] and [`Preview2`] are what a property can run operations through, as through any
+//! filesystem.
 
+mod preview1;
 mod preview2;
 
+use std::any::Any;
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use palisade_policy::{Policy, QuotaGroup, confine, read_only};
+use palisade_preview1::errno_number;
 use palisade_preview2::error_code;
-use palisade_props::{Flavor, Live, Op, Outcome, Run, Runs, Seen, cases, runner};
+use palisade_props::{Flavor, Live, Op, Outcome, Run, Runs, Seen, Tree, cases, runner};
 use palisade_vfs::overlay::{Lowers, Overlay};
 use palisade_vfs::{
-    Access, DirRef, Errno, HostDir, MemFs, Mounts, OpenFlags, SetTime, SetTimes, Timestamp,
+    Access, DirRef, EmbeddedFs, Errno, HostDir, MemFs, Mounts, OpenFlags, Resolver, Rights,
+    SetTime, SetTimes, Timestamp,
 };
 use proptest::strategy::Strategy;
 
+pub use preview1::Preview1;
 pub use preview2::Preview2;
 
-/// What Preview 2 can say of an operation: `None` if it has no word for it.
+/// Sequences on each stack.
+const SEQUENCES: u32 = 60;
+
+/// What both interfaces can say of an operation: `None` if one of them has no word for it.
 fn said(op: Op) -> Option<Op> {
+    match op {
+        Op::Allocate(..) => None,
+        op => said_by_preview1(op),
+    }
+}
+
+/// What Preview 1 can say of an operation.
+fn said_by_preview1(op: Op) -> Option<Op> {
     let at_most = i64::MAX as u64;
+    // Nanoseconds since 1970 in 64 bits.
+    let last = Timestamp::new((u64::MAX / 1_000_000_000) as i64 - 1, 0);
     let has_time = |time| match time {
-        SetTime::At(at) => at >= Timestamp::EPOCH,
+        SetTime::At(at) => (Timestamp::EPOCH..=last).contains(&at),
         SetTime::Keep | SetTime::Now => true,
     };
     let have_times = |times: SetTimes| has_time(times.accessed) && has_time(times.modified);
@@ -38,85 +61,222 @@ fn said(op: Op) -> Option<Op> {
         }
         Op::Read(_, _, offset) | Op::Write(_, _, offset) if offset > at_most => None,
         Op::Ftimes(_, times) | Op::SetTimes(_, _, times) if !have_times(times) => None,
-        Op::Allocate(..) => None,
         op => Some(op),
     }
 }
 
-/// An outcome with the first error that has the same code, and without an identity, which no two
+/// An outcome with the first error that is told as the same by `tell`, and without what no two
 /// worlds share.
-fn seen_by_preview2(outcome: Outcome) -> Outcome {
+fn seen_by<T: PartialEq>(tell: impl Fn(Errno) -> T, times: Times, outcome: Outcome) -> Outcome {
     match outcome {
         Outcome::Fail(errno) => {
-            let code = error_code(errno);
-            let first = Errno::ALL.iter().find(|errno| error_code(**errno) == code);
+            let told = tell(errno);
+            let first = Errno::ALL.iter().find(|errno| tell(**errno) == told);
             Outcome::Fail(*first.unwrap())
         }
-        Outcome::Stat(seen) => Outcome::Stat(Seen { id: (0, 0), ..seen }),
+        Outcome::Stat(seen) => {
+            let modified = seen.modified.filter(|_| times == Times::Stand);
+            Outcome::Stat(Seen { id: (0, 0), modified, ..seen })
+        }
         outcome => outcome,
     }
 }
 
-fn still() -> DirRef {
-    MemFs::builder().clock(Arc::new(|| Timestamp::new(1_000, 0))).build().root()
+/// Whether what Preview 1 told of `op` is what `want` is there. It knows by its rights that a
+/// descriptor was not opened for something, before the file is asked.
+fn is_told_by_preview1(op: &Op, want: &Outcome, got: &Outcome) -> bool {
+    let is_of_bytes = matches!(op, Op::Read(..) | Op::Write(..) | Op::Append(..) | Op::SetLen(..))
+        || matches!(op, Op::Allocate(..));
+    let lacks_right = seen_by(errno_number, Times::Stand, Outcome::Fail(Errno::Notcapable));
+    let may_not = [Errno::Badf, Errno::Inval].map(Outcome::Fail);
+    want == got || (is_of_bytes && *got == lacks_right && may_not.contains(want))
 }
 
-#[track_caller]
-fn agree(fresh: impl Fn() -> DirRef, times_stand: bool) {
-    agree_over(|| (fresh(), ()), times_stand);
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Times {
+    /// The clock stands still.
+    Stand,
+    Pass,
 }
 
-/// The same, with what has to be kept as long as the directory is used.
-#[track_caller]
-fn agree_over<K>(fresh: impl Fn() -> (DirRef, K), times_stand: bool) {
-    let runs = Runs(Flavor::Plain)
-        .prop_map(|ops: Vec<Op>| ops.into_iter().filter_map(said).collect::<Vec<_>>());
-    let compare = |ops: Vec<Op>| {
-        let ((one, _kept), (other, _kept_too)) = (fresh(), fresh());
-        let (mut native, mut guest) = (Live::new(one), Preview2::new(other));
-        for (nth, op) in ops.iter().enumerate() {
-            let [want, got] =
-                [native.run(op), guest.run(op)].map(|outcome| match seen_by_preview2(outcome) {
-                    Outcome::Stat(seen) if !times_stand => {
-                        Outcome::Stat(Seen { modified: None, ..seen })
-                    }
-                    outcome => outcome,
-                });
-            assert_eq!(got, want, "line {nth}, `{op}`, of:\n{}", lines(&ops));
-        }
-        Ok(())
-    };
-    runner(cases(100)).run(&runs, compare).unwrap();
+/// A stack, from before and from behind.
+struct Stack {
+    root: DirRef,
+    /// The same tree without a layer that refuses anything.
+    behind: DirRef,
+    times: Times,
+    _keep: Option<Box<dyn Any>>,
+}
+
+impl Stack {
+    fn of(root: DirRef) -> Self {
+        Stack { behind: root.clone(), root, times: Times::Stand, _keep: None }
+    }
+
+    fn layered(behind: DirRef, layer: impl FnOnce(DirRef) -> DirRef) -> Self {
+        Stack { root: layer(behind.clone()), behind, times: Times::Stand, _keep: None }
+    }
+
+    fn on_host(resolver: Resolver, over: impl FnOnce(DirRef) -> DirRef) -> Self {
+        let dir = tempfile::tempdir_in("/dev/shm").unwrap();
+        let root = over(HostDir::open_ambient_with(dir.path(), resolver).unwrap());
+        Stack { times: Times::Pass, _keep: Some(Box::new(dir)), ..Stack::of(root) }
+    }
+
+    fn tree(&self) -> Tree {
+        Tree::snapshot(&*self.behind).unwrap()
+    }
+}
+
+fn still() -> MemFs {
+    MemFs::builder().clock(Arc::new(|| Timestamp::new(1_000, 0))).build()
+}
+
+/// A filesystem with something at the names that operations name.
+fn filled() -> DirRef {
+    let root = still().root();
+    let tree = Tree::parse(
+        "mkdir a\nmkdir a/b\nwrite a/f \"bytes\"\nwrite f \"more\"\nsymlink l -> a\n\
+         symlink a/l -> ../f\n",
+    );
+    tree.unwrap().build(&*root).unwrap();
+    root
+}
+
+fn overlay(lower: DirRef) -> DirRef {
+    Overlay::new(still().layer(), &Lowers::of(lower)).unwrap().root()
+}
+
+/// Every stack, by its name.
+fn stacks() -> Vec<(&'static str, fn() -> Stack)> {
+    vec![
+        ("memory", || Stack::of(still().root())),
+        ("host", || Stack::on_host(Resolver::Auto, |dir| dir)),
+        ("host, by components", || Stack::on_host(Resolver::Components, |dir| dir)),
+        ("overlay over nothing", || Stack::of(overlay(still().root()))),
+        ("overlay over memory", || Stack::of(overlay(filled()))),
+        ("overlay over the host", || Stack::on_host(Resolver::Auto, overlay)),
+        ("mounts", || {
+            let mounts = Mounts::builder(still().root()).mount("a/mnt", still().root()).unwrap();
+            Stack::of(mounts.build())
+        }),
+        ("read-only", || Stack::layered(filled(), read_only)),
+        ("guarded", || Stack::layered(filled(), |dir| confine(dir, policy()))),
+        ("guarded overlay", || Stack::layered(overlay(filled()), |dir| confine(dir, policy()))),
+        ("quota", || {
+            let quota = palisade_policy::Quota {
+                bytes: Some(4000),
+                inodes: Some(12),
+                ..palisade_policy::Quota::default()
+            };
+            Stack::layered(still().root(), |dir| QuotaGroup::new(quota).guard(dir).unwrap())
+        }),
+        ("embedded", || {
+            let file = |path, bytes: &'static [u8]| (path, Cow::Borrowed(bytes), Timestamp::EPOCH);
+            let files = [file("a/f", b"bytes"), file("f", b"more"), file("a/b/g", b"")];
+            Stack::of(EmbeddedFs::from_files(files).unwrap().root())
+        }),
+    ]
+}
+
+/// Some of everything: a rule for a tree, one for a name, what is refused and what is hidden.
+fn policy() -> Arc<Policy> {
+    let rules = Policy::builder().allow("/**", Rights::all()).deny("/a/**", Rights::REMOVE_FILE);
+    let rules = rules.deny("/**/f", Rights::WRITE | Rights::STAT).hide("/**/b");
+    Arc::new(rules.build().unwrap())
 }
 
 fn lines(ops: &[Op]) -> String {
     ops.iter().map(|op| format!("{op}\n")).collect()
 }
 
-#[test]
-fn preview_2_agrees_with_the_native_api_on_memory() {
-    agree(still, true);
+/// Runs `ops` in all three ways; answers what came of each natively.
+fn compare(fresh: fn() -> Stack, ops: &[Op]) -> Vec<Outcome> {
+    let stacks = [fresh(), fresh(), fresh()];
+    let [native, one, two] = &stacks;
+    let times = native.times;
+    let mut native_guest = Live::new(native.root.clone());
+    let (mut one_guest, mut two_guest) =
+        (Preview1::new(one.root.clone()), Preview2::new(two.root.clone()));
+    let outcomes = ops.iter().enumerate().map(|(nth, op)| {
+        let at = || format!("line {nth}, `{op}`, of:\n{}", lines(ops));
+        let done = native_guest.run(op);
+        let want = seen_by(errno_number, times, done.clone());
+        let got = seen_by(errno_number, times, one_guest.run(op));
+        let agrees = is_told_by_preview1(op, &want, &got);
+        assert!(agrees, "Preview 1: {got:?} and not {want:?} at {}", at());
+        let want = seen_by(error_code, times, done.clone());
+        let got = seen_by(error_code, times, two_guest.run(op));
+        assert_eq!(got, want, "Preview 2, at {}", at());
+        done
+    });
+    let outcomes = outcomes.collect();
+    let [tree, others @ ..] = stacks.each_ref().map(Stack::tree);
+    for (other, name) in others.iter().zip(["Preview 1", "Preview 2"]) {
+        assert_eq!(tree.diff(other), "", "what {name} leaves, after:\n{}", lines(ops));
+    }
+    outcomes
 }
 
 #[test]
-fn preview_2_agrees_with_the_native_api_on_the_host() {
-    agree_over(
-        || {
-            let dir = tempfile::tempdir_in("/dev/shm").unwrap();
-            (HostDir::open_ambient(dir.path()).unwrap(), dir)
-        },
-        false,
-    );
+fn both_interfaces_agree_with_the_native_api_on_every_stack() {
+    let said = |ops: Vec<Op>| ops.into_iter().filter_map(said).collect::<Vec<_>>();
+    for (name, fresh) in stacks() {
+        let runs = Runs(Flavor::Plain).prop_map(said);
+        let run = runner(cases(SEQUENCES)).run(&runs, |ops| {
+            compare(fresh, &ops);
+            Ok(())
+        });
+        run.unwrap_or_else(|fault| panic!("on {name}: {fault}"));
+    }
 }
 
 #[test]
-fn preview_2_agrees_with_the_native_api_on_overlays_and_mounts() {
-    agree(
-        || {
-            let upper = MemFs::builder().clock(Arc::new(|| Timestamp::new(1_000, 0))).build();
-            Overlay::new(upper.layer(), &Lowers::of(still())).unwrap().root()
-        },
-        true,
-    );
-    agree(|| Mounts::builder(still()).mount("a/mnt", still()).unwrap().build(), true);
+fn preview_1_agrees_with_the_native_api_on_making_room() {
+    let runs = Runs(Flavor::Plain)
+        .prop_map(|ops| ops.into_iter().filter_map(said_by_preview1).collect::<Vec<_>>());
+    let run = runner(cases(SEQUENCES)).run(&runs, |ops| {
+        let (one, other) = (still().root(), still().root());
+        let (mut native, mut guest) = (Live::new(one), Preview1::new(other));
+        for op in &ops {
+            let [want, got] = [native.run(op), guest.run(op)]
+                .map(|outcome| seen_by(errno_number, Times::Stand, outcome));
+            let agrees = is_told_by_preview1(op, &want, &got);
+            assert!(agrees, "{got:?} and not {want:?} at `{op}` of:\n{}", lines(&ops));
+        }
+        Ok(())
+    });
+    run.unwrap();
+}
+
+/// That results agree is worth what the operations are: each must succeed often enough.
+#[test]
+fn every_operation_succeeds_and_fails_in_the_sequences() {
+    let runs = Runs(Flavor::Plain)
+        .prop_map(|ops: Vec<Op>| ops.into_iter().filter_map(said).collect::<Vec<_>>());
+    let counts = std::cell::RefCell::new(BTreeMap::<String, [u32; 2]>::new());
+    let count = |ops: Vec<Op>| {
+        let outcomes = compare(|| Stack::of(still().root()), &ops);
+        for (op, outcome) in ops.iter().zip(outcomes) {
+            let line = op.to_string();
+            let word = line.split(' ').next().unwrap().to_owned();
+            let failed = usize::from(outcome.errno().is_some());
+            if outcome != Outcome::Idle {
+                counts.borrow_mut().entry(word).or_default()[failed] += 1;
+            }
+        }
+        Ok(())
+    };
+    runner(600).run(&runs, count).unwrap();
+    let counts = counts.into_inner();
+    for word in [
+        "mkdir", "symlink", "link", "rename", "unlink", "rmdir", "write", "read", "open",
+        "closedir", "close", "fread", "fwrite", "fappend", "fsetlen", "fstat", "ftimes", "stat",
+        "lstat", "readlink", "readdir", "utimes",
+    ] {
+        let [done, _] = counts.get(word).copied().unwrap_or_default();
+        assert!(done >= 20, "{word}: {counts:?}");
+    }
+    let failed: u32 = counts.values().map(|[_, failed]| failed).sum();
+    assert!(failed >= 1000, "{counts:?}");
 }

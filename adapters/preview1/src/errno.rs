@@ -13,9 +13,9 @@ pub(crate) fn number(result: Result<()>) -> i32 {
     }
 }
 
-/// The number of an error.
+/// The number that Preview 1 has for an error.
 #[must_use]
-pub(crate) fn of(errno: Errno) -> u16 {
+pub fn of(errno: Errno) -> u16 {
     match errno {
         Errno::Toobig => 1,
         Errno::Acces => 2,

@@ -28,6 +28,7 @@ mod layout;
 mod memory;
 mod rights;
 
+pub use errno::of as errno_number;
 pub use functions::FUNCTIONS;
 pub use memory::GuestMemory;
 
