@@ -4,9 +4,11 @@
 
 use std::collections::BTreeSet;
 use std::io::IoSlice;
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
-use palisade_kernel::{Config, ConfigBuilder, Exit, Input, Output};
+use palisade_kernel::{Config, ConfigBuilder, Exit, Input, Limits, Output};
 use palisade_policy::read_only;
 use palisade_preview2::bindings::{Command, sync};
 use palisade_preview2::{
@@ -16,17 +18,25 @@ use palisade_vfs::{
     Access, DirRef, Follow, HostDir, MemFs, OpenFlags, OpenHow, copy_tree, path as paths,
 };
 use wasi_preview1_component_adapter_provider::WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER;
-use wasmtime::Store;
 use wasmtime::component::{Component, Linker, ResourceTable};
+use wasmtime::{Store, StoreLimits, StoreLimitsBuilder};
 use wit_component::DecodedWasm;
 
 use crate::harness::{Outcome, Stack, config, wasmtime_engine};
 
 const CALLS2: &[u8] = include_bytes!("guests/calls2.wasm");
 
+/// Bytes that a guest may have.
+const MEMORY_MAX: usize = 64 << 20;
+/// Streams and pollables that a guest may have.
+const RESOURCES_MAX: usize = 2000;
+/// Descriptors that a guest may have.
+const DESCRIPTORS_MAX: u32 = 500;
+
 struct State {
     ctx: PalisadeCtx,
     table: ResourceTable,
+    limits: StoreLimits,
 }
 
 impl PalisadeView for State {
@@ -64,7 +74,11 @@ fn run(linked: Linked, config: ConfigBuilder) -> Outcome {
     let mut linker = Linker::<State>::new(wasmtime_engine());
     let ctx = PalisadeCtx::new(config.start());
     let ctx = if matches!(linked, Linked::AsyncInline) { ctx.wait_inline() } else { ctx };
-    let mut store = Store::new(wasmtime_engine(), State { ctx, table: ResourceTable::new() });
+    let mut table = ResourceTable::new();
+    table.set_max_capacity(RESOURCES_MAX);
+    let limits = StoreLimitsBuilder::new().memory_size(MEMORY_MAX).build();
+    let mut store = Store::new(wasmtime_engine(), State { ctx, table, limits });
+    store.limiter(|state| &mut state.limits);
     let ended = match linked {
         Linked::Sync => {
             add_to_linker_sync(&mut linker).unwrap();
@@ -94,7 +108,8 @@ fn run(linked: Linked, config: ConfigBuilder) -> Outcome {
 /// What a sub-test is given.
 fn given(root: &DirRef, name: &str) -> ConfigBuilder {
     let config = config(root, &["calls2", name]).env("NAME", "value=more").env("EMPTY", "");
-    config.stdin(Input::bytes("input"))
+    let limits = Limits { descriptors_max: DESCRIPTORS_MAX, ..Limits::default() };
+    config.limits(limits).stdin(Input::bytes("input"))
 }
 
 fn list(what: &str) -> Vec<String> {
@@ -167,6 +182,45 @@ fn nothing_changes_where_nothing_may() {
             let fixed = read_only(Arc::clone(&stack.root));
             faults.extend(names.iter().filter_map(|name| fault_of(linked, name, what, &fixed)));
         }
+    }
+    assert!(faults.is_empty(), "{} failed:\n{}", faults.len(), faults.join("\n"));
+}
+
+/// The process's descriptors of what lies in `dir`.
+fn descriptors_in(dir: &Path) -> usize {
+    let entries = std::fs::read_dir("/proc/self/fd").unwrap();
+    let links = entries.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
+    links.filter(|link| link.starts_with(dir)).count()
+}
+
+#[test]
+fn what_no_guest_should_do_is_a_trap_and_leaves_nothing_behind() {
+    let names = list("list-traps");
+    assert!(names.len() > 20, "{names:?}");
+    let mut faults = Vec::new();
+    for linked in ALL {
+        let dir = tempfile::tempdir().unwrap();
+        let memory = MemFs::new();
+        let host = HostDir::open_ambient(dir.path()).unwrap();
+        assert_eq!(descriptors_in(dir.path()), 1);
+        for (what, root) in [("memory", memory.root()), ("the host", host)] {
+            for name in &names {
+                let outcome = run(linked, given(&root, name));
+                let said = outcome.stdout == format!("ok {name}\n");
+                let trapped = outcome.end.as_ref().is_err_and(|text| !text.contains("panicked"));
+                if !said || !trapped {
+                    faults.push(format!("{name} on {what}, {linked:?}: {outcome:?}"));
+                }
+            }
+        }
+        // What another thread did for a guest that has ended may end a moment later.
+        let is_closed = || descriptors_in(dir.path()) == 0;
+        let mut looks = 0..200;
+        while !is_closed() && looks.next().is_some() {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        assert!(is_closed(), "{linked:?}");
+        assert!(memory.usage().bytes < 1 << 20, "{:?}", memory.usage());
     }
     assert!(faults.is_empty(), "{} failed:\n{}", faults.len(), faults.join("\n"));
 }

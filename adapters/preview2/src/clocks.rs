@@ -49,7 +49,11 @@ impl PalisadeCtxView<'_> {
     fn subscribe_alarm(&mut self, alarm: Alarm) -> Result<Resource<DynPollable>> {
         let interrupt = self.ctx.process().interrupt().clone();
         let sleep = self.table.push(Sleep { alarm, interrupt, has_yielded: false })?;
-        subscribe(self.table, sleep)
+        let rep = sleep.rep();
+        subscribe(self.table, sleep).inspect_err(|_| {
+            // Nothing stands for it, so nobody would drop it.
+            let _ = self.table.delete(Resource::<Sleep>::new_own(rep));
+        })
     }
 }
 

@@ -108,6 +108,7 @@ void write_all(out_t stream, const char *text);
 typedef enum {
   LISTED,    /* in `list` and in `all` */
   ENDS,      /* in `list`: ends the program with the code that its name has */
+  TRAPS,     /* in `list-traps`: ends in a trap */
   READ_ONLY_WORLD, /* in `list-read-only`: the preopen is one that nobody may change */
 } kind_t;
 
@@ -119,7 +120,7 @@ typedef struct {
 
 /* The sub-tests of each file; each list ends with a name of 0. */
 extern const test_t descriptor_tests[], path_tests[], input_tests[], output_tests[], world_tests[],
-    read_only_tests[];
+    read_only_tests[], hostile_tests[];
 
 #define TEST(name) {#name, name, LISTED}
 #define TESTS_END {0, 0, LISTED}

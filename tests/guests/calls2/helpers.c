@@ -171,7 +171,8 @@ bool reads(in_t stream, const char *text) {
   size_t left = strlen(text);
   for (int turn = 0; left && turn < TURNS_MAX; turn++) {
     wasip2_list_u8_t got;
-    if (STREAM(IN(blocking_read)(streams_borrow_input_stream(stream), left, &got, &fault), OK) != OK)
+    streams_borrow_input_stream_t from = streams_borrow_input_stream(stream);
+    if (STREAM(IN(blocking_read)(from, left, &got, &fault), OK) != OK)
       return false;
     if (got.len > left || memcmp(got.ptr, text, got.len))
       return false;

@@ -160,8 +160,9 @@ static void test_poll_poll(void) {
   put("f", "x");
   in_t in = reader("f", 0);
   out_t out = writer("g", 0);
-  poll_own_pollable_t own[] = {monotonic_clock_subscribe_duration(HOUR), IN(subscribe)(BIN(in)),
-                               OUT(subscribe)(BOUT(out)), monotonic_clock_subscribe_duration(~0ull)};
+  poll_own_pollable_t own[] = {
+      monotonic_clock_subscribe_duration(HOUR), IN(subscribe)(BIN(in)),
+      OUT(subscribe)(BOUT(out)), monotonic_clock_subscribe_duration(~0ull)};
   poll_borrow_pollable_t all[5];
   for (int i = 0; i < 4; i++)
     all[i] = poll_borrow_pollable(own[i]);
@@ -199,7 +200,7 @@ const test_t world_tests[] = {
     WORLD(wall_clock_now), WORLD(wall_clock_resolution), WORLD(pollable_ready),
     WORLD(pollable_block), WORLD(poll_poll), {"exit_exit", test_exit_exit, ENDS}, TESTS_END};
 
-/* The preopen has the file `f`, which holds `content`, the directory `d` and the link `l` to `f`. */
+/* The preopen has the file `f`, which holds `content`, the directory `d`, the link `l` to `f`. */
 static void read_only_reads(void) {
   TRUE(holds("f", "content"));
   TRUE(holds("l", "content"));
