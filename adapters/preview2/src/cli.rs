@@ -44,7 +44,8 @@ impl exit::Host for PalisadeCtxView<'_> {
 
 impl stdin::Host for PalisadeCtxView<'_> {
     fn get_stdin(&mut self) -> Result<Resource<DynInputStream>> {
-        let stream = stdio::input(self.ctx.process().stdin(), self.ctx.hops());
+        let (process, hops) = (self.ctx.process(), self.ctx.hops());
+        let stream = stdio::input(process.stdin(), process.interrupt(), hops);
         Ok(self.table.push(stream)?)
     }
 }

@@ -8,13 +8,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use palisade_kernel::{StreamRef, is_readable, wait_readable};
+use palisade_kernel::{Interrupt, StreamRef, is_readable, wait_readable};
 use palisade_vfs::{Errno, Result};
 use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, InputStream, Pollable, StreamResult};
 use wasmtime_wasi::runtime::{AbortOnDropJoinHandle, spawn_blocking};
 use wasmtime_wasi_io::bytes::Bytes;
 
-use super::input::{Hops, Input, Source};
+use super::input::{Hops, Input, Source, failed};
 use super::output::{Output, Sink};
 
 /// How long a thread waits for input without looking whether anyone still wants it.
@@ -25,12 +25,13 @@ const INPUT_BYTES_MAX: usize = 64 * 1024;
 const TRIES_MAX: u32 = 500;
 
 /// Standard input.
-pub(crate) fn input(stream: &StreamRef, hops: bool) -> DynInputStream {
+pub(crate) fn input(stream: &StreamRef, interrupt: &Interrupt, hops: bool) -> DynInputStream {
     let source = Standard(Arc::clone(stream));
     if stream.waits_for().is_some() {
         let input = Input::new(source, Hops::Never);
-        let unwanted = Arc::default();
-        return Box::new(HostInput { stream: Arc::clone(stream), input, waiting: None, unwanted });
+        let stream = Arc::clone(stream);
+        let (interrupt, unwanted) = (interrupt.clone(), Arc::default());
+        return Box::new(HostInput { stream, input, hops, interrupt, waiting: None, unwanted });
     }
     let hops = match (stream.may_block(), hops) {
         (false, _) => Hops::Never,
@@ -75,6 +76,10 @@ impl Sink for Standard {
 struct HostInput {
     stream: StreamRef,
     input: Input<Standard>,
+    /// Whether a wait must not be made here.
+    hops: bool,
+    /// Ends a wait that is made here.
+    interrupt: Interrupt,
     /// A thread that waits until there is something to read.
     waiting: Option<AbortOnDropJoinHandle<()>>,
     unwanted: Arc<AtomicBool>,
@@ -97,7 +102,16 @@ impl InputStream for HostInput {
 
     async fn blocking_read(&mut self, len: usize) -> StreamResult<Bytes> {
         loop {
-            self.ready().await;
+            if self.hops {
+                self.ready().await;
+            } else {
+                // Whoever calls waits for this alone, so no other thread has to.
+                while !wait_readable(&*self.stream, LOOK_UP_EVERY) {
+                    if self.interrupt.is_raised() {
+                        return Err(failed(Errno::Intr));
+                    }
+                }
+            }
             let bytes = self.read(len)?;
             // Another handle may have been quicker.
             if len == 0 || !bytes.is_empty() {
