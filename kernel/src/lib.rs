@@ -50,3 +50,4 @@ pub use random::Random;
 pub use rights::{FdRights, Modes};
 pub use stdio::{Input, Output, OutputBuffer, Stream, StreamRef};
 pub use table::Fd;
+pub use trace::traced_call;

@@ -52,14 +52,14 @@ impl stdin::Host for PalisadeCtxView<'_> {
 
 impl stdout::Host for PalisadeCtxView<'_> {
     fn get_stdout(&mut self) -> Result<Resource<DynOutputStream>> {
-        let stream = stdio::output(self.ctx.process().stdout(), self.ctx.hops());
+        let stream = stdio::output(self.ctx.process().stdout(), 1, self.ctx.hops());
         Ok(self.table.push(stream)?)
     }
 }
 
 impl stderr::Host for PalisadeCtxView<'_> {
     fn get_stderr(&mut self) -> Result<Resource<DynOutputStream>> {
-        let stream = stdio::output(self.ctx.process().stderr(), self.ctx.hops());
+        let stream = stdio::output(self.ctx.process().stderr(), 2, self.ctx.hops());
         Ok(self.table.push(stream)?)
     }
 }

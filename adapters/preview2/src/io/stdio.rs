@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use palisade_kernel::{Interrupt, StreamRef, is_readable, wait_readable};
+use palisade_kernel::{Interrupt, StreamRef, is_readable, traced_call, wait_readable};
 use palisade_vfs::{Errno, Result};
 use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, InputStream, Pollable, StreamResult};
 use wasmtime_wasi::runtime::{AbortOnDropJoinHandle, spawn_blocking};
@@ -26,7 +26,7 @@ const TRIES_MAX: u32 = 500;
 
 /// Standard input.
 pub(crate) fn input(stream: &StreamRef, interrupt: &Interrupt, hops: bool) -> DynInputStream {
-    let source = Standard(Arc::clone(stream));
+    let source = Standard { stream: Arc::clone(stream), fd: 0 };
     if stream.waits_for().is_some() {
         let input = Input::new(source, Hops::Never);
         let stream = Arc::clone(stream);
@@ -42,17 +42,22 @@ pub(crate) fn input(stream: &StreamRef, interrupt: &Interrupt, hops: bool) -> Dy
 }
 
 /// Standard output or error.
-pub(crate) fn output(stream: &StreamRef, hops: bool) -> DynOutputStream {
+pub(crate) fn output(stream: &StreamRef, fd: u32, hops: bool) -> DynOutputStream {
     let hops = hops && stream.may_block();
-    Box::new(Output::new(Standard(Arc::clone(stream)), hops))
+    Box::new(Output::new(Standard { stream: Arc::clone(stream), fd }, hops))
 }
 
-struct Standard(StreamRef);
+struct Standard {
+    stream: StreamRef,
+    /// Its number in Preview 1, for traces.
+    fd: u32,
+}
 
 impl Source for Standard {
     fn read(&mut self, to: &mut Vec<u8>, len: usize) -> Result<usize> {
+        let _span = traced_call("read", self.fd);
         let mut buf = vec![0; len.min(INPUT_BYTES_MAX)];
-        let done = self.0.read(&mut [IoSliceMut::new(&mut buf)])?;
+        let done = self.stream.read(&mut [IoSliceMut::new(&mut buf)])?;
         buf.truncate(done);
         *to = buf;
         Ok(done)
@@ -61,8 +66,9 @@ impl Source for Standard {
 
 impl Sink for Standard {
     fn write(&mut self, bytes: &[u8]) -> Result<usize> {
+        let _span = traced_call("write", self.fd);
         for _ in 0..TRIES_MAX {
-            match self.0.write(&[IoSlice::new(bytes)]) {
+            match self.stream.write(&[IoSlice::new(bytes)]) {
                 // Someone else has made the host's descriptor one that does not wait.
                 Err(Errno::Again) => std::thread::sleep(LOOK_UP_EVERY),
                 done => return done,
