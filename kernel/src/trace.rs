@@ -14,7 +14,8 @@ macro_rules! traced {
 
 use crate::table::Fd;
 
-/// The span of a call on a standard stream that an adapter makes by itself; ends when it is dropped.
+/// The span of a call on a standard stream that an adapter makes by itself. It ends when it is
+/// dropped.
 #[must_use]
 pub fn traced_call(name: &'static str, fd: Fd) -> impl Sized {
     tracing::level_enabled!(tracing::Level::TRACE)
