@@ -23,5 +23,6 @@ mod guests;
 mod harness;
 mod limits;
 mod listings;
+mod native;
 mod operations;
 mod tidy;

@@ -190,7 +190,8 @@ pub(crate) fn refusal(path: &Path, bytes: &[u8], memory_max: Option<u64>) -> Opt
     };
     let path = path.to_owned();
     if let Some(world) = &facts.world {
-        return component_refusal(path, facts.kind, world);
+        return component_refusal(path.clone(), facts.kind, world)
+            .or_else(|| over_limit(path, nested_memory_bytes(bytes), memory_max));
     }
     let missing: Vec<_> = facts.imports.iter().filter(|import| !import.provided).collect();
     if !missing.is_empty() {
@@ -208,10 +209,28 @@ pub(crate) fn refusal(path: &Path, bytes: &[u8], memory_max: Option<u64>) -> Opt
         return Some(Error::Memory { path });
     }
     let needed = facts.memories.iter().map(|memory| memory.initial_bytes).max().unwrap_or(0);
+    over_limit(path, needed, memory_max)
+}
+
+fn over_limit(path: PathBuf, needed: u64, memory_max: Option<u64>) -> Option<Error> {
     match memory_max {
         Some(allowed) if needed > allowed => Some(Error::MemoryLimit { path, needed, allowed }),
         _ => None,
     }
+}
+
+/// What the largest memory of a component's modules starts with.
+fn nested_memory_bytes(bytes: &[u8]) -> u64 {
+    let mut largest = 0;
+    for payload in Parser::new(0).parse_all(bytes) {
+        // It has been validated before, so nothing is missed.
+        let Ok(Payload::MemorySection(memories)) = payload else { continue };
+        for memory in memories.into_iter().flatten() {
+            let page = 1_u64 << memory.page_size_log2.unwrap_or(16);
+            largest = largest.max(memory.initial.saturating_mul(page));
+        }
+    }
+    largest
 }
 
 fn component_refusal(path: PathBuf, kind: Kind, world: &World) -> Option<Error> {

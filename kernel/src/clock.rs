@@ -1,5 +1,7 @@
 //! Clocks and sleep: the host's, or a clock of the guest's own that only stands or steps.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -155,9 +157,69 @@ impl Alarm {
         self.clocks.is_fixed()
     }
 
-    /// Lets a fixed clock go on to the moment.
-    pub fn pass(&self) {
-        self.clocks.passed_ns.fetch_max(self.due_ns, Ordering::Relaxed);
+    /// Whether a fixed clock has reached the moment. This is no look, so it makes no step.
+    #[must_use]
+    pub fn has_passed(&self) -> bool {
+        self.is_fixed() && self.clocks.passed_ns.load(Ordering::Relaxed) >= self.due_ns
+    }
+
+    /// Waits for the moment on a fixed clock, among all that are waited for on it.
+    #[must_use]
+    pub fn turn(&self) -> Turn {
+        let mut turns = self.clocks.turns.lock();
+        *turns.due.entry(self.due_ns).or_default() += 1;
+        Turn { alarm: self.clone(), seen: turns.taken }
+    }
+}
+
+/// What is waited for on a fixed clock.
+#[derive(Debug, Default)]
+struct Turns {
+    /// The moments, with how many wait for each.
+    due: BTreeMap<u64, usize>,
+    /// How often the clock went on to one.
+    taken: u64,
+}
+
+/// A wait on a fixed clock. The clock goes on to the earliest moment that is waited for, and no
+/// further until whoever waited for that had time to see it.
+#[derive(Debug)]
+pub struct Turn {
+    alarm: Alarm,
+    /// The clock's count when this one last looked.
+    seen: u64,
+}
+
+impl Turn {
+    /// Whether the moment has come. With nothing else to happen first, the clock goes on.
+    pub fn has_come(&mut self) -> bool {
+        let mut turns = self.alarm.clocks.turns.lock();
+        if self.alarm.has_passed() {
+            return true;
+        }
+        if self.seen != turns.taken {
+            // It went on for someone else, whose turn it is.
+            self.seen = turns.taken;
+            return false;
+        }
+        if let Some((&earliest_ns, _)) = turns.due.first_key_value() {
+            self.alarm.clocks.passed_ns.fetch_max(earliest_ns, Ordering::Relaxed);
+        }
+        turns.taken += 1;
+        self.seen = turns.taken;
+        self.alarm.has_passed()
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let mut turns = self.alarm.clocks.turns.lock();
+        if let Entry::Occupied(mut waiting) = turns.due.entry(self.alarm.due_ns) {
+            *waiting.get_mut() -= 1;
+            if *waiting.get() == 0 {
+                waiting.remove();
+            }
+        }
     }
 }
 
@@ -169,11 +231,13 @@ pub(crate) struct Clocks {
     origin: Instant,
     /// What has passed on a fixed clock.
     passed_ns: Arc<AtomicU64>,
+    /// What is waited for on a fixed clock.
+    turns: Arc<Mutex<Turns>>,
 }
 
 impl Clocks {
     pub(crate) fn new(clock: Clock) -> Self {
-        Clocks { clock, origin: Instant::now(), passed_ns: Arc::default() }
+        Clocks { clock, origin: Instant::now(), passed_ns: Arc::default(), turns: Arc::default() }
     }
 
     /// Nanoseconds on a clock.

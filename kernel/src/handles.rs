@@ -19,6 +19,8 @@ use crate::{FdRights, Process};
 pub struct Reader {
     file: FileRef,
     offset: u64,
+    /// The descriptor that it was made of.
+    fd: Fd,
 }
 
 impl Reader {
@@ -27,6 +29,7 @@ impl Reader {
     ///
     /// Errors: those of the file.
     pub fn read_vec(&mut self, to: &mut Vec<u8>, len: usize) -> Result<usize> {
+        traced!("read", self.fd);
         let done = self.file.read_vec(to, len, self.offset)?;
         self.offset = self.offset.saturating_add(done as u64);
         Ok(done)
@@ -44,6 +47,8 @@ pub struct Writer {
     file: FileRef,
     /// `None` for behind the end.
     offset: Option<u64>,
+    /// The descriptor that it was made of.
+    fd: Fd,
 }
 
 impl Writer {
@@ -51,6 +56,7 @@ impl Writer {
     ///
     /// Errors: those of the file.
     pub fn write(&mut self, bytes: &[u8]) -> Result<usize> {
+        traced!("write", self.fd);
         let bytes = &[IoSlice::new(bytes)];
         let Some(offset) = &mut self.offset else { return self.file.append(bytes) };
         let done = self.file.write_at(bytes, *offset)?;
@@ -76,7 +82,7 @@ impl Process {
         if offset > OFFSET_MAX {
             return Err(Errno::Inval);
         }
-        Ok(Reader { file: Arc::clone(file), offset })
+        Ok(Reader { file: Arc::clone(file), offset, fd })
     }
 
     /// A handle that writes a file from `offset` on.
@@ -88,7 +94,7 @@ impl Process {
         if offset > OFFSET_MAX {
             return Err(Errno::Inval);
         }
-        Ok(Writer { file: Arc::clone(file), offset: Some(offset) })
+        Ok(Writer { file: Arc::clone(file), offset: Some(offset), fd })
     }
 
     /// A handle that writes behind the end of a file, each write in one step.
@@ -97,7 +103,7 @@ impl Process {
     pub fn appender(&self, fd: Fd) -> Result<Writer> {
         traced!("appender", fd);
         let (file, _) = self.file(fd, FdRights::WRITE, Errno::Spipe)?;
-        Ok(Writer { file: Arc::clone(file), offset: None })
+        Ok(Writer { file: Arc::clone(file), offset: None, fd })
     }
 
     /// A stream of a directory's entries, from its start.

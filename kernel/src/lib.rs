@@ -36,7 +36,7 @@ mod stdio;
 mod table;
 mod trace;
 
-pub use clock::{Alarm, Clock, ClockId, Interrupt, Raised};
+pub use clock::{Alarm, Clock, ClockId, Interrupt, Raised, Turn};
 pub use config::{Config, ConfigBuilder, ConfigError};
 pub use descriptor::Status;
 pub use dirents::{DirEntry, DirStream, Dots};
@@ -50,3 +50,4 @@ pub use random::Random;
 pub use rights::{FdRights, Modes};
 pub use stdio::{Input, Output, OutputBuffer, Stream, StreamRef};
 pub use table::Fd;
+pub use trace::traced_call;

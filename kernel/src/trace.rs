@@ -12,4 +12,14 @@ macro_rules! traced {
     };
 }
 
+use crate::table::Fd;
+
+/// The span of a call on a standard stream that an adapter makes by itself. It ends when it is
+/// dropped.
+#[must_use]
+pub fn traced_call(name: &'static str, fd: Fd) -> impl Sized {
+    tracing::level_enabled!(tracing::Level::TRACE)
+        .then(|| tracing::trace_span!("call", name = name, fd = fd).entered())
+}
+
 pub(crate) use traced;

@@ -6,14 +6,19 @@
 #                     exit 0 if all are the same, 1 if one differs, 77 if the tools are missing
 #
 # Needs Debian's clang-14, libclang-rt-14-dev-wasm32 and wasi-libc (installed with apt if this runs
-# as root), python3, and the wasm-ld that rustup's toolchain carries.
+# as root), python3, and the wasm-ld and wasm-component-ld that rustup's toolchain carries.
 # CLANG and WASM_LD name others.
+#
+# The guest for Preview 2 needs a wasi-libc that has a libc for wasm32-wasip2, and which would put
+# itself in the place of the other: that of Debian's suite trixie-backports, which is unpacked into
+# a directory of its own. WASIP2_SYSROOT names one that is there already.
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
 bench=$here/../../benches/guest
 clang=${CLANG:-clang-14}
 packages="clang-14 libclang-rt-14-dev-wasm32 wasi-libc"
+wasip2_libc=wasi-libc=0.0~git20260129.ec0effd-3~bpo13+1
 
 mode=build
 case "${1:-}" in
@@ -47,15 +52,40 @@ if [ -z "${WASM_LD:-}" ]; then
 fi
 [ -x "$WASM_LD" ] || missing "no wasm-ld at $WASM_LD"
 
+temp=$(mktemp -d)
+trap 'rm -rf "$temp"' EXIT
+
+# Unpacks the libc for wasm32-wasip2, with lists and settings of apt that are not the machine's.
+unpack_wasip2() {
+    key=/usr/share/keyrings/debian-archive-keyring.gpg
+    mkdir -p "$temp/lists/partial" "$temp/cache/archives/partial" "$temp/wasip2"
+    echo "deb [signed-by=$key] http://deb.debian.org/debian trixie-backports main" \
+        >"$temp/sources.list"
+    set -- -o "Dir::Etc::sourcelist=$temp/sources.list" -o Dir::Etc::sourceparts=- \
+        -o "Dir::State::lists=$temp/lists" -o "Dir::Cache=$temp/cache" -o APT::Sandbox::User=root
+    { apt-get "$@" update && cd "$temp" && apt-get "$@" download "$wasip2_libc"; } >&2 &&
+        dpkg -x "$temp"/wasi-libc_*.deb "$temp/wasip2"
+}
+
+if [ -z "${WASIP2_SYSROOT:-}" ]; then
+    command -v apt-get >/dev/null 2>&1 || missing "no apt-get, and WASIP2_SYSROOT is not set"
+    (unpack_wasip2) || missing "cannot get $wasip2_libc of trixie-backports"
+    WASIP2_SYSROOT=$temp/wasip2/usr
+fi
+[ -e "$WASIP2_SYSROOT/include/wasm32-wasip2/wasi/wasip2.h" ] ||
+    missing "no libc for wasm32-wasip2 in $WASIP2_SYSROOT"
+component_ld=$(rustc --print sysroot)/lib/rustlib/$(rustc -vV | sed -n 's/^host: //p')/bin
+component_ld=$component_ld/wasm-component-ld
+[ -x "$component_ld" ] || missing "no wasm-component-ld at $component_ld"
+
 out=$here
 bench_out=$bench
 bad_out=$here/bad
 if [ "$mode" = check ]; then
-    out=$(mktemp -d)
-    trap 'rm -rf "$out"' EXIT
+    out=$temp/out
     bench_out=$out/bench
     bad_out=$out/bad
-    mkdir "$bench_out" "$bad_out"
+    mkdir "$out" "$bench_out" "$bad_out"
 fi
 
 # compile NAME.wasm SOURCE... : -s leaves the name section out, --strip-debug keeps it.
@@ -68,6 +98,24 @@ compile() {
         "-fuse-ld=$WASM_LD" "$@" -o "$wasm"
 }
 
+# component NAME.wasm SOURCE... : for wasm32-wasip2.
+component() {
+    wasm=$1
+    shift
+    objects=$temp/objects
+    rm -rf "$objects"
+    mkdir "$objects"
+    for source in "$@"; do
+        "$clang" --target=wasm32-wasi -nostdlibinc -D__wasip2__ \
+            -isystem "$WASIP2_SYSROOT/include/wasm32-wasip2" -std=gnu11 -O2 -Wall -Wextra -Werror \
+            -c "$source" -o "$objects/$(basename "$source" .c).o"
+    done
+    lib=$WASIP2_SYSROOT/lib/wasm32-wasip2
+    builtins=$("$clang" -print-resource-dir)/lib/wasi/libclang_rt.builtins-wasm32.a
+    "$component_ld" --wasm-ld-path "$WASM_LD" -s "$lib/crt1-command.o" "$objects"/*.o \
+        "-L$lib" -lc "$builtins" -o "$wasm"
+}
+
 cd "$here"
 for source in *.c; do
     name=${source%.c}
@@ -77,6 +125,8 @@ for source in *.c; do
 done
 cd "$here/calls"
 compile "$out/calls.wasm" -s ./*.c
+cd "$here/calls2"
+component "$out/calls2.wasm" *.c
 cd "$bench"
 compile "$bench_out/fsbench.wasm" -s fsbench.c
 cd "$here/bad"

@@ -44,21 +44,22 @@ impl exit::Host for PalisadeCtxView<'_> {
 
 impl stdin::Host for PalisadeCtxView<'_> {
     fn get_stdin(&mut self) -> Result<Resource<DynInputStream>> {
-        let stream = stdio::input(self.ctx.process().stdin(), self.ctx.hops());
+        let (process, hops) = (self.ctx.process(), self.ctx.hops());
+        let stream = stdio::input(process.stdin(), process.interrupt(), hops);
         Ok(self.table.push(stream)?)
     }
 }
 
 impl stdout::Host for PalisadeCtxView<'_> {
     fn get_stdout(&mut self) -> Result<Resource<DynOutputStream>> {
-        let stream = stdio::output(self.ctx.process().stdout(), self.ctx.hops());
+        let stream = stdio::output(self.ctx.process().stdout(), 1, self.ctx.hops());
         Ok(self.table.push(stream)?)
     }
 }
 
 impl stderr::Host for PalisadeCtxView<'_> {
     fn get_stderr(&mut self) -> Result<Resource<DynOutputStream>> {
-        let stream = stdio::output(self.ctx.process().stderr(), self.ctx.hops());
+        let stream = stdio::output(self.ctx.process().stderr(), 2, self.ctx.hops());
         Ok(self.table.push(stream)?)
     }
 }

@@ -49,7 +49,11 @@ impl PalisadeCtxView<'_> {
     fn subscribe_alarm(&mut self, alarm: Alarm) -> Result<Resource<DynPollable>> {
         let interrupt = self.ctx.process().interrupt().clone();
         let sleep = self.table.push(Sleep { alarm, interrupt, has_yielded: false })?;
-        subscribe(self.table, sleep)
+        let rep = sleep.rep();
+        subscribe(self.table, sleep).inspect_err(|_| {
+            // Nothing stands for it, so nobody would drop it.
+            let _ = self.table.delete(Resource::<Sleep>::new_own(rep));
+        })
     }
 }
 
@@ -65,14 +69,23 @@ impl Pollable for Sleep {
     async fn ready(&mut self) {
         let deadline = self.alarm.deadline().map(tokio::time::Instant::from_std);
         let is_due = deadline.is_some_and(|deadline| deadline <= tokio::time::Instant::now());
-        if self.alarm.is_fixed() || is_due {
+        if is_due || self.alarm.has_passed() {
             // Once, so that whatever else is waited for gets its turn: a guest that looks again
-            // and again without waiting, or whose clock goes on by itself, would keep it waiting.
+            // and again without waiting would keep it waiting.
             if !self.has_yielded {
                 self.has_yielded = true;
                 tokio::task::yield_now().await;
             }
-            self.alarm.pass();
+            return;
+        }
+        if self.alarm.is_fixed() {
+            // The clock goes on if nothing else is there first, and to the earliest moment alone.
+            let mut turn = self.alarm.turn();
+            tokio::task::yield_now().await;
+            while !turn.has_come() {
+                tokio::task::yield_now().await;
+            }
+            self.has_yielded = true;
             return;
         }
         let mut raised = pin!(self.interrupt.raised());

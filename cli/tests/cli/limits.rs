@@ -116,6 +116,15 @@ fn memory_beyond_the_limit_is_not_had() {
 }
 
 #[test]
+fn a_component_that_starts_with_more_memory_is_refused_with_what_it_needs() {
+    let case = Case::new();
+    let guest = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/guests/calls2.wasm");
+    case.run(&["--max-memory", "64M", guest, "list"]).exits(0);
+    let told = case.run(&["--max-memory", "64K", guest, "list"]);
+    told.refuses(&["65536", "give at least", "--max-memory"]);
+}
+
+#[test]
 fn descriptors_beyond_the_limit_are_not_had() {
     let case = Case::new();
     case.file("x", "x");

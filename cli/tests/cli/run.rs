@@ -180,6 +180,20 @@ fn a_trace_has_a_line_for_each_call() {
 }
 
 #[test]
+fn a_trace_of_a_component_has_its_streams() {
+    let case = Case::new();
+    std::fs::create_dir(case.path("d")).unwrap();
+    let guest = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/guests/calls2.wasm");
+    let told = case.run(&["--trace", "--dir", "d::/", guest, "output_stream_splice"]);
+    assert_eq!((told.code, told.stdout.as_str()), (0, "ok output_stream_splice\n"), "{told:?}");
+    let has = |what: &str| told.stderr.lines().any(|line| line.starts_with(what));
+    assert!(has("trace: write fd=1 ") && has("trace: reader fd="), "{told:?}");
+    let calls = |what: &str| told.stderr.matches(what).count();
+    // What is spliced is read and written twice; the file was filled, and is looked at.
+    assert!(calls("trace: read fd=") >= 3 && calls("trace: write fd=") >= 4, "{told:?}");
+}
+
+#[test]
 fn compiled_modules_are_kept_where_one_says() {
     let case = Case::new();
     let guest = case.guest(HELLO);

@@ -8,13 +8,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use palisade_kernel::{StreamRef, is_readable, wait_readable};
+use palisade_kernel::{Interrupt, StreamRef, is_readable, traced_call, wait_readable};
 use palisade_vfs::{Errno, Result};
 use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, InputStream, Pollable, StreamResult};
 use wasmtime_wasi::runtime::{AbortOnDropJoinHandle, spawn_blocking};
 use wasmtime_wasi_io::bytes::Bytes;
 
-use super::input::{Hops, Input, Source};
+use super::input::{Hops, Input, Source, failed};
 use super::output::{Output, Sink};
 
 /// How long a thread waits for input without looking whether anyone still wants it.
@@ -25,12 +25,13 @@ const INPUT_BYTES_MAX: usize = 64 * 1024;
 const TRIES_MAX: u32 = 500;
 
 /// Standard input.
-pub(crate) fn input(stream: &StreamRef, hops: bool) -> DynInputStream {
-    let source = Standard(Arc::clone(stream));
+pub(crate) fn input(stream: &StreamRef, interrupt: &Interrupt, hops: bool) -> DynInputStream {
+    let source = Standard { stream: Arc::clone(stream), fd: 0 };
     if stream.waits_for().is_some() {
         let input = Input::new(source, Hops::Never);
-        let unwanted = Arc::default();
-        return Box::new(HostInput { stream: Arc::clone(stream), input, waiting: None, unwanted });
+        let stream = Arc::clone(stream);
+        let (interrupt, unwanted) = (interrupt.clone(), Arc::default());
+        return Box::new(HostInput { stream, input, hops, interrupt, waiting: None, unwanted });
     }
     let hops = match (stream.may_block(), hops) {
         (false, _) => Hops::Never,
@@ -41,17 +42,22 @@ pub(crate) fn input(stream: &StreamRef, hops: bool) -> DynInputStream {
 }
 
 /// Standard output or error.
-pub(crate) fn output(stream: &StreamRef, hops: bool) -> DynOutputStream {
+pub(crate) fn output(stream: &StreamRef, fd: u32, hops: bool) -> DynOutputStream {
     let hops = hops && stream.may_block();
-    Box::new(Output::new(Standard(Arc::clone(stream)), hops))
+    Box::new(Output::new(Standard { stream: Arc::clone(stream), fd }, hops))
 }
 
-struct Standard(StreamRef);
+struct Standard {
+    stream: StreamRef,
+    /// Its number in Preview 1, for traces.
+    fd: u32,
+}
 
 impl Source for Standard {
     fn read(&mut self, to: &mut Vec<u8>, len: usize) -> Result<usize> {
+        let _span = traced_call("read", self.fd);
         let mut buf = vec![0; len.min(INPUT_BYTES_MAX)];
-        let done = self.0.read(&mut [IoSliceMut::new(&mut buf)])?;
+        let done = self.stream.read(&mut [IoSliceMut::new(&mut buf)])?;
         buf.truncate(done);
         *to = buf;
         Ok(done)
@@ -60,8 +66,9 @@ impl Source for Standard {
 
 impl Sink for Standard {
     fn write(&mut self, bytes: &[u8]) -> Result<usize> {
+        let _span = traced_call("write", self.fd);
         for _ in 0..TRIES_MAX {
-            match self.0.write(&[IoSlice::new(bytes)]) {
+            match self.stream.write(&[IoSlice::new(bytes)]) {
                 // Someone else has made the host's descriptor one that does not wait.
                 Err(Errno::Again) => std::thread::sleep(LOOK_UP_EVERY),
                 done => return done,
@@ -75,6 +82,10 @@ impl Sink for Standard {
 struct HostInput {
     stream: StreamRef,
     input: Input<Standard>,
+    /// Whether a wait must not be made here.
+    hops: bool,
+    /// Ends a wait that is made here.
+    interrupt: Interrupt,
     /// A thread that waits until there is something to read.
     waiting: Option<AbortOnDropJoinHandle<()>>,
     unwanted: Arc<AtomicBool>,
@@ -97,7 +108,16 @@ impl InputStream for HostInput {
 
     async fn blocking_read(&mut self, len: usize) -> StreamResult<Bytes> {
         loop {
-            self.ready().await;
+            if self.hops {
+                self.ready().await;
+            } else {
+                // Whoever calls waits for this alone, so no other thread has to.
+                while !wait_readable(&*self.stream, LOOK_UP_EVERY) {
+                    if self.interrupt.is_raised() {
+                        return Err(failed(Errno::Intr));
+                    }
+                }
+            }
             let bytes = self.read(len)?;
             // Another handle may have been quicker.
             if len == 0 || !bytes.is_empty() {

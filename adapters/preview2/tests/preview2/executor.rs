@@ -2,8 +2,10 @@
 //! nothing else would happen while a call waits in it.
 
 use std::ops::ControlFlow;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Waker};
 use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
@@ -14,7 +16,7 @@ use palisade_vfs::{
     SetTimes, Stat, Stop, SyncScope,
 };
 use std::io::{IoSlice, IoSliceMut};
-use wasmtime::component::Resource;
+use wasmtime::component::{Resource, ResourceTable};
 use wasmtime_wasi::p2::StreamError;
 use wasmtime_wasi::p2::bindings::cli::stdin::Host as _;
 use wasmtime_wasi::p2::bindings::filesystem::types::{
@@ -251,7 +253,10 @@ fn types_read_write() -> wasmtime_wasi::p2::bindings::filesystem::types::Descrip
 fn input_that_has_not_come_keeps_nobody_waiting() {
     let (from, to) = std::io::pipe().unwrap();
     let file = std::fs::File::from(std::os::fd::OwnedFd::from(from));
-    let mut w = World::of(Config::builder().stdin(Input::file(file)));
+    let config = Config::builder().stdin(Input::file(file)).build().unwrap();
+    // Nothing has been called synchronously here.
+    let ctx = PalisadeCtx::new(config.start());
+    let mut w = World { ctx, table: ResourceTable::new(), root: 0 };
     let stdin = w.palisade().get_stdin().unwrap();
     assert!(w.read(&stdin, 10).unwrap().is_empty(), "there is nothing, and it is not the end");
     let turns = Turns::new();
@@ -272,6 +277,31 @@ fn input_that_has_not_come_keeps_nobody_waiting() {
         stream.ready().await;
         assert!(matches!(stream.read(10), Err(StreamError::Closed)));
     }));
+}
+
+#[test]
+fn input_that_has_not_come_is_waited_for_where_the_embedder_waits_too() {
+    let (from, to) = std::io::pipe().unwrap();
+    let file = std::fs::File::from(std::os::fd::OwnedFd::from(from));
+    let mut w = World::of(Config::builder().stdin(Input::file(file)));
+    let stdin = w.palisade().get_stdin().unwrap();
+    let interrupt = w.ctx.process().interrupt().clone();
+    let writer = std::thread::spawn(move || {
+        use std::io::Write as _;
+        std::thread::sleep(Duration::from_millis(5));
+        (&to).write_all(b"typed").unwrap();
+        to
+    });
+    // One look is enough, and there is no runtime: nothing was given to another thread.
+    let mut look = Context::from_waker(Waker::noop());
+    let stream = w.table.get_mut(&stdin).unwrap();
+    let read = pin!(stream.blocking_read(10)).poll(&mut look);
+    assert!(matches!(read, Poll::Ready(Ok(bytes)) if &bytes[..] == b"typed"));
+    let to = writer.join().unwrap();
+    interrupt.raise();
+    let read = pin!(stream.blocking_read(10)).poll(&mut look);
+    assert!(matches!(read, Poll::Ready(Err(StreamError::LastOperationFailed(_)))));
+    drop(to);
 }
 
 #[test]

@@ -154,6 +154,16 @@ fn descriptors_and_resources_are_bounded() {
 }
 
 #[test]
+fn what_there_was_no_room_for_leaves_nothing_behind() {
+    let mut w = World::over(MemFs::new().root());
+    // A sleep is two resources: what waits, and what stands for it.
+    w.table.set_max_capacity(1);
+    assert!(w.palisade().subscribe_duration(1).is_err());
+    assert!(w.palisade().subscribe_instant(1).is_err());
+    assert!(w.table.is_empty());
+}
+
+#[test]
 fn random_bytes_are_bounded() {
     let limits = Limits { random_bytes_max: 100, ..Limits::default() };
     let mut w = World::of(Config::builder().limits(limits));

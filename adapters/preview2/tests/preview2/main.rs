@@ -9,6 +9,7 @@
     reason = "tests look at the host, and fail by panicking"
 )]
 
+mod clocks;
 mod components;
 mod descriptors;
 mod executor;
