@@ -100,7 +100,8 @@ def files():
     say("shorter:", read("holes.bin"))
     fd = os.open("raw.bin", os.O_RDWR | os.O_CREAT | os.O_TRUNC)
     say("raw:", os.write(fd, b"0123456789"), os.pwrite(fd, b"XY", 3), os.pread(fd, 4, 2),
-        os.lseek(fd, 0, os.SEEK_CUR), os.lseek(fd, -3, os.SEEK_END), os.read(fd, 100), os.read(fd, 9))
+        os.lseek(fd, 0, os.SEEK_CUR), os.lseek(fd, -3, os.SEEK_END),
+        os.read(fd, 100), os.read(fd, 9))
     say("before the start:", refused(os.lseek, fd, -1, os.SEEK_SET))
     os.ftruncate(fd, 6)
     os.fsync(fd)
@@ -163,7 +164,8 @@ def names():
     with open("notes.too", "a") as file:
         file.write("by its other name\n")
     say("hard:", os.path.samefile("notes.txt", "notes.too"), os.stat("notes.txt").st_nlink,
-        read("notes.txt")[-18:], refused(os.link, "src", "x"), refused(os.link, "raw.bin", "new.bin"))
+        read("notes.txt")[-18:], refused(os.link, "src", "x"),
+        refused(os.link, "raw.bin", "new.bin"))
     os.remove("notes.txt")
     say("one is left:", os.stat("notes.too").st_nlink, len(read("notes.too")))
     say("not removed:", refused(os.rmdir, "src"), refused(os.rmdir, "new.bin"),
@@ -218,7 +220,8 @@ def trees():
 
 
 def fill(db, first, last):
-    db.executemany("insert into part values (?, ?)", ((n, f"{n:05}" * 20) for n in range(first, last)))
+    rows = ((n, f"{n:05}" * 20) for n in range(first, last))
+    db.executemany("insert into part values (?, ?)", rows)
 
 
 def count(db):
