@@ -240,6 +240,13 @@ fn kind_of(parent: &dyn Dir, name: Name<'_>) -> Result<FileType> {
     match parent.stat(name.into()) {
         Ok(stat) => Ok(stat.kind),
         Err(Stop::Link { .. }) => Ok(FileType::Symlink),
+        // To hold it says that it is there, and takes less than to look at it.
+        Err(Stop::Errno(Errno::Acces)) => match parent.open(name.into(), OpenHow::HOLD) {
+            Ok(Node::Dir(_)) => Ok(FileType::Dir),
+            Ok(Node::File(file)) => Ok(file.kind()),
+            Err(Stop::Link { .. }) => Ok(FileType::Symlink),
+            Err(Stop::Errno(errno)) => Err(errno),
+        },
         Err(Stop::Errno(errno)) => Err(errno),
     }
 }

@@ -220,6 +220,7 @@ fn each_operation_takes_its_rights_and_no_other() {
         (Op::RemoveFile(s("f")), pass | Rights::REMOVE_FILE),
         (Op::RemoveDir(s("a/e")), pass | Rights::REMOVE_DIR),
         (Op::Rename(s("f"), s("n")), pass | Rights::RENAME_FROM | Rights::RENAME_INTO),
+        (Op::Link(s("f"), s("n")), pass | Rights::LINK_FROM | Rights::LINK_INTO),
         (Op::SetTimes(s("f"), Follow::No), pass | Rights::SET_TIMES),
     ] {
         let done = |rights| {
