@@ -21,7 +21,7 @@ use palisade_vfs::{
 };
 
 use crate::view::{View, refusal};
-use crate::{State, Verdict};
+use crate::{Operation, State, Verdict};
 
 impl View<'_> {
     /// The stop at a link on the way to, or at the end of, `path`.
@@ -219,6 +219,11 @@ impl View<'_> {
 
     /// A rename for which a right is missing: the error that comes first. `verdict` is the refusal
     /// of either name.
+    ///
+    /// Which of `Inval`, `Notempty`, `Notdir` and `Isdir` it would be depends on whether one of the
+    /// directories lies above the other, and that cannot be seen from where they are held. So none
+    /// of them is told in place of the refusal, not even those that could be seen: an error that
+    /// depends on what is there is told by the filesystem's order, or not at all.
     pub(crate) fn refuse_rename(
         &self,
         name: Name<'_>,
@@ -226,31 +231,20 @@ impl View<'_> {
         new_name: Name<'_>,
         verdict: &Verdict<'_>,
     ) -> Result<()> {
-        let (old_state, new_state) = (self.step(name), into.step(new_name));
-        let old = self.kind_of(name, verdict)?;
+        self.kind_of(name, verdict)?;
         if into.hides(new_name) {
             return Err(Errno::Acces);
         }
-        let new = match into.kind_of(new_name, verdict) {
-            Ok(new) => new,
-            Err(Errno::Noent) => return Err(refusal(verdict)),
-            Err(errno) => return Err(errno),
-        };
         // What may not be seen is not told.
-        if self.grants(old_state, Rights::STAT)
-            && self.grants(new_state, Rights::STAT)
+        if self.judge(name.into(), Operation::Stat).is_ok()
+            && into.judge(new_name.into(), Operation::Stat).is_ok()
             && let Ok(old) = self.dir.stat(name.into())
             && let Ok(new) = into.dir.stat(new_name.into())
             && (old.dev, old.ino) == (new.dev, new.ino)
         {
             return Ok(());
         }
-        match (old == FileType::Dir, new == FileType::Dir) {
-            (true, false) => Err(Errno::Notdir),
-            (false, true) => Err(Errno::Isdir),
-            (true, true) => into.look_empty(new_name, new_state).and(Err(refusal(verdict))),
-            (false, false) => Err(refusal(verdict)),
-        }
+        Err(refusal(verdict))
     }
 
     /// A link for which a right is missing: the error that comes first. `verdict` is the refusal of

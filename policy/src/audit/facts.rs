@@ -84,6 +84,8 @@ impl Facts {
         }
         match errno {
             Errno::Noent => Some([Some(Rights::LOOKUP), None]),
+            // What is wrong with the types is not told of a rename.
+            _ if self.act == Act::Rename => None,
             Errno::Exist | Errno::Isdir | Errno::Notdir | Errno::Nxio => {
                 both(Rights::LOOKUP, Rights::LOOKUP)
             }
@@ -92,9 +94,6 @@ impl Facts {
             }
             Errno::Perm if self.act == Act::Link => both(Rights::LOOKUP, Rights::LOOKUP),
             // That a directory is not empty is told to one who may list it.
-            Errno::Notempty if self.act == Act::Rename => {
-                both(Rights::LOOKUP, Rights::LOOKUP | Rights::LIST)
-            }
             Errno::Notempty => both(Rights::LOOKUP | Rights::LIST, Rights::empty()),
             _ => None,
         }
