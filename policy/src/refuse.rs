@@ -97,7 +97,7 @@ impl View<'_> {
         let at_end = verdict.passed() == path.depth();
         if at_end && verdict.is_hidden() && how.creates() && !path.is_here() {
             self.above(path)?;
-            return Err(Errno::Acces.into());
+            return Err(self.unless_removed(Errno::Acces).into());
         }
         let kind = match self.look(path, verdict) {
             Ok(kind) => kind,
@@ -107,7 +107,7 @@ impl View<'_> {
             }
             Err(Stop::Errno(Errno::Noent)) if at_end && how.creates() => {
                 self.above(path)?;
-                return Err(refusal(verdict).into());
+                return Err(self.unless_removed(refusal(verdict)).into());
             }
             Err(stop) => return Err(stop),
         };
@@ -129,6 +129,12 @@ impl View<'_> {
         // It is there: what it takes now is judged anew, and nothing can be created any more.
         self.policy.require(verdict.state(), how.needs().node)?;
         Ok(how)
+    }
+
+    /// `refused`, unless the directory is removed: nothing can be created in it, by anybody.
+    fn unless_removed(&self, refused: Errno) -> Errno {
+        let is_removed = self.dir.stat(Descent::HERE).is_ok_and(|stat| stat.nlink == 0);
+        if is_removed { Errno::Noent } else { refused }
     }
 
     /// What is wrong with the directory in which something would be created.
@@ -164,11 +170,11 @@ impl View<'_> {
     /// Something new that is refused: `Exist` if there is something already.
     pub(crate) fn refuse_new(&self, name: Name<'_>, verdict: &Verdict<'_>) -> Errno {
         if verdict.passed() > 0 && verdict.is_hidden() {
-            return Errno::Acces;
+            return self.unless_removed(Errno::Acces);
         }
         match self.kind(name, verdict) {
             Ok(_) => Errno::Exist,
-            Err(Errno::Noent) => refusal(verdict),
+            Err(Errno::Noent) => self.unless_removed(refusal(verdict)),
             Err(errno) => errno,
         }
     }
@@ -233,7 +239,7 @@ impl View<'_> {
     ) -> Result<()> {
         self.kind_of(name, verdict)?;
         if into.hides(new_name) {
-            return Err(Errno::Acces);
+            return Err(into.unless_removed(Errno::Acces));
         }
         // What may not be seen is not told.
         if self.judge(name.into(), Operation::Stat).is_ok()
@@ -244,7 +250,7 @@ impl View<'_> {
         {
             return Ok(());
         }
-        Err(refusal(verdict))
+        Err(into.unless_removed(refusal(verdict)))
     }
 
     /// A link for which a right is missing: the error that comes first. `verdict` is the refusal of
@@ -261,12 +267,12 @@ impl View<'_> {
             Err(errno) => return errno,
         };
         if into.hides(new_name) {
-            return Errno::Acces;
+            return into.unless_removed(Errno::Acces);
         }
         match into.kind_of(new_name, verdict) {
             Ok(_) => Errno::Exist,
-            Err(Errno::Noent) if kind == FileType::Dir => Errno::Perm,
-            Err(Errno::Noent) => refusal(verdict),
+            Err(Errno::Noent) if kind == FileType::Dir => into.unless_removed(Errno::Perm),
+            Err(Errno::Noent) => into.unless_removed(refusal(verdict)),
             Err(errno) => errno,
         }
     }

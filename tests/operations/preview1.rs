@@ -27,6 +27,9 @@ const READ: u64 = 1 << 1;
 /// `fd_write`, `fd_allocate` and `fd_filestat_set_size`.
 const WRITING: u64 = 1 << 6 | 1 << 8 | 1 << 22;
 
+/// The flag that makes writes append.
+const APPEND: u64 = 1;
+
 /// A guest, and what it has opened.
 pub struct Preview1 {
     functions: Functions,
@@ -258,10 +261,12 @@ impl Preview1 {
         let fd = u64::from(file);
         self.put(DATA, bytes);
         self.two_buffers(bytes.len() as u64);
-        self.call("fd_fdstat_set_flags", &[fd, 1])?;
+        self.call("fd_fdstat_get", &[fd, RESULT])?;
+        let status = self.number::<2>(RESULT + 2);
+        self.call("fd_fdstat_set_flags", &[fd, status | APPEND])?;
         let wrote = self.call("fd_write", &[fd, BUFFERS, 2, RESULT]);
         let count = self.number::<4>(RESULT);
-        self.call("fd_fdstat_set_flags", &[fd, 0])?;
+        self.call("fd_fdstat_set_flags", &[fd, status])?;
         wrote?;
         let end = if count > 0 {
             self.call("fd_tell", &[fd, RESULT])?;

@@ -325,3 +325,32 @@ fn links_policy() -> Arc<Policy> {
     };
     Arc::new(Policy::from_table(rows.into_iter().map(row).collect()))
 }
+
+/// Nothing can be created in a directory that is removed, and that is told before the refusal.
+#[test]
+fn what_is_created_in_a_removed_directory_is_not_there_whoever_may_create() {
+    let hidden = Policy::builder().allow("/**", Rights::READ_ONLY).hide("/**/h").build().unwrap();
+    for policy in [hidden, Policy::read_only()] {
+        let inner = seeded();
+        let layer = confine(inner.clone(), Arc::new(policy));
+        path::create_dir(&*inner, "gone").unwrap();
+        let gone = path::open(&*layer, "gone", Follow::No, OpenHow::HOLD_DIR).unwrap();
+        let gone = gone.into_dir().unwrap();
+        path::remove_dir(&*inner, "gone").unwrap();
+        for at in ["n", "h"] {
+            let how = OpenHow::new(Access::Write, OpenFlags::CREATE);
+            let exclusive = OpenHow { flags: how.flags | OpenFlags::EXCLUSIVE, ..how };
+            let open = |how| path::open(&*gone, at, Follow::No, how).map(drop);
+            for (what, answer) in [
+                ("create", open(how)),
+                ("exclusive", open(exclusive)),
+                ("directory", path::create_dir(&*gone, at)),
+                ("link", path::create_symlink(&*gone, "target", at)),
+                ("rename", path::rename(&*layer, "b", &*gone, at)),
+                ("further name", path::link(&*layer, "f", &*gone, at)),
+            ] {
+                assert_eq!(answer, Err(Errno::Noent), "{what} {at}");
+            }
+        }
+    }
+}
