@@ -39,6 +39,9 @@ const BEHIND_DOT: u64 = (1 << 63) + 1;
 /// Behind `..`, where the filesystem's own stream starts.
 const BEHIND_DOTS: u64 = (1 << 63) + 2;
 
+/// The number of a directory whose number is not told.
+const UNTOLD: u64 = u64::MAX;
+
 /// A batch of entries that a filesystem has handed over.
 #[derive(Default)]
 pub(crate) struct Listing {
@@ -68,6 +71,8 @@ pub(crate) fn list(
     if dots == Dots::With && (from == 0 || from == BEHIND_DOT) {
         let ino = match dir.stat(Descent::HERE) {
             Ok(stat) => stat.ino,
+            // It may be listed, and not be looked at.
+            Err(Stop::Errno(Errno::Acces)) => UNTOLD,
             Err(Stop::Errno(errno)) => return Err(errno),
             Err(Stop::Link { .. }) => return Err(Errno::Io),
         };

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use palisade_policy::{Policy, QuotaGroup, confine, read_only};
 use palisade_preview1::errno_number;
 use palisade_preview2::error_code;
-use palisade_props::{Flavor, Live, Op, Outcome, Run, Runs, Seen, Tree, cases, runner};
+use palisade_props::{Flavor, Live, Op, Outcome, Run, Runs, Script, Seen, Tree, cases, runner};
 use palisade_vfs::overlay::{Lowers, Overlay};
 use palisade_vfs::{
     Access, DirRef, EmbeddedFs, Errno, HostDir, MemFs, Mounts, OpenFlags, Resolver, Rights,
@@ -147,8 +147,11 @@ fn overlay(lower: DirRef) -> DirRef {
     Overlay::new(still().layer(), &Lowers::of(lower)).unwrap().root()
 }
 
+/// Makes a stack anew, like all others that it makes.
+type Fresh = fn() -> Stack;
+
 /// Every stack, by its name.
-fn stacks() -> Vec<(&'static str, fn() -> Stack)> {
+fn stacks() -> Vec<(&'static str, Fresh)> {
     vec![
         ("memory", || Stack::of(still().root())),
         ("host", || Stack::on_host(Resolver::Auto, |dir| dir)),
@@ -191,7 +194,7 @@ fn lines(ops: &[Op]) -> String {
 }
 
 /// Runs `ops` in all three ways; answers what came of each natively.
-fn compare(fresh: fn() -> Stack, ops: &[Op]) -> Vec<Outcome> {
+fn compare(fresh: Fresh, ops: &[Op]) -> Vec<Outcome> {
     let stacks = [fresh(), fresh(), fresh()];
     let [native, one, two] = &stacks;
     let times = native.times;
@@ -247,6 +250,14 @@ fn preview_1_agrees_with_the_native_api_on_making_room() {
         Ok(())
     });
     run.unwrap();
+}
+
+#[test]
+fn a_directory_that_may_not_be_looked_at_can_be_listed_by_both_interfaces() {
+    let script = Script::parse("mkdir a/a\nmkdir a/a/f\nreaddir a/a/f\nstat a/a/f").unwrap();
+    let ops = script.ops();
+    let outcomes = compare(|| Stack::layered(filled(), |dir| confine(dir, policy())), &ops);
+    assert_eq!(outcomes[2..], [Outcome::Names(vec![]), Outcome::Fail(Errno::Acces)]);
 }
 
 /// That results agree is worth what the operations are: each must succeed often enough.

@@ -34,6 +34,11 @@ fn the_published_example_runs() {
     }
     let told = case.run(&["--config", EXAMPLE, &guest("echo_args_env")]).exits(0);
     assert!(told.stdout.contains("env MODE=example\n"), "{told:?}");
+    // What its policy hides, and what it does not.
+    let cat = guest("cat");
+    case.run(&["--config", EXAMPLE, &cat, "/work/bad/pointers.wat"]).exits(0);
+    let hidden = case.run(&["--config", EXAMPLE, &cat, "/work/bad/pointers.py"]);
+    assert!(hidden.code == 1 && hidden.stderr.contains("No such file"), "{hidden:?}");
 }
 
 #[test]

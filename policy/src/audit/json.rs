@@ -9,7 +9,8 @@ use std::sync::OnceLock;
 use palisade_vfs::{Errno, Rights};
 
 use super::auditor::Sink;
-use super::event::{Event, HowDecided};
+use super::event::{Act, Decision, Event, HowDecided};
+use crate::{Place, RuleId};
 
 /// The version of the format.
 pub(super) const VERSION: u32 = 1;
@@ -32,7 +33,79 @@ pub struct Header<'a> {
 pub struct JsonLines<W> {
     out: W,
     buffer: String,
+    verdicts: Verdicts,
+}
+
+/// What an event tells of its decision, which many tell alike.
+#[derive(Clone, PartialEq)]
+struct Verdict {
+    act: Act,
+    wanted: Rights,
+    missing: Rights,
+    decision: Decision,
+    how: HowDecided,
+    widens: bool,
+    same: bool,
+    rule: Option<RuleId>,
+    place: Option<Place>,
+    result: Result<(), Errno>,
+}
+
+/// The texts of the verdicts that were written last: a guest does few things in turns.
+#[derive(Default)]
+struct Verdicts {
+    texts: Vec<(Verdict, Box<str>)>,
     words: Words,
+}
+
+/// Most texts that are remembered.
+const VERDICTS_MAX: usize = 8;
+
+impl Verdicts {
+    /// The fields that tell what `event` has of a [`Verdict`].
+    fn of(&mut self, event: &Event<'_>) -> &str {
+        let is_it = |(known, _): &(Verdict, Box<str>)| known.is_of(event);
+        let at = match self.texts.iter().rposition(is_it) {
+            Some(at) => at,
+            None => {
+                if self.texts.len() >= VERDICTS_MAX {
+                    self.texts.remove(0);
+                }
+                let text = verdict(&mut self.words, event).into();
+                self.texts.push((Verdict::of(event), text));
+                self.texts.len() - 1
+            }
+        };
+        self.texts.get(at).map_or("", |(_, text)| text)
+    }
+}
+
+impl Verdict {
+    fn of(event: &Event<'_>) -> Self {
+        Verdict {
+            act: event.act,
+            wanted: event.wanted,
+            missing: event.missing,
+            decision: event.decision,
+            how: event.how,
+            widens: event.widens,
+            same: event.same,
+            rule: event.rule,
+            place: event.place.cloned(),
+            result: event.result,
+        }
+    }
+
+    fn is_of(&self, event: &Event<'_>) -> bool {
+        self.act == event.act
+            && self.wanted == event.wanted
+            && self.missing == event.missing
+            && (self.decision, self.how) == (event.decision, event.how)
+            && (self.widens, self.same) == (event.widens, event.same)
+            && self.rule == event.rule
+            && self.result == event.result
+            && self.place.as_ref() == event.place
+    }
 }
 
 /// The lists of words of the rights that were written last: there are few of them, again and again.
@@ -72,7 +145,7 @@ impl<W: Write + Send> JsonLines<W> {
             string(&mut buffer, value);
         }
         buffer.push_str("}\n");
-        JsonLines { out, buffer, words: Words::default() }
+        JsonLines { out, buffer, verdicts: Verdicts::default() }
     }
 
     fn write_out(&mut self) -> io::Result<()> {
@@ -84,7 +157,7 @@ impl<W: Write + Send> JsonLines<W> {
 
 impl<W: Write + Send> Sink for JsonLines<W> {
     fn event(&mut self, event: &Event<'_>) -> io::Result<()> {
-        line(&mut self.buffer, &mut self.words, event);
+        line(&mut self.buffer, &mut self.verdicts, event);
         if self.buffer.len() >= BUFFER_BYTES {
             return self.write_out();
         }
@@ -98,7 +171,7 @@ impl<W: Write + Send> Sink for JsonLines<W> {
 }
 
 /// Adds the line of `event` to `text`.
-fn line(text: &mut String, words: &mut Words, event: &Event<'_>) {
+fn line(text: &mut String, verdicts: &mut Verdicts, event: &Event<'_>) {
     text.push_str("{\"v\":1,\"seq\":");
     number(text, event.seq);
     text.push_str(",\"ns\":");
@@ -119,7 +192,17 @@ fn line(text: &mut String, words: &mut Words, event: &Event<'_>) {
         text.push_str(",\"to_held\":");
         number(text, to.held as u64);
     }
-    text.push_str(",\"wanted\":");
+    text.push_str(verdicts.of(event));
+    if let Some(bytes) = event.bytes {
+        text.push_str(",\"bytes\":");
+        number(text, bytes);
+    }
+    text.push_str("}\n");
+}
+
+/// The fields that tell what was decided, by what, and what came of it.
+fn verdict(words: &mut Words, event: &Event<'_>) -> String {
+    let mut text = ",\"wanted\":".to_owned();
     text.push_str(words.of(event.wanted));
     text.push_str(",\"decision\":\"");
     text.push_str(event.decision.key(event.how));
@@ -127,18 +210,14 @@ fn line(text: &mut String, words: &mut Words, event: &Event<'_>) {
     if event.how == HowDecided::Dry {
         text.push_str(",\"dry\":true");
     }
-    reason(text, words, event);
+    reason(&mut text, words, event);
     text.push_str(",\"result\":\"");
     text.push_str(event.result.map_or_else(errno_key, |()| "ok"));
     text.push('"');
     if event.same {
         text.push_str(",\"same\":true");
     }
-    if let Some(bytes) = event.bytes {
-        text.push_str(",\"bytes\":");
-        number(text, bytes);
-    }
-    text.push_str("}\n");
+    text
 }
 
 fn reason(text: &mut String, words: &mut Words, event: &Event<'_>) {
