@@ -59,8 +59,9 @@ trap 'rm -rf "$temp"' EXIT
 unpack_wasip2() {
     key=/usr/share/keyrings/debian-archive-keyring.gpg
     mkdir -p "$temp/lists/partial" "$temp/cache/archives/partial" "$temp/wasip2"
-    echo "deb [signed-by=$key] http://deb.debian.org/debian trixie-backports main" \
-        >"$temp/sources.list"
+    # From where this machine has the other libc.
+    uri=$(apt-cache policy wasi-libc | awk '$2 ~ /:\/\// { print $2; exit }')
+    echo "deb [signed-by=$key] $uri trixie-backports main" >"$temp/sources.list"
     set -- -o "Dir::Etc::sourcelist=$temp/sources.list" -o Dir::Etc::sourceparts=- \
         -o "Dir::State::lists=$temp/lists" -o "Dir::Cache=$temp/cache" -o APT::Sandbox::User=root
     { apt-get "$@" update && cd "$temp" && apt-get "$@" download "$wasip2_libc"; } >&2 &&
