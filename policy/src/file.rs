@@ -25,8 +25,8 @@ pub(crate) struct ConfinedFile<G> {
 
 /// What guards an open file.
 pub(crate) trait Grip: Send + Sync + 'static {
-    /// Nothing if `operation` is granted now; the error that tells it otherwise, which is `unopened`
-    /// for a handle that was not opened for it.
+    /// Nothing if `operation` is granted now; the error that tells it otherwise, which is
+    /// `unopened` for a handle that was not opened for it.
     fn require(&self, operation: Operation, unopened: Errno) -> Result<()>;
 
     /// `stat` without what may not be told.

@@ -13,8 +13,8 @@ pub(crate) struct Budget(u64);
 const LEAST: u64 = 4 << 20;
 
 /// What each component of each glob adds to it. A hundred thousand rules `/srv/u1/data/**` and ten
-/// patterns that are denied at any depth get by with it, each of which needs a state in each; unless
-/// the patterns overlap, so that names match many sets of them.
+/// patterns that are denied at any depth get by with it, each of which needs a state in each;
+/// unless the patterns overlap, so that names match many sets of them.
 const PER_PART: u64 = 128;
 
 impl Budget {
