@@ -18,12 +18,18 @@ mod spy;
 mod tables;
 
 use palisade_vfs::MemFs;
+use proptest::test_runner::Config;
 
 /// How many cases a property looks at: `fallback`, or what `PALISADE_PROPS_CASES` says.
 fn cases(fallback: u32) -> u32 {
     #[expect(clippy::disallowed_methods, reason = "the one variable that makes tests look longer")]
     let asked = std::env::var("PALISADE_PROPS_CASES");
     asked.ok().and_then(|text| text.parse().ok()).unwrap_or(fallback)
+}
+
+/// How a property is run over that many cases, or as many as were asked for.
+fn config(fallback: u32) -> Config {
+    Config { failure_persistence: None, cases: cases(fallback), ..Config::default() }
 }
 
 /// The tree that all of these tests start from.

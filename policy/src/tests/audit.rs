@@ -49,10 +49,14 @@ impl Watched {
         mode: Mode,
         options: AuditOptions,
     ) -> Self {
+        Self::by(options, |auditor| observe(dir, policy, "/", mode, auditor))
+    }
+
+    /// What `observe` makes of an auditor.
+    pub(super) fn by(options: AuditOptions, observe: impl FnOnce(Arc<Auditor>) -> DirRef) -> Self {
         let log = Shared::default();
         let auditor = Auditor::new(JsonLines::new(log.clone(), &Header::default()), options);
-        let dir = observe(dir, policy, "/", mode, Arc::clone(&auditor));
-        Watched { dir, auditor, log }
+        Watched { dir: observe(Arc::clone(&auditor)), auditor, log }
     }
 
     pub(super) fn text(&self) -> String {

@@ -3,15 +3,10 @@
 use palisade_vfs::{Descent, Rights};
 use proptest::prelude::*;
 
-use super::cases;
+use super::config;
 use super::evaluator::{Meaning, build, compiled, meaning, some_path, some_rule, some_rules};
 use crate::compare::excess;
 use crate::{Effect, Policy, Rule, Witness};
-
-fn config(fallback: u32) -> ProptestConfig {
-    let cases = cases(fallback);
-    ProptestConfig { failure_persistence: None, cases, ..Default::default() }
-}
 
 fn check_witness(witness: &Witness, more: &[Rule], less: &[Rule]) -> Result<(), TestCaseError> {
     let path = Descent::new(&witness.path).unwrap();

@@ -188,13 +188,8 @@ fn check(
     }
 }
 
-fn config() -> ProptestConfig {
-    let cases = super::cases(3000);
-    ProptestConfig { failure_persistence: None, cases, ..Default::default() }
-}
-
 proptest! {
-    #![proptest_config(config())]
+    #![proptest_config(super::config(3000))]
 
     #[test]
     fn what_is_explained_as_allowed_is_done_or_fails_by_itself_and_all_else_is_refused(

@@ -6,7 +6,7 @@ use palisade_vfs::{Access, DirRef, Errno, Follow, MemFs, Node, OpenFlags, OpenHo
 use proptest::prelude::*;
 
 use super::op::{Op, Times, apply, list, seed, snapshot, some_op};
-use super::{SEED, cases};
+use super::{SEED, config};
 use crate::{Policy, confine};
 
 const MORE: &[(&str, &str)] = &[
@@ -53,9 +53,7 @@ fn some_globs() -> impl Strategy<Value = Vec<&'static str>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig {
-        failure_persistence: None, cases: cases(1000), ..Default::default()
-    })]
+    #![proptest_config(config(1000))]
 
     #[test]
     fn what_is_hidden_cannot_be_told_from_what_is_absent(

@@ -12,7 +12,7 @@ use proptest::prelude::*;
 
 use super::evaluator::{build, some_rules};
 use super::op::{Times, Verb, apply, list, snapshot, some_op};
-use super::{cases, seeded};
+use super::{config, seeded};
 use crate::{Lease, Live, Operation, Policy, confine_at, confine_live};
 
 const EDIT: OpenHow = OpenHow::new(Access::ReadWrite, OpenFlags::empty());
@@ -46,9 +46,7 @@ fn read(file: &FileRef) -> Result<()> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig {
-        failure_persistence: None, cases: cases(300), ..Default::default()
-    })]
+    #![proptest_config(config(300))]
 
     // The root, and a directory that is held, answer as if they had been confined by the narrower
     // policy from the start.

@@ -5,14 +5,9 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 
-use super::cases;
+use super::config;
 use super::evaluator::{build, compiled, meaning, some_path, some_rule, some_rules};
 use crate::{Effect, Glob, Policy, Refusal, Rule, RuleId};
-
-fn config(fallback: u32) -> ProptestConfig {
-    let cases = cases(fallback);
-    ProptestConfig { failure_persistence: None, cases, ..Default::default() }
-}
 
 proptest! {
     #![proptest_config(config(2000))]

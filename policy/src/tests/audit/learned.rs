@@ -39,11 +39,7 @@ fn options(from: Option<usize>) -> LearnOptions {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig {
-        failure_persistence: None,
-        cases: crate::tests::cases(100),
-        ..Default::default()
-    })]
+    #![proptest_config(crate::tests::config(100))]
 
     #[test]
     fn a_run_passes_under_the_policy_that_was_learned_from_it(

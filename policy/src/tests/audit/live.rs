@@ -2,45 +2,22 @@
 
 use std::sync::Arc;
 
-use palisade_vfs::{
-    Access, Cookie, Errno, Follow, Name, Node, OpenFlags, OpenHow, Result, Rights, path,
-};
+use palisade_vfs::{Access, Cookie, Errno, Follow, Name, Node, OpenFlags, OpenHow, Rights, path};
 use proptest::prelude::*;
 
-use super::Shared;
+use super::Watched;
 use super::truth::{Hides, is_refused, ops, some_policy};
-use crate::audit::{
-    Act, AuditOptions, Auditor, Decision, Header, JsonLines, LogReader, Record, Transfers,
-    observe_live, replay,
-};
+use crate::audit::{Act, AuditOptions, Auditor, Decision, Transfers, observe_live, replay};
 use crate::tests::op::{Verb, apply, list};
 use crate::tests::seeded;
 use crate::{Lease, Live, Operation, Policy, confine_live};
 
-/// A live policy, a directory that is observed under it, and what was recorded.
-struct Watched {
-    live: Live,
-    dir: palisade_vfs::DirRef,
-    auditor: Arc<Auditor>,
-    log: Shared,
-}
-
-impl Watched {
-    fn new() -> Self {
-        let log = Shared::default();
-        let options = AuditOptions { transfers: Transfers::Each, ..AuditOptions::default() };
-        let auditor = Auditor::new(JsonLines::new(log.clone(), &Header::default()), options);
-        let live = Live::new(all());
-        let dir = observe_live(seeded(), &live, "", Arc::clone(&auditor));
-        Watched { live, dir, auditor, log }
-    }
-
-    /// What was recorded since the last call.
-    fn take(&self) -> Vec<Record> {
-        self.auditor.finish().unwrap();
-        let text = std::mem::take(&mut *self.log.0.lock().unwrap());
-        LogReader::new(text.as_slice()).map(Result::unwrap).collect()
-    }
+/// A live policy, and a directory that is observed under it.
+fn watched() -> (Live, Watched) {
+    let options = AuditOptions { transfers: Transfers::Each, ..AuditOptions::default() };
+    let live = Live::new(all());
+    let watched = Watched::by(options, |auditor| observe_live(seeded(), &live, "", auditor));
+    (live, watched)
 }
 
 fn all() -> Arc<Policy> {
@@ -48,11 +25,7 @@ fn all() -> Arc<Policy> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig {
-        failure_persistence: None,
-        cases: crate::tests::cases(400),
-        ..Default::default()
-    })]
+    #![proptest_config(crate::tests::config(400))]
 
     #[test]
     fn an_observed_directory_obeys_as_a_confined_one_and_its_records_tell_the_policy_of_then(
@@ -60,14 +33,14 @@ proptest! {
             (ops(), prop::option::of(some_policy(Hides::Sometimes))), 1..4
         ),
     ) {
-        let watched = Watched::new();
+        let (live, watched) = watched();
         let plain = Live::new(all());
         let confined = confine_live(seeded(), &plain, "");
         let held = ["f", "a/f"].map(|at| (at, open(&watched.dir, at), open(&confined, at)));
         watched.take();
         for (ops, narrower) in ops {
             if let Some(narrower) = narrower {
-                watched.live.narrow(&narrower).unwrap();
+                live.narrow(&narrower).unwrap();
                 plain.narrow(&narrower).unwrap();
             }
             for op in ops {
@@ -78,7 +51,7 @@ proptest! {
                     prop_assert_eq!(verb.apply(left), verb.apply(right), "{:?} {}", verb, at);
                 }
             }
-            let now = watched.live.policy();
+            let now = live.policy();
             for record in watched.take() {
                 let again = replay(&now, &record);
                 // A handle keeps what it was opened for, whatever the policy is where it lies.
@@ -97,12 +70,12 @@ fn open(root: &palisade_vfs::DirRef, at: &str) -> Node {
 
 #[test]
 fn what_is_revoked_is_recorded_for_files_that_are_open_too() {
-    let watched = Watched::new();
+    let (live, watched) = watched();
     let file = open(&watched.dir, "f");
     assert!(Verb::Read.apply(&file).is_ok());
     let before = watched.take();
     assert!(before.iter().all(|record| record.decision == Decision::Allow), "{before:#?}");
-    watched.live.revoke();
+    live.revoke();
     assert_eq!(Verb::Read.apply(&file), Err(Errno::Acces));
     assert_eq!(list(&*watched.dir).map(drop), Err(Errno::Acces));
     let told: Vec<_> =
@@ -113,9 +86,9 @@ fn what_is_revoked_is_recorded_for_files_that_are_open_too() {
 
 #[test]
 fn a_listing_that_is_refused_in_its_middle_is_recorded_as_refused() {
-    let watched = Watched::new();
+    let (live, watched) = watched();
     let listed = watched.dir.read_dir(Cookie::START, &mut |_| {
-        watched.live.revoke();
+        live.revoke();
         std::ops::ControlFlow::Continue(())
     });
     assert_eq!(listed, Err(Errno::Acces));
@@ -125,8 +98,8 @@ fn a_listing_that_is_refused_in_its_middle_is_recorded_as_refused() {
 
 #[test]
 fn records_use_nothing_of_a_lease() {
-    let watched = Watched::new();
-    watched.live.lease(Lease { uses: Some(3), until: None });
+    let (live, watched) = watched();
+    live.lease(Lease { uses: Some(3), until: None });
     let answers: Vec<_> = (0..5).map(|_| list(&*watched.dir).map(drop)).collect();
     let refused = Err(Errno::Acces);
     assert_eq!(answers, [Ok(()), Ok(()), Ok(()), refused, refused]);
@@ -136,11 +109,11 @@ fn records_use_nothing_of_a_lease() {
 
 #[test]
 fn names_move_only_where_both_are_observed_alike() {
-    let (left, right) = (Watched::new(), Watched::new());
+    let ((live, left), (_, right)) = (watched(), watched());
     let (f, n) = (Name::new("f").unwrap(), Name::new("n").unwrap());
     let other_auditor = {
         let auditor = Auditor::new(crate::audit::Tracing, AuditOptions::default());
-        observe_live(seeded(), &left.live, "", auditor)
+        observe_live(seeded(), &live, "", auditor)
     };
     for other in [&right.dir, &other_auditor] {
         assert_eq!(left.dir.rename(f, &**other, n), Err(Errno::Xdev));

@@ -74,11 +74,7 @@ fn stats_a_link(tree: &DirRef, record: &Record) -> bool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig {
-        failure_persistence: None,
-        cases: crate::tests::cases(400),
-        ..Default::default()
-    })]
+    #![proptest_config(crate::tests::config(400))]
 
     #[test]
     fn an_observed_directory_is_a_confined_one(
