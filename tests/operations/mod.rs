@@ -16,7 +16,7 @@ use std::sync::Arc;
 use palisade_policy::{Policy, QuotaGroup, confine, read_only};
 use palisade_preview1::errno_number;
 use palisade_preview2::error_code;
-use palisade_props::{Flavor, Live, Op, Outcome, Run, Runs, Script, Seen, Tree, cases, runner};
+use palisade_props::{At, Flavor, Live, Op, Outcome, Run, Runs, Script, Seen, Tree, cases, runner};
 use palisade_vfs::overlay::{Lowers, Overlay};
 use palisade_vfs::{
     Access, DirRef, EmbeddedFs, Errno, HostDir, MemFs, Mounts, OpenFlags, Resolver, Rights,
@@ -29,6 +29,54 @@ pub use preview2::Preview2;
 
 /// Sequences on each stack.
 const SEQUENCES: u32 = 60;
+
+/// What a guest has opened: two lists, and the numbers of a script count round each.
+struct Opened {
+    dirs: Vec<u32>,
+    files: Vec<u32>,
+}
+
+impl Opened {
+    fn new(root: u32) -> Self {
+        Opened { dirs: vec![root], files: Vec::new() }
+    }
+
+    fn dir(&self, at: &At) -> u32 {
+        self.dirs[usize::from(at.dir) % self.dirs.len()]
+    }
+
+    fn add(&mut self, handle: u32, is_dir: bool) -> Outcome {
+        let (list, outcome) = match is_dir {
+            true => (&mut self.dirs, Outcome::Dir),
+            false => (&mut self.files, Outcome::File),
+        };
+        list.push(handle);
+        outcome
+    }
+
+    /// Takes a directory out, which is not the root.
+    fn take_dir(&mut self, number: u8) -> Option<u32> {
+        match usize::from(number) % self.dirs.len() {
+            0 => None,
+            nth => Some(self.dirs.remove(nth)),
+        }
+    }
+
+    /// The place in the list of the file that `op` is about, if it is about one that is open.
+    fn nth_file(&self, op: &Op) -> Option<usize> {
+        match op {
+            Op::Close(n)
+            | Op::Read(n, ..)
+            | Op::Write(n, ..)
+            | Op::Append(n, _)
+            | Op::SetLen(n, _)
+            | Op::Allocate(n, ..)
+            | Op::Fstat(n)
+            | Op::Ftimes(n, _) => usize::from(*n).checked_rem(self.files.len()),
+            _ => None,
+        }
+    }
+}
 
 /// What both interfaces can say of an operation: `None` if one of them has no word for it.
 fn said(op: Op) -> Option<Op> {

@@ -7,6 +7,8 @@ use palisade_vfs::{
     Access, DirRef, Errno, FileType, Follow, OpenFlags, Result, SetTime, SetTimes, Timestamp,
 };
 
+use super::Opened;
+
 /// The preopened directory.
 const ROOT: u32 = 3;
 
@@ -34,8 +36,7 @@ const APPEND: u64 = 1;
 pub struct Preview1 {
     functions: Functions,
     memory: Vec<u8>,
-    dirs: Vec<u32>,
-    files: Vec<u32>,
+    opened: Opened,
 }
 
 impl Preview1 {
@@ -45,8 +46,7 @@ impl Preview1 {
         Preview1 {
             functions: Functions::new(config.start()),
             memory: vec![0; MEMORY_BYTES],
-            dirs: vec![ROOT],
-            files: Vec::new(),
+            opened: Opened::new(ROOT),
         }
     }
 
@@ -85,7 +85,7 @@ impl Preview1 {
     }
 
     fn dir(&self, at: &At) -> u64 {
-        self.dirs[usize::from(at.dir) % self.dirs.len()].into()
+        self.opened.dir(at).into()
     }
 
     /// Calls a function of a directory and a path.
@@ -172,17 +172,12 @@ impl Preview1 {
             }
             Op::Open(at, access, flags, follow) => {
                 let fd = self.open(at, *follow, *flags, *access)?;
-                if self.kind(fd)? == FileType::Dir {
-                    self.dirs.push(fd);
-                    return Ok(Outcome::Dir);
-                }
-                self.files.push(fd);
-                Ok(Outcome::File)
+                let is_dir = self.kind(fd)? == FileType::Dir;
+                Ok(self.opened.add(fd, is_dir))
             }
-            Op::CloseDir(n) => match usize::from(*n) % self.dirs.len() {
-                0 => Ok(Outcome::Idle),
-                nth => {
-                    let dir = self.dirs.remove(nth);
+            Op::CloseDir(n) => match self.opened.take_dir(*n) {
+                None => Ok(Outcome::Idle),
+                Some(dir) => {
                     self.close(dir);
                     Ok(Outcome::Done)
                 }
@@ -205,29 +200,19 @@ impl Preview1 {
                 self.close(dir);
                 names
             }
-            Op::Close(n)
-            | Op::Read(n, ..)
-            | Op::Write(n, ..)
-            | Op::Append(n, _)
-            | Op::SetLen(n, _)
-            | Op::Allocate(n, ..)
-            | Op::Fstat(n)
-            | Op::Ftimes(n, _)
-                if !self.files.is_empty() =>
-            {
-                let nth = usize::from(*n) % self.files.len();
-                self.try_on_file(op, nth)
-            }
-            _ => Ok(Outcome::Idle),
+            op => match self.opened.nth_file(op) {
+                Some(nth) => self.try_on_file(op, nth),
+                None => Ok(Outcome::Idle),
+            },
         }
     }
 
     fn try_on_file(&mut self, op: &Op, nth: usize) -> Result<Outcome> {
-        let file = self.files[nth];
+        let file = self.opened.files[nth];
         let fd = u64::from(file);
         match op {
             Op::Close(_) => {
-                self.files.remove(nth);
+                self.opened.files.remove(nth);
                 self.close(file);
             }
             Op::Read(_, len, offset) => return self.read(file, u64::from(*len), *offset),

@@ -16,12 +16,13 @@ use wasmtime::component::{Resource, ResourceTable};
 use wasmtime_wasi::filesystem::Descriptor;
 use wasmtime_wasi::p2::{FsResult, StreamError};
 
+use super::Opened;
+
 /// A guest, and what it has opened.
 pub struct Preview2 {
     ctx: PalisadeCtx,
     table: ResourceTable,
-    dirs: Vec<u32>,
-    files: Vec<u32>,
+    opened: Opened,
 }
 
 fn fd(fd: u32) -> Resource<Descriptor> {
@@ -32,12 +33,10 @@ impl Preview2 {
     /// Nothing but the root is open.
     pub fn new(root: DirRef) -> Self {
         let config = Config::builder().preopen("/", root).build().unwrap();
-        let ctx = PalisadeCtx::new(config.start());
-        let mut guest =
-            Preview2 { ctx, table: ResourceTable::new(), dirs: Vec::new(), files: Vec::new() };
-        let roots = guest.view().get_directories().unwrap();
-        guest.dirs.push(roots[0].0.rep());
-        guest
+        let (mut ctx, mut table) = (PalisadeCtx::new(config.start()), ResourceTable::new());
+        let mut view = PalisadeCtxView { ctx: &mut ctx, table: &mut table };
+        let root = view.get_directories().unwrap()[0].0.rep();
+        Preview2 { ctx, table, opened: Opened::new(root) }
     }
 
     fn view(&mut self) -> PalisadeCtxView<'_> {
@@ -51,7 +50,7 @@ impl Preview2 {
     }
 
     fn dir(&self, at: &At) -> u32 {
-        self.dirs[usize::from(at.dir) % self.dirs.len()]
+        self.opened.dir(at)
     }
 
     fn open(&mut self, at: &At, follow: Follow, how: OpenFlags, access: Access) -> Result<u32> {
@@ -141,17 +140,11 @@ impl Preview2 {
             Op::Open(at, access, flags, follow) => {
                 let file = self.open(at, *follow, *flags, *access)?;
                 let kind = self.ask(|v| v.get_type(fd(file)))?;
-                if kind == DescriptorType::Directory {
-                    self.dirs.push(file);
-                    return Ok(Outcome::Dir);
-                }
-                self.files.push(file);
-                Ok(Outcome::File)
+                Ok(self.opened.add(file, kind == DescriptorType::Directory))
             }
-            Op::CloseDir(n) => match usize::from(*n) % self.dirs.len() {
-                0 => Ok(Outcome::Idle),
-                nth => {
-                    let dir = self.dirs.remove(nth);
+            Op::CloseDir(n) => match self.opened.take_dir(*n) {
+                None => Ok(Outcome::Idle),
+                Some(dir) => {
                     self.close(dir);
                     Ok(Outcome::Done)
                 }
@@ -165,27 +158,18 @@ impl Preview2 {
                 self.ask(|v| v.readlink_at(fd(dir), path)).map(Outcome::Target)
             }
             Op::ReadDir(at) => self.list(at),
-            Op::Close(n)
-            | Op::Read(n, ..)
-            | Op::Write(n, ..)
-            | Op::Append(n, _)
-            | Op::SetLen(n, _)
-            | Op::Fstat(n)
-            | Op::Ftimes(n, _)
-                if !self.files.is_empty() =>
-            {
-                let nth = usize::from(*n) % self.files.len();
-                self.try_on_file(op, nth)
-            }
-            _ => Ok(Outcome::Idle),
+            op => match self.opened.nth_file(op) {
+                Some(nth) => self.try_on_file(op, nth),
+                None => Ok(Outcome::Idle),
+            },
         }
     }
 
     fn try_on_file(&mut self, op: &Op, nth: usize) -> Result<Outcome> {
-        let file = self.files[nth];
+        let file = self.opened.files[nth];
         match op {
             Op::Close(_) => {
-                self.files.remove(nth);
+                self.opened.files.remove(nth);
                 self.close(file);
                 Ok(Outcome::Done)
             }
