@@ -25,12 +25,12 @@ impl Policy {
     /// each directory on the way. Does not allocate.
     #[must_use]
     pub fn judge(&self, from: State, path: Descent<'_>, wanted: Rights) -> Verdict<'_> {
-        if let Some(state) = self.grants_beneath(from, path, wanted) {
-            let (passed, missing) = (path.depth(), Rights::empty());
-            return Verdict { policy: self, state, passed, wanted, missing };
-        }
         let (mut state, mut passed, mut rest) = (from, 0, path);
         loop {
+            if let Some(state) = self.grants_beneath(state, rest, wanted) {
+                let (passed, missing) = (passed + rest.depth(), Rights::empty());
+                return Verdict { policy: self, state, passed, wanted, missing };
+            }
             let rights = self.rights(state);
             let Some((name, beneath)) = rest.split_first() else {
                 let missing = wanted - rights;
@@ -44,10 +44,6 @@ impl Policy {
             state = self.step(state, name);
             passed += 1;
             rest = beneath;
-            if let Some(state) = self.grants_beneath(state, rest, wanted) {
-                let (passed, missing) = (passed + rest.depth(), Rights::empty());
-                return Verdict { policy: self, state, passed, wanted, missing };
-            }
         }
     }
 

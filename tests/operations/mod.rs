@@ -113,14 +113,18 @@ fn said_by_preview1(op: Op) -> Option<Op> {
     }
 }
 
+/// The first error that is told so.
+fn first(is_told: impl Fn(Errno) -> bool) -> Errno {
+    Errno::ALL.iter().copied().find(|errno| is_told(*errno)).expect("what no error is told as")
+}
+
 /// An outcome with the first error that is told as the same by `tell`, and without what no two
 /// worlds share.
 fn seen_by<T: PartialEq>(tell: impl Fn(Errno) -> T, times: Times, outcome: Outcome) -> Outcome {
     match outcome {
         Outcome::Fail(errno) => {
             let told = tell(errno);
-            let first = Errno::ALL.iter().find(|errno| tell(**errno) == told);
-            Outcome::Fail(*first.unwrap())
+            Outcome::Fail(first(|errno| tell(errno) == told))
         }
         Outcome::Stat(seen) => {
             let modified = seen.modified.filter(|_| times == Times::Stand);

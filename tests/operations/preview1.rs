@@ -4,10 +4,10 @@ use palisade_kernel::Config;
 use palisade_preview1::{Preview1 as Functions, errno_number};
 use palisade_props::{At, Op, Outcome, READ_MAX, Run, Seen};
 use palisade_vfs::{
-    Access, DirRef, Errno, FileType, Follow, OpenFlags, Result, SetTime, SetTimes, Timestamp,
+    Access, DirRef, FileType, Follow, OpenFlags, Result, SetTime, SetTimes, Timestamp,
 };
 
-use super::Opened;
+use super::{Opened, first};
 
 /// The preopened directory.
 const ROOT: u32 = 3;
@@ -324,11 +324,6 @@ impl Run for Preview1 {
     fn run(&mut self, op: &Op) -> Outcome {
         self.try_run(op).unwrap_or_else(Outcome::Fail)
     }
-}
-
-/// The first error that is told as this one is.
-fn first(is_told: impl Fn(Errno) -> bool) -> Errno {
-    Errno::ALL.iter().copied().find(|errno| is_told(*errno)).expect("a number that no error has")
 }
 
 fn lookup(follow: Follow) -> u64 {

@@ -16,7 +16,7 @@ use wasmtime::component::{Resource, ResourceTable};
 use wasmtime_wasi::filesystem::Descriptor;
 use wasmtime_wasi::p2::{FsResult, StreamError};
 
-use super::Opened;
+use super::{Opened, first};
 
 /// A guest, and what it has opened.
 pub struct Preview2 {
@@ -237,8 +237,7 @@ impl Run for Preview2 {
 }
 
 fn errno_of(code: ErrorCode) -> Errno {
-    let is_it = |errno: &&Errno| ErrorCode::from(error_code(**errno)) == code;
-    *Errno::ALL.iter().find(is_it).expect("a code that no error has")
+    first(|errno| ErrorCode::from(error_code(errno)) == code)
 }
 
 fn path_flags(follow: Follow) -> PathFlags {
