@@ -26,6 +26,7 @@ mod observe;
 mod read;
 mod replay;
 mod report;
+mod ruling;
 
 pub use auditor::{AuditOptions, Auditor, Callback, Only, Sink, Summary, Tracing, Transfers};
 pub use behind::{Full, WriteBehind};
@@ -37,3 +38,4 @@ pub use observe::{Mode, observe, observe_live};
 pub use read::{LogError, LogErrorKind, LogHeader, LogReader, Record, RecordedPath};
 pub use replay::replay;
 pub use report::Report;
+pub use ruling::Ruling;

@@ -17,6 +17,7 @@ use palisade_vfs::{Descent, Errno, Result, Rights};
 
 use super::event::{Act, Decision, Event, HowDecided, To};
 use super::facts::{Decided, Facts};
+use super::ruling::Rulings;
 use crate::Policy;
 use crate::trail::Trail;
 
@@ -56,13 +57,13 @@ pub struct Tracing;
 
 impl Sink for Tracing {
     fn event(&mut self, event: &Event<'_>) -> io::Result<()> {
-        let (op, path) = (event.act.key(), event.path);
-        let decision = event.decision.key(event.how);
-        let (to, guest) = (event.to.map(|to| to.path), event.guest);
-        let result = event.result.map_or_else(super::json::errno_key, |()| "ok");
-        let rule = event.place.map(ToString::to_string);
-        let missing = crate::words_of_rights(event.missing).join(" ");
-        if event.decision == Decision::Allow {
+        let Event { path, guest, ruling, .. } = *event;
+        let (op, to) = (ruling.act.key(), event.to.map(|to| to.path));
+        let decision = ruling.decision.key(ruling.how);
+        let result = ruling.result.map_or_else(super::json::errno_key, |()| "ok");
+        let rule = ruling.place.as_ref().map(ToString::to_string);
+        let missing = crate::words_of_rights(ruling.missing).join(" ");
+        if ruling.decision == Decision::Allow {
             tracing::info!(
                 target: "palisade::audit", op, path, to, decision, result, rule, guest
             );
@@ -170,6 +171,7 @@ struct Pipe {
     summary: Summary,
     /// Events that passed the filter.
     passed: u64,
+    rulings: Rulings,
     path: String,
     to: String,
 }
@@ -177,8 +179,8 @@ struct Pipe {
 /// Something that happened, before its paths are written out.
 pub(super) struct Happening<'a> {
     pub(super) policy: &'a Policy,
-    pub(super) facts: Facts,
-    pub(super) decided: Decided,
+    pub(super) facts: &'a Facts,
+    pub(super) decided: &'a Decided,
     pub(super) how: HowDecided,
     pub(super) at: At<'a>,
     pub(super) to: Option<At<'a>>,
@@ -220,7 +222,8 @@ impl Auditor {
     pub fn new(sink: impl Sink + 'static, options: AuditOptions) -> Arc<Self> {
         let (path, to) = (String::new(), String::new());
         let summary = Summary::default();
-        let pipe = Pipe { sink: Box::new(sink), summary, passed: 0, path, to };
+        let (sink, rulings) = (Box::new(sink), Rulings::default());
+        let pipe = Pipe { sink, summary, passed: 0, rulings, path, to };
         Arc::new(Auditor {
             options,
             began: Instant::now(),
@@ -270,7 +273,7 @@ impl Auditor {
         let seq = pipe.summary.decisions;
         pipe.summary.decisions += 1;
         pipe.summary.refused += u64::from(what.decided.decision != Decision::Allow);
-        if !self.wants(&what.facts, what.decided.decision) {
+        if !self.wants(what.facts, what.decided.decision) {
             return;
         }
         let number = pipe.passed;
@@ -281,24 +284,14 @@ impl Auditor {
         }
         let held = what.at.render(&mut pipe.path);
         let to_held = what.to.map(|to| to.render(&mut pipe.to));
-        let rule = what.decided.rule;
         let event = Event {
             seq,
             nanos: self.began.elapsed().as_nanos(),
             guest: &self.options.guest,
-            act: what.facts.act,
             path: &pipe.path,
             held,
             to: to_held.map(|held| To { path: &pipe.to, held }),
-            wanted: what.facts.wanted,
-            decision: what.decided.decision,
-            how: what.how,
-            missing: what.decided.missing,
-            widens: what.decided.widens,
-            rule,
-            place: rule.and_then(|id| what.policy.rule(id)?.place.as_ref()),
-            result: what.facts.result,
-            same: what.facts.same,
+            ruling: pipe.rulings.of(what.facts, what.decided, what.how, what.policy),
             bytes: what.bytes,
         };
         match pipe.sink.event(&event) {

@@ -1,9 +1,9 @@
 //! Writing behind: a sink on a thread of its own, so that the guest does not wait while lines are
 //! made and written.
 //!
-//! What waits is bounded: so many batches of 1,024 events. When all are taken, the guest waits for
-//! one; or, if that was asked for, the next batch is dropped whole and its events are counted.
-//! Batches are used again, so that in the long run nothing is allocated.
+//! What waits is bounded: so many batches of 16,384 events, or of 1 MiB of paths. When all are
+//! taken, the guest waits for one; or, if that was asked for, the next batch is dropped whole and
+//! its events are counted. Batches are used again, so that in the long run nothing is allocated.
 
 use std::io;
 use std::num::NonZeroUsize;
@@ -12,16 +12,17 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
-use palisade_vfs::{Errno, Rights};
-
 use super::auditor::Sink;
-use super::event::{Act, Decision, Event, HowDecided, To};
-use crate::{Place, RuleId};
+use super::event::{Event, To};
+use super::ruling::Ruling;
 
-/// Events that are handed over together.
-const BATCH_EVENTS: usize = 1024;
+/// Events that are handed over together. To wake a thread takes as long as some thousands of
+/// events, where its processor sleeps and has to be called by a hypervisor.
+const BATCH_EVENTS: usize = 16 * 1024;
 /// Bytes of their texts after which fewer are handed over.
-const BATCH_BYTES: usize = 128 * 1024;
+const BATCH_BYTES: usize = 1024 * 1024;
+/// Nanoseconds after which fewer are handed over too, at the next event.
+const BATCH_NANOS: u64 = 100_000_000;
 
 /// What happens when all batches wait to be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -70,10 +71,10 @@ enum Order {
 #[derive(Default)]
 struct Batch {
     events: Vec<Saved>,
-    kinds: Vec<Kind>,
-    texts: String,
+    rulings: Vec<Arc<Ruling>>,
+    runs: Vec<Run>,
     guests: Vec<Box<str>>,
-    places: Vec<Place>,
+    texts: String,
     /// The second names of those that have one, in their order.
     seconds: Vec<SavedTo>,
     /// The bytes of those that tell them, in their order.
@@ -82,32 +83,22 @@ struct Batch {
 
 /// What differs from event to event.
 struct Saved {
-    nanos: u64,
-    seq: u64,
     /// An index.
-    kind: u32,
+    ruling: u32,
     path_len: u32,
     held: u32,
-}
-
-/// What few events of a batch do not share with another.
-#[derive(PartialEq)]
-struct Kind {
-    act: Act,
-    wanted: Rights,
-    missing: Rights,
-    rule: Option<RuleId>,
-    /// An index, or [`NOWHERE`].
-    place: u32,
-    /// An index, or [`NOWHERE`] for the empty text.
-    guest: u32,
-    decision: Decision,
-    how: HowDecided,
-    result: Result<(), Errno>,
-    widens: bool,
-    same: bool,
     has_second: bool,
     has_bytes: bool,
+}
+
+/// Events of one guest at one time, whose numbers follow each other.
+struct Run {
+    /// The index of the first.
+    first: usize,
+    seq: u64,
+    nanos: u64,
+    /// An index.
+    guest: usize,
 }
 
 struct SavedTo {
@@ -115,81 +106,66 @@ struct SavedTo {
     held: u32,
 }
 
-/// More than a batch has.
-const NOWHERE: u32 = u32::MAX;
-/// So many kinds are looked at before one is kept again: a guest does few things in turns.
-const KINDS_IN_TURNS: usize = 8;
+/// So many rulings are looked at before one is kept again.
+const RULINGS_IN_TURNS: usize = 8;
 
 impl Batch {
+    #[inline]
     fn push(&mut self, event: &Event<'_>) {
-        let kind = Kind {
-            act: event.act,
-            wanted: event.wanted,
-            missing: event.missing,
-            rule: event.rule,
-            place: event.place.map_or(NOWHERE, |place| self.place(place)),
-            guest: self.guest(event.guest),
-            decision: event.decision,
-            how: event.how,
-            result: event.result,
-            widens: event.widens,
-            same: event.same,
-            has_second: event.to.is_some(),
-            has_bytes: event.bytes.is_some(),
-        };
-        let kind = self.kind(kind);
+        let ruling = self.ruling(event.ruling);
+        self.run(event);
         self.texts.push_str(event.path);
         if let Some(to) = event.to {
             self.texts.push_str(to.path);
             self.seconds.push(SavedTo { len: short(to.path.len()), held: short(to.held) });
         }
         self.bytes.extend(event.bytes);
-        let (path_len, held) = (short(event.path.len()), short(event.held));
-        self.events.push(Saved { nanos: event.nanos, seq: event.seq, kind, path_len, held });
+        self.events.push(Saved {
+            ruling,
+            path_len: short(event.path.len()),
+            held: short(event.held),
+            has_second: event.to.is_some(),
+            has_bytes: event.bytes.is_some(),
+        });
     }
 
-    /// Where `kind` is kept.
-    fn kind(&mut self, kind: Kind) -> u32 {
-        let mut recent = self.kinds.iter().enumerate().rev().take(KINDS_IN_TURNS);
-        let at = recent.find(|(_, known)| **known == kind).map(|(at, _)| at);
+    /// Where `ruling` is kept.
+    fn ruling(&mut self, ruling: &Arc<Ruling>) -> u32 {
+        let mut recent = self.rulings.iter().enumerate().rev().take(RULINGS_IN_TURNS);
+        let at = recent.find(|(_, known)| Arc::ptr_eq(known, ruling)).map(|(at, _)| at);
         short(at.unwrap_or_else(|| {
-            self.kinds.push(kind);
-            self.kinds.len() - 1
+            self.rulings.push(Arc::clone(ruling));
+            self.rulings.len() - 1
         }))
     }
 
-    /// Where `place` is kept. What is told is mostly decided by few rules, one after the other.
-    fn place(&mut self, place: &Place) -> u32 {
-        let is_it = |known: &Place| {
-            let same_file = match (&known.file, &place.file) {
-                (Some(known), Some(file)) => Arc::ptr_eq(known, file),
-                (None, None) => true,
-                (Some(_), None) | (None, Some(_)) => false,
-            };
-            known.line == place.line && same_file
-        };
-        let mut recent = self.places.iter().enumerate().rev().take(KINDS_IN_TURNS);
-        let at = recent.find(|(_, known)| is_it(known)).map(|(at, _)| at);
-        short(at.unwrap_or_else(|| {
-            self.places.push(place.clone());
-            self.places.len() - 1
-        }))
-    }
-
-    /// Where `guest` is kept: mostly all are the same.
-    fn guest(&mut self, guest: &str) -> u32 {
+    /// Begins a run, unless `event` goes on with the last one.
+    fn run(&mut self, event: &Event<'_>) {
+        let at = self.events.len();
         // Comparing with an empty text that is nowhere in memory can take a processor very long.
-        if guest.is_empty() {
-            return NOWHERE;
+        let is_guests = self.guests.last().is_some_and(|known| match event.guest {
+            "" => known.is_empty(),
+            guest => **known == *guest,
+        });
+        let goes_on = |run: &Run| {
+            run.nanos == event.nanos && run.seq.wrapping_add((at - run.first) as u64) == event.seq
+        };
+        if is_guests && self.runs.last().is_some_and(goes_on) {
+            return;
         }
-        if self.guests.last().is_none_or(|known| **known != *guest) {
-            self.guests.push(guest.into());
+        if !is_guests {
+            self.guests.push(event.guest.into());
         }
-        short(self.guests.len() - 1)
+        let (seq, nanos, guest) = (event.seq, event.nanos, self.guests.len() - 1);
+        self.runs.push(Run { first: at, seq, nanos, guest });
     }
 
-    fn is_full(&self) -> bool {
-        self.events.len() >= BATCH_EVENTS || self.texts.len() >= BATCH_BYTES
+    /// Whether it is to be handed over when it is `nanos`: it has grown large enough, or old.
+    fn is_full(&self, nanos: u64) -> bool {
+        let began = self.runs.first().map_or(nanos, |run| run.nanos);
+        self.events.len() >= BATCH_EVENTS
+            || self.texts.len() >= BATCH_BYTES
+            || nanos.saturating_sub(began) >= BATCH_NANOS
     }
 
     /// The events, as they were.
@@ -201,38 +177,35 @@ impl Batch {
             text
         };
         let (mut seconds, mut bytes) = (self.seconds.iter(), self.bytes.iter().copied());
-        self.events.iter().filter_map(move |saved| {
-            let kind = self.kinds.get(saved.kind as usize)?;
+        let ends = self.runs.iter().skip(1).map(|run| run.first).chain([self.events.len()]);
+        let runs = self.runs.iter().zip(ends).flat_map(|(run, end)| {
+            let events = self.events.get(run.first..end).unwrap_or_default();
+            let seqs = (0..).map(|past| run.seq.wrapping_add(past));
+            events.iter().zip(seqs).map(move |(saved, seq)| (run, saved, seq))
+        });
+        runs.filter_map(move |(run, saved, seq)| {
+            let ruling = self.rulings.get(saved.ruling as usize)?;
             let path = take(saved.path_len);
-            let to = if kind.has_second { seconds.next() } else { None };
+            let to = if saved.has_second { seconds.next() } else { None };
             Some(Event {
-                seq: saved.seq,
-                nanos: saved.nanos,
-                guest: self.guests.get(kind.guest as usize).map_or("", |guest| guest),
-                act: kind.act,
+                seq,
+                nanos: run.nanos,
+                guest: self.guests.get(run.guest).map_or("", |guest| guest),
                 path,
                 held: saved.held as usize,
                 to: to.map(|to| To { path: take(to.len), held: to.held as usize }),
-                wanted: kind.wanted,
-                decision: kind.decision,
-                how: kind.how,
-                missing: kind.missing,
-                widens: kind.widens,
-                rule: kind.rule,
-                place: self.places.get(kind.place as usize),
-                result: kind.result,
-                same: kind.same,
-                bytes: if kind.has_bytes { bytes.next() } else { None },
+                ruling,
+                bytes: if saved.has_bytes { bytes.next() } else { None },
             })
         })
     }
 
     fn clear(&mut self) {
         self.events.clear();
-        self.kinds.clear();
-        self.texts.clear();
+        self.rulings.clear();
+        self.runs.clear();
         self.guests.clear();
-        self.places.clear();
+        self.texts.clear();
         self.seconds.clear();
         self.bytes.clear();
     }
@@ -244,7 +217,7 @@ fn short(number: usize) -> u32 {
 }
 
 impl WriteBehind {
-    /// Gives events to `sink`; at most `batches` of 1,024 wait.
+    /// Gives events to `sink`; at most `batches` of 16,384 wait.
     ///
     /// Errors: no thread can be had.
     pub fn new(
@@ -323,7 +296,7 @@ impl Sink for WriteBehind {
             return Err(io::Error::other("an earlier event could not be written"));
         }
         self.batch.push(event);
-        if self.batch.is_full() { self.hand_over(self.full) } else { Ok(()) }
+        if self.batch.is_full(event.nanos) { self.hand_over(self.full) } else { Ok(()) }
     }
 
     fn flush(&mut self) -> io::Result<()> {

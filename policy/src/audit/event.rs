@@ -1,8 +1,11 @@
 //! One event: what was asked for, what was decided, and what came of it.
 
-use palisade_vfs::{Errno, Rights};
+use std::sync::Arc;
 
-use crate::{Operation, Place, RuleId};
+use palisade_vfs::Rights;
+
+use super::ruling::Ruling;
+use crate::Operation;
 
 /// What was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -115,8 +118,6 @@ pub struct Event<'a> {
     pub nanos: u64,
     /// Whose guest it was.
     pub guest: &'a str,
-    /// What was asked for.
-    pub act: Act,
     /// The path really walked, in the guest's world. For an open file, the path that it was opened
     /// by, whatever its name is by now.
     pub path: &'a str,
@@ -124,25 +125,9 @@ pub struct Event<'a> {
     pub held: usize,
     /// The second name, of what has two.
     pub to: Option<To<'a>>,
-    /// The rights that it took, as things were: at `path`, and with `to` those to be there, which
-    /// are `RENAME_INTO` and `LINK_INTO`. `LOOKUP` is taken at both.
-    pub wanted: Rights,
-    /// What was decided.
-    pub decision: Decision,
-    /// Whether it was carried out.
-    pub how: HowDecided,
-    /// Those of the wanted rights that are missing.
-    pub missing: Rights,
-    /// Whether it was refused because the new name grants more than the old one.
-    pub widens: bool,
-    /// The rule that decided, if one did.
-    pub rule: Option<RuleId>,
-    /// Where that was written.
-    pub place: Option<&'a Place>,
-    /// What the guest was told.
-    pub result: Result<(), Errno>,
-    /// Whether both names led to the same node already.
-    pub same: bool,
+    /// What was asked for, what was decided, and what came of it. Often the very one of an event
+    /// shortly before, which its address then tells.
+    pub ruling: &'a Arc<Ruling>,
     /// The bytes that were transferred, of transfers.
     pub bytes: Option<u64>,
 }

@@ -55,7 +55,7 @@ impl<S: Stand> ObservedFile<S> {
         let Opened { from, names } = &self.opened;
         let held = Descent::new(names).unwrap_or(Descent::HERE);
         let at = At { trail: from, held, path: Descent::HERE };
-        self.watch.record(&self.stand.now(), at, None, facts, bytes);
+        self.watch.record(&self.stand.now(), at, None, &facts, bytes);
     }
 
     /// Takes down what a transfer did.

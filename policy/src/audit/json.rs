@@ -4,13 +4,13 @@
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use palisade_vfs::{Errno, Rights};
 
 use super::auditor::Sink;
-use super::event::{Act, Decision, Event, HowDecided};
-use crate::{Place, RuleId};
+use super::event::{Event, HowDecided};
+use super::ruling::Ruling;
 
 /// The version of the format.
 pub(super) const VERSION: u32 = 1;
@@ -33,102 +33,30 @@ pub struct Header<'a> {
 pub struct JsonLines<W> {
     out: W,
     buffer: String,
-    verdicts: Verdicts,
+    texts: Texts,
 }
 
-/// What an event tells of its decision, which many tell alike.
-#[derive(Clone, PartialEq)]
-struct Verdict {
-    act: Act,
-    wanted: Rights,
-    missing: Rights,
-    decision: Decision,
-    how: HowDecided,
-    widens: bool,
-    same: bool,
-    rule: Option<RuleId>,
-    place: Option<Place>,
-    result: Result<(), Errno>,
-}
-
-/// The texts of the verdicts that were written last: a guest does few things in turns.
+/// The texts of the rulings that were written last.
 #[derive(Default)]
-struct Verdicts {
-    texts: Vec<(Verdict, Box<str>)>,
-    words: Words,
-}
+struct Texts(Vec<(Arc<Ruling>, Box<str>)>);
 
 /// Most texts that are remembered.
-const VERDICTS_MAX: usize = 8;
+const TEXTS_MAX: usize = 8;
 
-impl Verdicts {
-    /// The fields that tell what `event` has of a [`Verdict`].
-    fn of(&mut self, event: &Event<'_>) -> &str {
-        let is_it = |(known, _): &(Verdict, Box<str>)| known.is_of(event);
-        let at = match self.texts.iter().rposition(is_it) {
+impl Texts {
+    /// The fields that tell `ruling`, but for what comes before the path.
+    fn of(&mut self, ruling: &Arc<Ruling>) -> &str {
+        let at = match self.0.iter().rposition(|(known, _)| Arc::ptr_eq(known, ruling)) {
             Some(at) => at,
             None => {
-                if self.texts.len() >= VERDICTS_MAX {
-                    self.texts.remove(0);
+                if self.0.len() >= TEXTS_MAX {
+                    self.0.remove(0);
                 }
-                let text = verdict(&mut self.words, event).into();
-                self.texts.push((Verdict::of(event), text));
-                self.texts.len() - 1
-            }
-        };
-        self.texts.get(at).map_or("", |(_, text)| text)
-    }
-}
-
-impl Verdict {
-    fn of(event: &Event<'_>) -> Self {
-        Verdict {
-            act: event.act,
-            wanted: event.wanted,
-            missing: event.missing,
-            decision: event.decision,
-            how: event.how,
-            widens: event.widens,
-            same: event.same,
-            rule: event.rule,
-            place: event.place.cloned(),
-            result: event.result,
-        }
-    }
-
-    fn is_of(&self, event: &Event<'_>) -> bool {
-        self.act == event.act
-            && self.wanted == event.wanted
-            && self.missing == event.missing
-            && (self.decision, self.how) == (event.decision, event.how)
-            && (self.widens, self.same) == (event.widens, event.same)
-            && self.rule == event.rule
-            && self.result == event.result
-            && self.place.as_ref() == event.place
-    }
-}
-
-/// The lists of words of the rights that were written last: there are few of them, again and again.
-#[derive(Default)]
-struct Words(Vec<(Rights, Box<str>)>);
-
-/// Most lists that are remembered.
-const WORDS_MAX: usize = 32;
-
-impl Words {
-    /// The list for `rights`.
-    fn of(&mut self, rights: Rights) -> &str {
-        let at = match self.0.iter().position(|(known, _)| *known == rights) {
-            Some(at) => at,
-            None => {
-                if self.0.len() >= WORDS_MAX {
-                    self.0.clear();
-                }
-                self.0.push((rights, list(rights).into()));
+                self.0.push((Arc::clone(ruling), fields(ruling).into()));
                 self.0.len() - 1
             }
         };
-        self.0.get(at).map_or("[]", |(_, list)| list)
+        self.0.get(at).map_or("", |(_, text)| text)
     }
 }
 
@@ -145,7 +73,7 @@ impl<W: Write + Send> JsonLines<W> {
             string(&mut buffer, value);
         }
         buffer.push_str("}\n");
-        JsonLines { out, buffer, verdicts: Verdicts::default() }
+        JsonLines { out, buffer, texts: Texts::default() }
     }
 
     fn write_out(&mut self) -> io::Result<()> {
@@ -157,7 +85,7 @@ impl<W: Write + Send> JsonLines<W> {
 
 impl<W: Write + Send> Sink for JsonLines<W> {
     fn event(&mut self, event: &Event<'_>) -> io::Result<()> {
-        line(&mut self.buffer, &mut self.verdicts, event);
+        line(&mut self.buffer, &mut self.texts, event);
         if self.buffer.len() >= BUFFER_BYTES {
             return self.write_out();
         }
@@ -171,7 +99,7 @@ impl<W: Write + Send> Sink for JsonLines<W> {
 }
 
 /// Adds the line of `event` to `text`.
-fn line(text: &mut String, verdicts: &mut Verdicts, event: &Event<'_>) {
+fn line(text: &mut String, texts: &mut Texts, event: &Event<'_>) {
     text.push_str("{\"v\":1,\"seq\":");
     number(text, event.seq);
     text.push_str(",\"ns\":");
@@ -181,7 +109,7 @@ fn line(text: &mut String, verdicts: &mut Verdicts, event: &Event<'_>) {
         string(text, event.guest);
     }
     text.push_str(",\"op\":\"");
-    text.push_str(event.act.key());
+    text.push_str(event.ruling.act.key());
     text.push_str("\",\"path\":");
     string(text, event.path);
     text.push_str(",\"held\":");
@@ -192,7 +120,7 @@ fn line(text: &mut String, verdicts: &mut Verdicts, event: &Event<'_>) {
         text.push_str(",\"to_held\":");
         number(text, to.held as u64);
     }
-    text.push_str(verdicts.of(event));
+    text.push_str(texts.of(event.ruling));
     if let Some(bytes) = event.bytes {
         text.push_str(",\"bytes\":");
         number(text, bytes);
@@ -201,38 +129,38 @@ fn line(text: &mut String, verdicts: &mut Verdicts, event: &Event<'_>) {
 }
 
 /// The fields that tell what was decided, by what, and what came of it.
-fn verdict(words: &mut Words, event: &Event<'_>) -> String {
+fn fields(ruling: &Ruling) -> String {
     let mut text = ",\"wanted\":".to_owned();
-    text.push_str(words.of(event.wanted));
+    text.push_str(&list(ruling.wanted));
     text.push_str(",\"decision\":\"");
-    text.push_str(event.decision.key(event.how));
+    text.push_str(ruling.decision.key(ruling.how));
     text.push('"');
-    if event.how == HowDecided::Dry {
+    if ruling.how == HowDecided::Dry {
         text.push_str(",\"dry\":true");
     }
-    reason(&mut text, words, event);
+    reason(&mut text, ruling);
     text.push_str(",\"result\":\"");
-    text.push_str(event.result.map_or_else(errno_key, |()| "ok"));
+    text.push_str(ruling.result.map_or_else(errno_key, |()| "ok"));
     text.push('"');
-    if event.same {
+    if ruling.same {
         text.push_str(",\"same\":true");
     }
     text
 }
 
-fn reason(text: &mut String, words: &mut Words, event: &Event<'_>) {
-    if !event.missing.is_empty() {
+fn reason(text: &mut String, ruling: &Ruling) {
+    if !ruling.missing.is_empty() {
         text.push_str(",\"missing\":");
-        text.push_str(words.of(event.missing));
+        text.push_str(&list(ruling.missing));
     }
-    if event.widens {
+    if ruling.widens {
         text.push_str(",\"widens\":true");
     }
-    if let Some(rule) = event.rule {
+    if let Some(rule) = ruling.rule {
         text.push_str(",\"rule\":");
         number(text, rule.index() as u64);
     }
-    if let Some(place) = event.place {
+    if let Some(place) = &ruling.place {
         if let Some(file) = &place.file {
             text.push_str(",\"file\":");
             string(text, file);

@@ -118,12 +118,12 @@ impl Watch {
         here: &Here<impl Deref<Target = Policy>>,
         at: At<'_>,
         to: Option<Second<'_>>,
-        facts: Facts,
+        facts: &Facts,
         bytes: Option<u64>,
     ) {
         let (policy, state) = (&*here.policy, here.state);
         let spot = to.map(|to| Spot { state: to.state, path: to.at.path });
-        let mut decided = decide(policy, Spot { state, path: at.path }, spot, &facts);
+        let mut decided = decide(policy, Spot { state, path: at.path }, spot, facts);
         let was_done = self.mode == Mode::Enforce && facts.result.is_ok();
         if was_done && decided.decision != Decision::Allow {
             // Whatever has changed since: a name, or a policy that was narrowed.
@@ -131,7 +131,7 @@ impl Watch {
         }
         let how = self.mode.how();
         let to = to.map(|to| to.at);
-        self.auditor.emit(&Happening { policy, facts, decided, how, at, to, bytes });
+        self.auditor.emit(&Happening { policy, facts, decided: &decided, how, at, to, bytes });
     }
 }
 
@@ -170,7 +170,7 @@ impl<S: Stand> Observe<S> {
         result: Result<()>,
     ) {
         let facts = Facts { act, wanted, result, same: false };
-        self.watch.record(here, self.at(path), None, facts, None);
+        self.watch.record(here, self.at(path), None, &facts, None);
     }
 
     /// Records an operation that may have ended at a link; then that the link was told.
@@ -242,7 +242,7 @@ impl<S: Stand> Observe<S> {
         let same = act == Act::Rename && result.is_ok() && self.is_same(name, into, new_name);
         let facts = Facts { act, wanted, result, same };
         let to = Second { at: into.at(new_name.into()), state: new.state };
-        self.watch.record(&old, self.at(name.into()), Some(to), facts, None);
+        self.watch.record(&old, self.at(name.into()), Some(to), &facts, None);
         result
     }
 

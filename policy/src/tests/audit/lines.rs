@@ -6,7 +6,9 @@ use palisade_vfs::{Errno, Rights};
 use proptest::prelude::*;
 use proptest::string::string_regex;
 
-use crate::audit::{Act, Decision, Event, Header, HowDecided, JsonLines, LogReader, Sink, To};
+use crate::audit::{
+    Act, Decision, Event, Header, HowDecided, JsonLines, LogReader, Ruling, Sink, To,
+};
 use crate::{Operation, Place, RuleId};
 
 fn some_path() -> impl Strategy<Value = (String, usize)> {
@@ -41,13 +43,14 @@ proptest! {
         (widens, same, guest, file) in (any::<bool>(), any::<bool>(), any::<String>(), ".{0,9}"),
     ) {
         let place = line.map(|line| Place { file: Some(Arc::from(&*file)), line });
+        let ruling = Arc::new(Ruling {
+            act, wanted: Rights::from_bits_truncate(bits), decision, how,
+            missing: Rights::from_bits_truncate(missing), widens, rule: rule.map(RuleId::new), place,
+            result: if same { Ok(()) } else { Err(result) }, same,
+        });
         let event = Event {
-            seq, nanos, guest: &guest, act, path: &path.0, held: path.1,
+            seq, nanos, guest: &guest, path: &path.0, held: path.1, ruling: &ruling, bytes,
             to: act.is_of_two().then_some(To { path: &to.0, held: to.1 }),
-            wanted: Rights::from_bits_truncate(bits), decision, how,
-            missing: Rights::from_bits_truncate(missing), widens,
-            rule: rule.map(RuleId::new), place: place.as_ref(),
-            result: if same { Ok(()) } else { Err(result) }, same, bytes,
         };
         let out = super::Shared::default();
         let mut lines = JsonLines::new(out.clone(), &Header { guest: &guest, ..Header::default() });
@@ -70,12 +73,12 @@ proptest! {
         let second = event.to.map(|to| to.path.to_owned());
         prop_assert_eq!(read.to.map(|to| to.as_str().to_owned()), second);
         prop_assert_eq!(read.act.key(), act.key());
-        prop_assert_eq!((read.wanted, read.missing), (event.wanted, event.missing));
+        prop_assert_eq!((read.wanted, read.missing), (ruling.wanted, ruling.missing));
         prop_assert_eq!((read.decision, read.how), (decision, how));
         prop_assert_eq!((read.widens, read.same, read.bytes), (widens, same, bytes));
         prop_assert_eq!((read.rule, read.line), (rule, line));
         prop_assert_eq!(read.file, line.map(|_| file));
-        prop_assert_eq!(read.result, event.result);
+        prop_assert_eq!(read.result, ruling.result);
     }
 
     #[test]
