@@ -17,7 +17,8 @@ mod semantics;
 mod spy;
 mod tables;
 
-use palisade_vfs::MemFs;
+use palisade_vfs::overlay::{Lowers, Overlay};
+use palisade_vfs::{DirRef, MemFs, Mounts};
 use proptest::test_runner::Config;
 
 /// How many cases a property looks at: `fallback`, or what `PALISADE_PROPS_CASES` says.
@@ -46,8 +47,37 @@ const SEED: &[(&str, &str)] = &[
 ];
 
 /// A filesystem with [`SEED`] in it.
-fn seeded() -> palisade_vfs::DirRef {
+fn seeded() -> DirRef {
     let root = MemFs::new().root();
     op::seed(&root, SEED);
     root
+}
+
+/// What the tree of a test is made of.
+#[derive(Clone, Copy, Debug)]
+enum Stack {
+    Memory,
+    /// All of it in the lower of an overlay.
+    Overlay,
+    /// `b` mounted from elsewhere.
+    Mounts,
+}
+
+impl Stack {
+    const ALL: [Stack; 3] = [Stack::Memory, Stack::Overlay, Stack::Mounts];
+
+    fn seeded(self) -> DirRef {
+        match self {
+            Stack::Memory => seeded(),
+            Stack::Overlay => {
+                let lowers = Lowers::builder().dir(seeded()).build().unwrap();
+                Overlay::new(MemFs::new().layer(), &lowers).unwrap().root()
+            }
+            Stack::Mounts => {
+                let mounted = MemFs::new().root();
+                op::seed(&mounted, &[("link gone", "l")]);
+                Mounts::builder(seeded()).mount("b", mounted).unwrap().build()
+            }
+        }
+    }
 }
