@@ -279,6 +279,11 @@ fn write_all(mut sink: impl Sink, orders: &Receiver<Order>, shared: &Shared) {
                         shared.has_failed.store(true, Ordering::Relaxed);
                     }
                 }
+                // So that whoever follows a log sees it grow.
+                if failed.is_none() {
+                    failed = sink.flush().err();
+                    shared.has_failed.fetch_or(failed.is_some(), Ordering::Relaxed);
+                }
                 batch.clear();
                 shared.emptied().push(batch);
             }

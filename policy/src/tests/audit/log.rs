@@ -190,6 +190,22 @@ fn what_is_written_behind_is_bounded_and_what_is_dropped_is_counted() {
 }
 
 #[test]
+fn a_log_that_is_written_behind_grows_while_the_guest_runs() {
+    let log = super::Shared::default();
+    let lines = JsonLines::new(log.clone(), &Header::default());
+    let sink = WriteBehind::new(lines, NonZeroUsize::MIN, Full::Wait).unwrap();
+    let auditor = Auditor::new(sink, AuditOptions::default());
+    let dir = observe(seeded(), policy(), "/", Mode::Enforce, auditor);
+    let shows = || String::from_utf8_lossy(&log.0.lock().unwrap()).contains("/a/f");
+    let mut tries = 0..10_000;
+    assert!(tries.any(|_| {
+        path::stat(&*dir, "a/f", Follow::No).unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(1));
+        shows()
+    }));
+}
+
+#[test]
 fn a_function_can_take_the_events() {
     let seen = Arc::new(Mutex::new(Vec::new()));
     let sink = {
