@@ -31,7 +31,7 @@ pub const GUEST_DIR: &str = "/d";
 pub const OUTPUT_MAX: usize = 1 << 16;
 
 /// Batches of events that may wait to be written, as `palisade run` has it.
-const AUDIT_BATCHES: NonZeroUsize = NonZeroUsize::MIN.saturating_add(7);
+const AUDIT_BATCHES: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1);
 
 /// What is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -19,7 +19,7 @@ use crate::error::Error;
 use crate::policy::Loaded;
 
 /// Batches of events that may wait to be written.
-const BATCHES: std::num::NonZeroUsize = std::num::NonZeroUsize::MIN.saturating_add(7);
+const BATCHES: std::num::NonZeroUsize = std::num::NonZeroUsize::MIN.saturating_add(1);
 
 /// What to lay over each directory, the first beneath the second.
 pub(crate) struct Guard {

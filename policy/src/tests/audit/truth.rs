@@ -157,9 +157,10 @@ proptest! {
             let answer = apply(&real.dir, op);
             let (recorded, happened) = (dry.take(), real.take());
             // A link that may not be looked at is told as one: whether that was wanted, only the
-            // caller knows. And what is on two filesystems fails before its names are looked at.
+            // caller knows. And what fails because of a mount fails before it is looked at.
             let cannot_know = |record: &Record| {
-                stats_a_link(&dry_tree, record) || record.result == Err(Errno::Xdev)
+                let by_a_mount = matches!(record.result, Err(Errno::Xdev | Errno::Busy));
+                by_a_mount || stats_a_link(&dry_tree, record)
             };
             let predicted =
                 recorded.iter().any(|record| is_refused(replay(&second, record).decision));
