@@ -243,6 +243,8 @@ impl Place {
 impl Stand for Place {
     type Held<'a> = Arc<Policy>;
 
+    const MOVES: bool = true;
+
     fn here(&self) -> Result<Here<Arc<Policy>>> {
         match self.known(self.live.stamp.load(Ordering::Acquire)) {
             Some(here) => Ok(here),
