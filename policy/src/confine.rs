@@ -51,8 +51,8 @@ pub(crate) trait Stand: Sized + Send + Sync + 'static {
     /// How the policy is held while an operation is judged.
     type Held<'a>: Deref<Target = Policy>;
 
-    /// Whether [`Stand::has_moved`] can ever say so: who holds a fixed policy need not ask it of each
-    /// entry of a listing.
+    /// Whether [`Stand::has_moved`] can ever say so: who holds a fixed policy need not ask it of
+    /// each entry of a listing.
     const MOVES: bool;
 
     /// The place for the operation that begins now.

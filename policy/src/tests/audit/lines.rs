@@ -45,8 +45,8 @@ proptest! {
         let place = line.map(|line| Place { file: Some(Arc::from(&*file)), line });
         let ruling = Arc::new(Ruling {
             act, wanted: Rights::from_bits_truncate(bits), decision, how,
-            missing: Rights::from_bits_truncate(missing), widens, rule: rule.map(RuleId::new), place,
-            result: if same { Ok(()) } else { Err(result) }, same,
+            missing: Rights::from_bits_truncate(missing), widens, rule: rule.map(RuleId::new),
+            place, result: if same { Ok(()) } else { Err(result) }, same,
         });
         let event = Event {
             seq, nanos, guest: &guest, path: &path.0, held: path.1, ruling: &ruling, bytes,
