@@ -10,11 +10,10 @@
 //!
 //! What a record says is exact for one decision. An operation that failed by itself took no more
 //! than what it takes to be told so, and `wanted` and `result` together say which that was; so a
-//! log of what was performed holds all that another policy would have looked at, but for three
-//! things: which names a directory held that could not be removed, whether a `stat` of a link was
-//! the first half of following it, and what was at the names of what failed because of a mount. The
-//! first matters only for policies that hide, the second only for those that do not let a link be
-//! looked at, the third for those that refuse one of the names.
+//! log of what was performed holds all that another policy would have looked at, but for two
+//! things: which names a directory held that could not be removed, and what was at the names of
+//! what failed because of a mount. The first matters only for policies that hide, the second for
+//! those that refuse one of the names.
 
 mod auditor;
 mod behind;

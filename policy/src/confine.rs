@@ -223,6 +223,10 @@ impl<S: Stand> Dir for Confine<S> {
         self.view(&self.stand.here()?).stat(path)
     }
 
+    fn stat_following(&self, path: Descent<'_>) -> Result<Stat, Stop> {
+        self.view(&self.stand.here()?).stat_following(path)
+    }
+
     fn read_link(&self, name: Name<'_>) -> Result<Box<str>> {
         self.view(&self.stand.here()?).read_link(name)
     }

@@ -60,7 +60,7 @@ impl View<'_> {
         match self.dir.stat(path) {
             Ok(stat) => return Ok(stat.kind),
             // A layer below may let it be held, but not be looked at.
-            Err(Stop::Errno(Errno::Acces) | Stop::Link { .. }) => {}
+            Err(Stop::Errno(Errno::Acces)) => {}
             Err(stop) => return Err(stop),
         }
         match self.dir.open(path, OpenHow::HOLD) {
@@ -145,20 +145,19 @@ impl View<'_> {
         Ok(())
     }
 
-    pub(crate) fn refuse_stat(&self, path: Descent<'_>, verdict: &Verdict<'_>) -> Stop {
-        if !verdict.is_hidden() && verdict.passed() == path.depth() {
-            // A link is answered as one, so that it can be followed.
-            if let Some(link) = self.link_at(path) {
-                return link;
-            }
+    /// The refusal of what would be done to the node that a link at the end leads to.
+    pub(crate) fn refuse_target(&self, path: Descent<'_>, verdict: &Verdict<'_>) -> Stop {
+        if !verdict.is_hidden()
+            && verdict.passed() == path.depth()
+            && let Some(link) = self.link_at(path)
+        {
+            return link;
         }
-        match self.look(path, verdict) {
-            Ok(_) => refusal(verdict).into(),
-            Err(stop) => stop,
-        }
+        self.refuse_node(path, verdict)
     }
 
-    pub(crate) fn refuse_set_times(&self, path: Descent<'_>, verdict: &Verdict<'_>) -> Stop {
+    /// The refusal of what would be done to the node at the end, a link too.
+    pub(crate) fn refuse_node(&self, path: Descent<'_>, verdict: &Verdict<'_>) -> Stop {
         match self.look(path, verdict) {
             // The link at the end is what is meant, and not where it leads.
             Err(Stop::Link { at, .. }) if at + 1 == path.depth() => refusal(verdict).into(),

@@ -67,7 +67,15 @@ impl<'a> View<'a> {
             Ok(_) if self.policy.hides() => self.dir.stat(path).map(veiled),
             // As it is: not even copied.
             Ok(_) => self.dir.stat(path),
-            Err(verdict) => Err(self.refuse_stat(path, &verdict)),
+            Err(verdict) => Err(self.refuse_node(path, &verdict)),
+        }
+    }
+
+    pub(crate) fn stat_following(&self, path: Descent<'_>) -> Result<Stat, Stop> {
+        match self.judge(path, Operation::Stat) {
+            Ok(_) if self.policy.hides() => self.dir.stat_following(path).map(veiled),
+            Ok(_) => self.dir.stat_following(path),
+            Err(verdict) => Err(self.refuse_target(path, &verdict)),
         }
     }
 
@@ -170,7 +178,7 @@ impl<'a> View<'a> {
     pub(crate) fn set_times(&self, path: Descent<'_>, times: SetTimes) -> Result<(), Stop> {
         match self.judge(path, Operation::SetTimes) {
             Ok(_) => self.dir.set_times(path, times),
-            Err(verdict) => Err(self.refuse_set_times(path, &verdict)),
+            Err(verdict) => Err(self.refuse_node(path, &verdict)),
         }
     }
 

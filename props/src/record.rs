@@ -164,6 +164,11 @@ fn entry(dir: &dyn Dir, name: &str, kind: FileType, ino: u64) -> Result<Option<S
     if ino == 0 {
         return Err("has the number 0".to_owned());
     }
+    match dir.stat_following(path) {
+        Ok(followed) if kind != FileType::Symlink && followed == stat => {}
+        Err(Stop::Link { at: 0, .. }) if kind == FileType::Symlink => {}
+        other => return Err(format!("is {stat:?}, and to who follows {other:?}")),
+    }
     for how in [OpenHow::HOLD, OpenHow::READ] {
         match (dir.open(path, how), kind) {
             (Ok(_), FileType::Dir | FileType::File) => {}

@@ -119,6 +119,11 @@ impl Dir for SpyDir {
         self.inner.stat(path)
     }
 
+    fn stat_following(&self, path: Descent<'_>) -> Result<Stat, Stop> {
+        self.note("stat", path.as_str(), Rights::STAT);
+        self.inner.stat_following(path)
+    }
+
     fn read_link(&self, name: Name<'_>) -> Result<Box<str>> {
         self.note("read_link", name.as_str(), Rights::READ_LINK);
         self.inner.read_link(name)

@@ -213,6 +213,11 @@ impl Dir for Bent {
         Ok(stat)
     }
 
+    fn stat_following(&self, path: Descent<'_>) -> Result<Stat, Stop> {
+        self.inner.stat_following(path)?;
+        self.stat(path)
+    }
+
     fn read_link(&self, name: Name<'_>) -> Result<Box<str>> {
         self.inner.read_link(name)
     }

@@ -163,6 +163,11 @@ impl Dir for Mutant {
         Ok(self.stat_as(self.inner.stat(path)?, name))
     }
 
+    fn stat_following(&self, path: Descent<'_>) -> Result<Stat, Stop> {
+        self.inner.stat_following(path)?;
+        self.stat(path)
+    }
+
     fn read_link(&self, name: Name<'_>) -> Result<Box<str>> {
         self.inner.read_link(name)
     }

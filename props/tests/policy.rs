@@ -256,6 +256,10 @@ impl Dir for Broken {
         self.guarded.stat(path)
     }
 
+    fn stat_following(&self, path: Descent<'_>) -> Result<Stat, Stop> {
+        self.guarded.stat_following(path)
+    }
+
     fn read_link(&self, name: Name<'_>) -> Result<Box<str>> {
         self.guarded.read_link(name)
     }

@@ -127,10 +127,25 @@ pub trait Dir: Any + Send + Sync {
 
     /// What the node is that `path` leads to: a link at the end is the node.
     ///
-    /// A layer that may not show a link but may let it be followed answers [`Stop::Link`] for it.
-    ///
     /// Errors, in order: as for [`Dir::open`] on the way; `Noent`; `Acces`; `Io`.
     fn stat(&self, path: Descent<'_>) -> Result<Stat, Stop>;
+
+    /// As [`Dir::stat`], for a caller that follows links: one at the end is [`Stop::Link`], also
+    /// where it may not be looked at itself. It is one look and one judgement where a filesystem
+    /// can, and two looks if this is not implemented.
+    ///
+    /// Errors, in order: as for [`Dir::stat`]; `Ilseq` for a link whose target is not UTF-8;
+    /// `Again` if something else took its place meanwhile.
+    fn stat_following(&self, path: Descent<'_>) -> Result<Stat, Stop> {
+        let stat = self.stat(path)?;
+        if stat.kind != FileType::Symlink {
+            return Ok(stat);
+        }
+        match self.open(path, OpenHow::HOLD) {
+            Err(stop) => Err(stop),
+            Ok(_) => Err(Errno::Again.into()),
+        }
+    }
 
     /// The target of a symbolic link, as it was given.
     ///

@@ -31,25 +31,14 @@ pub fn open(dir: &dyn Dir, path: &str, last: Follow, how: OpenHow) -> Result<Nod
 
 /// What the node is that `path` leads to.
 ///
-/// Errors: those of the walk and of [`Dir::stat`]; `Notdir` for anything but a directory at the
-/// end of a path with a trailing slash.
+/// Errors: those of the walk, of [`Dir::stat`] and of [`Dir::stat_following`]; `Notdir` for anything
+/// but a directory at the end of a path with a trailing slash.
 pub fn stat(dir: &dyn Dir, path: &str, last: Follow) -> Result<Stat> {
     walk::walk(dir, path, last, |at, ending| {
-        let stat = match dir.stat(at) {
-            Ok(stat) => stat,
-            // A link that a layer does not show: it may be followed, but not looked at.
-            Err(Stop::Link { at: link, target }) => {
-                let shown = last == Follow::Yes || ending != Ending::Name;
-                if !shown && link + 1 == at.depth() {
-                    return Err(Errno::Acces.into());
-                }
-                return Err(Stop::Link { at: link, target });
-            }
-            Err(stop) => return Err(stop),
-        };
-        if stat.kind == FileType::Symlink && (last == Follow::Yes || ending != Ending::Name) {
-            return Err(link_at(dir, at));
+        if ending == Ending::Name && last == Follow::No {
+            return dir.stat(at);
         }
+        let stat = dir.stat_following(at)?;
         if stat.kind != FileType::Dir && ending != Ending::Name {
             return Err(Errno::Notdir.into());
         }
@@ -235,12 +224,10 @@ fn parent_has(parent: &dyn Dir, last: Last<'_>) -> bool {
     }
 }
 
-/// The type of a child. A layer that hides the type of a link still says that it is one.
-fn kind_of(parent: &dyn Dir, name: Name<'_>) -> Result<FileType> {
+/// The type of a child, also of one that may be held or followed, but not looked at.
+pub(crate) fn kind_of(parent: &dyn Dir, name: Name<'_>) -> Result<FileType> {
     match parent.stat(name.into()) {
         Ok(stat) => Ok(stat.kind),
-        Err(Stop::Link { .. }) => Ok(FileType::Symlink),
-        // A layer may let it be held, but not be looked at.
         Err(Stop::Errno(Errno::Acces)) => match parent.open(name.into(), OpenHow::HOLD) {
             Ok(Node::Dir(_)) => Ok(FileType::Dir),
             Ok(Node::File(file)) => Ok(file.kind()),
@@ -248,14 +235,7 @@ fn kind_of(parent: &dyn Dir, name: Name<'_>) -> Result<FileType> {
             Err(Stop::Errno(errno)) => Err(errno),
         },
         Err(Stop::Errno(errno)) => Err(errno),
-    }
-}
-
-/// The stop for the link at `at`.
-fn link_at(dir: &dyn Dir, at: Descent<'_>) -> Stop {
-    match dir.open(at, OpenHow::HOLD) {
-        Err(stop) => stop,
-        // It was a link a moment ago; it is not now.
-        Ok(_) => Errno::Again.into(),
+        // One name deep, no link can stop anything.
+        Err(Stop::Link { .. }) => Err(Errno::Again),
     }
 }

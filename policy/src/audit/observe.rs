@@ -355,6 +355,14 @@ impl<S: Stand> Dir for Observe<S> {
         answer
     }
 
+    fn stat_following(&self, path: Descent<'_>) -> Result<Stat, Stop> {
+        let here = self.begin()?;
+        let answer =
+            self.perform(&here, |view| view.stat_following(path), |dir| dir.stat_following(path));
+        self.record_stop(&here, path, Operation::Stat, answer.as_ref().map(|_| ()));
+        answer
+    }
+
     fn read_link(&self, name: Name<'_>) -> Result<Box<str>> {
         let here = self.begin()?;
         let answer = self.perform(&here, |view| view.read_link(name), |dir| dir.read_link(name));

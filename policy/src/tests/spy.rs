@@ -35,6 +35,9 @@ impl Dir for Spy {
     fn stat(&self, path: Descent<'_>) -> Result<Stat, Stop> {
         self.inner.stat(path)
     }
+    fn stat_following(&self, path: Descent<'_>) -> Result<Stat, Stop> {
+        self.inner.stat_following(path)
+    }
     fn read_link(&self, name: Name<'_>) -> Result<Box<str>> {
         self.inner.read_link(name)
     }

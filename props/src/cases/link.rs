@@ -2,7 +2,7 @@
 
 use super::{Case, Promises, World, code, on, row};
 use crate::op::Op;
-use palisade_vfs::{Follow, path};
+use palisade_vfs::{Descent, Errno, Follow, Stop, path};
 
 pub(super) const CASES: &[Case] = &[
     row(
@@ -60,7 +60,42 @@ pub(super) const CASES: &[Case] = &[
         "open f read\n unlink f\n link f n => noent\n fstat 0 => file nlink 0",
     ),
     code("identity_is_the_node_not_the_name", Promises::USUAL, identity),
+    code("a_look_that_follows_stops_at_a_link", Promises::USUAL, stops),
 ];
+
+fn stops(world: &World) -> Result<(), String> {
+    let mut live = crate::live::Live::new(world.dir.clone());
+    let lines = "mkdir a\nmkdir a/b\nwrite a/f \"\"\nsymlink l -> a\nsymlink a/b/k -> ../f";
+    for line in lines.lines() {
+        crate::live::Run::run(&mut live, &Op::parse(line)?);
+    }
+    for (path, link) in [
+        ("", None),
+        ("a", None),
+        ("a/b", None),
+        ("a/f", None),
+        ("l", Some((0, "a"))),
+        ("a/b/k", Some((2, "../f"))),
+        ("l/b/k", Some((0, "a"))),
+    ] {
+        let at = Descent::new(path).map_err(|e| e.to_string())?;
+        let expected = match link {
+            None => world.dir.stat(at),
+            Some((at, target)) => Err(Stop::Link { at, target: target.into() }),
+        };
+        let answer = world.dir.stat_following(at);
+        if answer != expected {
+            return Err(format!("`{path}` answers {answer:?} in place of {expected:?}"));
+        }
+    }
+    for (path, errno) in [("a/x", Errno::Noent), ("a/f/x", Errno::Notdir), ("x/y", Errno::Noent)] {
+        let answer = world.dir.stat_following(Descent::new(path).map_err(|e| e.to_string())?);
+        if answer != Err(errno.into()) {
+            return Err(format!("`{path}` answers {answer:?} in place of {errno:?}"));
+        }
+    }
+    Ok(())
+}
 
 fn identity(world: &World) -> Result<(), String> {
     let mut live = crate::live::Live::new(world.dir.clone());

@@ -139,6 +139,11 @@ impl Dir for FaultyLayer {
         self.inner.stat(path)
     }
 
+    fn stat_following(&self, path: Descent<'_>) -> Result<Stat, Stop> {
+        self.faults.step(Step::Looks)?;
+        self.inner.stat_following(path)
+    }
+
     fn read_link(&self, name: Name<'_>) -> Result<Box<str>> {
         self.faults.step(Step::Looks)?;
         self.inner.read_link(name)

@@ -386,6 +386,10 @@ impl Dir for Copied {
         Ok(self.state.seen(self.here()?.stat(path)?))
     }
 
+    fn stat_following(&self, path: Descent<'_>) -> Result<Stat, Stop> {
+        Ok(self.state.seen(self.here()?.stat_following(path)?))
+    }
+
     fn read_link(&self, name: Name<'_>) -> Result<Box<str>> {
         self.here()?.read_link(name)
     }

@@ -87,6 +87,14 @@ impl Dir for FixedDir {
         Ok(self.tree.stat(self.find(path)?)?)
     }
 
+    fn stat_following(&self, path: Descent<'_>) -> Result<Stat, Stop> {
+        let index = self.find(path)?;
+        match self.tree.node(index)?.kind {
+            Kind::Symlink(target) => Err(self.tree.link(path.depth().saturating_sub(1), target)),
+            Kind::Dir { .. } | Kind::File(_) => Ok(self.tree.stat(index)?),
+        }
+    }
+
     fn read_link(&self, name: Name<'_>) -> Result<Box<str>> {
         match self.child(name)?.1 {
             Kind::Symlink(target) => Ok(self.tree.text(target).into()),

@@ -277,6 +277,20 @@ impl Dir for HostDir {
         Ok(stat(&found.map_err(errno)?))
     }
 
+    fn stat_following(&self, path: Descent<'_>) -> Result<Stat, Stop> {
+        // What was a link is asked as one first.
+        if let Some(link) = self.recalled_link(path) {
+            return Err(link);
+        }
+        match self.stat(path)? {
+            stat if stat.kind == FileType::Symlink => match self.open_held(path) {
+                Err(stop) => Err(self.learn_link(path, stop)),
+                Ok(_) => Err(Errno::Again.into()),
+            },
+            stat => Ok(stat),
+        }
+    }
+
     fn read_link(&self, name: Name<'_>) -> Result<Box<str>> {
         link_target(self.fd(), name)?.ok_or(Errno::Inval)
     }

@@ -126,6 +126,10 @@ impl Dir for ReadOnly {
         self.inner.stat(path)
     }
 
+    fn stat_following(&self, path: Descent<'_>) -> Result<Stat, Stop> {
+        self.inner.stat_following(path)
+    }
+
     fn read_link(&self, name: Name<'_>) -> Result<Box<str>> {
         self.inner.read_link(name)
     }

@@ -107,6 +107,25 @@ impl MemDir {
         }
     }
 
+    /// What the node is that `path` leads to; of what is no directory, what `leaf` says.
+    #[inline]
+    fn look(
+        &self,
+        path: Descent<'_>,
+        leaf: impl FnOnce(&Leaf) -> Result<Stat, Stop>,
+    ) -> Result<Stat, Stop> {
+        let tree = self.fs.tree.read();
+        let Some((parent, name)) = path.split_last() else {
+            return Ok(tree.dir(self.key)?.stat());
+        };
+        let parent = tree.descend(self.key, parent)?;
+        match tree.dir(parent)?.get(name) {
+            None => Err(Errno::Noent.into()),
+            Some(Child::Dir(key)) => Ok(tree.dir(*key)?.stat()),
+            Some(Child::Leaf(found)) => leaf(found),
+        }
+    }
+
     /// Another directory of this filesystem, or `Xdev`.
     pub(super) fn same<'d>(&self, other: &'d dyn Dir) -> Result<&'d MemDir> {
         match (other as &dyn Any).downcast_ref::<MemDir>() {
@@ -223,16 +242,14 @@ impl Dir for MemDir {
     }
 
     fn stat(&self, path: Descent<'_>) -> Result<Stat, Stop> {
-        let tree = self.fs.tree.read();
-        let Some((parent, name)) = path.split_last() else {
-            return Ok(tree.dir(self.key)?.stat());
-        };
-        let parent = tree.descend(self.key, parent)?;
-        match tree.dir(parent)?.get(name) {
-            None => Err(Errno::Noent.into()),
-            Some(Child::Dir(key)) => Ok(tree.dir(*key)?.stat()),
-            Some(Child::Leaf(leaf)) => Ok(leaf.stat()),
-        }
+        self.look(path, |leaf| Ok(leaf.stat()))
+    }
+
+    fn stat_following(&self, path: Descent<'_>) -> Result<Stat, Stop> {
+        self.look(path, |leaf| match leaf.body {
+            Body::Link(_) => Err(not_a_dir(leaf, path.depth() - 1)),
+            Body::File | Body::Null => Ok(leaf.stat()),
+        })
     }
 
     fn read_link(&self, name: Name<'_>) -> Result<Box<str>> {

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use super::empty::Empty;
 use super::{FileMount, Grafted, Mounts, Place};
-use crate::{Descent, DirRef, Errno, FileType, Name, Node, OpenHow, Result, Stop, fresh_dev};
+use crate::path::kind_of;
+use crate::{Descent, DirRef, Errno, FileType, Name, Node, OpenHow, Result, fresh_dev};
 
 /// The most names in the path of a mount: bounds every recursion over the tree, also on the small
 /// stacks of threads.
@@ -44,12 +45,7 @@ impl MountsBuilder {
         if !draft.children.is_empty() {
             return Err(Errno::Isdir);
         }
-        let kind = match parent.stat(Name::new(name)?.into()) {
-            Ok(stat) => stat.kind,
-            Err(Stop::Link { .. }) => FileType::Symlink,
-            Err(Stop::Errno(errno)) => return Err(errno),
-        };
-        match kind {
+        match kind_of(&*parent, Name::new(name)?)? {
             FileType::File | FileType::CharDevice => {}
             FileType::Dir => return Err(Errno::Isdir),
             FileType::Symlink => return Err(Errno::Loop),

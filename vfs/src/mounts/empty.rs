@@ -48,6 +48,10 @@ impl Dir for Empty {
         })
     }
 
+    fn stat_following(&self, path: Descent<'_>) -> Result<Stat, Stop> {
+        self.stat(path)
+    }
+
     fn read_link(&self, _name: Name<'_>) -> Result<Box<str>> {
         Err(Errno::Noent)
     }

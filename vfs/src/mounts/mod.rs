@@ -112,11 +112,7 @@ impl Mounts {
 
     /// The type of what `name` leads to.
     fn kind_of(&self, name: Name<'_>) -> Result<FileType> {
-        match self.stat(name.into()) {
-            Ok(stat) => Ok(stat.kind),
-            Err(Stop::Link { .. }) => Ok(FileType::Symlink),
-            Err(Stop::Errno(errno)) => Err(errno),
-        }
+        crate::path::kind_of(self, name)
     }
 
     /// A rename from or onto a mount point: no change, but the error that comes first.
@@ -196,6 +192,15 @@ impl Dir for Mounts {
         match self.locate(path)? {
             Spot::Below(below) => {
                 below.dir.stat(below.rest).map_err(|stop| stop.below(below.taken))
+            }
+            Spot::File(file) => file.stat(),
+        }
+    }
+
+    fn stat_following(&self, path: Descent<'_>) -> Result<Stat, Stop> {
+        match self.locate(path)? {
+            Spot::Below(below) => {
+                below.dir.stat_following(below.rest).map_err(|stop| stop.below(below.taken))
             }
             Spot::File(file) => file.stat(),
         }
@@ -406,7 +411,6 @@ impl FileMount {
             Ok(stat) if matches!(stat.kind, FileType::Dir | FileType::Symlink) => {
                 Err(Errno::Stale.into())
             }
-            Err(Stop::Link { .. }) => Err(Errno::Stale.into()),
             answer => answer,
         }
     }

@@ -425,6 +425,9 @@ impl Dir for High {
     fn stat(&self, path: Descent<'_>) -> Result<Stat, Stop> {
         self.0.stat(path)
     }
+    fn stat_following(&self, path: Descent<'_>) -> Result<Stat, Stop> {
+        self.0.stat_following(path)
+    }
     fn read_link(&self, name: Name<'_>) -> Result<Box<str>> {
         self.0.read_link(name)
     }

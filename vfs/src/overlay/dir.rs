@@ -247,6 +247,50 @@ impl OverlayDir {
         let says = upper.look(name)?;
         make(&upper, says)
     }
+
+    /// Asks the directory that has what `path` leads to. A link of the upper is answered as a node.
+    fn ask(
+        &self,
+        path: Descent<'_>,
+        stat: impl Fn(&dyn Dir, Descent<'_>) -> Result<Stat, Stop>,
+    ) -> Result<Stat, Stop> {
+        {
+            let tree = self.fs.tree.read();
+            match tree.locate(self.key, path)? {
+                Spot::Here(key) => return Ok(tree.stat_dir(key)?),
+                Spot::Upper { dir, rest, taken } => {
+                    return stat(&**dir, rest).map_err(|stop| stop.below(taken));
+                }
+                Spot::Lower { dir, rest, taken } => {
+                    return stat(&**dir, rest).map_err(|stop| stop.below(taken));
+                }
+                Spot::Meeting { both, name, rest, taken } => match both.upper.look(name)? {
+                    Says::Nothing if both.lower.lacks(name) => return Err(Errno::Noent.into()),
+                    Says::Nothing => {
+                        return stat(&**both.lower, rest).map_err(|stop| stop.below(taken));
+                    }
+                    Says::Whiteout => return Err(Errno::Noent.into()),
+                    Says::Node(node) if rest.as_name().is_some() => return Ok(node),
+                    // Lower's directories may show beneath it.
+                    Says::Node(node) if node.kind == FileType::Dir => {}
+                    Says::Node(_) => {
+                        return stat(&**both.upper, rest).map_err(|stop| stop.below(taken));
+                    }
+                },
+            }
+        }
+        let mut tree = self.fs.change();
+        let (parent, name) = path.split_last().ok_or(Errno::Io)?;
+        let key = tree.descend(self.key, parent)?;
+        match tree.have(key, name)? {
+            Have::Lower(Found::Leaf(part)) => {
+                stat(part.dir(), name.into()).map_err(|stop| stop.below(path.depth() - 1))
+            }
+            Have::Nothing | Have::Upper(_) | Have::Lower(Found::Dir(_)) => {
+                Ok(tree.stat(key, name)?.ok_or(Errno::Noent)?)
+            }
+        }
+    }
 }
 
 impl Shared {
@@ -295,41 +339,18 @@ impl Dir for OverlayDir {
     }
 
     fn stat(&self, path: Descent<'_>) -> Result<Stat, Stop> {
-        {
-            let tree = self.fs.tree.read();
-            match tree.locate(self.key, path)? {
-                Spot::Here(key) => return Ok(tree.stat_dir(key)?),
-                Spot::Upper { dir, rest, taken } => {
-                    return dir.stat(rest).map_err(|stop| stop.below(taken));
-                }
-                Spot::Lower { dir, rest, taken } => {
-                    return dir.stat(rest).map_err(|stop| stop.below(taken));
-                }
-                Spot::Meeting { both, name, rest, taken } => match both.upper.look(name)? {
-                    Says::Nothing if both.lower.lacks(name) => return Err(Errno::Noent.into()),
-                    Says::Nothing => {
-                        return both.lower.stat(rest).map_err(|stop| stop.below(taken));
-                    }
-                    Says::Whiteout => return Err(Errno::Noent.into()),
-                    Says::Node(stat) if rest.as_name().is_some() => return Ok(stat),
-                    // Lower's directories may show beneath it.
-                    Says::Node(stat) if stat.kind == FileType::Dir => {}
-                    Says::Node(_) => {
-                        return both.upper.stat(rest).map_err(|stop| stop.below(taken));
-                    }
-                },
-            }
+        self.ask(path, |dir, path| dir.stat(path))
+    }
+
+    fn stat_following(&self, path: Descent<'_>) -> Result<Stat, Stop> {
+        let stat = self.ask(path, |dir, path| dir.stat_following(path))?;
+        if stat.kind != FileType::Symlink {
+            return Ok(stat);
         }
-        let mut tree = self.fs.change();
-        let (parent, name) = path.split_last().ok_or(Errno::Io)?;
-        let key = tree.descend(self.key, parent)?;
-        match tree.have(key, name)? {
-            Have::Lower(Found::Leaf(part)) => {
-                part.dir().stat(name.into()).map_err(|stop| stop.below(path.depth() - 1))
-            }
-            Have::Nothing | Have::Upper(_) | Have::Lower(Found::Dir(_)) => {
-                Ok(tree.stat(key, name)?.ok_or(Errno::Noent)?)
-            }
+        // A link that was found on the way to a look at it.
+        match self.open(path, OpenHow::HOLD) {
+            Err(stop) => Err(stop),
+            Ok(_) => Err(Errno::Again.into()),
         }
     }
 

@@ -20,6 +20,7 @@ use parking_lot::{Mutex, RwLock};
 use super::absent::Absent;
 use super::layer::{LayerRef, Says};
 use super::list::{List, Merge};
+use crate::path::kind_of;
 use crate::{Cookie, Descent, Dir, DirRef, Entry, Errno, FileType, Name, OpenHow, Result, Stop};
 
 /// Names that one directory remembers. Beyond them it forgets all and starts anew.
@@ -151,20 +152,19 @@ impl Part {
     }
 
     fn look(&self, name: Name<'_>) -> Result<Kind> {
-        let stat = match self {
-            Part::Plain(dir) => dir.stat(name.into()),
+        let kind = match self {
+            Part::Plain(dir) => kind_of(&**dir, name),
             Part::Layer(layer) => match layer.look(name)? {
                 Says::Nothing => return Ok(Kind::Nothing),
                 Says::Whiteout => return Ok(Kind::Whiteout),
-                Says::Node(stat) => Ok(stat),
+                Says::Node(stat) => Ok(stat.kind),
             },
         };
-        match stat {
-            Ok(stat) if stat.kind == FileType::Dir => Ok(Kind::Dir),
-            // A guard may let a link be followed that it does not show.
-            Ok(_) | Err(Stop::Link { .. }) => Ok(Kind::Leaf),
-            Err(Stop::Errno(Errno::Noent)) => Ok(Kind::Nothing),
-            Err(Stop::Errno(errno)) => Err(errno),
+        match kind {
+            Ok(FileType::Dir) => Ok(Kind::Dir),
+            Ok(_) => Ok(Kind::Leaf),
+            Err(Errno::Noent) => Ok(Kind::Nothing),
+            Err(errno) => Err(errno),
         }
     }
 
@@ -444,7 +444,7 @@ impl MergedDir {
         Ok(match self.find(name)? {
             None => None,
             Some(Found::Dir(_)) => Some(FileType::Dir),
-            Some(Found::Leaf(part)) => Some(leaf_kind(part.dir(), name)?),
+            Some(Found::Leaf(part)) => Some(kind_of(part.dir(), name)?),
         })
     }
 }
@@ -466,14 +466,6 @@ fn read_all(dir: &dyn Dir, each: &mut dyn FnMut(Entry<'_>) -> Result<()>) -> Res
         if done.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     })?;
     done
-}
-
-fn leaf_kind(dir: &dyn Dir, name: Name<'_>) -> Result<FileType> {
-    match dir.stat(name.into()) {
-        Ok(stat) => Ok(stat.kind),
-        Err(Stop::Link { .. }) => Ok(FileType::Symlink),
-        Err(Stop::Errno(errno)) => Err(errno),
-    }
 }
 
 /// Why a descent ends at a leaf after `depth` names.

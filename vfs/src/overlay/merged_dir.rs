@@ -10,6 +10,36 @@ use crate::{
     SetTimes, Stat, Stop,
 };
 
+impl MergedDir {
+    /// Asks the directory that has what `path` leads to.
+    fn ask(
+        &self,
+        path: Descent<'_>,
+        stat: impl Fn(&dyn Dir, Descent<'_>) -> Result<Stat, Stop>,
+    ) -> Result<Stat, Stop> {
+        if path.is_here() {
+            return match self.parts.first() {
+                Some(part) => part.dir().stat(path),
+                None => Err(Errno::Io.into()),
+            };
+        }
+        if let Some(dir) = self.single() {
+            return stat(&**dir, path);
+        }
+        if let Some((part, name)) = self.known_leaf(path) {
+            return stat(part.dir(), name.into());
+        }
+        let (parent, name) = self.parent_of(path)?;
+        match parent.find(name)? {
+            None => Err(Errno::Noent.into()),
+            Some(Found::Dir(dir)) => dir.stat(Descent::HERE),
+            Some(Found::Leaf(part)) => {
+                stat(part.dir(), name.into()).map_err(|stop| stop.below(path.depth() - 1))
+            }
+        }
+    }
+}
+
 #[deny(clippy::missing_trait_methods)]
 impl Dir for MergedDir {
     fn open(&self, path: Descent<'_>, how: OpenHow) -> Result<Node, Stop> {
@@ -50,26 +80,11 @@ impl Dir for MergedDir {
     }
 
     fn stat(&self, path: Descent<'_>) -> Result<Stat, Stop> {
-        if path.is_here() {
-            return match self.parts.first() {
-                Some(part) => part.dir().stat(path),
-                None => Err(Errno::Io.into()),
-            };
-        }
-        if let Some(dir) = self.single() {
-            return dir.stat(path);
-        }
-        if let Some((part, name)) = self.known_leaf(path) {
-            return part.dir().stat(name.into());
-        }
-        let (parent, name) = self.parent_of(path)?;
-        match parent.find(name)? {
-            None => Err(Errno::Noent.into()),
-            Some(Found::Dir(dir)) => dir.stat(Descent::HERE),
-            Some(Found::Leaf(part)) => {
-                part.dir().stat(name.into()).map_err(|stop| stop.below(path.depth() - 1))
-            }
-        }
+        self.ask(path, |dir, path| dir.stat(path))
+    }
+
+    fn stat_following(&self, path: Descent<'_>) -> Result<Stat, Stop> {
+        self.ask(path, |dir, path| dir.stat_following(path))
     }
 
     fn read_link(&self, name: Name<'_>) -> Result<Box<str>> {

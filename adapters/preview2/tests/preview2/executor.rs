@@ -90,6 +90,10 @@ impl Dir for Slow {
         self.1.wait()?;
         self.0.stat(path)
     }
+    fn stat_following(&self, path: Descent<'_>) -> Result<Stat, Stop> {
+        self.1.wait()?;
+        self.0.stat_following(path)
+    }
     fn read_link(&self, name: Name<'_>) -> Result<Box<str>> {
         self.1.wait()?;
         self.0.read_link(name)

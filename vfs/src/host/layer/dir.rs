@@ -203,6 +203,17 @@ impl Dir for HostLayer {
         }
     }
 
+    fn stat_following(&self, path: Descent<'_>) -> Result<Stat, Stop> {
+        let stat = self.stat(path)?;
+        if stat.kind != FileType::Symlink {
+            return Ok(stat);
+        }
+        match self.open(path, OpenHow::HOLD) {
+            Err(stop) => Err(stop),
+            Ok(_) => Err(Errno::Again.into()),
+        }
+    }
+
     fn read_link(&self, name: Name<'_>) -> Result<Box<str>> {
         let _tree = self.core().tree.read();
         match self.at.find(name)? {
