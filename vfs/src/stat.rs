@@ -3,7 +3,10 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// The type of a node.
+// As wide as what stands beside it in a `Stat`: where that had a gap, copying one would read the
+// gap together with what has just been written, and wait for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u64)]
 pub enum FileType {
     /// A directory.
     Dir,

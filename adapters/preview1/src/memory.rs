@@ -106,7 +106,7 @@ impl<'a> Memory<'a> {
     /// Text. Errors, in order: `Fault`, `Ilseq`.
     #[inline]
     pub(crate) fn text(&self, ptr: Ptr, len: u32) -> Result<&str> {
-        std::str::from_utf8(self.slice(ptr, len)?).map_err(|_| Errno::Ilseq)
+        utf8(self.slice(ptr, len)?).ok_or(Errno::Ilseq)
     }
 
     #[inline]
@@ -313,6 +313,13 @@ impl<'a> Memory<'a> {
             Some(_) | None => Err(Errno::Fault),
         }
     }
+}
+
+/// `bytes` as text, in registers: inlined, both halves of it go through memory, are written one by
+/// one and read as one, and that read waits for both writes.
+#[inline(never)]
+fn utf8(bytes: &[u8]) -> Option<&str> {
+    std::str::from_utf8(bytes).ok()
 }
 
 /// Cuts the ranges out of `memory` into `slots`, each at its own place. Answers false, with

@@ -7,8 +7,9 @@ use std::sync::atomic::Ordering;
 
 use super::Shared;
 use super::file::MemFile;
+use super::leaf::{Body, Leaf, not_a_dir};
 use super::meter::Counted;
-use super::tree::{Body, Child, DirData, DirKey, Leaf, Tree, not_a_dir};
+use super::tree::{Child, DirData, DirKey, Tree};
 use crate::{
     Cookie, Descent, Dir, Entry, Errno, FileRef, FileType, Name, Node, OpenFlags, OpenHow, Result,
     SetTimes, Stat, Stop,
@@ -76,7 +77,7 @@ impl MemDir {
         }
         if how.flags.contains(OpenFlags::TRUNCATE) && matches!(leaf.body, Body::File) {
             let now = self.fs.now();
-            let mut state = leaf.state.write();
+            let mut state = leaf.change();
             state.bytes.set_len(0)?;
             state.times.touch(now);
         }
@@ -269,8 +270,10 @@ impl Dir for MemDir {
         each: &mut dyn FnMut(Entry<'_>) -> ControlFlow<()>,
     ) -> Result<()> {
         let mut from = from.0;
-        let mut batch: Vec<(u64, Arc<str>, FileType, u64)> = Vec::new();
+        let mut batch: Vec<(u64, usize, FileType, u64)> = Vec::new();
+        let mut names = String::new();
         loop {
+            names.clear();
             {
                 let tree = self.fs.tree.read();
                 for (place, name, child) in tree.dir(self.key)?.behind(from).take(BATCH) {
@@ -278,13 +281,17 @@ impl Dir for MemDir {
                         Child::Dir(key) => (FileType::Dir, tree.dir(*key)?.ino),
                         Child::Leaf(leaf) => (leaf.kind(), leaf.ino),
                     };
-                    batch.push((place, Arc::clone(name), kind, ino));
+                    names.push_str(name);
+                    batch.push((place, name.len(), kind, ino));
                 }
             }
             let Some((last, ..)) = batch.last() else { return Ok(()) };
             from = *last;
-            for (place, name, kind, ino) in batch.drain(..) {
-                let (name, next) = (Name::new(&name)?, Cookie(place));
+            let mut rest = names.as_str();
+            for (place, len, kind, ino) in batch.drain(..) {
+                let (name, behind) = rest.split_at_checked(len).unwrap_or_default();
+                rest = behind;
+                let (name, next) = (Name::new(name)?, Cookie(place));
                 if each(Entry { name, kind, ino, next }).is_break() {
                     return Ok(());
                 }
@@ -365,7 +372,7 @@ impl Dir for MemDir {
         };
         match child {
             Child::Dir(key) => tree.dir_mut(key)?.times.set(times, now),
-            Child::Leaf(leaf) => leaf.state.write().times.set(times, now),
+            Child::Leaf(leaf) => leaf.change().times.set(times, now),
         }
         Ok(())
     }

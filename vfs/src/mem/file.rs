@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::Env;
-use super::tree::{Body, Leaf};
+use super::leaf::{Body, Leaf};
 use crate::{Access, Errno, File, FileType, Result, SetTimes, Stat, SyncScope};
 
 pub(super) struct MemFile {
@@ -42,7 +42,7 @@ impl File for MemFile {
         if !self.access.reads() {
             return Err(Errno::Badf);
         }
-        Ok(self.leaf.state.read().bytes.read_at(bufs, offset))
+        Ok(self.leaf.read().bytes.read_at(bufs, offset))
     }
 
     fn write_at(&self, bufs: &[IoSlice<'_>], offset: u64) -> Result<usize> {
@@ -51,7 +51,7 @@ impl File for MemFile {
             return Ok(total(bufs));
         }
         let now = self.env.now();
-        let mut state = self.leaf.state.write();
+        let mut state = self.leaf.change();
         let done = state.bytes.write_at(bufs, offset)?;
         if done > 0 {
             state.times.touch(now);
@@ -65,7 +65,7 @@ impl File for MemFile {
             return Ok(total(bufs));
         }
         let now = self.env.now();
-        let mut state = self.leaf.state.write();
+        let mut state = self.leaf.change();
         let end = state.bytes.len();
         let done = state.bytes.write_at(bufs, end)?;
         if done > 0 {
@@ -89,7 +89,7 @@ impl File for MemFile {
             return Err(Errno::Inval);
         }
         let now = self.env.now();
-        let mut state = self.leaf.state.write();
+        let mut state = self.leaf.change();
         state.bytes.set_len(len)?;
         state.times.touch(now);
         Ok(())
@@ -106,7 +106,7 @@ impl File for MemFile {
         }
         let end = offset.checked_add(len).ok_or(Errno::Fbig)?;
         let now = self.env.now();
-        let mut state = self.leaf.state.write();
+        let mut state = self.leaf.change();
         let size = state.bytes.len();
         if end > size {
             if !self.env.meter.has_room(len.min(end - size)) {
@@ -122,7 +122,7 @@ impl File for MemFile {
         if self.env.is_frozen() {
             return Err(Errno::Rofs);
         }
-        self.leaf.state.write().times.set(times, self.env.now());
+        self.leaf.change().times.set(times, self.env.now());
         Ok(())
     }
 
@@ -138,6 +138,6 @@ impl File for MemFile {
         if !self.access.reads() {
             return Err(Errno::Badf);
         }
-        Ok(self.leaf.state.read().bytes.read_vec(to, len, offset))
+        Ok(self.leaf.read().bytes.read_vec(to, len, offset))
     }
 }

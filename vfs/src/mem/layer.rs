@@ -10,8 +10,9 @@ use std::sync::atomic::Ordering;
 use super::MemFs;
 use super::dir::{Leave, MemDir, check_vacant};
 use super::file::MemFile;
+use super::leaf::{Body, Leaf, Times, not_a_dir};
 use super::meter::Counted;
-use super::tree::{Body, Child, DirData, Leaf, ROOT, Times, not_a_dir};
+use super::tree::{Child, DirData, ROOT};
 use crate::overlay::{Adopted, Layer, LayerRef, Made, Opened, Says};
 use crate::{Access, Dir, Errno, Name, OpenHow, Result, Stat, Stop};
 
@@ -34,7 +35,7 @@ impl MemDir {
     }
 
     fn adopt_leaf(&self, name: Option<Name<'_>>, leaf: &Arc<Leaf>, stat: &Stat) -> Result<()> {
-        leaf.state.write().times = times_of(stat);
+        leaf.change().times = times_of(stat);
         let Some(name) = name else {
             leaf.nlink.store(0, Ordering::Relaxed);
             return Ok(());

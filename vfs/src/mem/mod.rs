@@ -7,14 +7,16 @@
 //! It can also be the layer that an overlay keeps its changes in (`layer.rs`): then directories
 //! carry marks beside their entries, which no name leads to.
 //!
-//! Lock order: `Shared::tree`, then `Leaf::state`. A handle on a file takes only the second. No
+//! Lock order: `Shared::tree`, then a leaf's own. A handle on a file takes only the second. No
 //! callback is called with either held.
 
 mod bytes;
 mod chunks;
 mod dir;
+mod entries;
 mod file;
 mod layer;
+mod leaf;
 mod meter;
 mod tree;
 
@@ -28,8 +30,9 @@ pub use meter::MemUsage;
 
 use self::bytes::Bytes;
 use self::dir::MemDir;
+use self::leaf::{Body, Leaf, LeafState, Times};
 use self::meter::{Counted, Meter};
-use self::tree::{Body, DirData, Leaf, LeafState, ROOT, Times, Tree};
+use self::tree::{DirData, ROOT, Tree};
 use crate::{DirRef, Errno, Name, Result, Timestamp, fresh_dev};
 
 type ClockFn = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -181,18 +184,10 @@ impl Shared {
     }
 
     /// The same, with this identity.
-    fn leaf_with(&self, (dev, ino): (u64, u64), body: Body, now: Timestamp) -> Result<Arc<Leaf>> {
+    fn leaf_with(&self, id: (u64, u64), body: Body, now: Timestamp) -> Result<Arc<Leaf>> {
         let counted = Counted::new(&self.env.meter)?;
-        Ok(Arc::new(Leaf {
-            dev,
-            ino,
-            body,
-            nlink: AtomicU64::new(1),
-            state: RwLock::new(LeafState {
-                bytes: Bytes::new(Arc::clone(&self.env.meter)),
-                times: Times::all(now),
-            }),
-            _counted: counted,
-        }))
+        let bytes = Bytes::new(Arc::clone(&self.env.meter));
+        let state = LeafState { bytes, times: Times::all(now) };
+        Ok(Arc::new(Leaf::new(id, body, state, counted)))
     }
 }

@@ -4,129 +4,27 @@
 //! which is only ever taken inside. A directory is known by its key; a handle counts itself in
 //! `handles`, so that a removed directory stays until its last handle goes.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use foldhash::fast::RandomState;
-use parking_lot::RwLock;
 use slab::Slab;
 
-use super::bytes::Bytes;
+use super::entries::Entries;
+use super::leaf::{Leaf, Times, not_a_dir};
 use super::meter::Counted;
-use crate::{Descent, Errno, FileType, Name, Result, SetTime, SetTimes, Stat, Stop, Timestamp};
+use crate::{Descent, Errno, FileType, Name, Result, Stat, Stop, Timestamp};
 
 pub(super) type DirKey = usize;
 
-/// Holes in a directory's order that are not worth closing.
-const HOLES_MIN: usize = 32;
-
 /// The root's key: the first of the slab, and never freed.
 pub(super) const ROOT: DirKey = 0;
-
-/// The times of a node. Reading does not change the time of access: a guest's read must not be a
-/// write.
-#[derive(Clone, Copy)]
-pub(super) struct Times {
-    pub(super) accessed: Timestamp,
-    pub(super) modified: Timestamp,
-    pub(super) changed: Timestamp,
-}
-
-impl Times {
-    pub(super) fn all(now: Timestamp) -> Self {
-        Times { accessed: now, modified: now, changed: now }
-    }
-
-    /// The content changed.
-    pub(super) fn touch(&mut self, now: Timestamp) {
-        (self.modified, self.changed) = (now, now);
-    }
-
-    pub(super) fn set(&mut self, times: SetTimes, now: Timestamp) {
-        let set = |time: &mut Timestamp, how| match how {
-            SetTime::Keep => {}
-            SetTime::Now => *time = now,
-            SetTime::At(at) => *time = at,
-        };
-        set(&mut self.accessed, times.accessed);
-        set(&mut self.modified, times.modified);
-        self.changed = now;
-    }
-}
-
-/// What a leaf is.
-pub(super) enum Body {
-    File,
-    Link(Box<str>),
-    /// `/dev/null`.
-    Null,
-}
-
-/// A node that is no directory.
-pub(super) struct Leaf {
-    /// Another filesystem's, and its number there, for a node that stands for one of a lower.
-    pub(super) dev: u64,
-    pub(super) ino: u64,
-    pub(super) body: Body,
-    pub(super) nlink: AtomicU64,
-    pub(super) state: RwLock<LeafState>,
-    pub(super) _counted: Counted,
-}
-
-pub(super) struct LeafState {
-    pub(super) bytes: Bytes,
-    pub(super) times: Times,
-}
-
-impl Leaf {
-    pub(super) fn kind(&self) -> FileType {
-        match self.body {
-            Body::File => FileType::File,
-            Body::Link(_) => FileType::Symlink,
-            Body::Null => FileType::CharDevice,
-        }
-    }
-
-    pub(super) fn stat(&self) -> Stat {
-        let state = self.state.read();
-        let size = match &self.body {
-            Body::File => state.bytes.len(),
-            Body::Link(target) => target.len() as u64,
-            Body::Null => 0,
-        };
-        Stat {
-            kind: self.kind(),
-            dev: self.dev,
-            ino: self.ino,
-            nlink: self.nlink.load(Ordering::Relaxed),
-            size,
-            accessed: state.times.accessed,
-            modified: state.times.modified,
-            changed: state.times.changed,
-        }
-    }
-
-    /// One name more or fewer.
-    pub(super) fn count_name(&self, more: i64, now: Timestamp) {
-        // Only under the tree's lock, so that no count is lost.
-        let nlink = self.nlink.load(Ordering::Relaxed).saturating_add_signed(more);
-        self.nlink.store(nlink, Ordering::Relaxed);
-        self.state.write().times.changed = now;
-    }
-}
 
 /// What a name leads to.
 #[derive(Clone)]
 pub(super) enum Child {
     Dir(DirKey),
     Leaf(Arc<Leaf>),
-}
-
-pub(super) struct Slot {
-    /// The place in the directory's stream, which is its cookie.
-    pub(super) place: u64,
-    pub(super) child: Child,
 }
 
 /// What a layer's directory says of names that it does not have.
@@ -145,12 +43,7 @@ pub(super) struct DirData {
     pub(super) times: Times,
     pub(super) handles: AtomicUsize,
     pub(super) is_removed: bool,
-    entries: HashMap<Arc<str>, Slot, RandomState>,
-    /// The entries in the order of their places, with holes where some have gone. A place is never
-    /// given twice, so a cookie stays good whatever comes and goes.
-    order: Vec<(u64, Option<Arc<str>>)>,
-    holes: usize,
-    place_next: u64,
+    entries: Entries,
     subdirs: u64,
     /// None for nearly all.
     pub(super) marks: Option<Box<Marks>>,
@@ -171,18 +64,16 @@ impl DirData {
             times: Times::all(now),
             handles: AtomicUsize::new(0),
             is_removed: false,
-            entries: HashMap::default(),
-            order: Vec::new(),
-            holes: 0,
-            place_next: 1,
+            entries: Entries::default(),
             subdirs: 0,
             marks: None,
             _counted: counted,
         }
     }
 
+    #[inline]
     pub(super) fn get(&self, name: Name<'_>) -> Option<&Child> {
-        self.entries.get(name.as_str()).map(|slot| &slot.child)
+        self.entries.get(name)
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -190,12 +81,8 @@ impl DirData {
     }
 
     /// The entries behind `place`.
-    pub(super) fn behind(&self, place: u64) -> impl Iterator<Item = (u64, &Arc<str>, &Child)> {
-        let start = self.order.partition_point(|(at, _)| *at <= place);
-        self.order.iter().skip(start).filter_map(|(place, name)| {
-            let name = name.as_ref()?;
-            self.entries.get(name).map(|slot| (*place, name, &slot.child))
-        })
+    pub(super) fn behind(&self, place: u64) -> impl Iterator<Item = (u64, &str, &Child)> {
+        self.entries.behind(place)
     }
 
     pub(super) fn insert(&mut self, name: Name<'_>, child: Child, now: Timestamp) {
@@ -208,12 +95,8 @@ impl DirData {
         if let Some(marks) = &mut self.marks {
             marks.whiteouts.remove(name.as_str());
         }
-        let name: Arc<str> = name.as_str().into();
-        let place = self.place_next;
-        self.place_next += 1;
         self.subdirs += u64::from(matches!(child, Child::Dir(_)));
-        self.order.push((place, Some(Arc::clone(&name))));
-        self.entries.insert(name, Slot { place, child });
+        self.entries.insert(name, child);
     }
 
     /// Says that a name is gone. There must be no entry of that name.
@@ -223,27 +106,10 @@ impl DirData {
     }
 
     pub(super) fn remove(&mut self, name: Name<'_>, now: Timestamp) -> Option<Child> {
-        let slot = self.entries.remove(name.as_str())?;
-        self.leave_hole(slot.place);
-        self.subdirs -= u64::from(matches!(slot.child, Child::Dir(_)));
+        let child = self.entries.remove(name)?;
+        self.subdirs -= u64::from(matches!(child, Child::Dir(_)));
         self.times.touch(now);
-        Some(slot.child)
-    }
-
-    /// Takes a place out of the order. Holes never outnumber the entries for long.
-    fn leave_hole(&mut self, place: u64) {
-        let Ok(at) = self.order.binary_search_by_key(&place, |(at, _)| *at) else { return };
-        if let Some((_, name)) = self.order.get_mut(at) {
-            *name = None;
-            self.holes += 1;
-        }
-        while self.order.pop_if(|(_, name)| name.is_none()).is_some() {
-            self.holes -= 1;
-        }
-        if self.holes > HOLES_MIN && self.holes > self.order.len() / 2 {
-            self.order.retain(|(_, name)| name.is_some());
-            self.holes = 0;
-        }
+        Some(child)
     }
 
     pub(super) fn stat(&self) -> Stat {
@@ -277,6 +143,7 @@ impl Tree {
     }
 
     /// The directory that `path` leads to, below `key`.
+    #[inline]
     pub(super) fn descend(&self, key: DirKey, path: Descent<'_>) -> Result<DirKey, Stop> {
         let mut at = key;
         for (depth, name) in path.names().enumerate() {
@@ -323,13 +190,5 @@ impl Tree {
         if self.dirs.get(key).is_some_and(is_unused) {
             self.dirs.remove(key);
         }
-    }
-}
-
-/// Why a descent ends at a leaf after `depth` names.
-pub(super) fn not_a_dir(leaf: &Leaf, depth: usize) -> Stop {
-    match &leaf.body {
-        Body::Link(target) => Stop::Link { at: depth, target: target.clone() },
-        Body::File | Body::Null => Errno::Notdir.into(),
     }
 }
