@@ -1,5 +1,6 @@
 //! Open file descriptions: what a descriptor leads to, and the state that duplicates share.
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
@@ -32,7 +33,6 @@ impl Status {
 }
 
 /// What a descriptor leads to.
-#[derive(Clone)]
 pub(crate) enum Resource {
     /// A directory.
     Dir(DirRef),
@@ -77,6 +77,7 @@ pub(crate) struct Description {
 }
 
 impl Description {
+    #[inline(always)]
     pub(crate) fn new(resource: Resource, status: Status) -> Self {
         Description {
             resource,
@@ -118,10 +119,30 @@ impl Description {
     }
 }
 
+/// A description, for one descriptor or for several. Nearly all are for one, and memory and a count
+/// of their own would be a good part of what opening and closing take.
+pub(crate) enum Held {
+    /// By one.
+    Alone(Description),
+    /// By several.
+    Shared(Arc<Description>),
+}
+
+impl Deref for Held {
+    type Target = Description;
+
+    #[inline(always)]
+    fn deref(&self) -> &Description {
+        match self {
+            Held::Alone(description) => description,
+            Held::Shared(description) => description,
+        }
+    }
+}
+
 /// An entry of the descriptor table: a description, and what may be done through it.
-#[derive(Clone)]
 pub(crate) struct Descriptor {
-    pub(crate) description: Arc<Description>,
+    pub(crate) description: Held,
     pub(crate) base: FdRights,
     pub(crate) inheriting: FdRights,
     /// What the description leads to, beside it: the cheapest calls ask for nothing else.
@@ -132,6 +153,7 @@ pub(crate) struct Descriptor {
 
 impl Descriptor {
     /// A descriptor for `resource` with the rights that make sense for it.
+    #[inline(always)]
     pub(crate) fn new(
         resource: Resource,
         status: Status,
@@ -147,8 +169,22 @@ impl Descriptor {
             base: base & applicable,
             inheriting,
             kind: resource.kind(),
-            description: Arc::new(Description::new(resource, status)),
+            description: Held::Alone(Description::new(resource, status)),
             preopen: None,
         }
+    }
+
+    /// This descriptor, and another one of its description with the same rights, not preopened.
+    pub(crate) fn duplicate(self) -> (Self, Self) {
+        let Descriptor { description, base, inheriting, kind, preopen } = self;
+        let description = match description {
+            Held::Alone(description) => Arc::new(description),
+            Held::Shared(description) => description,
+        };
+        let with = |description, preopen| {
+            let description = Held::Shared(description);
+            Descriptor { description, base, inheriting, kind, preopen }
+        };
+        (with(Arc::clone(&description), preopen), with(description, None))
     }
 }

@@ -96,8 +96,8 @@ impl Process {
     /// Errors, in order: `Badf`; `Notdir`; `Notcapable` if the directory's descriptor may not do
     /// or pass on what is asked; `Mfile`; those of [`path::open`].
     pub fn open(&mut self, fd: Fd, path: &str, asked: OpenAsked) -> Result<Fd> {
-        let opened = self.open_apart(fd, path, asked)?;
-        self.install(opened)
+        let descriptor = self.describe(fd, path, asked)?;
+        self.table.open(descriptor)
     }
 
     /// The first half of [`Process::open`], which may have to wait and changes nothing here: the
@@ -105,6 +105,13 @@ impl Process {
     ///
     /// Errors: as for [`Process::open`].
     pub fn open_apart(&self, fd: Fd, path: &str, asked: OpenAsked) -> Result<Opened> {
+        self.describe(fd, path, asked).map(Opened)
+    }
+
+    /// The descriptor of what is opened. A part of both its callers: a descriptor is put together
+    /// of pieces, and each time that it is handed on whole waits for all of them.
+    #[inline(always)]
+    fn describe(&self, fd: Fd, path: &str, asked: OpenAsked) -> Result<Descriptor> {
         traced!("open", fd, path);
         let (dir, parent) = self.dir(fd, FdRights::OPEN)?;
         let mut flags = asked.flags;
@@ -127,17 +134,19 @@ impl Process {
             return Err(Errno::Notcapable);
         }
         self.table.check_room()?;
+        let mut access = wanted.file.access();
         let open = |access| path::open(&**dir, path, asked.follow, OpenHow::new(access, flags));
-        let access = wanted.file.access();
-        let (node, access) = match open(access) {
-            Err(Errno::Isdir | Errno::Acces | Errno::Rofs | Errno::Perm | Errno::Txtbsy)
-                if access.writes() && !wanted.insists =>
-            {
-                (open(Access::Read)?, Access::Read)
+        let node = loop {
+            match open(access) {
+                Err(Errno::Isdir | Errno::Acces | Errno::Rofs | Errno::Perm | Errno::Txtbsy)
+                    if access.writes() && !wanted.insists =>
+                {
+                    access = Access::Read;
+                }
+                done => break done?,
             }
-            done => (done?, access),
         };
-        Ok(Opened(match node {
+        Ok(match node {
             Node::Dir(dir) => {
                 let (base, inheriting) = wanted.dir;
                 Descriptor::new(Resource::Dir(dir), asked.status, base, inheriting)
@@ -148,7 +157,7 @@ impl Process {
                 wanted.file.within(access),
                 FdRights::empty(),
             ),
-        }))
+        })
     }
 
     /// Puts what was opened into the table, at the lowest free number.

@@ -164,8 +164,7 @@ impl Process {
     ///
     /// Errors, in order: `Badf`; `Mfile`.
     pub fn duplicate(&mut self, fd: Fd) -> Result<Fd> {
-        let descriptor = Descriptor { preopen: None, ..self.table.get(fd)?.clone() };
-        self.table.open(descriptor)
+        self.table.duplicate(fd)
     }
 
     /// Whether a call on the descriptor, or on what lies beneath it, can wait for a disk or a

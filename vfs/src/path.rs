@@ -14,6 +14,7 @@ use crate::{
 /// Errors, in order: `Inval` for flags that contradict themselves ([`OpenHow::check`]); those of
 /// the walk; with `CREATE`, `Isdir` for a path that can only be a directory's; those of
 /// [`Dir::open`]; `Loop` for a link that is not to be followed.
+#[inline]
 pub fn open(dir: &dyn Dir, path: &str, last: Follow, how: OpenHow) -> Result<Node> {
     how.check()?;
     walk::walk(dir, path, last, |at, ending| match ending {
@@ -33,6 +34,7 @@ pub fn open(dir: &dyn Dir, path: &str, last: Follow, how: OpenHow) -> Result<Nod
 ///
 /// Errors: those of the walk, of [`Dir::stat`] and of [`Dir::stat_following`]; `Notdir` for anything
 /// but a directory at the end of a path with a trailing slash.
+#[inline]
 pub fn stat(dir: &dyn Dir, path: &str, last: Follow) -> Result<Stat> {
     walk::walk(dir, path, last, |at, ending| {
         if ending == Ending::Name && last == Follow::No {

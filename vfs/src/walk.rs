@@ -76,25 +76,38 @@ pub enum Slash {
 /// or [`LOOKS_MAX`] looks.
 ///
 /// See <https://pubs.opengroup.org/onlinepubs/9799919799/basedefs/V1_chap04.html#tag_04_16>.
+#[inline]
 pub fn walk<T>(
     dir: &dyn Dir,
     path: &str,
     last: Follow,
     mut visit: impl FnMut(Descent<'_>, Ending) -> Result<T, Stop>,
 ) -> Result<T> {
-    let (mut links, mut looks) = (0, 0);
     // The common path needs no rewriting and no memory.
-    let mut pending = match Lexed::lex_plain(path)? {
-        None => path.to_owned(),
-        Some(plain) => match visit(Descent::checked(plain.down), plain.ending) {
-            Ok(done) => return Ok(done),
-            Err(Stop::Errno(errno)) => return Err(errno),
-            Err(Stop::Link { at, target }) => {
-                links += 1;
-                splice(plain.down, plain.ending, "", last, at, &target)?
-            }
-        },
+    let Some(plain) = Lexed::lex_plain(path)? else {
+        return walk_on(dir, path.to_owned(), 0, last, visit);
     };
+    match visit(Descent::checked(plain.down), plain.ending) {
+        Ok(done) => Ok(done),
+        Err(Stop::Errno(errno)) => Err(errno),
+        Err(Stop::Link { at, target }) => {
+            let pending = splice(plain.down, plain.ending, "", last, at, &target)?;
+            walk_on(dir, pending, 1, last, visit)
+        }
+    }
+}
+
+/// Walks `pending`, to which `links` links have led. Apart from the common path, so that this one
+/// can be a part of whoever walks.
+#[inline(never)]
+fn walk_on<T>(
+    dir: &dyn Dir,
+    mut pending: String,
+    mut links: u32,
+    last: Follow,
+    mut visit: impl FnMut(Descent<'_>, Ending) -> Result<T, Stop>,
+) -> Result<T> {
+    let mut looks = 0;
     loop {
         let mut lexed = Lexed::new(&pending)?;
         let stop = match lexed.lex(&mut |at| {

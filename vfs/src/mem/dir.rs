@@ -60,6 +60,7 @@ impl MemDir {
         Ok(leaf)
     }
 
+    #[inline]
     fn open_dir(&self, tree: &Tree, key: DirKey, how: OpenHow) -> Result<Node> {
         if how.refuses_dir() {
             return Err(Errno::Isdir);
@@ -67,6 +68,7 @@ impl MemDir {
         Ok(Node::Dir(Arc::new(MemDir::hold(&self.fs, tree, key))))
     }
 
+    #[inline(always)]
     pub(super) fn open_leaf_as(&self, leaf: &Arc<Leaf>, how: OpenHow) -> Result<FileRef> {
         if how.wants_dir() {
             return Err(Errno::Notdir);
@@ -76,16 +78,22 @@ impl MemDir {
             return Err(Errno::Rofs);
         }
         if how.flags.contains(OpenFlags::TRUNCATE) && matches!(leaf.body, Body::File) {
-            let now = self.fs.now();
-            let mut state = leaf.change();
-            state.bytes.set_len(0)?;
-            state.times.touch(now);
+            self.empty(leaf)?;
         }
         let (env, leaf) = (Arc::clone(&self.fs.env), Arc::clone(leaf));
         Ok(Arc::new(MemFile::new(env, leaf, how.access)))
     }
 
+    fn empty(&self, leaf: &Leaf) -> Result<()> {
+        let now = self.fs.now();
+        let mut state = leaf.change();
+        state.bytes.set_len(0)?;
+        state.times.touch(now);
+        Ok(())
+    }
+
     /// Opens what is there; `None` if there is nothing and it is to be created.
+    #[inline(always)]
     fn open_existing(
         &self,
         tree: &Tree,
@@ -106,6 +114,20 @@ impl MemDir {
                 Body::File | Body::Null => Ok(Some(Node::File(self.open_leaf_as(leaf, how)?))),
             },
         }
+    }
+
+    /// Opens what is there, or creates it if there is nothing.
+    fn open_or_create(&self, path: Descent<'_>, how: OpenHow) -> Result<Node, Stop> {
+        let mut tree = self.fs.change()?;
+        // Someone may have been quicker.
+        if let Some(node) = self.open_existing(&tree, path, how)? {
+            return Ok(node);
+        }
+        let (parent, name) = path.split_last().ok_or(Errno::Isdir)?;
+        let key = tree.descend(self.key, parent)?;
+        let leaf = self.create_leaf_in(&mut tree, key, name, Body::File)?;
+        let env = Arc::clone(&self.fs.env);
+        Ok(Node::File(Arc::new(MemFile::new(env, leaf, how.access))))
     }
 
     /// What the node is that `path` leads to; of what is no directory, what `leaf` says.
@@ -225,21 +247,13 @@ pub(super) fn check_vacant(dir: &DirData, name: Name<'_>) -> Result<()> {
 impl Dir for MemDir {
     fn open(&self, path: Descent<'_>, how: OpenHow) -> Result<Node, Stop> {
         // What must not be there need not be looked for twice.
-        if !how.is_exclusive()
-            && let Some(node) = self.open_existing(&self.fs.tree.read(), path, how)?
-        {
+        if how.is_exclusive() {
+            return self.open_or_create(path, how);
+        }
+        if let Some(node) = self.open_existing(&self.fs.tree.read(), path, how)? {
             return Ok(node);
         }
-        let mut tree = self.fs.change()?;
-        // Someone may have been quicker.
-        if let Some(node) = self.open_existing(&tree, path, how)? {
-            return Ok(node);
-        }
-        let (parent, name) = path.split_last().ok_or(Errno::Isdir)?;
-        let key = tree.descend(self.key, parent)?;
-        let leaf = self.create_leaf_in(&mut tree, key, name, Body::File)?;
-        let env = Arc::clone(&self.fs.env);
-        Ok(Node::File(Arc::new(MemFile::new(env, leaf, how.access))))
+        self.open_or_create(path, how)
     }
 
     fn stat(&self, path: Descent<'_>) -> Result<Stat, Stop> {
