@@ -140,6 +140,7 @@ fn walk_on<T>(
 /// is not followed, also if slashes follow it.
 ///
 /// Errors: as for [`walk`], then those of `op`.
+#[inline]
 pub fn at<T>(
     dir: &dyn Dir,
     path: &str,
@@ -161,6 +162,7 @@ pub fn at<T>(
 
 /// Calls `op` with the directory that holds the last name of `at`, and that name. One name costs
 /// no open. `at` must not be empty.
+#[inline]
 pub(crate) fn in_parent<T>(
     dir: &dyn Dir,
     at: Descent<'_>,

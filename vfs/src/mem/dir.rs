@@ -42,18 +42,13 @@ impl MemDir {
 
     pub(super) fn create_leaf(&self, name: Name<'_>, body: Body) -> Result<Arc<Leaf>> {
         let mut tree = self.fs.change()?;
-        self.create_leaf_in(&mut tree, self.key, name, body)
+        let dir = tree.dir_mut(self.key)?;
+        check_vacant(dir, name)?;
+        self.create_leaf_in(dir, name, body)
     }
 
-    fn create_leaf_in(
-        &self,
-        tree: &mut Tree,
-        key: DirKey,
-        name: Name<'_>,
-        body: Body,
-    ) -> Result<Arc<Leaf>> {
-        let dir = tree.dir_mut(key)?;
-        check_vacant(dir, name)?;
+    /// `name` must be vacant.
+    fn create_leaf_in(&self, dir: &mut DirData, name: Name<'_>, body: Body) -> Result<Arc<Leaf>> {
         let now = self.fs.now();
         let leaf = self.fs.fresh_leaf(body, now)?;
         dir.insert(name, Child::Leaf(Arc::clone(&leaf)), now);
@@ -125,7 +120,11 @@ impl MemDir {
         }
         let (parent, name) = path.split_last().ok_or(Errno::Isdir)?;
         let key = tree.descend(self.key, parent)?;
-        let leaf = self.create_leaf_in(&mut tree, key, name, Body::File)?;
+        let dir = tree.dir_mut(key)?;
+        if dir.is_removed {
+            return Err(Errno::Noent.into());
+        }
+        let leaf = self.create_leaf_in(dir, name, Body::File)?;
         let env = Arc::clone(&self.fs.env);
         Ok(Node::File(Arc::new(MemFile::new(env, leaf, how.access))))
     }
@@ -208,7 +207,9 @@ impl MemDir {
         let checked = MemDir::check_rename(&tree, (self.key, name), (into, new_name))?;
         let Some((moved, target)) = checked else { return Ok(()) };
         let now = self.fs.now();
-        tree.dir_mut(into)?.remove(new_name, now);
+        if target.is_some() {
+            tree.dir_mut(into)?.remove(new_name, now);
+        }
         match &target {
             None => {}
             Some(Child::Leaf(leaf)) => leaf.count_name(-1, now),

@@ -75,9 +75,14 @@ impl Entries {
     /// There must be no entry of that name.
     pub(super) fn insert(&mut self, name: Name<'_>, child: Child) {
         self.place_next += 1;
-        let entry = Some((name.as_str().into(), child));
+        let at = self.row.len();
+        let entry = Some((CompactString::default(), child));
         self.row.push(Slot { place: self.place_next, entry });
-        let at = self.row.len() - 1;
+        // Where it is to stay: a name that was put together elsewhere would be copied at once, and
+        // the copy would wait for its bytes.
+        if let Some((own, _)) = self.row.last_mut().and_then(|slot| slot.entry.as_mut()) {
+            own.push_str(name.as_str());
+        }
         let Entries { hasher, index, row, .. } = self;
         index.insert_unique(hash(hasher, name.as_str()), at, |at| hash_at(hasher, row, *at));
     }
