@@ -70,6 +70,7 @@ pub(crate) fn file_type(kind: FileType) -> types::DescriptorType {
     }
 }
 
+#[inline]
 pub(crate) fn stat(stat: &Stat) -> types::DescriptorStat {
     types::DescriptorStat {
         type_: file_type(stat.kind),
@@ -82,6 +83,7 @@ pub(crate) fn stat(stat: &Stat) -> types::DescriptorStat {
 }
 
 /// `None` for what lies before 1970, for which there is no number.
+#[inline]
 fn datetime(time: Timestamp) -> Option<Datetime> {
     let seconds = u64::try_from(time.seconds()).ok()?;
     Some(Datetime { seconds, nanoseconds: time.nanos() })

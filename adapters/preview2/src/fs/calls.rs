@@ -70,7 +70,7 @@ impl PalisadeCtxView<'_> {
     /// Looks at a path, and remembers what was seen for whoever asks for its hash next.
     async fn look_at(&mut self, fd: u32, follow: Follow, path: String) -> Result<Stat, Errno> {
         if !self.ctx.hops() {
-            return self.look_at_here(fd, follow, path);
+            return self.look_at_here(fd, follow, path, |stat| *stat);
         }
         let looked = self.ctx.call([fd], move |process| {
             let stat = process.stat_at(fd, &path, follow);
@@ -82,17 +82,20 @@ impl PalisadeCtxView<'_> {
         Ok(stat)
     }
 
-    /// The same, where it is: without a future, through which a stat would be copied.
+    /// The same, where it is, and `told` as it stands: a future, and each hand that it goes through,
+    /// would copy it.
     #[inline]
-    pub(super) fn look_at_here(
+    pub(super) fn look_at_here<T>(
         &mut self,
         fd: u32,
         follow: Follow,
         path: String,
-    ) -> Result<Stat, Errno> {
-        let stat = self.ctx.world().stat_at(fd, &path, follow)?;
-        self.ctx.remember(fd, Some((follow, path)), Hashed::from(&stat));
-        Ok(stat)
+        told: impl FnOnce(&Stat) -> T,
+    ) -> Result<T, Errno> {
+        let looked = self.ctx.world().stat_at(fd, &path, follow);
+        let stat = looked.as_ref().map_err(|errno| *errno)?;
+        self.ctx.remember(fd, Some((follow, path)), Hashed::from(stat));
+        Ok(told(stat))
     }
 
     /// The number of an entry that was just told, and which cannot be looked at: a policy denies

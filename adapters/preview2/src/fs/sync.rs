@@ -3,6 +3,7 @@
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
+use palisade_vfs::Stat;
 use wasmtime::Result;
 use wasmtime::component::Resource;
 use wasmtime_wasi::filesystem::Descriptor;
@@ -150,8 +151,8 @@ impl types::HostDescriptor for PalisadeCtxView<'_> {
         path: String,
     ) -> FsResult<types::DescriptorStat> {
         let follow = convert::follow(flags.into());
-        let stat = self.here().look_at_here(fd.rep(), follow, path).map_err(refused)?;
-        Ok(convert::stat(&stat).into())
+        let told = |stat: &Stat| convert::stat(stat).into();
+        self.here().look_at_here(fd.rep(), follow, path, told).map_err(refused)
     }
 
     fn set_times_at(
