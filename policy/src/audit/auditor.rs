@@ -202,10 +202,10 @@ struct AtOnce {
 pub(super) struct Happening<'a> {
     pub(super) policy: &'a Policy,
     pub(super) facts: &'a Facts,
-    pub(super) basis: Basis,
+    pub(super) basis: Basis<'a>,
     pub(super) how: HowDecided,
-    pub(super) at: At<'a>,
-    pub(super) to: Option<At<'a>>,
+    pub(super) at: &'a At<'a>,
+    pub(super) to: Option<&'a At<'a>>,
     pub(super) bytes: Option<u64>,
 }
 

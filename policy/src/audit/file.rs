@@ -60,7 +60,7 @@ impl<S: Stand> ObservedFile<S> {
         let Anchor { stand, watch, trail } = &*self.anchor;
         let held = Descent::new(&self.names).unwrap_or(Descent::HERE);
         let at = At { trail, held, path: Descent::HERE };
-        watch.record(&stand.now_of_file(&self.place), at, None, &facts, bytes);
+        watch.record(&stand.now_of_file(&self.place), &at, &facts, bytes);
     }
 
     /// Takes down what a transfer did.

@@ -29,7 +29,7 @@ use super::auditor::{At, Auditor, Happening};
 use super::event::{Act, Decision, HowDecided};
 use super::facts::{Decided, Facts, Spot, allowed, decide};
 use super::file::ObservedFile;
-use super::ruling::{Basis, Granted};
+use super::ruling::Basis;
 use crate::confine::{Fixed, Here, Stand};
 use crate::live::Place;
 use crate::trail::Trail;
@@ -131,38 +131,45 @@ impl Watch {
     pub(super) fn record(
         &self,
         here: &Here<impl Deref<Target = Policy>>,
-        at: At<'_>,
-        to: Option<Second<'_>>,
+        at: &At<'_>,
         facts: &Facts,
         bytes: Option<u64>,
     ) {
-        let (policy, wanted) = (&*here.policy, facts.wanted);
+        let (policy, how, to) = (&*here.policy, self.mode.how(), None);
         // What is mostly told. What follows from it is only looked up if it is not told already.
-        let granted = match to {
-            None => policy.grants_beneath(here.state, at.path, wanted),
-            Some(_) => None,
-        };
-        let basis = match granted {
-            Some(state) => {
-                Basis::Granted(Granted { watch: self.number, generation: here.generation, state })
-            }
-            None => Basis::Decided(self.decide(policy, here.state, at, to, facts)),
-        };
-        let (how, to) = (self.mode.how(), to.map(|to| to.at));
+        if let Some(state) = policy.grants_beneath(here.state, at.path, facts.wanted) {
+            let basis = Basis::Granted { watch: self.number, generation: here.generation, state };
+            return self.auditor.emit(&Happening { policy, facts, basis, how, at, to, bytes });
+        }
+        let decided = self.decide(policy, Spot { state: here.state, path: at.path }, None, facts);
+        let basis = Basis::Decided(&decided);
         self.auditor.emit(&Happening { policy, facts, basis, how, at, to, bytes });
     }
 
-    #[inline(never)]
+    /// As [`Watch::record`], of what has two names.
+    fn record_two(
+        &self,
+        here: &Here<impl Deref<Target = Policy>>,
+        at: &At<'_>,
+        second: Second<'_>,
+        facts: &Facts,
+    ) {
+        let (policy, how, bytes) = (&*here.policy, self.mode.how(), None);
+        let spot = Spot { state: second.state, path: second.at.path };
+        let from = Spot { state: here.state, path: at.path };
+        let decided = self.decide(policy, from, Some(spot), facts);
+        let (basis, to) = (Basis::Decided(&decided), Some(&second.at));
+        self.auditor.emit(&Happening { policy, facts, basis, how, at, to, bytes });
+    }
+
     fn decide(
         &self,
         policy: &Policy,
-        state: State,
-        at: At<'_>,
-        to: Option<Second<'_>>,
+        from: Spot<'_>,
+        to: Option<Spot<'_>>,
         facts: &Facts,
     ) -> Decided {
-        let spot = to.map(|to| Spot { state: to.state, path: to.at.path });
-        let decided = decide(policy, Spot { state, path: at.path }, spot, facts);
+        let decided = decide(policy, from, to, facts);
         let was_done = self.mode == Mode::Enforce && facts.result.is_ok();
         if was_done && decided.decision != Decision::Allow {
             // Whatever has changed since: a name, or a policy that was narrowed.
@@ -207,7 +214,7 @@ impl<S: Stand> Observe<S> {
         result: Result<()>,
     ) {
         let facts = Facts { act, wanted, result, same: false };
-        self.anchor.watch.record(here, self.at(path), None, &facts, None);
+        self.anchor.watch.record(here, &self.at(path), &facts, None);
     }
 
     /// Records an operation that may have ended at a link; then that the link was told.
@@ -279,7 +286,7 @@ impl<S: Stand> Observe<S> {
         let same = act == Act::Rename && result.is_ok() && self.is_same(name, into, new_name);
         let facts = Facts { act, wanted, result, same };
         let to = Second { at: into.at(new_name.into()), state: new.state };
-        watch.record(&old, self.at(name.into()), Some(to), &facts, None);
+        watch.record_two(&old, &self.at(name.into()), to, &facts);
         result
     }
 

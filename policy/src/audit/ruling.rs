@@ -39,27 +39,24 @@ pub struct Ruling {
 
 /// What a ruling rests on.
 #[derive(Clone, Copy)]
-pub(super) enum Basis {
-    /// A place where all that was wanted of one name is granted.
-    Granted(Granted),
+pub(super) enum Basis<'a> {
+    /// A place where all that was wanted of one name is granted: what is allowed there, by which
+    /// rule, is always the same.
+    Granted {
+        /// The number of a watch.
+        watch: u64,
+        /// Which of the policies that it knows.
+        generation: u64,
+        state: State,
+    },
     /// A decision, whatever led to it.
-    Decided(Decided),
+    Decided(&'a Decided),
 }
 
-/// A place in a policy: what is allowed there, by which rule, is always the same.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) struct Granted {
-    pub(super) state: State,
-    /// Which of the policies that the watch knows.
-    pub(super) generation: u64,
-    /// The number of a watch.
-    pub(super) watch: u64,
-}
-
-impl Basis {
+impl Basis<'_> {
     pub(super) fn decision(&self) -> Decision {
         match self {
-            Basis::Granted(_) => Decision::Allow,
+            Basis::Granted { .. } => Decision::Allow,
             Basis::Decided(decided) => decided.decision,
         }
     }
@@ -74,8 +71,8 @@ pub(super) struct Rulings {
 }
 
 struct Known {
-    /// Where it was granted the last time, if it was.
-    granted: Option<Granted>,
+    /// Where it was granted the last time, if it was: a watch, a generation and a state.
+    granted: Option<(u64, u64, State)>,
     ruling: Arc<Ruling>,
 }
 
@@ -94,11 +91,7 @@ impl Rulings {
     /// What is told of `what`.
     #[inline]
     pub(super) fn of(&mut self, what: &Happening<'_>) -> &Arc<Ruling> {
-        let is_last = match &what.basis {
-            Basis::Granted(granted) => self.last.is_granted(granted, what),
-            Basis::Decided(decided) => self.last.is_decided(decided, what),
-        };
-        if !is_last {
+        if !self.last.is_of(what) {
             self.bring(what);
         }
         &self.last.ruling
@@ -106,25 +99,22 @@ impl Rulings {
 
     /// Makes the ruling of `what` the last one.
     fn bring(&mut self, what: &Happening<'_>) {
-        let (granted, decided) = match what.basis {
-            Basis::Granted(granted) => {
-                if let Some(known) =
-                    self.before.iter_mut().find(|known| known.is_granted(&granted, what))
-                {
-                    return mem::swap(&mut self.last, known);
+        if let Some(known) = self.before.iter_mut().find(|known| known.is_of(what)) {
+            return mem::swap(&mut self.last, known);
+        }
+        match what.basis {
+            Basis::Decided(decided) => self.add(decided, what),
+            Basis::Granted { watch, generation, state } => {
+                let decided = allowed(what.policy.allowed_by(state, what.facts.wanted));
+                if !self.last.is_decided(&decided, what) {
+                    match self.before.iter_mut().find(|known| known.is_decided(&decided, what)) {
+                        Some(known) => mem::swap(&mut self.last, known),
+                        None => self.add(&decided, what),
+                    }
                 }
-                let rule = what.policy.allowed_by(granted.state, what.facts.wanted);
-                (Some(granted), allowed(rule))
-            }
-            Basis::Decided(decided) => (None, decided),
-        };
-        if !self.last.is_decided(&decided, what) {
-            match self.before.iter_mut().find(|known| known.is_decided(&decided, what)) {
-                Some(known) => mem::swap(&mut self.last, known),
-                None => self.add(&decided, what),
+                self.last.granted = Some((watch, generation, state));
             }
         }
-        self.last.granted = granted;
     }
 
     fn add(&mut self, decided: &Decided, what: &Happening<'_>) {
@@ -140,11 +130,19 @@ impl Rulings {
 }
 
 impl Known {
-    /// Whether it is that of `what`, which is allowed at `granted`.
+    /// Whether it is seen at once to be that of `what`.
     #[inline]
-    fn is_granted(&self, granted: &Granted, what: &Happening<'_>) -> bool {
+    fn is_of(&self, what: &Happening<'_>) -> bool {
+        let (watch, generation, state) = match what.basis {
+            Basis::Granted { watch, generation, state } => (watch, generation, state),
+            Basis::Decided(decided) => return self.is_decided(decided, what),
+        };
         let Ruling { act, wanted, result, how, .. } = &*self.ruling;
-        self.granted.as_ref() == Some(granted)
+        let is_there = self
+            .granted
+            .as_ref()
+            .is_some_and(|at| (at.0 == watch) & (at.1 == generation) & (at.2 == state));
+        is_there
             && *wanted == what.facts.wanted
             && *act == what.facts.act
             && *result == what.facts.result
