@@ -226,11 +226,10 @@ impl At<'_> {
     fn render(&self, text: &mut String) -> usize {
         let began = text.len();
         self.trail.render(text);
-        for path in [self.held, self.path] {
-            if !path.is_here() {
-                text.push('/');
-                text.push_str(path.as_str());
-            }
+        let paths = [self.held, self.path].map(Descent::as_str);
+        for path in paths.into_iter().filter(|path| !path.is_empty()) {
+            text.push('/');
+            text.push_str(path);
         }
         if text.len() == began {
             text.push('/');

@@ -233,8 +233,9 @@ impl Batch {
     }
 }
 
-/// Comparing with an empty text that is nowhere in memory can take a processor very long.
-fn is_same(one: &str, other: &str) -> bool {
+/// Whether two texts are the same. Comparing an empty one, which is nowhere in memory, can take a
+/// processor very long.
+pub(super) fn is_same(one: &str, other: &str) -> bool {
     one.len() == other.len() && (one.is_empty() || one == other)
 }
 
