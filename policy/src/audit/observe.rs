@@ -138,7 +138,7 @@ impl Watch {
         let (policy, how, to) = (&*here.policy, self.mode.how(), None);
         // What is mostly told. What follows from it is only looked up if it is not told already.
         if let Some(state) = policy.grants_beneath(here.state, at.path, facts.wanted) {
-            let basis = Basis::Granted { watch: self.number, generation: here.generation, state };
+            let basis = self.granted(here.generation, state);
             return self.auditor.emit(&Happening { policy, facts, basis, how, at, to, bytes });
         }
         let decided = self.decide(policy, Spot { state: here.state, path: at.path }, None, facts);
@@ -155,11 +155,24 @@ impl Watch {
         facts: &Facts,
     ) {
         let (policy, how, bytes) = (&*here.policy, self.mode.how(), None);
+        let (from, to) = (here.state, Some(&second.at));
+        let [wanted, wanted_there] = facts.wanted();
+        let state = policy.grants_beneath(from, at.path, wanted);
+        // Between places that are one in the policy nothing can be gained.
+        if let Some(state) = state
+            && policy.grants_beneath(second.state, second.at.path, wanted_there) == Some(state)
+        {
+            let basis = self.granted(here.generation, state);
+            return self.auditor.emit(&Happening { policy, facts, basis, how, at, to, bytes });
+        }
         let spot = Spot { state: second.state, path: second.at.path };
-        let from = Spot { state: here.state, path: at.path };
-        let decided = self.decide(policy, from, Some(spot), facts);
-        let (basis, to) = (Basis::Decided(&decided), Some(&second.at));
+        let decided = self.decide(policy, Spot { state: from, path: at.path }, Some(spot), facts);
+        let basis = Basis::Decided(&decided);
         self.auditor.emit(&Happening { policy, facts, basis, how, at, to, bytes });
+    }
+
+    fn granted(&self, generation: u64, state: State) -> Basis<'static> {
+        Basis::Granted { watch: self.number, generation, state }
     }
 
     fn decide(
@@ -330,7 +343,7 @@ impl<S: Stand> Observe<S> {
         self.record_act(here, path, Act::One(Operation::Open(how)), wanted, result);
     }
 
-    /// Whether, after a rename, both names lead to one node: so that renaming one to the other did nothing.
+    /// Whether, after a rename, both names lead to one node, so that it did nothing.
     fn is_same(&self, name: Name<'_>, into: &Observe<S>, new_name: Name<'_>) -> bool {
         // The old name of what was really renamed is gone, and then this is the only look.
         let Ok(old) = self.inner.stat(name.into()) else { return false };

@@ -40,8 +40,8 @@ pub struct Ruling {
 /// What a ruling rests on.
 #[derive(Clone, Copy)]
 pub(super) enum Basis<'a> {
-    /// A place where all that was wanted of one name is granted: what is allowed there, by which
-    /// rule, is always the same.
+    /// A place where all that was wanted is granted, of both names if there are two: what is
+    /// allowed there, by which rule, is always the same.
     Granted {
         /// The number of a watch.
         watch: u64,
@@ -105,7 +105,8 @@ impl Rulings {
         match what.basis {
             Basis::Decided(decided) => self.add(decided, what),
             Basis::Granted { watch, generation, state } => {
-                let decided = allowed(what.policy.allowed_by(state, what.facts.wanted));
+                let [wanted, _] = what.facts.wanted();
+                let decided = allowed(what.policy.allowed_by(state, wanted));
                 if !self.last.is_decided(&decided, what) {
                     match self.before.iter_mut().find(|known| known.is_decided(&decided, what)) {
                         Some(known) => mem::swap(&mut self.last, known),
@@ -137,7 +138,7 @@ impl Known {
             Basis::Granted { watch, generation, state } => (watch, generation, state),
             Basis::Decided(decided) => return self.is_decided(decided, what),
         };
-        let Ruling { act, wanted, result, how, .. } = &*self.ruling;
+        let Ruling { act, wanted, result, same, how, .. } = &*self.ruling;
         let is_there = self
             .granted
             .as_ref()
@@ -146,6 +147,7 @@ impl Known {
             && *wanted == what.facts.wanted
             && *act == what.facts.act
             && *result == what.facts.result
+            && *same == what.facts.same
             && *how == what.how
     }
 
