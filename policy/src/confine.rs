@@ -51,6 +51,10 @@ pub(crate) trait Stand: Sized + Send + Sync + 'static {
     /// How the policy is held while an operation is judged.
     type Held<'a>: Deref<Target = Policy>;
 
+    /// What a file keeps of its place, beside the place of the directory it was opened through.
+    #[cfg(feature = "audit")]
+    type Beneath: Send + Sync + 'static;
+
     /// Whether [`Stand::has_moved`] can ever say so: who holds a fixed policy need not ask it of
     /// each entry of a listing.
     const MOVES: bool;
@@ -67,6 +71,19 @@ pub(crate) trait Stand: Sized + Send + Sync + 'static {
     /// The places of two directories for one operation; `Xdev` if they are not under the same
     /// policy.
     fn both<'a>(&'a self, into: &'a Self) -> Result<[Here<Self::Held<'a>>; 2]>;
+
+    /// What a file that `path` leads to from `here`, at `state`, keeps of its place.
+    #[cfg(feature = "audit")]
+    fn place_of_file(
+        &self,
+        here: &Here<Self::Held<'_>>,
+        path: Descent<'_>,
+        state: State,
+    ) -> Result<Self::Beneath>;
+
+    /// As [`Stand::now`], of a file.
+    #[cfg(feature = "audit")]
+    fn now_of_file<'a>(&'a self, file: &'a Self::Beneath) -> Here<Self::Held<'a>>;
 
     /// The place of what `path` leads to from `here`, at `state`.
     fn beneath(&self, here: &Here<Self::Held<'_>>, path: Descent<'_>, state: State)
@@ -86,6 +103,38 @@ pub(crate) trait Stand: Sized + Send + Sync + 'static {
 
     /// Whether making the directory durable is refused.
     fn check_sync(&self) -> Result<()>;
+
+    /// Lists `dir` from `here` on, and from where it stands by then whenever that has moved.
+    fn list<'a>(
+        &'a self,
+        dir: &DirRef,
+        mut here: Here<Self::Held<'a>>,
+        mut from: Cookie,
+        each: &mut dyn FnMut(Entry<'_>) -> ControlFlow<()>,
+    ) -> Result<()> {
+        if !Self::MOVES {
+            return here.view(dir).read_dir(from, each);
+        }
+        loop {
+            let mut ended = true;
+            here.view(dir).read_dir(from, &mut |entry| {
+                from = entry.next;
+                if each(entry).is_break() {
+                    return ControlFlow::Break(());
+                }
+                if self.has_moved(&here) {
+                    ended = false;
+                    return ControlFlow::Break(());
+                }
+                ControlFlow::Continue(())
+            })?;
+            // Each further round means that the policy was narrowed, and an entry is told.
+            if ended {
+                return Ok(());
+            }
+            here = self.here()?;
+        }
+    }
 }
 
 /// A place in a policy.
@@ -96,6 +145,14 @@ pub(crate) struct Here<P> {
     pub(crate) generation: u64,
 }
 
+impl<P: Deref<Target = Policy>> Here<P> {
+    /// `dir`, seen from here.
+    #[inline]
+    pub(crate) fn view<'a>(&'a self, dir: &'a DirRef) -> View<'a> {
+        View { dir, policy: &self.policy, state: self.state }
+    }
+}
+
 /// A state of a policy that does not change.
 pub(crate) struct Fixed {
     pub(crate) policy: Arc<Policy>,
@@ -104,6 +161,9 @@ pub(crate) struct Fixed {
 
 impl Stand for Fixed {
     type Held<'a> = &'a Policy;
+
+    #[cfg(feature = "audit")]
+    type Beneath = State;
 
     const MOVES: bool = false;
 
@@ -121,6 +181,21 @@ impl Stand for Fixed {
             return Err(Errno::Xdev);
         }
         Ok([self.here()?, into.here()?])
+    }
+
+    #[cfg(feature = "audit")]
+    fn place_of_file(
+        &self,
+        _here: &Here<&Policy>,
+        _path: Descent<'_>,
+        state: State,
+    ) -> Result<State> {
+        Ok(state)
+    }
+
+    #[cfg(feature = "audit")]
+    fn now_of_file<'a>(&'a self, file: &'a State) -> Here<&'a Policy> {
+        Here { policy: &self.policy, state: *file, generation: 0 }
     }
 
     fn beneath(&self, _here: &Here<&Policy>, _path: Descent<'_>, state: State) -> Result<Self> {
@@ -157,39 +232,8 @@ pub(crate) fn confine_file(inner: FileRef, policy: &Arc<Policy>, state: State) -
 }
 
 impl<S: Stand> Confine<S> {
-    pub(crate) fn view<'a>(&'a self, here: &'a Here<S::Held<'_>>) -> View<'a> {
-        View { dir: &self.inner, policy: &here.policy, state: here.state }
-    }
-
-    /// Lists from `here` on, and from where it stands by then whenever that has moved.
-    pub(crate) fn list<'a>(
-        &'a self,
-        mut here: Here<S::Held<'a>>,
-        mut from: Cookie,
-        each: &mut dyn FnMut(Entry<'_>) -> ControlFlow<()>,
-    ) -> Result<()> {
-        if !S::MOVES {
-            return self.view(&here).read_dir(from, each);
-        }
-        loop {
-            let mut ended = true;
-            self.view(&here).read_dir(from, &mut |entry| {
-                from = entry.next;
-                if each(entry).is_break() {
-                    return ControlFlow::Break(());
-                }
-                if self.stand.has_moved(&here) {
-                    ended = false;
-                    return ControlFlow::Break(());
-                }
-                ControlFlow::Continue(())
-            })?;
-            // Each further round means that the policy was narrowed, and an entry is told.
-            if ended {
-                return Ok(());
-            }
-            here = self.stand.here()?;
-        }
+    fn view<'a>(&'a self, here: &'a Here<S::Held<'_>>) -> View<'a> {
+        here.view(&self.inner)
     }
 
     /// Calls `op` with the views of two directories under one policy.
@@ -236,7 +280,7 @@ impl<S: Stand> Dir for Confine<S> {
         from: Cookie,
         each: &mut dyn FnMut(Entry<'_>) -> ControlFlow<()>,
     ) -> Result<()> {
-        self.list(self.stand.here()?, from, each)
+        self.stand.list(&self.inner, self.stand.here()?, from, each)
     }
 
     fn create_dir(&self, name: Name<'_>) -> Result<()> {

@@ -243,6 +243,9 @@ impl Place {
 impl Stand for Place {
     type Held<'a> = Arc<Policy>;
 
+    #[cfg(feature = "audit")]
+    type Beneath = Place;
+
     const MOVES: bool = true;
 
     fn here(&self) -> Result<Here<Arc<Policy>>> {
@@ -263,6 +266,21 @@ impl Stand for Place {
         }
         let now = self.live.enter();
         Ok([self.at(now.clone()), into.at(now)])
+    }
+
+    #[cfg(feature = "audit")]
+    fn place_of_file(
+        &self,
+        here: &Here<Arc<Policy>>,
+        path: Descent<'_>,
+        state: State,
+    ) -> Result<Place> {
+        self.beneath(here, path, state)
+    }
+
+    #[cfg(feature = "audit")]
+    fn now_of_file<'a>(&'a self, file: &'a Place) -> Here<Arc<Policy>> {
+        file.now()
     }
 
     fn beneath(&self, here: &Here<Arc<Policy>>, path: Descent<'_>, state: State) -> Result<Self> {

@@ -77,20 +77,27 @@ impl Trail {
 
     /// Adds the names to `path`, a slash before each.
     #[cfg(feature = "audit")]
+    #[inline]
     pub(crate) fn render(&self, path: &mut String) {
-        if self.above_count > FEW {
-            for part in self.parts().iter().rev() {
-                part.render_own(path);
-            }
-            return;
-        }
-        if let Some(above) = &self.above {
-            above.render(path);
+        if self.above.is_some() {
+            self.render_above(path);
         }
         self.render_own(path);
     }
 
     #[cfg(feature = "audit")]
+    fn render_above(&self, path: &mut String) {
+        if self.above_count > FEW {
+            for part in self.parts().iter().skip(1).rev() {
+                part.render_own(path);
+            }
+        } else if let Some(above) = &self.above {
+            above.render(path);
+        }
+    }
+
+    #[cfg(feature = "audit")]
+    #[inline]
     fn render_own(&self, path: &mut String) {
         if !self.names.is_empty() {
             path.push('/');

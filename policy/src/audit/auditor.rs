@@ -1,23 +1,28 @@
 //! The auditor: what the layers hand their events to, and where these go.
 //!
 //! Events are given to the sink while a lock is held, one by one, in the order of their numbers; so
-//! a guest waits for its sink, and nothing is lost. A sink that fails ends the run: from then on
-//! everything that is observed is `Io`, because an audit with holes would be worse than none;
-//! unless it was asked for that events may be dropped, and then they are counted.
+//! a guest waits for its sink, and nothing is lost. What is written behind is written out right
+//! into the batch that is handed over, and becomes an event only on the other side. A sink that
+//! fails ends the run: from then on everything that is observed is `Io`, because an audit with
+//! holes would be worse than none; unless it was asked for that events may be dropped, and then
+//! they are counted.
 //!
 //! Lock order: `pipe` is taken last, and no operation of a filesystem is done under it.
 
+use std::any::Any;
 use std::io;
 use std::num::NonZeroU64;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use coarsetime::Instant;
 use palisade_vfs::{Descent, Errno, Result, Rights};
+use parking_lot::Mutex;
 
+use super::behind::{Said, WriteBehind};
 use super::event::{Act, Decision, Event, HowDecided, To};
-use super::facts::{Decided, Facts};
-use super::ruling::Rulings;
+use super::facts::Facts;
+use super::ruling::{Basis, Rulings};
 use crate::Policy;
 use crate::trail::Trail;
 
@@ -161,17 +166,35 @@ pub struct Summary {
 /// What observed directories hand their events to.
 pub struct Auditor {
     options: AuditOptions,
+    /// Whether there are decisions that are not recorded.
+    selects: bool,
     began: Instant,
     is_broken: AtomicBool,
+    watches: AtomicU64,
+    // One that panics while it is held has lost what it had; what comes is whole again.
     pipe: Mutex<Pipe>,
 }
 
 struct Pipe {
-    sink: Box<dyn Sink>,
-    summary: Summary,
-    /// Events that passed the filter.
-    passed: u64,
+    out: Out,
     rulings: Rulings,
+    decisions: u64,
+    refused: u64,
+    /// Decisions that passed the filter; not counted if all are recorded.
+    passed: u64,
+    /// Decisions that the filter and the sample left out.
+    left_out: u64,
+    /// Events that the sink did not take.
+    dropped: u64,
+}
+
+enum Out {
+    AtOnce(AtOnce),
+    Behind(WriteBehind),
+}
+
+struct AtOnce {
+    sink: Box<dyn Sink>,
     path: String,
     to: String,
 }
@@ -180,10 +203,10 @@ struct Pipe {
 pub(super) struct Happening<'a> {
     pub(super) policy: &'a Policy,
     pub(super) facts: &'a Facts,
-    pub(super) decided: &'a Decided,
+    pub(super) basis: Basis<'a>,
     pub(super) how: HowDecided,
-    pub(super) at: At<'a>,
-    pub(super) to: Option<At<'a>>,
+    pub(super) at: &'a At<'a>,
+    pub(super) to: Option<&'a At<'a>>,
     pub(super) bytes: Option<u64>,
 }
 
@@ -199,17 +222,17 @@ pub(super) struct At<'a> {
 }
 
 impl At<'_> {
-    /// Writes it into `text`; answers how many names lead to what is held.
+    /// Adds it to `text`; answers how many names lead to what is held.
+    #[inline]
     fn render(&self, text: &mut String) -> usize {
-        text.clear();
+        let began = text.len();
         self.trail.render(text);
-        for path in [self.held, self.path] {
-            if !path.is_here() {
-                text.push('/');
-                text.push_str(path.as_str());
-            }
+        let paths = [self.held, self.path].map(Descent::as_str);
+        for path in paths.into_iter().filter(|path| !path.is_empty()) {
+            text.push('/');
+            text.push_str(path);
         }
-        if text.is_empty() {
+        if text.len() == began {
             text.push('/');
         }
         self.trail.depth() + self.held.depth()
@@ -220,15 +243,22 @@ impl Auditor {
     /// Records what `options` ask for into `sink`.
     #[must_use]
     pub fn new(sink: impl Sink + 'static, options: AuditOptions) -> Arc<Self> {
-        let (path, to) = (String::new(), String::new());
-        let summary = Summary::default();
-        let (sink, rulings) = (Box::new(sink), Rulings::default());
-        let pipe = Pipe { sink, summary, passed: 0, rulings, path, to };
+        let selects = !options.only.is_empty() || options.sample != NonZeroU64::MIN;
         Arc::new(Auditor {
             options,
+            selects,
             began: Instant::now(),
             is_broken: AtomicBool::new(false),
-            pipe: Mutex::new(pipe),
+            watches: AtomicU64::new(0),
+            pipe: Mutex::new(Pipe {
+                out: Out::of(sink),
+                rulings: Rulings::new(),
+                decisions: 0,
+                refused: 0,
+                passed: 0,
+                left_out: 0,
+                dropped: 0,
+            }),
         })
     }
 
@@ -236,16 +266,23 @@ impl Auditor {
     ///
     /// Errors: those of the sink, also if they came earlier.
     pub fn finish(&self) -> io::Result<Summary> {
-        let mut pipe = self.pipe();
-        if let Err(error) = pipe.sink.flush() {
+        let mut pipe = self.pipe.lock();
+        if let Err(error) = pipe.out.sink().flush() {
             self.is_broken.store(true, Ordering::Relaxed);
             return Err(error);
         }
         if self.is_broken.load(Ordering::Relaxed) && !self.options.may_drop {
             return Err(io::Error::other("the audit could not be written whole"));
         }
-        let own = pipe.summary;
-        Ok(Summary { dropped: own.dropped + pipe.sink.dropped(), ..own })
+        let Pipe { decisions, refused, left_out, dropped, .. } = *pipe;
+        let recorded = decisions - left_out - dropped;
+        let dropped = dropped + pipe.out.sink().dropped();
+        Ok(Summary { decisions, refused, recorded, dropped })
+    }
+
+    /// A number that no other watch has.
+    pub(super) fn next_watch(&self) -> u64 {
+        self.watches.fetch_add(1, Ordering::Relaxed)
     }
 
     /// `Io` once events were lost that may not be lost.
@@ -260,60 +297,87 @@ impl Auditor {
         self.options.transfers
     }
 
-    fn wants(&self, facts: &Facts, decision: Decision) -> bool {
-        self.options.only.iter().all(|only| match only {
-            Only::Denied => decision != Decision::Allow,
-            Only::Writes => changes(facts),
-        })
-    }
-
+    #[inline]
     pub(super) fn emit(&self, what: &Happening<'_>) {
-        let mut pipe = self.pipe();
+        let mut pipe = self.pipe.lock();
         let pipe = &mut *pipe;
-        let seq = pipe.summary.decisions;
-        pipe.summary.decisions += 1;
-        pipe.summary.refused += u64::from(what.decided.decision != Decision::Allow);
-        if !self.wants(what.facts, what.decided.decision) {
+        let seq = pipe.decisions;
+        pipe.decisions += 1;
+        let decision = what.basis.decision();
+        if decision != Decision::Allow {
+            pipe.refused += 1;
+        }
+        if self.selects && !self.is_selected(pipe, what.facts, decision) {
+            pipe.left_out += 1;
             return;
         }
-        let number = pipe.passed;
-        pipe.passed += 1;
-        // A division takes longer than the rest of this.
-        if self.options.sample != NonZeroU64::MIN && number % self.options.sample != 0 {
-            return;
-        }
-        let held = what.at.render(&mut pipe.path);
-        let to_held = what.to.map(|to| to.render(&mut pipe.to));
-        let event = Event {
+        let said = Said {
             seq,
             nanos: self.began.elapsed().as_nanos(),
             guest: &self.options.guest,
-            path: &pipe.path,
-            held,
-            to: to_held.map(|held| To { path: &pipe.to, held }),
-            ruling: pipe.rulings.of(what.facts, what.decided, what.how, what.policy),
+            ruling: pipe.rulings.of(what),
             bytes: what.bytes,
         };
-        match pipe.sink.event(&event) {
-            Ok(()) => pipe.summary.recorded += 1,
-            Err(_) => {
-                self.is_broken.store(true, Ordering::Relaxed);
-                pipe.summary.dropped += 1;
+        let taken = match &mut pipe.out {
+            Out::Behind(behind) => {
+                let to = what.to.map(|to| move |text: &mut String| to.render(text));
+                behind.collect(&said, |text| what.at.render(text), to)
             }
+            Out::AtOnce(out) => out.tell(&said, what),
+        };
+        if taken.is_err() {
+            self.is_broken.store(true, Ordering::Relaxed);
+            pipe.dropped += 1;
         }
     }
 
-    fn pipe(&self) -> MutexGuard<'_, Pipe> {
-        // A sink that panicked has lost what it had; what comes is whole again.
-        self.pipe.lock().unwrap_or_else(PoisonError::into_inner)
+    fn is_selected(&self, pipe: &mut Pipe, facts: &Facts, decision: Decision) -> bool {
+        let passes = self.options.only.iter().all(|only| match only {
+            Only::Denied => decision != Decision::Allow,
+            Only::Writes => changes(facts),
+        });
+        let number = pipe.passed;
+        pipe.passed += u64::from(passes);
+        passes && number % self.options.sample == 0
     }
 }
 
 impl Drop for Auditor {
     fn drop(&mut self) {
-        let pipe = self.pipe.get_mut().unwrap_or_else(PoisonError::into_inner);
         // Whoever wants to know calls `finish`.
-        let _ = pipe.sink.flush();
+        let _ = self.pipe.get_mut().out.sink().flush();
+    }
+}
+
+impl Out {
+    fn of(mut sink: impl Sink + 'static) -> Out {
+        let any: &mut dyn Any = &mut sink;
+        match any.downcast_mut::<WriteBehind>() {
+            Some(behind) => Out::Behind(behind.take()),
+            None => {
+                let (sink, path, to) = (Box::new(sink), String::new(), String::new());
+                Out::AtOnce(AtOnce { sink, path, to })
+            }
+        }
+    }
+
+    fn sink(&mut self) -> &mut dyn Sink {
+        match self {
+            Out::AtOnce(out) => &mut *out.sink,
+            Out::Behind(behind) => behind,
+        }
+    }
+}
+
+impl AtOnce {
+    fn tell(&mut self, said: &Said<'_>, what: &Happening<'_>) -> io::Result<()> {
+        let AtOnce { sink, path, to } = self;
+        path.clear();
+        to.clear();
+        let (held, held_of_to) = (what.at.render(path), what.to.map(|at| at.render(to)));
+        let Said { seq, nanos, guest, ruling, bytes } = *said;
+        let to = held_of_to.map(|held| To { path: to, held });
+        sink.event(&Event { seq, nanos, guest, path, held, to, ruling, bytes })
     }
 }
 

@@ -79,6 +79,17 @@ struct Batch {
     seconds: Vec<SavedTo>,
     /// The bytes of those that tell them, in their order.
     bytes: Vec<u64>,
+    /// The index of the last event's.
+    last_ruling: usize,
+}
+
+/// An event before its paths are written out.
+pub(super) struct Said<'a> {
+    pub(super) seq: u64,
+    pub(super) nanos: u64,
+    pub(super) guest: &'a str,
+    pub(super) ruling: &'a Arc<Ruling>,
+    pub(super) bytes: Option<u64>,
 }
 
 /// What differs from event to event.
@@ -110,62 +121,72 @@ struct SavedTo {
 const RULINGS_IN_TURNS: usize = 8;
 
 impl Batch {
+    /// Keeps an event whose paths `path` and `to` write out; each answers how many names lead to
+    /// what is held.
+    ///
+    /// Answers whether that is to be handed over: it has grown large enough, or old.
     #[inline]
-    fn push(&mut self, event: &Event<'_>) {
-        let ruling = self.ruling(event.ruling);
-        self.run(event);
-        self.texts.push_str(event.path);
-        if let Some(to) = event.to {
-            self.texts.push_str(to.path);
-            self.seconds.push(SavedTo { len: short(to.path.len()), held: short(to.held) });
+    fn push(
+        &mut self,
+        said: &Said<'_>,
+        path: impl FnOnce(&mut String) -> usize,
+        to: Option<impl FnOnce(&mut String) -> usize>,
+    ) -> bool {
+        let ruling = self.ruling(said.ruling);
+        let is_old = !self.goes_on(said) && self.begin_run(said);
+        let began = self.texts.len();
+        let held = short(path(&mut self.texts));
+        let path_len = short(self.texts.len() - began);
+        let (has_second, has_bytes) = (to.is_some(), said.bytes.is_some());
+        if let Some(to) = to {
+            let began = self.texts.len();
+            let held = short(to(&mut self.texts));
+            self.seconds.push(SavedTo { len: short(self.texts.len() - began), held });
         }
-        self.bytes.extend(event.bytes);
-        self.events.push(Saved {
-            ruling,
-            path_len: short(event.path.len()),
-            held: short(event.held),
-            has_second: event.to.is_some(),
-            has_bytes: event.bytes.is_some(),
-        });
+        if let Some(bytes) = said.bytes {
+            self.bytes.push(bytes);
+        }
+        self.events.push(Saved { ruling, path_len, held, has_second, has_bytes });
+        is_old || self.events.len() >= BATCH_EVENTS || self.texts.len() >= BATCH_BYTES
     }
 
     /// Where `ruling` is kept.
+    #[inline]
     fn ruling(&mut self, ruling: &Arc<Ruling>) -> u32 {
+        match self.rulings.get(self.last_ruling) {
+            Some(last) if Arc::ptr_eq(last, ruling) => {}
+            Some(_) | None => self.find_ruling(ruling),
+        }
+        short(self.last_ruling)
+    }
+
+    fn find_ruling(&mut self, ruling: &Arc<Ruling>) {
         let mut recent = self.rulings.iter().enumerate().rev().take(RULINGS_IN_TURNS);
         let at = recent.find(|(_, known)| Arc::ptr_eq(known, ruling)).map(|(at, _)| at);
-        short(at.unwrap_or_else(|| {
+        self.last_ruling = at.unwrap_or_else(|| {
             self.rulings.push(Arc::clone(ruling));
             self.rulings.len() - 1
-        }))
-    }
-
-    /// Begins a run, unless `event` goes on with the last one.
-    fn run(&mut self, event: &Event<'_>) {
-        let at = self.events.len();
-        // Comparing with an empty text that is nowhere in memory can take a processor very long.
-        let is_guests = self.guests.last().is_some_and(|known| match event.guest {
-            "" => known.is_empty(),
-            guest => **known == *guest,
         });
-        let goes_on = |run: &Run| {
-            run.nanos == event.nanos && run.seq.wrapping_add((at - run.first) as u64) == event.seq
-        };
-        if is_guests && self.runs.last().is_some_and(goes_on) {
-            return;
-        }
-        if !is_guests {
-            self.guests.push(event.guest.into());
-        }
-        let (seq, nanos, guest) = (event.seq, event.nanos, self.guests.len() - 1);
-        self.runs.push(Run { first: at, seq, nanos, guest });
     }
 
-    /// Whether it is to be handed over when it is `nanos`: it has grown large enough, or old.
-    fn is_full(&self, nanos: u64) -> bool {
+    /// Whether an event belongs to the last run.
+    #[inline]
+    fn goes_on(&self, said: &Said<'_>) -> bool {
+        let (Some(run), Some(guest)) = (self.runs.last(), self.guests.last()) else { return false };
+        let past = (self.events.len() - run.first) as u64;
+        let is_next = run.nanos == said.nanos && run.seq.wrapping_add(past) == said.seq;
+        is_next && is_same(guest, said.guest)
+    }
+
+    /// Begins a run with an event. Answers whether the first run began long before.
+    fn begin_run(&mut self, said: &Said<'_>) -> bool {
+        if !self.guests.last().is_some_and(|known| is_same(known, said.guest)) {
+            self.guests.push(said.guest.into());
+        }
+        let (seq, nanos, guest) = (said.seq, said.nanos, self.guests.len() - 1);
+        self.runs.push(Run { first: self.events.len(), seq, nanos, guest });
         let began = self.runs.first().map_or(nanos, |run| run.nanos);
-        self.events.len() >= BATCH_EVENTS
-            || self.texts.len() >= BATCH_BYTES
-            || nanos.saturating_sub(began) >= BATCH_NANOS
+        nanos.saturating_sub(began) >= BATCH_NANOS
     }
 
     /// The events, as they were.
@@ -208,7 +229,14 @@ impl Batch {
         self.texts.clear();
         self.seconds.clear();
         self.bytes.clear();
+        self.last_ruling = 0;
     }
+}
+
+/// Whether two texts are the same. Comparing an empty one, which is nowhere in memory, can take a
+/// processor very long.
+pub(super) fn is_same(one: &str, other: &str) -> bool {
+    one.len() == other.len() && (one.is_empty() || one == other)
 }
 
 /// Lengths of texts and numbers of names, which are far below this.
@@ -239,6 +267,34 @@ impl WriteBehind {
             dropped: 0,
             shared,
         })
+    }
+
+    /// This, which leaves one that takes nothing any more.
+    pub(super) fn take(&mut self) -> WriteBehind {
+        let ended = WriteBehind {
+            batch: Batch::default(),
+            to: None,
+            thread: None,
+            full: self.full,
+            dropped: 0,
+            shared: Arc::default(),
+        };
+        std::mem::replace(self, ended)
+    }
+
+    /// Takes an event, as [`Sink::event`], of which `path` and `to` write out the paths, and answer
+    /// how many names lead to what is held.
+    #[inline]
+    pub(super) fn collect(
+        &mut self,
+        said: &Said<'_>,
+        path: impl FnOnce(&mut String) -> usize,
+        to: Option<impl FnOnce(&mut String) -> usize>,
+    ) -> io::Result<()> {
+        if self.shared.has_failed.load(Ordering::Relaxed) {
+            return Err(io::Error::other("an earlier event could not be written"));
+        }
+        if self.batch.push(said, path, to) { self.hand_over(self.full) } else { Ok(()) }
     }
 
     /// Hands over what was collected, and waits for room if that is asked for.
@@ -297,11 +353,14 @@ fn write_all(mut sink: impl Sink, orders: &Receiver<Order>, shared: &Shared) {
 
 impl Sink for WriteBehind {
     fn event(&mut self, event: &Event<'_>) -> io::Result<()> {
-        if self.shared.has_failed.load(Ordering::Relaxed) {
-            return Err(io::Error::other("an earlier event could not be written"));
-        }
-        self.batch.push(event);
-        if self.batch.is_full(event.nanos) { self.hand_over(self.full) } else { Ok(()) }
+        let Event { seq, nanos, guest, path, held, to, ruling, bytes } = *event;
+        let add = |text: &mut String, path: &str, held| {
+            text.push_str(path);
+            held
+        };
+        let to = to.map(|to| move |text: &mut String| add(text, to.path, to.held));
+        let said = Said { seq, nanos, guest, ruling, bytes };
+        self.collect(&said, |text| add(text, path, held), to)
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -10,52 +10,57 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use compact_str::CompactString;
 use palisade_vfs::{Advice, Descent, File, FileRef, FileType, Result, SetTimes, Stat, SyncScope};
 
-use super::auditor::{At, Transfers};
+use super::auditor::{At, Auditor, Transfers};
 use super::event::Act;
 use super::facts::Facts;
-use super::observe::Watch;
+use super::observe::Anchor;
 use crate::Operation;
 use crate::confine::Stand;
-use crate::trail::Trail;
 
 /// An open file that is observed.
 pub(super) struct ObservedFile<S: Stand> {
     inner: FileRef,
-    watch: Arc<Watch>,
-    stand: S,
-    opened: Opened,
+    /// Of the directory that it was opened through.
+    anchor: Arc<Anchor<S>>,
+    place: S::Beneath,
+    /// The names that lead on from there, by which it was opened.
+    names: CompactString,
     bytes_read: AtomicU64,
     bytes_written: AtomicU64,
     /// Whether it is told already that the handle was used to look at the file.
     has_looked: AtomicBool,
 }
 
-/// By which names a file was opened.
-pub(super) struct Opened {
-    from: Arc<Trail>,
-    names: CompactString,
-}
-
-impl Opened {
-    pub(super) fn new(from: &Arc<Trail>, path: Descent<'_>) -> Self {
-        Opened { from: Arc::clone(from), names: path.as_str().into() }
-    }
-}
-
 impl<S: Stand> ObservedFile<S> {
-    pub(super) fn new(inner: FileRef, watch: Arc<Watch>, stand: S, opened: Opened) -> Self {
-        let (bytes_read, bytes_written) = (AtomicU64::new(0), AtomicU64::new(0));
-        let has_looked = AtomicBool::new(false);
-        ObservedFile { inner, watch, stand, opened, bytes_read, bytes_written, has_looked }
+    /// What `path` led to from `anchor`.
+    pub(super) fn new(
+        inner: FileRef,
+        anchor: &Arc<Anchor<S>>,
+        place: S::Beneath,
+        path: Descent<'_>,
+    ) -> Self {
+        ObservedFile {
+            inner,
+            anchor: Arc::clone(anchor),
+            place,
+            names: path.as_str().into(),
+            bytes_read: AtomicU64::new(0),
+            bytes_written: AtomicU64::new(0),
+            has_looked: AtomicBool::new(false),
+        }
+    }
+
+    fn auditor(&self) -> &Auditor {
+        &self.anchor.watch.auditor
     }
 
     fn record(&self, operation: Operation, result: Result<()>, bytes: Option<u64>) {
         let (act, wanted) = (Act::One(operation), operation.needs());
         let facts = Facts { act, wanted, result, same: false };
-        let Opened { from, names } = &self.opened;
-        let held = Descent::new(names).unwrap_or(Descent::HERE);
-        let at = At { trail: from, held, path: Descent::HERE };
-        self.watch.record(&self.stand.now(), at, None, &facts, bytes);
+        let Anchor { stand, watch, trail } = &*self.anchor;
+        let held = Descent::new(&self.names).unwrap_or(Descent::HERE);
+        let at = At { trail, held, path: Descent::HERE };
+        watch.record(&stand.now_of_file(&self.place), &at, &facts, bytes);
     }
 
     /// Takes down what a transfer did.
@@ -63,7 +68,7 @@ impl<S: Stand> ObservedFile<S> {
         match answer {
             Ok(len) => {
                 let len = len as u64;
-                match self.watch.auditor.transfers() {
+                match self.auditor().transfers() {
                     Transfers::Each => self.record(operation, Ok(()), Some(len)),
                     Transfers::AtClose => drop(sum.fetch_add(len, Ordering::Relaxed)),
                 }
@@ -74,7 +79,7 @@ impl<S: Stand> ObservedFile<S> {
 
     /// Does `verb` and records what came of it.
     fn recorded<T>(&self, operation: Operation, verb: impl FnOnce() -> Result<T>) -> Result<T> {
-        self.watch.auditor.check()?;
+        self.auditor().check()?;
         let answer = verb();
         self.record(operation, answer.as_ref().map(|_| ()).map_err(|errno| *errno), None);
         answer
@@ -101,28 +106,28 @@ impl<S: Stand> File for ObservedFile<S> {
     }
 
     fn read_at(&self, bufs: &mut [IoSliceMut<'_>], offset: u64) -> Result<usize> {
-        self.watch.auditor.check()?;
+        self.auditor().check()?;
         let answer = self.inner.read_at(bufs, offset);
         self.count(Operation::Read, &self.bytes_read, answer);
         answer
     }
 
     fn read_vec(&self, to: &mut Vec<u8>, len: usize, offset: u64) -> Result<usize> {
-        self.watch.auditor.check()?;
+        self.auditor().check()?;
         let answer = self.inner.read_vec(to, len, offset);
         self.count(Operation::Read, &self.bytes_read, answer);
         answer
     }
 
     fn write_at(&self, bufs: &[IoSlice<'_>], offset: u64) -> Result<usize> {
-        self.watch.auditor.check()?;
+        self.auditor().check()?;
         let answer = self.inner.write_at(bufs, offset);
         self.count(Operation::Write, &self.bytes_written, answer);
         answer
     }
 
     fn append(&self, bufs: &[IoSlice<'_>]) -> Result<usize> {
-        self.watch.auditor.check()?;
+        self.auditor().check()?;
         let answer = self.inner.append(bufs);
         self.count(Operation::Write, &self.bytes_written, answer);
         answer
@@ -133,11 +138,11 @@ impl<S: Stand> File for ObservedFile<S> {
     }
 
     fn stat(&self) -> Result<Stat> {
-        self.watch.auditor.check()?;
+        self.auditor().check()?;
         let answer = self.inner.stat();
         // One look or many: it is decided by what the handle was opened by.
         let is_told = answer.is_ok()
-            && self.watch.auditor.transfers() == Transfers::AtClose
+            && self.auditor().transfers() == Transfers::AtClose
             && self.has_looked.swap(true, Ordering::Relaxed);
         if !is_told {
             let result = answer.as_ref().map(|_| ()).map_err(|errno| *errno);

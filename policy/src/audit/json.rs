@@ -9,6 +9,7 @@ use std::sync::{Arc, OnceLock};
 use palisade_vfs::{Errno, Rights};
 
 use super::auditor::Sink;
+use super::behind::is_same;
 use super::event::{Event, HowDecided};
 use super::ruling::Ruling;
 
@@ -36,27 +37,74 @@ pub struct JsonLines<W> {
     texts: Texts,
 }
 
-/// The texts of the rulings that were written last.
+/// What lines have in common with those that were written last.
 #[derive(Default)]
-struct Texts(Vec<(Arc<Ruling>, Box<str>)>);
+struct Texts {
+    known: Vec<Text>,
+    /// The index of the last line's.
+    last: usize,
+}
+
+/// What lines of one ruling have in common, at one time and of one guest.
+struct Text {
+    ruling: Arc<Ruling>,
+    nanos: u64,
+    guest: Box<str>,
+    /// The fields from `ns` on, up to the path and its first quote.
+    head: String,
+    /// The fields that tell the ruling, and the end of the line.
+    tail: String,
+}
 
 /// Most texts that are remembered.
 const TEXTS_MAX: usize = 8;
 
+/// The end of a line.
+const END: &str = "}\n";
+
 impl Texts {
-    /// The fields that tell `ruling`, but for what comes before the path.
-    fn of(&mut self, ruling: &Arc<Ruling>) -> &str {
-        let at = match self.0.iter().rposition(|(known, _)| Arc::ptr_eq(known, ruling)) {
-            Some(at) => at,
-            None => {
-                if self.0.len() >= TEXTS_MAX {
-                    self.0.remove(0);
+    /// What the line of `event` has in common with others.
+    fn of(&mut self, event: &Event<'_>) -> Option<&Text> {
+        let is_it = |text: &Text| Arc::ptr_eq(&text.ruling, event.ruling);
+        if !self.known.get(self.last).is_some_and(is_it) {
+            self.last = self.known.iter().position(is_it).unwrap_or_else(|| {
+                if self.known.len() >= TEXTS_MAX {
+                    self.known.remove(0);
                 }
-                self.0.push((Arc::clone(ruling), fields(ruling).into()));
-                self.0.len() - 1
-            }
-        };
-        self.0.get(at).map_or("", |(_, text)| text)
+                self.known.push(Text::new(event));
+                self.known.len() - 1
+            });
+        }
+        let text = self.known.get_mut(self.last)?;
+        if text.nanos != event.nanos || !is_same(&text.guest, event.guest) {
+            text.set_head(event);
+        }
+        Some(text)
+    }
+}
+
+impl Text {
+    fn new(event: &Event<'_>) -> Self {
+        let (ruling, tail) = (Arc::clone(event.ruling), fields(event.ruling) + END);
+        let mut text = Text { ruling, nanos: 0, guest: "".into(), head: String::new(), tail };
+        text.set_head(event);
+        text
+    }
+
+    fn set_head(&mut self, event: &Event<'_>) {
+        let head = &mut self.head;
+        head.clear();
+        head.push_str(",\"ns\":");
+        number(head, event.nanos);
+        if !event.guest.is_empty() {
+            head.push_str(",\"guest\":");
+            string(head, event.guest);
+        }
+        head.push_str(",\"op\":\"");
+        head.push_str(event.ruling.act.key());
+        head.push_str("\",\"path\":\"");
+        self.nanos = event.nanos;
+        self.guest = event.guest.into();
     }
 }
 
@@ -100,19 +148,12 @@ impl<W: Write + Send> Sink for JsonLines<W> {
 
 /// Adds the line of `event` to `text`.
 fn line(text: &mut String, texts: &mut Texts, event: &Event<'_>) {
+    let Some(shared) = texts.of(event) else { return };
     text.push_str("{\"v\":1,\"seq\":");
     number(text, event.seq);
-    text.push_str(",\"ns\":");
-    number(text, event.nanos);
-    if !event.guest.is_empty() {
-        text.push_str(",\"guest\":");
-        string(text, event.guest);
-    }
-    text.push_str(",\"op\":\"");
-    text.push_str(event.ruling.act.key());
-    text.push_str("\",\"path\":");
-    string(text, event.path);
-    text.push_str(",\"held\":");
+    text.push_str(&shared.head);
+    escaped(text, event.path);
+    text.push_str("\",\"held\":");
     number(text, event.held as u64);
     if let Some(to) = event.to {
         text.push_str(",\"to\":");
@@ -120,12 +161,13 @@ fn line(text: &mut String, texts: &mut Texts, event: &Event<'_>) {
         text.push_str(",\"to_held\":");
         number(text, to.held as u64);
     }
-    text.push_str(texts.of(event.ruling));
+    text.push_str(&shared.tail);
     if let Some(bytes) = event.bytes {
+        text.truncate(text.len() - END.len());
         text.push_str(",\"bytes\":");
         number(text, bytes);
+        text.push_str(END);
     }
-    text.push_str("}\n");
 }
 
 /// The fields that tell what was decided, by what, and what came of it.
@@ -183,10 +225,17 @@ fn list(rights: Rights) -> String {
 /// Adds `value` as a JSON string, in which nothing could end a line or a script.
 pub(super) fn string(text: &mut String, value: &str) {
     text.push('"');
-    // Nearly every text has nothing in it that could need an escape.
-    if value.bytes().all(|b| !matches!(b, b'"' | b'\\' | b'<' | 0..=0x1f | 0x7f | 0xe2)) {
+    escaped(text, value);
+    text.push('"');
+}
+
+/// Adds what is between the quotes of `value` as a JSON string.
+fn escaped(text: &mut String, value: &str) {
+    // Nearly every text has nothing in it that could need an escape. All of it is looked at, which
+    // takes less than a way out at each byte.
+    let may_need = |b: u8| matches!(b, b'"' | b'\\' | b'<' | 0..=0x1f | 0x7f | 0xe2);
+    if !value.bytes().fold(false, |found, b| found | may_need(b)) {
         text.push_str(value);
-        text.push('"');
         return;
     }
     let mut plain = 0;
@@ -206,7 +255,6 @@ pub(super) fn string(text: &mut String, value: &str) {
         }
     }
     text.push_str(value.get(plain..).unwrap_or_default());
-    text.push('"');
 }
 
 /// Whether `c` would end the string, the line, or a script that the line is put into.

@@ -27,9 +27,10 @@ use palisade_vfs::{
 
 use super::auditor::{At, Auditor, Happening};
 use super::event::{Act, Decision, HowDecided};
-use super::facts::{Facts, Spot, allowed, decide};
-use super::file::{ObservedFile, Opened};
-use crate::confine::{Confine, Fixed, Here, Stand};
+use super::facts::{Decided, Facts, Spot, allowed, decide};
+use super::file::ObservedFile;
+use super::ruling::Basis;
+use crate::confine::{Fixed, Here, Stand};
 use crate::live::Place;
 use crate::trail::Trail;
 use crate::view::View;
@@ -69,8 +70,8 @@ pub fn observe(
     auditor: Arc<Auditor>,
 ) -> DirRef {
     let (state, trail) = (policy.at(guest_path), Trail::root(guest_path));
-    let confined = Confine { inner: dir, stand: Fixed { policy, state } };
-    Arc::new(Observe { confined, watch: Arc::new(Watch { auditor, mode }), trail })
+    let (stand, watch) = (Fixed { policy, state }, Watch::new(auditor, mode));
+    Arc::new(Observe { inner: dir, anchor: Arc::new(Anchor { stand, watch, trail }) })
 }
 
 /// `dir`, which is not confined, under `live` as [`confine_live`](crate::confine_live) has it, and
@@ -81,22 +82,31 @@ pub fn observe(
 #[must_use]
 pub fn observe_live(dir: DirRef, live: &Live, guest_path: &str, auditor: Arc<Auditor>) -> DirRef {
     let trail = Trail::root(guest_path);
-    let confined = Confine { inner: dir, stand: Place::root(live, Arc::clone(&trail)) };
-    let watch = Arc::new(Watch { auditor, mode: Mode::Enforce });
-    Arc::new(Observe { confined, watch, trail })
+    let stand = Place::root(live, Arc::clone(&trail));
+    let watch = Watch::new(auditor, Mode::Enforce);
+    Arc::new(Observe { inner: dir, anchor: Arc::new(Anchor { stand, watch, trail }) })
 }
 
 /// What all handles of one observed directory share.
 pub(super) struct Watch {
     pub(super) auditor: Arc<Auditor>,
-    pub(super) mode: Mode,
+    mode: Mode,
+    /// No other of this auditor has it.
+    number: u64,
 }
 
-/// An observed directory: what confines it, and is only asked in a dry run, and what it is called.
+/// Where a directory stands and what it is called: what the files that are opened through it share
+/// with it, so that one of them costs one count, and does not keep the directory itself.
+pub(super) struct Anchor<S> {
+    pub(super) stand: S,
+    pub(super) watch: Arc<Watch>,
+    pub(super) trail: Arc<Trail>,
+}
+
+/// An observed directory.
 struct Observe<S> {
-    confined: Confine<S>,
-    watch: Arc<Watch>,
-    trail: Arc<Trail>,
+    inner: DirRef,
+    anchor: Arc<Anchor<S>>,
 }
 
 /// A second name.
@@ -107,6 +117,11 @@ pub(super) struct Second<'a> {
 }
 
 impl Watch {
+    fn new(auditor: Arc<Auditor>, mode: Mode) -> Arc<Watch> {
+        let number = auditor.next_watch();
+        Arc::new(Watch { auditor, mode, number })
+    }
+
     fn is_shared_with(&self, other: &Watch) -> bool {
         Arc::ptr_eq(&self.auditor, &other.auditor) && self.mode == other.mode
     }
@@ -116,36 +131,78 @@ impl Watch {
     pub(super) fn record(
         &self,
         here: &Here<impl Deref<Target = Policy>>,
-        at: At<'_>,
-        to: Option<Second<'_>>,
+        at: &At<'_>,
         facts: &Facts,
         bytes: Option<u64>,
     ) {
-        let (policy, state) = (&*here.policy, here.state);
-        let spot = to.map(|to| Spot { state: to.state, path: to.at.path });
-        let mut decided = decide(policy, Spot { state, path: at.path }, spot, facts);
+        let (policy, how, to) = (&*here.policy, self.mode.how(), None);
+        // What is mostly told. What follows from it is only looked up if it is not told already.
+        if let Some(state) = policy.grants_beneath(here.state, at.path, facts.wanted) {
+            let basis = self.granted(here.generation, state);
+            return self.auditor.emit(&Happening { policy, facts, basis, how, at, to, bytes });
+        }
+        let decided = self.decide(policy, Spot { state: here.state, path: at.path }, None, facts);
+        let basis = Basis::Decided(&decided);
+        self.auditor.emit(&Happening { policy, facts, basis, how, at, to, bytes });
+    }
+
+    /// As [`Watch::record`], of what has two names.
+    fn record_two(
+        &self,
+        here: &Here<impl Deref<Target = Policy>>,
+        at: &At<'_>,
+        second: Second<'_>,
+        facts: &Facts,
+    ) {
+        let (policy, how, bytes) = (&*here.policy, self.mode.how(), None);
+        let (from, to) = (here.state, Some(&second.at));
+        let [wanted, wanted_there] = facts.wanted();
+        let state = policy.grants_beneath(from, at.path, wanted);
+        // Between places that are one in the policy nothing can be gained.
+        if let Some(state) = state
+            && policy.grants_beneath(second.state, second.at.path, wanted_there) == Some(state)
+        {
+            let basis = self.granted(here.generation, state);
+            return self.auditor.emit(&Happening { policy, facts, basis, how, at, to, bytes });
+        }
+        let spot = Spot { state: second.state, path: second.at.path };
+        let decided = self.decide(policy, Spot { state: from, path: at.path }, Some(spot), facts);
+        let basis = Basis::Decided(&decided);
+        self.auditor.emit(&Happening { policy, facts, basis, how, at, to, bytes });
+    }
+
+    fn granted(&self, generation: u64, state: State) -> Basis<'static> {
+        Basis::Granted { watch: self.number, generation, state }
+    }
+
+    fn decide(
+        &self,
+        policy: &Policy,
+        from: Spot<'_>,
+        to: Option<Spot<'_>>,
+        facts: &Facts,
+    ) -> Decided {
+        let decided = decide(policy, from, to, facts);
         let was_done = self.mode == Mode::Enforce && facts.result.is_ok();
         if was_done && decided.decision != Decision::Allow {
             // Whatever has changed since: a name, or a policy that was narrowed.
-            decided = allowed(None);
+            return allowed(None);
         }
-        let how = self.mode.how();
-        let to = to.map(|to| to.at);
-        self.auditor.emit(&Happening { policy, facts, decided: &decided, how, at, to, bytes });
+        decided
     }
 }
 
 impl<S: Stand> Observe<S> {
     #[inline]
     fn at<'a>(&'a self, path: Descent<'a>) -> At<'a> {
-        At { trail: &self.trail, held: Descent::HERE, path }
+        At { trail: &self.anchor.trail, held: Descent::HERE, path }
     }
 
     /// The place for the operation that begins now.
     #[inline]
     fn begin(&self) -> Result<Here<S::Held<'_>>> {
-        self.watch.auditor.check()?;
-        self.confined.stand.here()
+        self.anchor.watch.auditor.check()?;
+        self.anchor.stand.here()
     }
 
     /// Records an operation on `path` that takes what its table says.
@@ -170,7 +227,7 @@ impl<S: Stand> Observe<S> {
         result: Result<()>,
     ) {
         let facts = Facts { act, wanted, result, same: false };
-        self.watch.record(here, self.at(path), None, &facts, None);
+        self.anchor.watch.record(here, &self.at(path), &facts, None);
     }
 
     /// Records an operation that may have ended at a link; then that the link was told.
@@ -200,9 +257,9 @@ impl<S: Stand> Observe<S> {
         enforced: impl FnOnce(&View<'_>) -> Result<T, E>,
         dry: impl FnOnce(&DirRef) -> Result<T, E>,
     ) -> Result<T, E> {
-        match self.watch.mode {
-            Mode::Enforce => enforced(&self.confined.view(here)),
-            Mode::DryRun => dry(&self.confined.inner),
+        match self.anchor.watch.mode {
+            Mode::Enforce => enforced(&here.view(&self.inner)),
+            Mode::DryRun => dry(&self.inner),
         }
     }
 
@@ -230,27 +287,27 @@ impl<S: Stand> Observe<S> {
         dry: impl FnOnce(&DirRef, &DirRef) -> Result<()>,
     ) -> Result<()> {
         let into = self.other(into)?;
-        self.watch.auditor.check()?;
-        let (confined, there) = (&self.confined, &into.confined);
-        let [old, new] = confined.stand.both(&there.stand)?;
-        let result = match self.watch.mode {
-            Mode::Enforce => enforced(&confined.view(&old), &there.view(&new)),
-            Mode::DryRun => dry(&confined.inner, &there.inner),
+        let Anchor { stand, watch, .. } = &*self.anchor;
+        watch.auditor.check()?;
+        let [old, new] = stand.both(&into.anchor.stand)?;
+        let result = match watch.mode {
+            Mode::Enforce => enforced(&old.view(&self.inner), &new.view(&into.inner)),
+            Mode::DryRun => dry(&self.inner, &into.inner),
         };
         let [name, new_name] = names;
         let wanted = act.needs().into_iter().fold(Rights::empty(), Rights::union);
         let same = act == Act::Rename && result.is_ok() && self.is_same(name, into, new_name);
         let facts = Facts { act, wanted, result, same };
         let to = Second { at: into.at(new_name.into()), state: new.state };
-        self.watch.record(&old, self.at(name.into()), Some(to), &facts, None);
+        watch.record_two(&old, &self.at(name.into()), to, &facts);
         result
     }
 
     /// The type of what is at `path`, for a record.
     fn look(&self, here: &Here<S::Held<'_>>, path: Descent<'_>) -> Option<FileType> {
-        let may_look = self.watch.mode == Mode::DryRun
+        let may_look = self.anchor.watch.mode == Mode::DryRun
             || here.policy.judge(here.state, path, Rights::LOOKUP).is_allowed();
-        if may_look { self.confined.inner.stat(path).ok().map(|stat| stat.kind) } else { None }
+        if may_look { self.inner.stat(path).ok().map(|stat| stat.kind) } else { None }
     }
 
     /// What an open took, as things were: one that found something created nothing, and one that
@@ -286,42 +343,48 @@ impl<S: Stand> Observe<S> {
         self.record_act(here, path, Act::One(Operation::Open(how)), wanted, result);
     }
 
-    /// Whether both names lead to one node, so that renaming one to the other did nothing.
+    /// Whether, after a rename, both names lead to one node, so that it did nothing.
     fn is_same(&self, name: Name<'_>, into: &Observe<S>, new_name: Name<'_>) -> bool {
-        let (inner, there) = (&self.confined.inner, &into.confined.inner);
-        match (inner.stat(name.into()), there.stat(new_name.into())) {
-            (Ok(old), Ok(new)) => (old.dev, old.ino) == (new.dev, new.ino),
-            _ => false,
-        }
+        // The old name of what was really renamed is gone, and then this is the only look.
+        let Ok(old) = self.inner.stat(name.into()) else { return false };
+        let new = into.inner.stat(new_name.into());
+        new.is_ok_and(|new| (old.dev, old.ino) == (new.dev, new.ino))
     }
 
     /// The other directory of an operation on two; `Xdev` if it is not observed alike.
     fn other<'d>(&self, into: &'d dyn Dir) -> Result<&'d Observe<S>> {
         let into: &dyn Any = into;
         match into.downcast_ref::<Observe<S>>() {
-            Some(into) if self.watch.is_shared_with(&into.watch) => Ok(into),
+            Some(into) if self.anchor.watch.is_shared_with(&into.anchor.watch) => Ok(into),
             Some(_) | None => Err(Errno::Xdev),
         }
     }
 
-    /// What `path` has opened, observed.
-    fn wrap(&self, here: &Here<S::Held<'_>>, path: Descent<'_>, node: Node) -> Result<Node> {
-        let (watch, place) = (Arc::clone(&self.watch), &self.confined.stand);
-        let state = path.names().fold(here.state, |at, name| here.policy.step(at, name));
-        let stand = place.beneath(here, path, state)?;
+    /// What `path` has opened, observed; at `state`, if that is known.
+    fn wrap(
+        &self,
+        here: &Here<S::Held<'_>>,
+        path: Descent<'_>,
+        node: Node,
+        state: Option<State>,
+    ) -> Result<Node> {
+        let Anchor { stand, watch, trail } = &*self.anchor;
+        let walk = || path.names().fold(here.state, |at, name| here.policy.step(at, name));
+        let state = state.unwrap_or_else(walk);
         Ok(match node {
             Node::Dir(inner) => {
-                let trail = Trail::beneath(&self.trail, path)?;
-                let confined = Confine { inner, stand };
-                Node::Dir(Arc::new(Observe { confined, watch, trail }))
+                let (stand, watch) = (stand.beneath(here, path, state)?, Arc::clone(watch));
+                let trail = Trail::beneath(trail, path)?;
+                let anchor = Arc::new(Anchor { stand, watch, trail });
+                Node::Dir(Arc::new(Observe { inner, anchor }))
             }
             Node::File(inner) => {
                 let inner = match watch.mode {
                     Mode::DryRun => inner,
-                    Mode::Enforce => place.file(here, path, state, inner)?,
+                    Mode::Enforce => stand.file(here, path, state, inner)?,
                 };
-                let opened = Opened::new(&self.trail, path);
-                Node::File(Arc::new(ObservedFile::new(inner, watch, stand, opened)))
+                let place = stand.place_of_file(here, path, state)?;
+                Node::File(Arc::new(ObservedFile::new(inner, &self.anchor, place, path)))
             }
         })
     }
@@ -335,17 +398,18 @@ fn done<T, E: Copy>(answer: &Result<T, E>) -> Result<(), E> {
 #[deny(clippy::missing_trait_methods)]
 impl<S: Stand> Dir for Observe<S> {
     fn open(&self, path: Descent<'_>, how: OpenHow) -> Result<Node, Stop> {
-        self.trail.check(path)?;
+        self.anchor.trail.check(path)?;
         let here = self.begin()?;
         let may_create = how.creates() && !how.is_exclusive();
         let found = if may_create { self.look(&here, path) } else { None };
         let answer = self.perform(
             &here,
-            |view| view.open(path, how).map(|(node, _)| node),
-            |dir| dir.open(path, how),
+            |view| view.open(path, how).map(|(node, state)| (node, Some(state))),
+            |dir| dir.open(path, how).map(|node| (node, None)),
         );
-        self.record_open(&here, path, how, found, answer.as_ref());
-        Ok(self.wrap(&here, path, answer?)?)
+        self.record_open(&here, path, how, found, answer.as_ref().map(|(node, _)| node));
+        let (node, state) = answer?;
+        Ok(self.wrap(&here, path, node, state)?)
     }
 
     fn stat(&self, path: Descent<'_>) -> Result<Stat, Stop> {
@@ -376,15 +440,15 @@ impl<S: Stand> Dir for Observe<S> {
         each: &mut dyn FnMut(Entry<'_>) -> ControlFlow<()>,
     ) -> Result<()> {
         let here = self.begin()?;
-        let answer = match self.watch.mode {
-            Mode::Enforce => self.confined.list(here, from, each),
-            Mode::DryRun => self.confined.inner.read_dir(from, each),
+        let Anchor { stand, watch, .. } = &*self.anchor;
+        let answer = match watch.mode {
+            Mode::Enforce => stand.list(&self.inner, here, from, each),
+            Mode::DryRun => self.inner.read_dir(from, each),
         };
         // A listing is one thing, in however many pieces it is read, and may have been refused in
         // its middle.
         if from == Cookie::START || answer.is_err() {
-            let here = self.confined.stand.now();
-            self.record(&here, Descent::HERE, Operation::List, answer);
+            self.record(&stand.now(), Descent::HERE, Operation::List, answer);
         }
         answer
     }
@@ -445,10 +509,11 @@ impl<S: Stand> Dir for Observe<S> {
     }
 
     fn sync(&self) -> Result<()> {
-        match self.watch.mode {
-            Mode::Enforce => self.confined.sync(),
-            Mode::DryRun => self.confined.inner.sync(),
+        match self.anchor.watch.mode {
+            Mode::Enforce => self.anchor.stand.check_sync()?,
+            Mode::DryRun => {}
         }
+        self.inner.sync()
     }
 
     // A sink may write to a disk, and a guest waits for it.

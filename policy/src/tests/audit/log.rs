@@ -88,6 +88,43 @@ fn a_record_tells_what_was_asked_decided_and_why() {
 }
 
 #[test]
+fn what_one_policy_decided_is_not_told_of_another() {
+    let rules = Arc::new(Mutex::new(Vec::new()));
+    let told = Arc::clone(&rules);
+    let sink = Callback(move |event: &crate::audit::Event<'_>| {
+        told.lock().unwrap().push(event.ruling.rule.map(|rule| rule.index()));
+    });
+    let auditor = Auditor::new(sink, AuditOptions::default());
+    let all = |builder: crate::PolicyBuilder| builder.allow("/**", Rights::all()).build().unwrap();
+    // Both have one state, and another rule in it.
+    let one = all(Policy::builder());
+    let other = all(Policy::builder().allow("/**", Rights::empty()));
+    let dirs = [one, other]
+        .map(|policy| observe(seeded(), policy.into(), "/", Mode::Enforce, Arc::clone(&auditor)));
+    for dir in dirs.iter().cycle().take(5) {
+        path::stat(&**dir, "a/f", Follow::No).unwrap();
+        path::rename(&**dir, "a/f", &**dir, "a/g").unwrap();
+        path::rename(&**dir, "a/g", &**dir, "a/f").unwrap();
+    }
+    let mut rules = rules.lock().unwrap().clone();
+    rules.dedup();
+    assert_eq!(rules, [0, 1, 0, 1, 0].map(Some));
+}
+
+#[test]
+fn a_rename_tells_whether_both_names_were_one_node() {
+    let watched = Watched::new(seeded(), policy(), Mode::Enforce);
+    let dir = &*watched.dir;
+    path::link(dir, "a/f", dir, "a/hard").unwrap();
+    path::rename(dir, "a/f", dir, "a/hard").unwrap();
+    path::rename(dir, "a/f", dir, "a/f").unwrap();
+    path::rename(dir, "a/f", dir, "a/n").unwrap();
+    let records = watched.take();
+    let renames = records.iter().filter(|record| record.act == crate::audit::Act::Rename);
+    assert_eq!(renames.map(|record| record.same).collect::<Vec<_>>(), [true, true, false]);
+}
+
+#[test]
 fn a_filter_leaves_out_what_is_not_in_all_of_it() {
     let run = |only: &[Only], sample: u64| {
         let sample = NonZeroU64::new(sample).unwrap();
