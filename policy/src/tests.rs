@@ -17,8 +17,7 @@ mod semantics;
 mod spy;
 mod tables;
 
-use palisade_vfs::overlay::{Lowers, Overlay};
-use palisade_vfs::{DirRef, MemFs, Mounts};
+use palisade_vfs::{DirRef, MemFs};
 use proptest::test_runner::Config;
 
 /// How many cases a property looks at: `fallback`, or what `PALISADE_PROPS_CASES` says.
@@ -51,33 +50,4 @@ fn seeded() -> DirRef {
     let root = MemFs::new().root();
     op::seed(&root, SEED);
     root
-}
-
-/// What the tree of a test is made of.
-#[derive(Clone, Copy, Debug)]
-enum Stack {
-    Memory,
-    /// All of it in the lower of an overlay.
-    Overlay,
-    /// `b` mounted from elsewhere.
-    Mounts,
-}
-
-impl Stack {
-    const ALL: [Stack; 3] = [Stack::Memory, Stack::Overlay, Stack::Mounts];
-
-    fn seeded(self) -> DirRef {
-        match self {
-            Stack::Memory => seeded(),
-            Stack::Overlay => {
-                let lowers = Lowers::builder().dir(seeded()).build().unwrap();
-                Overlay::new(MemFs::new().layer(), &lowers).unwrap().root()
-            }
-            Stack::Mounts => {
-                let mounted = MemFs::new().root();
-                op::seed(&mounted, &[("link gone", "l")]);
-                Mounts::builder(seeded()).mount("b", mounted).unwrap().build()
-            }
-        }
-    }
 }

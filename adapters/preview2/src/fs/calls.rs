@@ -82,8 +82,8 @@ impl PalisadeCtxView<'_> {
         Ok(stat)
     }
 
-    /// The same, where it is, and `told` as it stands: a future, and each hand that it goes through,
-    /// would copy it.
+    /// The same, where it is, and `told` as it stands: a future, and each hand on the way, would
+    /// copy it.
     #[inline]
     pub(super) fn look_at_here<T>(
         &mut self,

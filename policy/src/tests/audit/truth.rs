@@ -2,14 +2,44 @@
 
 use std::sync::Arc;
 
-use palisade_vfs::{Errno, Rights};
+use palisade_vfs::overlay::{Lowers, Overlay};
+use palisade_vfs::{DirRef, Errno, MemFs, Mounts, Rights};
 use proptest::prelude::*;
 
 use super::Watched;
 use crate::audit::{Decision, Mode, Record, replay};
-use crate::tests::op::{Op, Times, apply, snapshot, some_op};
-use crate::tests::{Stack, seeded};
+use crate::tests::op::{self, Op, Times, apply, snapshot, some_op};
+use crate::tests::seeded;
 use crate::{Policy, confine};
+
+/// What the tree of a test is made of.
+#[derive(Clone, Copy, Debug)]
+enum Stack {
+    Memory,
+    /// All of it in the lower of an overlay.
+    Overlay,
+    /// `b` mounted from elsewhere.
+    Mounts,
+}
+
+impl Stack {
+    const ALL: [Stack; 3] = [Stack::Memory, Stack::Overlay, Stack::Mounts];
+
+    fn seeded(self) -> DirRef {
+        match self {
+            Stack::Memory => seeded(),
+            Stack::Overlay => {
+                let lowers = Lowers::builder().dir(seeded()).build().unwrap();
+                Overlay::new(MemFs::new().layer(), &lowers).unwrap().root()
+            }
+            Stack::Mounts => {
+                let mounted = MemFs::new().root();
+                op::seed(&mounted, &[("link gone", "l")]);
+                Mounts::builder(seeded()).mount("b", mounted).unwrap().build()
+            }
+        }
+    }
+}
 
 const GLOBS: [&str; 16] = [
     "/**", "/**", "/a/**", "/a", "/a/d/**", "/b/*", "/b/**", "/f", "/l", "/a/l", "/**/n", "/*/f",
