@@ -151,6 +151,7 @@ const NOT_THROUGH_THE_ADAPTER: &[&str] = &[
     "row_28_file_rights_enforced",
     "row_28_path_rights_enforced",
     "row_28_rights_of_opened",
+    "row_28_rights_to_truncate",
     "row_29_set_rights",
     "row_30_rights_for_flags",
     "row_30_rights_for_poll",

@@ -233,6 +233,21 @@ impl FdRights {
         rights
     }
 
+    /// What a directory's descriptor that has `base` and passes `inheriting` on has for
+    /// [`FdRights::for_open`].
+    ///
+    /// That is `base`; and `SET_LEN_AT` also where `SET_LEN` is passed on. Who can open a file and
+    /// then truncate it is refused nothing by refusing to do both at once, except that programs
+    /// fail: Go opens every directory without `SET_LEN_AT`, and creates files beneath it.
+    #[must_use]
+    pub fn to_open_beneath(base: FdRights, inheriting: FdRights) -> FdRights {
+        let mut rights = base;
+        if inheriting.contains(FdRights::SET_LEN) {
+            rights |= FdRights::SET_LEN_AT;
+        }
+        rights
+    }
+
     /// The rights to pass on that status flags take.
     #[must_use]
     pub fn for_status(flags: OpenFlags) -> FdRights {
@@ -263,6 +278,16 @@ mod tests {
                 assert_eq!(has(FdRights::SET_LEN_AT), flags.contains(OpenFlags::TRUNCATE));
             }
         }
+    }
+
+    #[test]
+    fn who_is_passed_the_right_to_truncate_a_file_may_truncate_it_in_opening_it() {
+        let (none, both) = (FdRights::empty(), FdRights::OPEN | FdRights::SET_LEN_AT);
+        let beneath = FdRights::to_open_beneath;
+        assert_eq!(beneath(FdRights::OPEN, FdRights::SET_LEN), both);
+        assert_eq!(beneath(both, none), both);
+        assert_eq!(beneath(FdRights::OPEN, FdRights::all() - FdRights::SET_LEN), FdRights::OPEN);
+        assert_eq!(beneath(none, FdRights::SET_LEN), FdRights::SET_LEN_AT);
     }
 
     #[test]

@@ -104,7 +104,6 @@ static void row_28_path_rights_enforced(void) {
   WITHOUT(PATH_RENAME_SOURCE, rename_at(lim, "f", D, "new"));
   WITHOUT(PATH_RENAME_TARGET, rename_at(D, "f", lim, "new"));
   WITHOUT(PATH_FILESTAT_GET, stat_at(lim, 0, "f", &st));
-  WITHOUT(PATH_FILESTAT_SET_SIZE, try_open(lim, 0, "f", TRUNC, RW));
   WITHOUT(PATH_FILESTAT_SET_TIMES, times_at(lim, 0, "f", 1, 1, __WASI_FSTFLAGS_MTIM));
   WITHOUT(PATH_SYMLINK, symlink_at("t", lim, "new"));
   WITHOUT(PATH_REMOVE_DIRECTORY, rmdir_at(lim, "d"));
@@ -113,6 +112,30 @@ static void row_28_path_rights_enforced(void) {
 #undef WITHOUT
   TRUE(!exists(D, "new"));
   TRUE(exists(D, "d") && holds(D, "f", "f"));
+}
+
+/* Either right allows it: who is passed FD_FILESTAT_SET_SIZE can open and then truncate. Go opens
+   every directory without PATH_FILESTAT_SET_SIZE, and creates files beneath it. */
+static void row_28_rights_to_truncate(void) {
+  __wasi_rights_t base = fdstat_of(D).fs_rights_base & ~R(PATH_FILESTAT_SET_SIZE);
+  __wasi_rights_t none = fdstat_of(D).fs_rights_inheriting & ~R(FD_FILESTAT_SET_SIZE);
+  __wasi_rights_t rw = R(FD_READ) | R(FD_WRITE);
+  put(D, "f", "f");
+  fd_t lim = limited(base, none);
+  EQ(0, fdstat_of(lim).fs_rights_base & R(PATH_FILESTAT_SET_SIZE));
+  CHECK(open_both(lim, "f", TRUNC, rw, 0, 0), NOTCAPABLE);
+  CHECK(open_both(lim, "new", CREAT | TRUNC, rw, 0, 0), NOTCAPABLE);
+  TRUE(!exists(D, "new") && holds(D, "f", "f"));
+  shut(lim);
+  lim = limited(base | R(PATH_FILESTAT_SET_SIZE), none);
+  CHECK(open_both(lim, "new", CREAT | TRUNC, rw, 0, 0), OK);
+  shut(lim);
+  lim = limited(base, none | R(FD_FILESTAT_SET_SIZE));
+  EQ(0, fdstat_of(lim).fs_rights_base & R(PATH_FILESTAT_SET_SIZE));
+  CHECK(open_both(lim, "newer", CREAT | TRUNC, rw, 0, 0), OK);
+  CHECK(open_both(lim, "f", TRUNC, rw, 0, 0), OK);
+  TRUE(exists(D, "newer") && holds(D, "f", ""));
+  shut(lim);
 }
 
 static void row_29_set_rights(void) {
@@ -348,6 +371,7 @@ const test_t rows_28_to_37[] = {TEST(row_37_stdio_has_no_offset), /* before stdi
                                 TEST(row_28_rights_of_opened),
                                 TEST(row_28_file_rights_enforced),
                                 TEST(row_28_path_rights_enforced),
+                                TEST(row_28_rights_to_truncate),
                                 TEST(row_29_set_rights),
                                 TEST(row_30_rights_in_pairs),
                                 TEST(row_30_rights_for_flags),
