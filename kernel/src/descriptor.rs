@@ -145,6 +145,9 @@ pub(crate) struct Descriptor {
     pub(crate) description: Held,
     pub(crate) base: FdRights,
     pub(crate) inheriting: FdRights,
+    /// What it has for opening beneath it: [`FdRights::to_open_beneath`], until a guest says which
+    /// rights it keeps; then just `base`.
+    pub(crate) to_open: FdRights,
     /// What the description leads to, beside it: the cheapest calls ask for nothing else.
     pub(crate) kind: FileType,
     /// The name that a preopened directory is known by.
@@ -165,9 +168,11 @@ impl Descriptor {
             Resource::File(_) => FdRights::OF_FILES,
             Resource::Stream(_) => FdRights::OF_STREAMS,
         };
+        let base = base & applicable;
         Descriptor {
-            base: base & applicable,
+            base,
             inheriting,
+            to_open: FdRights::to_open_beneath(base, inheriting),
             kind: resource.kind(),
             description: Held::Alone(Description::new(resource, status)),
             preopen: None,
@@ -176,14 +181,14 @@ impl Descriptor {
 
     /// This descriptor, and another one of its description with the same rights, not preopened.
     pub(crate) fn duplicate(self) -> (Self, Self) {
-        let Descriptor { description, base, inheriting, kind, preopen } = self;
+        let Descriptor { description, base, inheriting, to_open, kind, preopen } = self;
         let description = match description {
             Held::Alone(description) => Arc::new(description),
             Held::Shared(description) => description,
         };
         let with = |description, preopen| {
             let description = Held::Shared(description);
-            Descriptor { description, base, inheriting, kind, preopen }
+            Descriptor { description, base, inheriting, to_open, kind, preopen }
         };
         (with(Arc::clone(&description), preopen), with(description, None))
     }

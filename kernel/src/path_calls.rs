@@ -127,7 +127,7 @@ impl Process {
         let wanted = Wanted::new(asked, parent.inheriting)?;
         let on_dir = FdRights::for_open(OpenHow::new(Access::Hold, flags));
         let passable = parent.base | parent.inheriting;
-        if !FdRights::to_open_beneath(parent.base, parent.inheriting).contains(on_dir)
+        if !parent.to_open.contains(on_dir)
             || !passable.contains(FdRights::for_status(flags))
             || !parent.inheriting.contains(wanted.file | wanted.dir.0 | wanted.dir.1)
         {

@@ -233,7 +233,7 @@ impl FdRights {
         rights
     }
 
-    /// What a directory's descriptor that has `base` and passes `inheriting` on has for
+    /// What a directory that is opened with `base`, to pass `inheriting` on, has for
     /// [`FdRights::for_open`].
     ///
     /// That is `base`; and `SET_LEN_AT` also where `SET_LEN` is passed on. Who can open a file and

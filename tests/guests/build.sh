@@ -18,7 +18,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 bench=$here/../../benches/guest
 clang=${CLANG:-clang-14}
 packages="clang-14 libclang-rt-14-dev-wasm32 wasi-libc"
-wasip2_libc=wasi-libc=0.0~git20260129.ec0effd-3~bpo13+1
+wasip2_libc=wasi-libc=0.0~git20260423.161b319-2~bpo13+1
 
 mode=build
 case "${1:-}" in
