@@ -70,5 +70,7 @@ pub use mounts::{Mounts, MountsBuilder};
 pub use name::{Descent, Name};
 pub use open::{Access, Needs, OpenFlags, OpenHow};
 pub use rights::Rights;
+#[cfg(feature = "overlay")]
+pub(crate) use stat::fresh_ino;
 pub use stat::{FileType, SetTime, SetTimes, Stat, Timestamp, fresh_dev};
 pub use walk::Follow;

@@ -171,6 +171,16 @@ pub fn fresh_dev() -> u64 {
     (1 << 63) | NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
+/// A number for [`Stat::ino`] that no other node of this process has, whatever its filesystem.
+///
+/// The top bit is set: a filesystem of the host that counts its nodes never gets there.
+#[cfg(feature = "overlay")]
+pub(crate) fn fresh_ino() -> u64 {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    (1 << 63) | NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,12 +1,14 @@
-//! What an overlay holds, and for how long.
+//! What an overlay holds, and for how long; and which filesystem its nodes are of.
 
 #![cfg(all(feature = "mem", feature = "overlay"))]
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use palisade_vfs::overlay::{Lowers, Overlay};
-use palisade_vfs::{Access, DirRef, Follow, MemFs, OpenFlags, OpenHow, path};
+use palisade_vfs::{Access, Cookie, Descent, Dir, DirRef, Follow, MemFs, OpenFlags, OpenHow, path};
 
 /// A tree with directories in directories.
 fn lower() -> DirRef {
@@ -47,4 +49,62 @@ fn an_overlay_that_is_gone_holds_none_of_its_lowers() {
         assert!(Arc::strong_count(&top) > 1 && Arc::strong_count(&bottom) > 1);
     }
     assert_eq!((Arc::strong_count(&top), Arc::strong_count(&bottom)), (1, 1));
+}
+
+/// The filesystems and the numbers of all nodes of a tree, which must have one name each, as `stat`
+/// and listings tell them.
+fn identities(dir: &dyn Dir, found: &mut Vec<(u64, u64)>) {
+    let here = dir.stat(Descent::HERE).unwrap();
+    found.push((here.dev, here.ino));
+    let mut names = Vec::new();
+    dir.read_dir(Cookie::START, &mut |entry| {
+        names.push((entry.name.as_str().to_owned(), entry.ino));
+        ControlFlow::Continue(())
+    })
+    .unwrap();
+    for (name, ino) in names {
+        let at = Descent::new(&name).unwrap();
+        let stat = dir.stat(at).unwrap();
+        assert_eq!(stat.ino, ino, "{name}");
+        match dir.open(at, OpenHow::HOLD_DIR) {
+            Ok(node) => identities(&*node.into_dir().unwrap(), found),
+            Err(_) => found.push((stat.dev, stat.ino)),
+        }
+    }
+}
+
+fn add(root: &DirRef, name: &str) {
+    let create = OpenHow::new(Access::Write, OpenFlags::CREATE);
+    path::create_dir(&**root, &format!("a/{name}")).unwrap();
+    path::open(&**root, &format!("a/{name}/f"), Follow::Yes, create).unwrap();
+    path::open(&**root, &format!("a/b/{name}"), Follow::Yes, create).unwrap();
+    path::create_symlink(&**root, "a", name).unwrap();
+}
+
+// Programs take a directory of another device than the one above it for a mount point.
+#[test]
+fn what_is_new_is_of_the_filesystem_that_it_is_seen_in() {
+    let bottom = lower();
+    let dev = bottom.stat(Descent::HERE).unwrap().dev;
+    let lowers = Lowers::builder().dir(bottom).build().unwrap();
+    let overlay = Overlay::new(MemFs::new().layer(), &lowers).unwrap();
+    use_it(&overlay);
+    add(&overlay.root(), "new");
+    let snapshot = overlay.snapshot(MemFs::new().layer()).unwrap();
+    add(&overlay.root(), "newer");
+    let fork = overlay.fork(MemFs::new().layer(), MemFs::new().layer()).unwrap();
+    add(&fork.root(), "newest");
+    for (root, new_nodes) in [(overlay.root(), 8), (fork.root(), 12)] {
+        let mut found = Vec::new();
+        identities(&*root, &mut found);
+        assert!(found.iter().all(|id| id.0 == dev), "{dev} {found:?}");
+        assert_eq!(found.iter().collect::<BTreeSet<_>>().len(), found.len(), "{found:?}");
+        assert_eq!(found.len(), 7 + new_nodes);
+    }
+    overlay.restore(&snapshot, MemFs::new().layer()).unwrap();
+    add(&overlay.root(), "other");
+    let mut found = Vec::new();
+    identities(&*overlay.root(), &mut found);
+    assert!(found.iter().all(|id| id.0 == dev), "{dev} {found:?}");
+    assert_eq!(found.len(), 7 + 8);
 }

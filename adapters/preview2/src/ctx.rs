@@ -75,7 +75,9 @@ pub struct PalisadeCtxView<'a> {
 }
 
 impl PalisadeCtx {
-    /// For this guest.
+    /// For this guest, which is taken at its word: through a directory that it opens without
+    /// `mutate-directory` nothing is changed. Programs of C and Rust want
+    /// [`PalisadeCtx::for_preview1_guest`].
     #[must_use]
     pub fn new(process: Process) -> Self {
         PalisadeCtx {

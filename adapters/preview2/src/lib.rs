@@ -49,6 +49,12 @@
 //! handles, with their types. Streams, pollables and directory streams are in the embedder's
 //! [`ResourceTable`](wasmtime::component::ResourceTable), which has a capacity of its own.
 //!
+//! # Directories
+//!
+//! A directory that is opened without `mutate-directory` cannot be changed through that descriptor:
+//! `read-only`, as the WIT says. The C library of wasi-sdk, which Rust's programs use too, does not
+//! ask for it where it should, so for such a guest there is [`PalisadeCtx::for_preview1_guest`].
+//!
 //! # Waiting
 //!
 //! Under the synchronous linker every call is made where it is. Under the asynchronous one, a call

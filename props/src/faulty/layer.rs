@@ -29,6 +29,10 @@ fn layer_beneath(layer: &dyn Layer) -> Result<&dyn Layer> {
 
 #[deny(clippy::missing_trait_methods)]
 impl Layer for FaultyLayer {
+    fn number_as(&self, dev: u64) {
+        self.inner.number_as(dev);
+    }
+
     fn look(&self, name: Name<'_>) -> Result<Says> {
         self.faults.step(Step::Looks)?;
         self.inner.look(name)

@@ -319,7 +319,7 @@ impl Dir for MemDir {
         check_vacant(tree.dir(self.key)?, name)?;
         let counted = Counted::new(&self.fs.env.meter)?;
         let now = self.fs.now();
-        let id = (self.fs.dev, self.fs.fresh_ino());
+        let id = self.fs.fresh_id();
         let dir = DirData::new(id, self.key, now, counted);
         let key = tree.dirs.insert(dir);
         tree.dir_mut(self.key)?.insert(name, Child::Dir(key), now);

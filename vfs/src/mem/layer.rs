@@ -64,6 +64,11 @@ fn times_of(stat: &Stat) -> Times {
 }
 
 impl Layer for MemDir {
+    fn number_as(&self, dev: u64) {
+        // A layer belongs to one overlay, so the first answer stays.
+        let _ = self.fs.dev_of_new.set(dev);
+    }
+
     fn look(&self, name: Name<'_>) -> Result<Says> {
         let tree = self.fs.tree.read();
         let dir = tree.dir(self.key)?;

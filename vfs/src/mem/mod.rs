@@ -20,8 +20,8 @@ mod leaf;
 mod meter;
 mod tree;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use parking_lot::{RwLock, RwLockWriteGuard};
@@ -33,7 +33,7 @@ use self::dir::MemDir;
 use self::leaf::{Body, Leaf, LeafState, Times};
 use self::meter::{Counted, Meter};
 use self::tree::{DirData, ROOT, Tree};
-use crate::{DirRef, Errno, Name, Result, Timestamp, fresh_dev};
+use crate::{DirRef, Errno, Name, Result, Timestamp, fresh_dev, fresh_ino};
 
 type ClockFn = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
@@ -50,6 +50,8 @@ pub struct MemFsBuilder {
 
 struct Shared {
     dev: u64,
+    /// The filesystem that new nodes are of, if it is another one's tree that they are seen in.
+    dev_of_new: OnceLock<u64>,
     tree: RwLock<Tree>,
     ino_next: AtomicU64,
     env: Arc<Env>,
@@ -156,6 +158,7 @@ impl MemFsBuilder {
         let env = Env { meter, clock: self.clock, frozen: AtomicBool::new(false) };
         MemFs(Arc::new(Shared {
             dev,
+            dev_of_new: OnceLock::new(),
             tree: RwLock::new(tree),
             ino_next: AtomicU64::new(2),
             env: Arc::new(env),
@@ -174,13 +177,17 @@ impl Shared {
         if self.env.is_frozen() { Err(Errno::Rofs) } else { Ok(tree) }
     }
 
-    fn fresh_ino(&self) -> u64 {
-        self.ino_next.fetch_add(1, Ordering::Relaxed)
+    /// The identity of a new node.
+    fn fresh_id(&self) -> (u64, u64) {
+        match self.dev_of_new.get() {
+            None => (self.dev, self.ino_next.fetch_add(1, Ordering::Relaxed)),
+            Some(dev) => (*dev, fresh_ino()),
+        }
     }
 
     /// A leaf with one name that it has yet to be given. `Nospc` if there are too many nodes.
     fn fresh_leaf(&self, body: Body, now: Timestamp) -> Result<Arc<Leaf>> {
-        self.leaf_with((self.dev, self.fresh_ino()), body, now)
+        self.leaf_with(self.fresh_id(), body, now)
     }
 
     /// The same, with this identity.

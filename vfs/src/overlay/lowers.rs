@@ -279,6 +279,14 @@ impl MergedDir {
         names.join("/")
     }
 
+    /// The filesystem that the lowest part is of, or this, where there is none.
+    pub(super) fn dev_or(&self, dev: u64) -> Result<u64> {
+        match self.parts.last() {
+            Some(lowest) => Ok(end(lowest.dir().stat(Descent::HERE))?.dev),
+            None => Ok(dev),
+        }
+    }
+
     /// Whether `upper` is one of the parts, or one lies in the other.
     pub(super) fn is_entangled(&self, upper: &LayerRef) -> Result<bool> {
         let id = |dir: &dyn Dir| end(dir.stat(Descent::HERE)).map(|stat| (stat.dev, stat.ino));

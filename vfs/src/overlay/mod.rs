@@ -59,7 +59,7 @@ use self::dir::OverlayDir;
 use self::file::Handles;
 use self::lowers::end;
 use self::tree::{DirState, ROOT, Tree};
-use crate::{Cookie, Descent, Dir, DirRef, Errno, Result, Stat};
+use crate::{Cookie, Descent, Dir, DirRef, Errno, Result, Stat, fresh_ino};
 
 /// What two paths to one node have in common: the filesystem's number and the node's.
 type Identity = (u64, u64);
@@ -72,7 +72,9 @@ type Identity = (u64, u64);
 ///   another lower hides.
 /// - Lowers are never written: not their bytes, not their times.
 /// - A handle that was opened for reading sees what is written later, as for any file.
-/// - An identity stays what it was when a node is copied up.
+/// - An identity stays what it was when a node is copied up. What is new is of the filesystem of the
+///   lowest directory, as its root is; only other lowers, and what is kept in a directory of the
+///   host, may be of filesystems of their own.
 #[derive(Clone)]
 pub struct Overlay(Arc<Shared>);
 
@@ -101,7 +103,7 @@ impl Overlay {
     ///
     /// Errors: `Inval` if `upper` is itself one of the lowers, or one lies in the other.
     pub fn new(upper: LayerRef, lowers: &Lowers) -> Result<Overlay> {
-        let id = end(upper.stat(Descent::HERE)).map(|stat| (stat.dev, stat.ino))?;
+        let dev = lowers.root.dev_or(end(upper.stat(Descent::HERE))?.dev)?;
         if lowers.root.is_entangled(&upper)? {
             return Err(Errno::Inval);
         }
@@ -110,8 +112,9 @@ impl Overlay {
         }
         let lower = if upper.is_opaque()? { None } else { Some(Arc::clone(&lowers.root)) };
         let may_block = upper.may_block() || lowers.root.may_block();
+        upper.number_as(dev);
         let root = DirState::new(ROOT, "", Some(upper), lower);
-        let tree = Tree::new(root, id, lowers.clone());
+        let tree = Tree::new(root, (dev, fresh_ino()), lowers.clone());
         Ok(Overlay(Arc::new(Shared {
             tree: RwLock::new(tree),
             handles: Handles::default(),

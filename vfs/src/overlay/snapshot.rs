@@ -29,6 +29,7 @@ impl Overlay {
         let root = end(upper.stat(Descent::HERE))?;
         upper.freeze()?;
         take_times(&*next, &root)?;
+        next.number_as(tree.dev());
         self.0.joins(&*next);
         tree.sweep_all();
         retire(&mut tree, &lowers);
@@ -67,6 +68,7 @@ impl Overlay {
         let found = find_all(&tree, snapshot)?;
         self.0.joins(&*snapshot.root);
         take_times(&*next, &root)?;
+        next.number_as(tree.dev());
         self.0.joins(&*next);
         for (key, lower) in found {
             let dir = tree.dir_mut(key)?;

@@ -219,6 +219,11 @@ impl Tree {
         }
     }
 
+    /// The filesystem that the tree is of.
+    pub(super) fn dev(&self) -> u64 {
+        self.root_id.0
+    }
+
     /// What the directory itself is.
     pub(super) fn stat_dir(&self, key: DirKey) -> Result<Stat> {
         let dir = self.dir(key)?;

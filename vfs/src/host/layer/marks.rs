@@ -50,7 +50,7 @@ impl Id {
     }
 
     fn to_text(self) -> String {
-        if is_of_process(self.dev) {
+        if self.is_of_process() {
             return format!("{}:{}:{}", self.dev, self.ino, process_token());
         }
         format!("{}:{}", self.dev, self.ino)
@@ -59,20 +59,20 @@ impl Id {
     /// `None` for what is no identity, or one of another process.
     fn from_text(text: &[u8]) -> Option<Self> {
         let mut numbers = std::str::from_utf8(text).ok()?.split(':').map(str::parse::<u64>);
-        let (dev, ino) = (numbers.next()?.ok()?, numbers.next()?.ok()?);
+        let id = Id { dev: numbers.next()?.ok()?, ino: numbers.next()?.ok()? };
         let token = numbers.next().transpose().ok()?;
         let is_known = match token {
-            Some(token) => is_of_process(dev) && token == process_token(),
-            None => !is_of_process(dev),
+            Some(token) => id.is_of_process() && token == process_token(),
+            None => !id.is_of_process(),
         };
-        (is_known && ino != 0 && numbers.next().is_none()).then_some(Id { dev, ino })
+        (is_known && id.ino != 0 && numbers.next().is_none()).then_some(id)
     }
-}
 
-/// Whether a device is one of [`fresh_dev`](crate::fresh_dev), which says nothing to other
-/// processes.
-fn is_of_process(dev: u64) -> bool {
-    dev >> 63 == 1
+    /// Whether the device or the number is one of [`fresh_dev`](crate::fresh_dev) and its like,
+    /// which say nothing to other processes.
+    fn is_of_process(self) -> bool {
+        (self.dev | self.ino) >> 63 == 1
+    }
 }
 
 /// A number that no other process has.
