@@ -278,7 +278,7 @@ pub(crate) struct Run {
     /// Descriptors that the guest may have open, its streams and directories included
     #[arg(long, value_name = "N", help_heading = "Limits")]
     pub(crate) max_descriptors: Option<u32>,
-    /// Take a `path_open` that asks for no rights at its word
+    /// Take who opens without rights, or a directory without `mutate-directory`, at their word
     #[arg(long, help_heading = "Limits")]
     pub(crate) strict_rights: bool,
 

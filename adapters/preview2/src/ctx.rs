@@ -91,8 +91,10 @@ impl PalisadeCtx {
         }
     }
 
-    /// The same, for a component that wraps a Preview 1 module. The standard adapter does not know
-    /// `mutate-directory`, so a directory can be changed through a descriptor if its parent can.
+    /// The same, for a component that wraps a Preview 1 module, and for one whose C library is
+    /// wasi-libc, as Rust's is. The standard adapter does not know `mutate-directory`, and
+    /// wasi-libc asks for it only with write access, so that Rust's `remove_dir_all` would remove
+    /// nothing. So a directory can be changed through a descriptor if its parent can.
     #[must_use]
     pub fn for_preview1_guest(process: Process) -> Self {
         PalisadeCtx { subdirs: Subdirs::AsTheirParents, ..PalisadeCtx::new(process) }

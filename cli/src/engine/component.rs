@@ -1,6 +1,7 @@
 //! Components, on wasmtime.
 
 use palisade::Exit;
+use palisade::preview1::ZeroRights;
 use palisade::preview2::bindings::sync::Command;
 use palisade::preview2::{PalisadeCtx, PalisadeCtxView, PalisadeView, add_to_linker_sync};
 use wasmtime::component::{Component, Linker, ResourceTable};
@@ -34,9 +35,13 @@ fn try_run(guest: Guest<'_>) -> Result<Ended, Ended> {
     add_to_linker_sync(&mut linker).map_err(refuse)?;
 
     let interrupt = guest.process.interrupt().clone();
-    let ctx = match guest.form {
-        Form::WrappedModule => PalisadeCtx::for_preview1_guest(guest.process),
-        Form::Component | Form::Module => PalisadeCtx::new(guest.process),
+    let ctx = match (guest.form, guest.zero_rights) {
+        // The C library of Preview 2 asks for `mutate-directory` only with write access, which no
+        // program asks of a directory: it opens one to be read, and removes what is in it.
+        (Form::WrappedModule, _) | (Form::Component | Form::Module, ZeroRights::Unspoken) => {
+            PalisadeCtx::for_preview1_guest(guest.process)
+        }
+        (Form::Component | Form::Module, ZeroRights::Literal) => PalisadeCtx::new(guest.process),
     };
     let data = Data { ctx, table: ResourceTable::new(), limits: limits(&guest.limits) };
     let mut store = Store::new(&engine, data);

@@ -153,3 +153,16 @@ fn rights_that_were_not_asked_for_are_had_unless_they_are_taken_strictly() {
     case.run(&["--dir", ".", &guest]).exits(0);
     case.run(&["--dir", ".", "--strict-rights", &guest]).exits(errno::BADF);
 }
+
+#[test]
+fn a_component_changes_directories_as_their_parents_can_unless_it_is_taken_at_its_word() {
+    let case = Case::new();
+    let guest = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/guests/calls2.wasm");
+    // It opens a directory without `mutate-directory`, and expects to get it without.
+    let run = |options: &[&str]| {
+        case.run(&[options, &["--mem", "/", guest, "descriptor_get_flags"]].concat())
+    };
+    let told = run(&[]).exits(1);
+    assert!(told.stdout.contains(r#"flags_of("d", 0, READ): expected 1 got 33"#), "{told:#?}");
+    run(&["--strict-rights"]).exits(0);
+}
