@@ -158,23 +158,11 @@ fn rights_that_were_not_asked_for_are_had_unless_they_are_taken_strictly() {
 fn a_component_changes_directories_as_their_parents_can_unless_it_is_taken_at_its_word() {
     let case = Case::new();
     let guest = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/guests/calls2.wasm");
-<<<<<<< HEAD
-    // It opens a directory without `mutate-directory`, and expects to be refused every change.
-    let run = |options: &[&str]| {
-        case.run(&[options, &["--mem", "/", guest, "descriptor_open_at"]].concat())
-    };
-    let told = run(&[]);
-    assert_eq!(told.code, 1, "{told:#?}");
-    for call in ["create_directory_at", "unlink_file_at", "rename_at", "set_times_at"] {
-        assert!(told.stdout.contains(call), "{call}: {told:#?}");
-    }
-=======
     // It opens a directory without `mutate-directory`, and expects to get it without.
     let run = |options: &[&str]| {
         case.run(&[options, &["--mem", "/", guest, "descriptor_get_flags"]].concat())
     };
     let told = run(&[]).exits(1);
     assert!(told.stdout.contains(r#"flags_of("d", 0, READ): expected 1 got 33"#), "{told:#?}");
->>>>>>> programs
     run(&["--strict-rights"]).exits(0);
 }
