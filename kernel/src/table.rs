@@ -67,8 +67,8 @@ impl Table {
         Ok(fd)
     }
 
-    /// A further descriptor of the same description, with the same rights; not preopened. Errors, in
-    /// order: `Badf`; `Mfile`.
+    /// A further descriptor of the same description, with the same rights; not preopened. Errors,
+    /// in order: `Badf`; `Mfile`.
     pub(crate) fn duplicate(&mut self, fd: Fd) -> Result<Fd> {
         self.get(fd)?;
         self.check_room()?;

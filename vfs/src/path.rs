@@ -32,8 +32,8 @@ pub fn open(dir: &dyn Dir, path: &str, last: Follow, how: OpenHow) -> Result<Nod
 
 /// What the node is that `path` leads to.
 ///
-/// Errors: those of the walk, of [`Dir::stat`] and of [`Dir::stat_following`]; `Notdir` for anything
-/// but a directory at the end of a path with a trailing slash.
+/// Errors: those of the walk, of [`Dir::stat`] and of [`Dir::stat_following`]; `Notdir` for
+/// anything but a directory at the end of a path with a trailing slash.
 #[inline]
 pub fn stat(dir: &dyn Dir, path: &str, last: Follow) -> Result<Stat> {
     walk::walk(dir, path, last, |at, ending| {

@@ -68,10 +68,11 @@ pub enum Made {
 ///
 /// A layer belongs to one overlay alone. It may remember what it has found.
 pub trait Layer: Dir {
-    /// Numbers what is created in this layer from now on as nodes of the filesystem `dev`, each with
-    /// a number that no other node has: the tree that the layer is a part of is one filesystem to a
-    /// guest. Nothing changes where something else numbers the nodes, as the kernel does those of a
-    /// directory of the host. An overlay says it once, before it creates anything.
+    /// Numbers what is created in this layer from now on as nodes of the filesystem `dev`, each
+    /// with a number that no other node has: the tree that the layer is a part of is one
+    /// filesystem to a guest. Nothing changes where something else numbers the nodes, as the
+    /// kernel does those of a directory of the host. An overlay says it once, before it creates
+    /// anything.
     fn number_as(&self, dev: u64);
 
     /// What the layer says of a name.

@@ -72,9 +72,9 @@ type Identity = (u64, u64);
 ///   another lower hides.
 /// - Lowers are never written: not their bytes, not their times.
 /// - A handle that was opened for reading sees what is written later, as for any file.
-/// - An identity stays what it was when a node is copied up. What is new is of the filesystem of the
-///   lowest directory, as its root is; only other lowers, and what is kept in a directory of the
-///   host, may be of filesystems of their own.
+/// - An identity stays what it was when a node is copied up. What is new is of the filesystem of
+///   the lowest directory, as its root is; only other lowers, and what is kept in a directory of
+///   the host, may be of filesystems of their own.
 #[derive(Clone)]
 pub struct Overlay(Arc<Shared>);
 
