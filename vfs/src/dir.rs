@@ -137,14 +137,7 @@ pub trait Dir: Any + Send + Sync {
     /// Errors, in order: as for [`Dir::stat`]; `Ilseq` for a link whose target is not UTF-8;
     /// `Again` if something else took its place meanwhile.
     fn stat_following(&self, path: Descent<'_>) -> Result<Stat, Stop> {
-        let stat = self.stat(path)?;
-        if stat.kind != FileType::Symlink {
-            return Ok(stat);
-        }
-        match self.open(path, OpenHow::HOLD) {
-            Err(stop) => Err(stop),
-            Ok(_) => Err(Errno::Again.into()),
-        }
+        unless_link(self, path, self.stat(path)?)
     }
 
     /// The target of a symbolic link, as it was given.
@@ -217,5 +210,21 @@ pub trait Dir: Any + Send + Sync {
     /// `false` is a promise; `true` is always a safe answer.
     fn may_block(&self) -> bool {
         true
+    }
+}
+
+/// What was seen at `path`, or the stop if that was a link, for who follows links.
+pub(crate) fn unless_link<D: Dir + ?Sized>(
+    dir: &D,
+    path: Descent<'_>,
+    seen: Stat,
+) -> Result<Stat, Stop> {
+    if seen.kind != FileType::Symlink {
+        return Ok(seen);
+    }
+    match dir.open(path, OpenHow::HOLD) {
+        Err(stop) => Err(stop),
+        // It was a link a moment ago; it is not now.
+        Ok(_) => Err(Errno::Again.into()),
     }
 }

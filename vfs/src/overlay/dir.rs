@@ -10,6 +10,7 @@ use super::file::{Handles, open_lower};
 use super::layer::{LayerRef, Opened as Leaf, Says};
 use super::lowers::{Found, MergedDir, end};
 use super::tree::{DirKey, DirState, Have, Spot, Tree};
+use crate::dir::unless_link;
 use crate::{
     Cookie, Descent, Dir, Entry, Errno, FileType, Name, Node, OpenFlags, OpenHow, Result, SetTimes,
     Stat, Stop,
@@ -343,15 +344,8 @@ impl Dir for OverlayDir {
     }
 
     fn stat_following(&self, path: Descent<'_>) -> Result<Stat, Stop> {
-        let stat = self.ask(path, |dir, path| dir.stat_following(path))?;
-        if stat.kind != FileType::Symlink {
-            return Ok(stat);
-        }
-        // A link that was found on the way to a look at it.
-        match self.open(path, OpenHow::HOLD) {
-            Err(stop) => Err(stop),
-            Ok(_) => Err(Errno::Again.into()),
-        }
+        // Even so it may be a link, if the upper was asked what it says of a name.
+        unless_link(self, path, self.ask(path, |dir, path| dir.stat_following(path))?)
     }
 
     fn read_link(&self, name: Name<'_>) -> Result<Box<str>> {

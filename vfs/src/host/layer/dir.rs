@@ -20,6 +20,7 @@ use super::marks::{self, Id};
 use super::rename::Leave;
 use super::work::Shape;
 use super::{Held, HostLayer, Tree, steps};
+use crate::dir::unless_link;
 use crate::{
     Access, Cookie, Descent, Dir, Errno, FileRef, FileType, Name, Node, OpenFlags, OpenHow, Result,
     SetTimes, Stat, Stop,
@@ -204,14 +205,7 @@ impl Dir for HostLayer {
     }
 
     fn stat_following(&self, path: Descent<'_>) -> Result<Stat, Stop> {
-        let stat = self.stat(path)?;
-        if stat.kind != FileType::Symlink {
-            return Ok(stat);
-        }
-        match self.open(path, OpenHow::HOLD) {
-            Err(stop) => Err(stop),
-            Ok(_) => Err(Errno::Again.into()),
-        }
+        unless_link(self, path, self.stat(path)?)
     }
 
     fn read_link(&self, name: Name<'_>) -> Result<Box<str>> {
