@@ -54,6 +54,7 @@ use self::list::{Slot, with_stream};
 use self::open::{Opened, open_known, open_name};
 use self::resolve::{Want, Way, held_target, hold, link_target, probe};
 use self::stat::{kind, stat, timestamps};
+use crate::dir::unless_link;
 use crate::{
     Access, Cookie, Descent, Dir, DirRef, Entry, Errno, FileType, Name, Node, OpenFlags, OpenHow,
     Result, SetTimes, Stat, Stop,
@@ -282,13 +283,7 @@ impl Dir for HostDir {
         if let Some(link) = self.recalled_link(path) {
             return Err(link);
         }
-        match self.stat(path)? {
-            stat if stat.kind == FileType::Symlink => match self.open_held(path) {
-                Err(stop) => Err(self.learn_link(path, stop)),
-                Ok(_) => Err(Errno::Again.into()),
-            },
-            stat => Ok(stat),
-        }
+        unless_link(self, path, self.stat(path)?)
     }
 
     fn read_link(&self, name: Name<'_>) -> Result<Box<str>> {
