@@ -5,9 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use palisade_kernel::{Config, Output, Process};
-use palisade_policy::audit::{
-    AuditOptions, Auditor, Full, Header, JsonLines, Mode, WriteBehind, observe,
-};
+use palisade_policy::audit::{AuditOptions, Auditor, Header, JsonLines, Mode, observe};
 use palisade_policy::{Policy, Refusal, confine, confine_at};
 use palisade_preview1::Preview1;
 use palisade_preview1::engines::wasmtime::{self as preview1, State};
@@ -155,8 +153,7 @@ fn worlds(scratch: &Path, host: &DirRef) -> Result<Vec<(Subject, DirRef)>> {
     let memory = || MemFs::new().root();
     let log = std::fs::File::create(scratch.join("audit.jsonl"))?;
     let lines = JsonLines::new(log, &Header::default());
-    let sink = WriteBehind::new(lines, AUDIT_BATCHES, Full::Wait)?;
-    let auditor = Auditor::new(sink, AuditOptions::default());
+    let auditor = Auditor::write_behind(lines, AUDIT_BATCHES, AuditOptions::default())?;
     let (one, many) = (policy(1)?, policy(100_000)?);
     Ok(vec![
         (Subject::Host, host.clone()),

@@ -161,8 +161,5 @@ fn auditor(
             ambient::create(to).map_err(|why| Error::WriteFile { path: PathBuf::from(to), why })?,
         ),
     };
-    let full = if options.may_drop { Full::Drop } else { Full::Wait };
-    let lines = JsonLines::new(out, &header);
-    let sink = WriteBehind::new(lines, BATCHES, full).map_err(Error::Audit)?;
-    Ok(Auditor::new(sink, options))
+    Auditor::write_behind(JsonLines::new(out, &header), BATCHES, options).map_err(Error::Audit)
 }

@@ -2,7 +2,7 @@
 //!
 //! [`observe()`] lays a layer over a directory that judges with the code that enforces, performs,
 //! and hands an [`Event`] to an [`Auditor`]. The auditor filters and gives it to a [`Sink`]: a
-//! function, `tracing`, or [`JsonLines`]; the last best behind a [`WriteBehind`]. [`LogReader`]
+//! function, `tracing`, or [`JsonLines`]; the last best by [`Auditor::write_behind`]. [`LogReader`]
 //! reads such lines back; [`replay()`] says what another policy would have decided, `learn` what
 //! the smallest policy is, and `report` makes a page of them.
 //!
@@ -15,13 +15,16 @@
 //! what failed because of a mount. The first matters only for policies that hide, the second for
 //! those that refuse one of the names.
 
+mod at;
 mod auditor;
+mod batch;
 mod behind;
 mod event;
 mod facts;
 mod file;
 mod json;
 mod learn;
+mod lock;
 mod observe;
 mod read;
 mod replay;
@@ -29,7 +32,6 @@ mod report;
 mod ruling;
 
 pub use auditor::{AuditOptions, Auditor, Callback, Only, Sink, Summary, Tracing, Transfers};
-pub use behind::{Full, WriteBehind};
 pub use event::{Act, Decision, Event, HowDecided, To};
 pub use facts::Decided;
 pub use json::{Header, JsonLines};

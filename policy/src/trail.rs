@@ -28,6 +28,9 @@ pub(crate) struct Trail {
     depth: usize,
     /// How many trails there are above.
     above_count: usize,
+    /// Bytes of the names, those above included, and of the slashes before them.
+    #[cfg_attr(not(feature = "audit"), allow(dead_code, reason = "only records are written out"))]
+    rendered_len: usize,
 }
 
 impl Trail {
@@ -35,7 +38,7 @@ impl Trail {
         let names = guest_path.split('/').filter(|name| !matches!(*name, "" | "."));
         let depth = names.clone().count();
         let names = names.collect::<Vec<_>>().join("/").into();
-        Arc::new(Trail { above: None, names, depth, above_count: 0 })
+        Arc::new(Trail::new(None, names, depth))
     }
 
     /// The trail of what `path` leads to.
@@ -45,17 +48,29 @@ impl Trail {
         if path.is_here() {
             return Ok(Arc::clone(above));
         }
-        let depth = above.check(path)?;
-        let (names, above_count) = (path.as_str().into(), above.above_count + 1);
-        Ok(Arc::new(Trail { above: Some(Arc::clone(above)), names, depth, above_count }))
+        above.check(path)?;
+        let depth = above.depth + path.depth();
+        Ok(Arc::new(Trail::new(Some(Arc::clone(above)), path.as_str().into(), depth)))
     }
 
-    /// How many names lead to what `path` leads to from here.
+    fn new(above: Option<Arc<Trail>>, names: Box<str>, depth: usize) -> Self {
+        let above_count = above.as_ref().map_or(0, |above| above.above_count + 1);
+        let own_len = if names.is_empty() { 0 } else { 1 + names.len() };
+        let rendered_len = own_len + above.as_ref().map_or(0, |above| above.rendered_len);
+        Trail { above, names, depth, above_count, rendered_len }
+    }
+
+    /// Whether there can be a trail of what `path` leads to from here.
     ///
-    /// Errors: `Nametoolong` above [`DEPTH_MAX`].
-    pub(crate) fn check(&self, path: Descent<'_>) -> Result<usize> {
-        let depth = self.depth + path.depth();
-        if depth > DEPTH_MAX { Err(Errno::Nametoolong) } else { Ok(depth) }
+    /// Errors: `Nametoolong` above [`DEPTH_MAX`] names.
+    #[inline]
+    pub(crate) fn check(&self, path: Descent<'_>) -> Result<()> {
+        // There are no more names than bytes: most paths need not be looked at.
+        let may_be_long = self.depth + path.as_str().len() > DEPTH_MAX;
+        if may_be_long && self.depth + path.depth() > DEPTH_MAX {
+            return Err(Errno::Nametoolong);
+        }
+        Ok(())
     }
 
     /// This trail and those above it, lowest first.
@@ -75,9 +90,14 @@ impl Trail {
         self.depth
     }
 
+    /// How many bytes [`Trail::render`] adds.
+    #[cfg(feature = "audit")]
+    pub(crate) fn rendered_len(&self) -> usize {
+        self.rendered_len
+    }
+
     /// Adds the names to `path`, a slash before each.
     #[cfg(feature = "audit")]
-    #[inline]
     pub(crate) fn render(&self, path: &mut String) {
         if self.above.is_some() {
             self.render_above(path);

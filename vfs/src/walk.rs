@@ -90,8 +90,8 @@ pub fn walk<T>(
     match visit(Descent::checked(plain.down), plain.ending) {
         Ok(done) => Ok(done),
         Err(Stop::Errno(errno)) => Err(errno),
-        Err(Stop::Link { at, target }) => {
-            let pending = splice(plain.down, plain.ending, "", last, at, &target)?;
+        Err(Stop::Link { at, ref target }) => {
+            let pending = splice(plain.down, plain.ending, "", last, at, target)?;
             walk_on(dir, pending, 1, last, visit)
         }
     }
@@ -110,29 +110,34 @@ fn walk_on<T>(
     let mut looks = 0;
     loop {
         let mut lexed = Lexed::new(&pending)?;
-        let stop = match lexed.lex(&mut |at| {
+        let looked = lexed.lex(&mut |at| {
             looks += 1;
             if looks > LOOKS_MAX {
                 return Err(Errno::Loop.into());
             }
             dir.open(at, OpenHow::HOLD_DIR)?.into_dir()?;
             Ok(())
-        }) {
-            Ok(()) => match visit(Descent::checked(&lexed.down), lexed.ending) {
-                Ok(done) => return Ok(done),
-                Err(stop) => stop,
-            },
+        });
+        let visited;
+        let stop = match &looked {
             Err(stop) => stop,
+            Ok(()) => {
+                visited = visit(Descent::checked(&lexed.down), lexed.ending);
+                match visited {
+                    Ok(done) => return Ok(done),
+                    Err(ref stop) => stop,
+                }
+            }
         };
         let (at, target) = match stop {
-            Stop::Errno(errno) => return Err(errno),
-            Stop::Link { at, target } => (at, target),
+            Stop::Errno(errno) => return Err(*errno),
+            Stop::Link { at, target } => (*at, target),
         };
         links += 1;
         if links > LINKS_MAX {
             return Err(Errno::Loop);
         }
-        pending = splice(&lexed.down, lexed.ending, lexed.rest, last, at, &target)?;
+        pending = splice(&lexed.down, lexed.ending, lexed.rest, last, at, target)?;
     }
 }
 

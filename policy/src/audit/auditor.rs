@@ -1,30 +1,29 @@
 //! The auditor: what the layers hand their events to, and where these go.
 //!
 //! Events are given to the sink while a lock is held, one by one, in the order of their numbers; so
-//! a guest waits for its sink, and nothing is lost. What is written behind is written out right
-//! into the batch that is handed over, and becomes an event only on the other side. A sink that
-//! fails ends the run: from then on everything that is observed is `Io`, because an audit with
+//! a guest waits for its sink, and nothing is lost. What is written behind goes right into the
+//! batch that is handed over, and becomes an event only on the other side. A sink that fails ends the run: from then on everything that is observed is `Io`, because an audit with
 //! holes would be worse than none; unless it was asked for that events may be dropped, and then
 //! they are counted.
 //!
 //! Lock order: `pipe` is taken last, and no operation of a filesystem is done under it.
 
-use std::any::Any;
 use std::io;
-use std::num::NonZeroU64;
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use coarsetime::Instant;
-use palisade_vfs::{Descent, Errno, Result, Rights};
-use parking_lot::Mutex;
+use palisade_vfs::{Errno, Result, Rights};
 
-use super::behind::{Said, WriteBehind};
+use super::at::{self, At};
+use super::batch::Said;
+use super::behind::{Full, WriteBehind};
 use super::event::{Act, Decision, Event, HowDecided, To};
 use super::facts::Facts;
-use super::ruling::{Basis, Rulings};
+use super::lock::Lock;
+use super::ruling::{Basis, Ruling, Rulings};
 use crate::Policy;
-use crate::trail::Trail;
 
 /// Where events go.
 pub trait Sink: Send {
@@ -35,11 +34,6 @@ pub trait Sink: Send {
 
     /// Puts everything where it belongs. Called at the end.
     fn flush(&mut self) -> io::Result<()>;
-
-    /// How many events it dropped itself.
-    fn dropped(&self) -> u64 {
-        0
-    }
 }
 
 /// A sink that calls a function.
@@ -172,7 +166,7 @@ pub struct Auditor {
     is_broken: AtomicBool,
     watches: AtomicU64,
     // One that panics while it is held has lost what it had; what comes is whole again.
-    pipe: Mutex<Pipe>,
+    pipe: Lock<Pipe>,
 }
 
 struct Pipe {
@@ -210,39 +204,33 @@ pub(super) struct Happening<'a> {
     pub(super) bytes: Option<u64>,
 }
 
-/// A path from what is held.
-#[derive(Clone, Copy)]
-pub(super) struct At<'a> {
-    /// Leads to a directory.
-    pub(super) trail: &'a Trail,
-    /// Leads on from there to a file that is held.
-    pub(super) held: Descent<'a>,
-    /// Leads on from what is held.
-    pub(super) path: Descent<'a>,
-}
-
-impl At<'_> {
-    /// Adds it to `text`; answers how many names lead to what is held.
-    #[inline]
-    fn render(&self, text: &mut String) -> usize {
-        let began = text.len();
-        self.trail.render(text);
-        let paths = [self.held, self.path].map(Descent::as_str);
-        for path in paths.into_iter().filter(|path| !path.is_empty()) {
-            text.push('/');
-            text.push_str(path);
-        }
-        if text.len() == began {
-            text.push('/');
-        }
-        self.trail.depth() + self.held.depth()
-    }
-}
-
 impl Auditor {
-    /// Records what `options` ask for into `sink`.
+    /// Records what `options` ask for into `sink`, for which the guest waits at each event.
     #[must_use]
     pub fn new(sink: impl Sink + 'static, options: AuditOptions) -> Arc<Self> {
+        let (sink, path, to) = (Box::new(sink), String::new(), String::new());
+        Self::to(Out::AtOnce(AtOnce { sink, path, to }), options)
+    }
+
+    /// Records what `options` ask for into `sink` on a thread of its own, so that the guest does
+    /// not wait while lines are made and written.
+    ///
+    /// Events go there in batches, of at most 16,384 or 1 MiB of paths, and at the next event after
+    /// a tenth of a second; at most `batches` wait. When so many do, the guest waits for one, or
+    /// the next is dropped, as `options` have it.
+    ///
+    /// Errors: no thread can be had.
+    pub fn write_behind(
+        sink: impl Sink + 'static,
+        batches: NonZeroUsize,
+        options: AuditOptions,
+    ) -> io::Result<Arc<Self>> {
+        let full = if options.may_drop { Full::Drop } else { Full::Wait };
+        let behind = WriteBehind::new(sink, options.guest.as_str().into(), batches, full)?;
+        Ok(Self::to(Out::Behind(behind), options))
+    }
+
+    fn to(out: Out, options: AuditOptions) -> Arc<Self> {
         let selects = !options.only.is_empty() || options.sample != NonZeroU64::MIN;
         Arc::new(Auditor {
             options,
@@ -250,8 +238,8 @@ impl Auditor {
             began: Instant::now(),
             is_broken: AtomicBool::new(false),
             watches: AtomicU64::new(0),
-            pipe: Mutex::new(Pipe {
-                out: Out::of(sink),
+            pipe: Lock::new(Pipe {
+                out,
                 rulings: Rulings::new(),
                 decisions: 0,
                 refused: 0,
@@ -267,7 +255,7 @@ impl Auditor {
     /// Errors: those of the sink, also if they came earlier.
     pub fn finish(&self) -> io::Result<Summary> {
         let mut pipe = self.pipe.lock();
-        if let Err(error) = pipe.out.sink().flush() {
+        if let Err(error) = pipe.out.flush() {
             self.is_broken.store(true, Ordering::Relaxed);
             return Err(error);
         }
@@ -276,7 +264,7 @@ impl Auditor {
         }
         let Pipe { decisions, refused, left_out, dropped, .. } = *pipe;
         let recorded = decisions - left_out - dropped;
-        let dropped = dropped + pipe.out.sink().dropped();
+        let dropped = dropped + pipe.out.dropped();
         Ok(Summary { decisions, refused, recorded, dropped })
     }
 
@@ -311,19 +299,12 @@ impl Auditor {
             pipe.left_out += 1;
             return;
         }
-        let said = Said {
-            seq,
-            nanos: self.began.elapsed().as_nanos(),
-            guest: &self.options.guest,
-            ruling: pipe.rulings.of(what),
-            bytes: what.bytes,
-        };
+        let nanos = Instant::now_without_cache_update().duration_since(self.began).as_nanos();
+        let said = Said { seq, nanos, at: what.at, to: what.to, bytes: what.bytes };
+        let known = pipe.rulings.of(what);
         let taken = match &mut pipe.out {
-            Out::Behind(behind) => {
-                let to = what.to.map(|to| move |text: &mut String| to.render(text));
-                behind.collect(&said, |text| what.at.render(text), to)
-            }
-            Out::AtOnce(out) => out.tell(&said, what),
+            Out::Behind(behind) => behind.collect(&said, known),
+            Out::AtOnce(out) => out.tell(&said, &self.options.guest, &known.ruling),
         };
         if taken.is_err() {
             self.is_broken.store(true, Ordering::Relaxed);
@@ -345,37 +326,34 @@ impl Auditor {
 impl Drop for Auditor {
     fn drop(&mut self) {
         // Whoever wants to know calls `finish`.
-        let _ = self.pipe.get_mut().out.sink().flush();
+        let _ = self.pipe.get_mut().out.flush();
     }
 }
 
 impl Out {
-    fn of(mut sink: impl Sink + 'static) -> Out {
-        let any: &mut dyn Any = &mut sink;
-        match any.downcast_mut::<WriteBehind>() {
-            Some(behind) => Out::Behind(behind.take()),
-            None => {
-                let (sink, path, to) = (Box::new(sink), String::new(), String::new());
-                Out::AtOnce(AtOnce { sink, path, to })
-            }
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Out::AtOnce(out) => out.sink.flush(),
+            Out::Behind(behind) => behind.flush(),
         }
     }
 
-    fn sink(&mut self) -> &mut dyn Sink {
+    /// How many events were lost behind.
+    fn dropped(&self) -> u64 {
         match self {
-            Out::AtOnce(out) => &mut *out.sink,
-            Out::Behind(behind) => behind,
+            Out::AtOnce(_) => 0,
+            Out::Behind(behind) => behind.dropped(),
         }
     }
 }
 
 impl AtOnce {
-    fn tell(&mut self, said: &Said<'_>, what: &Happening<'_>) -> io::Result<()> {
+    fn tell(&mut self, said: &Said<'_>, guest: &str, ruling: &Arc<Ruling>) -> io::Result<()> {
         let AtOnce { sink, path, to } = self;
-        path.clear();
-        to.clear();
-        let (held, held_of_to) = (what.at.render(path), what.to.map(|at| at.render(to)));
-        let Said { seq, nanos, guest, ruling, bytes } = *said;
+        let Said { seq, nanos, bytes, .. } = *said;
+        let write =
+            |text, at: &At<'_>| at::write(text, at.trail, at.beyond.names(), at.beyond.is_held());
+        let (held, held_of_to) = (write(path, said.at), said.to.map(|at| write(to, at)));
         let to = held_of_to.map(|held| To { path: to, held });
         sink.event(&Event { seq, nanos, guest, path, held, to, ruling, bytes })
     }

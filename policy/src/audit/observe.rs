@@ -21,11 +21,12 @@ use std::ops::{ControlFlow, Deref};
 use std::sync::Arc;
 
 use palisade_vfs::{
-    Cookie, Descent, Dir, DirRef, Entry, Errno, FileType, Name, Node, OpenFlags, OpenHow, Result,
-    Rights, SetTimes, Stat, Stop,
+    Cookie, Descent, Dir, DirRef, Entry, Errno, FileRef, FileType, Name, Node, OpenFlags, OpenHow,
+    Result, Rights, SetTimes, Stat, Stop,
 };
 
-use super::auditor::{At, Auditor, Happening};
+use super::at::{At, Beyond};
+use super::auditor::{Auditor, Happening};
 use super::event::{Act, Decision, HowDecided};
 use super::facts::{Decided, Facts, Spot, allowed, decide};
 use super::file::ObservedFile;
@@ -137,12 +138,26 @@ impl Watch {
     ) {
         let (policy, how, to) = (&*here.policy, self.mode.how(), None);
         // What is mostly told. What follows from it is only looked up if it is not told already.
-        if let Some(state) = policy.grants_beneath(here.state, at.path, facts.wanted) {
-            let basis = self.granted(here.generation, state);
-            return self.auditor.emit(&Happening { policy, facts, basis, how, at, to, bytes });
+        match policy.grants_beneath(here.state, at.path(), facts.wanted) {
+            Some(state) => {
+                let basis = self.granted(here.generation, state);
+                self.auditor.emit(&Happening { policy, facts, basis, how, at, to, bytes });
+            }
+            None => self.record_by_all(policy, here.state, at, facts, bytes),
         }
-        let decided = self.decide(policy, Spot { state: here.state, path: at.path }, None, facts);
-        let basis = Basis::Decided(&decided);
+    }
+
+    #[inline(never)]
+    fn record_by_all(
+        &self,
+        policy: &Policy,
+        state: State,
+        at: &At<'_>,
+        facts: &Facts,
+        bytes: Option<u64>,
+    ) {
+        let decided = self.decide(policy, Spot { state, path: at.path() }, None, facts);
+        let (basis, how, to) = (Basis::Decided(&decided), self.mode.how(), None);
         self.auditor.emit(&Happening { policy, facts, basis, how, at, to, bytes });
     }
 
@@ -157,16 +172,16 @@ impl Watch {
         let (policy, how, bytes) = (&*here.policy, self.mode.how(), None);
         let (from, to) = (here.state, Some(&second.at));
         let [wanted, wanted_there] = facts.wanted();
-        let state = policy.grants_beneath(from, at.path, wanted);
+        let state = policy.grants_beneath(from, at.path(), wanted);
         // Between places that are one in the policy nothing can be gained.
         if let Some(state) = state
-            && policy.grants_beneath(second.state, second.at.path, wanted_there) == Some(state)
+            && policy.grants_beneath(second.state, second.at.path(), wanted_there) == Some(state)
         {
             let basis = self.granted(here.generation, state);
             return self.auditor.emit(&Happening { policy, facts, basis, how, at, to, bytes });
         }
-        let spot = Spot { state: second.state, path: second.at.path };
-        let decided = self.decide(policy, Spot { state: from, path: at.path }, Some(spot), facts);
+        let spot = Spot { state: second.state, path: second.at.path() };
+        let decided = self.decide(policy, Spot { state: from, path: at.path() }, Some(spot), facts);
         let basis = Basis::Decided(&decided);
         self.auditor.emit(&Happening { policy, facts, basis, how, at, to, bytes });
     }
@@ -195,7 +210,7 @@ impl Watch {
 impl<S: Stand> Observe<S> {
     #[inline]
     fn at<'a>(&'a self, path: Descent<'a>) -> At<'a> {
-        At { trail: &self.anchor.trail, held: Descent::HERE, path }
+        At { trail: &self.anchor.trail, beyond: Beyond::Walked(path) }
     }
 
     /// The place for the operation that begins now.
@@ -231,7 +246,7 @@ impl<S: Stand> Observe<S> {
     }
 
     /// Records an operation that may have ended at a link; then that the link was told.
-    #[inline]
+    #[inline(always)]
     fn record_stop(
         &self,
         here: &Here<S::Held<'_>>,
@@ -310,28 +325,19 @@ impl<S: Stand> Observe<S> {
         if may_look { self.inner.stat(path).ok().map(|stat| stat.kind) } else { None }
     }
 
-    /// What an open took, as things were: one that found something created nothing, and one that
-    /// found a directory would not have read a file.
+    /// Records an open of what is of type `kind`, if that is known or was there before.
+    ///
+    /// It is told with what it took, as things were: one that found something created nothing, and
+    /// one that found a directory would not have read a file.
+    #[inline]
     fn record_open(
         &self,
         here: &Here<S::Held<'_>>,
         path: Descent<'_>,
         how: OpenHow,
-        found: Option<FileType>,
-        answer: Result<&Node, &Stop>,
+        kind: Option<FileType>,
+        result: Result<()>,
     ) {
-        let result = match answer {
-            Ok(_) => Ok(()),
-            Err(Stop::Errno(errno)) => Err(*errno),
-            Err(link @ Stop::Link { .. }) => {
-                return self.record_stop(here, path, Operation::Open(how), Err(link));
-            }
-        };
-        let kind = match answer {
-            Ok(Node::Dir(_)) => Some(FileType::Dir),
-            Ok(Node::File(_)) => found,
-            Err(_) => self.look(here, path),
-        };
         let mut took = how;
         if kind.is_some() && !how.is_exclusive() {
             took.flags -= OpenFlags::CREATE;
@@ -341,6 +347,23 @@ impl<S: Stand> Observe<S> {
         }
         let wanted = Operation::Open(took).needs();
         self.record_act(here, path, Act::One(Operation::Open(how)), wanted, result);
+    }
+
+    /// Records an open that has opened nothing.
+    #[inline(never)]
+    fn record_unopened(
+        &self,
+        here: &Here<S::Held<'_>>,
+        path: Descent<'_>,
+        how: OpenHow,
+        stop: &Stop,
+    ) {
+        match stop {
+            Stop::Errno(errno) => {
+                self.record_open(here, path, how, self.look(here, path), Err(*errno));
+            }
+            Stop::Link { .. } => self.record_stop(here, path, Operation::Open(how), Err(stop)),
+        }
     }
 
     /// Whether, after a rename, both names lead to one node, so that it did nothing.
@@ -360,33 +383,37 @@ impl<S: Stand> Observe<S> {
         }
     }
 
-    /// What `path` has opened, observed; at `state`, if that is known.
-    fn wrap(
+    /// The directory that `path` has opened, at `state`, observed.
+    fn dir(
         &self,
         here: &Here<S::Held<'_>>,
         path: Descent<'_>,
-        node: Node,
-        state: Option<State>,
+        state: State,
+        inner: DirRef,
     ) -> Result<Node> {
         let Anchor { stand, watch, trail } = &*self.anchor;
-        let walk = || path.names().fold(here.state, |at, name| here.policy.step(at, name));
-        let state = state.unwrap_or_else(walk);
-        Ok(match node {
-            Node::Dir(inner) => {
-                let (stand, watch) = (stand.beneath(here, path, state)?, Arc::clone(watch));
-                let trail = Trail::beneath(trail, path)?;
-                let anchor = Arc::new(Anchor { stand, watch, trail });
-                Node::Dir(Arc::new(Observe { inner, anchor }))
-            }
-            Node::File(inner) => {
-                let inner = match watch.mode {
-                    Mode::DryRun => inner,
-                    Mode::Enforce => stand.file(here, path, state, inner)?,
-                };
-                let place = stand.place_of_file(here, path, state)?;
-                Node::File(Arc::new(ObservedFile::new(inner, &self.anchor, place, path)))
-            }
-        })
+        let (stand, watch) = (stand.beneath(here, path, state)?, Arc::clone(watch));
+        let trail = Trail::beneath(trail, path)?;
+        let anchor = Arc::new(Anchor { stand, watch, trail });
+        Ok(Node::Dir(Arc::new(Observe { inner, anchor })))
+    }
+
+    /// The file that `path` has opened, at `state`, observed.
+    #[inline]
+    fn file(
+        &self,
+        here: &Here<S::Held<'_>>,
+        path: Descent<'_>,
+        state: State,
+        inner: FileRef,
+    ) -> Result<Node> {
+        let Anchor { stand, watch, .. } = &*self.anchor;
+        let inner = match watch.mode {
+            Mode::DryRun => inner,
+            Mode::Enforce => stand.file(here, path, state, inner)?,
+        };
+        let place = stand.place_of_file(here, path, state)?;
+        Ok(Node::File(Arc::new(ObservedFile::new(inner, &self.anchor, place, path))))
     }
 }
 
@@ -404,12 +431,27 @@ impl<S: Stand> Dir for Observe<S> {
         let found = if may_create { self.look(&here, path) } else { None };
         let answer = self.perform(
             &here,
-            |view| view.open(path, how).map(|(node, state)| (node, Some(state))),
-            |dir| dir.open(path, how).map(|node| (node, None)),
+            |view| view.open(path, how),
+            |dir| {
+                let node = dir.open(path, how)?;
+                let step = |at, name| here.policy.step(at, name);
+                Ok((node, path.names().fold(here.state, step)))
+            },
         );
-        self.record_open(&here, path, how, found, answer.as_ref().map(|(node, _)| node));
-        let (node, state) = answer?;
-        Ok(self.wrap(&here, path, node, state)?)
+        match answer {
+            Ok((Node::File(inner), state)) => {
+                self.record_open(&here, path, how, found, Ok(()));
+                Ok(self.file(&here, path, state, inner)?)
+            }
+            Ok((Node::Dir(inner), state)) => {
+                self.record_open(&here, path, how, Some(FileType::Dir), Ok(()));
+                Ok(self.dir(&here, path, state, inner)?)
+            }
+            Err(stop) => {
+                self.record_unopened(&here, path, how, &stop);
+                Err(stop)
+            }
+        }
     }
 
     fn stat(&self, path: Descent<'_>) -> Result<Stat, Stop> {

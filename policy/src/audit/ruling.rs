@@ -1,7 +1,6 @@
 //! What an event tells of its decision. A guest does few things in turns, so many events tell it
 //! alike: it is made once for those, and who keeps events or writes them can tell by its address.
 
-use std::mem;
 use std::sync::Arc;
 
 use palisade_vfs::{Errno, Rights};
@@ -62,75 +61,97 @@ impl Basis<'_> {
     }
 }
 
-/// The rulings that were told last.
+/// The rulings that were told last, each in one of a few places that what it is about tells.
 pub(super) struct Rulings {
-    last: Known,
-    before: Vec<Known>,
-    /// Where the next one replaces an older one of those before.
-    turn: usize,
+    places: [Known; PLACES],
+    /// Beyond the places; none is.
+    beyond: Known,
 }
 
-struct Known {
+/// One of them.
+pub(super) struct Known {
     /// Where it was granted the last time, if it was: a watch, a generation and a state.
     granted: Option<(u64, u64, State)>,
-    ruling: Arc<Ruling>,
+    pub(super) ruling: Arc<Ruling>,
+    /// The number of the batch that keeps it, and where in it.
+    kept: (u64, u16),
 }
 
-/// Most rulings that are remembered beside the last one.
-const BEFORE_MAX: usize = 7;
+/// Rulings that are remembered.
+const PLACES: usize = 16;
 
 impl Rulings {
     pub(super) fn new() -> Self {
         let facts =
             Facts { act: Act::Follow, wanted: Rights::empty(), result: Ok(()), same: false };
-        let ruling = Ruling::new(&facts, &allowed(None), HowDecided::Enforced, None);
-        let last = Known { granted: None, ruling: Arc::new(ruling) };
-        Rulings { last, before: Vec::new(), turn: 0 }
+        let none = Arc::new(Ruling::new(&facts, &allowed(None), HowDecided::Enforced, None));
+        let known = || Known { granted: None, ruling: Arc::clone(&none), kept: (0, 0) };
+        Rulings { places: std::array::from_fn(|_| known()), beyond: known() }
     }
 
     /// What is told of `what`.
     #[inline]
-    pub(super) fn of(&mut self, what: &Happening<'_>) -> &Arc<Ruling> {
-        if !self.last.is_of(what) {
-            self.bring(what);
+    pub(super) fn of(&mut self, what: &Happening<'_>) -> &mut Known {
+        let place = Self::place_of(what);
+        if !self.at(place).is_of(what) {
+            self.bring(place, what);
         }
-        &self.last.ruling
+        self.at(place)
     }
 
-    /// Makes the ruling of `what` the last one.
-    fn bring(&mut self, what: &Happening<'_>) {
-        if let Some(known) = self.before.iter_mut().find(|known| known.is_of(what)) {
-            return mem::swap(&mut self.last, known);
-        }
-        match what.basis {
-            Basis::Decided(decided) => self.add(decided, what),
+    #[inline]
+    fn at(&mut self, place: usize) -> &mut Known {
+        self.places.get_mut(place).unwrap_or(&mut self.beyond)
+    }
+
+    #[inline]
+    fn place_of(what: &Happening<'_>) -> usize {
+        let state = match what.basis {
+            Basis::Granted { state, .. } => state.0,
+            Basis::Decided(_) => 0,
+        };
+        let result = what.facts.result.map_or_else(|errno| 1 + errno as u32, |()| 0);
+        let mixed = what.facts.wanted.bits() ^ state.rotate_left(16) ^ result.rotate_left(24);
+        // The upper bits of a product depend on all bits.
+        (mixed.wrapping_mul(0x9e37_79b9) >> (u32::BITS - PLACES.ilog2())) as usize
+    }
+
+    /// Puts the ruling of `what` to its place.
+    #[cold]
+    fn bring(&mut self, place: usize, what: &Happening<'_>) {
+        let granted;
+        let (decided, granted) = match what.basis {
+            Basis::Decided(decided) => (decided, None),
             Basis::Granted { watch, generation, state } => {
                 let [wanted, _] = what.facts.wanted();
-                let decided = allowed(what.policy.allowed_by(state, wanted));
-                if !self.last.is_decided(&decided, what) {
-                    match self.before.iter_mut().find(|known| known.is_decided(&decided, what)) {
-                        Some(known) => mem::swap(&mut self.last, known),
-                        None => self.add(&decided, what),
-                    }
-                }
-                self.last.granted = Some((watch, generation, state));
+                granted = allowed(what.policy.allowed_by(state, wanted));
+                (&granted, Some((watch, generation, state)))
             }
+        };
+        let alike = self.places.iter().find(|known| known.is_decided(decided, what));
+        let ruling = alike.map(|known| Arc::clone(&known.ruling)).unwrap_or_else(|| {
+            let place = place_of_rule(decided.rule, what.policy);
+            Arc::new(Ruling::new(what.facts, decided, what.how, place))
+        });
+        let known = self.at(place);
+        if !Arc::ptr_eq(&known.ruling, &ruling) {
+            known.kept = (0, 0);
         }
-    }
-
-    fn add(&mut self, decided: &Decided, what: &Happening<'_>) {
-        let place = place(decided.rule, what.policy);
-        let ruling = Arc::new(Ruling::new(what.facts, decided, what.how, place));
-        let last = mem::replace(&mut self.last, Known { granted: None, ruling });
-        match self.before.get_mut(self.turn) {
-            Some(oldest) => *oldest = last,
-            None => self.before.push(last),
-        }
-        self.turn = (self.turn + 1) % BEFORE_MAX;
+        (known.ruling, known.granted) = (ruling, granted);
     }
 }
 
 impl Known {
+    /// Where the batch of this number keeps it, if it does.
+    #[inline]
+    pub(super) fn kept_in(&self, batch: u64) -> Option<u16> {
+        if self.kept.0 == batch { Some(self.kept.1) } else { None }
+    }
+
+    pub(super) fn keep_in(&mut self, batch: u64, at: u16) {
+        self.kept = (batch, at);
+    }
+
     /// Whether it is seen at once to be that of `what`.
     #[inline]
     fn is_of(&self, what: &Happening<'_>) -> bool {
@@ -151,15 +172,14 @@ impl Known {
             && *how == what.how
     }
 
-    #[inline]
     fn is_decided(&self, decided: &Decided, what: &Happening<'_>) -> bool {
-        let place = place(decided.rule, what.policy);
+        let place = place_of_rule(decided.rule, what.policy);
         self.ruling.is_of(what.facts, decided, what.how, place)
     }
 }
 
 /// Where `rule` of `policy` was written.
-fn place(rule: Option<RuleId>, policy: &Policy) -> Option<&Place> {
+fn place_of_rule(rule: Option<RuleId>, policy: &Policy) -> Option<&Place> {
     policy.rule(rule?)?.place.as_ref()
 }
 

@@ -1,5 +1,6 @@
 //! What records promise: that they tell what was enforced, and that they can be replayed.
 
+mod behind;
 mod learned;
 mod lines;
 mod live;
@@ -10,12 +11,18 @@ mod truth;
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 
-use palisade_vfs::DirRef;
+use palisade_vfs::{DirRef, Rights};
 
 use crate::Policy;
 use crate::audit::{
     AuditOptions, Auditor, Header, JsonLines, LogReader, Mode, Record, Transfers, observe,
 };
+
+/// What the guests of these tests may do.
+pub(super) fn policy() -> Arc<Policy> {
+    let builder = Policy::builder().allow("/a/**", Rights::all()).allow("/b/**", Rights::READ_ONLY);
+    Arc::new(builder.deny("/a/d/g", Rights::WRITE).hide("/f").build().unwrap())
+}
 
 /// A place to write to that can be read meanwhile.
 #[derive(Clone, Default)]

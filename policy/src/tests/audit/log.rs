@@ -1,25 +1,18 @@
-//! What is recorded of single things, filters, and sinks that fail or are slow.
+//! What is recorded of single things, filters, and sinks that fail.
 
-use std::io::{self, IoSliceMut, Write};
-use std::num::{NonZeroU64, NonZeroUsize};
-use std::sync::mpsc::{Receiver, channel};
+use std::io::{self, Write};
+use std::num::NonZeroU64;
 use std::sync::{Arc, Mutex};
 
 use palisade_vfs::{Access, Errno, Follow, OpenFlags, OpenHow, Rights, path};
 
-use super::Watched;
+use super::{Watched, policy};
 use crate::audit::{
-    AuditOptions, Auditor, Callback, Decision, Full, Header, JsonLines, Mode, Only, Sink,
-    Transfers, WriteBehind, observe,
+    AuditOptions, Auditor, Callback, Decision, Header, JsonLines, Mode, Only, Transfers, observe,
 };
 use crate::tests::op::{Op, TIMES, apply};
 use crate::tests::seeded;
 use crate::{Policy, words_of_rights};
-
-fn policy() -> Arc<Policy> {
-    let builder = Policy::builder().allow("/a/**", Rights::all()).allow("/b/**", Rights::READ_ONLY);
-    Arc::new(builder.deny("/a/d/g", Rights::WRITE).hide("/f").build().unwrap())
-}
 
 /// Records as lines that a person can read.
 fn told(watched: &Watched) -> Vec<String> {
@@ -193,55 +186,6 @@ fn what_cannot_be_recorded_is_not_done_unless_records_may_be_lost() {
     }
 }
 
-/// Writes once it is let.
-struct Slow(Receiver<()>, super::Shared);
-
-impl Write for Slow {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let _ = self.0.recv();
-        self.1.write(bytes)
-    }
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-#[test]
-fn what_is_written_behind_is_bounded_and_what_is_dropped_is_counted() {
-    let (go, wait) = channel();
-    let log = super::Shared::default();
-    let lines = JsonLines::new(Slow(wait, log.clone()), &Header::default());
-    let sink = WriteBehind::new(lines, NonZeroUsize::new(2).unwrap(), Full::Drop).unwrap();
-    let options = AuditOptions { may_drop: true, ..AuditOptions::default() };
-    let auditor = Auditor::new(sink, options);
-    let dir = observe(seeded(), policy(), "/", Mode::Enforce, Arc::clone(&auditor));
-    for _ in 0..100_000 {
-        path::stat(&*dir, "a/f", Follow::No).unwrap();
-    }
-    drop(go);
-    let summary = auditor.finish().unwrap();
-    let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
-    let records = crate::audit::LogReader::new(text.as_bytes()).map(Result::unwrap).count() as u64;
-    assert!(summary.dropped > 0 && records > 0, "{summary:?}");
-    assert_eq!((summary.decisions, records + summary.dropped), (100_000, 100_000));
-}
-
-#[test]
-fn a_log_that_is_written_behind_grows_while_the_guest_runs() {
-    let log = super::Shared::default();
-    let lines = JsonLines::new(log.clone(), &Header::default());
-    let sink = WriteBehind::new(lines, NonZeroUsize::MIN, Full::Wait).unwrap();
-    let auditor = Auditor::new(sink, AuditOptions::default());
-    let dir = observe(seeded(), policy(), "/", Mode::Enforce, auditor);
-    let shows = || String::from_utf8_lossy(&log.0.lock().unwrap()).contains("/a/f");
-    let mut tries = 0..10_000;
-    assert!(tries.any(|_| {
-        path::stat(&*dir, "a/f", Follow::No).unwrap();
-        std::thread::sleep(std::time::Duration::from_millis(1));
-        shows()
-    }));
-}
-
 #[test]
 fn a_function_can_take_the_events() {
     let seen = Arc::new(Mutex::new(Vec::new()));
@@ -260,86 +204,4 @@ fn a_function_can_take_the_events() {
     let paths: Vec<_> = seen.lock().unwrap().iter().map(|(path, _)| path.clone()).collect();
     assert_eq!(paths, ["/a/f", "/a/d", "/a/d/g"]);
     assert!(seen.lock().unwrap().iter().all(|(_, decision)| *decision == Decision::Allow));
-}
-
-#[test]
-fn what_is_written_behind_is_what_is_written_at_once() {
-    let (at_once, behind) = (super::Shared::default(), super::Shared::default());
-    let lines = JsonLines::new(behind.clone(), &Header::default());
-    let sinks: [Box<dyn Sink>; 2] = [
-        Box::new(JsonLines::new(at_once.clone(), &Header::default())),
-        Box::new(WriteBehind::new(lines, NonZeroUsize::MIN, Full::Wait).unwrap()),
-    ];
-    for sink in sinks {
-        let options = AuditOptions { guest: "g\u{e9}".into(), ..AuditOptions::default() };
-        let auditor = Auditor::new(Boxed(sink), options);
-        let dir = observe(seeded(), policy(), "/", Mode::Enforce, Arc::clone(&auditor));
-        for _ in 0..300 {
-            let _ = path::stat(&*dir, "a/f", Follow::No);
-            let _ = path::stat(&*dir, "secret/\u{fc}", Follow::No);
-            let _ = path::create_dir(&*dir, "b/n");
-            let _ = path::rename(&*dir, "a/f", &*dir, "a/g");
-            let _ = path::rename(&*dir, "a/g", &*dir, "a/f");
-            let _ = path::rename(&*dir, "b/d", &*dir, "a/long-name");
-            let file = path::open(&*dir, "a/f", Follow::No, OpenHow::READ).unwrap();
-            let _ = file.into_file().unwrap().read_at(&mut [IoSliceMut::new(&mut [0; 9])], 0);
-        }
-        assert_eq!(auditor.finish().unwrap().dropped, 0);
-    }
-    let untimed = |log: &super::Shared| {
-        let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
-        let lines = text.lines().map(|line| {
-            let mut line: serde_json::Value = serde_json::from_str(line).unwrap();
-            line["ns"] = 0.into();
-            line
-        });
-        lines.collect::<Vec<_>>()
-    };
-    assert!(untimed(&at_once).len() > 2000);
-    assert_eq!(untimed(&at_once), untimed(&behind));
-}
-
-struct Boxed(Box<dyn Sink>);
-
-impl Sink for Boxed {
-    fn event(&mut self, event: &crate::audit::Event<'_>) -> io::Result<()> {
-        self.0.event(event)
-    }
-    fn flush(&mut self) -> io::Result<()> {
-        self.0.flush()
-    }
-}
-
-/// Fails at the third event.
-struct Failing(u32);
-
-impl Sink for Failing {
-    fn event(&mut self, _: &crate::audit::Event<'_>) -> io::Result<()> {
-        self.0 += 1;
-        if self.0 == 3 { Err(io::Error::other("full")) } else { Ok(()) }
-    }
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-#[test]
-fn a_sink_that_fails_behind_ends_the_run_too_and_what_it_lost_is_counted() {
-    for full in [Full::Wait, Full::Drop] {
-        let sink = WriteBehind::new(Failing(0), NonZeroUsize::MIN, full).unwrap();
-        let options = AuditOptions { may_drop: full == Full::Drop, ..AuditOptions::default() };
-        let auditor = Auditor::new(sink, options);
-        let dir = observe(seeded(), policy(), "/", Mode::Enforce, Arc::clone(&auditor));
-        let stat = || path::stat(&*dir, "a/f", Follow::No);
-        let failed = (0..1_000_000).find(|_| stat().is_err());
-        assert_eq!(failed.is_some(), full == Full::Wait);
-        assert!(full == Full::Drop || stat() == Err(Errno::Io));
-        // Once it is told, whoever allows events to be lost is told how many.
-        let first = auditor.finish();
-        assert!(first.is_err());
-        if full == Full::Drop {
-            let summary = auditor.finish().unwrap();
-            assert_eq!((summary.decisions, summary.dropped), (1_000_000, 1_000_000 - 2));
-        }
-    }
 }
