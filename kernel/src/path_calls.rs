@@ -77,6 +77,13 @@ impl Wanted {
     }
 }
 
+/// What an open has found, and the rights to it.
+struct Found {
+    resource: Resource,
+    base: FdRights,
+    inheriting: FdRights,
+}
+
 /// How something is to be opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OpenAsked {
@@ -96,8 +103,8 @@ impl Process {
     /// Errors, in order: `Badf`; `Notdir`; `Notcapable` if the directory's descriptor may not do
     /// or pass on what is asked; `Mfile`; those of [`path::open`].
     pub fn open(&mut self, fd: Fd, path: &str, asked: OpenAsked) -> Result<Fd> {
-        let descriptor = self.describe(fd, path, asked)?;
-        self.table.open(descriptor)
+        let Found { resource, base, inheriting } = self.find(fd, path, asked)?;
+        self.table.open(Descriptor::new(resource, asked.status, base, inheriting))
     }
 
     /// The first half of [`Process::open`], which may have to wait and changes nothing here: the
@@ -105,13 +112,15 @@ impl Process {
     ///
     /// Errors: as for [`Process::open`].
     pub fn open_apart(&self, fd: Fd, path: &str, asked: OpenAsked) -> Result<Opened> {
-        self.describe(fd, path, asked).map(Opened)
+        let Found { resource, base, inheriting } = self.find(fd, path, asked)?;
+        Ok(Opened(Descriptor::new(resource, asked.status, base, inheriting)))
     }
 
     /// The descriptor of what is opened. A part of both its callers: a descriptor is put together
     /// of pieces, and each time that it is handed on whole waits for all of them.
     #[inline(always)]
-    fn describe(&self, fd: Fd, path: &str, asked: OpenAsked) -> Result<Descriptor> {
+    #[inline(always)]
+    fn find(&self, fd: Fd, path: &str, asked: OpenAsked) -> Result<Found> {
         traced!("open", fd, path);
         let (dir, parent) = self.dir(fd, FdRights::OPEN)?;
         let mut flags = asked.flags;
@@ -135,29 +144,27 @@ impl Process {
         }
         self.table.check_room()?;
         let mut access = wanted.file.access();
-        let open = |access| path::open(&**dir, path, asked.follow, OpenHow::new(access, flags));
-        let node = loop {
-            match open(access) {
+        loop {
+            // Taken apart at once: a descriptor that is moved about takes as long as a look-up.
+            return match path::open(&**dir, path, asked.follow, OpenHow::new(access, flags)) {
+                Ok(Node::File(file)) => Ok(Found {
+                    resource: Resource::File(file),
+                    base: wanted.file.within(access),
+                    inheriting: FdRights::empty(),
+                }),
+                Ok(Node::Dir(dir)) => {
+                    let (base, inheriting) = wanted.dir;
+                    Ok(Found { resource: Resource::Dir(dir), base, inheriting })
+                }
                 Err(Errno::Isdir | Errno::Acces | Errno::Rofs | Errno::Perm | Errno::Txtbsy)
                     if access.writes() && !wanted.insists =>
                 {
                     access = Access::Read;
+                    continue;
                 }
-                done => break done?,
-            }
-        };
-        Ok(match node {
-            Node::Dir(dir) => {
-                let (base, inheriting) = wanted.dir;
-                Descriptor::new(Resource::Dir(dir), asked.status, base, inheriting)
-            }
-            Node::File(file) => Descriptor::new(
-                Resource::File(file),
-                asked.status,
-                wanted.file.within(access),
-                FdRights::empty(),
-            ),
-        })
+                Err(errno) => Err(errno),
+            };
+        }
     }
 
     /// Puts what was opened into the table, at the lowest free number.

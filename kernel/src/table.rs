@@ -57,7 +57,8 @@ impl Table {
     pub(crate) fn open(&mut self, descriptor: Descriptor) -> Result<Fd> {
         self.check_room()?;
         if let Some(Reverse(fd)) = self.free.pop() {
-            if let Some(slot) = self.slots.get_mut(fd as usize) {
+            // Where it shall be: nothing is there that would have to go first.
+            if let Some(slot @ None) = self.slots.get_mut(fd as usize) {
                 *slot = Some(descriptor);
             }
             return Ok(fd);

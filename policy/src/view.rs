@@ -36,6 +36,7 @@ pub(crate) struct View<'a> {
 
 impl<'a> View<'a> {
     /// The state of what `path` leads to, if `operation` is granted there and the way to it is.
+    #[inline]
     pub(crate) fn judge(
         &self,
         path: Descent<'_>,
@@ -54,6 +55,7 @@ impl<'a> View<'a> {
     }
 
     /// What `path` leads to, and its state.
+    #[inline]
     pub(crate) fn open(&self, path: Descent<'_>, how: OpenHow) -> Result<(Node, State), Stop> {
         let (how, state) = match self.judge(path, Operation::Open(how)) {
             Ok(state) => (how, state),
@@ -62,6 +64,7 @@ impl<'a> View<'a> {
         Ok((self.dir.open(path, how)?, state))
     }
 
+    #[inline]
     pub(crate) fn stat(&self, path: Descent<'_>) -> Result<Stat, Stop> {
         match self.judge(path, Operation::Stat) {
             Ok(_) if self.policy.hides() => self.dir.stat(path).map(veiled),
@@ -71,6 +74,7 @@ impl<'a> View<'a> {
         }
     }
 
+    #[inline]
     pub(crate) fn stat_following(&self, path: Descent<'_>) -> Result<Stat, Stop> {
         match self.judge(path, Operation::Stat) {
             Ok(_) if self.policy.hides() => self.dir.stat_following(path).map(veiled),
