@@ -249,34 +249,36 @@ impl OverlayDir {
         make(&upper, says)
     }
 
-    /// Asks the directory that has what `path` leads to. A link of the upper is answered as a node.
+    /// Asks the directory that has what `path` leads to. A link of the upper may be answered as a
+    /// node.
+    #[inline]
     fn ask(
         &self,
         path: Descent<'_>,
         stat: impl Fn(&dyn Dir, Descent<'_>) -> Result<Stat, Stop>,
     ) -> Result<Stat, Stop> {
+        // What is answered without a change stays where it is.
+        let stat_below = |dir: &dyn Dir, rest, taken| match taken {
+            0 => stat(dir, rest),
+            taken => stat(dir, rest).map_err(|stop| stop.below(taken)),
+        };
         {
             let tree = self.fs.tree.read();
             match tree.locate(self.key, path)? {
                 Spot::Here(key) => return Ok(tree.stat_dir(key)?),
-                Spot::Upper { dir, rest, taken } => {
-                    return stat(&**dir, rest).map_err(|stop| stop.below(taken));
-                }
-                Spot::Lower { dir, rest, taken } => {
-                    return stat(&**dir, rest).map_err(|stop| stop.below(taken));
-                }
+                Spot::Upper { dir, rest, taken } => return stat_below(&**dir, rest, taken),
+                Spot::Lower { dir, rest, taken } => return stat_below(&**dir, rest, taken),
                 Spot::Meeting { both, name, rest, taken } => match both.upper.look(name)? {
                     Says::Nothing if both.lower.lacks(name) => return Err(Errno::Noent.into()),
-                    Says::Nothing => {
-                        return stat(&**both.lower, rest).map_err(|stop| stop.below(taken));
-                    }
+                    Says::Nothing => return stat_below(&**both.lower, rest, taken),
                     Says::Whiteout => return Err(Errno::Noent.into()),
+                    Says::Node(node) if node.kind == FileType::Symlink => {
+                        return stat_below(&**both.upper, rest, taken);
+                    }
                     Says::Node(node) if rest.as_name().is_some() => return Ok(node),
                     // Lower's directories may show beneath it.
                     Says::Node(node) if node.kind == FileType::Dir => {}
-                    Says::Node(_) => {
-                        return stat(&**both.upper, rest).map_err(|stop| stop.below(taken));
-                    }
+                    Says::Node(_) => return stat_below(&**both.upper, rest, taken),
                 },
             }
         }
@@ -344,8 +346,11 @@ impl Dir for OverlayDir {
     }
 
     fn stat_following(&self, path: Descent<'_>) -> Result<Stat, Stop> {
-        // Even so it may be a link, if the upper was asked what it says of a name.
-        unless_link(self, path, self.ask(path, |dir, path| dir.stat_following(path))?)
+        match self.ask(path, |dir, path| dir.stat_following(path)) {
+            // The upper was asked what it says of the name.
+            Ok(seen) if seen.kind == FileType::Symlink => unless_link(self, path, seen),
+            answer => answer,
+        }
     }
 
     fn read_link(&self, name: Name<'_>) -> Result<Box<str>> {
