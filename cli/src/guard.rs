@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use palisade::confine_at;
 use palisade::policy::audit::{
-    AuditOptions, Auditor, Full, Header, JsonLines, Mode, Only, Summary, WriteBehind, observe,
+    AuditOptions, Auditor, Header, JsonLines, Mode, Only, Summary, observe,
 };
 use palisade::policy::document::AuditTo;
 use palisade::policy::{Policy, Quota, QuotaGroup, Refusal};

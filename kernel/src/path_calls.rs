@@ -116,9 +116,8 @@ impl Process {
         Ok(Opened(Descriptor::new(resource, asked.status, base, inheriting)))
     }
 
-    /// The descriptor of what is opened. A part of both its callers: a descriptor is put together
-    /// of pieces, and each time that it is handed on whole waits for all of them.
-    #[inline(always)]
+    /// What is opened. A part of both its callers: what has just been put together of pieces is
+    /// waited for each time that it is handed on whole.
     #[inline(always)]
     fn find(&self, fd: Fd, path: &str, asked: OpenAsked) -> Result<Found> {
         traced!("open", fd, path);
@@ -145,7 +144,6 @@ impl Process {
         self.table.check_room()?;
         let mut access = wanted.file.access();
         loop {
-            // Taken apart at once: a descriptor that is moved about takes as long as a look-up.
             return match path::open(&**dir, path, asked.follow, OpenHow::new(access, flags)) {
                 Ok(Node::File(file)) => Ok(Found {
                     resource: Resource::File(file),

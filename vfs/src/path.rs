@@ -40,7 +40,8 @@ pub fn stat(dir: &dyn Dir, path: &str, last: Follow) -> Result<Stat> {
         if ending == Ending::Name && last == Follow::No {
             return dir.stat(at);
         }
-        // What is answered stays where it is: moving it behind who wrote it takes as long as a look.
+        // What is answered stays where it is: to move it right behind who wrote it takes as long as
+        // to look it up.
         match dir.stat_following(at) {
             Ok(Stat { kind, .. }) if kind != FileType::Dir && ending != Ending::Name => {
                 Err(Errno::Notdir.into())

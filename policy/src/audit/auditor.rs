@@ -2,9 +2,9 @@
 //!
 //! Events are given to the sink while a lock is held, one by one, in the order of their numbers; so
 //! a guest waits for its sink, and nothing is lost. What is written behind goes right into the
-//! batch that is handed over, and becomes an event only on the other side. A sink that fails ends the run: from then on everything that is observed is `Io`, because an audit with
-//! holes would be worse than none; unless it was asked for that events may be dropped, and then
-//! they are counted.
+//! batch that is handed over, and becomes an event only on the other side. A sink that fails ends
+//! the run: from then on everything that is observed is `Io`, because an audit with holes would be
+//! worse than none; unless it was asked for that events may be dropped, and then they are counted.
 //!
 //! Lock order: `pipe` is taken last, and no operation of a filesystem is done under it.
 
