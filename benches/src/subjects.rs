@@ -1,5 +1,7 @@
 //! What is measured, and how one workload is run on it.
 
+use std::fs::File;
+use std::io::{self, Seek as _, Write};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -127,6 +129,32 @@ pub struct Bench {
     components: Components,
 }
 
+/// A log that begins anew when it is long: a file that grows without end would measure how fast a
+/// hypervisor gives its guest more memory.
+struct Rewound {
+    file: File,
+    len: usize,
+}
+
+/// Bytes after which a log begins anew.
+const LOG_LEN_MAX: usize = 64 * 1024 * 1024;
+
+impl Write for Rewound {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.len >= LOG_LEN_MAX {
+            self.file.rewind()?;
+            self.len = 0;
+        }
+        let written = self.file.write(bytes)?;
+        self.len += written;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
 /// An overlay over `count` filesystems, and the lowest of them.
 fn overlay(count: usize) -> palisade_vfs::Result<(DirRef, DirRef)> {
     let bottom = MemFs::new().root();
@@ -151,7 +179,7 @@ fn policy(rules: usize) -> Result<Arc<Policy>> {
 fn worlds(scratch: &Path, host: &DirRef) -> Result<Vec<(Subject, DirRef)>> {
     let everything = Policy::uniform(Rights::all(), Refusal::Denied);
     let memory = || MemFs::new().root();
-    let log = std::fs::File::create(scratch.join("audit.jsonl"))?;
+    let log = Rewound { file: File::create(scratch.join("audit.jsonl"))?, len: 0 };
     let lines = JsonLines::new(log, &Header::default());
     let auditor = Auditor::write_behind(lines, AUDIT_BATCHES, AuditOptions::default())?;
     let (one, many) = (policy(1)?, policy(100_000)?);
