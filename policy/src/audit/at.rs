@@ -64,6 +64,6 @@ pub(super) fn finish(text: &mut String, trail: &Trail, names: &str, is_held: boo
         text.push('/');
         text.push_str(names);
     }
-    let further = if is_held { 1 + names.matches('/').count() } else { 0 };
-    trail.depth() + further
+    let is_further_held = is_held && !names.is_empty();
+    trail.depth() + if is_further_held { 1 + names.matches('/').count() } else { 0 }
 }

@@ -1,7 +1,7 @@
 //! The auditor's lock: one atomic operation takes it, and a plain store leaves it.
 //!
 //! A lock that wakes who waits has to find out, by a second atomic operation, whether anyone does,
-//! and that is a fifth of what a record costs. It is held for some nanoseconds, and hardly ever
+//! and that is a quarter of what a record costs. It is held for some nanoseconds, and hardly ever
 //! waited for; so who waits here looks again, ever more seldom.
 
 use std::hint;
