@@ -15,7 +15,7 @@ use crate::trail::Trail;
 
 /// Events that are handed over together. To wake a thread takes as long as some thousands of
 /// events, where its processor sleeps and has to be called by a hypervisor.
-pub(super) const EVENTS_MAX: usize = 16 * 1024;
+const EVENTS_MAX: usize = 16 * 1024;
 /// Bytes of their paths after which fewer are handed over.
 const BYTES_MAX: usize = 1024 * 1024;
 /// Nanoseconds after which fewer are handed over too, at the next event.

@@ -37,6 +37,13 @@ impl Write for Shared {
     }
 }
 
+impl Shared {
+    /// What was written to it.
+    pub(super) fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
 /// An observed directory, and what was recorded of it.
 pub(super) struct Watched {
     pub(super) dir: DirRef,
@@ -68,7 +75,7 @@ impl Watched {
 
     pub(super) fn text(&self) -> String {
         self.auditor.finish().unwrap();
-        String::from_utf8(self.log.0.lock().unwrap().clone()).unwrap()
+        self.log.text()
     }
 
     /// What was recorded since the last call.

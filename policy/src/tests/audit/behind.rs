@@ -41,7 +41,7 @@ fn what_is_written_behind_is_bounded_and_what_is_dropped_is_counted() {
     }
     drop(go);
     let summary = auditor.finish().unwrap();
-    let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let text = log.text();
     let records = LogReader::new(text.as_bytes()).map(Result::unwrap).count() as u64;
     assert!(summary.dropped > 0 && records > 0, "{summary:?}");
     assert_eq!((summary.decisions, records + summary.dropped), (100_000, 100_000));
@@ -54,7 +54,7 @@ fn a_log_that_is_written_behind_grows_while_the_guest_runs() {
     let options = AuditOptions::default();
     let auditor = Auditor::write_behind(lines, NonZeroUsize::MIN, options).unwrap();
     let dir = observe(seeded(), policy(), "/", Mode::Enforce, auditor);
-    let shows = || String::from_utf8_lossy(&log.0.lock().unwrap()).contains("/a/f");
+    let shows = || log.text().contains("/a/f");
     let mut tries = 0..10_000;
     assert!(tries.any(|_| {
         path::stat(&*dir, "a/f", Follow::No).unwrap();
@@ -100,7 +100,7 @@ fn what_is_written_behind_is_what_is_written_at_once() {
         assert_eq!(auditor.finish().unwrap().dropped, 0);
     }
     let untimed = |log: &Shared| {
-        let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+        let text = log.text();
         let lines = text.lines().map(|line| {
             let mut line: serde_json::Value = serde_json::from_str(line).unwrap();
             line["ns"] = 0.into();
@@ -164,7 +164,7 @@ fn threads_that_record_at_once_lose_nothing_and_their_order_is_that_of_the_numbe
         }
     });
     assert_eq!(auditor.finish().unwrap().recorded, 40_000);
-    let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let text = log.text();
     let records: Vec<_> = LogReader::new(text.as_bytes()).map(Result::unwrap).collect();
     assert!(records.iter().zip(0..).all(|(record, seq)| record.seq == seq));
     for at in paths {
