@@ -276,3 +276,29 @@ fn every_source_file_is_reached_from_its_crate() {
     }
     assert_none(&faults, "files that nothing declares");
 }
+
+/// The tests that a document names as `` `path/to/file.rs::test_name` ``.
+fn named_tests(text: &str) -> Vec<(String, String)> {
+    let code_spans = text.split('`').skip(1).step_by(2);
+    let named = code_spans.filter_map(|span| span.split_once(".rs::"));
+    named.map(|(file, test)| (format!("{file}.rs"), test.to_owned())).collect()
+}
+
+#[test]
+fn every_test_that_a_document_names_exists() {
+    let (mut faults, mut count) = (Vec::new(), 0);
+    for document in ["ARCHITECTURE.md", "SECURITY.md", "tests/promises.md"] {
+        let text = fs::read_to_string(root().join(document)).unwrap();
+        for (file, test) in named_tests(&text) {
+            count += 1;
+            let source = fs::read_to_string(root().join(&file)).unwrap_or_default();
+            // A group of tests that a macro makes is a module.
+            let exists = [format!("fn {test}("), format!("mod {test} {{")];
+            if !exists.iter().any(|item| source.contains(item)) {
+                faults.push(format!("{document} names {file}::{test}"));
+            }
+        }
+    }
+    assert_none(&faults, "documents name tests that do not exist");
+    assert!(count >= 20, "only {count} tests were found in the documents");
+}
