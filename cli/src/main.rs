@@ -37,7 +37,12 @@ use crate::args::{Cli, Command};
 use crate::error::Error;
 
 fn main() {
-    let (result, json) = match Cli::parse().command {
+    let command = Cli::parse().command;
+    match &command {
+        Command::Run(args) if args.trace => trace::start_with_calls(),
+        _ => trace::start(),
+    }
+    let (result, json) = match command {
         Command::Run(args) => (run::run(&args), args.json),
         Command::Inspect(args) => (inspect(&args), args.json),
         Command::Componentize(args) => (told(componentize::run(&args)), args.json),

@@ -16,7 +16,7 @@ use crate::error::{EXIT_CODE_MAX, EXIT_TIMED_OUT, Error};
 use crate::guard::Guard;
 use crate::layout::{Layout, Preopen, Stacked};
 use crate::sandbox::{FixedClock, InheritEnv, RightsOf, Sandbox, Variable};
-use crate::{changes, file, inspect, layout, policy, trace};
+use crate::{changes, file, inspect, layout, policy};
 
 /// Runs a guest, and answers what to exit with.
 pub(crate) fn run(run: &Run) -> Result<u8, Error> {
@@ -35,9 +35,6 @@ pub(crate) fn run_guarded(run: &Run, guard: Option<Guard>) -> Result<u8, Error> 
     sandbox.add(run, args)?;
     let path = Path::new(module);
     let bytes = ambient::read_module(path)?;
-    if run.trace {
-        trace::start();
-    }
     if run.diff.is_some() && sandbox.overlays().is_empty() {
         return Err(Error::NoOverlay { option: "--diff" });
     }

@@ -1,19 +1,76 @@
-//! `--trace`: every call of the guest on files and paths, one line each, on standard error.
+//! The subscriber of `tracing`: prints internal errors, and with `--trace` every call of the guest
+//! on files and paths, one line each, on standard error.
 
-use std::fmt::{Debug, Write as _};
+use std::fmt::{Debug, Display, Formatter, Write as _};
 use std::io::Write as _;
 use std::time::Instant;
 
 use tracing::field::{Field, Visit};
+use tracing::level_filters::LevelFilter;
 use tracing::span::{Attributes, Id};
+use tracing::{Event, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
 
-/// Prints calls from now on.
+/// The target of `bug!`.
+const BUG_TARGET: &str = "palisade::bug";
+
+/// Prints internal errors from now on. Spans stay disabled: the level is `ERROR`.
 pub(crate) fn start() {
-    let subscriber = tracing_subscriber::registry().with(Calls);
+    set(tracing_subscriber::registry().with(Bugs.with_filter(LevelFilter::ERROR)));
+}
+
+/// Prints internal errors and calls from now on.
+pub(crate) fn start_with_calls() {
+    set(tracing_subscriber::registry().with(Bugs).with(Calls));
+}
+
+fn set(subscriber: impl Subscriber + Send + Sync) {
     // Only the first subscriber counts, and nobody else sets one.
     let _ = tracing::subscriber::set_global_default(subscriber);
+}
+
+/// Prints the events of `bug!`.
+struct Bugs;
+
+impl<S: Subscriber> Layer<S> for Bugs {
+    fn on_event(&self, event: &Event<'_>, _ctx: Context<'_, S>) {
+        if event.metadata().target() == BUG_TARGET {
+            let mut text = BugText::default();
+            event.record(&mut text);
+            let _ = writeln!(std::io::stderr().lock(), "{text}");
+        }
+    }
+}
+
+/// `palisade: internal error: no slot 7 (vfs/src/table.rs:10); please report it`.
+#[derive(Default)]
+struct BugText {
+    message: String,
+    place: String,
+}
+
+impl Visit for BugText {
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        let _ = match field.name() {
+            "message" => write!(self.message, "{value:?}"),
+            "line" => write!(self.place, ":{value:?}"),
+            _ => Ok(()),
+        };
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        if field.name() == "file" {
+            self.place.insert_str(0, value);
+        }
+    }
+}
+
+impl Display for BugText {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        let BugText { message, place } = self;
+        write!(f, "palisade: internal error: {message} ({place}); please report it")
+    }
 }
 
 struct Calls;
@@ -31,7 +88,7 @@ struct Text {
     fields: String,
 }
 
-impl<S: tracing::Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Calls {
+impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Calls {
     fn on_new_span(&self, attrs: &Attributes<'_>, id: &Id, ctx: Context<'_, S>) {
         if attrs.metadata().name() != "call" {
             return;
@@ -65,5 +122,37 @@ impl Visit for Text {
 
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
         let _ = write!(self.fields, " {}={value:?}", field.name());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    /// Keeps the text of each event of `bug!`.
+    struct Kept(Arc<Mutex<Vec<String>>>);
+
+    impl<S: Subscriber> Layer<S> for Kept {
+        fn on_event(&self, event: &Event<'_>, _ctx: Context<'_, S>) {
+            let mut text = BugText::default();
+            event.record(&mut text);
+            self.0.lock().unwrap().push(text.to_string());
+        }
+    }
+
+    #[test]
+    fn internal_errors_are_printed_with_message_and_place() {
+        let texts = Arc::<Mutex<Vec<String>>>::default();
+        let subscriber = tracing_subscriber::registry().with(Kept(Arc::clone(&texts)));
+        let line = line!() + 2;
+        tracing::subscriber::with_default(subscriber, || {
+            let reported = std::panic::catch_unwind(|| palisade_vfs::bug!("no slot {}", 7));
+            assert_eq!(reported.is_err(), cfg!(debug_assertions));
+        });
+        let place = format!("{}:{line}", file!());
+        let want = format!("palisade: internal error: no slot 7 ({place}); please report it");
+        assert_eq!(*texts.lock().unwrap(), [want]);
     }
 }

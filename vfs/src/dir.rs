@@ -69,6 +69,17 @@ impl Stop {
             Stop::Link { at, target } => Stop::Link { at: at + names, target },
         }
     }
+
+    /// The errno for a caller that does not expect a link and does not follow one: `Loop`, as for
+    /// `open` with `O_NOFOLLOW`. On a descent of at most one name only another process, which put
+    /// a link in the place of the node, or a [`Dir`] that breaks its contract can cause it.
+    #[must_use]
+    pub fn without_following(self) -> Errno {
+        match self {
+            Stop::Errno(errno) => errno,
+            Stop::Link { .. } => Errno::Loop,
+        }
+    }
 }
 
 /// A position in a directory's stream: where an entry ends and the next begins.

@@ -38,6 +38,7 @@ mod image;
 #[cfg(feature = "mem")]
 mod mem;
 
+mod bug;
 mod copy;
 mod dir;
 mod errno;
@@ -62,6 +63,7 @@ pub use fixed::TreeFault;
 #[cfg(any(feature = "tar", feature = "zip"))]
 pub use image::{EntryFault, Image, ImageError, ImageFormat, ImageLimit, ImageLimits, ImageSource};
 
+pub use bug::{__report_bug, broken_contract};
 pub use copy::{CopyReport, copy_tree};
 pub use dir::{Cookie, Dir, DirRef, Entry, FileRef, Node, Stop};
 pub use errno::{Errno, Result};

@@ -8,7 +8,10 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use palisade_vfs::overlay::{Lowers, Overlay};
-use palisade_vfs::{Access, Cookie, Descent, Dir, DirRef, Follow, MemFs, OpenFlags, OpenHow, path};
+use palisade_vfs::{
+    Access, Cookie, Descent, Dir, DirRef, Follow, MemFs, OpenFlags, OpenHow, SetTime, SetTimes,
+    Timestamp, path,
+};
 
 /// A tree with directories in directories.
 fn lower() -> DirRef {
@@ -107,4 +110,27 @@ fn what_is_new_is_of_the_filesystem_that_it_is_seen_in() {
     identities(&*overlay.root(), &mut found);
     assert!(found.iter().all(|id| id.0 == dev), "{dev} {found:?}");
     assert_eq!(found.len(), 7 + 8);
+}
+
+#[test]
+fn open_lower_file_with_a_name_outside_of_the_overlay_can_be_touched_after_its_removal() {
+    for replaced in [false, true] {
+        let whole = lower();
+        path::link(&*whole, "a/f", &*whole, "outside").unwrap();
+        let part = path::open(&*whole, "a", Follow::Yes, OpenHow::HOLD_DIR).unwrap();
+        let overlay = Overlay::new(MemFs::new().layer(), &Lowers::of(part.into_dir().unwrap()));
+        let root = overlay.unwrap().root();
+        let held = path::open(&*root, "f", Follow::Yes, OpenHow::READ).unwrap();
+        let held = held.into_file().unwrap();
+        path::remove_file(&*root, "f").unwrap();
+        if replaced {
+            let create = OpenHow::new(Access::Write, OpenFlags::CREATE);
+            path::open(&*root, "f", Follow::Yes, create).unwrap();
+        }
+        let before = path::stat(&*root, "f", Follow::Yes);
+        let time = SetTime::At(Timestamp::from_nanos(7));
+        held.set_times(SetTimes { accessed: time, modified: time }).unwrap();
+        assert_eq!(held.stat().unwrap().modified, Timestamp::from_nanos(7), "{replaced}");
+        assert_eq!(path::stat(&*root, "f", Follow::Yes), before, "{replaced}");
+    }
 }

@@ -12,10 +12,13 @@ use std::sync::Arc;
 
 use super::layer::{Adopted, Made};
 use super::lowers::{Found, MergedDir, Part, end};
-use super::tree::{DirKey, Have, ROOT, Tree};
+use super::tree::{DirKey, Have, ROOT, Tree, on_no_layer};
 use super::{Identity, Shared};
 use crate::copy::copy_bytes;
-use crate::{Descent, Errno, File, FileRef, FileType, Name, Node, OpenHow, Result, Stat, Stop};
+use crate::{
+    Descent, Errno, File, FileRef, FileType, Name, Node, OpenHow, Result, Stat, Stop,
+    broken_contract,
+};
 
 /// Whether the bytes of a file come along.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -103,7 +106,9 @@ impl Shared {
             self.copy_up(tree, key, name)?;
             return tree.raise(key)?.open(name.into(), how);
         }
-        let file = adopt_leaf(tree, key, name, part, &stat, Bytes::Dropped)?.ok_or(Errno::Io)?;
+        let file = adopt_leaf(tree, key, name, part, &stat, Bytes::Dropped)?;
+        // A lower that is written meanwhile can have a link there now, which is adopted as such.
+        let file = file.ok_or(Errno::Loop)?;
         let upper = tree.raise(key)?;
         match upper.open(name.into(), how) {
             Ok(node) => {
@@ -191,15 +196,15 @@ impl Shared {
         name: Name<'_>,
         further: &[Further],
     ) -> Result<()> {
-        let upper = tree.dir(key)?.upper.as_ref().ok_or(Errno::Io)?;
+        let upper = tree.upper(key)?;
         for (nth, one) in further.iter().enumerate() {
-            let into = tree.dir(one.dir)?.upper.as_ref().ok_or(Errno::Io)?;
+            let into = tree.upper(one.dir)?;
             let Err(errno) = upper.adopt_name(name, &**into, Name::new(&one.name)?) else {
                 continue;
             };
             // Back to what it was: the lowers' names show again.
             for done in further.iter().take(nth) {
-                let into = tree.dir(done.dir)?.upper.as_ref().ok_or(Errno::Io)?;
+                let into = tree.upper(done.dir)?;
                 take_back(&**into, Name::new(&done.name)?)?;
             }
             take_back(&**upper, name)?;
@@ -219,7 +224,7 @@ impl Shared {
         }
         let frame = |tree: &mut Tree, key: DirKey| -> Result<Frame> {
             tree.raise(key)?;
-            let lower = tree.dir(key)?.lower.as_ref().ok_or(Errno::Io)?;
+            let lower = tree.dir(key)?.lower.as_ref().ok_or_else(on_no_layer)?;
             let list = lower.list()?;
             let names = list.behind(0).map(|entry| entry.name.as_str().to_owned()).collect();
             Ok(Frame { key, names })
@@ -229,9 +234,8 @@ impl Shared {
             let key = *key;
             let Some(name) = names.pop() else {
                 frames.pop();
-                let dir = tree.dir_mut(key)?;
-                dir.upper.as_ref().ok_or(Errno::Io)?.set_opaque()?;
-                dir.lower = None;
+                tree.upper(key)?.set_opaque()?;
+                tree.dir_mut(key)?.lower = None;
                 continue;
             };
             let name = Name::new(&name)?;
@@ -285,10 +289,11 @@ fn adopt_leaf(
             return Err(Errno::Perm);
         }
     };
-    Ok(match made {
-        Made::File(file) => Some(file),
-        Made::Named => None,
-    })
+    match made {
+        Made::File(file) => Ok(Some(file)),
+        Made::Named if stat.kind == FileType::Symlink => Ok(None),
+        Made::Named => Err(broken_contract("`Layer::adopt` of a file returned no file")),
+    }
 }
 
 /// Removes what was adopted, without a trace in its directory's times.

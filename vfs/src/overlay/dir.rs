@@ -9,11 +9,11 @@ use super::Shared;
 use super::file::{Handles, open_lower};
 use super::layer::{LayerRef, Opened as Leaf, Says};
 use super::lowers::{Found, MergedDir, end};
-use super::tree::{DirKey, DirState, Have, Spot, Tree};
+use super::tree::{DirKey, DirState, Have, Spot, Tree, on_no_layer};
 use crate::dir::unless_link;
 use crate::{
     Cookie, Descent, Dir, Entry, Errno, FileType, Name, Node, OpenFlags, OpenHow, Result, SetTimes,
-    Stat, Stop,
+    Stat, Stop, bug,
 };
 
 /// A held directory. It counts among the directory's handles as long as it lives.
@@ -32,8 +32,10 @@ enum Opened {
 impl OverlayDir {
     /// Holds the directory `key` of `tree`, which is `fs`'s.
     pub(super) fn hold(fs: &Arc<Shared>, tree: &Tree, key: DirKey) -> Self {
-        if let Some(dir) = tree.dirs.get(key) {
-            dir.handles.fetch_add(1, Ordering::AcqRel);
+        match tree.dirs.get(key) {
+            Some(dir) => _ = dir.handles.fetch_add(1, Ordering::AcqRel),
+            // The handle fails in every operation, as its directory is not there.
+            None => bug!((); "a handle on directory {key}, which the overlay does not have"),
         }
         OverlayDir { fs: Arc::clone(fs), key }
     }
@@ -147,7 +149,7 @@ impl OverlayDir {
             let node =
                 open_lower(part.dir(), name.into(), wanted).map_err(|stop| stop.below(depth))?;
             if !changes && kind == FileType::File {
-                let dir = tree.dir(key)?.lower.as_ref().ok_or(Errno::Io)?;
+                let dir = tree.dir(key)?.lower.as_ref().ok_or_else(on_no_layer)?;
                 let file = node.into_file()?;
                 let file = Handles::hold(&self.fs, file, how.access, dir, name.into());
                 return Ok(Node::File(file));
@@ -283,7 +285,7 @@ impl OverlayDir {
             }
         }
         let mut tree = self.fs.change();
-        let (parent, name) = path.split_last().ok_or(Errno::Io)?;
+        let (parent, name) = path.split_last().ok_or_else(|| bug!("`locate` left no name"))?;
         let key = tree.descend(self.key, parent)?;
         match tree.have(key, name)? {
             Have::Lower(Found::Leaf(part)) => {
@@ -357,7 +359,7 @@ impl Dir for OverlayDir {
         let tree = self.fs.tree.read();
         match tree.have(self.key, name)? {
             Have::Nothing => Err(Errno::Noent),
-            Have::Upper(_) => tree.dir(self.key)?.upper.as_ref().ok_or(Errno::Io)?.read_link(name),
+            Have::Upper(_) => tree.upper(self.key)?.read_link(name),
             Have::Lower(Found::Dir(_)) => Err(Errno::Inval),
             Have::Lower(Found::Leaf(part)) => part.dir().read_link(name),
         }
@@ -523,9 +525,10 @@ impl Drop for OverlayDir {
     fn drop(&mut self) {
         let is_last = {
             let tree = self.fs.tree.read();
-            tree.dirs
-                .get(self.key)
-                .is_some_and(|dir| dir.handles.fetch_sub(1, Ordering::AcqRel) == 1)
+            match tree.dirs.get(self.key) {
+                Some(dir) => dir.handles.fetch_sub(1, Ordering::AcqRel) == 1,
+                None => bug!(false; "a handle outlived its directory {}", self.key),
+            }
         };
         if is_last {
             self.fs.tree.write().let_go(self.key);

@@ -12,13 +12,13 @@ use parking_lot::Mutex;
 use slab::Slab;
 
 use super::layer::{Adopted, Made};
-use super::lowers::{MergedDir, end};
-use super::tree::{ROOT, Tree};
+use super::lowers::{Found, MergedDir, end};
+use super::tree::{Have, ROOT, Tree};
 use super::{Identity, Shared};
 use crate::copy::copy_bytes;
 use crate::{
     Access, Advice, Descent, Dir, Errno, File, FileRef, FileType, Node, OpenHow, Result, SetTimes,
-    Stat, Stop, SyncScope,
+    Stat, Stop, SyncScope, broken_contract, bug,
 };
 
 /// The open files of the lowers.
@@ -66,8 +66,9 @@ impl ShortPath {
     fn text(&self) -> Result<&str> {
         match self {
             ShortPath::Short(bytes, len) => {
-                let text = bytes.get(..usize::from(*len)).unwrap_or_default();
-                std::str::from_utf8(text).map_err(|_| Errno::Io)
+                let text = bytes.get(..usize::from(*len)).map(std::str::from_utf8);
+                let Some(Ok(text)) = text else { return Err(bug!("a short path is no text")) };
+                Ok(text)
             }
             ShortPath::Long(text) => Ok(text),
         }
@@ -172,20 +173,40 @@ impl LowerFile {
         }
         let stat = self.lower.stat()?;
         if stat.nlink > self.hidden.load(Ordering::Relaxed) {
-            let path = self.full_path()?;
-            let (parent, name) = Descent::new(&path)?.split_last().ok_or(Errno::Io)?;
-            let dir = end(tree.descend(ROOT, parent))?;
-            self.fs.copy_up(tree, dir, name)?;
-        } else {
-            // No name leads to it any more; the copy is this file's alone.
-            let mut fill = |to: &dyn File| copy_bytes(&*self.lower, to).map(drop);
-            let stat = Stat { nlink: 0, ..stat };
-            let made = tree.raise(ROOT)?.adopt(None, &stat, Adopted::File(&mut fill))?;
-            if let Made::File(file) = made {
-                self.fs.handles.switch((stat.dev, stat.ino), &file);
-            }
+            self.copy_up_named(tree, (stat.dev, stat.ino))?;
         }
-        self.upper.get().cloned().ok_or(Errno::Io)
+        if let Some(upper) = self.upper.get() {
+            return Ok(Arc::clone(upper));
+        }
+        // No name of the overlay leads to it any more; the copy is this file's alone.
+        let mut fill = |to: &dyn File| copy_bytes(&*self.lower, to).map(drop);
+        let stat = Stat { nlink: 0, ..stat };
+        match tree.raise(ROOT)?.adopt(None, &stat, Adopted::File(&mut fill))? {
+            Made::File(file) => {
+                self.fs.handles.switch((stat.dev, stat.ino), &file);
+                Ok(Arc::clone(self.upper.get_or_init(|| file)))
+            }
+            Made::Named => Err(broken_contract("`Layer::adopt` of a file returned no file")),
+        }
+    }
+
+    /// Copies the file up by its name. Does nothing if another node has the name: a lower's file
+    /// can have names outside of the overlay, which its link count includes.
+    fn copy_up_named(&self, tree: &mut Tree, id: Identity) -> Result<()> {
+        let path = self.full_path()?;
+        let Some((parent, name)) = Descent::new(&path)?.split_last() else {
+            return Err(bug!("an open file of the lowers has no name"));
+        };
+        let dir = match end(tree.descend(ROOT, parent)) {
+            Err(Errno::Noent | Errno::Notdir | Errno::Loop) => return Ok(()),
+            dir => dir?,
+        };
+        match tree.have(dir, name)? {
+            have @ Have::Lower(Found::Leaf(_)) if have.id(name)? == id => {
+                self.fs.copy_up(tree, dir, name)
+            }
+            Have::Lower(_) | Have::Upper(_) | Have::Nothing => Ok(()),
+        }
     }
 }
 

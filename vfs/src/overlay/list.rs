@@ -11,7 +11,7 @@ use std::sync::OnceLock;
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
-use crate::{Cookie, Entry, Errno, FileType, Name, Result};
+use crate::{Cookie, Entry, Errno, FileType, Name, Result, bug};
 
 /// Cookies of the upper, which may have any of 63 bits, in the order in which they were met: their
 /// numbers come behind the lowers' entries.
@@ -97,7 +97,9 @@ impl List {
     pub(super) fn behind(&self, from: u64) -> impl Iterator<Item = Entry<'_>> {
         let skip = usize::try_from(from).unwrap_or(usize::MAX);
         self.slots.iter().enumerate().skip(skip).filter_map(|(nth, slot)| {
-            let name = Name::new(self.text(slot)).ok()?;
+            let Ok(name) = Name::new(self.text(slot)) else {
+                return bug!(None; "entry {nth} of a listing is no name");
+            };
             Some(Entry { name, kind: slot.kind, ino: slot.ino, next: Cookie(nth as u64 + 1) })
         })
     }
@@ -117,18 +119,22 @@ impl List {
 
     fn text(&self, slot: &Slot) -> &str {
         let start = slot.start as usize;
-        self.names.get(start..start + usize::from(slot.len)).unwrap_or_default()
+        let name = self.names.get(start..start + usize::from(slot.len));
+        name.unwrap_or_else(|| bug!(""; "the text of a listing has no entry at {start}"))
     }
 
     fn text_at(&self, nth: u32) -> &str {
-        self.slots.get(nth as usize).map_or("", |slot| self.text(slot))
+        match self.slots.get(nth as usize) {
+            Some(slot) => self.text(slot),
+            None => bug!(""; "the index of a listing names entry {nth}"),
+        }
     }
 }
 
 impl Index {
     fn of(list: &List) -> Self {
         let mut index = Index::default();
-        for nth in 0..u32::try_from(list.slots.len()).unwrap_or(u32::MAX) {
+        for (nth, _) in (0..).zip(&list.slots) {
             index.insert(list, nth);
         }
         index

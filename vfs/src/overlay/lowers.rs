@@ -21,7 +21,9 @@ use super::absent::Absent;
 use super::layer::{LayerRef, Says};
 use super::list::{List, Merge};
 use crate::path::kind_of;
-use crate::{Cookie, Descent, Dir, DirRef, Entry, Errno, FileType, Name, OpenHow, Result, Stop};
+use crate::{
+    Cookie, Descent, Dir, DirRef, Entry, Errno, FileType, Name, OpenHow, Result, Stop, bug,
+};
 
 /// Names that one directory remembers. Beyond them it forgets all and starts anew.
 const KNOWN_MAX: usize = 4096;
@@ -122,8 +124,12 @@ impl LowersBuilder {
 
     /// The lowers.
     ///
-    /// Errors: `Io` from a layer that cannot say whether its root hides those beneath it.
+    /// Errors, in order: `Inval` if nothing was given; `Io` from a layer that cannot say whether
+    /// its root hides those beneath it.
     pub fn build(mut self) -> Result<Lowers> {
+        if self.parts.is_empty() {
+            return Err(Errno::Inval);
+        }
         let mut hides = None;
         for (nth, part) in self.parts.iter().enumerate() {
             if part.is_opaque()? {
@@ -267,6 +273,11 @@ impl MergedDir {
         MergedDir::new(parts, Some(above), recent)
     }
 
+    /// This directory, shared. `self` is borrowed from an `Arc`, so it is alive.
+    pub(super) fn me(&self) -> Result<Arc<MergedDir>> {
+        self.me.upgrade().ok_or_else(|| bug!("a directory of the lowers is borrowed and gone"))
+    }
+
     /// The names that lead here from the root.
     pub(super) fn path(&self) -> String {
         let mut names = Vec::new();
@@ -384,8 +395,7 @@ impl MergedDir {
             }
             return Ok(None);
         }
-        let me = self.me.upgrade().ok_or(Errno::Io)?;
-        let above = (me, name.as_str().into());
+        let above = (self.me()?, name.as_str().into());
         let dir = MergedDir::new(dirs, Some(above), Weak::clone(&self.recent));
         self.remember(name, Known::Dir(Arc::downgrade(&dir)));
         if let Some(recent) = self.recent.upgrade() {
@@ -400,8 +410,8 @@ impl MergedDir {
         &self,
         path: Descent<'p>,
     ) -> Result<(Arc<MergedDir>, Name<'p>), Stop> {
-        let (parent, name) = path.split_last().ok_or(Errno::Inval)?;
-        let mut at = self.me.upgrade().ok_or(Errno::Io)?;
+        let (parent, name) = path.split_last().ok_or_else(|| bug!("a descent without a name"))?;
+        let mut at = self.me()?;
         for (depth, name) in parent.names().enumerate() {
             at = match at.find(name)? {
                 None => return Err(Errno::Noent.into()),
@@ -484,10 +494,7 @@ pub(super) fn not_a_dir(dir: &dyn Dir, name: Name<'_>, depth: usize) -> Stop {
     }
 }
 
-/// For what is one name deep, where no link can stop anything but the one that is meant.
+/// For descents of at most one name, where a link is not expected.
 pub(super) fn end<T>(done: Result<T, Stop>) -> Result<T> {
-    done.map_err(|stop| match stop {
-        Stop::Errno(errno) => errno,
-        Stop::Link { .. } => Errno::Loop,
-    })
+    done.map_err(Stop::without_following)
 }

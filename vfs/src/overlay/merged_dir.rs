@@ -20,7 +20,8 @@ impl MergedDir {
         if path.is_here() {
             return match self.parts.first() {
                 Some(part) => part.dir().stat(path),
-                None => Err(Errno::Io.into()),
+                // Nothing is below an opaque root.
+                None => Err(Errno::Noent.into()),
             };
         }
         if let Some(dir) = self.single() {
@@ -47,7 +48,7 @@ impl Dir for MergedDir {
             if how.refuses_dir() {
                 return Err(Errno::Isdir.into());
             }
-            return Ok(Node::Dir(self.me.upgrade().ok_or(Errno::Io)?));
+            return Ok(Node::Dir(self.me()?));
         }
         let changes = how.access.writes() || how.refuses_dir();
         if let Some(dir) = self.single().filter(|_| !changes) {

@@ -131,14 +131,14 @@ impl Overlay {
 
     /// The root of the layer that is written now.
     ///
-    /// Errors: none; `Io` cannot happen.
+    /// Errors: none; `Io` would be a defect of the overlay.
     pub fn upper(&self) -> Result<LayerRef> {
-        self.0.tree.read().dir(ROOT)?.upper.clone().ok_or(Errno::Io)
+        self.0.tree.read().upper(ROOT).cloned()
     }
 
     /// What lies beneath that layer now.
     ///
-    /// Errors: none; `Io` cannot happen.
+    /// Errors: none; `Io` would be a defect of the overlay.
     pub fn lowers(&self) -> Result<Lowers> {
         self.0.tree.read().beneath_root()
     }

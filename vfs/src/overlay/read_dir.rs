@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::dir::OverlayDir;
 use super::layer::{LayerRef, Says};
 use super::list::List;
-use super::tree::DirState;
-use crate::{Cookie, Entry, Errno, FileType, Name, Result};
+use super::tree::{DirState, on_no_layer};
+use crate::{Cookie, Entry, FileType, Name, Result};
 
 /// Entries that are taken out of the layers at once for a listing.
 const BATCH: usize = 256;
@@ -91,7 +91,7 @@ impl OverlayDir {
                 DirState { list: Some(_), upper: Some(_), .. } => return Ok(Lister::Both),
                 DirState { lower: Some(lower), .. } => Arc::clone(lower),
                 DirState { upper: Some(upper), .. } => return Ok(Lister::Upper(Arc::clone(upper))),
-                DirState { upper: None, .. } => return Err(Errno::Io),
+                DirState { upper: None, .. } => return Err(on_no_layer()),
             }
         };
         let list = lower.list()?;

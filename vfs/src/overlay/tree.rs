@@ -17,7 +17,7 @@ use super::Identity;
 use super::layer::{Adopted, LayerRef, Says};
 use super::list::{List, Seats};
 use super::lowers::{Found, Lowers, MergedDir, end, not_a_dir};
-use crate::{Descent, Dir, Errno, FileType, Name, Result, Stat, Stop};
+use crate::{Descent, Dir, Errno, FileType, Name, Result, Stat, Stop, bug};
 
 pub(super) type DirKey = usize;
 
@@ -123,6 +123,18 @@ impl Have {
     }
 }
 
+/// The invariant of [`DirState`] does not hold.
+#[cold]
+pub(super) fn on_no_layer() -> Errno {
+    bug!("a directory of the overlay has neither an upper nor a lower")
+}
+
+/// A directory has no upper where it was raised, or where its upper had a node.
+#[cold]
+pub(super) fn on_no_upper() -> Errno {
+    bug!("a raised directory of the overlay has no upper")
+}
+
 pub(super) struct Tree {
     pub(super) dirs: Slab<DirState>,
     /// What the root was stacked upon, with what is remembered of it.
@@ -145,13 +157,13 @@ impl Tree {
         Ok(if shows { self.lowers.clone() } else { Lowers::none() })
     }
 
-    /// A directory that someone holds, or that lies above one. `Io` cannot happen.
+    /// A directory that has a handle, or that is above one.
     pub(super) fn dir(&self, key: DirKey) -> Result<&DirState> {
-        self.dirs.get(key).ok_or(Errno::Io)
+        self.dirs.get(key).ok_or_else(|| bug!("the overlay has no directory {key}"))
     }
 
     pub(super) fn dir_mut(&mut self, key: DirKey) -> Result<&mut DirState> {
-        self.dirs.get_mut(key).ok_or(Errno::Io)
+        self.dirs.get_mut(key).ok_or_else(|| bug!("the overlay has no directory {key}"))
     }
 
     /// Takes the names off `path` under which the upper and the lowers meet.
@@ -167,7 +179,7 @@ impl Tree {
                 (Some(dir), None) => return Ok(Spot::Upper { dir, rest: left, taken }),
                 (None, Some(dir)) => return Ok(Spot::Lower { dir, rest: left, taken }),
                 (Some(upper), Some(lower)) => (upper, lower),
-                (None, None) => return Err(Errno::Io.into()),
+                (None, None) => return Err(on_no_layer().into()),
             };
             if let Some(child) = dir.children.get(name.as_str()) {
                 (at, left, taken) = (*child, rest, taken + 1);
@@ -230,7 +242,7 @@ impl Tree {
         let stat = match (&dir.upper, &dir.lower) {
             (Some(upper), _) => end(upper.stat(Descent::HERE))?,
             (None, Some(lower)) => end(lower.stat(Descent::HERE))?,
-            (None, None) => return Err(Errno::Io),
+            (None, None) => return Err(on_no_layer()),
         };
         let (dev, ino) = if key == ROOT { self.root_id } else { (stat.dev, stat.ino) };
         let nlink = if dir.is_removed { 0 } else { stat.nlink };
@@ -259,7 +271,7 @@ impl Tree {
             Have::Lower(Found::Leaf(part)) => return Err(not_a_dir(part.dir(), name, 0)),
             Have::Upper(stat) => {
                 let dir = self.dir(key)?;
-                let upper = dir.upper.as_ref().ok_or(Errno::Io)?;
+                let upper = dir.upper.as_ref().ok_or_else(on_no_upper)?;
                 if stat.kind != FileType::Dir {
                     return Err(not_a_dir(&**upper, name, 0));
                 }
@@ -290,7 +302,7 @@ impl Tree {
 
     /// The upper's directory for `key`, which has been raised.
     pub(super) fn upper(&self, key: DirKey) -> Result<&LayerRef> {
-        self.dir(key)?.upper.as_ref().ok_or(Errno::Io)
+        self.dir(key)?.upper.as_ref().ok_or_else(on_no_upper)
     }
 
     /// The upper's directory for `key`, made with those above it where it is missing. Nothing that
@@ -303,33 +315,31 @@ impl Tree {
             DirState { upper: Some(upper), .. } => return Ok(Arc::clone(upper)),
             DirState { upper: None, .. } => {}
         }
-        let mut chain = vec![key];
-        loop {
-            let at = chain.last().copied().unwrap_or(ROOT);
+        let (mut chain, mut at) = (Vec::new(), key);
+        let mut upper = loop {
             let dir = self.dir(at)?;
             if dir.is_removed {
                 return Err(Errno::Noent);
             }
-            if dir.upper.is_some() {
-                break;
+            if let Some(upper) = &dir.upper {
+                break Arc::clone(upper);
             }
-            chain.push(dir.parent);
-        }
-        let mut upper = None;
+            if at == ROOT {
+                return Err(on_no_upper());
+            }
+            chain.push(at);
+            at = dir.parent;
+        };
         while let Some(at) = chain.pop() {
-            let made = match (&self.dir(at)?.upper, upper.take()) {
-                (Some(there), _) => Arc::clone(there),
-                (None, above) => self.adopt_dir(at, above.ok_or(Errno::Io)?)?,
-            };
-            upper = Some(made);
+            upper = self.adopt_dir(at, &upper)?;
         }
-        upper.ok_or(Errno::Io)
+        Ok(upper)
     }
 
-    fn adopt_dir(&mut self, key: DirKey, above: LayerRef) -> Result<LayerRef> {
+    fn adopt_dir(&mut self, key: DirKey, above: &LayerRef) -> Result<LayerRef> {
         let dir = self.dir_mut(key)?;
         let name = Name::new(&dir.name)?;
-        let lower = dir.lower.as_ref().ok_or(Errno::Io)?;
+        let lower = dir.lower.as_ref().ok_or_else(on_no_layer)?;
         let stat = end(lower.stat(Descent::HERE))?;
         match above.adopt(Some(name), &stat, Adopted::Dir) {
             // Adopted already, by an operation that failed right behind that.
