@@ -34,6 +34,8 @@ mod random;
 mod rights;
 mod stdio;
 mod table;
+#[cfg(test)]
+mod tests;
 mod trace;
 
 pub use clock::{Alarm, Clock, ClockId, Interrupt, Raised, Turn};

@@ -1,0 +1,3 @@
+//! Tests of whole processes over memory, through the calls that an adapter makes.
+
+mod rights;
