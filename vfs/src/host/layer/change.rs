@@ -18,7 +18,6 @@ use super::{Held, HostLayer, Tree, steps};
 use crate::overlay::{Adopted, Layer, LayerRef, Made, Opened, Says};
 use crate::{
     Access, Errno, File, FileType, Name, OpenFlags, OpenHow, Result, SetTime, SetTimes, Stat, Stop,
-    SyncScope,
 };
 
 /// Whether a new directory hides what is beneath it.
@@ -278,7 +277,7 @@ impl HostLayer {
         fs::futimens(file.host(), &times_of(like)).map_err(errno)?;
         // The name hides the lower's bytes, so these have to be on the disk before it.
         if name.is_some() && file.stat()?.size > 0 {
-            file.sync(SyncScope::Data)?;
+            steps::sync_bytes(file.host())?;
         }
         let tree = self.core().tree.write();
         match name {

@@ -133,7 +133,8 @@ impl Held {
             }
             Origin::Own | Origin::Adopted(_) | Origin::Unknown => self.origin(name, entry)?,
         };
-        Ok((HostFile::verified(fd, how), origin))
+        // The name is remembered as a file's; another process may have put something else there.
+        Ok((HostFile::unverified(fd, how), origin))
     }
 
     /// What a link is known by, if it is about to lose its last name.

@@ -9,11 +9,14 @@ mod crash;
 mod kernel;
 mod marked;
 mod open;
+mod swapped;
+mod synced;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{IoSlice, IoSliceMut};
 use std::ops::ControlFlow;
+use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
