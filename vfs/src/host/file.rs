@@ -270,3 +270,45 @@ fn len_of(lens: impl Iterator<Item = usize>) -> u64 {
     let add = |sum: u64, len| sum.saturating_add(u64::try_from(len).unwrap_or(u64::MAX));
     lens.fold(0, add).min(OFFSET_MAX)
 }
+
+#[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "the tests arrange the host's side")]
+mod tests {
+    use rustix::fs::{CWD, Mode};
+
+    use super::*;
+
+    /// What `unless_raced` hands over if another process puts a FIFO in the file's place between
+    /// the `stat` and the open.
+    #[test]
+    fn a_handle_that_is_no_regular_file_is_refused() {
+        let temp = tempfile::tempdir().unwrap();
+        let at = temp.path().join("fifo");
+        fs::mkfifoat(CWD, &at, Mode::from_raw_mode(0o600)).unwrap();
+        for access in [Access::Read, Access::Write, Access::ReadWrite] {
+            // Both ends, so that a write would succeed.
+            let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC;
+            let fd = fs::openat(CWD, &at, flags, Mode::empty()).unwrap();
+            let reader = fs::openat(CWD, &at, flags, Mode::empty()).unwrap();
+            let file = HostFile::unverified(fd, OpenHow::new(access, OpenFlags::empty()));
+            let bytes = [IoSlice::new(b"leak")];
+            if access.writes() {
+                assert_eq!(file.append(&bytes), Err(Errno::Nxio));
+                assert_eq!(file.write_at(&bytes, 0), Err(Errno::Nxio));
+                assert_eq!(file.set_len(0), Err(Errno::Nxio));
+                assert_eq!(file.allocate(0, 1), Err(Errno::Nxio));
+            }
+            if access.reads() {
+                let mut room = [0; 4];
+                let read = file.read_at(&mut [IoSliceMut::new(&mut room)], 0);
+                assert_eq!(read, Err(Errno::Nxio));
+            }
+            assert_eq!(file.stat().map(drop), Err(Errno::Nxio));
+            assert_eq!(file.set_times(SetTimes::default()), Err(Errno::Nxio));
+            assert_eq!(file.sync(SyncScope::All), Err(Errno::Nxio));
+            assert_eq!(file.appended_to(), Err(Errno::Nxio));
+            let mut room = [0; 4];
+            assert_eq!(io::read(&reader, &mut room), Err(Os::AGAIN), "{access:?}");
+        }
+    }
+}

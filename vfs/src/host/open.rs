@@ -181,3 +181,48 @@ fn write_flags(flags: OpenFlags) -> OFlags {
     }
     sync
 }
+
+#[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "the tests arrange the host's side")]
+mod tests {
+    use std::fs::File;
+    use std::os::fd::AsFd;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    /// Every way to open a file that exists.
+    fn ways() -> impl Iterator<Item = OpenHow> {
+        let flags = (0..=OpenFlags::all().bits()).map(|bits| OpenFlags::from_bits(bits).unwrap());
+        flags.flat_map(|flags| Access::ALL.map(|access| OpenHow::new(access, flags)))
+    }
+
+    /// The state between the `stat` and the open of `try_open`, if another process puts a link in
+    /// the file's place there.
+    #[test]
+    fn a_link_that_appears_between_the_stat_and_the_open_is_not_followed() {
+        let temp = tempfile::tempdir().unwrap();
+        let outside = temp.path().join("outside");
+        std::fs::write(&outside, "canary").unwrap();
+        std::fs::create_dir(temp.path().join("dir")).unwrap();
+        std::fs::create_dir(temp.path().join("root")).unwrap();
+        symlink("../outside", temp.path().join("root/to_file")).unwrap();
+        symlink("../dir", temp.path().join("root/to_dir")).unwrap();
+        let root = File::open(temp.path().join("root")).unwrap();
+        for name in ["to_file", "to_dir"] {
+            let name = Name::new(name).unwrap();
+            for flags in ways().map(|how| flags_with(how, OFlags::empty())).chain([DIR]) {
+                match unless_raced(root.as_fd(), name, flags) {
+                    Ok(None) => {}
+                    // `O_PATH` holds the link itself, which `HostFile` refuses at its first use.
+                    Ok(Some(held)) if flags.contains(OFlags::PATH) => {
+                        assert_eq!(kind(&fs::fstat(&held).unwrap()), FileType::Symlink, "{name:?}");
+                    }
+                    Ok(Some(_)) => panic!("{name:?} was followed with {flags:?}"),
+                    Err(errno) => panic!("{name:?}: {errno:?} with {flags:?}"),
+                }
+                assert_eq!(std::fs::read(&outside).unwrap(), b"canary", "{flags:?}");
+            }
+        }
+    }
+}

@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use palisade_vfs::{
-    Access, Cookie, Errno, FileType, Follow, OpenFlags, OpenHow, SetTime, SetTimes, Stop, path,
+    Access, Cookie, Errno, FileType, Follow, OpenFlags, OpenHow, SetTime, SetTimes, Stop,
+    Timestamp, path,
 };
 use rustix::fs::{CWD, Mode};
 
@@ -98,6 +99,48 @@ fn operations_on_a_name_mean_the_link_itself() {
         d.create_symlink(name("new"), "../../any/ thing").unwrap();
         assert_eq!(d.read_link(name("new")).unwrap().as_ref(), "../../any/ thing");
         assert_eq!(names(d, 9), ["d", "leaf", "new"]);
+    });
+}
+
+#[test]
+fn times_of_a_link_are_its_own() {
+    each_world(|w| {
+        fs::create_dir(w.root.join("d")).unwrap();
+        let canary = w.outside.join("canary");
+        let before = fs::metadata(&canary).unwrap();
+        let at = Timestamp::new(1_000, 5);
+        let times = SetTimes { accessed: SetTime::At(at), modified: SetTime::At(at) };
+        for (leaf, target) in [("leaf", "../outside/canary"), ("d/leaf", "../../outside/canary")] {
+            symlink(target, w.root.join(leaf)).unwrap();
+            w.dir.set_times(down(leaf), times).unwrap();
+            assert_eq!(w.dir.stat(down(leaf)).unwrap().modified, at, "{}", w.what);
+        }
+        let after = fs::metadata(&canary).unwrap();
+        let times = |meta: &fs::Metadata| (meta.mtime(), meta.mtime_nsec(), meta.atime());
+        assert_eq!(times(&after), times(&before), "{}", w.what);
+    });
+}
+
+#[test]
+fn an_absolute_target_is_an_escape_at_any_depth() {
+    each_world(|w| {
+        fs::create_dir_all(w.root.join("d/e")).unwrap();
+        // Where a target would lead that was taken for a relative one.
+        for at in ["f", "d/f", "d/e/f"] {
+            w.fill(at, "inside");
+        }
+        for at in ["abs", "d/abs", "d/e/abs"] {
+            for target in ["/f", "//f", "/./f"] {
+                symlink(target, w.root.join(at)).unwrap();
+                for way in [at.to_owned(), format!("{at}/"), format!("{at}/../f")] {
+                    let opened = path::open(&*w.dir, &way, Follow::Yes, OpenHow::READ).err();
+                    assert_eq!(opened, Some(Errno::Escape), "{}: {way} {target}", w.what);
+                    let stat = path::stat(&*w.dir, &way, Follow::Yes).err();
+                    assert_eq!(stat, Some(Errno::Escape), "{}: {way} {target}", w.what);
+                }
+                fs::remove_file(w.root.join(at)).unwrap();
+            }
+        }
     });
 }
 

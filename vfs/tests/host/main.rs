@@ -9,4 +9,5 @@
 mod confinement;
 mod files;
 mod names;
+mod replaced;
 mod world;
