@@ -9,7 +9,7 @@ use std::sync::Arc;
 use rust_embed::RustEmbed;
 
 use crate::fixed::{Builder, Content, Held, Source, Tree, TreeFault, Twice};
-use crate::{DirRef, Errno, Result, Timestamp};
+use crate::{DirRef, Result, Timestamp, bug};
 
 /// A filesystem of files that are part of the program. A clone is the same filesystem.
 ///
@@ -116,8 +116,8 @@ struct Assets(Box<[Asset]>);
 
 impl Source for Assets {
     fn open(&self, content: Content) -> Result<Held> {
-        let at = usize::try_from(content.at).map_err(|_| Errno::Io)?;
-        match self.0.get(at).ok_or(Errno::Io)? {
+        let asset = usize::try_from(content.at).ok().and_then(|at| self.0.get(at));
+        match asset.ok_or_else(|| bug!("there is no asset {}", content.at))? {
             Asset::Static(bytes) => Ok(Held::Static(bytes)),
             Asset::Shared(bytes) => Ok(Held::Shared(Arc::clone(bytes) as _)),
         }

@@ -4,7 +4,7 @@
 //! anything without looking at it again: there is no `.`, no `..`, no empty component, no NUL and
 //! no leading slash in it, and therefore no way up.
 
-use crate::{Errno, Result};
+use crate::{Errno, Result, bug};
 
 /// One path component.
 ///
@@ -75,7 +75,7 @@ impl<'a> Descent<'a> {
         match self.0.bytes().rposition(|byte| byte == b'/') {
             Some(at) => {
                 let (parent, name) = self.0.split_at(at);
-                Some((Descent(parent), Name(name.get(1..).unwrap_or_default())))
+                Some((Descent(parent), Name(after_slash(name))))
             }
             None if self.0.is_empty() => None,
             None => Some((Descent(""), Name(self.0))),
@@ -88,7 +88,7 @@ impl<'a> Descent<'a> {
         match self.0.bytes().position(|byte| byte == b'/') {
             Some(at) => {
                 let (name, rest) = self.0.split_at(at);
-                Some((Name(name), Descent(rest.get(1..).unwrap_or_default())))
+                Some((Name(name), Descent(after_slash(rest))))
             }
             None if self.0.is_empty() => None,
             None => Some((Name(self.0), Descent(""))),
@@ -136,6 +136,12 @@ impl<'a> Descent<'a> {
         }
         Some(Name(self.0))
     }
+}
+
+/// The text after the slash that `text` begins with.
+#[inline]
+fn after_slash(text: &str) -> &str {
+    text.get(1..).unwrap_or_else(|| bug!(""; "a descent was split where no slash is"))
 }
 
 /// The names of a descent that are left.

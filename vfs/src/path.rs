@@ -239,8 +239,6 @@ pub(crate) fn kind_of(parent: &dyn Dir, name: Name<'_>) -> Result<FileType> {
             Err(Stop::Link { .. }) => Ok(FileType::Symlink),
             Err(Stop::Errno(errno)) => Err(errno),
         },
-        Err(Stop::Errno(errno)) => Err(errno),
-        // One name deep, no link can stop anything.
-        Err(Stop::Link { .. }) => Err(Errno::Again),
+        Err(stop) => Err(stop.without_following()),
     }
 }

@@ -10,7 +10,7 @@
 //!
 //! Deliberately absent: any memory of where a directory lies. A directory is the top of its world.
 
-use crate::{Descent, Dir, Errno, Name, OpenHow, Result, Stop};
+use crate::{Descent, Dir, Errno, Name, OpenHow, Result, Stop, bug};
 
 /// Links followed in one resolution: Linux's `MAXSYMLINKS`.
 pub const LINKS_MAX: u32 = 40;
@@ -173,7 +173,9 @@ pub(crate) fn in_parent<T>(
     at: Descent<'_>,
     op: impl FnOnce(&dyn Dir, Name<'_>) -> Result<T, Stop>,
 ) -> Result<T, Stop> {
-    let Some((parent, name)) = at.split_last() else { return Err(Errno::Inval.into()) };
+    let Some((parent, name)) = at.split_last() else {
+        return Err(bug!("a path without a last name has no parent").into());
+    };
     if parent.is_here() {
         return op(dir, name);
     }

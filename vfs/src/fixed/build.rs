@@ -9,7 +9,7 @@ use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
 use super::{Content, EntryData, Index, Kind, NodeData, ROOT, Source, Text, Tree, hash_name};
-use crate::{Errno, Name, Timestamp, fresh_dev};
+use crate::{Errno, Name, Timestamp, bug, fresh_dev};
 
 /// The most nodes and the most bytes of text: what an [`Index`] can tell apart.
 const INDEX_MAX: usize = u32::MAX as usize;
@@ -194,10 +194,7 @@ impl Builder {
     /// The tree, with nodes numbered from the root down and names in the order of their bytes.
     pub(crate) fn build(mut self, source: Box<dyn Source>) -> Arc<Tree> {
         let text = std::mem::take(&mut self.text).into_boxed_str();
-        let name = |entry: &BuildEntry| {
-            let at = entry.name.at as usize;
-            text.get(at..at + entry.name.len as usize).unwrap_or_default()
-        };
+        let name = |entry: &BuildEntry| text_of(&text, entry.name);
         let mut sorted = std::mem::take(&mut self.entries);
         sorted.sort_unstable_by(|one, other| {
             one.parent.cmp(&other.parent).then_with(|| name(one).cmp(name(other)))
@@ -356,16 +353,22 @@ fn number(old: &[BuildNode], sorted: &[BuildEntry]) -> (Box<[NodeData]>, Box<[En
     while let Some((id, parent)) = order.get(done).copied() {
         let index = small(done);
         done += 1;
-        let Some(node) = old.get(id as usize) else { continue };
+        let Some(node) = old.get(id as usize) else {
+            bug!((); "an entry leads to node {id}, which is not there");
+            continue;
+        };
         let kind = match node.body {
             Body::File(content) => Kind::File(content),
             Body::Symlink(target) => Kind::Symlink(target.into()),
             Body::Dir(_) => {
                 let first = small(entries.len());
                 let start = sorted.partition_point(|entry| entry.parent < id);
-                let children = sorted.get(start..).unwrap_or_default();
-                for entry in children.iter().take_while(|entry| entry.parent == id) {
-                    let Some(new) = new_of.get_mut(entry.node as usize) else { continue };
+                let children = sorted.iter().skip(start);
+                for entry in children.take_while(|entry| entry.parent == id) {
+                    let Some(new) = new_of.get_mut(entry.node as usize) else {
+                        bug!((); "an entry leads to node {}, which is not there", entry.node);
+                        continue;
+                    };
                     if *new == UNSEEN {
                         *new = small(order.len());
                         order.push((entry.node, index));
@@ -432,7 +435,8 @@ fn check_name(name: &str) -> Result<&str, TreeFault> {
 }
 
 fn text_of(text: &str, Stretch { at, len }: Stretch) -> &str {
-    text.get(at as usize..at as usize + len as usize).unwrap_or_default()
+    let name = text.get(at as usize..at as usize + len as usize);
+    name.unwrap_or_else(|| bug!(""; "an entry's name is not in the text"))
 }
 
 fn to_index(n: usize) -> Result<u32, TreeFault> {
@@ -445,5 +449,5 @@ fn to_index(n: usize) -> Result<u32, TreeFault> {
 
 /// A number that [`to_index`] has let pass.
 fn small(n: usize) -> u32 {
-    u32::try_from(n).unwrap_or(u32::MAX)
+    u32::try_from(n).unwrap_or_else(|_| bug!(u32::MAX; "{n} is no index"))
 }

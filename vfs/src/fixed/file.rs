@@ -4,7 +4,7 @@ use std::io::{IoSlice, IoSliceMut};
 use std::sync::Arc;
 
 use super::{Content, Held, Index, Tree};
-use crate::{Access, Errno, File, Result, SetTimes, Stat, SyncScope};
+use crate::{Access, Errno, File, Result, SetTimes, Stat, SyncScope, bug};
 
 /// An open file. Its bytes go from where they are held to the caller's buffers in one copy.
 pub(super) struct FixedFile {
@@ -41,7 +41,7 @@ impl FixedFile {
                     return Ok(done + filled);
                 };
                 match self.tree.source.read_at(self.content.at + at, rest) {
-                    Ok(n) if n > 0 => filled += n,
+                    Ok(n) if n > 0 && n <= rest.len() => filled += n,
                     Ok(_) | Err(_) if done + filled == 0 => return Err(Errno::Io),
                     Ok(_) | Err(_) => return Ok(done + filled),
                 }
@@ -139,7 +139,9 @@ impl File for FixedFile {
             Held::InPlace => {
                 let before = to.len();
                 to.resize(before.saturating_add(len), 0);
-                let buf = to.get_mut(before..).unwrap_or_default();
+                let Some(buf) = to.get_mut(before..) else {
+                    return Err(bug!("a vector is shorter than it was made"));
+                };
                 let done = self.read_at(&mut [IoSliceMut::new(buf)], offset);
                 to.truncate(before.saturating_add(*done.as_ref().unwrap_or(&0)));
                 return done;

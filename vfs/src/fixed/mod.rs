@@ -27,7 +27,7 @@ pub use build::TreeFault;
 pub(crate) use build::{Builder, Twice};
 
 use self::dir::FixedDir;
-use crate::{Descent, DirRef, Errno, FileType, Name, Result, Stat, Stop, Timestamp};
+use crate::{Descent, DirRef, Errno, FileType, Name, Result, Stat, Stop, Timestamp, bug};
 
 /// Where a node stands in [`Tree::nodes`].
 type Index = u32;
@@ -141,14 +141,14 @@ impl Tree {
             + self.names.allocation_size()
     }
 
-    /// A node. `Io` cannot happen.
     fn node(&self, index: Index) -> Result<&NodeData> {
-        self.nodes.get(index as usize).ok_or(Errno::Io)
+        self.nodes.get(index as usize).ok_or_else(|| bug!("the tree has no node {index}"))
     }
 
     fn text(&self, text: Text) -> &str {
         let at = text.at as usize;
-        self.text.get(at..at + text.len as usize).unwrap_or_default()
+        let text = self.text.get(at..at + text.len as usize);
+        text.unwrap_or_else(|| bug!(""; "the tree has no text at {at}"))
     }
 
     /// The entries of a directory; nothing has none.
@@ -156,7 +156,8 @@ impl Tree {
         match kind {
             Kind::Dir { first, count, .. } => {
                 let first = first as usize;
-                self.entries.get(first..first + count as usize).unwrap_or_default()
+                let entries = self.entries.get(first..first + count as usize);
+                entries.unwrap_or_else(|| bug!(&[]; "the tree has no entries at {first}"))
             }
             Kind::File(_) | Kind::Symlink(_) => &[],
         }

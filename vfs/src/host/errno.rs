@@ -6,6 +6,12 @@ use rustix::io::Errno as Os;
 
 use crate::Errno;
 
+/// [`errno`] of the system call that `why` is the failure of.
+#[cfg(feature = "overlay")]
+pub(super) fn errno_of_io(why: &std::io::Error) -> Errno {
+    Os::from_io_error(why).map_or(Errno::Io, errno)
+}
+
 /// What `os` means to a caller of a [`Dir`](crate::Dir) or a [`File`](crate::File).
 pub(super) fn errno(os: Os) -> Errno {
     match os {

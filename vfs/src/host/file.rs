@@ -21,6 +21,7 @@ use super::errno::errno;
 use super::stat::{kind, stat, timestamps};
 use crate::{
     Access, Advice, Errno, File, FileType, OpenFlags, OpenHow, Result, SetTimes, Stat, SyncScope,
+    bug,
 };
 
 /// The most buffers in one call: Linux's `IOV_MAX`.
@@ -126,7 +127,9 @@ impl File for HostFile {
         let fd = self.fd()?;
         let skipped = bufs.iter().take_while(|buf| buf.is_empty()).count();
         let end = bufs.len().min(skipped + BUFFERS_MAX);
-        let bufs = bufs.get_mut(skipped..end).unwrap_or_default();
+        let Some(bufs) = bufs.get_mut(skipped..end) else {
+            return Err(bug!("no buffers from {skipped} to {end}"));
+        };
         let room = OFFSET_MAX - offset;
         let is_past = len_of(bufs.iter().map(|buf| buf.len())) > room;
         match bufs {
@@ -134,7 +137,9 @@ impl File for HostFile {
             // The kernel refuses to look past the last offset, instead of ending there.
             [first, ..] if is_past => {
                 let len = usize::try_from(room).unwrap_or(usize::MAX).min(first.len());
-                let Some(first) = first.get_mut(..len) else { return Err(Errno::Io) };
+                let Some(first) = first.get_mut(..len) else {
+                    return Err(bug!("a buffer is shorter than {len}"));
+                };
                 io::pread(fd, first, offset).map_err(errno)
             }
             [only] => io::pread(fd, &mut **only, offset).map_err(errno),
@@ -262,7 +267,8 @@ impl File for HostFile {
 /// What one call can take, and begins with a byte: 0 written must mean that there was nothing.
 fn cut<'a, 'b>(bufs: &'a [IoSlice<'b>]) -> &'a [IoSlice<'b>] {
     let skipped = bufs.iter().take_while(|buf| buf.is_empty()).count();
-    bufs.get(skipped..bufs.len().min(skipped + BUFFERS_MAX)).unwrap_or_default()
+    let cut = bufs.get(skipped..bufs.len().min(skipped + BUFFERS_MAX));
+    cut.unwrap_or_else(|| bug!(&[]; "no buffers from {skipped}"))
 }
 
 /// The sum of lengths, at most [`OFFSET_MAX`].

@@ -20,7 +20,7 @@ use rustix::io::Errno as Os;
 use super::errno::errno;
 use super::resolve::open_quietly;
 use super::stat::{file_type, kind};
-use crate::{Cookie, Entry, Errno, FileType, Name, Result};
+use crate::{Cookie, Entry, Errno, FileType, Name, Result, bug};
 
 /// The most that one call asks the kernel for, in bytes: what libcs use.
 const WINDOW_MAX: usize = 32 * 1024;
@@ -103,7 +103,9 @@ impl Stream {
         fs::seek(&self.fd, SeekFrom::Start(from.0)).map_err(errno)?;
         let (mut window, mut given_len) = (self.window, 0);
         loop {
-            let Some(area) = self.buffer.get_mut(..window) else { return Err(Errno::Io) };
+            let Some(area) = self.buffer.get_mut(..window) else {
+                return Err(bug!("the buffer of a listing is shorter than {window}"));
+            };
             let mut entries = RawDir::new(&self.fd, area);
             loop {
                 let entry = match entries.next() {

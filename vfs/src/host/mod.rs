@@ -119,7 +119,7 @@ impl HostDir {
     /// Whether this is the directory of this identity, or lies in it.
     #[cfg(feature = "overlay")]
     pub(crate) fn lies_in(&self, dir: (u64, u64)) -> Result<bool> {
-        layer::lies_in(self.fd(), dir).map_err(|_| Errno::Io)
+        layer::lies_in(self.fd(), dir).map_err(|why| errno::errno_of_io(&why))
     }
 
     /// Gives the file `name` the permissions of the file `like`, which it is going to replace. What

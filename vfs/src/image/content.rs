@@ -55,7 +55,7 @@ impl Source for Archive {
     }
 
     fn read_at(&self, at: u64, buf: &mut [u8]) -> io::Result<usize> {
-        self.source.read_at(buf, at)
+        crate::image::source::read_at(&*self.source, buf, at)
     }
 
     fn may_block(&self) -> bool {
@@ -74,7 +74,7 @@ mod packed {
 
     use crate::fixed::{Content, Held};
     use crate::image::source::{ImageSource, Stretch};
-    use crate::{Errno, Result};
+    use crate::{Errno, Result, bug};
 
     /// Marks the number of a content as a place among the packed ones.
     const PLACE: u64 = 1 << 63;
@@ -169,8 +169,8 @@ mod packed {
         }
 
         pub(super) fn open(&self, source: &dyn ImageSource, place: u64, len: u64) -> Result<Held> {
-            let at = usize::try_from(place).map_err(|_| Errno::Io)?;
-            let packed = self.packed.get(at).ok_or(Errno::Io)?;
+            let packed = usize::try_from(place).ok().and_then(|at| self.packed.get(at));
+            let packed = packed.ok_or_else(|| bug!("there is no packed entry {place}"))?;
             let paid = {
                 let mut open = self.open.lock();
                 if let Some(unpacked) = open.entries.get(&place).and_then(Weak::upgrade) {

@@ -71,11 +71,7 @@ impl ReadOnly {
     }
 
     fn kind(&self, name: Name<'_>) -> Result<Stat> {
-        self.inner.stat(name.into()).map_err(|stop| match stop {
-            Stop::Errno(errno) => errno,
-            // One name deep, no link can stop anything.
-            Stop::Link { .. } => Errno::Again,
-        })
+        self.inner.stat(name.into()).map_err(Stop::without_following)
     }
 
     fn refuse_new(&self, name: Name<'_>) -> Result<()> {

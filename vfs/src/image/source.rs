@@ -97,11 +97,24 @@ pub(super) struct Stretch<'s> {
     pub(super) end: u64,
 }
 
+/// [`ImageSource::read_at`], whose result is not trusted: a source may be an embedder's.
+pub(super) fn read_at(source: &dyn ImageSource, buf: &mut [u8], at: u64) -> io::Result<usize> {
+    match source.read_at(buf, at)? {
+        n if n > buf.len() => {
+            Err(io::Error::other("the source claims more bytes than it was asked"))
+        }
+        n => Ok(n),
+    }
+}
+
 impl Read for Stretch<'_> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let left = usize::try_from(self.end.saturating_sub(self.at)).unwrap_or(usize::MAX);
         let len = buf.len().min(left);
-        let n = self.source.read_at(buf.get_mut(..len).unwrap_or_default(), self.at)?;
+        let Some(buf) = buf.get_mut(..len) else {
+            return Err(io::Error::other(crate::bug!("a buffer is shorter than {len}")));
+        };
+        let n = read_at(self.source, buf, self.at)?;
         self.at += n as u64;
         Ok(n)
     }

@@ -67,7 +67,9 @@ fn drain(
         if !limits.allows_ratio(packed_bytes, total) {
             return Err(ImageError::limit(b"", ImageLimit::Ratio, limits.ratio_max));
         }
-        let bytes = piece.get(..n).unwrap_or_default();
+        let Some(bytes) = piece.get(..n) else {
+            return Err(damaged(io::Error::other("the decoder claims too many bytes"), total));
+        };
         if total <= memory_max {
             memory.extend_from_slice(bytes);
             continue;

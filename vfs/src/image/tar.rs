@@ -202,11 +202,12 @@ impl Extended {
         while !rest.is_empty() {
             let space = rest.iter().position(|byte| *byte == b' ').ok_or_else(bad)?;
             let len = rest.get(..space).and_then(number::<usize>).ok_or_else(bad)?;
-            let record = rest.get(space + 1..len).ok_or_else(bad)?;
+            let (line, next) = rest.split_at_checked(len).ok_or_else(bad)?;
+            let record = line.get(space + 1..).ok_or_else(bad)?;
             let record = record.strip_suffix(b"\n").ok_or_else(bad)?;
             let equals = record.iter().position(|byte| *byte == b'=').ok_or_else(bad)?;
             let (key, value) = record.split_at(equals);
-            let value = value.get(1..).unwrap_or_default();
+            let value = value.strip_prefix(b"=").ok_or_else(bad)?;
             match key {
                 b"path" => self.path = Some(value.to_owned()),
                 b"linkpath" => self.target = Some(value.to_owned()),
@@ -215,7 +216,7 @@ impl Extended {
                 _ if key.starts_with(b"GNU.sparse.") => self.is_sparse = true,
                 _ => {}
             }
-            rest = rest.get(len..).unwrap_or_default();
+            rest = next;
         }
         Ok(records.len() as u64)
     }

@@ -33,7 +33,7 @@ pub(super) fn find(source: &dyn ImageSource) -> Result<End, ImageError> {
     let mut tail = vec![0; tail_len];
     read_exact(source, &mut tail, tail_at)?;
     let ends = |at: &usize| {
-        let record = tail.get(*at..).unwrap_or_default();
+        let Some(record) = tail.get(*at..) else { return false };
         read_u32(record, 0) == Some(END)
             && read_u16(record, 20).is_some_and(|len| END_LEN + usize::from(len) == record.len())
     };
@@ -43,7 +43,8 @@ pub(super) fn find(source: &dyn ImageSource) -> Result<End, ImageError> {
     if found.next().is_some() {
         return Err(bad("a zip with two ends"));
     }
-    parse(source, tail.get(at..).unwrap_or_default(), tail_at + at as u64)
+    let record = tail.get(at..).ok_or(bad("a zip without its end"))?;
+    parse(source, record, tail_at + at as u64)
 }
 
 fn parse(source: &dyn ImageSource, record: &[u8], at: u64) -> Result<End, ImageError> {

@@ -80,8 +80,8 @@ impl Central {
         let (mut rest, mut unix, mut ntfs) = (extra, None, None);
         let mut is_large = false;
         while let (Some(id), Some(len)) = (read_u16(rest, 0), read_u16(rest, 2)) {
-            let end = 4 + usize::from(len);
-            let Some(field) = rest.get(4..end) else { break };
+            let Some((field, next)) = rest.split_at_checked(4 + usize::from(len)) else { break };
+            let field = field.get(4..)?;
             match id {
                 EXTRA_LARGE if is_large => return None,
                 EXTRA_LARGE => {
@@ -92,7 +92,7 @@ impl Central {
                 EXTRA_UNIX => unix = unix_time(field),
                 _ => {}
             }
-            rest = rest.get(end..).unwrap_or_default();
+            rest = next;
         }
         self.time = ntfs.or(unix).unwrap_or(self.time);
         Some(())

@@ -12,7 +12,7 @@ use super::meter::Counted;
 use super::tree::{Child, DirData, DirKey, Tree};
 use crate::{
     Cookie, Descent, Dir, Entry, Errno, FileRef, FileType, Name, Node, OpenFlags, OpenHow, Result,
-    SetTimes, Stat, Stop,
+    SetTimes, Stat, Stop, bug,
 };
 
 /// Entries that are taken out of the tree at once for a listing.
@@ -304,7 +304,9 @@ impl Dir for MemDir {
             from = *last;
             let mut rest = names.as_str();
             for (place, len, kind, ino) in batch.drain(..) {
-                let (name, behind) = rest.split_at_checked(len).unwrap_or_default();
+                let split = rest.split_at_checked(len);
+                let (name, behind) =
+                    split.unwrap_or_else(|| bug!(("", ""); "a batch of names is too short"));
                 rest = behind;
                 let (name, next) = (Name::new(name)?, Cookie(place));
                 if each(Entry { name, kind, ino, next }).is_break() {

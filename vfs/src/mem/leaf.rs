@@ -11,7 +11,7 @@ use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::bytes::Bytes;
 use super::meter::Counted;
-use crate::{Errno, FileType, SetTime, SetTimes, Stat, Stop, Timestamp};
+use crate::{Errno, FileType, SetTime, SetTimes, Stat, Stop, Timestamp, bug};
 
 /// Looks that a change may spoil before the next one waits for it.
 const LOOKS_MAX: u32 = 8;
@@ -109,7 +109,8 @@ impl Shown {
         let version = self.version.load(Ordering::Acquire);
         let len = self.len.load(Ordering::Relaxed);
         let [accessed, modified, changed] = self.times.each_ref().map(|(seconds, nanos)| {
-            let nanos = u32::try_from(nanos.load(Ordering::Relaxed)).unwrap_or(0);
+            let nanos = u32::try_from(nanos.load(Ordering::Relaxed));
+            let nanos = nanos.unwrap_or_else(|_| bug!(0; "a time has too many nanoseconds"));
             Timestamp::new(seconds.load(Ordering::Relaxed).cast_signed(), nanos)
         });
         fence(Ordering::Acquire);

@@ -13,7 +13,7 @@ use slab::Slab;
 use super::entries::Entries;
 use super::leaf::{Leaf, Times, not_a_dir};
 use super::meter::Counted;
-use crate::{Descent, Errno, FileType, Name, Result, Stat, Stop, Timestamp};
+use crate::{Descent, Errno, FileType, Name, Result, Stat, Stop, Timestamp, bug};
 
 pub(super) type DirKey = usize;
 
@@ -135,11 +135,11 @@ pub(super) struct Tree {
 impl Tree {
     /// A directory that someone holds or that a name leads to. `Io` cannot happen.
     pub(super) fn dir(&self, key: DirKey) -> Result<&DirData> {
-        self.dirs.get(key).ok_or(Errno::Io)
+        self.dirs.get(key).ok_or_else(|| bug!("the tree has no directory {key}"))
     }
 
     pub(super) fn dir_mut(&mut self, key: DirKey) -> Result<&mut DirData> {
-        self.dirs.get_mut(key).ok_or(Errno::Io)
+        self.dirs.get_mut(key).ok_or_else(|| bug!("the tree has no directory {key}"))
     }
 
     /// The directory that `path` leads to, below `key`.

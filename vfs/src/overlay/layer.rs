@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::{
-    Descent, Dir, Errno, File, FileRef, FileType, Name, Node, OpenHow, Result, Stat, Stop,
-};
+use crate::{Descent, Dir, File, FileRef, FileType, Name, Node, OpenHow, Result, Stat, Stop};
 
 /// A shared layer.
 pub type LayerRef = Arc<dyn Layer>;
@@ -155,10 +153,8 @@ pub trait Layer: Dir {
     ///
     /// Errors: `Io`.
     fn lies_in(&self, dir: (u64, u64)) -> Result<bool> {
-        match self.stat(Descent::HERE) {
-            Ok(stat) => Ok((stat.dev, stat.ino) == dir),
-            Err(_) => Err(Errno::Io),
-        }
+        let stat = self.stat(Descent::HERE).map_err(Stop::without_following)?;
+        Ok((stat.dev, stat.ino) == dir)
     }
 
     /// Ends all change to the filesystem that this layer is of, for ever: from now on what would

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use rustix::fs::{self, AtFlags, FlockOperation, Timestamps};
 
-use super::super::errno::errno;
+use super::super::errno::{errno, errno_of_io};
 use super::super::stat::{stat, timestamps};
 use super::dir::errno_of;
 use super::file::LayerFile;
@@ -404,7 +404,7 @@ impl Layer for HostLayer {
     }
 
     fn lies_in(&self, dir: (u64, u64)) -> Result<bool> {
-        super::lies_in(self.at.fd(), dir).map_err(|_| Errno::Io)
+        super::lies_in(self.at.fd(), dir).map_err(|why| errno_of_io(&why))
     }
 
     fn freeze(&self) -> Result<()> {

@@ -130,7 +130,8 @@ impl Rename<'_> {
         match self.rename(RenameFlags::empty()) {
             Err(Os::NOTEMPTY | Os::EXIST) => {}
             Err(os) => return Err(errno(os)),
-            Ok(()) => return Err(Errno::Io),
+            // Another process emptied it meanwhile, and the rename is done.
+            Ok(()) => return Err(Errno::Busy),
         }
         if target.has_nodes()? {
             return Err(Errno::Notempty);
