@@ -2,8 +2,9 @@
 //!
 //! Every state is looked at with the rules that match there, so the answer is for all paths.
 
-use palisade_vfs::Rights;
+use palisade_vfs::{Rights, bug};
 
+use crate::compile::trie::number;
 use crate::{Effect, Policy, RuleId};
 
 /// A rule that does less than it says.
@@ -53,7 +54,7 @@ impl Policy {
             self.look(matched, hidden, &mut seen);
         }
         let judge = |(nth, seen): (usize, Seen)| {
-            let rule = RuleId::new(u32::try_from(nth).ok()?);
+            let rule = RuleId::new(number(nth));
             let lost = match self.rule(rule)?.effect {
                 Effect::Allow(rights) => rights - seen.granted,
                 Effect::Deny(_) | Effect::Hide => Rights::empty(),
@@ -85,7 +86,10 @@ impl Policy {
         let hiding = |id: &RuleId| effect(id) == Effect::Hide;
         let hiders = matched.iter().filter(|id| hiding(id)).count();
         for id in matched {
-            let Some(seen) = seen.get_mut(id.index()) else { continue };
+            let Some(seen) = seen.get_mut(id.index()) else {
+                bug!((); "there is no rule {id}");
+                continue;
+            };
             let (mine, taken) = (allows(id), denies(id));
             let decides = match (hiding(id), hidden) {
                 (true, _) => hiders == 1,

@@ -21,7 +21,7 @@ use std::ops::Range;
 
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
-use palisade_vfs::Rights;
+use palisade_vfs::{Rights, bug};
 
 use crate::glob::Part;
 use crate::table::{Detail, NONE, Row, Table};
@@ -179,8 +179,10 @@ impl<'s> Maker<'s> {
         let known = self.owners.len();
         let core = self.cores.intern(&scratch.nodes);
         if (core as usize) < known {
-            let owner = self.owners.get(core as usize).copied().unwrap_or(NONE);
-            let Some(like) = self.table.row(owner).cloned() else { return Err(Spent) };
+            let owner = self.owners.get(core as usize).copied();
+            let Some(like) = owner.and_then(|owner| self.table.row(owner)).cloned() else {
+                return Err(bug!(Spent; "nobody owns core {core}"));
+            };
             budget.spend(like.edges.len() / 8)?;
             let Row { rights, rofs, hides_beneath, .. } = row;
             return Ok(Row { rights, rofs, hides_beneath, ..like });
@@ -211,7 +213,8 @@ impl<'s> Maker<'s> {
         self.make_edges(&row, hider, scratch, budget)?;
         row.edges = start..number(self.table.edges.len());
         if row.automaton == NONE {
-            row.others = scratch.targets.first().copied().unwrap_or(self.current);
+            let all = scratch.targets.first().copied();
+            row.others = all.unwrap_or_else(|| bug!(NONE; "names lead nowhere"));
         } else {
             row.others = number(self.table.targets.len());
             self.table.targets.extend(&scratch.targets);
@@ -283,7 +286,9 @@ impl<'s> Maker<'s> {
         let start = number(self.table.edges.len());
         let trie = self.trie;
         for same in trie.literals(hider).chunk_by(|(left, _), (right, _)| left == right) {
-            let Some((name, _)) = same.first() else { continue };
+            let Some((name, _)) = same.first() else {
+                return Err(bug!(Spent; "a group of names is empty"));
+            };
             let hides = same.iter().map(|(_, child)| *child).filter(|child| trie.hides(*child));
             scratch.set.clear();
             scratch.set.extend(hides);
@@ -334,8 +339,11 @@ impl<'s> Maker<'s> {
         if let Some(known) = self.automata.get(patterns) {
             return Ok(*known);
         }
-        let texts = patterns.iter().filter_map(|id| self.trie.patterns.get(*id as usize).copied());
-        let automaton = NameAutomaton::new(&texts.collect::<Vec<_>>(), budget)?;
+        let texts = patterns.iter().map(|id| self.trie.patterns.get(*id as usize).copied());
+        let Some(texts) = texts.collect::<Option<Vec<_>>>() else {
+            return Err(bug!(Spent; "the rules have no such patterns: {patterns:?}"));
+        };
+        let automaton = NameAutomaton::new(&texts, budget)?;
         let id = number(self.table.automata.len());
         self.table.automata.push(automaton);
         self.automata.insert(patterns.into(), id);
@@ -358,9 +366,11 @@ impl<'s> Maker<'s> {
             set.extend(&*base);
             let automaton = self.table.automata.get(automaton as usize);
             for at in automaton.map_or(&[][..], |automaton| automaton.matched.get(class)) {
-                let Some(pattern) = patterns.get(*at as usize) else { continue };
+                let Some(pattern) = patterns.get(*at as usize) else {
+                    return Err(bug!(Spent; "class {class} has no pattern {at}"));
+                };
                 let start = by_pattern.partition_point(|(other, _)| other < pattern);
-                let children = by_pattern.get(start..).unwrap_or_default().iter();
+                let children = by_pattern.iter().skip(start);
                 let children = children.take_while(|(other, _)| other == pattern);
                 set.extend(children.map(|(_, child)| *child));
             }
@@ -380,10 +390,14 @@ impl<'s> Maker<'s> {
     ) -> Result<(), Spent> {
         let Scratch { set, literals, targets, .. } = scratch;
         for same in literals.chunk_by(|(left, _), (right, _)| left == right) {
-            let Some((name, _)) = same.first() else { continue };
+            let Some((name, _)) = same.first() else {
+                return Err(bug!(Spent; "a group of names is empty"));
+            };
             let automaton = self.table.automata.get(row.automaton as usize);
             let class = automaton.map_or(0, |a| a.class(self.trie.names.text(*name)));
-            let rest = targets.get(class as usize).copied().unwrap_or(NONE);
+            let Some(rest) = targets.get(class as usize).copied() else {
+                return Err(bug!(Spent; "class {class} leads nowhere"));
+            };
             set.clear();
             // What the name would lead to without being written out, it leads to as well.
             set.extend(self.states.get(rest));
@@ -402,7 +416,9 @@ impl<'s> Maker<'s> {
 
     /// Where the text of `name` is in the table.
     fn text(&mut self, name: u32) -> Range<u32> {
-        let Some(range) = self.texts.get_mut(name as usize) else { return 0..0 };
+        let Some(range) = self.texts.get_mut(name as usize) else {
+            return bug!(0..0; "the rules have no name {name}");
+        };
         if range.start == range.end {
             *range = self.table.push_text(self.trie.names.text(name));
         }

@@ -53,7 +53,7 @@ impl RuleId {
     /// The index of the rule among the rules of its policy.
     #[must_use]
     pub fn index(self) -> usize {
-        usize::try_from(self.0).unwrap_or(usize::MAX)
+        self.0 as usize
     }
 }
 

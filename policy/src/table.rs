@@ -10,7 +10,7 @@ use std::ops::Range;
 
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
-use palisade_vfs::Rights;
+use palisade_vfs::{Rights, bug};
 
 use crate::RuleId;
 use crate::compile::names::NameAutomaton;
@@ -137,7 +137,13 @@ impl Table {
     pub(crate) fn targets(&self, row: &Row) -> impl Iterator<Item = u32> {
         let classes = self.automaton(row).map_or(0, NameAutomaton::class_count);
         let start = row.others as usize;
-        let by_class = self.targets.get(start..start.saturating_add(classes)).unwrap_or_default();
+        let by_class = match classes {
+            0 => &[],
+            _ => self
+                .targets
+                .get(start..start.saturating_add(classes))
+                .unwrap_or_else(|| bug!(&[]; "no targets of {classes} classes at {start}")),
+        };
         by_class.iter().copied().chain((classes == 0).then_some(row.others))
     }
 
@@ -180,8 +186,10 @@ impl Table {
 
     pub(crate) fn matched(&self, state: u32) -> &[RuleId] {
         let range = self.details.get(state as usize).map(|detail| detail.matched.clone());
+        // A state that there is not has no rules.
         let range = range.unwrap_or_default();
-        self.matched.get(range.start as usize..range.end as usize).unwrap_or_default()
+        let rules = self.matched.get(range.start as usize..range.end as usize);
+        rules.unwrap_or_else(|| bug!(&[]; "state {state} has no list of rules"))
     }
 
     pub(crate) fn kind(&self, state: u32) -> u32 {
@@ -189,12 +197,14 @@ impl Table {
     }
 
     pub(crate) fn slice(&self, range: &Range<u32>) -> &[Edge] {
-        self.edges.get(range.start as usize..range.end as usize).unwrap_or_default()
+        let edges = self.edges.get(range.start as usize..range.end as usize);
+        edges.unwrap_or_else(|| bug!(&[]; "the table has no edges {range:?}"))
     }
 
     pub(crate) fn text(&self, edge: Edge) -> &str {
         let start = edge.text as usize;
-        self.texts.get(start..start + edge.len as usize).unwrap_or_default()
+        let text = self.texts.get(start..start + edge.len as usize);
+        text.unwrap_or_else(|| bug!(""; "the table has no text at {start}"))
     }
 
     /// Adds an edge to those of the row or group that is being made. Until [`Table::make_index`] it

@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use palisade_vfs::{Descent, Errno, Result};
+use palisade_vfs::{Descent, Errno, Result, bug};
 
 use crate::{Policy, State};
 
@@ -128,9 +128,11 @@ impl Trail {
     /// Where it leads in `policy`.
     pub(crate) fn state(&self, policy: &Policy) -> State {
         let mut parts = self.parts();
-        let Some(root) = parts.pop() else { return State::NOWHERE };
+        let Some(root) = parts.pop() else { return bug!(State::NOWHERE; "a trail has no root") };
         parts.iter().rev().fold(policy.at(&root.names), |state, part| {
-            let Ok(path) = Descent::new(&part.names) else { return State::NOWHERE };
+            let Ok(path) = Descent::new(&part.names) else {
+                return bug!(State::NOWHERE; "the names of a trail are no descent");
+            };
             path.names().fold(state, |state, name| policy.step(state, name))
         })
     }

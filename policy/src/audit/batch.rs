@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use bitflags::bitflags;
+use palisade_vfs::bug;
 
 use super::at::{self, At};
 use super::event::{Event, To};
@@ -142,7 +143,8 @@ impl Batch {
     #[cold]
     fn keep_ruling(&mut self, known: &mut Known) -> u16 {
         // There are fewer than events.
-        let at = u16::try_from(self.rulings.len()).unwrap_or(u16::MAX);
+        let at = u16::try_from(self.rulings.len());
+        let at = at.unwrap_or_else(|_| bug!(u16::MAX; "a batch has too many rulings"));
         self.rulings.push(Arc::clone(&known.ruling));
         known.keep_in(self.number, at);
         at
@@ -168,7 +170,7 @@ impl Batch {
         let names = at.beyond.names();
         self.names.push_str(names);
         // A path is far shorter.
-        u32::try_from(names.len()).unwrap_or(u32::MAX)
+        u32::try_from(names.len()).unwrap_or_else(|_| bug!(u32::MAX; "a path is too long"))
     }
 
     fn keep_second(&mut self, to: &At<'_>) {
@@ -182,7 +184,8 @@ impl Batch {
     pub(super) fn tell(&self, guest: &str, mut each: impl FnMut(&Event<'_>)) {
         let mut names = self.names.as_str();
         let mut take = move |len: u32| {
-            let (taken, rest) = names.split_at_checked(len as usize).unwrap_or_default();
+            let split = names.split_at_checked(len as usize);
+            let (taken, rest) = split.unwrap_or_else(|| bug!(("", ""); "a batch lacks names"));
             names = rest;
             taken
         };
@@ -190,13 +193,20 @@ impl Batch {
         let (mut path, mut second_path) = (String::new(), String::new());
         let ends = self.runs.iter().skip(1).map(|run| run.first).chain([self.events.len()]);
         for (run, end) in self.runs.iter().zip(ends) {
-            let Some(trail) = self.trails.get(run.trail) else { continue };
+            let Some(trail) = self.trails.get(run.trail) else {
+                bug!((); "a run of records has no trail");
+                continue;
+            };
             path.clear();
             trail.render(&mut path);
             let trail_len = path.len();
-            let saved = self.events.get(run.first..end).unwrap_or_default();
+            let saved = self.events.get(run.first..end);
+            let saved = saved.unwrap_or_else(|| bug!(&[]; "a run has no records"));
             for (saved, past) in saved.iter().zip(0..) {
-                let Some(ruling) = self.rulings.get(usize::from(saved.ruling)) else { continue };
+                let Some(ruling) = self.rulings.get(usize::from(saved.ruling)) else {
+                    bug!((); "a record has no ruling");
+                    continue;
+                };
                 path.truncate(trail_len);
                 let is_held = saved.has.contains(Has::HELD);
                 let held = at::finish(&mut path, trail, take(saved.names_len), is_held);

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::sync::{Arc, OnceLock};
 
-use palisade_vfs::{Errno, Rights};
+use palisade_vfs::{Errno, Rights, bug};
 
 use super::auditor::Sink;
 use super::event::{Event, HowDecided};
@@ -132,7 +132,7 @@ impl<W: Write + Send> JsonLines<W> {
 
 impl<W: Write + Send> Sink for JsonLines<W> {
     fn event(&mut self, event: &Event<'_>) -> io::Result<()> {
-        line(&mut self.buffer, &mut self.texts, event);
+        line(&mut self.buffer, &mut self.texts, event)?;
         if self.buffer.len() >= BUFFER_BYTES {
             return self.write_out();
         }
@@ -152,8 +152,10 @@ fn is_same(one: &str, other: &str) -> bool {
 }
 
 /// Adds the line of `event` to `text`.
-fn line(text: &mut String, texts: &mut Texts, event: &Event<'_>) {
-    let Some(shared) = texts.of(event) else { return };
+fn line(text: &mut String, texts: &mut Texts, event: &Event<'_>) -> io::Result<()> {
+    let Some(shared) = texts.of(event) else {
+        return Err(io::Error::other(bug!("a record has no text of its ruling")));
+    };
     text.push_str("{\"v\":1,\"seq\":");
     number(text, event.seq);
     text.push_str(&shared.head);
@@ -173,6 +175,7 @@ fn line(text: &mut String, texts: &mut Texts, event: &Event<'_>) {
         number(text, bytes);
         text.push_str(END);
     }
+    Ok(())
 }
 
 /// The fields that tell what was decided, by what, and what came of it.

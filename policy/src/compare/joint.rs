@@ -6,7 +6,7 @@ use std::collections::BinaryHeap;
 
 use foldhash::fast::FixedState;
 use hashbrown::{HashMap, HashSet};
-use palisade_vfs::Name;
+use palisade_vfs::{Name, bug};
 
 use crate::compile::names::NameAutomaton;
 use crate::compile::trie::number;
@@ -192,11 +192,13 @@ impl Joint {
 
     fn from(&self, state: u32) -> &[u32] {
         let start = state as usize * self.letters.len();
-        self.next.get(start..start + self.letters.len()).unwrap_or_default()
+        let next = self.next.get(start..start + self.letters.len());
+        next.unwrap_or_else(|| bug!(&[]; "there is no joint state {state}"))
     }
 
     fn class(&self, state: u32) -> (u32, u32) {
-        self.classes.get(state as usize).copied().unwrap_or_default()
+        let classes = self.classes.get(state as usize).copied();
+        classes.unwrap_or_else(|| bug!((0, 0); "there is no joint state {state}"))
     }
 }
 

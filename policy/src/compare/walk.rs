@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use foldhash::fast::FixedState;
 use hashbrown::{HashMap, HashSet};
+use palisade_vfs::bug;
 
 use super::joint::Joint;
 use crate::table::Table;
@@ -79,7 +80,9 @@ impl<'t> Walk<'t> {
             self.spend(joint.size())?;
             self.joints.insert(automata, joint);
         }
-        let Some(joint) = self.joints.remove(&automata) else { return Ok(()) };
+        let Some(joint) = self.joints.remove(&automata) else {
+            return Err(bug!(TooLong; "a joint automaton is gone"));
+        };
         self.spend(joint.class_count())?;
         let targets = joint.classes().filter_map(|(at, (left, right))| {
             Some((at, (self.left.target(l, left)?, self.right.target(r, right)?)))

@@ -4,6 +4,9 @@ use std::hash::{BuildHasher, Hasher};
 
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
+use palisade_vfs::bug;
+
+use super::trie::number;
 
 /// Lists by number. The same list has the same number.
 #[derive(Debug, Default)]
@@ -21,9 +24,9 @@ impl Lists {
         if let Some(id) = self.index.find(hash, |id| get(&self.flat, &self.ends, *id) == list) {
             return *id;
         }
-        let id = u32::try_from(self.ends.len()).unwrap_or(u32::MAX);
+        let id = number(self.ends.len());
         self.flat.extend_from_slice(list);
-        self.ends.push(u32::try_from(self.flat.len()).unwrap_or(u32::MAX));
+        self.ends.push(number(self.flat.len()));
         let (flat, ends) = (&self.flat, &self.ends);
         self.index.insert_unique(hash, id, |id| self::hash(get(flat, ends, *id)));
         id
@@ -40,13 +43,10 @@ impl Lists {
 }
 
 fn get<'a>(flat: &'a [u32], ends: &[u32], id: u32) -> &'a [u32] {
-    let id = id as usize;
-    let end = ends.get(id).map_or(0, |end| *end as usize);
-    let start = match id.checked_sub(1) {
-        Some(before) => ends.get(before).map_or(0, |end| *end as usize),
-        None => 0,
-    };
-    flat.get(start..end).unwrap_or_default()
+    let end_of = |id: u32| ends.get(id as usize).map(|end| *end as usize);
+    let start = id.checked_sub(1).map_or(Some(0), end_of);
+    let list = start.zip(end_of(id)).and_then(|(start, end)| flat.get(start..end));
+    list.unwrap_or_else(|| bug!(&[]; "there is no list {id}"))
 }
 
 fn hash(list: &[u32]) -> u64 {

@@ -10,7 +10,7 @@ use std::hash::{BuildHasher, Hasher};
 
 use foldhash::fast::FixedState;
 use hashbrown::{HashMap, HashTable};
-use palisade_vfs::Rights;
+use palisade_vfs::{Rights, bug};
 
 use super::trie::number;
 use crate::table::{Row, Table};
@@ -61,7 +61,7 @@ fn look_back(table: &Table) -> Vec<u32> {
             } else if from == to {
                 ITSELF
             } else if to > from {
-                kinds.get(to as usize).copied().unwrap_or(to)
+                at(&kinds, to)
             } else {
                 // Exactly this state: nothing is known of it yet.
                 to
@@ -80,15 +80,17 @@ fn look_back(table: &Table) -> Vec<u32> {
     kinds
 }
 
+/// The number that `all` has for `state`. Without one the state is alike to none but itself.
+fn at(all: &[u32], state: u32) -> u32 {
+    all.get(state as usize).copied().unwrap_or_else(|| bug!(state; "no number for state {state}"))
+}
+
 /// Finds more that are alike among those that `kinds` tells apart.
 fn refine(table: &Table, kinds: &mut [u32]) {
     let apart = (0..).zip(&*kinds).zip(&table.rows);
     let apart = apart.filter(|((state, kind), _)| state == *kind);
     let apart: Vec<(u32, &Row)> = apart.map(|((state, _), row)| (state, row)).collect();
-    let of = |all: &[u32], state: u32| {
-        let kind = kinds.get(state as usize).copied().unwrap_or(state);
-        all.get(kind as usize).copied().unwrap_or(state)
-    };
+    let of = |all: &[u32], state: u32| at(all, at(kinds, state));
     let (mut classes, mut count) = (vec![0; kinds.len()], 1);
     for _ in 0..ROUNDS_MAX {
         // Where they lead comes first, once for all that share it; then what holds at them.
@@ -105,7 +107,7 @@ fn refine(table: &Table, kinds: &mut [u32]) {
         // Each round tells apart what the one before did, and more, until there is no more.
         if known.len() == count {
             for kind in kinds.iter_mut() {
-                *kind = next.get(*kind as usize).copied().unwrap_or(*kind);
+                *kind = at(&next, *kind);
             }
             return;
         }
@@ -182,7 +184,9 @@ fn hash(
 
 /// Whether names lead alike from both.
 fn lead_alike(table: &Table, left: u32, right: u32, sign: impl Fn(u32, u32) -> u32) -> bool {
-    let (Some(a), Some(b)) = (table.row(left), table.row(right)) else { return false };
+    let (Some(a), Some(b)) = (table.row(left), table.row(right)) else {
+        return bug!(false; "there is no state {left} or {right}");
+    };
     if a.hidden || b.hidden {
         return a.hidden == b.hidden;
     }

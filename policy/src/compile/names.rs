@@ -7,6 +7,7 @@ use std::ops::Range;
 
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
+use palisade_vfs::bug;
 
 use super::budget::{Budget, Spent};
 use super::lists::Lists;
@@ -58,7 +59,8 @@ impl NameAutomaton {
     }
 
     pub(crate) fn step_kind(&self, state: u32, kind: u32) -> u32 {
-        self.states.get(state as usize + kind as usize).copied().unwrap_or(Self::START)
+        let next = self.states.get(state as usize + kind as usize).copied();
+        next.unwrap_or_else(|| bug!(Self::START; "the automaton has no state {state}"))
     }
 
     pub(crate) fn class_at(&self, state: u32) -> u32 {
@@ -184,7 +186,10 @@ impl Nfa {
             if !seen.is_new(at) {
                 continue;
             }
-            let Some(place) = self.nodes.get(at as usize) else { continue };
+            let Some(place) = self.nodes.get(at as usize) else {
+                bug!((); "the patterns have no place {at}");
+                continue;
+            };
             places.extend(&place.free);
             if place.on.is_some() || place.accepts.is_some() {
                 seen.places.push(at);
@@ -210,10 +215,14 @@ impl Nfa {
         while accepted.len() < states.len() {
             let mut accepts = Vec::new();
             for at in states.get(number(accepted.len())) {
-                let Some(place) = self.nodes.get(*at as usize) else { continue };
+                let Some(place) = self.nodes.get(*at as usize) else {
+                    return Err(bug!(Spent; "the patterns have no place {at}"));
+                };
                 accepts.extend(place.accepts);
                 let Some((set, to)) = place.on else { continue };
-                let by = kinds.of_sets.get(set as usize).map(Vec::as_slice).unwrap_or_default();
+                let Some(by) = kinds.of_sets.get(set as usize) else {
+                    return Err(bug!(Spent; "there is no set {set} of characters"));
+                };
                 budget.spend(by.len())?;
                 for kind in by {
                     if let Some(bucket) = buckets.get_mut(*kind as usize) {
@@ -292,7 +301,7 @@ impl Kinds {
                     end: starts.partition_point(|at| *at <= *last as u32),
                 };
                 budget.spend(end - start)?;
-                for holder in holders.get_mut(start..end).unwrap_or_default() {
+                for holder in holders.iter_mut().take(end).skip(start) {
                     holder.push(number(id));
                 }
             }
@@ -306,8 +315,9 @@ impl Kinds {
             if *start >= 128 {
                 beyond.push((*start, kind));
             }
-            for slot in ascii.get_mut(*start as usize..end.min(128) as usize).unwrap_or_default() {
-                *slot = u8::try_from(kind).unwrap_or(u8::MAX);
+            for slot in ascii.iter_mut().take(end as usize).skip(*start as usize) {
+                let kind = u8::try_from(kind);
+                *slot = kind.unwrap_or_else(|_| bug!(u8::MAX; "ASCII has too many kinds"));
             }
         }
         let mut of_sets = vec![Vec::new(); sets.len()];

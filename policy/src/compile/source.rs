@@ -1,6 +1,6 @@
 //! What a policy is made of, before it is compiled, so that it can be put together with others.
 
-use palisade_vfs::Rights;
+use palisade_vfs::{Rights, bug};
 
 use crate::builder::PolicyError;
 use crate::{Effect, Rule};
@@ -57,16 +57,19 @@ impl Source {
     pub(crate) fn granted(&self, rules: &[u32], ways: u64) -> Rights {
         let mut granted = Rights::all() - self.denied;
         for conjunct in 0..self.conjuncts {
-            let way = ways.checked_shr(conjunct.into()).unwrap_or(0) & 1 == 1;
+            let ways = ways.checked_shr(conjunct.into());
+            let way = ways.unwrap_or_else(|| bug!(0; "conjunct {conjunct} has no bit")) & 1 == 1;
             let (mut allowed, mut denied) = (Rights::empty(), Rights::empty());
             for id in rules {
-                if self.of.get(*id as usize) != Some(&conjunct) {
-                    continue;
-                }
-                match self.rules.get(*id as usize).map(|rule| rule.effect) {
-                    Some(Effect::Allow(rights)) => allowed |= rights,
-                    Some(Effect::Deny(rights)) => denied |= rights,
-                    Some(Effect::Hide) | None => {}
+                let at = *id as usize;
+                let (Some(of), Some(rule)) = (self.of.get(at), self.rules.get(at)) else {
+                    return bug!(Rights::empty(); "there is no rule {id}");
+                };
+                match rule.effect {
+                    _ if *of != conjunct => {}
+                    Effect::Allow(rights) => allowed |= rights,
+                    Effect::Deny(rights) => denied |= rights,
+                    Effect::Hide => {}
                 }
             }
             if way || !allowed.is_empty() {

@@ -6,7 +6,7 @@
 
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
-use palisade_vfs::Rights;
+use palisade_vfs::{Rights, bug};
 
 use crate::glob::Part;
 use crate::glob::pattern::Pattern;
@@ -79,11 +79,11 @@ impl Grouped {
 
     fn of(&self, node: u32) -> &[(u32, u32)] {
         let node = node as usize;
-        match (self.starts.get(node), self.starts.get(node + 1)) {
+        let pairs = match (self.starts.get(node), self.starts.get(node + 1)) {
             (Some(start), Some(end)) => self.pairs.get(*start as usize..*end as usize),
             _ => None,
-        }
-        .unwrap_or_default()
+        };
+        pairs.unwrap_or_else(|| bug!(&[]; "the rules have no node {node}"))
     }
 }
 
@@ -102,7 +102,8 @@ impl<'r> Names<'r> {
     }
 
     pub(crate) fn text(&self, id: u32) -> &'r str {
-        self.texts.get(id as usize).copied().unwrap_or_default()
+        let text = self.texts.get(id as usize).copied();
+        text.unwrap_or_else(|| bug!(""; "the rules have no name {id}"))
     }
 }
 
@@ -152,7 +153,8 @@ impl<'r> Trie<'r> {
     }
 
     pub(crate) fn node(&self, node: u32) -> TrieNode {
-        self.nodes.get(node as usize).copied().unwrap_or(TrieNode::new(NONE, 0))
+        let found = self.nodes.get(node as usize).copied();
+        found.unwrap_or_else(|| bug!(TrieNode::new(NONE, 0); "the rules have no node {node}"))
     }
 
     /// (name, child), by name.
@@ -165,7 +167,7 @@ impl<'r> Trie<'r> {
         let all = self.literals(node);
         let start = all.partition_point(|(other, _)| *other < name);
         let end = all.partition_point(|(other, _)| *other <= name);
-        all.get(start..end).unwrap_or_default()
+        all.get(start..end).unwrap_or_else(|| bug!(&[]; "names of node {node} are not sorted"))
     }
 
     /// Whether what reaches `node` is hidden, by it or by the `**` beneath it.
@@ -216,7 +218,9 @@ impl<'r> Builder<'r> {
             node = self.child(node, part, id);
         }
         self.accepts.push((node, id, 0));
-        let Some(node) = self.nodes.get_mut(node as usize) else { return };
+        let Some(node) = self.nodes.get_mut(node as usize) else {
+            return bug!((); "rule {id} has no node");
+        };
         match rule.effect {
             // Until `finish`: what ends here.
             Effect::Allow(rights) if rights != Rights::empty() => node.leads |= bit(conjunct),
@@ -275,8 +279,12 @@ impl<'r> Builder<'r> {
         // Children come after their parents, so that all is known about a node when it is met.
         let mut leads = vec![0; self.nodes.len()];
         for at in (0..self.nodes.len()).rev() {
-            let Some(node) = self.nodes.get_mut(at) else { continue };
-            let (ends, beneath) = (node.leads, leads.get(at).copied().unwrap_or(0));
+            let (Some(node), Some(beneath)) = (self.nodes.get_mut(at), leads.get(at).copied())
+            else {
+                bug!((); "the rules have no node {at}");
+                continue;
+            };
+            let ends = node.leads;
             // What `**` reaches, it reaches beneath itself too.
             node.leads = if node.loops { ends | beneath } else { beneath };
             let (parent, hides) = (node.parent, node.hides || node.hides_beneath);
@@ -298,10 +306,11 @@ impl<'r> Builder<'r> {
 }
 
 fn bit(conjunct: u8) -> u64 {
-    1_u64.checked_shl(conjunct.into()).unwrap_or(0)
+    let bit = 1_u64.checked_shl(conjunct.into());
+    bit.unwrap_or_else(|| bug!(0; "conjunct {conjunct} has no bit"))
 }
 
 /// Numbers are small: the budget ends long before they do.
 pub(crate) fn number(at: usize) -> u32 {
-    u32::try_from(at).unwrap_or(NONE)
+    u32::try_from(at).unwrap_or_else(|_| bug!(NONE; "{at} has no number"))
 }

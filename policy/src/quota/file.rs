@@ -8,7 +8,7 @@ use std::io::{IoSlice, IoSliceMut};
 use std::sync::Arc;
 
 use palisade_vfs::{
-    Access, Advice, Errno, File, FileRef, FileType, Result, SetTimes, Stat, SyncScope,
+    Access, Advice, Errno, File, FileRef, FileType, Result, SetTimes, Stat, SyncScope, bug,
 };
 
 use super::meter::{Group, Permit, What};
@@ -129,7 +129,10 @@ fn trimmed(
     for buf in bufs {
         let n = left.min(buf.len());
         left -= n;
-        short.push(IoSliceMut::new(buf.get_mut(..n).unwrap_or_default()));
+        match buf.get_mut(..n) {
+            Some(buf) => short.push(IoSliceMut::new(buf)),
+            None => return Err(bug!("a buffer is shorter than {n}")),
+        }
         if left == 0 {
             break;
         }

@@ -8,7 +8,7 @@ use std::iter::successors;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use palisade_vfs::{Errno, Result};
+use palisade_vfs::{Errno, Result, bug};
 use parking_lot::RwLock;
 
 use super::nodes::Nodes;
@@ -51,7 +51,10 @@ impl Meter {
 
     fn give(&self, n: u64) {
         let before = self.used.fetch_sub(n, Ordering::AcqRel);
-        debug_assert!(before >= n, "{n} of {before}");
+        if before < n {
+            // What is taken is too much from now on, so everything is refused.
+            bug!((); "a meter gave back {n} of {before}");
+        }
     }
 }
 
