@@ -278,6 +278,9 @@ pub(crate) struct Run {
     /// Descriptors that the guest may have open, its streams and directories included
     #[arg(long, value_name = "N", help_heading = "Limits")]
     pub(crate) max_descriptors: Option<u32>,
+    /// Streams, timers and other resources that a component may have open [default: 1024]
+    #[arg(long, value_name = "N", help_heading = "Limits")]
+    pub(crate) max_streams: Option<u32>,
     /// Take who opens without rights, or a directory without `mutate-directory`, at their word
     #[arg(long, help_heading = "Limits")]
     pub(crate) strict_rights: bool,

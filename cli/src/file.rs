@@ -89,6 +89,7 @@ struct LimitsTable {
     #[serde(default, deserialize_with = "size")]
     memory: Option<u64>,
     descriptors: Option<u32>,
+    streams: Option<u32>,
     #[serde(default)]
     strict_rights: bool,
 }
@@ -186,6 +187,7 @@ impl Reader {
             timeout: table.limits.timeout,
             memory_max: table.limits.memory,
             descriptors_max: table.limits.descriptors,
+            streams_max: table.limits.streams,
             rights: if table.limits.strict_rights { RightsOf::Strict } else { RightsOf::Parent },
             engine: table.engine,
             policy: table.policy.map(|policy| self.policy(policy)),

@@ -206,8 +206,11 @@ fn config(sandbox: &Sandbox, module: &Path, preopens: Vec<Preopen>) -> Result<Co
     if let Some(seed) = sandbox.seed {
         config = config.random(Random::Seeded(seed));
     }
-    if let Some(descriptors_max) = sandbox.descriptors_max {
-        config = config.limits(Limits { descriptors_max, ..Limits::default() });
-    }
+    let defaults = Limits::default();
+    let config = config.limits(Limits {
+        descriptors_max: sandbox.descriptors_max.unwrap_or(defaults.descriptors_max),
+        streams_max: sandbox.streams_max.unwrap_or(defaults.streams_max),
+        ..defaults
+    });
     config.build().map_err(Error::Config)
 }

@@ -34,6 +34,7 @@ pub(crate) struct Sandbox {
     pub(crate) timeout: Option<Duration>,
     pub(crate) memory_max: Option<u64>,
     pub(crate) descriptors_max: Option<u32>,
+    pub(crate) streams_max: Option<u32>,
     pub(crate) rights: RightsOf,
     pub(crate) engine: Option<Kind>,
     pub(crate) policy: Option<policy::Source>,
@@ -191,6 +192,7 @@ impl Sandbox {
         self.timeout = run.timeout.or(self.timeout);
         self.memory_max = run.max_memory.or(self.memory_max);
         self.descriptors_max = run.max_descriptors.or(self.descriptors_max);
+        self.streams_max = run.max_streams.or(self.streams_max);
         self.engine = run.engine.or(self.engine);
         Ok(())
     }

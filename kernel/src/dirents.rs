@@ -10,6 +10,7 @@ use std::sync::Arc;
 use palisade_vfs::{Cookie, Descent, Dir, DirRef, Errno, FileType, Result, Stop};
 
 use crate::limits::Limits;
+use crate::stream_slots::StreamSlot;
 
 /// Whether a listing begins with `.` and `..`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,11 +100,13 @@ pub struct DirStream {
     listing: Listing,
     /// Where the batch after the one that is held starts; `None` at the end.
     next: Option<Cookie>,
+    _slot: StreamSlot,
 }
 
 impl DirStream {
-    pub(crate) fn new(dir: DirRef) -> Self {
-        DirStream { dir, listing: Listing::default(), next: Some(Cookie::START) }
+    pub(crate) fn new(dir: DirRef, slot: StreamSlot) -> Self {
+        let (listing, next) = (Listing::default(), Some(Cookie::START));
+        DirStream { dir, listing, next, _slot: slot }
     }
 
     pub(crate) fn is_of(&self, dir: &DirRef) -> bool {
@@ -125,6 +128,10 @@ impl DirStream {
         };
         self.listing.fill(&*self.dir, next)?;
         self.next = self.listing.items.last().map(|last| last.next);
+        if self.next.is_none() {
+            // A stream at its end needs no buffer any more.
+            self.listing = Listing::default();
+        }
         Ok(())
     }
 

@@ -63,6 +63,18 @@ impl Process {
         file.read_at(bufs, offset)
     }
 
+    /// Reads at most `len` bytes at `offset` into `to`, which grows by them, and returns how many.
+    ///
+    /// Errors, in order: as for [`Process::read_at`].
+    pub fn read_vec_at(&self, fd: Fd, to: &mut Vec<u8>, len: usize, offset: u64) -> Result<usize> {
+        traced!("read", fd);
+        let (file, _) = self.file(fd, FdRights::READ | FdRights::SEEK, Errno::Spipe)?;
+        if offset > OFFSET_MAX {
+            return Err(Errno::Inval);
+        }
+        file.read_vec(to, len, offset)
+    }
+
     /// Writes at the offset, or at the end with `APPEND`; the offset moves behind what was
     /// written.
     ///

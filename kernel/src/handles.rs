@@ -11,6 +11,7 @@ use palisade_vfs::{Errno, FileRef, Result};
 
 use crate::dirents::DirStream;
 use crate::file_calls::OFFSET_MAX;
+use crate::stream_slots::StreamSlot;
 use crate::table::Fd;
 use crate::trace::traced;
 use crate::{FdRights, Process};
@@ -21,6 +22,7 @@ pub struct Reader {
     offset: u64,
     /// The descriptor that it was made of.
     fd: Fd,
+    _slot: StreamSlot,
 }
 
 impl Reader {
@@ -49,6 +51,7 @@ pub struct Writer {
     offset: Option<u64>,
     /// The descriptor that it was made of.
     fd: Fd,
+    _slot: StreamSlot,
 }
 
 impl Writer {
@@ -75,14 +78,15 @@ impl Process {
     /// A handle that reads a file from `offset` on.
     ///
     /// Errors, in order: `Badf`; `Isdir`; `Spipe` for a stream; `Badf` without the right to read;
-    /// `Notcapable` without the right to seek; `Inval` above `i64::MAX`.
+    /// `Notcapable` without the right to seek; `Inval` above `i64::MAX`; `Mfile` above
+    /// `Limits::streams_max`.
     pub fn reader(&self, fd: Fd, offset: u64) -> Result<Reader> {
         traced!("reader", fd);
         let (file, _) = self.file(fd, FdRights::READ | FdRights::SEEK, Errno::Spipe)?;
         if offset > OFFSET_MAX {
             return Err(Errno::Inval);
         }
-        Ok(Reader { file: Arc::clone(file), offset, fd })
+        Ok(Reader { file: Arc::clone(file), offset, fd, _slot: self.streams.take()? })
     }
 
     /// A handle that writes a file from `offset` on.
@@ -94,25 +98,27 @@ impl Process {
         if offset > OFFSET_MAX {
             return Err(Errno::Inval);
         }
-        Ok(Writer { file: Arc::clone(file), offset: Some(offset), fd })
+        let (offset, slot) = (Some(offset), self.streams.take()?);
+        Ok(Writer { file: Arc::clone(file), offset, fd, _slot: slot })
     }
 
     /// A handle that writes behind the end of a file, each write in one step.
     ///
-    /// Errors, in order: `Badf`; `Isdir`; `Spipe` for a stream; `Badf` without the right to write.
+    /// Errors, in order: `Badf`; `Isdir`; `Spipe` for a stream; `Badf` without the right to write;
+    /// `Mfile` above `Limits::streams_max`.
     pub fn appender(&self, fd: Fd) -> Result<Writer> {
         traced!("appender", fd);
         let (file, _) = self.file(fd, FdRights::WRITE, Errno::Spipe)?;
-        Ok(Writer { file: Arc::clone(file), offset: None, fd })
+        Ok(Writer { file: Arc::clone(file), offset: None, fd, _slot: self.streams.take()? })
     }
 
     /// A stream of a directory's entries, from its start.
     ///
-    /// Errors, in order: `Badf`; `Notdir`; `Notcapable`.
+    /// Errors, in order: `Badf`; `Notdir`; `Notcapable`; `Mfile` above `Limits::streams_max`.
     pub fn dir_stream(&self, fd: Fd) -> Result<DirStream> {
         traced!("dir_stream", fd);
         let (dir, _) = self.dir(fd, FdRights::LIST)?;
-        Ok(DirStream::new(Arc::clone(dir)))
+        Ok(DirStream::new(Arc::clone(dir), self.streams.take()?))
     }
 
     /// Whether `stream` lists the directory that `fd` leads to now.

@@ -33,6 +33,7 @@ mod process;
 mod random;
 mod rights;
 mod stdio;
+mod stream_slots;
 mod table;
 #[cfg(test)]
 mod tests;

@@ -8,6 +8,11 @@ pub struct Limits {
     /// Open descriptors, standard streams and preopens included. The next open is `Mfile`.
     /// Default 1,024: the soft limit of a Linux process.
     pub descriptors_max: u32,
+    /// Open streams: file streams and directory streams, which outlive the descriptor that they
+    /// were made of. The next one is `Mfile`. An adapter derives from it how many other resources
+    /// a guest has, such as pollables and timers. Default 1,024. One stream buffers at most
+    /// [`Limits::STREAM_BYTES_MAX`] bytes.
+    pub streams_max: u32,
     /// Buffers in one vectored call; more is `Inval`. Default 1,024: Linux's `IOV_MAX`.
     pub buffers_max: u32,
     /// Bytes that one read or write moves; the rest is left for the next call. Default
@@ -23,6 +28,9 @@ pub struct Limits {
 }
 
 impl Limits {
+    /// Bytes that one open stream buffers at most: a directory's entries with their names, or bytes
+    /// of a file that were read before the guest asked for them, or that are being written.
+    pub const STREAM_BYTES_MAX: usize = 128 * 1024;
     /// Entries that are kept of one directory's stream between two calls.
     pub(crate) const LISTING_ENTRIES_MAX: usize = 1024;
     /// Bytes of names that are kept of one directory's stream between two calls.
@@ -33,6 +41,7 @@ impl Default for Limits {
     fn default() -> Self {
         Limits {
             descriptors_max: 1024,
+            streams_max: 1024,
             buffers_max: 1024,
             transfer_bytes_max: 0x7fff_f000,
             subscriptions_max: 4096,

@@ -7,6 +7,7 @@ use palisade_vfs::{DirRef, Errno, FileRef, FileType, Result};
 use crate::clock::Clocks;
 use crate::descriptor::{Description, Descriptor, Resource, Status};
 use crate::random::Generator;
+use crate::stream_slots::StreamSlots;
 use crate::table::{Fd, Table};
 use crate::{Alarm, ClockId, Config, FdRights, Interrupt, Limits, StreamRef};
 
@@ -63,6 +64,7 @@ impl FdStat<'_> {
 pub struct Process {
     pub(crate) config: Config,
     pub(crate) table: Table,
+    pub(crate) streams: StreamSlots,
     pub(crate) clocks: Clocks,
     pub(crate) random: Generator,
     pub(crate) interrupt: Interrupt,
@@ -90,7 +92,8 @@ impl Process {
         }
         let clocks = Clocks::new(given.clock);
         let random = Generator::new(given.random);
-        Process { table, clocks, random, interrupt, config }
+        let streams = StreamSlots::new(given.limits.streams_max);
+        Process { table, streams, clocks, random, interrupt, config }
     }
 
     /// The arguments.
@@ -120,6 +123,12 @@ impl Process {
     #[must_use]
     pub fn open_descriptors(&self) -> usize {
         self.table.len()
+    }
+
+    /// How many streams are open, those included whose descriptor is closed.
+    #[must_use]
+    pub fn open_streams(&self) -> usize {
+        self.streams.len()
     }
 
     /// Closes every descriptor.

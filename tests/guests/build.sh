@@ -128,6 +128,8 @@ cd "$here/calls"
 compile "$out/calls.wasm" -s ./*.c
 cd "$here/calls2"
 component "$out/calls2.wasm" *.c
+cd "$here/streams"
+component "$out/streams.wasm" *.c
 cd "$bench"
 compile "$bench_out/fsbench.wasm" -s fsbench.c
 cd "$here/bad"

@@ -44,23 +44,22 @@ impl exit::Host for PalisadeCtxView<'_> {
 
 impl stdin::Host for PalisadeCtxView<'_> {
     fn get_stdin(&mut self) -> Result<Resource<DynInputStream>> {
-        let (process, hops) = (self.ctx.process(), self.ctx.hops());
-        let stream = stdio::input(process.stdin(), process.interrupt(), hops);
-        Ok(self.table.push(stream)?)
+        let stream = stdio::input(self.ctx);
+        self.push(stream).map_err(|_| self.too_many())
     }
 }
 
 impl stdout::Host for PalisadeCtxView<'_> {
     fn get_stdout(&mut self) -> Result<Resource<DynOutputStream>> {
         let stream = stdio::output(self.ctx.process().stdout(), 1, self.ctx.hops());
-        Ok(self.table.push(stream)?)
+        self.push(stream).map_err(|_| self.too_many())
     }
 }
 
 impl stderr::Host for PalisadeCtxView<'_> {
     fn get_stderr(&mut self) -> Result<Resource<DynOutputStream>> {
         let stream = stdio::output(self.ctx.process().stderr(), 2, self.ctx.hops());
-        Ok(self.table.push(stream)?)
+        self.push(stream).map_err(|_| self.too_many())
     }
 }
 
@@ -73,7 +72,8 @@ impl PalisadeCtxView<'_> {
         if stream.kind() != FileType::CharDevice {
             return Ok(None);
         }
-        Ok(Some(Resource::new_own(self.table.push(Terminal)?.rep())))
+        let terminal = self.push(Terminal).map_err(|_| self.too_many())?;
+        Ok(Some(Resource::new_own(terminal.rep())))
     }
 
     fn drop_terminal<T: 'static>(&mut self, terminal: &Resource<T>) -> Result<()> {

@@ -48,11 +48,13 @@ impl monotonic_clock::Host for PalisadeCtxView<'_> {
 impl PalisadeCtxView<'_> {
     fn subscribe_alarm(&mut self, alarm: Alarm) -> Result<Resource<DynPollable>> {
         let interrupt = self.ctx.process().interrupt().clone();
-        let sleep = self.table.push(Sleep { alarm, interrupt, has_yielded: false })?;
+        let sleep = self.push(Sleep { alarm, interrupt, has_yielded: false });
+        let sleep = sleep.map_err(|_| self.too_many())?;
         let rep = sleep.rep();
-        subscribe(self.table, sleep).inspect_err(|_| {
-            // Nothing stands for it, so nobody would drop it.
+        subscribe(self.table, sleep).map_err(|_| {
+            // No pollable owns the sleep, so no guest could drop it.
             let _ = self.table.delete(Resource::<Sleep>::new_own(rep));
+            self.too_many()
         })
     }
 }

@@ -1,15 +1,18 @@
 //! What a store holds for one guest, and where a call is made.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use palisade_kernel::{Modes, Process};
 use palisade_vfs::{Errno, Follow, Result};
-use wasmtime::component::ResourceTable;
-use wasmtime_wasi::runtime::spawn_blocking;
+use wasmtime::component::{Resource, ResourceTable, ResourceTableError};
 use wasmtime_wasi::sockets::WasiSocketsCtx;
 
+use crate::executor::spawn_blocking;
 use crate::fs::hash::{Hashed, Hasher};
+
+/// Resources for standard streams, terminals and errors, beside those of `Limits::streams_max`.
+const STANDARD_MAX: usize = 16;
 
 /// What a store holds for one guest.
 pub struct PalisadeCtx {
@@ -21,6 +24,8 @@ pub struct PalisadeCtx {
     seen: Option<Seen>,
     /// Counts what streams have written, which no call of ours sees.
     pub(crate) written: Arc<AtomicU64>,
+    /// Whether a thread waits for standard input: one guest has at most one.
+    pub(crate) input_waiter: Arc<AtomicBool>,
     pub(crate) sockets: WasiSocketsCtx,
     subdirs: Subdirs,
     /// Whether the embedder wants every call to be made where it is.
@@ -70,8 +75,50 @@ pub trait PalisadeView: Send {
 pub struct PalisadeCtxView<'a> {
     /// The guest's state.
     pub ctx: &'a mut PalisadeCtx,
-    /// The embedder's table, which other interfaces can share.
+    /// The embedder's table, which other interfaces can share. It holds at most
+    /// [`PalisadeCtx::resources_max`] resources.
     pub table: &'a mut ResourceTable,
+}
+
+impl PalisadeCtxView<'_> {
+    /// Lowers the capacity of the table to what `Limits::streams_max` allows.
+    ///
+    /// Every way from a linker to the table leads through here, so the resources that wasmtime-wasi
+    /// itself puts into the table are bounded too.
+    pub(crate) fn bounded(self) -> Self {
+        let max = self.ctx.resources_max();
+        if self.table.max_capacity() > max {
+            self.table.set_max_capacity(max);
+        }
+        self
+    }
+
+    /// Puts a resource into the table.
+    ///
+    /// # Errors
+    ///
+    /// `Mfile` if the table is full.
+    pub(crate) fn push<T: Send + 'static>(&mut self, resource: T) -> Result<Resource<T>> {
+        let view = PalisadeCtxView { ctx: &mut *self.ctx, table: &mut *self.table }.bounded();
+        view.table.push(resource).map_err(|error| match error {
+            ResourceTableError::Full => Errno::Mfile,
+            ResourceTableError::NotPresent
+            | ResourceTableError::WrongType
+            | ResourceTableError::HasChildren => Errno::Io,
+        })
+    }
+
+    /// The trap of a function that has no error to return for a table that is full.
+    pub(crate) fn too_many(&self) -> wasmtime::Error {
+        too_many(self.ctx.process.limits().streams_max)
+    }
+}
+
+/// The trap of a guest that wants one more resource than a limit of `max` streams allows.
+pub(crate) fn too_many(max: u32) -> wasmtime::Error {
+    wasmtime::Error::msg(format!(
+        "the guest has as many streams, timers and pollables as the limit of {max} streams allows"
+    ))
 }
 
 impl PalisadeCtx {
@@ -85,6 +132,7 @@ impl PalisadeCtx {
             process: Arc::new(process),
             seen: None,
             written: Arc::default(),
+            input_waiter: Arc::default(),
             sockets: WasiSocketsCtx::default(),
             subdirs: Subdirs::AsAsked,
             waits_inline: false,
@@ -115,6 +163,13 @@ impl PalisadeCtx {
         &self.process
     }
 
+    /// The most resources in the table: `Limits::streams_max` streams with one pollable each, and a
+    /// few for standard streams, so that a guest without a free stream can still say so.
+    #[must_use]
+    pub fn resources_max(&self) -> usize {
+        (self.process.limits().streams_max as usize).saturating_mul(2).saturating_add(STANDARD_MAX)
+    }
+
     /// The guest, to change. `None` while a call that was abandoned still runs on another thread.
     pub fn process_mut(&mut self) -> Option<&mut Process> {
         self.seen = None;
@@ -142,17 +197,21 @@ impl PalisadeCtx {
 
     /// Makes a call on what lies beneath `fds`: here, or on another thread if it may have to wait
     /// and must not do so here.
-    pub(crate) async fn call<R: Send + 'static, const N: usize>(
+    ///
+    /// # Errors
+    ///
+    /// `Again` if there is no thread for it; those of `call`.
+    pub(crate) async fn call<T: Send + 'static, const N: usize>(
         &mut self,
         fds: [u32; N],
-        call: impl FnOnce(&Process) -> R + Send + 'static,
-    ) -> R {
+        call: impl FnOnce(&Process) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
         self.seen = None;
         if !self.hops() || !fds.iter().any(|fd| self.process.may_block(*fd)) {
             return call(&self.process);
         }
         let process = Arc::clone(&self.process);
-        spawn_blocking(move || call(&process)).await
+        spawn_blocking(move || call(&process))?.await?
     }
 
     /// Keeps what the call that ends now has looked at.

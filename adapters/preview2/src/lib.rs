@@ -47,7 +47,19 @@
 //! A descriptor's handle is its number in the kernel's table, so `Limits::descriptors_max` bounds
 //! them; a guest cannot make one up, because the engine keeps each component's own table of
 //! handles, with their types. Streams, pollables and directory streams are in the embedder's
-//! [`ResourceTable`](wasmtime::component::ResourceTable), which has a capacity of its own.
+//! [`ResourceTable`](wasmtime::component::ResourceTable), whose capacity every call lowers to
+//! [`PalisadeCtx::resources_max`], which follows from `Limits::streams_max`. An open stream counts
+//! when its descriptor is closed, too. Where an interface has an error, one stream too many is
+//! `insufficient-memory`; elsewhere it is a trap.
+//!
+//! # Threads
+//!
+//! A guest of the synchronous linker has one thread of the host besides its own, while it waits for
+//! standard input; timers of all such guests are fired by one thread of the process. Under the
+//! asynchronous linker a guest uses the embedder's tokio pool: at most one thread for each open
+//! stream and one for the call under way, and the pool's own bound (512 by default) holds for all
+//! guests together. A thread that the operating system refuses is `would-block` for the guest, and
+//! never a panic that reaches the embedder.
 //!
 //! # Directories
 //!
@@ -72,6 +84,7 @@ mod clocks;
 mod convert;
 mod ctx;
 mod errno;
+mod executor;
 mod fs;
 mod io;
 mod link;

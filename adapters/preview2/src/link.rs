@@ -1,13 +1,16 @@
 //! What an embedder calls: the interfaces, defined in a linker.
 
 use wasmtime::Result;
-use wasmtime::component::{HasData, Linker, ResourceTable};
+use wasmtime::component::{HasData, Linker, Resource, ResourceTable};
+use wasmtime_wasi::p2::bindings::sockets::network::{self, ErrorCode, IpAddressFamily};
 use wasmtime_wasi::p2::bindings::{self, cli, clocks, filesystem, random, sockets};
+use wasmtime_wasi::p2::{IoError, SocketError, SocketResult, UdpSocket};
 use wasmtime_wasi::sockets::{WasiSockets, WasiSocketsCtxView};
 use wasmtime_wasi_io::bindings::wasi::io as async_io;
 
 use crate::ctx::Linked;
-use crate::io::streams::SyncStreams;
+use crate::executor;
+use crate::io::streams::{Streams, SyncStreams};
 use crate::{PalisadeCtxView, PalisadeView};
 
 /// Names [`PalisadeCtxView`] for the bindings.
@@ -24,6 +27,13 @@ impl HasData for Io {
     type Data<'a> = &'a mut ResourceTable;
 }
 
+/// Names the table for the bindings of `wasi:io/poll`.
+struct Poll;
+
+impl HasData for Poll {
+    type Data<'a> = Streams<'a>;
+}
+
 /// Names the table for the synchronous bindings of its streams.
 struct SyncIo;
 
@@ -31,54 +41,104 @@ impl HasData for SyncIo {
     type Data<'a> = SyncStreams<'a>;
 }
 
+fn streams<T: PalisadeView>(state: &mut T) -> Streams<'_> {
+    let PalisadeCtxView { ctx, table } = state.palisade().bounded();
+    Streams { table, limits: ctx.process().limits() }
+}
+
 fn sync_streams<T: PalisadeView>(state: &mut T) -> SyncStreams<'_> {
-    SyncStreams(table(state))
+    SyncStreams(streams(state))
 }
 
 fn sync_view<T: PalisadeView>(state: &mut T) -> PalisadeCtxView<'_> {
-    let view = state.palisade();
+    let view = state.palisade().bounded();
     view.ctx.linked = Linked::Sync;
     view
 }
 
 fn async_view<T: PalisadeView>(state: &mut T) -> PalisadeCtxView<'_> {
-    let view = state.palisade();
+    let view = state.palisade().bounded();
     view.ctx.linked = Linked::Async;
     view
 }
 
 fn table<T: PalisadeView>(state: &mut T) -> &mut ResourceTable {
-    state.palisade().table
+    state.palisade().bounded().table
 }
 
 fn sockets_view<T: PalisadeView>(state: &mut T) -> WasiSocketsCtxView<'_> {
-    let PalisadeCtxView { ctx, table } = state.palisade();
+    let PalisadeCtxView { ctx, table } = state.palisade().bounded();
     WasiSocketsCtxView { ctx: &mut ctx.sockets, table }
+}
+
+/// Refuses to create UDP sockets, for the synchronous linker.
+///
+/// wasmtime-wasi's function refuses too, but builds a tokio runtime of its own to do so, in the
+/// middle of a guest's call, where there may be no thread and no descriptor for one.
+struct NoUdp<'a>(WasiSocketsCtxView<'a>);
+
+/// Names [`NoUdp`] for the bindings.
+struct NoUdpData;
+
+impl HasData for NoUdpData {
+    type Data<'a> = NoUdp<'a>;
+}
+
+impl bindings::sync::sockets::udp_create_socket::Host for NoUdp<'_> {
+    fn create_udp_socket(&mut self, _: IpAddressFamily) -> SocketResult<Resource<UdpSocket>> {
+        Err(ErrorCode::AccessDenied.into())
+    }
+}
+
+// The bindings convert errors by these.
+impl network::Host for NoUdp<'_> {
+    fn convert_error_code(&mut self, error: SocketError) -> Result<ErrorCode> {
+        self.0.convert_error_code(error)
+    }
+
+    fn network_error_code(&mut self, error: Resource<IoError>) -> Result<Option<ErrorCode>> {
+        self.0.network_error_code(error)
+    }
+}
+
+impl network::HostNetwork for NoUdp<'_> {
+    fn drop(&mut self, network: Resource<network::Network>) -> Result<()> {
+        network::HostNetwork::drop(&mut self.0, network)
+    }
 }
 
 /// Defines all that `wasi:cli/command@0.2` imports, for components that are called synchronously.
 ///
-/// Errors: if one of the interfaces is defined in `linker` already.
+/// What such a guest waits with (a thread for timers) is made here, once in a process, so that
+/// nothing is missing when the guest has used up what the host may have.
+///
+/// # Errors
+///
+/// - The operating system has no thread to give.
+/// - One of the interfaces is defined in `linker` already.
 pub fn add_to_linker_sync<T: PalisadeView + 'static>(linker: &mut Linker<T>) -> Result<()> {
     use bindings::sync;
+    executor::prepare()?;
     add_unwaiting(linker, sync_view::<T>)?;
     async_io::error::add_to_linker::<T, Io>(linker, table)?;
-    sync::io::poll::add_to_linker::<T, Io>(linker, table)?;
+    sync::io::poll::add_to_linker::<T, SyncIo>(linker, sync_streams)?;
     sync::io::streams::add_to_linker::<T, SyncIo>(linker, sync_streams)?;
     sync::filesystem::types::add_to_linker::<T, Palisade>(linker, sync_view)?;
     sync::sockets::tcp::add_to_linker::<T, WasiSockets>(linker, sockets_view)?;
     sync::sockets::udp::add_to_linker::<T, WasiSockets>(linker, sockets_view)?;
-    sync::sockets::udp_create_socket::add_to_linker::<T, WasiSockets>(linker, sockets_view)
+    sync::sockets::udp_create_socket::add_to_linker::<T, NoUdpData>(linker, |state| {
+        NoUdp(sockets_view(state))
+    })
 }
 
 /// Defines all that `wasi:cli/command@0.2` imports, for components that are called asynchronously,
-/// on a tokio runtime.
+/// on a tokio runtime with its timers enabled.
 ///
 /// Errors: if one of the interfaces is defined in `linker` already.
 pub fn add_to_linker_async<T: PalisadeView + 'static>(linker: &mut Linker<T>) -> Result<()> {
     add_unwaiting(linker, async_view::<T>)?;
     async_io::error::add_to_linker::<T, Io>(linker, table)?;
-    async_io::poll::add_to_linker::<T, Io>(linker, table)?;
+    async_io::poll::add_to_linker::<T, Poll>(linker, streams)?;
     async_io::streams::add_to_linker::<T, Io>(linker, table)?;
     filesystem::types::add_to_linker::<T, Palisade>(linker, async_view)?;
     sockets::tcp::add_to_linker::<T, WasiSockets>(linker, sockets_view)?;

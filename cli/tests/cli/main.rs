@@ -6,6 +6,7 @@
 )]
 
 mod componentized;
+mod engine_limits;
 mod file;
 mod files;
 mod guests;

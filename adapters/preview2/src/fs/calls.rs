@@ -1,6 +1,8 @@
 //! The functions of `wasi:filesystem`: a descriptor's handle is its number in the kernel's table,
 //! and each function is the kernel's.
 
+use std::io::IoSlice;
+
 use palisade_kernel::{DirStream, OpenAsked, RightsAsked};
 use palisade_vfs::{Errno, Follow, SetTimes, Stat, SyncScope};
 use wasmtime::Result;
@@ -8,10 +10,10 @@ use wasmtime::component::Resource;
 use wasmtime_wasi::filesystem::Descriptor;
 use wasmtime_wasi::p2::bindings::filesystem::{preopens, types};
 use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, FsError, FsResult, IoError};
-use wasmtime_wasi::runtime::spawn_blocking;
 
 use crate::ctx::Listed;
 use crate::errno::{error_code, mutation_refused, refused};
+use crate::executor::spawn_blocking;
 use crate::fs::hash::Hashed;
 use crate::io::{input, output};
 use crate::{PalisadeCtxView, convert};
@@ -73,11 +75,10 @@ impl PalisadeCtxView<'_> {
             return self.look_at_here(fd, follow, path, |stat| *stat);
         }
         let looked = self.ctx.call([fd], move |process| {
-            let stat = process.stat_at(fd, &path, follow);
-            (stat, path)
+            let stat = process.stat_at(fd, &path, follow)?;
+            Ok((stat, path))
         });
-        let (stat, path) = looked.await;
-        let stat = stat?;
+        let (stat, path) = looked.await?;
         self.ctx.remember(fd, Some((follow, path)), Hashed::from(&stat));
         Ok(stat)
     }
@@ -128,7 +129,7 @@ impl types::HostDescriptor for PalisadeCtxView<'_> {
     ) -> FsResult<Resource<DynInputStream>> {
         let reader = self.ctx.world().reader(fd.rep(), offset).map_err(refused)?;
         let hops = self.ctx.hops() && reader.may_block();
-        Ok(self.table.push(input::file(reader, hops))?)
+        self.push(input::file(reader, hops)).map_err(refused)
     }
 
     fn write_via_stream(
@@ -138,7 +139,8 @@ impl types::HostDescriptor for PalisadeCtxView<'_> {
     ) -> FsResult<Resource<DynOutputStream>> {
         let writer = self.ctx.world().writer(fd.rep(), offset).map_err(refused)?;
         let hops = self.ctx.hops() && writer.may_block();
-        Ok(self.table.push(output::file(writer, hops, &self.ctx.written))?)
+        let stream = output::file(writer, hops, &self.ctx.written);
+        self.push(stream).map_err(refused)
     }
 
     fn append_via_stream(
@@ -147,7 +149,8 @@ impl types::HostDescriptor for PalisadeCtxView<'_> {
     ) -> FsResult<Resource<DynOutputStream>> {
         let writer = self.ctx.world().appender(fd.rep()).map_err(refused)?;
         let hops = self.ctx.hops() && writer.may_block();
-        Ok(self.table.push(output::file(writer, hops, &self.ctx.written))?)
+        let stream = output::file(writer, hops, &self.ctx.written);
+        self.push(stream).map_err(refused)
     }
 
     async fn advise(
@@ -206,8 +209,8 @@ impl types::HostDescriptor for PalisadeCtxView<'_> {
     ) -> FsResult<(Vec<u8>, bool)> {
         let fd = fd.rep();
         let done = self.ctx.call([fd], move |process| {
-            let mut reader = process.reader(fd, offset)?;
-            let bytes = input::chunk(&mut reader, len.min(READ_BYTES_MAX))?;
+            let (mut bytes, at_most) = (Vec::new(), len.min(READ_BYTES_MAX));
+            process.read_vec_at(fd, &mut bytes, usize::try_from(at_most).unwrap_or(0), offset)?;
             let is_end = bytes.is_empty() && len > 0;
             Ok((bytes, is_end))
         });
@@ -222,7 +225,7 @@ impl types::HostDescriptor for PalisadeCtxView<'_> {
     ) -> FsResult<u64> {
         let fd = fd.rep();
         let done = self.ctx.call([fd], move |process| {
-            process.writer(fd, offset)?.write(&bytes).map(|done| done as u64)
+            process.write_at(fd, &[IoSlice::new(&bytes)], offset).map(|done| done as u64)
         });
         done.await.map_err(refused)
     }
@@ -233,7 +236,7 @@ impl types::HostDescriptor for PalisadeCtxView<'_> {
     ) -> FsResult<Resource<types::DirectoryEntryStream>> {
         let fd = fd.rep();
         let stream = Some(self.ctx.world().dir_stream(fd).map_err(refused)?);
-        let entries = self.table.push(Entries { stream, fd })?;
+        let entries = self.push(Entries { stream, fd }).map_err(refused)?;
         Ok(Resource::new_own(entries.rep()))
     }
 
@@ -433,7 +436,7 @@ impl types::HostDirectoryEntryStream for PalisadeCtxView<'_> {
         let Entries { stream: slot, fd } = self.table.get_mut(&entries)?;
         if hops && let Some(mut stream) = slot.take_if(|stream| stream.may_block()) {
             let fetched = spawn_blocking(move || (stream.fetch(), stream));
-            let (fetched, stream) = fetched.await;
+            let (fetched, stream) = fetched.map_err(refused)?.await.map_err(refused)?;
             *slot = Some(stream);
             fetched.map_err(refused)?;
         }

@@ -5,15 +5,16 @@
 
 use std::mem;
 
-use palisade_kernel::Reader;
+use palisade_kernel::{Limits, Reader};
 use palisade_vfs::{Errno, Result};
 use wasmtime_wasi::p2::{DynInputStream, InputStream, Pollable, StreamError, StreamResult};
-use wasmtime_wasi::runtime::{AbortOnDropJoinHandle, spawn_blocking};
 use wasmtime_wasi_io::bytes::Bytes;
+
+use crate::executor::{Task, spawn_blocking};
 
 /// The most bytes that one read answers: enough to make a call worth its cost, and little enough to
 /// stay in a processor's cache on its way to the guest.
-pub(crate) const CHUNK_BYTES_MAX: usize = 128 * 1024;
+pub(crate) const CHUNK_BYTES_MAX: usize = Limits::STREAM_BYTES_MAX;
 /// Bytes that are read ahead for a guest that only waits until there are some.
 const AHEAD_BYTES: usize = 16 * 1024;
 
@@ -63,7 +64,7 @@ pub(crate) struct Input<S> {
 
 enum State<S> {
     Idle(S),
-    Reading(AbortOnDropJoinHandle<(S, Result<Vec<u8>>)>),
+    Reading(Task<(S, Result<Vec<u8>>)>),
     /// Some bytes have been read, and were not asked for yet.
     Ahead(S, Bytes),
     Failed(Errno),
@@ -85,10 +86,13 @@ impl<S: Source> Input<S> {
 
     fn start(&mut self, len: usize) {
         self.state = match mem::replace(&mut self.state, State::Closed) {
-            State::Idle(mut source) => State::Reading(spawn_blocking(move || {
-                let bytes = chunk(&mut source, len as u64);
-                (source, bytes)
-            })),
+            State::Idle(mut source) => {
+                let task = spawn_blocking(move || {
+                    let bytes = chunk(&mut source, len as u64);
+                    (source, bytes)
+                });
+                task.map_or_else(State::Failed, State::Reading)
+            }
             other => other,
         };
     }
@@ -96,12 +100,11 @@ impl<S: Source> Input<S> {
     /// Waits for the read that is under way.
     async fn finish(&mut self) {
         if let State::Reading(task) = &mut self.state {
-            let (source, bytes) = task.await;
-            self.state = match bytes {
-                Ok(bytes) if bytes.is_empty() => State::Closed,
-                Ok(bytes) => State::Ahead(source, bytes.into()),
-                Err(Errno::Again) => State::Idle(source),
-                Err(errno) => State::Failed(errno),
+            self.state = match task.await {
+                Ok((_, Ok(bytes))) if bytes.is_empty() => State::Closed,
+                Ok((source, Ok(bytes))) => State::Ahead(source, bytes.into()),
+                Ok((source, Err(Errno::Again))) => State::Idle(source),
+                Ok((_, Err(errno))) | Err(errno) => State::Failed(errno),
             };
         }
     }

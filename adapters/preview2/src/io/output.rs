@@ -8,15 +8,15 @@ use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use palisade_kernel::Writer;
+use palisade_kernel::{Limits, Writer};
 use palisade_vfs::{Errno, Result};
 use wasmtime_wasi::p2::{DynOutputStream, OutputStream, Pollable, StreamError, StreamResult};
-use wasmtime_wasi::runtime::{AbortOnDropJoinHandle, spawn_blocking};
 use wasmtime_wasi_io::bytes::Bytes;
 
 use super::input::failed;
+use crate::executor::{Task, spawn_blocking};
 
-/// What `check-write` permits at once.
+/// Bytes that `check-write` permits at once, for a stream that writes before it returns.
 const BUDGET_BYTES: usize = 1024 * 1024;
 
 /// Zeros to be written.
@@ -56,7 +56,7 @@ pub(crate) struct Output<K> {
 
 enum State<K> {
     Idle(K),
-    Writing(AbortOnDropJoinHandle<(K, Result<()>)>),
+    Writing(Task<(K, Result<()>)>),
     Failed(Errno),
     Closed,
 }
@@ -95,15 +95,16 @@ impl<K: Sink> Output<K> {
         write: impl FnOnce(&mut K) -> Result<()> + Send + 'static,
     ) -> StreamResult<()> {
         self.check()?;
-        if len > BUDGET_BYTES {
+        if len > self.budget() {
             return Err(StreamError::trap("a write of more than `check-write` permits"));
         }
         match mem::replace(&mut self.state, State::Closed) {
             State::Idle(mut sink) if self.hops => {
-                self.state = State::Writing(spawn_blocking(move || {
+                let task = spawn_blocking(move || {
                     let done = write(&mut sink);
                     (sink, done)
-                }));
+                });
+                self.state = State::Writing(task.map_err(failed)?);
                 Ok(())
             }
             State::Idle(mut sink) => match write(&mut sink) {
@@ -121,6 +122,11 @@ impl<K: Sink> Output<K> {
         }
     }
 
+    /// Bytes that one write takes. Those of a write on another thread are kept until it is done.
+    fn budget(&self) -> usize {
+        if self.hops { Limits::STREAM_BYTES_MAX } else { BUDGET_BYTES }
+    }
+
     /// Tells an error, once.
     fn check(&mut self) -> StreamResult<()> {
         match mem::replace(&mut self.state, State::Closed) {
@@ -136,10 +142,9 @@ impl<K: Sink> Output<K> {
     /// Waits for the write that is under way.
     async fn finish(&mut self) {
         if let State::Writing(task) = &mut self.state {
-            let (sink, done) = task.await;
-            self.state = match done {
-                Ok(()) => State::Idle(sink),
-                Err(errno) => State::Failed(errno),
+            self.state = match task.await {
+                Ok((sink, Ok(()))) => State::Idle(sink),
+                Ok((_, Err(errno))) | Err(errno) => State::Failed(errno),
             };
         }
     }
@@ -161,7 +166,7 @@ impl<K: Sink> OutputStream for Output<K> {
 
     fn check_write(&mut self) -> StreamResult<usize> {
         self.check()?;
-        Ok(if matches!(self.state, State::Writing(_)) { 0 } else { BUDGET_BYTES })
+        Ok(if matches!(self.state, State::Writing(_)) { 0 } else { self.budget() })
     }
 
     async fn blocking_write_and_flush(&mut self, bytes: Bytes) -> StreamResult<()> {

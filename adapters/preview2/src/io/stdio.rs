@@ -1,21 +1,25 @@
 //! The guest's standard streams.
 //!
 //! Input that has a descriptor of the host is never read before there is something to read: that
-//! would take what another handle, or whoever reads it after the guest, should get.
+//! would take what another handle, or whoever reads it after the guest, should get. However many
+//! handles on it a guest waits for, one thread of the host waits; the other handles look up at
+//! intervals.
 
 use std::io::{IoSlice, IoSliceMut};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use palisade_kernel::{Interrupt, StreamRef, is_readable, traced_call, wait_readable};
 use palisade_vfs::{Errno, Result};
+use tokio::sync::oneshot;
 use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, InputStream, Pollable, StreamResult};
-use wasmtime_wasi::runtime::{AbortOnDropJoinHandle, spawn_blocking};
 use wasmtime_wasi_io::bytes::Bytes;
 
 use super::input::{Hops, Input, Source, failed};
 use super::output::{Output, Sink};
+use crate::PalisadeCtx;
 
 /// How long a thread waits for input without looking whether anyone still wants it.
 const LOOK_UP_EVERY: Duration = Duration::from_millis(20);
@@ -25,13 +29,19 @@ const INPUT_BYTES_MAX: usize = 64 * 1024;
 const TRIES_MAX: u32 = 500;
 
 /// Standard input.
-pub(crate) fn input(stream: &StreamRef, interrupt: &Interrupt, hops: bool) -> DynInputStream {
+pub(crate) fn input(ctx: &PalisadeCtx) -> DynInputStream {
+    let (stream, hops) = (ctx.process().stdin(), ctx.hops());
     let source = Standard { stream: Arc::clone(stream), fd: 0 };
     if stream.waits_for().is_some() {
-        let input = Input::new(source, Hops::Never);
-        let stream = Arc::clone(stream);
-        let (interrupt, unwanted) = (interrupt.clone(), Arc::default());
-        return Box::new(HostInput { stream, input, hops, interrupt, waiting: None, unwanted });
+        return Box::new(HostInput {
+            stream: Arc::clone(stream),
+            input: Input::new(source, Hops::Never),
+            hops,
+            interrupt: ctx.process().interrupt().clone(),
+            waiter: Arc::clone(&ctx.input_waiter),
+            waiting: None,
+            unwanted: Arc::default(),
+        });
     }
     let hops = match (stream.may_block(), hops) {
         (false, _) => Hops::Never,
@@ -70,7 +80,7 @@ impl Sink for Standard {
         for _ in 0..TRIES_MAX {
             match self.stream.write(&[IoSlice::new(bytes)]) {
                 // Someone else has made the host's descriptor one that does not wait.
-                Err(Errno::Again) => std::thread::sleep(LOOK_UP_EVERY),
+                Err(Errno::Again) => thread::sleep(LOOK_UP_EVERY),
                 done => return done,
             }
         }
@@ -86,9 +96,41 @@ struct HostInput {
     hops: bool,
     /// Ends a wait that is made here.
     interrupt: Interrupt,
-    /// A thread that waits until there is something to read.
-    waiting: Option<AbortOnDropJoinHandle<()>>,
+    /// Whether a thread waits for the guest's input, for whichever handle.
+    waiter: Arc<AtomicBool>,
+    /// The thread of this handle, which ends when there is something to read.
+    waiting: Option<oneshot::Receiver<()>>,
     unwanted: Arc<AtomicBool>,
+}
+
+/// The one thread of a guest that waits for input. Its place is free again when this is dropped.
+struct WaiterPlace(Arc<AtomicBool>);
+
+impl Drop for WaiterPlace {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
+}
+
+impl HostInput {
+    /// Starts a thread that waits until there is something to read. `None` if the guest has one
+    /// already, or the operating system has none to give.
+    fn start_waiting(&self) -> Option<oneshot::Receiver<()>> {
+        if self.waiter.swap(true, Ordering::Acquire) {
+            return None;
+        }
+        let place = WaiterPlace(Arc::clone(&self.waiter));
+        let (stream, unwanted) = (Arc::clone(&self.stream), Arc::clone(&self.unwanted));
+        let (ended, has_ended) = oneshot::channel();
+        let wait = move || {
+            while !unwanted.load(Ordering::Relaxed) && !wait_readable(&*stream, LOOK_UP_EVERY) {}
+            drop(place);
+            // A handle that is dropped waits no more.
+            let _ = ended.send(());
+        };
+        thread::Builder::new().name("palisade-stdin".to_owned()).spawn(wait).ok()?;
+        Some(has_ended)
+    }
 }
 
 impl Drop for HostInput {
@@ -131,16 +173,16 @@ impl InputStream for HostInput {
 impl Pollable for HostInput {
     async fn ready(&mut self) {
         while !is_readable(&*self.stream) {
-            let waiting = self.waiting.get_or_insert_with(|| {
-                let (stream, unwanted) = (Arc::clone(&self.stream), Arc::clone(&self.unwanted));
-                spawn_blocking(move || {
-                    while !unwanted.load(Ordering::Relaxed)
-                        && !wait_readable(&*stream, LOOK_UP_EVERY)
-                    {}
-                })
-            });
-            waiting.await;
-            self.waiting = None;
+            if self.waiting.is_none() {
+                self.waiting = self.start_waiting();
+            }
+            match &mut self.waiting {
+                Some(waiting) => {
+                    let _ = waiting.await;
+                    self.waiting = None;
+                }
+                None => tokio::time::sleep(LOOK_UP_EVERY).await,
+            }
         }
     }
 }

@@ -1,111 +1,169 @@
-//! `wasi:io/streams` for the synchronous linker: wasmtime-wasi's functions, each looked at once
-//! before a runtime is asked to wait for it.
+//! `wasi:io` for the synchronous linker: wasmtime-wasi's functions, each polled on the thread that
+//! calls; and `wasi:io/poll` for both linkers, with a bound on the length of its list.
 //!
 //! Most streams of a guest (files, memory, output) never make a synchronous embedder wait, and to
 //! enter a runtime costs more than many a read.
 
-use std::pin::pin;
-use std::task::{Context, Poll, Waker};
-
+use palisade_kernel::Limits;
 use wasmtime::Result;
-use wasmtime::component::{Resource, ResourceTable};
-use wasmtime_wasi::p2::bindings::sync::io::streams;
+use wasmtime::component::{Resource, ResourceTable, ResourceTableError};
+use wasmtime_wasi::p2::bindings::sync::io::{poll, streams};
 use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, DynPollable, StreamError, StreamResult};
-use wasmtime_wasi::runtime::{in_tokio, with_ambient_tokio_runtime};
+use wasmtime_wasi_io::bindings::wasi::io::poll as async_poll;
 use wasmtime_wasi_io::bindings::wasi::io::streams as calls;
 
-/// The table of streams, for the synchronous linker.
-pub(crate) struct SyncStreams<'a>(pub(crate) &'a mut ResourceTable);
+use crate::ctx::too_many;
+use crate::executor::block_on;
+
+/// The table of streams and pollables, and the limits of its guest.
+pub(crate) struct Streams<'a> {
+    pub(crate) table: &'a mut ResourceTable,
+    pub(crate) limits: &'a Limits,
+}
+
+/// The same, for the synchronous linker.
+pub(crate) struct SyncStreams<'a>(pub(crate) Streams<'a>);
 
 type In = Resource<DynInputStream>;
 type Out = Resource<DynOutputStream>;
+type Pollables = Vec<Resource<DynPollable>>;
 
-/// The result of a call that most often does not wait.
-fn soon<F: Future>(call: F) -> F::Output {
-    let mut call = pin!(call);
-    // What it does may need a runtime to be there, even if it does not wait.
-    let looked =
-        with_ambient_tokio_runtime(|| call.as_mut().poll(&mut Context::from_waker(Waker::noop())));
-    match looked {
-        Poll::Ready(done) => done,
-        Poll::Pending => in_tokio(call),
+impl Streams<'_> {
+    /// What wasmtime-wasi put into the table; the trap says which limit is met if that is full.
+    fn pushed<T>(&self, pushed: Result<T>) -> Result<T> {
+        pushed.map_err(|error| match error.downcast_ref() {
+            Some(ResourceTableError::Full) => too_many(self.limits.streams_max),
+            Some(_) | None => error,
+        })
+    }
+}
+
+impl async_poll::Host for Streams<'_> {
+    async fn poll(&mut self, pollables: Pollables) -> Result<Vec<u32>> {
+        let (len, max) = (pollables.len(), self.limits.subscriptions_max);
+        if len > max as usize {
+            let text = format!("a poll of {len} pollables at once; the limit is {max}");
+            return Err(wasmtime::Error::msg(text));
+        }
+        async_poll::Host::poll(self.table, pollables).await
+    }
+}
+
+impl async_poll::HostPollable for Streams<'_> {
+    async fn ready(&mut self, pollable: Resource<DynPollable>) -> Result<bool> {
+        async_poll::HostPollable::ready(self.table, pollable).await
+    }
+
+    async fn block(&mut self, pollable: Resource<DynPollable>) -> Result<()> {
+        async_poll::HostPollable::block(self.table, pollable).await
+    }
+
+    fn drop(&mut self, pollable: Resource<DynPollable>) -> Result<()> {
+        async_poll::HostPollable::drop(self.table, pollable)
+    }
+}
+
+impl poll::Host for SyncStreams<'_> {
+    fn poll(&mut self, pollables: Pollables) -> Result<Vec<u32>> {
+        block_on(async_poll::Host::poll(&mut self.0, pollables))
+    }
+}
+
+impl poll::HostPollable for SyncStreams<'_> {
+    fn ready(&mut self, pollable: Resource<DynPollable>) -> Result<bool> {
+        block_on(async_poll::HostPollable::ready(&mut self.0, pollable))
+    }
+
+    fn block(&mut self, pollable: Resource<DynPollable>) -> Result<()> {
+        block_on(async_poll::HostPollable::block(&mut self.0, pollable))
+    }
+
+    fn drop(&mut self, pollable: Resource<DynPollable>) -> Result<()> {
+        async_poll::HostPollable::drop(&mut self.0, pollable)
     }
 }
 
 impl streams::Host for SyncStreams<'_> {
     fn convert_stream_error(&mut self, error: StreamError) -> Result<streams::StreamError> {
-        Ok(calls::Host::convert_stream_error(self.0, error)?.into())
+        let converted = calls::Host::convert_stream_error(self.0.table, error);
+        Ok(self.0.pushed(converted)?.into())
     }
 }
 
 impl streams::HostInputStream for SyncStreams<'_> {
     fn read(&mut self, stream: In, len: u64) -> StreamResult<Vec<u8>> {
-        calls::HostInputStream::read(self.0, stream, len)
+        calls::HostInputStream::read(self.0.table, stream, len)
     }
 
     fn blocking_read(&mut self, stream: In, len: u64) -> StreamResult<Vec<u8>> {
-        soon(calls::HostInputStream::blocking_read(self.0, stream, len))
+        block_on(calls::HostInputStream::blocking_read(self.0.table, stream, len))
     }
 
     fn skip(&mut self, stream: In, len: u64) -> StreamResult<u64> {
-        calls::HostInputStream::skip(self.0, stream, len)
+        calls::HostInputStream::skip(self.0.table, stream, len)
     }
 
     fn blocking_skip(&mut self, stream: In, len: u64) -> StreamResult<u64> {
-        soon(calls::HostInputStream::blocking_skip(self.0, stream, len))
+        block_on(calls::HostInputStream::blocking_skip(self.0.table, stream, len))
     }
 
     fn subscribe(&mut self, stream: In) -> Result<Resource<DynPollable>> {
-        calls::HostInputStream::subscribe(self.0, stream)
+        let pollable = calls::HostInputStream::subscribe(self.0.table, stream);
+        self.0.pushed(pollable)
     }
 
     fn drop(&mut self, stream: In) -> Result<()> {
-        soon(calls::HostInputStream::drop(self.0, stream))
+        block_on(calls::HostInputStream::drop(self.0.table, stream))
     }
 }
 
 impl streams::HostOutputStream for SyncStreams<'_> {
     fn check_write(&mut self, stream: Out) -> StreamResult<u64> {
-        calls::HostOutputStream::check_write(self.0, stream)
+        calls::HostOutputStream::check_write(self.0.table, stream)
     }
 
     fn write(&mut self, stream: Out, bytes: Vec<u8>) -> StreamResult<()> {
-        calls::HostOutputStream::write(self.0, stream, bytes)
+        calls::HostOutputStream::write(self.0.table, stream, bytes)
     }
 
     fn blocking_write_and_flush(&mut self, stream: Out, bytes: Vec<u8>) -> StreamResult<()> {
-        soon(calls::HostOutputStream::blocking_write_and_flush(self.0, stream, bytes))
+        block_on(calls::HostOutputStream::blocking_write_and_flush(self.0.table, stream, bytes))
     }
 
     fn flush(&mut self, stream: Out) -> StreamResult<()> {
-        calls::HostOutputStream::flush(self.0, stream)
+        calls::HostOutputStream::flush(self.0.table, stream)
     }
 
     fn blocking_flush(&mut self, stream: Out) -> StreamResult<()> {
-        soon(calls::HostOutputStream::blocking_flush(self.0, stream))
+        block_on(calls::HostOutputStream::blocking_flush(self.0.table, stream))
     }
 
     fn subscribe(&mut self, stream: Out) -> Result<Resource<DynPollable>> {
-        calls::HostOutputStream::subscribe(self.0, stream)
+        let pollable = calls::HostOutputStream::subscribe(self.0.table, stream);
+        self.0.pushed(pollable)
     }
 
     fn write_zeroes(&mut self, stream: Out, len: u64) -> StreamResult<()> {
-        calls::HostOutputStream::write_zeroes(self.0, stream, len)
+        calls::HostOutputStream::write_zeroes(self.0.table, stream, len)
     }
 
     fn blocking_write_zeroes_and_flush(&mut self, stream: Out, len: u64) -> StreamResult<()> {
-        soon(calls::HostOutputStream::blocking_write_zeroes_and_flush(self.0, stream, len))
+        block_on(calls::HostOutputStream::blocking_write_zeroes_and_flush(
+            self.0.table,
+            stream,
+            len,
+        ))
     }
 
     fn splice(&mut self, to: Out, from: In, len: u64) -> StreamResult<u64> {
-        calls::HostOutputStream::splice(self.0, to, from, len)
+        calls::HostOutputStream::splice(self.0.table, to, from, len)
     }
 
     fn blocking_splice(&mut self, to: Out, from: In, len: u64) -> StreamResult<u64> {
-        soon(calls::HostOutputStream::blocking_splice(self.0, to, from, len))
+        block_on(calls::HostOutputStream::blocking_splice(self.0.table, to, from, len))
     }
 
     fn drop(&mut self, stream: Out) -> Result<()> {
-        soon(calls::HostOutputStream::drop(self.0, stream))
+        block_on(calls::HostOutputStream::drop(self.0.table, stream))
     }
 }

@@ -143,6 +143,19 @@ fn what_a_guest_makes_of_its_handles_is_a_trap() {
 }
 
 #[test]
+fn a_guest_that_opens_streams_for_ever_is_stopped_by_the_limit_of_streams() {
+    let forever = "(loop $again (drop (call $get-stdout)) (br $again))";
+    let ends = [
+        run(&guest(forever), MemFs::new().root()).0,
+        runtime().block_on(run_async(&guest(forever), MemFs::new().root())).0,
+    ];
+    for end in ends {
+        let text = format!("{:#}", end.unwrap_err());
+        assert!(text.contains("limit of 1024 streams"), "{text}");
+    }
+}
+
+#[test]
 fn a_guest_cannot_keep_the_host_holding_more_and_more() {
     // Preopens are descriptors of the guest's own, so the limit of descriptors bounds them.
     let forever = "(loop $again (call $get-directories (i32.const 0)) (br $again))";

@@ -2,11 +2,13 @@
 //! and nothing is left behind.
 
 use palisade_kernel::{Config, Exit, Limits};
+use palisade_policy::{Quota, QuotaGroup};
 use palisade_preview2::PalisadeView as _;
-use palisade_vfs::{Errno, MemFs};
-use wasmtime::component::Resource;
+use palisade_vfs::{DirRef, Errno, HostDir, MemFs};
+use wasmtime::component::{Resource, ResourceTable};
 use wasmtime_wasi::p2::bindings::cli::environment::Host as _;
 use wasmtime_wasi::p2::bindings::cli::exit::Host as _;
+use wasmtime_wasi::p2::bindings::cli::{stderr::Host as _, stdin::Host as _, stdout::Host as _};
 use wasmtime_wasi::p2::bindings::clocks::monotonic_clock::Host as _;
 use wasmtime_wasi::p2::bindings::filesystem::preopens::Host as _;
 use wasmtime_wasi::p2::bindings::random::random::Host as _;
@@ -16,7 +18,7 @@ use wasmtime_wasi::p2::bindings::sync::filesystem::types::{
 };
 use wasmtime_wasi::p2::bindings::sync::io::poll::HostPollable as _;
 
-use crate::world::{FOLLOW, READ, World, each, fd, no_flags, no_follow};
+use crate::world::{Answer, FOLLOW, READ, WRITE, World, each, fd, no_flags, no_follow};
 
 #[test]
 fn a_handle_that_leads_nowhere_is_an_error_everywhere() {
@@ -143,14 +145,90 @@ fn descriptors_and_resources_are_bounded() {
     let full = w.ctx.process().open_descriptors();
     assert!(w.palisade().get_directories().is_err());
     assert_eq!(w.ctx.process().open_descriptors(), full);
-    // Streams are bounded by the embedder's table.
-    w.table.set_max_capacity(4);
-    let (file, root) = (open[0], w.root);
-    let streams: Vec<_> = (0..4).map(|_| w.input(file, 0).unwrap()).collect();
-    assert!(w.palisade().read_via_stream(fd(file), 0).is_err());
-    assert!(w.palisade().read_directory(fd(root)).is_err());
-    assert!(w.palisade().subscribe_duration(1).is_err());
-    drop(streams);
+}
+
+/// Makes a stream of a file's descriptor or of a directory's.
+type MakeStream = fn(&mut World, u32, u32) -> Answer<u32>;
+
+/// A guest that may have four streams and other resources.
+fn few_streams(dir: DirRef) -> World {
+    let limits = Limits { streams_max: 4, ..Limits::default() };
+    World::of(Config::builder().preopen("/", dir).limits(limits))
+}
+
+#[test]
+fn streams_of_each_kind_count_until_they_are_dropped() {
+    let dir = tempfile::tempdir().unwrap();
+    for root in [MemFs::new().root(), HostDir::open_ambient(dir.path()).unwrap()] {
+        let mut w = few_streams(root);
+        w.put("f", b"x");
+        let root = w.root;
+        let makers: [MakeStream; 4] = [
+            |w, f, _| w.input(f, 0).map(|stream| stream.rep()),
+            |w, f, _| w.output(f, 0).map(|stream| stream.rep()),
+            |w, f, _| w.call(|v| v.append_via_stream(fd(f))).map(|stream| stream.rep()),
+            |w, _, root| w.call(|v| v.read_directory(fd(root))).map(|entries| entries.rep()),
+        ];
+        for (kind, make) in makers.iter().enumerate() {
+            w.table = ResourceTable::new();
+            for _ in 0..4 {
+                let f = w.open(root, "f", no_flags(), READ | WRITE).unwrap();
+                make(&mut w, f, root).unwrap();
+                w.close(f);
+            }
+            assert_eq!(w.ctx.process().open_streams(), 4, "{kind}: the descriptors are closed");
+            let f = w.open(root, "f", no_flags(), READ | WRITE).unwrap();
+            for make in makers {
+                assert_eq!(make(&mut w, f, root), Err(ErrorCode::InsufficientMemory), "{kind}");
+            }
+            assert_eq!(w.call(|v| v.read(fd(f), 1, 0)), Ok((b"x".to_vec(), false)));
+            assert_eq!(w.call(|v| v.write(fd(f), b"x".to_vec(), 0)), Ok(1));
+            w.close(f);
+        }
+        w.table = ResourceTable::new();
+        assert_eq!(w.ctx.process().open_streams(), 0);
+    }
+}
+
+#[test]
+fn a_quota_counts_a_directory_that_only_a_stream_holds() {
+    let group = QuotaGroup::new(Quota { descriptors: Some(3), ..Quota::default() });
+    let mut w = World::over(group.guard(MemFs::new().root()).unwrap());
+    w.mkdir("d").unwrap();
+    let root = w.root;
+    for _ in 0..3 {
+        let d = w.open(root, "d", OpenFlags::DIRECTORY, READ).unwrap();
+        w.call(|v| v.read_directory(fd(d))).unwrap();
+        w.close(d);
+    }
+    let open = |w: &mut World| w.open(root, "d", OpenFlags::DIRECTORY, READ);
+    assert_eq!(open(&mut w), Err(ErrorCode::InsufficientMemory));
+    w.table = ResourceTable::new();
+    assert!(open(&mut w).is_ok());
+}
+
+#[test]
+fn resources_without_a_stream_share_the_limit_of_streams() {
+    let mut w = few_streams(MemFs::new().root());
+    w.put("f", b"x");
+    let f = w.open(w.root, "f", no_flags(), READ).unwrap();
+    // A timer is two resources: what waits, and its pollable.
+    for _ in 0..w.ctx.resources_max() / 2 {
+        w.palisade().subscribe_duration(1).unwrap();
+    }
+    for error in [
+        w.palisade().subscribe_duration(1).map(drop),
+        w.palisade().subscribe_instant(1).map(drop),
+        w.palisade().get_stdin().map(drop),
+        w.palisade().get_stdout().map(drop),
+        w.palisade().get_stderr().map(drop),
+    ] {
+        let text = format!("{:#}", error.unwrap_err());
+        assert!(text.contains("limit of 4 streams"), "{text}");
+    }
+    let refused = Err(ErrorCode::InsufficientMemory);
+    assert_eq!(w.input(f, 0).map(|stream| stream.rep()), refused);
+    assert_eq!(w.ctx.process().open_streams(), 0, "a stream without a place is dropped");
 }
 
 #[test]
