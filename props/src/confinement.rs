@@ -12,6 +12,8 @@
 // The eye that looks from outside is the one place that may.
 #![allow(clippy::disallowed_methods)]
 
+pub mod race;
+
 use std::collections::BTreeSet;
 use std::hash::{BuildHasher, RandomState};
 use std::io;

@@ -1,0 +1,79 @@
+//! Every operation on paths races with another process that swaps what the paths name: on a host
+//! directory with both resolvers, and on overlays whose upper or lower is swapped.
+//!
+//! `PALISADE_RACE_SECONDS` makes each race last so long; `tests/README.md` says what was run.
+
+#![allow(clippy::disallowed_methods)]
+
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use palisade_props::confinement::race::{Budget, Races, race};
+use palisade_vfs::overlay::{Lowers, Overlay};
+use palisade_vfs::{DirRef, HostDir, HostLayer, MemFs, Resolver};
+
+/// Operations of a short race: a second or two.
+const OPERATIONS: u64 = 2_500;
+
+fn budget() -> Budget {
+    match std::env::var("PALISADE_RACE_SECONDS").ok().and_then(|text| text.parse().ok()) {
+        Some(seconds) => Budget::Time(Duration::from_secs(seconds)),
+        None => Budget::Operations(OPERATIONS),
+    }
+}
+
+/// Runs a race, and asserts that it was one.
+fn assert_confined(what: &str, open: &dyn Fn(&Path) -> io::Result<DirRef>, within: &str) {
+    let races = race(open, within, budget()).unwrap_or_else(|why| panic!("{what}: {why}"));
+    let total = races.total();
+    println!("{what}: {} swaps, {total:?}", races.swaps);
+    assert!(races.swaps > 100, "{what}: {races:#?}");
+    assert!(total.raced > 0, "{what}: {races:#?}");
+    assert_both_kinds(what, &races);
+}
+
+/// Each operation met the tree in both states: it succeeded and it was refused.
+fn assert_both_kinds(what: &str, races: &Races) {
+    for (verb, outcomes) in &races.by_verb {
+        assert!(outcomes.inside > 0, "{what}: no `{verb}` succeeded: {races:#?}");
+        assert!(outcomes.refused > 0, "{what}: no `{verb}` was refused: {races:#?}");
+    }
+}
+
+#[test]
+fn nothing_gets_out_of_a_host_directory_that_is_swapped_with_openat2() {
+    let open = |path: &Path| HostDir::open_ambient_with(path, Resolver::Openat2);
+    assert_confined("host directory, openat2", &open, "");
+}
+
+#[test]
+fn nothing_gets_out_of_a_host_directory_that_is_swapped_without_openat2() {
+    let open = |path: &Path| HostDir::open_ambient_with(path, Resolver::Components);
+    assert_confined("host directory, components", &open, "");
+}
+
+#[test]
+fn nothing_gets_out_of_an_overlay_whose_lower_is_swapped() {
+    for (resolver, what) in [
+        (Resolver::Openat2, "overlay over a swapped lower, openat2"),
+        (Resolver::Components, "overlay over a swapped lower, components"),
+    ] {
+        let open = |path: &Path| {
+            let lower = HostDir::open_ambient_with(path, resolver)?;
+            let overlay = Overlay::new(MemFs::new().layer(), &Lowers::of(lower));
+            Ok(overlay.map_err(io::Error::other)?.root())
+        };
+        assert_confined(what, &open, "");
+    }
+}
+
+#[test]
+fn nothing_gets_out_of_an_overlay_whose_upper_is_swapped() {
+    let open = |path: &Path| {
+        let layer = HostLayer::open_ambient(path)?;
+        let overlay = Overlay::new(layer, &Lowers::of(MemFs::new().root()));
+        Ok(overlay.map_err(io::Error::other)?.root())
+    };
+    assert_confined("overlay with a swapped upper", &open, "upper");
+}
