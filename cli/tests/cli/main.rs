@@ -11,6 +11,7 @@ mod file;
 mod files;
 mod guests;
 mod inspect;
+mod killed;
 mod limits;
 mod overlays;
 mod policy;

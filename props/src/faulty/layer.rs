@@ -104,6 +104,16 @@ impl Layer for FaultyLayer {
         self.inner.create_opaque_dir(name)
     }
 
+    fn begin_discard(&self) -> Result<()> {
+        self.faults.step(Step::Changes)?;
+        self.inner.begin_discard()
+    }
+
+    fn end_discard(&self) -> Result<()> {
+        self.faults.step(Step::Changes)?;
+        self.inner.end_discard()
+    }
+
     fn set_opaque(&self) -> Result<()> {
         self.faults.step(Step::Changes)?;
         self.inner.set_opaque()

@@ -191,6 +191,15 @@ impl Layer for MemDir {
         Ok(())
     }
 
+    // A crash leaves nothing of a layer in memory, so there is nothing to remember.
+    fn begin_discard(&self) -> Result<()> {
+        self.fs.change().map(drop)
+    }
+
+    fn end_discard(&self) -> Result<()> {
+        self.fs.change().map(drop)
+    }
+
     fn set_opaque(&self) -> Result<()> {
         let mut tree = self.fs.change()?;
         let marks = tree.dir_mut(self.key)?.marks.get_or_insert_default();

@@ -157,6 +157,18 @@ pub trait Layer: Dir {
         Ok((stat.dev, stat.ino) == dir)
     }
 
+    /// Says of this root of a layer that all in it is discarded. If the process ends before
+    /// [`Layer::end_discard`], opening the layer anew empties it first, so that a crash leaves all
+    /// of the changes or none: of a part of them one could not tell what they were.
+    ///
+    /// Errors: `Rofs` if the layer is frozen; `Nospc`, `Io`.
+    fn begin_discard(&self) -> Result<()>;
+
+    /// Ends what [`Layer::begin_discard`] began: the layer is empty now.
+    ///
+    /// Errors: as for [`Layer::begin_discard`].
+    fn end_discard(&self) -> Result<()>;
+
     /// Ends all change to the filesystem that this layer is of, for ever: from now on what would
     /// change it is `Rofs`. Marks and nodes stay as they are, so it can be a lower of many
     /// overlays.

@@ -388,6 +388,18 @@ impl Layer for HostLayer {
         self.at.create_child_dir(&self.core().tree.write(), name, Opaqueness::Always)
     }
 
+    fn begin_discard(&self) -> Result<()> {
+        let tree = self.core().tree.write();
+        self.core().work(&tree)?;
+        marks::set(self.at.fd(), marks::DISCARDED, b"y")
+    }
+
+    fn end_discard(&self) -> Result<()> {
+        let tree = self.core().tree.write();
+        self.core().work(&tree)?;
+        marks::remove(self.at.fd(), marks::DISCARDED)
+    }
+
     fn set_opaque(&self) -> Result<()> {
         let tree = self.core().tree.write();
         self.core().work(&tree)?;

@@ -3,7 +3,7 @@
 //! The format is that of Linux with the mount option `userxattr`:
 //! <https://docs.kernel.org/filesystems/overlayfs.html>. A whiteout is a character device 0/0, or
 //! an empty file with [`WHITEOUT`] in a directory with [`OPAQUE`] of `x`; an opaque directory has
-//! [`OPAQUE`] of `y`. The names that start like ours the kernel hides, and the two that are only
+//! [`OPAQUE`] of `y`. The names that start like ours the kernel hides, and those that are only
 //! ours it does not know.
 
 use std::hash::{BuildHasher, RandomState};
@@ -26,6 +26,9 @@ pub(super) const WHITEOUT: &str = "user.overlay.whiteout";
 pub(super) const ORIGIN: &str = "user.overlay.palisade.origin";
 /// On a directory: there may be nodes with [`ORIGIN`] in it. Others need not be asked.
 pub(super) const HOLDS: &str = "user.overlay.palisade.holds";
+
+/// On the root: all in it is discarded, and is removed when the layer is opened.
+pub(super) const DISCARDED: &str = "user.overlay.palisade.discarded";
 
 /// The longest list of marks that is read at once, in bytes; what is longer is asked one by one.
 const LIST_MAX: usize = 1024;
@@ -140,6 +143,20 @@ pub(super) fn set_origin(node: BorrowedFd<'_>, id: Id) -> Result<()> {
 pub(super) fn set(node: BorrowedFd<'_>, mark: &str, value: &[u8]) -> Result<()> {
     steps::next();
     fs::fsetxattr(node, mark, value, XattrFlags::empty()).map_err(errno)
+}
+
+/// Removes a mark of an open file or directory, if it has it.
+pub(super) fn remove(node: BorrowedFd<'_>, mark: &str) -> Result<()> {
+    steps::next();
+    match fs::fremovexattr(node, mark) {
+        Ok(()) | Err(Os::NODATA) => Ok(()),
+        Err(os) => Err(errno(os)),
+    }
+}
+
+/// Whether a discard of the layer with this root was begun and not ended.
+pub(super) fn is_discarded(root: BorrowedFd<'_>) -> Result<bool> {
+    Ok(get(root, DISCARDED)?.is_some())
 }
 
 /// `None` if there is no such mark, or none that we could understand.

@@ -24,7 +24,7 @@ use super::image::NAMES_MAX;
 use super::marks::{self, Id};
 use super::work::{Style, Work, clear, make_whiteout};
 use super::{Area, Core, HOLD, HostLayer, Tree, Warm};
-use crate::overlay::LayerRef;
+use crate::overlay::{LayerRef, discard};
 
 /// Our own part of a work directory.
 const AREA: &str = "palisade";
@@ -47,7 +47,8 @@ impl Limits {
 
 impl HostLayer {
     /// Opens the layer that is kept in a directory of the host: the nodes in `upper`, and in `work`
-    /// what is being made. Both are created if they are missing. Links in `dir` are followed.
+    /// what is being made. Both are created if they are missing. Links in `dir` are followed. If a
+    /// discard of it was interrupted, it is completed first.
     ///
     /// Errors: the kernel's; those of [`HostLayer::open_ambient_at`].
     pub fn open_ambient(dir: &Path) -> io::Result<LayerRef> {
@@ -74,7 +75,8 @@ impl HostLayer {
 
     /// Opens a layer that is never changed, for the lowers of any number of overlays.
     ///
-    /// Errors: the kernel's; `ResourceBusy` if an overlay has it open as its upper.
+    /// Errors: the kernel's; `ResourceBusy` if an overlay has it open as its upper; `InvalidData`
+    /// if a discard of it was interrupted.
     pub fn open_ambient_frozen(upper: &Path) -> io::Result<LayerRef> {
         let upper = ambient(upper)?;
         lock(upper.as_fd(), FlockOperation::NonBlockingLockShared, "the layer is being written")?;
@@ -114,7 +116,16 @@ impl HostLayer {
             names_max,
         });
         let root = core.hold(root).map_err(io::Error::other)?;
-        Ok(Arc::new(HostLayer::new(root, Arc::new(Warm::default()))))
+        let is_discarded = marks::is_discarded(root.fd()).map_err(io::Error::other)?;
+        let layer: LayerRef = Arc::new(HostLayer::new(root, Arc::new(Warm::default())));
+        if is_discarded && core.area.is_none() {
+            let text = "a discard of the layer was interrupted: discard it again";
+            return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+        }
+        if is_discarded {
+            discard(&layer).map_err(|why| io::Error::other(format!("after a discard: {why}")))?;
+        }
+        Ok(layer)
     }
 }
 

@@ -169,11 +169,13 @@ impl Overlay {
 /// in use.
 ///
 /// Errors: `Notsup` if the root itself is opaque, which cannot be taken back; those of the layer.
-/// What was removed before an error stays removed.
+/// What was removed before an error stays removed, and the rest goes when the layer is opened anew;
+/// so does what a crash leaves.
 pub fn discard(layer: &LayerRef) -> Result<(), PathError> {
     if layer.is_opaque().at("")? {
         return Err(PathError { path: String::new(), errno: Errno::Notsup });
     }
+    layer.begin_discard().at("")?;
     for name in nodes(&**layer).at("")? {
         remove_tree(&**layer, Name::new(&name).at(&name)?, &name)?;
     }
@@ -183,7 +185,7 @@ pub fn discard(layer: &LayerRef) -> Result<(), PathError> {
         layer.create_dir(checked).at(&name)?;
         layer.remove_dir(checked).at(&name)?;
     }
-    Ok(())
+    layer.end_discard().at("")
 }
 
 /// Removes what `name` leads to, with all that is in it. Links are not followed. Nothing is there

@@ -50,6 +50,7 @@ const CHANGES: &[(&str, Change, &[&[&str]])] = &[
         |l| l.rename_and_white_out(n("dir"), &**l, n("hollow")).unwrap(),
         &[CLEARED, CLEARING, SWAPPED],
     ),
+    ("discard", |l| crate::overlay::discard(l).unwrap(), &[]),
     (
         "set opaque",
         |l| l.enter(n("hollow")).unwrap().set_opaque().unwrap(),

@@ -3,6 +3,7 @@
 use std::io::ErrorKind;
 
 use super::*;
+use crate::host::layer::marks;
 
 fn kind(opened: std::io::Result<LayerRef>) -> ErrorKind {
     opened.map(drop).unwrap_err().kind()
@@ -114,4 +115,28 @@ fn special_files_are_seen_and_never_opened() {
             assert_eq!(says(&*world.layer, name), "whiteout");
         }
     });
+}
+
+#[test]
+fn an_interrupted_discard_is_completed_by_the_next_writer_and_told_to_readers() {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = temp.path();
+    let layer = HostLayer::open_ambient(dir).unwrap();
+    write(&*layer, "file", "text");
+    layer.create_opaque_dir(n("opaque")).unwrap();
+    write(&*layer, "opaque/in", "in");
+    layer.white_out(n("gone")).unwrap();
+    layer.begin_discard().unwrap();
+    // What a crash leaves: a part of an opaque directory would hide what it had in it.
+    layer.enter(n("opaque")).unwrap().remove_file(n("in")).unwrap();
+    drop(layer);
+    let upper = dir.join("upper");
+    assert_eq!(kind(HostLayer::open_ambient_frozen(&upper)), ErrorKind::InvalidData);
+    let layer = HostLayer::open_ambient(dir).unwrap();
+    assert_eq!(tree(&layer), tree_of(&[("/", "dir")]));
+    drop(layer);
+    assert_eq!(mark(&upper, marks::DISCARDED), None);
+    let layer = HostLayer::open_ambient_frozen(&upper).unwrap();
+    assert_eq!(layer.begin_discard(), Err(Errno::Rofs));
+    assert_eq!(layer.end_discard(), Err(Errno::Rofs));
 }
