@@ -1,0 +1,238 @@
+//! Offsets, lengths and status flags of open files: what a call changes, and its bounds.
+
+use std::io::{IoSlice, IoSliceMut};
+
+use palisade_vfs::{
+    Access, Advice, Descent, DirRef, Errno, FileType, Follow, MemFs, OpenFlags, OpenHow, Result,
+    SetTime, SetTimes, Stop, SyncScope, Timestamp, path,
+};
+
+use crate::{Config, Fd, FdRights, OpenAsked, Output, Process, RightsAsked, Status, Whence};
+
+const DIR: Fd = 3;
+const LAST: u64 = i64::MAX.unsigned_abs();
+
+/// A process with a file of these bytes.
+fn process(bytes: &[u8]) -> (Process, DirRef) {
+    let root = MemFs::new().root();
+    let how = OpenHow::new(Access::Write, OpenFlags::CREATE);
+    let file = path::open(&*root, "file", Follow::Yes, how).unwrap().into_file().unwrap();
+    file.write_at(&[IoSlice::new(bytes)], 0).unwrap();
+    path::create_dir(&*root, "dir").unwrap();
+    (Config::builder().preopen("/", root.clone()).build().unwrap().start(), root)
+}
+
+fn open(process: &mut Process, name: &str, status: Status) -> Fd {
+    let (base, inheriting) = (FdRights::all() - FdRights::WRITE, FdRights::empty());
+    let base = if name == "dir" { base } else { FdRights::all() };
+    let rights = RightsAsked::Exactly { base, inheriting };
+    let asked = OpenAsked { follow: Follow::Yes, flags: OpenFlags::empty(), status, rights };
+    process.open(DIR, name, asked).unwrap()
+}
+
+fn read(process: &Process, fd: Fd, len: usize) -> Vec<u8> {
+    let mut bytes = vec![0; len];
+    let done = process.read(fd, &mut [IoSliceMut::new(&mut bytes)]).unwrap();
+    bytes.truncate(done);
+    bytes
+}
+
+fn write(process: &Process, fd: Fd, bytes: &[u8]) -> Result<usize> {
+    process.write(fd, &[IoSlice::new(bytes)])
+}
+
+/// What the file holds, whatever its descriptors say.
+fn content(root: &DirRef) -> Vec<u8> {
+    let file = path::open(&**root, "file", Follow::Yes, OpenHow::READ).unwrap();
+    let mut bytes = Vec::new();
+    file.into_file().unwrap().read_vec(&mut bytes, 64, 0).unwrap();
+    bytes
+}
+
+#[test]
+fn reads_and_writes_move_the_offset_by_what_was_done() {
+    let (mut process, root) = process(b"0123456789");
+    let fd = open(&mut process, "file", Status::empty());
+    assert_eq!(process.tell(fd), Ok(0));
+    assert_eq!(read(&process, fd, 4), b"0123");
+    assert_eq!(process.tell(fd), Ok(4));
+    assert_eq!(write(&process, fd, b"ab"), Ok(2));
+    assert_eq!(process.tell(fd), Ok(6));
+    assert_eq!(read(&process, fd, 64), b"6789");
+    assert_eq!(process.tell(fd), Ok(10));
+    assert_eq!(read(&process, fd, 64), b"");
+    assert_eq!(content(&root), b"0123ab6789");
+}
+
+#[test]
+fn duplicates_share_the_offset_and_the_status() {
+    let (mut process, _root) = process(b"0123456789");
+    let fd = open(&mut process, "file", Status::empty());
+    let twin = process.duplicate(fd).unwrap();
+    let other = open(&mut process, "file", Status::empty());
+    assert_eq!(read(&process, fd, 3), b"012");
+    assert_eq!(read(&process, twin, 3), b"345");
+    assert_eq!((process.tell(fd), process.tell(other)), (Ok(6), Ok(0)));
+    process.set_status(twin, Status::APPEND).unwrap();
+    assert_eq!(process.fdstat(fd).unwrap().status(), Status::APPEND);
+    assert_eq!(process.fdstat(other).unwrap().status(), Status::empty());
+}
+
+#[test]
+fn calls_at_an_offset_leave_the_offset() {
+    let (mut process, root) = process(b"0123456789");
+    let fd = open(&mut process, "file", Status::empty());
+    assert_eq!(process.seek(fd, 2, Whence::Start), Ok(2));
+    let mut bytes = [0; 3];
+    assert_eq!(process.read_at(fd, &mut [IoSliceMut::new(&mut bytes)], 5), Ok(3));
+    assert_eq!(&bytes, b"567");
+    assert_eq!(process.write_at(fd, &[IoSlice::new(b"xy")], 8), Ok(2));
+    assert_eq!(process.tell(fd), Ok(2));
+    assert_eq!(content(&root), b"01234567xy");
+}
+
+#[test]
+fn appends_go_to_the_end_and_the_offset_after_them() {
+    let (mut process, root) = process(b"01");
+    let fd = open(&mut process, "file", Status::APPEND);
+    let other = open(&mut process, "file", Status::empty());
+    assert_eq!(process.seek(other, 0, Whence::End), Ok(2));
+    assert_eq!(write(&process, other, b"23"), Ok(2));
+    assert_eq!(write(&process, fd, b"ab"), Ok(2));
+    // What is read next lies after the append, where the file ends.
+    assert_eq!(process.tell(fd), Ok(6));
+    assert_eq!(read(&process, fd, 9), b"");
+    assert_eq!(process.seek(fd, 1, Whence::Start), Ok(1));
+    assert_eq!(write(&process, fd, b""), Ok(0));
+    assert_eq!(process.tell(fd), Ok(1), "nothing was appended");
+    assert_eq!(process.write_at(fd, &[IoSlice::new(b"cd")], 0), Ok(2));
+    assert_eq!(process.tell(fd), Ok(1), "a write at an offset moves nothing");
+    assert_eq!(content(&root), b"0123abcd");
+    process.set_status(fd, Status::empty()).unwrap();
+    assert_eq!(write(&process, fd, b"X"), Ok(1));
+    assert_eq!(content(&root), b"0X23abcd");
+}
+
+#[test]
+fn seeks_count_from_the_start_the_offset_and_the_end() {
+    let (mut process, _root) = process(b"0123456789");
+    let fd = open(&mut process, "file", Status::empty());
+    for (delta, whence, wanted) in [
+        (3, Whence::Start, Ok(3)),
+        (2, Whence::Current, Ok(5)),
+        (-1, Whence::Current, Ok(4)),
+        (0, Whence::Current, Ok(4)),
+        (-3, Whence::End, Ok(7)),
+        (5, Whence::End, Ok(15)),
+        (-16, Whence::Current, Err(Errno::Inval)),
+        (-11, Whence::End, Err(Errno::Inval)),
+        (-1, Whence::Start, Err(Errno::Inval)),
+        (0, Whence::Current, Ok(15)),
+        (i64::MAX, Whence::Start, Ok(LAST)),
+        (1, Whence::Current, Err(Errno::Inval)),
+        (i64::MAX, Whence::End, Err(Errno::Inval)),
+        (0, Whence::Current, Ok(LAST)),
+    ] {
+        assert_eq!(process.seek(fd, delta, whence), wanted, "{delta} {whence:?}");
+    }
+}
+
+#[test]
+fn offsets_and_lengths_end_at_the_last_one() {
+    let (mut process, _root) = process(b"0123456789");
+    let fd = open(&mut process, "file", Status::empty());
+    for (offset, wanted) in
+        [(LAST, Ok(0)), (LAST + 1, Err(Errno::Inval)), (u64::MAX, Err(Errno::Inval))]
+    {
+        let mut byte = [0];
+        let read = process.read_at(fd, &mut [IoSliceMut::new(&mut byte)], offset);
+        assert_eq!(read, wanted, "read at {offset}");
+        assert_eq!(process.write_at(fd, &[], offset), wanted, "write at {offset}");
+        assert_eq!(process.reader(fd, offset).map(drop), wanted.map(drop), "reader {offset}");
+        assert_eq!(process.writer(fd, offset).map(drop), wanted.map(drop), "writer {offset}");
+        for (at, len) in [(offset, 1), (0, offset)] {
+            let advised = process.advise(fd, at, len, Advice::Normal);
+            assert_eq!(advised, wanted.map(drop), "advise {at} {len}");
+        }
+    }
+    for len in [LAST + 1, u64::MAX] {
+        assert_eq!(process.set_len(fd, len), Err(Errno::Fbig), "{len}");
+    }
+    assert_eq!(process.set_len(fd, LAST), Ok(()), "a hole takes no memory");
+    assert_eq!(process.allocate(fd, LAST - 1, 2), Err(Errno::Fbig));
+    assert_eq!(process.set_len(fd, 10), Ok(()));
+    assert_eq!(process.allocate(fd, 0, 0), Err(Errno::Inval));
+    assert_eq!(process.allocate(fd, LAST, 1), Err(Errno::Fbig));
+    assert_eq!(process.allocate(fd, u64::MAX, 2), Err(Errno::Fbig));
+    assert_eq!(process.allocate(fd, 8, 4), Ok(()));
+    assert_eq!(process.seek(fd, 0, Whence::End), Ok(12));
+}
+
+#[test]
+fn lengths_and_times_are_set_on_the_file() {
+    let (mut process, root) = process(b"0123456789");
+    let fd = open(&mut process, "file", Status::empty());
+    process.set_len(fd, 4).unwrap();
+    assert_eq!(content(&root), b"0123");
+    let stat = process.stat(fd).unwrap();
+    assert_eq!((stat.kind, stat.size), (FileType::File, 4));
+    let dir = open(&mut process, "dir", Status::empty());
+    assert_eq!(process.stat(dir).unwrap().kind, FileType::Dir);
+    let at = Timestamp::new(77, 5);
+    let times = SetTimes { accessed: SetTime::Keep, modified: SetTime::At(at) };
+    for (fd, name) in [(fd, "file"), (dir, "dir")] {
+        process.set_times(fd, times).unwrap();
+        let seen = root.stat(Descent::new(name).unwrap()).unwrap_or_else(|_: Stop| panic!());
+        assert_eq!(seen.modified, at, "{name}");
+        assert_eq!(process.kind(fd), Ok(seen.kind));
+    }
+    assert_eq!(process.kind(99), Err(Errno::Badf));
+}
+
+#[test]
+fn status_flags_change_only_where_they_can() {
+    let (mut process, _root) = process(b"");
+    let fd = open(&mut process, "file", Status::DSYNC);
+    assert_eq!(process.fdstat(fd).unwrap().status(), Status::DSYNC);
+    assert_eq!(process.set_status(fd, Status::empty()), Err(Errno::Inval));
+    assert_eq!(process.set_status(fd, Status::DSYNC | Status::SYNC), Err(Errno::Inval));
+    let changed = Status::DSYNC | Status::APPEND | Status::NONBLOCK;
+    assert_eq!(process.set_status(fd, changed), Ok(()));
+    assert_eq!(process.fdstat(fd).unwrap().status(), changed);
+}
+
+#[test]
+fn streams_take_no_call_of_files() {
+    let (output, buffer) = Output::buffer(64);
+    let process = Config::builder().stdout(output).build().unwrap().start();
+    assert_eq!(write(&process, 1, b"out"), Ok(3));
+    assert_eq!(buffer.contents(), b"out");
+    for scope in [SyncScope::Data, SyncScope::All] {
+        assert_eq!(process.sync(1, scope), Err(Errno::Inval));
+    }
+    assert_eq!(process.set_times(1, SetTimes::default()), Err(Errno::Notcapable));
+    assert_eq!(process.allocate(1, 0, 1), Err(Errno::Spipe));
+    assert_eq!(process.advise(1, 0, 1, Advice::Normal), Err(Errno::Spipe));
+    assert_eq!(process.advise(99, 0, 1, Advice::Normal), Err(Errno::Badf));
+    assert_eq!(process.tell(1), Err(Errno::Spipe));
+    let numbers: Vec<_> = (0..3).map(|fd| process.stat(fd).unwrap().ino).collect();
+    assert_eq!(numbers, [1, 2, 3]);
+}
+
+#[test]
+fn advice_on_a_directory_is_for_no_file() {
+    let (mut process, _root) = process(b"");
+    let dir = open(&mut process, "dir", Status::empty());
+    assert_eq!(process.advise(dir, 0, 0, Advice::Normal), Err(Errno::Badf));
+}
+
+#[test]
+fn descriptors_know_whether_a_call_on_them_waits() {
+    let (mut process, _root) = process(b"");
+    let fd = open(&mut process, "file", Status::empty());
+    assert!(!process.may_block(fd) && !process.may_block(DIR), "memory never waits");
+    let temp = tempfile::tempdir().unwrap();
+    let host = palisade_vfs::HostDir::open_ambient(temp.path()).unwrap();
+    let process = Config::builder().preopen("/", host).build().unwrap().start();
+    assert!(process.may_block(DIR), "a disk may wait");
+}
