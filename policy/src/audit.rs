@@ -31,7 +31,9 @@ mod replay;
 mod report;
 mod ruling;
 
-pub use auditor::{AuditOptions, Auditor, Callback, Only, Sink, Summary, Tracing, Transfers};
+pub use auditor::{
+    AuditOptions, Auditor, Callback, OnFailure, Only, Sink, Summary, Tracing, Transfers,
+};
 pub use event::{Act, Decision, Event, HowDecided, To};
 pub use facts::Decided;
 pub use json::{Header, JsonLines};

@@ -4,7 +4,7 @@
 //! a guest waits for its sink, and nothing is lost. What is written behind goes right into the
 //! batch that is handed over, and becomes an event only on the other side. A sink that fails ends
 //! the run: from then on everything that is observed is `Io`, because an audit with holes would be
-//! worse than none; unless it was asked for that events may be dropped, and then they are counted.
+//! worse than none; unless [`AuditOptions`] let the guest go on, and then lost events are counted.
 //!
 //! Lock order: `pipe` is taken last, and no operation of a filesystem is done under it.
 
@@ -18,7 +18,7 @@ use palisade_vfs::{Errno, Result, Rights};
 
 use super::at::{self, At};
 use super::batch::Said;
-use super::behind::{Full, WriteBehind};
+use super::behind::{Full, Orders, Taken, WriteBehind};
 use super::event::{Act, Decision, Event, HowDecided, To};
 use super::facts::Facts;
 use super::lock::Lock;
@@ -89,6 +89,17 @@ pub enum Only {
     Writes,
 }
 
+impl Only {
+    /// The word for it in a policy document and in the header of a log.
+    #[must_use]
+    pub fn key(self) -> &'static str {
+        match self {
+            Only::Denied => "denied",
+            Only::Writes => "writes",
+        }
+    }
+}
+
 /// How reads and writes of open files are told, and looks through them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Transfers {
@@ -97,6 +108,16 @@ pub enum Transfers {
     AtClose,
     /// Each by itself.
     Each,
+}
+
+/// What happens to the guest once the sink has failed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnFailure {
+    /// Every observed operation fails with `Io`: what cannot be recorded is not done.
+    #[default]
+    Stop,
+    /// The guest goes on. Events are lost and counted.
+    Continue,
 }
 
 /// What an auditor records.
@@ -110,9 +131,18 @@ pub struct AuditOptions {
     pub sample: NonZeroU64,
     /// How reads and writes are told.
     pub transfers: Transfers,
-    /// Whether events may be lost, and are counted then. Otherwise what is observed ends with an
-    /// error of the sink.
+    /// Whether events may be lost, and are counted then: those for which the queue of
+    /// [`Auditor::write_behind`] has no room, and all once the sink has failed.
     pub may_drop: bool,
+    /// What happens once the sink has failed, where events may not be dropped.
+    pub on_failure: OnFailure,
+}
+
+impl AuditOptions {
+    /// Whether the guest goes on once the sink has failed.
+    pub(super) fn survives_failure(&self) -> bool {
+        self.may_drop || self.on_failure == OnFailure::Continue
+    }
 }
 
 impl Default for AuditOptions {
@@ -123,6 +153,7 @@ impl Default for AuditOptions {
             sample: NonZeroU64::MIN,
             transfers: Transfers::default(),
             may_drop: false,
+            on_failure: OnFailure::default(),
         }
     }
 }
@@ -217,7 +248,8 @@ impl Auditor {
     ///
     /// Events go there in batches, of at most 16,384 or 1 MiB of paths, and at the next event after
     /// a tenth of a second; at most `batches` wait. When so many do, the guest waits for one, or
-    /// the next is dropped, as `options` have it.
+    /// the next is dropped, as `options` have it. An event is at most a second old when it is given
+    /// to a sink that is not behind and flushed, also if no other event follows it.
     ///
     /// Errors: no thread can be had.
     pub fn write_behind(
@@ -227,7 +259,19 @@ impl Auditor {
     ) -> io::Result<Arc<Self>> {
         let full = if options.may_drop { Full::Drop } else { Full::Wait };
         let behind = WriteBehind::new(sink, options.guest.as_str().into(), batches, full)?;
-        Ok(Self::to(Out::Behind(behind), options))
+        let thread = behind.shared();
+        let auditor = Self::to(Out::Behind(behind), options);
+        thread.serve(&auditor);
+        Ok(auditor)
+    }
+
+    /// Takes the events that were not handed over yet, for the thread that writes. `None` if a
+    /// guest holds the lock, which is not waited for: its holder may wait for that thread.
+    pub(super) fn take_recorded(&self, orders: &Orders) -> Option<Taken> {
+        match &mut self.pipe.try_lock()?.out {
+            Out::Behind(behind) => Some(behind.take(orders)),
+            Out::AtOnce(_) => None,
+        }
     }
 
     fn to(out: Out, options: AuditOptions) -> Arc<Self> {
@@ -259,7 +303,7 @@ impl Auditor {
             self.is_broken.store(true, Ordering::Relaxed);
             return Err(error);
         }
-        if self.is_broken.load(Ordering::Relaxed) && !self.options.may_drop {
+        if self.is_broken.load(Ordering::Relaxed) && !self.options.survives_failure() {
             return Err(io::Error::other("the audit could not be written whole"));
         }
         let Pipe { decisions, refused, left_out, dropped, .. } = *pipe;
@@ -275,7 +319,7 @@ impl Auditor {
 
     /// `Io` once events were lost that may not be lost.
     pub(super) fn check(&self) -> Result<()> {
-        if self.is_broken.load(Ordering::Relaxed) && !self.options.may_drop {
+        if self.is_broken.load(Ordering::Relaxed) && !self.options.survives_failure() {
             return Err(Errno::Io);
         }
         Ok(())

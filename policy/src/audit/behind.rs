@@ -4,18 +4,31 @@
 //! What waits is bounded: so many batches. When all are taken, the guest waits for one; or, if that
 //! was asked for, the next batch is dropped whole and its events are counted. Batches are used
 //! again, so that in the long run nothing is allocated.
+//!
+//! The age of what waits is bounded too. A guest hands a batch over when it is full or old, at the
+//! next event. If no event follows, the thread takes the batch itself, after [`IDLE`].
+//!
+//! Lock order: the thread only tries the auditor's lock, since its holder may wait for the thread.
 
 use std::io;
 use std::mem;
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
-use super::auditor::Sink;
+use super::auditor::{Auditor, Sink};
 use super::batch::{Batch, Said};
 use super::ruling::Known;
+
+/// The time without a batch after which the thread takes the events that were recorded since. With
+/// the tenth of a second after which a guest hands a batch over, less than half of what
+/// [`Auditor::write_behind`] promises.
+const IDLE: Duration = Duration::from_millis(250);
+/// The time until the thread tries again after a guest held the lock.
+const RETRY: Duration = Duration::from_millis(5);
 
 /// What happens when all batches wait to be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,25 +53,50 @@ pub(super) struct WriteBehind {
     shared: Arc<Shared>,
 }
 
-/// What the thread tells.
+/// What the thread and the guest's side share.
 #[derive(Default)]
-struct Shared {
+pub(super) struct Shared {
     has_failed: AtomicBool,
     /// Events that the sink did not take.
     lost: AtomicU64,
     /// Batches to be filled again: the one that was emptied last first, which caches still hold.
     emptied: Mutex<Vec<Batch>>,
+    /// Whose events the thread writes.
+    auditor: OnceLock<Weak<Auditor>>,
+    /// The last batch of an auditor that was dropped by the thread itself.
+    last: Mutex<Option<Batch>>,
 }
 
 impl Shared {
+    /// Lets the thread take events of `auditor`.
+    pub(super) fn serve(&self, auditor: &Arc<Auditor>) {
+        let _ = self.auditor.set(Arc::downgrade(auditor));
+    }
+
+    fn last(&self) -> MutexGuard<'_, Option<Batch>> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn emptied(&self) -> MutexGuard<'_, Vec<Batch>> {
         self.emptied.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-enum Order {
+/// What the guest's side asks of the thread.
+pub(super) enum Order {
     Batch(Batch),
     Flush(SyncSender<io::Result<()>>),
+}
+
+/// The receiving end of the queue.
+pub(super) type Orders = Receiver<Order>;
+
+/// What the thread has taken: the orders that were sent before, and the batch that was not, if it
+/// holds anything.
+#[derive(Default)]
+pub(super) struct Taken {
+    orders: Vec<Order>,
+    batch: Option<Batch>,
 }
 
 impl WriteBehind {
@@ -73,8 +111,8 @@ impl WriteBehind {
     ) -> io::Result<WriteBehind> {
         let (to, orders) = sync_channel(batches.get());
         let shared = Arc::new(Shared::default());
-        let told = Arc::clone(&shared);
-        let write = move || write_all(sink, &guest, &orders, &told);
+        let writer = Writer { sink, guest, failed: None, shared: Arc::clone(&shared) };
+        let write = move || writer.run(&orders);
         let thread = thread::Builder::new().name("palisade-audit".to_owned()).spawn(write)?;
         let (to, thread) = (Some(to), Some(thread));
         let mut behind =
@@ -125,10 +163,36 @@ impl WriteBehind {
         }
     }
 
+    /// What it shares with the thread.
+    pub(super) fn shared(&self) -> Arc<Shared> {
+        Arc::clone(&self.shared)
+    }
+
+    /// Takes what was recorded and not handed over, with the orders that were sent before it.
+    pub(super) fn take(&mut self, orders: &Orders) -> Taken {
+        if self.batch.len() == 0 {
+            return Taken::default();
+        }
+        let orders = orders.try_iter().collect();
+        let next = self.shared.emptied().pop().unwrap_or_default();
+        Taken { orders, batch: Some(self.begin(next)) }
+    }
+
+    /// Whether the thread that writes is the one that calls this.
+    fn is_called_by_thread(&self) -> bool {
+        self.thread.as_ref().is_some_and(|it| it.thread().id() == thread::current().id())
+    }
+
     /// Puts everything where it belongs.
     ///
     /// Errors: those of the sink, also if they came earlier.
     pub(super) fn flush(&mut self) -> io::Result<()> {
+        if self.is_called_by_thread() {
+            // It dropped the auditor, and writes the last batch after all others.
+            let batch = self.begin(Batch::default());
+            *self.shared.last() = Some(batch);
+            return Ok(());
+        }
         self.hand_over(Full::Wait)?;
         let Some(to) = &self.to else { return Err(io::ErrorKind::BrokenPipe.into()) };
         let (done, answer) = sync_channel(1);
@@ -143,39 +207,88 @@ impl WriteBehind {
     }
 }
 
-fn write_all(mut sink: impl Sink, guest: &str, orders: &Receiver<Order>, shared: &Shared) {
-    let mut failed = None;
-    for order in orders {
-        match order {
-            Order::Batch(mut batch) => {
-                batch.tell(guest, |event| {
-                    if failed.is_none() {
-                        failed = sink.event(event).err();
-                    }
-                    if failed.is_some() {
-                        shared.lost.fetch_add(1, Ordering::Relaxed);
-                        shared.has_failed.store(true, Ordering::Relaxed);
-                    }
-                });
-                // So that whoever follows a log sees it grow.
-                if failed.is_none() {
-                    failed = sink.flush().err();
-                    shared.has_failed.fetch_or(failed.is_some(), Ordering::Relaxed);
+/// The thread that writes.
+struct Writer<S> {
+    sink: S,
+    guest: Box<str>,
+    /// The error after which nothing is written any more, until a flush has told it.
+    failed: Option<io::Error>,
+    shared: Arc<Shared>,
+}
+
+impl<S: Sink> Writer<S> {
+    /// Writes until the guest's side is dropped.
+    fn run(mut self, orders: &Orders) {
+        let mut patience = IDLE;
+        loop {
+            match orders.recv_timeout(patience) {
+                Ok(order) => {
+                    self.obey(order);
+                    patience = IDLE;
                 }
-                batch.clear();
-                shared.emptied().push(batch);
+                Err(RecvTimeoutError::Timeout) => patience = self.take(orders),
+                Err(RecvTimeoutError::Disconnected) => break,
             }
+        }
+        let last = self.shared.last().take();
+        if let Some(batch) = last {
+            self.write(batch);
+        }
+    }
+
+    /// Writes what was recorded and not handed over. Returns the time to wait for the next order.
+    fn take(&mut self, orders: &Orders) -> Duration {
+        let Some(auditor) = self.shared.auditor.get().and_then(Weak::upgrade) else { return IDLE };
+        let taken = auditor.take_recorded(orders);
+        // It may be the last reference.
+        drop(auditor);
+        let Some(Taken { orders, batch }) = taken else { return RETRY };
+        for order in orders {
+            self.obey(order);
+        }
+        if let Some(batch) = batch {
+            self.write(batch);
+        }
+        IDLE
+    }
+
+    fn obey(&mut self, order: Order) {
+        match order {
+            Order::Batch(batch) => self.write(batch),
             Order::Flush(done) => {
-                let answer = failed.take().map_or_else(|| sink.flush(), Err);
+                let answer = self.failed.take().map_or_else(|| self.sink.flush(), Err);
                 let _ = done.send(answer);
             }
         }
+    }
+
+    /// Gives a batch to the sink and flushes that, so that whoever follows a log sees it grow.
+    fn write(&mut self, mut batch: Batch) {
+        let Writer { sink, guest, failed, shared } = self;
+        batch.tell(guest, |event| {
+            if failed.is_none() {
+                *failed = sink.event(event).err();
+            }
+            if failed.is_some() {
+                shared.lost.fetch_add(1, Ordering::Relaxed);
+                shared.has_failed.store(true, Ordering::Relaxed);
+            }
+        });
+        if failed.is_none() {
+            *failed = sink.flush().err();
+            shared.has_failed.fetch_or(failed.is_some(), Ordering::Relaxed);
+        }
+        batch.clear();
+        shared.emptied().push(batch);
     }
 }
 
 impl Drop for WriteBehind {
     fn drop(&mut self) {
         // Whoever wants to know calls `flush`.
+        if self.is_called_by_thread() {
+            return;
+        }
         let _ = self.hand_over(Full::Wait);
         self.to = None;
         if let Some(thread) = self.thread.take() {

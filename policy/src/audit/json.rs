@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 
 use palisade_vfs::{Errno, Rights, bug};
 
-use super::auditor::Sink;
+use super::auditor::{AuditOptions, Sink};
 use super::event::{Event, HowDecided};
 use super::ruling::Ruling;
 
@@ -18,21 +18,28 @@ pub(super) const VERSION: u32 = 1;
 /// Bytes that are collected before they are written.
 const BUFFER_BYTES: usize = 64 * 1024;
 
-/// What the first line of a log says.
+/// What the first line of a run says.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Header<'a> {
+    /// The run's identifier, which each of its lines has, so that runs can share a log; none if it
+    /// is empty.
+    pub run: &'a str,
     /// When the run began, as RFC 3339 has it.
     pub started: &'a str,
     /// What ran.
     pub guest: &'a str,
     /// Under which policy, as its reader named it.
     pub policy: &'a str,
+    /// Which decisions are recorded, and whether events may be lost; all and none without it.
+    pub options: Option<&'a AuditOptions>,
 }
 
 /// A sink that writes a line of JSON for each event, in pieces of 64 KiB and at the end.
 pub struct JsonLines<W> {
     out: W,
     buffer: String,
+    /// The field with the run's identifier, with the comma before it.
+    run: String,
     texts: Texts,
 }
 
@@ -49,7 +56,7 @@ struct Text {
     ruling: Arc<Ruling>,
     nanos: u64,
     guest: Box<str>,
-    /// The fields from `ns` on, up to the path and its first quote.
+    /// The fields from `run` on, up to the path and its first quote.
     head: String,
     /// The fields that tell the ruling, and the end of the line.
     tail: String,
@@ -63,36 +70,37 @@ const END: &str = "}\n";
 
 impl Texts {
     /// What the line of `event` has in common with others.
-    fn of(&mut self, event: &Event<'_>) -> Option<&Text> {
+    fn of(&mut self, event: &Event<'_>, run: &str) -> Option<&Text> {
         let is_it = |text: &Text| Arc::ptr_eq(&text.ruling, event.ruling);
         if !self.known.get(self.last).is_some_and(is_it) {
             self.last = self.known.iter().position(is_it).unwrap_or_else(|| {
                 if self.known.len() >= TEXTS_MAX {
                     self.known.remove(0);
                 }
-                self.known.push(Text::new(event));
+                self.known.push(Text::new(event, run));
                 self.known.len() - 1
             });
         }
         let text = self.known.get_mut(self.last)?;
         if text.nanos != event.nanos || !is_same(&text.guest, event.guest) {
-            text.set_head(event);
+            text.set_head(event, run);
         }
         Some(text)
     }
 }
 
 impl Text {
-    fn new(event: &Event<'_>) -> Self {
+    fn new(event: &Event<'_>, run: &str) -> Self {
         let (ruling, tail) = (Arc::clone(event.ruling), fields(event.ruling) + END);
         let mut text = Text { ruling, nanos: 0, guest: "".into(), head: String::new(), tail };
-        text.set_head(event);
+        text.set_head(event, run);
         text
     }
 
-    fn set_head(&mut self, event: &Event<'_>) {
+    fn set_head(&mut self, event: &Event<'_>, run: &str) {
         let head = &mut self.head;
         head.clear();
+        head.push_str(run);
         head.push_str(",\"ns\":");
         number(head, event.nanos);
         if !event.guest.is_empty() {
@@ -108,19 +116,29 @@ impl Text {
 }
 
 impl<W: Write + Send> JsonLines<W> {
-    /// Writes to `out`, which needs no buffer of its own, beginning with `header`.
+    /// Writes to `out`, which needs no buffer of its own, beginning with `header`. Each call of
+    /// `out` gets whole lines.
     pub fn new(out: W, header: &Header<'_>) -> Self {
+        let mut run = String::new();
+        if !header.run.is_empty() {
+            run.push_str(",\"run\":");
+            string(&mut run, header.run);
+        }
         let mut buffer = String::with_capacity(BUFFER_BYTES + 4096);
         let _ = write!(buffer, "{{\"v\":{VERSION},\"palisade\":");
         string(&mut buffer, env!("CARGO_PKG_VERSION"));
+        buffer.push_str(&run);
         for (key, value) in
             [("started", header.started), ("guest", header.guest), ("policy", header.policy)]
         {
             let _ = write!(buffer, ",\"{key}\":");
             string(&mut buffer, value);
         }
+        if let Some(options) = header.options {
+            filter(&mut buffer, options);
+        }
         buffer.push_str("}\n");
-        JsonLines { out, buffer, texts: Texts::default() }
+        JsonLines { out, buffer, run, texts: Texts::default() }
     }
 
     fn write_out(&mut self) -> io::Result<()> {
@@ -132,7 +150,7 @@ impl<W: Write + Send> JsonLines<W> {
 
 impl<W: Write + Send> Sink for JsonLines<W> {
     fn event(&mut self, event: &Event<'_>) -> io::Result<()> {
-        line(&mut self.buffer, &mut self.texts, event)?;
+        line(&mut self.buffer, &mut self.texts, event, &self.run)?;
         if self.buffer.len() >= BUFFER_BYTES {
             return self.write_out();
         }
@@ -151,9 +169,23 @@ fn is_same(one: &str, other: &str) -> bool {
     one.len() == other.len() && (one.is_empty() || one == other)
 }
 
-/// Adds the line of `event` to `text`.
-fn line(text: &mut String, texts: &mut Texts, event: &Event<'_>) -> io::Result<()> {
-    let Some(shared) = texts.of(event) else {
+/// Adds the fields of a header that say which decisions are left out.
+fn filter(text: &mut String, options: &AuditOptions) {
+    if !options.only.is_empty() {
+        let words: Vec<_> = options.only.iter().map(|it| format!("\"{}\"", it.key())).collect();
+        let _ = write!(text, ",\"only\":[{}]", words.join(","));
+    }
+    if options.sample.get() > 1 {
+        let _ = write!(text, ",\"sample\":{}", options.sample);
+    }
+    if options.survives_failure() {
+        text.push_str(",\"may_drop\":true");
+    }
+}
+
+/// Adds the line of `event` of the run with the field `run` to `text`.
+fn line(text: &mut String, texts: &mut Texts, event: &Event<'_>, run: &str) -> io::Result<()> {
+    let Some(shared) = texts.of(event, run) else {
         return Err(io::Error::other(bug!("a record has no text of its ruling")));
     };
     text.push_str("{\"v\":1,\"seq\":");

@@ -30,6 +30,11 @@ impl<T> Lock<T> {
         self.0.try_lock().unwrap_or_else(|| self.wait())
     }
 
+    /// Takes the lock unless another thread holds it.
+    pub(super) fn try_lock(&self) -> Option<SpinMutexGuard<'_, T>> {
+        self.0.try_lock()
+    }
+
     pub(super) fn get_mut(&mut self) -> &mut T {
         self.0.get_mut()
     }

@@ -3,6 +3,10 @@
 //! Nothing is believed: a line is at most [`LogReader::LINE_MAX`] bytes long, each field has its
 //! form, and paths are checked like a guest's. What is wrong is told with the number of its line.
 //! Fields that are not known are passed over, so that a log of a later release can be read.
+//!
+//! A log may hold several runs, one after the other or interleaved. A run that is killed while it
+//! writes leaves part of a line, at the end of the log or before the first line of another run;
+//! that part is counted and passed over.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -20,6 +24,7 @@ use crate::rights_of_word;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "they are those of `Event`")]
 pub struct Record {
+    pub run: String,
     pub seq: u64,
     pub nanos: u64,
     pub guest: String,
@@ -47,10 +52,12 @@ pub struct RecordedPath {
     held_bytes: usize,
 }
 
-/// What the first line of a log said, as far as it said it.
+/// What the first line of a run said, as far as it said it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct LogHeader {
+    /// The run, as each of its records has it.
+    pub run: String,
     /// The release that wrote it.
     pub palisade: String,
     /// When the run began.
@@ -59,6 +66,39 @@ pub struct LogHeader {
     pub guest: String,
     /// Under which policy.
     pub policy: String,
+    /// The words for the decisions that were recorded: those that are in all of these; all, if
+    /// there are none.
+    pub only: Vec<String>,
+    /// Of those, every so-many-th was recorded; each, if it is 0 or 1.
+    pub sample: u64,
+    /// Whether records may have been lost.
+    pub may_drop: bool,
+}
+
+/// The header of a log without one.
+static NONE: LogHeader = LogHeader {
+    run: String::new(),
+    palisade: String::new(),
+    started: String::new(),
+    guest: String::new(),
+    policy: String::new(),
+    only: Vec::new(),
+    sample: 0,
+    may_drop: false,
+};
+
+impl LogHeader {
+    /// Which decisions were left out on purpose, in words; `None` if none were.
+    #[must_use]
+    pub fn filter(&self) -> Option<String> {
+        let only = self.only.join(" and ");
+        match (self.only.is_empty(), self.sample) {
+            (true, 0..=1) => None,
+            (true, sample) => Some(format!("one of {sample} decisions")),
+            (false, 0..=1) => Some(format!("only {only}")),
+            (false, sample) => Some(format!("only {only}, one of {sample}")),
+        }
+    }
 }
 
 /// What is wrong with a log.
@@ -83,6 +123,9 @@ pub enum LogErrorKind {
     Version(u64),
     /// A field has a value that it cannot have.
     Field(&'static str),
+    /// There are more runs than [`LogReader::RUNS_MAX`], or their headers are larger than
+    /// [`LogReader::HEADERS_MAX`].
+    Runs,
 }
 
 impl fmt::Display for LogError {
@@ -98,6 +141,7 @@ impl fmt::Display for LogError {
                 write!(f, "it is of version {version} of the format; this reads version {VERSION}")
             }
             LogErrorKind::Field(field) => write!(f, "`{field}` has a value that it cannot have"),
+            LogErrorKind::Runs => f.write_str("there are too many runs in this log"),
         }
     }
 }
@@ -166,6 +210,8 @@ impl Record {
 #[derive(Deserialize)]
 struct Line<'a> {
     v: u64,
+    #[serde(borrow, default)]
+    run: Cow<'a, str>,
     seq: Option<u64>,
     #[serde(default)]
     ns: u64,
@@ -230,6 +276,7 @@ impl Line<'_> {
             key => Err(errno_named(key).ok_or(wrong("result"))?),
         };
         Ok(Record {
+            run: self.run.into_owned(),
             seq: self.seq.ok_or(wrong("seq"))?,
             nanos: self.ns,
             guest: self.guest.into_owned(),
@@ -251,60 +298,144 @@ impl Line<'_> {
     }
 }
 
+/// How every line begins.
+const START: &[u8] = b"{\"v\":";
+
 /// Reads a log, line by line.
 pub struct LogReader<R> {
     input: R,
     buffer: Vec<u8>,
+    /// The part of the buffer that is read next; all before it was read.
+    at: usize,
+    end: usize,
     line: u64,
-    header: LogHeader,
+    headers: Vec<LogHeader>,
+    header_bytes: usize,
+    cut: u64,
     is_ended: bool,
 }
 
 impl<R: BufRead> LogReader<R> {
     /// The longest line, in bytes.
     pub const LINE_MAX: usize = 1 << 20;
+    /// The most runs of a log: their headers are held.
+    pub const RUNS_MAX: usize = 1 << 16;
+    /// The most bytes of all headers of a log.
+    pub const HEADERS_MAX: usize = 1 << 24;
 
     /// Reads from `input`.
     pub fn new(input: R) -> Self {
-        let header = LogHeader::default();
-        LogReader { input, buffer: Vec::new(), line: 0, header, is_ended: false }
+        LogReader {
+            input,
+            buffer: Vec::new(),
+            at: 0,
+            end: 0,
+            line: 0,
+            headers: Vec::new(),
+            header_bytes: 0,
+            cut: 0,
+            is_ended: false,
+        }
     }
 
     /// What the last header said that was read: empty before the first event.
     pub fn header(&self) -> &LogHeader {
-        &self.header
+        self.headers.last().unwrap_or(&NONE)
     }
 
-    fn read_line(&mut self) -> Result<Option<Record>, LogErrorKind> {
-        loop {
-            self.buffer.clear();
-            self.line += 1;
-            let limit = Self::LINE_MAX as u64 + 1;
-            let mut limited = Read::take(&mut self.input, limit);
-            limited.read_until(b'\n', &mut self.buffer).map_err(LogErrorKind::Io)?;
-            if self.buffer.is_empty() {
-                return Ok(None);
-            }
-            if self.buffer.len() > Self::LINE_MAX {
-                return Err(LogErrorKind::TooLong);
-            }
-            if self.buffer.trim_ascii().is_empty() {
+    /// The headers that were read so far, in their order.
+    pub fn headers(&self) -> &[LogHeader] {
+        &self.headers
+    }
+
+    /// How many lines were passed over because only their beginning was there.
+    pub fn cut(&self) -> u64 {
+        self.cut
+    }
+
+    fn read_record(&mut self) -> Result<Option<Record>, LogErrorKind> {
+        while self.read_line()? {
+            let text = self.buffer.get(self.at..self.end).unwrap_or_default();
+            if text.trim_ascii().is_empty() {
+                self.at = self.end;
                 continue;
             }
-            let json = |error: serde_json::Error| LogErrorKind::Json(error.to_string());
-            let start: Start = serde_json::from_slice(&self.buffer).map_err(json)?;
+            let start: Start = match serde_json::from_slice(text) {
+                Ok(start) => start,
+                Err(error) => {
+                    self.skip_cut(&error)?;
+                    continue;
+                }
+            };
             if start.v != u64::from(VERSION) {
                 return Err(LogErrorKind::Version(start.v));
             }
+            self.at = self.end;
             if start.palisade.is_some() {
-                self.header = serde_json::from_slice(&self.buffer).map_err(json)?;
+                let header = serde_json::from_slice(text).map_err(json)?;
+                self.header_bytes += text.len();
+                if self.headers.len() >= Self::RUNS_MAX || self.header_bytes > Self::HEADERS_MAX {
+                    return Err(LogErrorKind::Runs);
+                }
+                self.headers.push(header);
                 continue;
             }
-            let line: Line<'_> = serde_json::from_slice(&self.buffer).map_err(json)?;
+            let line: Line<'_> = serde_json::from_slice(text).map_err(json)?;
             debug_assert_eq!(line.v, start.v);
             return line.into_record().map(Some);
         }
+        Ok(None)
     }
+
+    /// Reads the next line into the buffer, unless that has something left. Returns whether there
+    /// is one.
+    fn read_line(&mut self) -> Result<bool, LogErrorKind> {
+        if self.at < self.buffer.len() {
+            if self.at == self.end {
+                self.end = self.buffer.len();
+            }
+            return Ok(true);
+        }
+        (self.at, self.line) = (0, self.line + 1);
+        self.buffer.clear();
+        let limit = Self::LINE_MAX as u64 + 1;
+        let mut limited = Read::take(&mut self.input, limit);
+        limited.read_until(b'\n', &mut self.buffer).map_err(LogErrorKind::Io)?;
+        self.end = self.buffer.len();
+        if self.end > Self::LINE_MAX {
+            return Err(LogErrorKind::TooLong);
+        }
+        Ok(self.end > 0)
+    }
+
+    /// Handles text that is not one object: ends it where another line starts, or passes over it
+    /// if it is the beginning of a line whose end was never written.
+    ///
+    /// Errors: `error`, if it is neither.
+    fn skip_cut(&mut self, error: &serde_json::Error) -> Result<(), LogErrorKind> {
+        let text = self.buffer.get(self.at..self.end).unwrap_or_default();
+        // Every quote in a string is escaped, so this is not a part of one.
+        let next = text.windows(START.len()).skip(1).position(|it| it == START);
+        if let Some(before) = next {
+            self.end = self.at + 1 + before;
+            return Ok(());
+        }
+        let text = text.trim_ascii_end();
+        let is_unfinished = || {
+            let whole = serde_json::from_slice::<serde::de::IgnoredAny>(text);
+            whole.is_err_and(|error| error.is_eof())
+        };
+        if !START.starts_with(text) && !(text.starts_with(START) && is_unfinished()) {
+            return Err(LogErrorKind::Json(error.to_string()));
+        }
+        self.cut += 1;
+        self.at = self.end;
+        Ok(())
+    }
+}
+
+fn json(error: serde_json::Error) -> LogErrorKind {
+    LogErrorKind::Json(error.to_string())
 }
 
 impl<R: BufRead> Iterator for LogReader<R> {
@@ -315,7 +446,7 @@ impl<R: BufRead> Iterator for LogReader<R> {
         if self.is_ended {
             return None;
         }
-        let answer = self.read_line();
+        let answer = self.read_record();
         self.is_ended = !matches!(answer, Ok(Some(_)));
         answer.map_err(|kind| LogError { line: self.line, kind }).transpose()
     }

@@ -20,6 +20,8 @@ const PATH_BYTES_MAX: usize = 2 << 20;
 const REFUSALS_MAX: usize = 500;
 /// Most rules that are told.
 const RULES_MAX: usize = 500;
+/// Most values of a field of headers that are shown.
+const FACTS_MAX: usize = 8;
 /// Columns of the picture over time, at most; half as many at least, of a long run.
 const COLUMNS_MAX: usize = 120;
 
@@ -188,31 +190,32 @@ impl Report {
         }
     }
 
-    /// The page.
+    /// The page, of the runs with these headers.
     #[must_use]
-    pub fn to_html(&self, header: &LogHeader) -> String {
+    pub fn to_html(&self, headers: &[LogHeader]) -> String {
         let fill = |page: String, key: &str, value: &str| match page.split_once(key) {
             Some((before, behind)) => format!("{before}{value}{behind}"),
             None => page,
         };
         let page = fill(PAGE.to_owned(), "/*STYLE*/", STYLE);
         let page = fill(page, "/*SCRIPT*/", SCRIPT);
-        fill(page, "/*DATA*/", &self.data(header))
+        fill(page, "/*DATA*/", &self.data(headers))
     }
 
     /// The sums, as JSON without `<`.
-    fn data(&self, header: &LogHeader) -> String {
+    fn data(&self, headers: &[LogHeader]) -> String {
         let mut text = String::from("{");
-        for (key, value) in [
-            ("guest", &header.guest),
-            ("policy", &header.policy),
-            ("started", &header.started),
-            ("release", &header.palisade),
-        ] {
+        let mut fact = |key: &str, of: fn(&LogHeader) -> String| {
             let _ = write!(text, "\"{key}\":");
-            json::string(&mut text, value);
+            json::string(&mut text, &distinct(headers.iter().map(of)));
             text.push(',');
-        }
+        };
+        fact("guest", |it| it.guest.clone());
+        fact("policy", |it| it.policy.clone());
+        fact("started", |it| it.started.clone());
+        fact("release", |it| it.palisade.clone());
+        fact("filter", |it| it.filter().unwrap_or_default());
+        let _ = write!(text, "\"runs\":{},", headers.len());
         let _ = write!(text, "\"dry\":{},\"folded\":{},", self.is_dry, self.folded);
         let _ = write!(text, "\"columnNanos\":{},\"total\":[", self.column_nanos);
         self.total.write(&mut text);
@@ -246,6 +249,24 @@ impl Report {
         text.push('}');
         text
     }
+}
+
+/// The texts, each once, the empty one left out.
+fn distinct(texts: impl Iterator<Item = String>) -> String {
+    let mut told = Vec::new();
+    let mut others = 0_usize;
+    for text in texts.filter(|text| !text.is_empty()) {
+        if told.contains(&text) {
+            continue;
+        }
+        if told.len() < FACTS_MAX {
+            told.push(text);
+        } else {
+            others += 1;
+        }
+    }
+    let more = if others > 0 { format!(", and {others} more") } else { String::new() };
+    told.join(", ") + &more
 }
 
 /// Adds a field that is a list.

@@ -31,8 +31,10 @@
   const facts = [];
   if (data.policy) facts.push((data.dry ? "dry run of " : "under ") + data.policy);
   else if (data.dry) facts.push("dry run");
+  if (data.runs > 1) facts.push(count(data.runs) + " runs");
   if (data.started) facts.push(data.started);
   if (data.release) facts.push("palisade " + data.release);
+  if (data.filter) facts.push("recorded: " + data.filter);
   byId("subtitle").textContent = facts.join(" · ");
   if (data.dry) byId("h-refused").textContent = "Would be refused";
   const [allowed, denied, hidden, read, written] = data.total;

@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use palisade_vfs::{Access, Errno, Follow, OpenFlags, OpenHow, path};
 
@@ -61,6 +61,50 @@ fn a_log_that_is_written_behind_grows_while_the_guest_runs() {
         thread::sleep(Duration::from_millis(1));
         shows()
     }));
+}
+
+#[test]
+fn the_last_event_is_written_within_a_second_without_another_one() {
+    let log = Shared::default();
+    let lines = JsonLines::new(log.clone(), &Header::default());
+    let options = AuditOptions::default();
+    let auditor = Auditor::write_behind(lines, NonZeroUsize::MIN, options).unwrap();
+    let dir = observe(seeded(), policy(), "/", Mode::Enforce, auditor);
+    for at in ["a/f", "a/d/g"] {
+        path::stat(&*dir, at, Follow::No).unwrap();
+        let recorded = Instant::now();
+        while !log.text().contains(&format!("\"/{at}\"")) {
+            // The promise is a second; the rest is for a machine that is busy.
+            assert!(recorded.elapsed() < Duration::from_secs(10), "{}", log.text());
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+#[test]
+fn an_auditor_that_is_dropped_while_its_thread_takes_events_loses_none() {
+    let drop_after = |micros: u64| {
+        let log = Shared::default();
+        let lines = JsonLines::new(log.clone(), &Header::default());
+        let options = AuditOptions::default();
+        let auditor = Auditor::write_behind(lines, NonZeroUsize::MIN, options).unwrap();
+        let dir = observe(seeded(), policy(), "/", Mode::Enforce, auditor);
+        // Around the moment at which the thread takes what was recorded.
+        thread::sleep(Duration::from_micros(micros));
+        path::stat(&*dir, "a/f", Follow::No).unwrap();
+        drop(dir);
+        log
+    };
+    let waits = (245_000..257_000).step_by(200);
+    let logs: Vec<_> = thread::scope(|scope| {
+        let runs: Vec<_> = waits.map(|micros| scope.spawn(move || drop_after(micros))).collect();
+        runs.into_iter().map(|run| run.join().unwrap()).collect()
+    });
+    let until = Instant::now() + Duration::from_secs(10);
+    while !logs.iter().all(|log| log.text().contains("/a/f")) {
+        assert!(Instant::now() < until, "an event was lost");
+        thread::sleep(Duration::from_millis(5));
+    }
 }
 
 #[test]

@@ -2,13 +2,15 @@
 
 use std::sync::{Arc, Mutex};
 
-use palisade_vfs::{Errno, Rights};
+use palisade_vfs::{Errno, Follow, Rights, path};
 use proptest::prelude::*;
 use proptest::string::string_regex;
 
 use crate::audit::{
-    Act, Decision, Event, Header, HowDecided, JsonLines, LogReader, Ruling, Sink, To,
+    Act, AuditOptions, Auditor, Decision, Event, Header, HowDecided, JsonLines, LogReader, Mode,
+    Ruling, Sink, To, observe,
 };
+use crate::tests::seeded;
 use crate::{Operation, Place, RuleId};
 
 fn some_path() -> impl Strategy<Value = (String, usize)> {
@@ -91,6 +93,59 @@ proptest! {
     }
 }
 
+/// A log of the run `run` with events at these paths.
+fn log_of(run: &str, paths: &[&str]) -> String {
+    let header = Header { run, guest: "g", ..Header::default() };
+    let log = super::Shared::default();
+    let auditor = Auditor::new(JsonLines::new(log.clone(), &header), AuditOptions::default());
+    let dir = observe(seeded(), super::policy(), "/", Mode::Enforce, Arc::clone(&auditor));
+    for at in paths {
+        let _ = path::stat(&*dir, at, Follow::No);
+    }
+    auditor.finish().unwrap();
+    log.text()
+}
+
+/// The runs, paths and headers of a log, and how many lines were cut.
+fn read(text: &str) -> (Vec<(String, String)>, Vec<String>, u64) {
+    let mut reader = LogReader::new(text.as_bytes());
+    let records: Vec<_> = reader.by_ref().map(Result::unwrap).collect();
+    let records = records.into_iter().map(|it| (it.run, it.path.as_str().to_owned())).collect();
+    let headers = reader.headers().iter().map(|it| it.run.clone()).collect();
+    (records, headers, reader.cut())
+}
+
+#[test]
+fn the_lines_of_interleaved_runs_each_name_their_run() {
+    let [one, other] = [log_of("one", &["a/f", "a/d"]), log_of("other", &["b/f", "f"])];
+    let mixed: String =
+        one.lines().zip(other.lines()).map(|(a, b)| format!("{a}\n{b}\n")).collect();
+    let (records, headers, cut) = read(&mixed);
+    let wanted = [("one", "/a/f"), ("other", "/b/f"), ("one", "/a/d"), ("other", "/f")];
+    assert_eq!(records, wanted.map(|(run, path)| (run.to_owned(), path.to_owned())));
+    assert_eq!((headers, cut), (vec!["one".to_owned(), "other".to_owned()], 0));
+}
+
+#[test]
+fn a_line_that_was_cut_short_costs_no_other_line() {
+    let [one, other] = [log_of("one", &["a/f", "a/d"]), log_of("other", &["b/f"])];
+    let whole = read(&format!("{one}{other}")).0;
+    let last = one.trim_end().rfind('\n').unwrap() + 1;
+    for end in last..one.len() {
+        let killed = &one[..end];
+        // A header follows on a line of its own, or at once; or nothing does.
+        for behind in [format!("\n{other}"), other.clone(), String::new()] {
+            let (records, headers, cut) = read(&format!("{killed}{behind}"));
+            let is_whole = end + 1 == one.len();
+            assert_eq!(cut, u64::from(!is_whole && end > last), "{killed}{behind}");
+            assert_eq!(headers.len(), if behind.is_empty() { 1 } else { 2 });
+            let expected = whole.iter().filter(|it| !behind.is_empty() || it.0 == "one");
+            let expected: Vec<_> = expected.filter(|it| is_whole || it.1 != "/a/d").collect();
+            assert_eq!(records.iter().collect::<Vec<_>>(), expected, "{killed}{behind}");
+        }
+    }
+}
+
 #[test]
 fn what_is_wrong_with_a_log_is_told_with_its_line() {
     let event = |path: &str, more: &str| {
@@ -101,7 +156,7 @@ fn what_is_wrong_with_a_log_is_told_with_its_line() {
     };
     let good = event("/a", "");
     for (text, line, part) in [
-        ("{".to_owned(), 1, "not an audit record"),
+        ("}".to_owned(), 1, "not an audit record"),
         (format!("{good}\n[]\n"), 3, "not an audit record"),
         (format!("{good}{{\"v\":2}}\n"), 2, "version 2"),
         (format!("{good}{}", event("a", "")), 2, "`path`"),

@@ -8,7 +8,8 @@ use palisade_vfs::{Access, Errno, Follow, OpenFlags, OpenHow, Rights, path};
 
 use super::{Watched, policy};
 use crate::audit::{
-    AuditOptions, Auditor, Callback, Decision, Header, JsonLines, Mode, Only, Transfers, observe,
+    AuditOptions, Auditor, Callback, Decision, Header, JsonLines, LogReader, Mode, OnFailure, Only,
+    Sink, Transfers, observe,
 };
 use crate::tests::op::{Op, TIMES, apply};
 use crate::tests::seeded;
@@ -184,6 +185,42 @@ fn what_cannot_be_recorded_is_not_done_unless_records_may_be_lost() {
         assert_eq!(path::stat(&*dir, "a/n", Follow::No).is_ok(), expected.is_ok());
         assert!(auditor.finish().is_err());
     }
+}
+
+#[test]
+fn a_guest_goes_on_after_a_failure_if_the_options_say_so() {
+    let options = AuditOptions { on_failure: OnFailure::Continue, ..AuditOptions::default() };
+    let auditor = Auditor::new(JsonLines::new(FullDisk, &Header::default()), options);
+    let dir = observe(seeded(), policy(), "/", Mode::Enforce, Arc::clone(&auditor));
+    for _ in 0..2000 {
+        path::stat(&*dir, "a/f", Follow::No).unwrap();
+    }
+    path::create_dir(&*dir, "a/n").unwrap();
+    assert!(auditor.finish().is_err(), "the failure is told");
+}
+
+#[test]
+fn a_header_says_which_decisions_are_left_out() {
+    let header = |options: &AuditOptions| {
+        let log = super::Shared::default();
+        let options = Some(options);
+        let mut lines = JsonLines::new(log.clone(), &Header { options, ..Header::default() });
+        Sink::flush(&mut lines).unwrap();
+        let text = log.text();
+        let mut reader = LogReader::new(text.as_bytes());
+        assert!(reader.next().is_none());
+        reader.header().clone()
+    };
+    let all = header(&AuditOptions::default());
+    assert_eq!((all.filter(), all.may_drop), (None, false));
+    let some = header(&AuditOptions {
+        only: vec![Only::Denied, Only::Writes],
+        sample: NonZeroU64::new(10).unwrap(),
+        may_drop: true,
+        ..AuditOptions::default()
+    });
+    assert_eq!(some.filter().as_deref(), Some("only denied and writes, one of 10"));
+    assert!(some.may_drop);
 }
 
 #[test]

@@ -10,7 +10,7 @@ fn page(log: &str) -> String {
     for record in &mut reader {
         report.add(&record.unwrap());
     }
-    report.to_html(reader.header())
+    report.to_html(reader.headers())
 }
 
 fn data(page: &str) -> serde_json::Value {
@@ -81,7 +81,7 @@ fn a_long_log_makes_a_page_of_bounded_size() {
         let record = LogReader::new(log.as_bytes()).next().unwrap().unwrap();
         report.add(&record);
     }
-    let page = report.to_html(&LogHeader::default());
+    let page = report.to_html(&[LogHeader::default()]);
     assert!(page.len() < 4 << 20, "{}", page.len());
     let data = data(&page);
     assert_eq!(data["total"][1], 100_000);
