@@ -6,6 +6,10 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXCPU, SIGXFSZ};
+use signal_hook::iterator::Signals;
 
 use crate::error::Error;
 
@@ -88,33 +92,9 @@ fn text_of(option: &'static str, path: &Path, max: u64) -> Result<String, Error>
     String::from_utf8(bytes).map_err(|_| fail(std::io::ErrorKind::InvalidData.into()))
 }
 
-/// Writes a file anew.
-pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    std::fs::write(path, bytes).map_err(|why| Error::WriteFile { path: path.to_owned(), why })
-}
-
-/// Creates a file, or empties it.
-pub(crate) fn create(path: &Path) -> std::io::Result<File> {
-    File::create(path)
-}
-
-/// Writes a file in the place of what is there: whole, or nothing of it if that fails.
-pub(crate) fn write_whole<T, E>(
-    path: &Path,
-    refuse: impl Fn(std::io::Error) -> E,
-    fill: impl FnOnce(File) -> Result<T, E>,
-) -> Result<T, E> {
-    let mut partial = path.as_os_str().to_owned();
-    partial.push(".partial");
-    let written = File::create(&partial).map_err(&refuse).and_then(fill).and_then(|done| {
-        std::fs::rename(&partial, path).map_err(&refuse)?;
-        Ok(done)
-    });
-    if written.is_err() {
-        // Whoever asks is told of the first failure.
-        let _ = std::fs::remove_file(&partial);
-    }
-    written
+/// A file of `/proc`; `None` if it cannot be read.
+pub(crate) fn read_proc(path: &str) -> Option<String> {
+    std::fs::read_to_string(path).ok()
 }
 
 /// Creates a directory, unless it is there.
@@ -125,9 +105,9 @@ pub(crate) fn make_dir(path: &Path) -> std::io::Result<()> {
     }
 }
 
-/// Whether a directory is there.
-pub(crate) fn is_dir(path: &Path) -> bool {
-    path.is_dir()
+/// The type of a node, of a link itself; `None` if there is none.
+pub(crate) fn file_type(path: &Path) -> Option<std::fs::FileType> {
+    std::fs::symlink_metadata(path).ok().map(|it| it.file_type())
 }
 
 /// Where a path leads, as far as that can be told: the nearest directory above it that exists, and
@@ -143,6 +123,27 @@ pub(crate) fn resolved(path: &Path) -> Option<PathBuf> {
 /// Text, or the refusal of what is not UTF-8.
 pub(crate) fn text(text: &OsStr) -> Result<&str, Error> {
     text.to_str().ok_or_else(|| Error::Argument { text: text.to_string_lossy().into_owned() })
+}
+
+/// Calls `on_signal` on a thread of its own for each signal that asks the process to end, but for
+/// those that whoever started it has it ignore (`nohup`, a shell's background).
+///
+/// A write beyond the limit of a file's size becomes an error, where it would be a signal.
+pub(crate) fn on_signals(mut on_signal: impl FnMut(i32) + Send + 'static) -> std::io::Result<()> {
+    let ignored = ignored_signals();
+    let wanted = [SIGHUP, SIGINT, SIGTERM, SIGXCPU];
+    let wanted = wanted.into_iter().filter(|signal| ignored & (1 << (signal - 1)) == 0);
+    let mut signals = Signals::new(wanted)?;
+    signal_hook::flag::register(SIGXFSZ, Arc::default())?;
+    let watch = move || signals.forever().for_each(&mut on_signal);
+    std::thread::Builder::new().name("palisade-signals".to_owned()).spawn(watch).map(drop)
+}
+
+/// A bit for each signal that is ignored; none if that is not known.
+fn ignored_signals() -> u64 {
+    let status = read_proc("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
 }
 
 /// Ends the process at once, whatever its threads do.

@@ -13,6 +13,7 @@ use palisade::overlay::{
 
 use crate::ambient;
 use crate::error::Error;
+use crate::output::{Reach, Target};
 
 /// What gzip and Zstandard begin with.
 const GZIP: &[u8] = &[0x1f, 0x8b];
@@ -30,14 +31,14 @@ enum Packing {
 
 /// Where an archive is going to be, with a name that says how it is compressed.
 #[derive(Debug)]
-pub(crate) struct Archive<'a> {
-    path: &'a Path,
+pub(crate) struct Archive {
+    target: Target,
     packing: Packing,
 }
 
-impl<'a> Archive<'a> {
-    /// Errors: a name that says nothing.
-    pub(crate) fn new(path: &'a Path) -> Result<Self, Error> {
+impl Archive {
+    /// Errors: a name that says nothing; those of [`Target::new`].
+    pub(crate) fn new(path: &Path, reach: &Reach) -> Result<Self, Error> {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         let ends = |ends: &[&str]| ends.iter().any(|end| name.ends_with(end));
         let packing = match () {
@@ -46,13 +47,13 @@ impl<'a> Archive<'a> {
             () if ends(&[".tar.zst", ".tzst"]) => Packing::Zstd,
             () => return Err(Error::ArchiveName { path: path.to_owned() }),
         };
-        Ok(Archive { path, packing })
+        Ok(Archive { target: Target::new(path, reach)?, packing })
     }
 
     /// Writes a layer. The file is there when it is whole.
     pub(crate) fn write(&self, layer: &LayerRef) -> Result<Exported, Error> {
-        ambient::write_whole(self.path, ExportError::Write, |file| self.pack(file, layer))
-            .map_err(|why| Error::Export { path: self.path.to_owned(), why })
+        let written = self.target.write(ExportError::Write, |file| self.pack(file, layer));
+        written.map_err(|why| Error::Export { path: self.target.path().to_owned(), why })
     }
 
     fn pack(&self, file: File, layer: &LayerRef) -> Result<Exported, ExportError> {

@@ -59,7 +59,8 @@ Options and --config:
 
 Exit codes:
   The guest's own; above 255 it is 255. 134 when the guest traps, 124 when its time is up,
-  2 when Palisade refuses.";
+  128 and the signal's number when a signal stops it, 2 when Palisade refuses or when it cannot
+  write the audit, `--diff` or `--export` whole.";
 
 /// The command line.
 #[derive(Debug, Parser)]
@@ -175,7 +176,10 @@ pub(crate) struct Learn {
     /// Learn from this record of `run --audit` instead of running anything
     #[arg(long, value_name = "LOG", conflicts_with = "run")]
     pub(crate) from: Option<PathBuf>,
-    /// `run` and what comes behind it
+    /// Of that record, learn from the run with this identifier alone
+    #[arg(long = "run", value_name = "ID", requires = "from")]
+    pub(crate) only_run: Option<String>,
+    /// `run` and what comes after it
     #[arg(value_name = "run", trailing_var_arg = true, allow_hyphen_values = true)]
     pub(crate) run: Vec<OsString>,
     /// Print refusals as JSON
@@ -188,6 +192,9 @@ pub(crate) struct Learn {
 pub(crate) struct Report {
     /// A record of `run --audit`
     pub(crate) log: PathBuf,
+    /// Draw the run with this identifier alone
+    #[arg(long = "run", value_name = "ID")]
+    pub(crate) only_run: Option<String>,
     /// Write the page to this file instead of standard output
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
@@ -201,6 +208,9 @@ pub(crate) struct Report {
 pub(crate) struct Replay {
     /// A record of `run --audit`
     pub(crate) log: PathBuf,
+    /// Replay the run with this identifier alone
+    #[arg(long = "run", value_name = "ID")]
+    pub(crate) only_run: Option<String>,
     /// The policy
     pub(crate) policy: PathBuf,
     /// Give a variable of the policy a value
@@ -237,9 +247,18 @@ pub(crate) struct Run {
     /// Only tell what the policy would refuse, and refuse nothing
     #[arg(long, help_heading = "Policy")]
     pub(crate) dry_run_policy: bool,
-    /// Record each access in this file, a line of JSON each; `-` is standard error
+    /// Record each access at the end of this file, a line of JSON each; `-` is standard error
     #[arg(long, value_name = "FILE", help_heading = "Policy")]
     pub(crate) audit: Option<PathBuf>,
+    /// Empty the file of `--audit` first, with the runs that it has
+    #[arg(long, requires = "audit", help_heading = "Policy")]
+    pub(crate) audit_truncate: bool,
+    /// Record with `--audit` only what is refused, or only what changes something
+    #[arg(long, value_enum, requires = "audit", help_heading = "Policy")]
+    pub(crate) audit_only: Vec<AuditOnly>,
+    /// When the record cannot be written, stop the guest, or let it go on without
+    #[arg(long, value_enum, default_value_t, help_heading = "Policy")]
+    pub(crate) audit_when_failing: WhenFailing,
 
     /// Set a variable; without `=VALUE`, give the host's
     #[arg(long, value_name = "NAME[=VALUE]", help_heading = "World")]
@@ -314,6 +333,21 @@ pub(crate) struct Run {
     /// Report a refusal, a trap or a timeout as one line of JSON on standard error; `--diff` too
     #[arg(long, help_heading = "Output")]
     pub(crate) json: bool,
+}
+
+/// `--audit-only`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum AuditOnly {
+    Denied,
+    Writes,
+}
+
+/// `--audit-when-failing`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum WhenFailing {
+    #[default]
+    Stop,
+    Continue,
 }
 
 /// What the guest gets to see of files.

@@ -3,7 +3,6 @@
 //! The module is put together with the standard adapter, which speaks Preview 1 to it and Preview 2
 //! to the host. Nothing of the module is changed.
 
-use std::io::Write;
 use std::path::Path;
 
 use wasi_preview1_component_adapter_provider::{
@@ -14,16 +13,14 @@ use wit_component::ComponentEncoder;
 
 use crate::args::Componentize;
 use crate::error::Error;
+use crate::output::{Reach, Target};
 use crate::{ambient, inspect};
 
 /// Packs, and answers what to print.
 pub(crate) fn run(args: &Componentize) -> Result<String, Error> {
     let bytes = ambient::read_module(&args.module)?;
     let component = encode(&args.module, &bytes)?;
-    let refuse = |why| Error::WriteFile { path: args.output.clone(), why };
-    ambient::write_whole(&args.output, refuse, |mut file| {
-        file.write_all(&component).map_err(refuse)
-    })?;
+    Target::new(&args.output, &Reach::default())?.write_all(&component)?;
     if args.json {
         let told = serde_json::json!({ "output": args.output, "bytes": component.len() });
         return Ok(format!("{told}\n"));

@@ -13,6 +13,8 @@ pub(crate) const EXIT_REFUSED: u8 = 2;
 pub(crate) const EXIT_TIMED_OUT: u8 = 124;
 /// What it exits with when the guest traps: what a shell says of a program that aborts.
 pub(crate) const EXIT_TRAPPED: u8 = 134;
+/// What the number of a signal that ends a run is added to: what a shell says of it.
+pub(crate) const EXIT_SIGNAL: u8 = 128;
 /// What a guest's code above 255 becomes: no failure may look like a success in its low 8 bits.
 pub(crate) const EXIT_CODE_MAX: u32 = 255;
 
@@ -56,13 +58,21 @@ pub(crate) enum Error {
     #[error("the audit cannot be written whole: {0}")]
     #[diagnostic(
         code(palisade::audit),
-        help("make room for it; or let records be dropped: `when-full = \"drop\"`")
+        help("make room for it; or let the guest go on without: `--audit-when-failing continue`")
     )]
     Audit(std::io::Error),
 
     #[error("`{}` is no record of a run: {why}", .path.display())]
     #[diagnostic(code(palisade::log), help("make one with `palisade run --audit FILE`"))]
     Log { path: PathBuf, why: palisade::policy::audit::LogError },
+
+    #[error("`{}` has no run `{run}`", .path.display())]
+    #[diagnostic(code(palisade::log), help("it has `{known}`"))]
+    NoRun { path: PathBuf, run: String, known: String },
+
+    #[error("`{option}` has no effect on a run that is learned from")]
+    #[diagnostic(code(palisade::learn), help("leave it out: the run may do everything"))]
+    NotLearned { option: &'static str },
 
     #[error("there is no run to learn from")]
     #[diagnostic(
@@ -307,6 +317,26 @@ pub(crate) enum Error {
     )]
     NoOverlay { option: &'static str },
 
+    #[error("`{}` cannot be an output: {why}", .path.display())]
+    #[diagnostic(
+        code(palisade::output),
+        help(
+            "give a regular file or a pipe outside of every directory that the guest can write and of what is read; mount a directory `:ro` if the guest only reads it"
+        )
+    )]
+    Output { path: PathBuf, why: String },
+
+    #[error("`{}` cannot be an input: {why}", .path.display())]
+    #[diagnostic(code(palisade::input), help("copy it elsewhere first"))]
+    Input { path: PathBuf, why: String },
+
+    #[error("`{}` is a symbolic link, and not a directory that keeps changes", .path.display())]
+    #[diagnostic(
+        code(palisade::upper_link),
+        help("no command writes or reads where it leads; make it a directory, or remove it")
+    )]
+    UpperLink { path: PathBuf },
+
     #[error("cannot write `{}`: {why}", .path.display())]
     #[diagnostic(
         code(palisade::write_file),
@@ -400,6 +430,21 @@ pub(crate) enum Error {
     )]
     TimedOut { after: std::time::Duration },
 
+    #[error("the guest was stopped: the process got {}", signal_name(*.signal))]
+    #[diagnostic(
+        code(palisade::signal),
+        help("what it leaves behind was written; a second signal ends the process at once")
+    )]
+    Signal { signal: i32 },
+
+    #[error("the guest was stopped: its audit cannot be written")]
+    #[diagnostic(code(palisade::audit), help("`--audit-when-failing continue` lets it go on"))]
+    Unrecorded,
+
+    #[error("signals cannot be watched: {0}")]
+    #[diagnostic(code(palisade::signals), help("the process may have too few descriptors"))]
+    Signals(std::io::Error),
+
     #[error("the guest trapped: {why}{}", lines(.frames))]
     #[diagnostic(code(palisade::trap))]
     Trapped { why: String, frames: Vec<String> },
@@ -411,6 +456,9 @@ impl Error {
         match self {
             Error::TimedOut { .. } => EXIT_TIMED_OUT,
             Error::Trapped { .. } => EXIT_TRAPPED,
+            Error::Signal { signal } => {
+                EXIT_SIGNAL.saturating_add(u8::try_from(*signal).unwrap_or(0))
+            }
             _ => EXIT_REFUSED,
         }
     }
@@ -443,6 +491,12 @@ impl Error {
         }));
         eprintln!("{:?}", miette::Report::new(self));
     }
+}
+
+/// `SIGTERM`.
+fn signal_name(signal: i32) -> String {
+    let name = signal_hook::low_level::signal_name(signal);
+    name.map_or_else(|| format!("signal {signal}"), str::to_owned)
 }
 
 /// What a library offers instead.

@@ -1,21 +1,26 @@
 //! What stands between a guest and the directories that it is given: quotas, a policy, and a record
 //! of what it asks for.
 
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::io::{self, Write};
+use std::path::Path;
+use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
 
 use palisade::confine_at;
 use palisade::policy::audit::{
-    AuditOptions, Auditor, Header, JsonLines, Mode, Only, Summary, observe,
+    AuditOptions, Auditor, Header, JsonLines, Mode, OnFailure, Only, Sink, Summary, observe,
 };
 use palisade::policy::document::AuditTo;
 use palisade::policy::{Policy, Quota, QuotaGroup, Refusal};
 use palisade::vfs::{DirRef, Rights};
 
 use crate::ambient;
-use crate::args::Run;
+use crate::args::{AuditOnly, Run, WhenFailing};
+use crate::engine::{Cause, Stopper};
 use crate::error::Error;
+use crate::output::{Existing, Reach, Target, is_stderr, random_text};
 use crate::policy::Loaded;
 
 /// Batches of events that may wait to be written.
@@ -28,6 +33,15 @@ pub(crate) struct Guard {
     watch: Option<Watch>,
     /// Whether what a dry run found is told at the end.
     is_told: bool,
+    on_failure: OnFailure,
+}
+
+/// What a record has to know of the run.
+pub(crate) struct Surroundings<'a> {
+    /// Where it may not be.
+    pub(crate) reach: &'a Reach,
+    /// Stops the guest when it cannot be written.
+    pub(crate) stopper: &'a Stopper,
 }
 
 /// A record of what is asked for.
@@ -60,21 +74,28 @@ impl Write for Log {
 
 impl Guard {
     /// What the options and the policy ask for.
-    pub(crate) fn new(run: &Run, loaded: Option<Loaded>, guest: &Path) -> Result<Self, Error> {
+    pub(crate) fn new(
+        run: &Run,
+        loaded: Option<Loaded>,
+        guest: &Path,
+        around: &Surroundings<'_>,
+    ) -> Result<Self, Error> {
         let Some(loaded) = loaded else {
             if run.dry_run_policy {
                 return Err(Error::NoPolicy { option: "--dry-run-policy" });
             }
             let everything = Policy::uniform(Rights::all(), Refusal::Denied);
             let watch = match &run.audit {
-                Some(file) => {
-                    let auditor = auditor(Some(file), AuditOptions::default(), guest, "")?;
+                Some(_) => {
+                    let log = LogFile { to: run.audit.as_deref(), existing: existing(run) };
+                    let auditor = auditor(&log, explicit(run), guest, "", around)?;
                     Some(Watch { auditor, mode: Mode::Enforce })
                 }
                 None => None,
             };
             let policy = watch.as_ref().map(|_| Arc::new(everything));
-            return Ok(Guard { quota: None, policy, watch, is_told: false });
+            let on_failure = on_failure(run);
+            return Ok(Guard { quota: None, policy, watch, is_told: false, on_failure });
         };
         let mode = if run.dry_run_policy { Mode::DryRun } else { Mode::Enforce };
         let settings = loaded.document.audit.as_ref();
@@ -83,20 +104,30 @@ impl Guard {
             AuditTo::File(file) => Some(loaded.dir.join(file)),
         });
         let is_told = to.is_some() || mode == Mode::DryRun;
-        let mut options = settings.map(AuditOptions::from).unwrap_or_default();
-        if to.is_none() {
-            options.only = vec![Only::Denied];
-        }
+        // What the command line asks for is not narrowed by the document.
+        let options = match (&run.audit, settings) {
+            (Some(_), _) => explicit(run),
+            (None, Some(settings)) => {
+                AuditOptions { on_failure: on_failure(run), ..AuditOptions::from(settings) }
+            }
+            (None, None) => AuditOptions { only: vec![Only::Denied], ..explicit(run) },
+        };
+        let on_failure = match options.may_drop {
+            true => OnFailure::Continue,
+            false => options.on_failure,
+        };
         let watch = match is_told {
             true => {
-                let auditor = auditor(to.as_deref(), options, guest, &loaded.name)?;
+                let log = LogFile { to: to.as_deref(), existing: existing(run) };
+                let auditor = auditor(&log, options, guest, &loaded.name, around)?;
                 Some(Watch { auditor, mode })
             }
             false => None,
         };
         let quota = (loaded.document.quota != Quota::default())
             .then(|| QuotaGroup::new(loaded.document.quota));
-        Ok(Guard { quota, policy: Some(loaded.policy), watch, is_told: true })
+        let policy = Some(loaded.policy);
+        Ok(Guard { quota, policy, watch, is_told: true, on_failure })
     }
 
     /// Lets everything be done, and writes it all down.
@@ -105,7 +136,8 @@ impl Guard {
         let sink = JsonLines::new(log.clone(), &Header::default());
         let auditor = Auditor::new(sink, AuditOptions::default());
         let watch = Some(Watch { auditor, mode: Mode::DryRun });
-        Ok(Guard { quota: None, policy: Some(Arc::new(nothing)), watch, is_told: false })
+        let (policy, on_failure) = (Some(Arc::new(nothing)), OnFailure::Stop);
+        Ok(Guard { quota: None, policy, watch, is_told: false, on_failure })
     }
 
     /// Guards what the guest knows as `at`.
@@ -132,10 +164,18 @@ impl Guard {
         self.watch.as_ref().map(|watch| Arc::clone(&watch.auditor))
     }
 
-    /// Ends the record, and tells what was lost of it and what a dry run found.
-    pub(crate) fn finish(&self) -> Result<(), Error> {
+    /// Ends the record, and tells what was lost of it and what a dry run found. With `patience`
+    /// a reader that does not read is not waited for any longer.
+    pub(crate) fn finish(&self, patience: Option<Duration>) -> Result<(), Error> {
         let Some(Watch { auditor, mode }) = &self.watch else { return Ok(()) };
-        let Summary { decisions, refused, dropped, .. } = auditor.finish().map_err(Error::Audit)?;
+        let summary = match finish_within(auditor, patience) {
+            Err(why) if self.on_failure == OnFailure::Continue => {
+                eprintln!("palisade: the audit cannot be written whole: {why}");
+                finish_within(auditor, patience)
+            }
+            finished => finished,
+        };
+        let Summary { decisions, refused, dropped, .. } = summary.map_err(Error::Audit)?;
         if dropped > 0 {
             eprintln!("palisade: {dropped} records of the audit were dropped");
         }
@@ -146,20 +186,97 @@ impl Guard {
     }
 }
 
+/// As [`Auditor::finish`]. Fails if it takes longer than `patience`.
+fn finish_within(auditor: &Arc<Auditor>, patience: Option<Duration>) -> io::Result<Summary> {
+    let Some(patience) = patience else { return auditor.finish() };
+    let (to, summary) = channel();
+    let auditor = Arc::clone(auditor);
+    thread::Builder::new().spawn(move || to.send(auditor.finish()))?;
+    summary.recv_timeout(patience).unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+}
+
+/// The options of a record that the command line asks for.
+fn explicit(run: &Run) -> AuditOptions {
+    let only = run.audit_only.iter().map(|only| match only {
+        AuditOnly::Denied => Only::Denied,
+        AuditOnly::Writes => Only::Writes,
+    });
+    AuditOptions { only: only.collect(), on_failure: on_failure(run), ..AuditOptions::default() }
+}
+
+fn on_failure(run: &Run) -> OnFailure {
+    match run.audit_when_failing {
+        WhenFailing::Stop => OnFailure::Stop,
+        WhenFailing::Continue => OnFailure::Continue,
+    }
+}
+
+fn existing(run: &Run) -> Existing {
+    if run.audit_truncate { Existing::Truncate } else { Existing::Append }
+}
+
+/// Where a record goes.
+struct LogFile<'a> {
+    /// Standard error, if there is none.
+    to: Option<&'a Path>,
+    existing: Existing,
+}
+
+/// A log that stops the guest when it cannot be written.
+struct Stopping {
+    out: Box<dyn Write + Send>,
+    stopper: Option<Stopper>,
+}
+
+impl Stopping {
+    fn told<T>(&self, result: io::Result<T>) -> io::Result<T> {
+        let is_failure = |why: &io::Error| why.kind() != io::ErrorKind::Interrupted;
+        if let Some(stopper) = &self.stopper
+            && result.as_ref().is_err_and(is_failure)
+        {
+            stopper.stop(Cause::Unrecorded);
+        }
+        result
+    }
+}
+
+impl Write for Stopping {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.out.write(bytes);
+        self.told(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let flushed = self.out.flush();
+        self.told(flushed)
+    }
+}
+
+/// Begins a record. Its header is written before the guest runs.
 fn auditor(
-    to: Option<&Path>,
+    log: &LogFile<'_>,
     options: AuditOptions,
     guest: &Path,
     policy: &str,
+    around: &Surroundings<'_>,
 ) -> Result<Arc<Auditor>, Error> {
-    let guest = guest.display().to_string();
-    let header = Header { started: &ambient::now(), guest: &guest, policy };
-    let out: Box<dyn Write + Send> = match to {
-        None => Box::new(std::io::stderr()),
-        Some(to) if to.as_os_str() == "-" => Box::new(std::io::stderr()),
-        Some(to) => Box::new(
-            ambient::create(to).map_err(|why| Error::WriteFile { path: PathBuf::from(to), why })?,
-        ),
+    let (guest, run) = (guest.display().to_string(), random_text().map_err(Error::Audit)?);
+    let header = Header {
+        run: &run,
+        started: &ambient::now(),
+        guest: &guest,
+        policy,
+        options: Some(&options),
     };
-    Auditor::write_behind(JsonLines::new(out, &header), BATCHES, options).map_err(Error::Audit)
+    let out: Box<dyn Write + Send> = match log.to {
+        Some(to) if !is_stderr(to) => {
+            Box::new(Target::new(to, around.reach)?.open_log(log.existing)?)
+        }
+        Some(_) | None => Box::new(io::stderr()),
+    };
+    let is_fatal = !options.may_drop && options.on_failure == OnFailure::Stop;
+    let stopper = is_fatal.then(|| around.stopper.clone());
+    let mut lines = JsonLines::new(Stopping { out, stopper }, &header);
+    Sink::flush(&mut lines).map_err(Error::Audit)?;
+    Auditor::write_behind(lines, BATCHES, options).map_err(Error::Audit)
 }

@@ -16,7 +16,7 @@ use crate::fault::Said;
 use crate::guard::Guard;
 use crate::place::Place;
 use crate::sandbox::{Access, Mount, Source, SourceKind, Upper};
-use crate::upper::{NODES, refuse_inside};
+use crate::upper::{refuse_inside, refuse_links};
 
 /// A directory that the guest is born with.
 pub(crate) struct Preopen {
@@ -260,12 +260,14 @@ fn guarded(dir: DirRef, access: Access) -> DirRef {
 fn open_upper(path: &Path, said: &Said) -> Result<LayerRef, Error> {
     let fail = |why| said.blame(Error::Upper { by: said.by(), path: path.to_owned(), why });
     ambient::make_dir(path).map_err(fail)?;
+    refuse_links(path).map_err(|why| said.blame(why))?;
     HostLayer::open_ambient(path).map_err(fail)
 }
 
 /// Opens what has kept changes, to be read.
 fn open_kept(path: &Path, said: &Said) -> Result<LayerRef, Error> {
-    HostLayer::open_ambient_frozen(&path.join(NODES))
+    refuse_links(path)?;
+    HostLayer::open_ambient_frozen_in(path)
         .map_err(|why| said.blame(Error::Upper { by: said.by(), path: path.to_owned(), why }))
 }
 

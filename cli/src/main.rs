@@ -2,17 +2,18 @@
 //!
 //! Read in this order: `args` and `texts` say what can be typed, `file` what can be written down,
 //! and `sandbox` is what both turn into. `layout` makes directories of it, `run` a guest, `engine`
-//! runs it, and `error` and `fault` have the words for everything that can go wrong. `upper` has
+//! runs it, `ending` writes what a run leaves behind, and `error` and `fault` have the words for everything that can go wrong. `upper` has
 //! the commands on changes that are kept, `changes` prints them and `archive` packs them. `policy`
 //! reads, explains and checks policies, `guard` lays them over directories, and `learn` has the
 //! commands on records. `inspect` looks at modules, `componentize` packs them, `trace` prints
-//! calls, and `ambient` is the door to the host.
+//! calls, `output` writes files, and `ambient` is the door to the host.
 
 mod ambient;
 mod archive;
 mod args;
 mod changes;
 mod componentize;
+mod ending;
 mod engine;
 mod error;
 mod fault;
@@ -21,6 +22,7 @@ mod guard;
 mod inspect;
 mod layout;
 mod learn;
+mod output;
 mod place;
 mod policy;
 mod run;

@@ -19,7 +19,7 @@ use crate::ambient;
 use crate::args::{Check, Explain, Run};
 use crate::error::Error;
 use crate::fault::{Fault, Said, Text};
-use crate::guard::Guard;
+use crate::guard::{Guard, Surroundings};
 use crate::place::Place;
 use crate::sandbox::Sandbox;
 
@@ -62,14 +62,19 @@ impl Source {
 }
 
 /// What stands between a sandbox's guest and its directories.
-pub(crate) fn guard(sandbox: &Sandbox, run: &Run, guest: &Path) -> Result<Guard, Error> {
+pub(crate) fn guard(
+    sandbox: &Sandbox,
+    run: &Run,
+    guest: &Path,
+    around: &Surroundings<'_>,
+) -> Result<Guard, Error> {
     let variables = variables(&run.policy_var)?;
     let loaded = match &sandbox.policy {
         Some(source) => Some(source.load(&variables)?),
         None if !variables.is_empty() => return Err(Error::NoPolicy { option: "--policy-var" }),
         None => None,
     };
-    Guard::new(run, loaded, guest)
+    Guard::new(run, loaded, guest, around)
 }
 
 /// The values that options give to variables.

@@ -1,30 +1,39 @@
 //! `palisade run`: from options to a guest, and from its end to an exit code.
 
 use std::path::Path;
-use std::sync::Arc;
 
-use palisade::overlay::PathError;
-use palisade::policy::audit::Auditor;
 use palisade::preview1::ZeroRights;
 use palisade::{Clock, Config, Input, Interrupt, Limits, Output, Random};
 
 use crate::ambient;
 use crate::archive::Archive;
 use crate::args::Run;
-use crate::engine::{Bounds, Ended, Form, Guest, Keep, Kind, Timeout};
-use crate::error::{EXIT_CODE_MAX, EXIT_TIMED_OUT, Error};
-use crate::guard::Guard;
-use crate::layout::{Layout, Preopen, Stacked};
+use crate::ending::{AtEnd, Diff, Ending, Remains, watch_signals};
+use crate::engine::{Bounds, Cause, Ended, Form, Guest, Keep, Kind, Stop, Stopper};
+use crate::error::{EXIT_CODE_MAX, Error};
+use crate::guard::{Guard, Surroundings};
+use crate::layout::{Layout, Preopen};
+use crate::output::{Reach, Target, is_stderr};
 use crate::sandbox::{FixedClock, InheritEnv, RightsOf, Sandbox, Variable};
-use crate::{changes, file, inspect, layout, policy};
+use crate::{file, inspect, layout, policy};
+
+/// What is done in another way than `palisade run` does it.
+pub(crate) struct Special {
+    pub(crate) guard: Guard,
+    pub(crate) stdout: Output,
+    pub(crate) at_end: AtEnd,
+}
 
 /// Runs a guest, and answers what to exit with.
 pub(crate) fn run(run: &Run) -> Result<u8, Error> {
-    run_guarded(run, None)
+    run_specially(run, |_| Ok(None))
 }
 
-/// Runs a guest behind `guard`, or behind what the options ask for.
-pub(crate) fn run_guarded(run: &Run, guard: Option<Guard>) -> Result<u8, Error> {
+/// Runs a guest as `special` says, which is told where no output may lie.
+pub(crate) fn run_specially(
+    run: &Run,
+    special: impl FnOnce(&Reach) -> Result<Option<Special>, Error>,
+) -> Result<u8, Error> {
     let [module, args @ ..] = run.command.as_slice() else {
         return Err(Error::Argument { text: String::new() });
     };
@@ -35,21 +44,23 @@ pub(crate) fn run_guarded(run: &Run, guard: Option<Guard>) -> Result<u8, Error> 
     sandbox.add(run, args)?;
     let path = Path::new(module);
     let bytes = ambient::read_module(path)?;
-    if run.diff.is_some() && sandbox.overlays().is_empty() {
-        return Err(Error::NoOverlay { option: "--diff" });
-    }
-    let export = run.export.as_deref().map(Archive::new).transpose()?;
-    if let (Some(_), count) = (&export, sandbox.overlays().len())
-        && count != 1
-    {
-        return Err(Error::NotOneOverlay { option: "--export", count });
-    }
-    let guard = match guard {
-        Some(guard) => guard,
-        None => policy::guard(&sandbox, run, path)?,
+    let reach = Reach::of(&sandbox);
+    let (diff, export) = outputs(run, &sandbox, &reach)?;
+    let stopper = Stopper::default();
+    let (guard, stdout, at_end) = match special(&reach)? {
+        Some(Special { guard, stdout, at_end }) => (guard, stdout, Some(at_end)),
+        None => {
+            let guard = policy::guard(
+                &sandbox,
+                run,
+                path,
+                &Surroundings { reach: &reach, stopper: &stopper },
+            )?;
+            (guard, Output::inherit_stdout(), None)
+        }
     };
     let Layout { preopens, overlays } = layout::open(&sandbox.mounts, &guard)?;
-    let config = config(&sandbox, path, preopens)?;
+    let config = config(&sandbox, path, preopens, stdout)?;
     let zero_rights = match sandbox.rights {
         RightsOf::Strict => ZeroRights::Literal,
         RightsOf::Parent => ZeroRights::Unspoken,
@@ -60,6 +71,13 @@ pub(crate) fn run_guarded(run: &Run, guard: Option<Guard>) -> Result<u8, Error> 
         return Err(Error::NoComponents { path: path.to_owned(), engine: engine.name() });
     }
     let process = config.start_with(Interrupt::default());
+    let remains = Remains { guard, overlays, diff, export, at_end };
+    let has_remains = remains.is_any();
+    let ending = Ending::new(remains, run.json);
+    watch_signals(stopper.clone(), has_remains)?;
+    let after = sandbox.timeout;
+    let give_up = Box::new(ending.clone().give_up(move |cause| stopped(cause, after)));
+    let stop = Stop { after, stopper, give_up };
     let guest = Guest {
         bytes: &bytes,
         form,
@@ -67,78 +85,60 @@ pub(crate) fn run_guarded(run: &Run, guard: Option<Guard>) -> Result<u8, Error> 
         zero_rights,
         limits: Bounds {
             memory_bytes: sandbox.memory_max,
-            time: sandbox
-                .timeout
-                .map(|after| Timeout { after, give_up: give_up(run, after, guard.auditor()) }),
+            stop: (after.is_some() || has_remains).then_some(stop),
         },
-        keep: keep(run, engine)?,
+        keep: keep(run, engine, &reach)?,
     };
-    let ended = engine.run(guest);
-    guard.finish()?;
-    if !matches!(ended, Ended::Refused(_) | Ended::NoCache(_)) {
-        tell_changes(run, &overlays)?;
-        export_changes(export.as_ref(), &overlays)?;
-    }
-    match ended {
+    let end = match engine.run(guest) {
         Ended::Exited(code) => Ok(u8::try_from(code.min(EXIT_CODE_MAX)).unwrap_or(u8::MAX)),
         Ended::Trapped { why, frames } => Err(Error::Trapped { why, frames }),
-        Ended::TimedOut => Err(Error::TimedOut { after: sandbox.timeout.unwrap_or_default() }),
+        Ended::Stopped(cause) => Err(stopped(cause, after)),
         Ended::NoCache(why) => {
-            Err(Error::Cache { path: run.cache_dir.clone().unwrap_or_default(), why })
+            ending.abandon()?;
+            return Err(Error::Cache { path: run.cache_dir.clone().unwrap_or_default(), why });
         }
-        Ended::Refused(why) => Err(inspect::refusal(path, &bytes, sandbox.memory_max)
-            .unwrap_or(Error::Engine { path: path.to_owned(), engine: engine.name(), why })),
-    }
-}
-
-/// `--export`: the changes of the one overlay.
-fn export_changes(export: Option<&Archive<'_>>, overlays: &[Stacked]) -> Result<(), Error> {
-    let (Some(archive), [Stacked { at, overlay }]) = (export, overlays) else { return Ok(()) };
-    let upper = overlay.upper().map_err(|errno| {
-        let why = PathError { path: at.clone(), errno };
-        Error::Changes { what: "exported", path: at.into(), why }
-    })?;
-    archive.write(&upper).map(drop)
-}
-
-/// `--diff`: whatever the guest's end was, what it has changed is told.
-fn tell_changes(run: &Run, overlays: &[Stacked]) -> Result<(), Error> {
-    let Some(file) = &run.diff else { return Ok(()) };
-    let (mut lines, mut json) = (String::new(), Vec::new());
-    for Stacked { at, overlay } in overlays {
-        let changes = overlay.changes().map_err(|why| {
-            let (what, path) = ("compared", at.into());
-            Error::Changes { what, path, why }
-        })?;
-        lines.push_str(&changes::lines_at(at, &changes));
-        json.extend(changes::json_at(at, &changes));
-    }
-    let text = match run.json {
-        true => format!("{}\n", serde_json::json!({ "changes": json })),
-        false => lines,
+        Ended::Refused(why) => {
+            ending.abandon()?;
+            return Err(inspect::refusal(path, &bytes, sandbox.memory_max)
+                .unwrap_or(Error::Engine { path: path.to_owned(), engine: engine.name(), why }));
+        }
     };
-    if file.as_os_str() == "-" {
-        eprint!("{text}");
-        return Ok(());
-    }
-    ambient::write(file, text.as_bytes())
+    ending.conclude(end).unwrap_or(Ok(0))
 }
 
-/// What the watchdog does to a guest that does not end although it was stopped.
-fn give_up(
+/// What to tell of a guest that was stopped.
+fn stopped(cause: Cause, after: Option<std::time::Duration>) -> Error {
+    match cause {
+        Cause::TimedOut => Error::TimedOut { after: after.unwrap_or_default() },
+        Cause::Signal(signal) => Error::Signal { signal },
+        Cause::Unrecorded => Error::Unrecorded,
+    }
+}
+
+/// `--diff` and `--export`, of which nothing is written yet.
+fn outputs(
     run: &Run,
-    after: std::time::Duration,
-    auditor: Option<Arc<Auditor>>,
-) -> Box<dyn FnOnce() + Send> {
-    let json = run.json;
-    Box::new(move || {
-        if let Some(auditor) = auditor {
-            // Whatever there is of the record; there is nothing left to be done about the rest.
-            let _ = auditor.finish();
+    sandbox: &Sandbox,
+    reach: &Reach,
+) -> Result<(Option<Diff>, Option<Archive>), Error> {
+    if run.diff.is_some() && sandbox.overlays().is_empty() {
+        return Err(Error::NoOverlay { option: "--diff" });
+    }
+    let diff = match &run.diff {
+        None => None,
+        Some(path) => {
+            let is_stderr = is_stderr(path);
+            let to = (!is_stderr).then(|| Target::new(path, reach)).transpose()?;
+            Some(Diff { to, json: run.json })
         }
-        report(Error::TimedOut { after }, json);
-        ambient::exit(EXIT_TIMED_OUT);
-    })
+    };
+    let export = run.export.as_deref().map(|path| Archive::new(path, reach)).transpose()?;
+    if let (Some(_), count) = (&export, sandbox.overlays().len())
+        && count != 1
+    {
+        return Err(Error::NotOneOverlay { option: "--export", count });
+    }
+    Ok((diff, export))
 }
 
 /// Tells of a refusal, as text or as JSON.
@@ -150,27 +150,38 @@ pub(crate) fn report(error: Error, json: bool) {
     }
 }
 
-fn keep(run: &Run, engine: Kind) -> Result<Keep, Error> {
+/// Where compiled modules are kept: machine code, which is loaded as it is. So not where the guest
+/// could write some of its own for the next run.
+fn keep(run: &Run, engine: Kind, reach: &Reach) -> Result<Keep, Error> {
     if run.no_cache || engine == Kind::Wasmi {
         return Ok(Keep::Nowhere);
     }
     if let Some(dir) = &run.cache_dir {
+        if reach.is_written(dir) {
+            let why = "the guest can write there, and what is kept is run outside of the sandbox";
+            return Err(Error::Cache { path: dir.clone(), why: why.to_owned() });
+        }
         let fail = |why: std::io::Error| Error::Cache { path: dir.clone(), why: why.to_string() };
         return std::path::absolute(dir).map(Keep::Exactly).map_err(fail);
     }
-    Ok(ambient::cache_dir().map_or(Keep::Nowhere, Keep::IfPossible))
+    let dir = ambient::cache_dir().filter(|dir| !reach.is_written(dir));
+    Ok(dir.map_or(Keep::Nowhere, Keep::IfPossible))
 }
 
-fn config(sandbox: &Sandbox, module: &Path, preopens: Vec<Preopen>) -> Result<Config, Error> {
-    let mut config = Config::builder()
-        .stdout(Output::inherit_stdout())
-        .stderr(Output::inherit_stderr())
-        .stdin(match &sandbox.stdin {
+fn config(
+    sandbox: &Sandbox,
+    module: &Path,
+    preopens: Vec<Preopen>,
+    stdout: Output,
+) -> Result<Config, Error> {
+    let mut config = Config::builder().stdout(stdout).stderr(Output::inherit_stderr()).stdin(
+        match &sandbox.stdin {
             Some((path, said)) => {
                 Input::file(ambient::open(said.by(), path).map_err(|error| said.blame(error))?)
             }
             None => Input::inherit(),
-        });
+        },
+    );
     let file_name = module.file_name().unwrap_or(module.as_os_str());
     config = config.arg(match &sandbox.arg0 {
         Some(name) => name.as_str(),

@@ -18,10 +18,13 @@ use palisade::{HostDir, HostLayer, Image};
 use crate::archive::{self, Archive};
 use crate::error::Error;
 use crate::fault::Said;
+use crate::output::{Reach, Usage};
 use crate::{ambient, args, changes};
 
 /// The directory in a directory of changes that has the nodes.
-pub(crate) const NODES: &str = "upper";
+const NODES: &str = "upper";
+/// The directory for what is being made.
+const WORK: &str = "work";
 
 const BAR: &str = "{bar:32} {binary_bytes}/{binary_total_bytes} {wide_msg}";
 
@@ -85,7 +88,9 @@ fn forget(upper: &LayerRef, path: &Path) -> Result<(), Error> {
 
 /// `palisade export`: what to print.
 pub(crate) fn run_export(args: &args::Export) -> Result<String, Error> {
-    let archive = Archive::new(&args.output)?;
+    let mut reach = Reach::default();
+    reach.add(&args.upper, "UPPER", Usage::Read);
+    let archive = Archive::new(&args.output, &reach)?;
     let it = archive.write(&open_to_read(&args.upper)?)?;
     if args.json {
         return Ok(json_line(&serde_json::json!({ "exported": {
@@ -106,7 +111,11 @@ pub(crate) fn run_export(args: &args::Export) -> Result<String, Error> {
 pub(crate) fn run_import(args: &args::Import) -> Result<String, Error> {
     // Before anything is made: a mistyped name leaves nothing behind.
     drop(ambient::open("import", &args.archive)?);
+    let mut reach = Reach::default();
+    reach.add(&args.upper, "UPPER", Usage::Written);
+    reach.refuse_input(&args.archive)?;
     ambient::make_dir(&args.upper).map_err(|why| not_opened(&args.upper, why))?;
+    refuse_links(&args.upper)?;
     let layer = open_to_write(&args.upper)?;
     let is_empty = is_unwritten(&layer).map_err(|errno| {
         let why = PathError { path: String::new(), errno };
@@ -194,7 +203,7 @@ fn open_lower(path: &Path) -> Result<DirRef, Error> {
 
 fn open_to_read(upper: &Path) -> Result<LayerRef, Error> {
     ask_for_nodes(upper)?;
-    HostLayer::open_ambient_frozen(&upper.join(NODES)).map_err(|why| not_opened(upper, why))
+    HostLayer::open_ambient_frozen_in(upper).map_err(|why| not_opened(upper, why))
 }
 
 fn open_to_write(upper: &Path) -> Result<LayerRef, Error> {
@@ -206,10 +215,22 @@ fn not_opened(upper: &Path, why: std::io::Error) -> Error {
 }
 
 fn ask_for_nodes(upper: &Path) -> Result<(), Error> {
-    if ambient::is_dir(&upper.join(NODES)) {
-        return Ok(());
+    refuse_links(upper)?;
+    match ambient::file_type(&upper.join(NODES)) {
+        Some(kind) if kind.is_dir() => Ok(()),
+        Some(_) | None => Err(Error::NoUpper { path: upper.to_owned() }),
     }
-    Err(Error::NoUpper { path: upper.to_owned() })
+}
+
+/// Refuses a directory of changes whose parts are links. Opening them follows none; this tells why.
+pub(crate) fn refuse_links(upper: &Path) -> Result<(), Error> {
+    for part in [NODES, WORK] {
+        let path = upper.join(part);
+        if ambient::file_type(&path).is_some_and(|kind| kind.is_symlink()) {
+            return Err(Error::UpperLink { path });
+        }
+    }
+    Ok(())
 }
 
 fn show(bar: &ProgressBar, progress: Progress<'_>) {

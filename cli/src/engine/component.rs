@@ -47,7 +47,7 @@ fn try_run(guest: Guest<'_>) -> Result<Ended, Ended> {
     let mut store = Store::new(&engine, data);
     store.limiter(|data| &mut data.limits);
     store.set_epoch_deadline(1);
-    let watchdog = Watchdog::start(guest.limits.time, &interrupt, move || engine.increment_epoch());
+    let watchdog = Watchdog::start(guest.limits.stop, &interrupt, move || engine.increment_epoch());
     let command = Command::instantiate(&mut store, &component, &linker).map_err(|error| {
         if is_the_guests(&error) { ended(Err(error), &watchdog) } else { refuse(error) }
     })?;

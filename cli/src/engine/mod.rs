@@ -5,22 +5,17 @@
 //! for a better reason, so that nothing is looked at twice as long as all goes well.
 
 mod component;
+mod stop;
 mod wasmi;
 mod wasmtime;
 
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
-use std::thread;
-use std::time::Duration;
 
+use palisade::Process;
 use palisade::preview1::ZeroRights;
-use palisade::{Interrupt, Process};
 
-/// How long a guest that was stopped may take to come to its end. A host call that waits for a
-/// terminal does not look up; then the process ends under it.
-const GRACE: Duration = Duration::from_millis(250);
+use stop::Watchdog;
+pub(crate) use stop::{Cause, Stop, Stopped, Stopper};
 
 /// Which engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, serde::Deserialize)]
@@ -65,13 +60,8 @@ pub(crate) enum Keep {
 /// What an engine enforces.
 pub(crate) struct Bounds {
     pub(crate) memory_bytes: Option<u64>,
-    pub(crate) time: Option<Timeout>,
-}
-
-/// When to stop a guest, and what to do if it does not.
-pub(crate) struct Timeout {
-    pub(crate) after: Duration,
-    pub(crate) give_up: Box<dyn FnOnce() + Send>,
+    /// `None` if the guest is never stopped: then no engine has to look up for it.
+    pub(crate) stop: Option<Stop>,
 }
 
 /// How a guest ended.
@@ -81,7 +71,7 @@ pub(crate) enum Ended {
     /// It trapped.
     Trapped { why: String, frames: Vec<String> },
     /// It was stopped.
-    TimedOut,
+    Stopped(Cause),
     /// It never started: the engine's words.
     Refused(String),
     /// It never started: the cache cannot be used.
@@ -104,44 +94,5 @@ impl Kind {
             Kind::Wasmtime => wasmtime::run(guest),
             Kind::Wasmi => wasmi::run(guest),
         }
-    }
-}
-
-/// Stops a guest when its time is up; told by its drop that the guest has ended.
-struct Watchdog {
-    expired: Arc<AtomicBool>,
-    _ended: Option<Sender<()>>,
-}
-
-impl Watchdog {
-    /// Watches from now on. When the time is up, `stop` is called, and sleeps and waits end.
-    fn start(
-        timeout: Option<Timeout>,
-        interrupt: &Interrupt,
-        stop: impl FnOnce() + Send + 'static,
-    ) -> Self {
-        let expired = Arc::new(AtomicBool::new(false));
-        let Some(Timeout { after, give_up }) = timeout else {
-            return Watchdog { expired, _ended: None };
-        };
-        let (ended, has_ended) = channel::<()>();
-        let (flag, interrupt) = (Arc::clone(&expired), interrupt.clone());
-        thread::spawn(move || {
-            if has_ended.recv_timeout(after) != Err(RecvTimeoutError::Timeout) {
-                return;
-            }
-            flag.store(true, Ordering::SeqCst);
-            stop();
-            interrupt.raise();
-            if has_ended.recv_timeout(GRACE) == Err(RecvTimeoutError::Timeout) {
-                give_up();
-            }
-        });
-        Watchdog { expired, _ended: Some(ended) }
-    }
-
-    /// Whether the time was up.
-    fn has_expired(&self) -> bool {
-        self.expired.load(Ordering::SeqCst)
     }
 }

@@ -25,9 +25,9 @@ pub(super) fn run(guest: Guest<'_>) -> Ended {
 
 fn try_run(guest: Guest<'_>) -> Result<Ended, Ended> {
     let refuse = |why: Error| Ended::Refused(why.to_string());
-    let has_timeout = guest.limits.time.is_some();
+    let can_stop = guest.limits.stop.is_some();
     let mut config = Config::default();
-    config.consume_fuel(has_timeout);
+    config.consume_fuel(can_stop);
     let engine = Engine::new(&config);
     let module = Module::new(&engine, guest.bytes).map_err(refuse)?;
     let mut linker = Linker::new(&engine);
@@ -42,12 +42,12 @@ fn try_run(guest: Guest<'_>) -> Result<Ended, Ended> {
     let data = Data { state: State::new(preview1), limits: limits.build() };
     let mut store = Store::new(&engine, data);
     store.limiter(|data| &mut data.limits);
-    if has_timeout {
+    if can_stop {
         // A start function cannot be resumed, so it is not sliced either; if it does not end, the
         // watchdog gives up on it.
         store.set_fuel(u64::MAX).map_err(refuse)?;
     }
-    let watchdog = Watchdog::start(guest.limits.time, &interrupt, || {});
+    let watchdog = Watchdog::start(guest.limits.stop, &interrupt, || {});
     let instance = linker.instantiate_and_start(&mut store, &module).map_err(|error| {
         if error.as_trap_code().is_some() || error.i32_exit_status().is_some() {
             ended(Err(&error), &watchdog)
@@ -62,7 +62,7 @@ fn try_run(guest: Guest<'_>) -> Result<Ended, Ended> {
         None if module.imports().all(|import| import.name() == "proc_exit") => {}
         None => return Err(Ended::Refused("there is no memory".to_owned())),
     }
-    if !has_timeout {
+    if !can_stop {
         return Ok(ended(start.call(&mut store, ()).as_ref().copied(), &watchdog));
     }
     store.set_fuel(SLICE).map_err(refuse)?;
@@ -76,8 +76,8 @@ fn try_run(guest: Guest<'_>) -> Result<Ended, Ended> {
             Err(error) => return Ok(ended(Err(&error), &watchdog)),
             Ok(TypedResumableCall::OutOfFuel(paused)) => paused,
         };
-        if watchdog.has_expired() {
-            return Ok(Ended::TimedOut);
+        if let Some(cause) = watchdog.cause() {
+            return Ok(Ended::Stopped(cause));
         }
         // One instruction may need more than a slice: `memory.fill`, for one.
         store.set_fuel(paused.required_fuel().max(SLICE)).map_err(refuse)?;
@@ -86,8 +86,10 @@ fn try_run(guest: Guest<'_>) -> Result<Ended, Ended> {
 }
 
 fn ended(result: Result<(), &Error>, watchdog: &Watchdog) -> Ended {
+    if let Some(cause) = watchdog.cause() {
+        return Ended::Stopped(cause);
+    }
     let error = match result {
-        _ if watchdog.has_expired() => return Ended::TimedOut,
         Ok(()) => return Ended::Exited(0),
         Err(error) => error,
     };

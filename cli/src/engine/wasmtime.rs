@@ -37,7 +37,7 @@ fn try_run(guest: Guest<'_>) -> Result<Ended, Ended> {
     let mut store = Store::new(&engine, data);
     store.limiter(|data| &mut data.limits);
     store.set_epoch_deadline(1);
-    let watchdog = Watchdog::start(guest.limits.time, &interrupt, move || engine.increment_epoch());
+    let watchdog = Watchdog::start(guest.limits.stop, &interrupt, move || engine.increment_epoch());
     // What the module itself does at its start may trap already, and that is no refusal.
     let instance = linker.instantiate(&mut store, &module).map_err(|error| {
         if is_the_guests(&error) { ended(Err(error), &watchdog) } else { refuse(error) }
@@ -63,7 +63,7 @@ pub(super) fn engine(limits: &Bounds, keep: Keep) -> Result<Engine, Ended> {
     // The details would cost every start an environment variable and every module its debug
     // information, for the rare trap.
     config.wasm_backtrace_details(WasmBacktraceDetails::Disable);
-    config.epoch_interruption(limits.time.is_some());
+    config.epoch_interruption(limits.stop.is_some());
     config.cache(match keep {
         Keep::Nowhere => None,
         Keep::IfPossible(dir) => cache(dir).ok(),
@@ -106,8 +106,10 @@ pub(super) fn is_the_guests(error: &wasmtime::Error) -> bool {
 }
 
 pub(super) fn ended(result: wasmtime::Result<()>, watchdog: &Watchdog) -> Ended {
+    if let Some(cause) = watchdog.cause() {
+        return Ended::Stopped(cause);
+    }
     let error = match result {
-        _ if watchdog.has_expired() => return Ended::TimedOut,
         Ok(()) => return Ended::Exited(0),
         Err(error) => error,
     };

@@ -5,6 +5,7 @@
     reason = "a test is the host, and panics when it fails"
 )]
 
+mod audit;
 mod componentized;
 mod engine_limits;
 mod file;
@@ -13,6 +14,7 @@ mod guests;
 mod inspect;
 mod killed;
 mod limits;
+mod outputs;
 mod overlays;
 mod policy;
 mod refusals;

@@ -47,8 +47,8 @@ impl Limits {
 
 impl HostLayer {
     /// Opens the layer that is kept in a directory of the host: the nodes in `upper`, and in `work`
-    /// what is being made. Both are created if they are missing. Links in `dir` are followed. If a
-    /// discard of it was interrupted, it is completed first.
+    /// what is being made. Both are created if they are missing. Links on the way to `dir` are
+    /// followed, links in it are not. If a discard of it was interrupted, it is completed first.
     ///
     /// Errors: the kernel's; those of [`HostLayer::open_ambient_at`].
     pub fn open_ambient(dir: &Path) -> io::Result<LayerRef> {
@@ -79,6 +79,17 @@ impl HostLayer {
     /// if a discard of it was interrupted.
     pub fn open_ambient_frozen(upper: &Path) -> io::Result<LayerRef> {
         let upper = ambient(upper)?;
+        lock(upper.as_fd(), FlockOperation::NonBlockingLockShared, "the layer is being written")?;
+        Self::begin(upper, None, NAMES_MAX)
+    }
+
+    /// Opens the layer that [`HostLayer::open_ambient`] keeps in `dir`, as
+    /// [`HostLayer::open_ambient_frozen`] does. Nothing is created, and no link in `dir` is
+    /// followed.
+    ///
+    /// Errors: the kernel's; `ResourceBusy` if an overlay has it open as its upper.
+    pub fn open_ambient_frozen_in(dir: &Path) -> io::Result<LayerRef> {
+        let upper = open_quietly(ambient(dir)?.as_fd(), "upper", HOLD)?;
         lock(upper.as_fd(), FlockOperation::NonBlockingLockShared, "the layer is being written")?;
         Self::begin(upper, None, NAMES_MAX)
     }

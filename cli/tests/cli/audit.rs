@@ -1,0 +1,368 @@
+//! Audit logs: what is in them whatever ends the process, several runs in one, sinks that fail.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::{Case, ENGINES, Told, errno, read};
+
+/// Much more than anything here takes.
+const LONG: Duration = Duration::from_secs(30);
+
+/// Creates `new` in the first directory, whose descriptor then lies at 16.
+const CREATE: &str = r#"
+    (i32.store (i32.const 1024) (i32.const 0x0077656e))
+    (call $check (call $path_open (i32.const 3) (i32.const 1) (i32.const 1024) (i32.const 3)
+        (i32.const 1) (i64.const 64) (i64.const 0) (i32.const 0) (i32.const 16)))"#;
+
+const SPIN: &str = "(loop $again (br $again))";
+
+const SLEEP: &str = r#"
+    (loop $again
+        (i64.store (i32.const 2048) (i64.const 7))
+        (i32.store8 (i32.const 2056) (i32.const 0))
+        (i32.store (i32.const 2064) (i32.const 1))
+        (i64.store (i32.const 2072) (i64.const 60000000000))
+        (drop (call $poll (i32.const 2048) (i32.const 4096) (i32.const 1) (i32.const 20)))
+        (br $again))"#;
+
+const READ_STDIN: &str = r#"
+    (i32.store (i32.const 0) (i32.const 4096))
+    (i32.store (i32.const 4) (i32.const 4096))
+    (drop (call $fd_read (i32.const 0) (i32.const 0) (i32.const 1) (i32.const 20)))"#;
+
+/// Looks for a file that is not there, so many times, or for ever.
+fn look(times: &str) -> String {
+    format!(
+        r#"
+    (i32.store (i32.const 1024) (i32.const 0x656e6f6e))
+    (i32.store (i32.const 1200) (i32.const {times}))
+    (loop $again
+        (drop (call $path_open (i32.const 3) (i32.const 1) (i32.const 1024) (i32.const 4)
+            (i32.const 0) (i64.const 2) (i64.const 0) (i32.const 0) (i32.const 16)))
+        (i32.store (i32.const 1200) (i32.sub (i32.load (i32.const 1200)) (i32.const 1)))
+        (br_if $again (i32.load (i32.const 1200))))"#
+    )
+}
+
+/// A process that is killed at the end of a test.
+struct Running(Child);
+
+impl Running {
+    fn start(command: &mut Command) -> Running {
+        let command = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Running(command.spawn().unwrap())
+    }
+
+    fn send(&self, signal: Signal) {
+        let pid = Pid::from_raw(i32::try_from(self.0.id()).unwrap()).unwrap();
+        kill_process(pid, signal).unwrap();
+    }
+
+    fn is_running(&mut self) -> bool {
+        self.0.try_wait().unwrap().is_none()
+    }
+
+    /// What it told, if it ends soon.
+    #[track_caller]
+    fn ends(mut self) -> Told {
+        let started = Instant::now();
+        while self.is_running() {
+            assert!(started.elapsed() < LONG, "the process does not end");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let mut told = Told { code: -1, stdout: String::new(), stderr: String::new() };
+        told.code = self.0.wait().unwrap().code().unwrap_or(-1);
+        self.0.stdout.take().unwrap().read_to_string(&mut told.stdout).unwrap();
+        self.0.stderr.take().unwrap().read_to_string(&mut told.stderr).unwrap();
+        told
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[track_caller]
+fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let started = Instant::now();
+    while !is_so() {
+        assert!(started.elapsed() < LONG, "{what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn has(path: &Path, text: &str) -> bool {
+    std::fs::read_to_string(path).is_ok_and(|it| it.contains(text))
+}
+
+/// The lines of a log, each one object.
+#[track_caller]
+fn lines(path: &Path) -> Vec<serde_json::Value> {
+    read(path).lines().map(|line| serde_json::from_str(line).expect(line)).collect()
+}
+
+#[test]
+fn a_signal_stops_the_guest_and_its_audit_diff_and_export_are_written() {
+    let signals = [(Signal::TERM, 143), (Signal::INT, 130), (Signal::HUP, 129)];
+    let bodies = [SPIN, SLEEP, READ_STDIN];
+    let cases = bodies.into_iter().flat_map(|body| ENGINES.map(|engine| (body, engine)));
+    for ((body, engine), (signal, code)) in cases.zip(signals.into_iter().cycle()) {
+        let case = Case::new();
+        std::fs::create_dir(case.path("d")).unwrap();
+        let guest = case.guest(&format!("{CREATE} {body}"));
+        let running = Running::start(&mut case.command(&[
+            "run",
+            "--engine",
+            engine,
+            "--overlay",
+            "d::/work",
+            "--audit",
+            "log",
+            "--diff=changes",
+            "--export",
+            "layer.tar",
+            &guest,
+        ]));
+        wait_until("a record", || has(&case.path("log"), "\"/work/new\""));
+        running.send(signal);
+        running.ends().fails(code, &["stopped", "signal"]);
+        assert_eq!(read(&case.path("changes")), "A /work/new\n", "{engine} {body}");
+        assert!(case.path("layer.tar").exists());
+        assert!(lines(&case.path("log")).len() >= 2);
+    }
+}
+
+#[test]
+fn a_signal_ends_a_component_that_waits_for_input() {
+    let case = Case::new();
+    let guest = case.guest(&format!("{CREATE} {READ_STDIN}"));
+    case.palisade(&["componentize", &guest, "-o", "component.wasm"]).exits(0);
+    let args = ["run", "--mem", "/work", "--audit", "log", "component.wasm"];
+    let running = Running::start(&mut case.command(&args));
+    wait_until("a record", || has(&case.path("log"), "\"/work/new\""));
+    running.send(Signal::TERM);
+    running.ends().fails(143, &["SIGTERM"]);
+}
+
+#[test]
+fn a_signal_ends_a_run_that_leaves_nothing_behind_at_once() {
+    let case = Case::new();
+    let guest = case.guest(&format!("{CREATE} {SPIN}"));
+    std::fs::create_dir(case.path("d")).unwrap();
+    let running = Running::start(&mut case.command(&["run", "--dir", "d::/work", &guest]));
+    wait_until("a file", || case.path("d/new").exists());
+    running.send(Signal::TERM);
+    assert_eq!(running.ends().code, 143);
+}
+
+#[test]
+fn a_signal_that_was_ignored_at_the_start_stays_ignored() {
+    let case = Case::new();
+    let guest = case.guest(&format!("{CREATE} {SLEEP}"));
+    let mut shell = Command::new("sh");
+    let script = r#"trap "" HUP; exec "$0" run --no-cache --mem /work --audit log "$1""#;
+    shell.args(["-c", script, env!("CARGO_BIN_EXE_palisade"), &guest]).current_dir(case.path(""));
+    let mut running = Running::start(&mut shell);
+    wait_until("a record", || has(&case.path("log"), "\"/work/new\""));
+    running.send(Signal::HUP);
+    std::thread::sleep(Duration::from_millis(600));
+    assert!(running.is_running());
+    running.send(Signal::TERM);
+    assert_eq!(running.ends().code, 143);
+}
+
+#[test]
+fn a_run_that_is_killed_has_its_header_and_its_records_in_the_log() {
+    for engine in ENGINES {
+        let case = Case::new();
+        let guest = case.guest(&format!("{CREATE} {SLEEP}"));
+        let args = ["run", "--engine", engine, "--mem", "/work", "--audit", "log", &guest];
+        let running = Running::start(&mut case.command(&args));
+        // The guest does nothing more that could write its record.
+        wait_until("a record", || has(&case.path("log"), "\"/work/new\""));
+        running.send(Signal::KILL);
+        assert_eq!(running.ends().code, -1);
+        let log = lines(&case.path("log"));
+        assert!(log[0]["palisade"].is_string() && log[0]["run"] == log[1]["run"], "{log:?}");
+        case.palisade(&["learn", "--from", "log"]).exits(0);
+        // What is added later does not suffer from half a line.
+        let text = read(&case.path("log"));
+        std::fs::write(case.path("log"), &text[..text.len() - 9]).unwrap();
+        case.run(&["--mem", "/work", "--audit", "log", &case.guest("")]).exits(0);
+        let told = case.palisade(&["learn", "--from", "log"]).fails(0, &["1 lines", "cut short"]);
+        assert!(told.stdout.contains("version = 1"), "{told:?}");
+    }
+}
+
+#[test]
+fn a_second_signal_ends_the_process_at_once() {
+    let case = Case::new();
+    let guest = case.guest(&look("0"));
+    let made = Command::new("mkfifo").arg(case.path("log")).status().unwrap();
+    assert!(made.success());
+    // Someone who opens the log, and never reads it.
+    let mut both = std::fs::OpenOptions::new();
+    let held = both.read(true).write(true).open(case.path("log")).unwrap();
+    let args = ["run", "--mem", "/work", "--audit", "log", &guest];
+    let mut running = Running::start(&mut case.command(&args));
+    wait_until("a full pipe", || rustix::io::ioctl_fionread(&held).unwrap() > 30_000);
+    std::thread::sleep(Duration::from_millis(300));
+    running.send(Signal::TERM);
+    std::thread::sleep(Duration::from_millis(700));
+    assert!(running.is_running(), "{:?}", running.ends());
+    running.send(Signal::TERM);
+    let sent = Instant::now();
+    assert_eq!(running.ends().code, 143);
+    assert!(sent.elapsed() < Duration::from_secs(3));
+}
+
+#[test]
+fn runs_at_once_share_a_log_and_lose_nothing() {
+    const RUNS: usize = 4;
+    const LOOKS: u64 = 20_000;
+    let case = Case::new();
+    let guest = case.guest(&look(&LOOKS.to_string()));
+    let args = ["run", "--mem", "/work", "--audit", "log", &guest];
+    let runs: Vec<_> = (0..RUNS).map(|_| Running::start(&mut case.command(&args))).collect();
+    for run in runs {
+        run.ends().exits(0);
+    }
+    let mut counts: BTreeMap<String, (u64, u64)> = BTreeMap::new();
+    for line in lines(&case.path("log")) {
+        let run = line["run"].as_str().unwrap().to_owned();
+        let (headers, records) = counts.entry(run).or_default();
+        match line["seq"].as_u64() {
+            None => *headers += 1,
+            Some(seq) => {
+                assert_eq!(seq, *records);
+                *records += 1;
+            }
+        }
+    }
+    assert_eq!(counts.len(), RUNS);
+    assert!(counts.values().all(|it| *it == (1, LOOKS)), "{counts:?}");
+    let all = case.palisade(&["replay", "log", &case.file("all.toml", "")]).exits(0).stdout;
+    assert_eq!(all.lines().count() as u64, RUNS as u64 * LOOKS);
+    let run = counts.keys().next().unwrap();
+    let one = case.palisade(&["replay", "--run", run, "log", "all.toml"]).exits(0).stdout;
+    assert_eq!(one.lines().count() as u64, LOOKS);
+    case.palisade(&["report", "--run", "other", "log"]).fails(2, &["no run `other`", run]);
+}
+
+#[test]
+fn a_log_is_added_to_unless_it_is_to_be_emptied() {
+    let case = Case::new();
+    case.file("d/a", "content");
+    let guest = case.reader(3, "a");
+    let run = |options: &[&str]| {
+        let args = ["--dir", "d::/work", "--audit", "log"];
+        case.run(&[&args, options, &[&guest]].concat()).exits(0);
+        lines(&case.path("log")).iter().filter(|line| line["palisade"].is_string()).count()
+    };
+    assert_eq!([run(&[]), run(&[]), run(&["--audit-truncate"])], [1, 2, 1]);
+    case.run(&["--audit-truncate", &guest]).fails(2, &["--audit"]);
+    // A file of another kind is not added to.
+    let other = case.file("notes", "{\"some\": \"notes\"}\n");
+    case.run(&["--dir", "d::/work", "--audit", &other, &guest]).refuses(&["notes", "no audit log"]);
+    assert_eq!(read(Path::new(&other)), "{\"some\": \"notes\"}\n");
+}
+
+#[test]
+fn a_sink_that_fails_stops_the_guest_and_its_changes_are_still_written() {
+    for engine in ENGINES {
+        let case = Case::new();
+        std::fs::create_dir(case.path("d")).unwrap();
+        let guest = case.guest(&format!("{CREATE} {} {SPIN}", look("100000")));
+        let mut shell = Command::new("sh");
+        // No file may have more than 64 KiB; a second run has what remains of that.
+        let script = r#"ulimit -f 128; exec "$0" run --no-cache --engine "$1" \
+            --overlay d::/work --audit log --diff=changes --export layer.tar "$2""#;
+        shell.args(["-c", script, env!("CARGO_BIN_EXE_palisade"), engine, &guest]);
+        let running = Running::start(shell.current_dir(case.path("")));
+        running.ends().fails(2, &["audit cannot be written", "--audit-when-failing continue"]);
+        assert_eq!(read(&case.path("changes")), "A /work/new\n");
+        assert!(case.path("layer.tar").exists());
+    }
+}
+
+#[test]
+fn a_guest_goes_on_without_its_audit_if_that_is_asked_for() {
+    let case = Case::new();
+    let guest = case.guest(&format!("{} (call $exit (i32.const 9))", look("100000")));
+    let mut shell = Command::new("sh");
+    let script = r#"ulimit -f 128; exec "$0" run --no-cache --mem /work --audit log \
+        --audit-when-failing continue "$1""#;
+    shell.args(["-c", script, env!("CARGO_BIN_EXE_palisade"), &guest]);
+    let running = Running::start(shell.current_dir(case.path("")));
+    running.ends().fails(9, &["cannot be written whole", "were dropped"]);
+    let told = case.palisade(&["learn", "--from", "log"]);
+    told.fails(0, &["may lack records"]);
+}
+
+#[test]
+fn a_log_that_cannot_be_begun_is_refused_before_the_guest_runs() {
+    let case = Case::new();
+    std::fs::create_dir(case.path("d")).unwrap();
+    let guest = case.writer(3, "new");
+    case.run(&["--dir", "d::/work", "--audit", "/dev/full", &guest]).refuses(&["audit"]);
+    assert!(!case.path("d/new").exists());
+}
+
+#[test]
+fn the_command_line_records_everything_whatever_the_policy_leaves_out() {
+    let case = Case::new();
+    case.file("d/a", "content");
+    let rules = "[[allow]]\npath = \"/work/**\"\nrights = \"read\"\n";
+    let policy =
+        case.file("policy.toml", format!("{rules}[audit]\nto = \"log\"\nonly = [\"denied\"]\n"));
+    let run = |options: &[&str], guest: &str, code: i32| {
+        let args = ["--dir", "d::/work", "--policy", &policy];
+        case.run(&[&args, options, &[guest]].concat()).exits(code);
+    };
+    run(&[], &case.reader(3, "a"), 0);
+    run(&[], &case.writer(3, "b"), errno::ACCES);
+    assert!(!has(&case.path("log"), "/work/a") && has(&case.path("log"), "/work/b"));
+    // A tool says so of a log that lacks what was allowed.
+    let told = case.palisade(&["learn", "--from", "log"]);
+    told.fails(0, &["filtered", "only denied"]);
+    run(&["--audit", "all"], &case.reader(3, "a"), 0);
+    assert!(has(&case.path("all"), "/work/a"));
+    case.palisade(&["replay", "all", &policy]).exits(0);
+    run(&["--audit", "some", "--audit-only", "writes"], &case.reader(3, "a"), 0);
+    assert!(!has(&case.path("some"), "/work/a"));
+    case.palisade(&["report", "some", "-o", "page"]).fails(0, &["filtered", "only writes"]);
+    assert!(has(&case.path("page"), "only writes"));
+}
+
+#[test]
+fn a_learned_policy_is_not_mixed_with_the_output_of_the_guest() {
+    let case = Case::new();
+    let guest = case.guest(
+        r#"(i64.store (i32.const 1024) (i64.const 0x0a5d5b6e69617274))
+        (call $print (i32.const 1024) (i32.const 8))"#,
+    );
+    let told = case.palisade(&["learn", "--", "run", "--mem", "/", &guest]);
+    assert_eq!((told.code, told.stderr.as_str()), (0, "train[]\n"));
+    assert!(!told.stdout.contains("train") && told.stdout.contains("version = 1"), "{told:?}");
+    case.palisade(&["check", &case.file("learned.toml", &told.stdout)]).exits(0);
+    let told = case.palisade(&["learn", "-o", "learned", "--", "run", "--mem", "/", &guest]);
+    assert_eq!(told.exits(0).stdout, "train[]\n");
+    for option in ["--audit=x", "--policy=x", "--dry-run-policy"] {
+        let name = option.split('=').next().unwrap();
+        case.palisade(&["learn", "--", "run", option, &guest]).refuses(&[name, "no effect"]);
+    }
+    // What was done before a trap, or before a signal, is learned too.
+    case.file("d/a", "x");
+    let trap = case.opener(3, "a", 0, 2, "unreachable");
+    let learn = ["learn", "-o", "trapped", "--", "run", "--dir", "d::/work", &trap];
+    case.palisade(&learn).fails(134, &["unreachable"]);
+    assert!(has(&case.path("trapped"), "\"/work/a\""));
+}

@@ -1,0 +1,235 @@
+//! Files that the command writes: no guest chooses where they end up.
+
+use std::os::unix::fs::{PermissionsExt, symlink};
+
+use super::{Case, Told, read};
+
+impl Case {
+    /// A directory `d` with a file, an upper `up` with a change, and a log of a run.
+    fn with_inputs() -> Case {
+        let case = Case::new();
+        case.file("d/a", "content");
+        let guest = case.writer(3, "new");
+        let upper = ["--overlay", "d::/w", "--upper", "up", "--audit", "log"];
+        case.run(&[&upper[..], &[&guest]].concat()).exits(0);
+        case
+    }
+
+    /// Runs every command that writes a file, with `path` for that, over `mount`.
+    fn write_each(&self, mount: &[&str], path: &str) -> Vec<(&'static str, Told)> {
+        let guest = self.reader(3, "a");
+        let run = |option: &[&str]| self.run(&[mount, option, &[&guest]].concat());
+        let (tar, diff) = (format!("{path}.tar"), format!("--diff={path}"));
+        let mut told = vec![("--audit", run(&["--audit", path]))];
+        if mount[0] == "--overlay" {
+            told.push(("--diff", run(&[&diff])));
+            told.push(("--export", run(&["--export", &tar])));
+        }
+        let learn = [&["learn", "-o", path, "--", "run"], mount, &[&guest]].concat();
+        told.push(("learn", self.palisade(&learn)));
+        told
+    }
+}
+
+/// Commands that write a file without running a guest, but for its path.
+const COMMANDS: [(&str, &[&str]); 4] = [
+    ("x.tar", &["export", "up", "-o"]),
+    ("x", &["report", "log", "-o"]),
+    ("x", &["learn", "--from", "log", "-o"]),
+    ("x", &["componentize", "guest.wasm", "-o"]),
+];
+
+#[test]
+fn no_output_follows_a_link() {
+    let case = Case::with_inputs();
+    case.file("victim", "untouched");
+    symlink("victim", case.path("x")).unwrap();
+    symlink("victim", case.path("x.tar")).unwrap();
+    for mount in [["--dir", "d::/w"], ["--overlay", "d::/w"]] {
+        for (what, told) in case.write_each(&mount, "x") {
+            assert!(told.stderr.contains("symbolic link"), "{what}: {told:?}");
+            assert_eq!(told.code, 2, "{what}");
+        }
+    }
+    for (name, command) in COMMANDS {
+        case.palisade(&[command, &[name]].concat()).refuses(&["symbolic link", "`x"]);
+    }
+    assert_eq!(read(&case.path("victim")), "untouched");
+    assert!(case.path("x").is_symlink() && case.path("x.tar").is_symlink());
+}
+
+#[test]
+fn no_name_is_written_that_could_be_known_before() {
+    let case = Case::with_inputs();
+    case.file("victim", "untouched");
+    for name in ["x", "x.tar"] {
+        symlink("victim", case.path(&format!("{name}.partial"))).unwrap();
+    }
+    for (name, command) in COMMANDS {
+        assert_eq!(case.palisade(&[command, &[name]].concat()).code, 0);
+    }
+    for (what, told) in case.write_each(&["--overlay", "d::/w"], "x") {
+        // What is there is not a log.
+        assert_eq!(told.code, if what == "--audit" { 2 } else { 0 }, "{what}: {told:?}");
+    }
+    assert_eq!(read(&case.path("victim")), "untouched");
+    let entries = std::fs::read_dir(case.path("")).unwrap();
+    let names = entries.map(|it| it.unwrap().file_name().into_string().unwrap());
+    let left: Vec<_> = names.filter(|name| name.contains(".tmp")).collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn no_output_lies_in_what_the_guest_can_write() {
+    let case = Case::with_inputs();
+    case.file("d/sub/b", "");
+    symlink("d/sub", case.path("link")).unwrap();
+    symlink("up", case.path("other-up")).unwrap();
+    let at = case.path("d/sub/../x").to_str().unwrap().to_owned();
+    for path in ["d/x", "d/sub/x", "./d/../d/x", "link/x", "link/../x", &at] {
+        for (what, told) in case.write_each(&["--dir", "d::/w"], path) {
+            assert!(told.stderr.contains("the guest can write"), "{what} {path}: {told:?}");
+            assert_eq!(told.code, 2, "{what} {path}");
+        }
+    }
+    for path in ["up/x", "up/upper/x", "up/work/x", "other-up/x"] {
+        let mount = ["--overlay", "d::/w", "--upper", "up"];
+        for (what, told) in case.write_each(&mount, path) {
+            assert!(told.stderr.contains("the guest can write"), "{what} {path}: {told:?}");
+        }
+    }
+    // A single file that is given is not written over, under whatever name.
+    std::fs::hard_link(case.path("d/a"), case.path("same")).unwrap();
+    for (what, told) in case.write_each(&["--file", "d/a::/w/a"], "same") {
+        assert!(told.stderr.contains("the guest can write"), "{what}: {told:?}");
+    }
+    assert_eq!(read(&case.path("d/a")), "content");
+    let told = case.run(&["--dir", "d::/w", "--audit", "d/x", &case.guest("")]);
+    told.refuses(&["`d/x`", "`d`", "--dir", ":ro"]);
+}
+
+#[test]
+fn no_output_goes_through_a_link_that_a_guest_could_have_made() {
+    let case = Case::with_inputs();
+    std::fs::create_dir(case.path("elsewhere")).unwrap();
+    symlink("../elsewhere", case.path("d/link")).unwrap();
+    symlink("d/link", case.path("chain")).unwrap();
+    for path in ["d/link/x", "chain/x"] {
+        for (what, told) in case.write_each(&["--dir", "d::/w"], path) {
+            assert!(told.stderr.contains("the guest can write"), "{what} {path}: {told:?}");
+        }
+    }
+    assert_eq!(std::fs::read_dir(case.path("elsewhere")).unwrap().count(), 0);
+}
+
+#[test]
+fn no_output_lies_in_what_is_read_meanwhile() {
+    let case = Case::with_inputs();
+    for mount in [["--overlay", "d::/w"], ["--overlay", "d::/w:ro"], ["--image", "d::/w"]] {
+        for (what, told) in case.write_each(&mount, "d/x") {
+            assert!(told.stderr.contains("is read meanwhile"), "{what} {mount:?}: {told:?}");
+        }
+    }
+    // A directory that can only be read steers nothing.
+    case.run(&["--dir", "d::/w:ro", "--audit", "d/x", &case.reader(3, "a")]).exits(0);
+    case.palisade(&["export", "up", "-o", "up/x.tar"]).refuses(&["is read meanwhile"]);
+    case.palisade(&["export", "up", "-o", "up/upper/x.tar"]).refuses(&["is read meanwhile"]);
+    case.palisade(&["report", "log", "-o", "log"]).refuses(&["`log`", "is read meanwhile"]);
+    case.palisade(&["learn", "--from", "log", "-o", "log"]).refuses(&["is read meanwhile"]);
+    case.palisade(&["export", "up", "-o", "x.tar"]).exits(0);
+    std::fs::create_dir(case.path("in")).unwrap();
+    std::fs::rename(case.path("x.tar"), case.path("in/x.tar")).unwrap();
+    case.palisade(&["import", "in/x.tar", "in"]).refuses(&["in/x.tar", "`in`"]);
+}
+
+#[test]
+fn a_log_with_a_further_name_is_not_written() {
+    let case = Case::with_inputs();
+    std::fs::hard_link(case.path("log"), case.path("d/log")).unwrap();
+    let text = read(&case.path("log"));
+    let told = case.run(&["--mem", "/", "--audit", "log", &case.guest("")]);
+    told.refuses(&["hard links"]);
+    let truncate = ["--mem", "/", "--audit", "log", "--audit-truncate", &case.guest("")];
+    case.run(&truncate).refuses(&["hard links"]);
+    assert_eq!(read(&case.path("log")), text);
+}
+
+#[test]
+fn a_file_that_is_replaced_keeps_its_permissions_and_its_other_names() {
+    let case = Case::with_inputs();
+    case.file("page", "before");
+    std::fs::hard_link(case.path("page"), case.path("other")).unwrap();
+    for (mode, kept) in [(0o640, 0o640), (0o600, 0o600), (0o4755, 0o755)] {
+        let permissions = std::fs::Permissions::from_mode(mode);
+        std::fs::set_permissions(case.path("page"), permissions).unwrap();
+        case.palisade(&["report", "log", "-o", "page"]).exits(0);
+        let mode = std::fs::metadata(case.path("page")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o7777, kept);
+    }
+    assert_eq!(read(&case.path("other")), "before");
+}
+
+#[test]
+fn outputs_go_to_pipes_and_devices_and_to_no_directory() {
+    let case = Case::with_inputs();
+    let guest = case.reader(3, "a");
+    case.palisade(&["report", "log", "-o", "/dev/null"]).exits(0);
+    let kind = std::fs::metadata("/dev/null").unwrap().file_type();
+    assert!(std::os::unix::fs::FileTypeExt::is_char_device(&kind));
+    let audit = |to: &str| case.run(&["--dir", "d::/w", "--audit", to, &guest]);
+    for to in ["-", "/dev/stderr", "/dev/fd/2", "/proc/self/fd/2"] {
+        assert!(audit(to).fails(0, &["\"palisade\":"]).stdout == "content", "{to}");
+    }
+    audit("/dev/fd/99").refuses(&["/dev/fd/99"]);
+    audit("d").refuses(&["`d`"]);
+    audit("missing/log").refuses(&["missing/log", "exist"]);
+    audit("new/").refuses(&["new/", "slash"]);
+    audit("..").refuses(&["`..`"]);
+}
+
+#[test]
+fn no_command_follows_a_link_in_a_directory_of_changes() {
+    for part in ["upper", "work"] {
+        let case = Case::with_inputs();
+        case.palisade(&["export", "up", "-o", "x.tar"]).exits(0);
+        std::fs::create_dir_all(case.path("victim/d")).unwrap();
+        case.file("victim/f", "untouched");
+        std::fs::remove_dir_all(case.path("up").join(part)).unwrap();
+        symlink("../victim", case.path("up").join(part)).unwrap();
+        let guest = case.writer(3, "f");
+        for command in [
+            &["diff", "up", "--lower", "d"][..],
+            &["commit", "up", "--lower", "d"],
+            &["commit", "up", "--lower", "d", "--dry-run"],
+            &["discard", "up"],
+            &["export", "up", "-o", "y.tar"],
+            &["import", "x.tar", "up"],
+            &["run", "--overlay", "d::/w", "--upper", "up", &guest],
+        ] {
+            case.palisade(command).refuses(&[&format!("up/{part}"), "symbolic link"]);
+        }
+        case.file(
+            "palisade.toml",
+            "mount = [{ at = '/w', kind = 'overlay', upper = 'memory', lowers = [
+                { kind = 'overlay', upper = 'up', lowers = [{ kind = 'dir', path = 'd' }] },
+            ] }]",
+        );
+        case.run(&["--config", "palisade.toml", &guest]).refuses(&["symbolic link"]);
+        assert_eq!(read(&case.path("victim/f")), "untouched");
+        assert_eq!(std::fs::read_dir(case.path("victim")).unwrap().count(), 2);
+    }
+}
+
+#[test]
+fn machine_code_is_not_kept_where_the_guest_can_write() {
+    let case = Case::new();
+    let guest = case.guest("");
+    std::fs::create_dir(case.path("d")).unwrap();
+    case.run(&["--dir", "d", "--cache-dir", "d/cache", &guest]).refuses(&["cache", "can write"]);
+    case.run(&["--dir", "d:ro", "--cache-dir", "d/cache", &guest]).exits(0);
+    // The default is done without.
+    case.run(&["--dir", ".", &guest]).exits(0);
+    assert!(!case.path("cache").exists());
+    case.run(&["--dir", ".:ro", &guest]).exits(0);
+    assert!(case.path("cache").exists());
+}
