@@ -106,7 +106,7 @@ fn has(path: &Path, text: &str) -> bool {
 /// The lines of a log, each one object.
 #[track_caller]
 fn lines(path: &Path) -> Vec<serde_json::Value> {
-    read(path).lines().map(|line| serde_json::from_str(line).expect(line)).collect()
+    read(path).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 #[test]
@@ -137,6 +137,33 @@ fn a_signal_stops_the_guest_and_its_audit_diff_and_export_are_written() {
         assert_eq!(read(&case.path("changes")), "A /work/new\n", "{engine} {body}");
         assert!(case.path("layer.tar").exists());
         assert!(lines(&case.path("log")).len() >= 2);
+    }
+}
+
+#[test]
+fn a_guest_whose_time_is_up_in_a_read_leaves_its_audit_and_its_changes() {
+    for engine in ENGINES {
+        let case = Case::new();
+        std::fs::create_dir(case.path("d")).unwrap();
+        let guest = case.guest(&format!("{CREATE} {READ_STDIN}"));
+        let running = Running::start(&mut case.command(&[
+            "run",
+            "--engine",
+            engine,
+            "--timeout",
+            "2s",
+            "--overlay",
+            "d::/work",
+            "--audit",
+            "log",
+            "--diff=changes",
+            "--export",
+            "layer.tar",
+            &guest,
+        ]));
+        running.ends().fails(124, &["2s"]);
+        assert_eq!(read(&case.path("changes")), "A /work/new\n");
+        assert!(case.path("layer.tar").exists() && has(&case.path("log"), "/work/new"));
     }
 }
 

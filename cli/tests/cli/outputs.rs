@@ -21,7 +21,7 @@ impl Case {
         let run = |option: &[&str]| self.run(&[mount, option, &[&guest]].concat());
         let (tar, diff) = (format!("{path}.tar"), format!("--diff={path}"));
         let mut told = vec![("--audit", run(&["--audit", path]))];
-        if mount[0] == "--overlay" {
+        if mount.contains(&"--overlay") {
             told.push(("--diff", run(&[&diff])));
             told.push(("--export", run(&["--export", &tar])));
         }

@@ -425,12 +425,12 @@ impl<R: BufRead> LogReader<R> {
             let whole = serde_json::from_slice::<serde::de::IgnoredAny>(text);
             whole.is_err_and(|error| error.is_eof())
         };
-        if !START.starts_with(text) && !(text.starts_with(START) && is_unfinished()) {
-            return Err(LogErrorKind::Json(error.to_string()));
+        if START.starts_with(text) || text.starts_with(START) && is_unfinished() {
+            self.cut += 1;
+            self.at = self.end;
+            return Ok(());
         }
-        self.cut += 1;
-        self.at = self.end;
-        Ok(())
+        Err(LogErrorKind::Json(error.to_string()))
     }
 }
 
