@@ -2,11 +2,12 @@
 //!
 //! Read in this order: `args` and `texts` say what can be typed, `file` what can be written down,
 //! and `sandbox` is what both turn into. `layout` makes directories of it, `run` a guest, `engine`
-//! runs it, `ending` writes what a run leaves behind, and `error` and `fault` have the words for everything that can go wrong. `upper` has
-//! the commands on changes that are kept, `changes` prints them and `archive` packs them. `policy`
-//! reads, explains and checks policies, `guard` lays them over directories, and `learn` has the
-//! commands on records. `inspect` looks at modules, `componentize` packs them, `trace` prints
-//! calls, `output` writes files, and `ambient` is the door to the host.
+//! runs it, `ending` writes what a run leaves behind, and `error` and `fault` have the words for
+//! everything that can go wrong. `upper` has the commands on changes that are kept, `changes`
+//! prints them and `archive` packs them. `policy` reads, explains and checks policies, `guard` lays
+//! them over directories, and `learn` has the commands on records. `inspect` looks at modules,
+//! `componentize` packs them, `trace` prints calls, `output` writes files, and `ambient` is the
+//! door to the host.
 
 mod ambient;
 mod archive;

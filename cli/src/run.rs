@@ -37,10 +37,7 @@ pub(crate) fn run_specially(
     let [module, args @ ..] = run.command.as_slice() else {
         return Err(Error::Argument { text: String::new() });
     };
-    let mut sandbox = match &run.config {
-        Some(path) => file::read(path)?,
-        None => Sandbox::default(),
-    };
+    let mut sandbox = run.config.as_deref().map_or_else(|| Ok(Sandbox::default()), file::read)?;
     sandbox.add(run, args)?;
     let path = Path::new(module);
     let bytes = ambient::read_module(path)?;
@@ -50,12 +47,8 @@ pub(crate) fn run_specially(
     let (guard, stdout, at_end) = match special(&reach)? {
         Some(Special { guard, stdout, at_end }) => (guard, stdout, Some(at_end)),
         None => {
-            let guard = policy::guard(
-                &sandbox,
-                run,
-                path,
-                &Surroundings { reach: &reach, stopper: &stopper },
-            )?;
+            let around = Surroundings { reach: &reach, stopper: &stopper };
+            let guard = policy::guard(&sandbox, run, path, &around)?;
             (guard, Output::inherit_stdout(), None)
         }
     };
