@@ -20,6 +20,8 @@ mod variables;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+pub(crate) use reader::likeness;
+
 pub use error::{DocumentError, DocumentFault, SourceText};
 pub use settings::{AuditOnly, AuditSettings, AuditTo, WhenFull};
 

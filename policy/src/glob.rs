@@ -25,7 +25,7 @@ pub(crate) mod pattern;
 
 use std::fmt;
 
-use palisade_vfs::Descent;
+use palisade_vfs::{Descent, Name};
 
 pub use error::{GlobError, GlobErrorKind};
 use pattern::Pattern;
@@ -87,26 +87,33 @@ impl Glob {
 
     /// For each number of parts, whether they match all of `path`.
     fn reached(&self, path: Descent<'_>) -> Vec<bool> {
+        path.names().fold(self.start(), |reached, name| self.step(&reached, name))
+    }
+
+    /// [`Glob::reached`] for the root.
+    pub(crate) fn start(&self) -> Vec<bool> {
         let mut reached = vec![false; self.parts.len() + 1];
         if let Some(start) = reached.first_mut() {
             *start = true;
         }
         self.skip_deep(&mut reached);
-        for name in path.names() {
-            let mut next = vec![false; reached.len()];
-            for (at, part) in self.parts.iter().enumerate() {
-                if !reached.get(at).copied().unwrap_or(false) || !part.matches(name.as_str()) {
-                    continue;
-                }
-                let behind = if *part == Part::Deep { at } else { at + 1 };
-                if let Some(slot) = next.get_mut(behind) {
-                    *slot = true;
-                }
-            }
-            self.skip_deep(&mut next);
-            reached = next;
-        }
         reached
+    }
+
+    /// [`Glob::reached`] for `name` in a directory, given that of the directory.
+    pub(crate) fn step(&self, reached: &[bool], name: Name<'_>) -> Vec<bool> {
+        let mut next = vec![false; self.parts.len() + 1];
+        for (at, (part, here)) in self.parts.iter().zip(reached).enumerate() {
+            if !here || !part.matches(name.as_str()) {
+                continue;
+            }
+            let behind = if *part == Part::Deep { at } else { at + 1 };
+            if let Some(slot) = next.get_mut(behind) {
+                *slot = true;
+            }
+        }
+        self.skip_deep(&mut next);
+        next
     }
 
     pub(crate) fn parts(&self) -> &[Part] {
@@ -127,7 +134,7 @@ impl Glob {
 }
 
 impl Part {
-    fn matches(&self, name: &str) -> bool {
+    pub(crate) fn matches(&self, name: &str) -> bool {
         match self {
             Part::Deep => true,
             Part::Literal(literal) => **literal == *name,

@@ -31,6 +31,7 @@ impl Policy {
                 let (passed, missing) = (passed + rest.depth(), Rights::empty());
                 return Verdict { policy: self, state, passed, wanted, missing };
             }
+            self.visit(state);
             let rights = self.rights(state);
             let Some((name, beneath)) = rest.split_first() else {
                 let missing = wanted - rights;
@@ -71,7 +72,12 @@ impl Policy {
         if !row.constant || !row.rights.contains(wanted | Rights::LOOKUP) {
             return None;
         }
-        Some(if path.is_here() { from } else { State(row.others) })
+        let state = if path.is_here() { from } else { State(row.others) };
+        if self.visited.is_some() {
+            self.visit(from);
+            self.visit(state);
+        }
+        Some(state)
     }
 }
 

@@ -43,6 +43,7 @@ mod check;
 mod compare;
 mod compile;
 mod confine;
+mod coverage;
 #[cfg(feature = "document")]
 pub mod document;
 mod file;
@@ -67,6 +68,7 @@ pub use builder::{PolicyBuilder, PolicyError};
 pub use check::{Finding, FindingKind};
 pub use compare::{Comparison, Witness};
 pub use confine::{confine, confine_at};
+pub use coverage::{TreeVisit, Unread};
 pub use glob::{Glob, GlobError, GlobErrorKind};
 pub use judge::Verdict;
 pub use live::{Lease, Live, confine_live};

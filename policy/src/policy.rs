@@ -16,6 +16,7 @@ use palisade_vfs::{Errno, Name, Rights};
 use crate::builder::{PolicyBuilder, PolicyError};
 use crate::compare::{self, Comparison};
 use crate::compile::{self, Source};
+use crate::coverage::Visited;
 use crate::table::Table;
 use crate::{Rule, RuleId};
 
@@ -50,6 +51,8 @@ pub struct Policy {
     pub(crate) source: Source,
     /// Whether anything is hidden anywhere.
     hides: bool,
+    /// The states that were visited, if the policy tracks its rules.
+    pub(crate) visited: Option<Visited>,
     /// Answers of [`Policy::is_at_most`], by kinds of states.
     memo: Mutex<HashMap<(u32, u32), bool, FixedState>>,
 }
@@ -87,7 +90,7 @@ impl Policy {
     /// Errors: [`PolicyError::Explodes`] for rules that multiply each other,
     /// [`PolicyError::TooManyLayers`] for too many policies in one.
     pub fn attenuate(&self, other: &Policy) -> Result<Policy, PolicyError> {
-        Self::compile(self.source.and(&other.source)?)
+        Ok(Self::compile(self.source.and(&other.source)?)?.tracked_as(self))
     }
 
     /// How far this policy and `other` differ. Exact, for all paths.
@@ -105,7 +108,7 @@ impl Policy {
 
     fn new(table: Table, source: Source) -> Self {
         let hides = table.row(Self::START.0).is_some_and(|row| row.hidden || row.hides_beneath);
-        Policy { table, source, hides, memo: Mutex::default() }
+        Policy { table, source, hides, visited: None, memo: Mutex::default() }
     }
 
     /// Everything may be read and nothing changed; a change is `Rofs`.
@@ -180,6 +183,14 @@ impl Policy {
         }
         memo.insert(kinds, answer);
         answer
+    }
+
+    /// Records that a path was judged at `state`, if the policy tracks its rules.
+    #[inline]
+    pub(crate) fn visit(&self, state: State) {
+        if let Some(visited) = &self.visited {
+            visited.visit(self, state);
+        }
     }
 
     /// The rules, in the order in which they were given.

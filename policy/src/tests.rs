@@ -3,6 +3,7 @@
 #[cfg(feature = "audit")]
 mod audit;
 mod comparison;
+mod coverage;
 mod evaluator;
 mod explained;
 mod hidden;

@@ -103,7 +103,9 @@ impl<'a> View<'a> {
             return self.dir.read_dir(from, each);
         }
         self.dir.read_dir(from, &mut |entry| {
-            if self.policy.is_hidden(self.step(entry.name)) {
+            let state = self.step(entry.name);
+            if self.policy.is_hidden(state) {
+                self.policy.visit(state);
                 return ControlFlow::Continue(());
             }
             each(entry)

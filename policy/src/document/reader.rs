@@ -25,6 +25,7 @@ use crate::Place;
 use crate::document::SourceText;
 use rules::Kind;
 use table::Table;
+pub(crate) use words::likeness;
 use words::quoted;
 
 /// Faults that are told at once.

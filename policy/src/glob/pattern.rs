@@ -41,6 +41,17 @@ impl Pattern {
         *self.atoms == [Atom::Run]
     }
 
+    /// What follows the `*` that it begins with, if that is nothing but characters.
+    #[cfg(feature = "document")]
+    pub(crate) fn literal_tail(&self) -> Option<String> {
+        let [Atom::Run, tail @ ..] = &*self.atoms else { return None };
+        let char = |atom: &Atom| match atom {
+            Atom::Char(c) => Some(*c),
+            Atom::One | Atom::Run | Atom::Class(_) | Atom::Either(_) => None,
+        };
+        tail.iter().map(char).collect()
+    }
+
     /// The names, if it is alternatives of at most [`WORDS_MAX`] literals.
     pub(crate) fn words(&self) -> Option<Vec<String>> {
         let mut words = words(&self.atoms)?;

@@ -2,6 +2,10 @@
 
 /// How alike two words must be for one to be meant by the other.
 const LIKENESS_MIN: f64 = 0.7;
+/// The likeness of two words of which a single slip makes one the other: in short words such as
+/// `src` and `scr` Jaro-Winkler finds too little in common.
+const SLIP_LIKENESS: f64 = 0.75;
+const SLIP_LEN_MIN: usize = 3;
 /// The longest word that is compared: the time that takes grows with the square of its length.
 const COMPARED_LEN_MAX: usize = 64;
 /// The most words that are compared, and that are told.
@@ -23,13 +27,20 @@ pub(super) fn suggestion<'a>(
     unknown: &str,
     known: impl Iterator<Item = &'a str>,
 ) -> Option<&'a str> {
-    if unknown.len() > COMPARED_LEN_MAX {
+    let known = known.filter(|it| it.len() <= COMPARED_LEN_MAX).take(COMPARED_MAX);
+    let likely = known.filter_map(|it| Some((likeness(unknown, it)?, it)));
+    likely.max_by(|(a, _), (b, _)| a.total_cmp(b)).map(|(_, it)| it)
+}
+
+/// How much two words are alike, if one may be meant by the other.
+pub(crate) fn likeness(one: &str, other: &str) -> Option<f64> {
+    if one.len().max(other.len()) > COMPARED_LEN_MAX {
         return None;
     }
-    let known = known.filter(|it| it.len() <= COMPARED_LEN_MAX).take(COMPARED_MAX);
-    let rated = known.map(|it| (strsim::jaro_winkler(unknown, it), it));
-    let likely = rated.filter(|(likeness, _)| *likeness > LIKENESS_MIN);
-    likely.max_by(|(a, _), (b, _)| a.total_cmp(b)).map(|(_, it)| it)
+    let is_slip =
+        one.len().min(other.len()) >= SLIP_LEN_MIN && strsim::osa_distance(one, other) == 1;
+    let slip = if is_slip { SLIP_LIKENESS } else { 0.0 };
+    Some(strsim::jaro_winkler(one, other).max(slip)).filter(|likeness| *likeness > LIKENESS_MIN)
 }
 
 /// What to say of a word that is not known: the nearest, and all that there are.
@@ -48,11 +59,12 @@ mod tests {
 
     #[test]
     fn the_nearest_word_is_found_and_nothing_far() {
-        let known = ["read", "write", "create", "remove"];
+        let known = ["read", "write", "create", "remove", "link"];
         for (unknown, near) in [
             ("raed", Some("read")),
             ("wirte", Some("write")),
             ("creat", Some("create")),
+            ("lnk", Some("link")),
             ("delete", None),
             ("", None),
         ] {
