@@ -7,7 +7,9 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use palisade_vfs::{Cookie, Descent, Dir, DirRef, Errno, FileType, Result, Stop};
+use palisade_vfs::{
+    Cookie, Descent, Dir, DirRef, Errno, FileType, Result, Stop, broken_contract, bug,
+};
 
 use crate::limits::Limits;
 use crate::stream_slots::StreamSlot;
@@ -74,8 +76,7 @@ pub(crate) fn list(
             Ok(stat) => stat.ino,
             // It may be listed, and not be looked at.
             Err(Stop::Errno(Errno::Acces)) => UNTOLD,
-            Err(Stop::Errno(errno)) => return Err(errno),
-            Err(Stop::Link { .. }) => return Err(Errno::Io),
+            Err(stop) => return Err(stop.without_following()),
         };
         // A directory does not know what lies above it, and a guest shall not.
         for (name, next) in [(".", BEHIND_DOT), ("..", BEHIND_DOTS)] {
@@ -153,7 +154,8 @@ impl Listing {
         let item = self.items.get(at)?;
         let start = at.checked_sub(1).and_then(|before| self.items.get(before));
         let start = start.map_or(0, |before| before.name_end);
-        let name = self.names.get(start..item.name_end).unwrap_or_default();
+        let name = self.names.get(start..item.name_end);
+        let name = name.unwrap_or_else(|| bug!(""; "a listing has no name {at}"));
         Some(DirEntry { name, kind: item.kind, ino: item.ino, next: item.next.0 })
     }
 
@@ -197,8 +199,13 @@ impl Listing {
         self.items.clear();
         self.names.clear();
         self.at = 0;
-        let mut start = from;
+        let (mut start, mut is_broken) = (from, false);
         dir.read_dir(from, &mut |entry| {
+            // Such a position would lead to `.` and `..`, or to the same entry for ever.
+            if entry.next == start || entry.next.0 >> 63 != 0 {
+                is_broken = true;
+                return ControlFlow::Break(());
+            }
             self.names.push_str(entry.name.as_str());
             self.items.push(Item {
                 start,
@@ -211,6 +218,10 @@ impl Listing {
             let full = self.items.len() >= Limits::LISTING_ENTRIES_MAX
                 || self.names.len() >= Limits::LISTING_BYTES_MAX;
             if full { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        })
+        })?;
+        if is_broken {
+            return Err(broken_contract("an entry of a directory has no position of its own"));
+        }
+        Ok(())
     }
 }

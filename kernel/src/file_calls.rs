@@ -7,6 +7,7 @@ use palisade_vfs::{
     Advice, Descent, Errno, FileType, Result, SetTimes, Stat, Stop, SyncScope, Timestamp,
 };
 
+use crate::counts;
 use crate::descriptor::{Resource, Status};
 use crate::dirents::{self, DirEntry, Dots};
 use crate::table::Fd;
@@ -40,11 +41,11 @@ impl Process {
             Resource::Dir(_) => return Err(Errno::Isdir),
             // POSIX has `EBADF` for a descriptor that was not opened for it.
             _ if !descriptor.base.contains(FdRights::READ) => return Err(Errno::Badf),
-            Resource::Stream(stream) => return stream.read(bufs),
+            Resource::Stream(stream) => return counts::of_read(stream.read(bufs)?, bufs),
             Resource::File(file) => file,
         };
         let offset = description.offset(&**file)?;
-        let done = file.read_at(bufs, offset)?;
+        let done = counts::of_read(file.read_at(bufs, offset)?, bufs)?;
         description.set_offset(offset.saturating_add(done as u64));
         Ok(done)
     }
@@ -60,7 +61,7 @@ impl Process {
         if offset > OFFSET_MAX {
             return Err(Errno::Inval);
         }
-        file.read_at(bufs, offset)
+        counts::of_read(file.read_at(bufs, offset)?, bufs)
     }
 
     /// Reads at most `len` bytes at `offset` into `to`, which grows by them, and returns how many.
@@ -87,18 +88,18 @@ impl Process {
         let file = match &description.resource {
             Resource::Dir(_) => return Err(Errno::Isdir),
             _ if !descriptor.base.contains(FdRights::WRITE) => return Err(Errno::Badf),
-            Resource::Stream(stream) => return stream.write(bufs),
+            Resource::Stream(stream) => return counts::of_write(stream.write(bufs)?, bufs),
             Resource::File(file) => file,
         };
         if description.status().contains(Status::APPEND) {
-            let done = file.append(bufs)?;
+            let done = counts::of_write(file.append(bufs)?, bufs)?;
             if done > 0 {
                 description.set_offset_behind_append();
             }
             return Ok(done);
         }
         let offset = description.offset(&**file)?;
-        let done = file.write_at(bufs, offset)?;
+        let done = counts::of_write(file.write_at(bufs, offset)?, bufs)?;
         description.set_offset(offset.saturating_add(done as u64));
         Ok(done)
     }
@@ -118,9 +119,9 @@ impl Process {
             let before = description.offset(&**file)?;
             let done = file.append(bufs);
             description.set_offset(before);
-            return done;
+            return counts::of_write(done?, bufs);
         }
-        file.write_at(bufs, offset)
+        counts::of_write(file.write_at(bufs, offset)?, bufs)
     }
 
     /// Moves the offset, and answers where it is now.
@@ -292,10 +293,7 @@ impl Process {
     }
 }
 
-/// The answer of an operation on [`Descent::HERE`], where no link can be.
+/// The result of an operation on [`Descent::HERE`], where no link can be.
 fn at_end<T>(done: Result<T, Stop>) -> Result<T> {
-    done.map_err(|stop| match stop {
-        Stop::Errno(errno) => errno,
-        Stop::Link { .. } => Errno::Io,
-    })
+    done.map_err(Stop::without_following)
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use palisade_vfs::{Errno, FileRef, Result};
 
+use crate::counts;
 use crate::dirents::DirStream;
 use crate::file_calls::OFFSET_MAX;
 use crate::stream_slots::StreamSlot;
@@ -32,7 +33,7 @@ impl Reader {
     /// Errors: those of the file.
     pub fn read_vec(&mut self, to: &mut Vec<u8>, len: usize) -> Result<usize> {
         traced!("read", self.fd);
-        let done = self.file.read_vec(to, len, self.offset)?;
+        let done = counts::read_vec(&*self.file, to, len, self.offset)?;
         self.offset = self.offset.saturating_add(done as u64);
         Ok(done)
     }
@@ -61,8 +62,10 @@ impl Writer {
     pub fn write(&mut self, bytes: &[u8]) -> Result<usize> {
         traced!("write", self.fd);
         let bytes = &[IoSlice::new(bytes)];
-        let Some(offset) = &mut self.offset else { return self.file.append(bytes) };
-        let done = self.file.write_at(bytes, *offset)?;
+        let Some(offset) = &mut self.offset else {
+            return counts::of_write(self.file.append(bytes)?, bytes);
+        };
+        let done = counts::of_write(self.file.write_at(bytes, *offset)?, bytes)?;
         *offset = offset.saturating_add(done as u64);
         Ok(done)
     }

@@ -22,6 +22,7 @@
 
 mod clock;
 mod config;
+mod counts;
 mod descriptor;
 mod dirents;
 mod file_calls;

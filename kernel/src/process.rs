@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use palisade_vfs::{DirRef, Errno, FileRef, FileType, Result};
+use palisade_vfs::{DirRef, Errno, FileRef, FileType, Result, bug};
 
 use crate::clock::Clocks;
 use crate::descriptor::{Description, Descriptor, Resource, Status};
@@ -80,15 +80,15 @@ impl Process {
             [(&given.stdin.0, reads), (&given.stdout.0, writes), (&given.stderr.0, writes)];
         for (stream, base) in streams {
             let stream = Resource::Stream(Arc::clone(stream));
-            // The configuration made sure that these and the preopens fit.
-            let _ = table.open(Descriptor::new(stream, Status::empty(), base, none));
+            let stream = Descriptor::new(stream, Status::empty(), base, none);
+            opened_at_start(table.open(stream));
         }
         for preopen in &given.preopens {
             let dir = Resource::Dir(Arc::clone(&preopen.dir));
             let mut descriptor =
                 Descriptor::new(dir, Status::empty(), preopen.base, preopen.inheriting);
             descriptor.preopen = Some(preopen.name.clone());
-            let _ = table.open(descriptor);
+            opened_at_start(table.open(descriptor));
         }
         let clocks = Clocks::new(given.clock);
         let random = Generator::new(given.random);
@@ -304,5 +304,12 @@ impl Process {
                 Err(if missing.intersects(bytes) { Errno::Badf } else { Errno::Notcapable })
             }
         }
+    }
+}
+
+/// The configuration made sure that the streams and the preopens fit into the table.
+fn opened_at_start(opened: Result<Fd>) {
+    if let Err(errno) = opened {
+        bug!((); "the table is too small for what a guest is started with: {errno}");
     }
 }

@@ -7,7 +7,7 @@
 use std::ops::ControlFlow;
 
 use palisade_kernel::{Dots, Exit, OpenAsked, RightsAsked, Subscription};
-use palisade_vfs::{Errno, Result, SyncScope};
+use palisade_vfs::{Errno, Result, SyncScope, bug};
 
 use crate::memory::{Memory, Ptr, TransferLimits};
 use crate::{Preview1, ZeroRights, errno, layout, rights};
@@ -233,10 +233,13 @@ impl Preview1 {
         let mut used = 0;
         self.process.read_dir(fd, cookie, Dots::With, &mut |entry| {
             let name = entry.name.as_bytes();
-            let name_len = u32::try_from(name.len()).unwrap_or(u32::MAX);
+            let name_len = u32::try_from(name.len());
+            let name_len = name_len.unwrap_or_else(|_| bug!(u32::MAX; "a name is too long"));
             let head = layout::dirent(entry.next, entry.ino, name_len, entry.kind);
             for part in [&head[..], name] {
-                let room = out.get_mut(used..).unwrap_or_default();
+                let Some(room) = out.get_mut(used..) else {
+                    return bug!(ControlFlow::Break(()); "{used} bytes of a shorter buffer");
+                };
                 let n = part.len().min(room.len());
                 // A last entry that does not fit is cut: a full buffer tells that there is more.
                 for (to, from) in room.iter_mut().zip(part) {
@@ -482,7 +485,9 @@ impl Preview1 {
         let told = self.process.poll(&waits)?;
         let mut at = events;
         for event in &told {
-            let Some((userdata, kind, _)) = asked.get(event.index) else { continue };
+            let Some((userdata, kind, _)) = asked.get(event.index) else {
+                return Err(bug!("event {} of {} subscriptions", event.index, asked.len()));
+            };
             let (number, bytes, hung_up) = match event.result {
                 Ok(ready) => (0, ready.bytes, u16::from(ready.hung_up)),
                 Err(refused) => (errno::of(refused), 0, 0),

@@ -4,7 +4,7 @@
 
 use std::io::{IoSlice, IoSliceMut};
 
-use palisade_vfs::{Errno, Result};
+use palisade_vfs::{Errno, Result, bug};
 
 /// A guest's linear memory, as an engine lends it for one call.
 pub trait GuestMemory {
@@ -72,7 +72,9 @@ impl Buffers {
     fn ranges(&self) -> &[Range] {
         match self {
             Buffers::One(range) => std::slice::from_ref(range),
-            Buffers::Few(ranges, len) => ranges.get(..*len).unwrap_or_default(),
+            Buffers::Few(ranges, len) => {
+                ranges.get(..*len).unwrap_or_else(|| bug!(&[]; "more than {len} buffers"))
+            }
             Buffers::Many(ranges) => ranges,
         }
     }
@@ -195,7 +197,7 @@ impl<'a> Memory<'a> {
         write: impl FnOnce(&[IoSlice<'_>]) -> Result<T>,
     ) -> Result<T> {
         if let Some((start, end)) = self.sole_buffer(ptr, count, limits)? {
-            return write(&[IoSlice::new(self.0.get(start..end).unwrap_or_default())]);
+            return write(&[IoSlice::new(self.checked(start, end))]);
         }
         self.gather(&self.buffers(ptr, count, limits.buffers_max, limits.bytes_max)?, write)
     }
@@ -212,7 +214,7 @@ impl<'a> Memory<'a> {
         mut read: impl FnMut(&mut [IoSliceMut<'_>], usize) -> Result<usize>,
     ) -> Result<usize> {
         if let Some((start, end)) = self.sole_buffer(ptr, count, limits)? {
-            let slice = self.0.get_mut(start..end).unwrap_or_default();
+            let slice = self.checked_mut(start, end);
             return read(&mut [IoSliceMut::new(slice)], 0);
         }
         let buffers = self.buffers(ptr, count, limits.buffers_max, limits.bytes_max)?;
@@ -236,8 +238,7 @@ impl<'a> Memory<'a> {
         buffers: &Buffers,
         write: impl FnOnce(&[IoSlice<'_>]) -> Result<T>,
     ) -> Result<T> {
-        let slice =
-            |range: &Range| IoSlice::new(self.0.get(range.start..range.end).unwrap_or_default());
+        let slice = |range: &Range| IoSlice::new(self.checked(range.start, range.end));
         let ranges = buffers.ranges();
         if let [range] = ranges {
             return write(&[slice(range)]);
@@ -249,7 +250,10 @@ impl<'a> Memory<'a> {
         for (to, range) in slices.iter_mut().zip(ranges) {
             *to = slice(range);
         }
-        write(slices.get(..ranges.len()).unwrap_or_default())
+        match slices.get(..ranges.len()) {
+            Some(slices) => write(slices),
+            None => Err(bug!("more than {} buffers", slices.len())),
+        }
     }
 
     /// Calls `read` with the buffers: once, or where they overlap once for each until one is not
@@ -262,20 +266,25 @@ impl<'a> Memory<'a> {
     ) -> Result<usize> {
         let ranges = buffers.ranges();
         if let [range] = ranges {
-            let slice = self.0.get_mut(range.start..range.end).unwrap_or_default();
+            let slice = self.checked_mut(range.start, range.end);
             return read(&mut [IoSliceMut::new(slice)], 0);
         }
         if ranges.len() <= BUFFERS_INLINE {
             let mut slots = [const { None }; BUFFERS_INLINE];
             let mut order = [0; BUFFERS_INLINE];
-            let order = order.get_mut(..ranges.len()).unwrap_or_default();
+            let Some(order) = order.get_mut(..ranges.len()) else {
+                return Err(bug!("more than {BUFFERS_INLINE} buffers"));
+            };
             if carve(self.0, ranges, order, &mut slots) {
                 let mut slices: [IoSliceMut<'_>; BUFFERS_INLINE] =
                     std::array::from_fn(|_| IoSliceMut::new(&mut []));
                 for (to, mut slot) in slices.iter_mut().zip(slots) {
                     *to = IoSliceMut::new(slot.take().unwrap_or_default());
                 }
-                return read(slices.get_mut(..ranges.len()).unwrap_or_default(), 0);
+                return match slices.get_mut(..ranges.len()) {
+                    Some(slices) => read(slices, 0),
+                    None => Err(bug!("more than {BUFFERS_INLINE} buffers")),
+                };
             }
         } else {
             let mut slots: Vec<_> = ranges.iter().map(|_| None).collect();
@@ -290,7 +299,7 @@ impl<'a> Memory<'a> {
         }
         let mut done = 0;
         for range in ranges.iter().filter(|range| range.start < range.end) {
-            let slice = self.0.get_mut(range.start..range.end).unwrap_or_default();
+            let slice = self.checked_mut(range.start, range.end);
             let len = slice.len();
             let n = match read(&mut [IoSliceMut::new(slice)], done) {
                 Err(errno) if done == 0 => return Err(errno),
@@ -303,6 +312,21 @@ impl<'a> Memory<'a> {
             }
         }
         Ok(done)
+    }
+
+    /// The bytes of a range that was checked. A memory does not shrink during a call.
+    #[inline]
+    fn checked(&self, start: usize, end: usize) -> &[u8] {
+        let bytes = self.0.get(start..end);
+        bytes.unwrap_or_else(|| bug!(&[]; "the memory lacks {start}..{end}, which was checked"))
+    }
+
+    #[inline]
+    fn checked_mut(&mut self, start: usize, end: usize) -> &mut [u8] {
+        match self.0.get_mut(start..end) {
+            Some(bytes) => bytes,
+            None => bug!(&mut []; "the memory lacks {start}..{end}, which was checked"),
+        }
     }
 
     #[inline]

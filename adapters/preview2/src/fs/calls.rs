@@ -440,7 +440,8 @@ impl types::HostDirectoryEntryStream for PalisadeCtxView<'_> {
             *slot = Some(stream);
             fetched.map_err(refused)?;
         }
-        let stream = slot.as_mut().ok_or(Errno::Io).map_err(refused)?;
+        // A fetch that was cancelled or failed took the stream along.
+        let Some(stream) = slot else { return Err(refused(Errno::Io)) };
         let is_here = self.ctx.process().is_listed_by(*fd, stream);
         let Some(entry) = stream.next_entry().map_err(refused)? else { return Ok(None) };
         let (type_, name) = (convert::file_type(entry.kind), entry.name.to_owned());

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use palisade_kernel::{Limits, Writer};
-use palisade_vfs::{Errno, Result};
+use palisade_vfs::{Errno, Result, broken_contract, bug};
 use wasmtime_wasi::p2::{DynOutputStream, OutputStream, Pollable, StreamError, StreamResult};
 use wasmtime_wasi_io::bytes::Bytes;
 
@@ -68,7 +68,8 @@ fn write_all(sink: &mut impl Sink, bytes: &[u8]) -> Result<()> {
         if done == 0 {
             return Err(Errno::Io);
         }
-        rest = rest.get(done..).unwrap_or_default();
+        let left = rest.get(done..);
+        rest = left.ok_or_else(|| broken_contract("a stream claims to have written too much"))?;
     }
     Ok(())
 }
@@ -76,7 +77,8 @@ fn write_all(sink: &mut impl Sink, bytes: &[u8]) -> Result<()> {
 fn write_zeros(sink: &mut impl Sink, len: usize) -> Result<()> {
     let mut left = len;
     while left > 0 {
-        let piece = ZEROS.get(..left.min(ZEROS.len())).unwrap_or_default();
+        let piece = ZEROS.get(..left.min(ZEROS.len()));
+        let piece = piece.ok_or_else(|| bug!("fewer than {left} zeros"))?;
         write_all(sink, piece)?;
         left -= piece.len();
     }
