@@ -19,6 +19,7 @@ mod advisories;
 mod allocations;
 mod bad_modules;
 mod components;
+mod contract_breakers;
 mod guests;
 mod harness;
 mod limits;

@@ -237,9 +237,7 @@ impl Preview1 {
             let name_len = name_len.unwrap_or_else(|_| bug!(u32::MAX; "a name is too long"));
             let head = layout::dirent(entry.next, entry.ino, name_len, entry.kind);
             for part in [&head[..], name] {
-                let Some(room) = out.get_mut(used..) else {
-                    return bug!(ControlFlow::Break(()); "{used} bytes of a shorter buffer");
-                };
+                let room = out.get_mut(used..).unwrap_or_else(|| bug!(&mut []; "{used} bytes"));
                 let n = part.len().min(room.len());
                 // A last entry that does not fit is cut: a full buffer tells that there is more.
                 for (to, from) in room.iter_mut().zip(part) {
@@ -485,9 +483,8 @@ impl Preview1 {
         let told = self.process.poll(&waits)?;
         let mut at = events;
         for event in &told {
-            let Some((userdata, kind, _)) = asked.get(event.index) else {
-                return Err(bug!("event {} of {} subscriptions", event.index, asked.len()));
-            };
+            let asked = asked.get(event.index);
+            let (userdata, kind, _) = asked.ok_or_else(|| bug!("no event {}", event.index))?;
             let (number, bytes, hung_up) = match event.result {
                 Ok(ready) => (0, ready.bytes, u16::from(ready.hung_up)),
                 Err(refused) => (errno::of(refused), 0, 0),
