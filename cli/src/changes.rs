@@ -1,37 +1,65 @@
 //! What overlays have changed, for people and for programs.
 
+use std::io::{self, Write};
+
 use palisade::overlay::{Change, ChangeKind, Changes};
 use palisade::vfs::FileType;
 
-/// One line for each change: `A path`, `M path`, `D path`, `R from -> path`.
-pub(crate) fn lines(changes: &Changes) -> String {
-    changes.to_string()
+/// How changes are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Format {
+    /// One line for each change: `A path`, `M path`, `D path`, `R from -> path`.
+    Lines,
+    /// One JSON value: an object whose `changes` is a list.
+    Json,
 }
 
-/// The same as one JSON value: a list.
-pub(crate) fn json(changes: &Changes) -> serde_json::Value {
-    changes.iter().map(change_json).collect()
+impl Format {
+    pub(crate) fn of(json: bool) -> Self {
+        if json { Format::Json } else { Format::Lines }
+    }
 }
 
-/// The lines of changes that a guest sees at `at`.
-pub(crate) fn lines_at(at: &str, changes: &Changes) -> String {
-    changes.iter().map(|change| format!("{}\n", placed(at, change))).collect()
-}
-
-/// The list of changes that a guest sees at `at`.
-pub(crate) fn json_at(at: &str, changes: &Changes) -> Vec<serde_json::Value> {
-    changes.iter().map(|change| change_json(&placed(at, change))).collect()
+/// Writes changes one at a time: paths of a deep tree together may be much longer than the tree is
+/// large. With a guest path, paths are those that a guest would write.
+pub(crate) fn write<'c>(
+    out: &mut dyn Write,
+    format: Format,
+    trees: impl IntoIterator<Item = (Option<&'c str>, &'c Changes)>,
+) -> io::Result<()> {
+    let all = trees.into_iter().flat_map(|(at, changes)| {
+        changes.iter().map(move |change| match at {
+            Some(at) => placed(at, change),
+            None => change,
+        })
+    });
+    match format {
+        Format::Lines => {
+            for change in all {
+                writeln!(out, "{change}")?;
+            }
+        }
+        Format::Json => {
+            write!(out, "{{\"changes\":[")?;
+            for (nth, change) in all.enumerate() {
+                let comma = if nth == 0 { "" } else { "," };
+                write!(out, "{comma}{}", change_json(&change))?;
+            }
+            writeln!(out, "]}}")?;
+        }
+    }
+    out.flush()
 }
 
 /// The same change, with the paths that a guest would write.
-fn placed(at: &str, change: &Change) -> Change {
-    let kind = match &change.kind {
+fn placed(at: &str, change: Change) -> Change {
+    let kind = match change.kind {
         ChangeKind::Renamed { from } => {
-            ChangeKind::Renamed { from: join(at, from).into_boxed_str() }
+            ChangeKind::Renamed { from: join(at, &from).into_boxed_str() }
         }
-        kind @ (ChangeKind::Removed | ChangeKind::Added | ChangeKind::Modified) => kind.clone(),
+        kind @ (ChangeKind::Removed | ChangeKind::Added | ChangeKind::Modified) => kind,
     };
-    Change { path: join(at, &change.path).into_boxed_str(), kind, ..change.clone() }
+    Change { path: join(at, &change.path).into_boxed_str(), kind, ..change }
 }
 
 fn join(at: &str, path: &str) -> String {

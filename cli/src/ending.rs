@@ -4,6 +4,7 @@
 //! stopped, the watchdog does, and ends the process. A failure to write one thing keeps nothing
 //! else from being written.
 
+use std::io::{BufWriter, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use palisade::overlay::PathError;
 
 use crate::ambient;
 use crate::archive::Archive;
-use crate::changes;
+use crate::changes::{self, Format};
 use crate::engine::{Cause, Stopped, Stopper};
 use crate::error::{EXIT_SIGNAL, Error};
 use crate::guard::Guard;
@@ -139,23 +140,26 @@ fn export_changes(export: Option<&Archive>, overlays: &[Stacked]) -> Result<(), 
 /// `--diff`: whatever the guest's end was, what it has changed is told.
 fn tell_changes(diff: Option<&Diff>, overlays: &[Stacked]) -> Result<(), Error> {
     let Some(diff) = diff else { return Ok(()) };
-    let (mut lines, mut json) = (String::new(), Vec::new());
+    let mut all = Vec::new();
     for Stacked { at, overlay } in overlays {
         let changes = overlay.changes().map_err(|why| {
             let (what, path) = ("compared", at.into());
             Error::Changes { what, path, why }
         })?;
-        lines.push_str(&changes::lines_at(at, &changes));
-        json.extend(changes::json_at(at, &changes));
+        all.push((at.as_str(), changes));
     }
-    let text = match diff.json {
-        true => format!("{}\n", serde_json::json!({ "changes": json })),
-        false => lines,
+    let write = |out: &mut dyn Write| {
+        let trees = all.iter().map(|(at, changes)| (Some(*at), changes));
+        changes::write(out, Format::of(diff.json), trees)
     };
     match &diff.to {
-        Some(target) => target.write_all(text.as_bytes()),
+        Some(target) => {
+            let refuse = |why| Error::WriteFile { path: target.path().to_owned(), why };
+            target.write(refuse, |file| write(&mut BufWriter::new(file)).map_err(refuse))
+        }
         None => {
-            eprint!("{text}");
+            // There is nowhere to report that standard error cannot be written.
+            let _ = write(&mut BufWriter::new(std::io::stderr().lock()));
             Ok(())
         }
     }

@@ -32,7 +32,7 @@ mod texts;
 mod trace;
 mod upper;
 
-use std::io::Write;
+use std::io::{BufWriter, Write};
 
 use clap::{CommandFactory, Parser};
 
@@ -49,7 +49,7 @@ fn main() {
         Command::Run(args) => (run::run(&args), args.json),
         Command::Inspect(args) => (inspect(&args), args.json),
         Command::Componentize(args) => (told(componentize::run(&args)), args.json),
-        Command::Diff(args) => (told(upper::run_diff(&args)), args.json),
+        Command::Diff(args) => (upper::run_diff(&args), args.json),
         Command::Commit(args) => (told(upper::run_commit(&args)), args.json),
         Command::Discard(args) => (told(upper::run_discard(&args)), args.json),
         Command::Export(args) => (told(upper::run_export(&args)), args.json),
@@ -100,7 +100,13 @@ fn completions(shell: clap_complete::Shell) -> Result<u8, Error> {
 
 /// Prints to standard output. A reader that has seen enough is no failure.
 fn print(bytes: &[u8]) -> Result<u8, Error> {
-    match std::io::stdout().lock().write_all(bytes) {
+    print_with(|out| out.write_all(bytes))
+}
+
+/// Prints to standard output, piece by piece.
+fn print_with(write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>) -> Result<u8, Error> {
+    let mut out = BufWriter::new(std::io::stdout().lock());
+    match write(&mut out).and_then(|()| out.flush()) {
         Err(why) if why.kind() != std::io::ErrorKind::BrokenPipe => Err(Error::Write(why)),
         _ => Ok(0),
     }

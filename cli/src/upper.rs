@@ -16,6 +16,7 @@ use palisade::vfs::{Cookie, DirRef, Errno};
 use palisade::{HostDir, HostLayer, Image};
 
 use crate::archive::{self, Archive};
+use crate::changes::Format;
 use crate::error::Error;
 use crate::fault::Said;
 use crate::output::{Reach, Usage};
@@ -28,13 +29,13 @@ const WORK: &str = "work";
 
 const BAR: &str = "{bar:32} {binary_bytes}/{binary_total_bytes} {wide_msg}";
 
-/// `palisade diff`: what to print.
-pub(crate) fn run_diff(args: &args::Diff) -> Result<String, Error> {
-    let changes = changes_of(&args.upper, &args.lower)?;
-    if args.json {
-        return Ok(json_line(&serde_json::json!({ "changes": changes::json(&changes) })));
-    }
-    Ok(changes::lines(&changes))
+/// `palisade diff`.
+pub(crate) fn run_diff(args: &args::Diff) -> Result<u8, Error> {
+    print_changes(&changes_of(&args.upper, &args.lower)?, args.json)
+}
+
+fn print_changes(changes: &Changes, json: bool) -> Result<u8, Error> {
+    crate::print_with(|out| changes::write(out, Format::of(json), [(None, changes)]))
 }
 
 /// `palisade commit`: what to print.
@@ -43,10 +44,7 @@ pub(crate) fn run_commit(args: &args::Commit) -> Result<String, Error> {
     refuse_inside(&args.upper, &said, std::slice::from_ref(&args.lower))?;
     if args.dry_run {
         let changes = changes_of(&args.upper, std::slice::from_ref(&args.lower))?;
-        if args.json {
-            return Ok(json_line(&serde_json::json!({ "changes": changes::json(&changes) })));
-        }
-        return Ok(changes::lines(&changes));
+        return print_changes(&changes, args.json).map(|_| String::new());
     }
     ask_for_nodes(&args.upper)?;
     // Nobody else may write the changes meanwhile.

@@ -326,7 +326,7 @@ fn the_differences_are_all_and_nothing_but_what_is_different() {
         }
         let (old, new) = (view(&beneath), view(&overlay.root()));
         let changes = overlay.changes().map_err(|error| error.to_string())?;
-        let is_rename = |change: &&Change| matches!(change.kind, ChangeKind::Renamed { .. });
+        let is_rename = |change: &Change| matches!(change.kind, ChangeKind::Renamed { .. });
         let count = changes.iter().filter(is_rename).count();
         renamed.fetch_add(u32::try_from(count).unwrap(), Ordering::Relaxed);
         let got = apply(&old.0, &new.0, &changes).map_err(|why| format!("{why}:\n{changes}"))?;
@@ -334,8 +334,8 @@ fn the_differences_are_all_and_nothing_but_what_is_different() {
             same(&format!("`{path}` with\n{changes}"), Some(&leaf), got.get(&path))?;
         }
         same(&format!("the paths with\n{changes}"), flat(&new.0).len(), got.len())?;
-        for change in &changes {
-            is_real(change, &old, &new).map_err(|why| format!("{change}: {why}"))?;
+        for change in changes.iter() {
+            is_real(&change, &old, &new).map_err(|why| format!("{change}: {why}"))?;
         }
         Ok(())
     });
@@ -368,7 +368,8 @@ fn apply(old: &Tree, new: &Tree, changes: &Changes) -> Result<BTreeMap<String, L
     let (mut tree, new) = (flat(old), flat(new));
     let mut moved: BTreeMap<&str, Vec<(String, Leaf)>> = BTreeMap::new();
     // What was renamed or removed within something that was renamed comes first.
-    let mut leaving: Vec<_> = changes
+    let all: Vec<_> = changes.iter().collect();
+    let mut leaving: Vec<_> = all
         .iter()
         .filter_map(|change| match &change.kind {
             ChangeKind::Renamed { from } => Some((&**from, Some(&*change.path))),
@@ -386,7 +387,7 @@ fn apply(old: &Tree, new: &Tree, changes: &Changes) -> Result<BTreeMap<String, L
             moved.insert(to, taken);
         }
     }
-    for change in changes {
+    for change in &all {
         if change.replaces.is_some() {
             take(&mut tree, &change.path);
         }

@@ -1,13 +1,16 @@
 //! Copying a whole tree from one filesystem into another.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::io::{IoSlice, IoSliceMut};
-use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use crate::shared_path::SharedPath;
+use crate::tree_walk::{
+    At, Entered, Leave, PathError, Visit, Visitor, WalkDir, enter_path, names, walk,
+};
 use crate::{
-    Access, Cookie, Descent, Dir, DirRef, Errno, File, FileRef, FileType, Name, OpenFlags, OpenHow,
-    Result, Stat, Stop,
+    Access, Descent, DirRef, Errno, File, FileRef, FileType, Name, OpenFlags, OpenHow, Result,
+    SetTimes, Stat, Stop, bug,
 };
 
 /// Bytes that are copied at once.
@@ -35,116 +38,122 @@ pub struct CopyReport {
     pub left_out: Vec<String>,
 }
 
-/// One directory that is still to be copied.
-struct Pending {
-    from: DirRef,
-    to: DirRef,
-    path: String,
-    stat: Stat,
-}
-
 /// Copies everything in `from` into `to`: files without their holes, hard links as hard links,
 /// symbolic links as they are, and the times. `from` is only read. FIFOs, sockets and devices are
 /// left out and named in the report.
 ///
-/// Errors: those of either filesystem; what was copied before stays.
+/// The number of open directories does not depend on the tree, but for the logarithm of its depth.
+///
+/// Errors: those of either filesystem; `Stale` if a directory is replaced meanwhile. What was
+/// copied before stays.
 pub fn copy_tree(from: &DirRef, to: &DirRef) -> Result<CopyReport> {
-    let mut copy = Copy { report: CopyReport::default(), linked: HashMap::new() };
-    let stat = end(from.stat(Descent::HERE))?;
-    let first = Pending { from: Arc::clone(from), to: Arc::clone(to), path: String::new(), stat };
-    let mut pending = VecDeque::from([first]);
-    let mut done = Vec::new();
-    while let Some(dir) = pending.pop_front() {
-        copy.dir(&dir, &mut pending)?;
-        done.push((dir.to, dir.stat.times()));
-    }
-    // Creating what is in a directory changes its times, so they come last.
-    for (dir, times) in done.into_iter().rev() {
-        end(dir.set_times(Descent::HERE, times))?;
-    }
+    let mut copy = Copy { report: CopyReport::default(), linked: HashMap::new(), root: to };
+    let data = end(from.stat(Descent::HERE))?.times();
+    let (dir, names) = ((Arc::clone(from), Arc::clone(to)), names(&**from)?);
+    walk(Entered { dir, names, data }, &mut copy).map_err(|PathError { errno, .. }| errno)?;
     Ok(copy.report)
 }
 
-struct Copy {
+struct Copy<'a> {
     report: CopyReport,
-    /// Where a file or a link with several names was first copied to.
-    linked: HashMap<(u64, u64), (DirRef, String)>,
+    /// The first path in `root` of each file or link with several names.
+    linked: HashMap<(u64, u64), SharedPath>,
+    root: &'a DirRef,
 }
 
-impl Copy {
-    fn dir(&mut self, dir: &Pending, pending: &mut VecDeque<Pending>) -> Result<()> {
-        for name in names(&*dir.from)? {
-            let name = Name::new(&name)?;
-            let stat = match dir.from.stat(name.into()) {
-                // It went meanwhile.
-                Err(Stop::Errno(Errno::Noent)) => continue,
-                stat => end(stat)?,
-            };
-            match stat.kind {
-                FileType::Dir => {
-                    dir.to.create_dir(name)?;
-                    let from = end(dir.from.open(name.into(), OpenHow::HOLD_DIR))?.into_dir()?;
-                    let to = end(dir.to.open(name.into(), OpenHow::HOLD_DIR))?.into_dir()?;
-                    let path = format!("{}/{}", dir.path, name.as_str());
-                    pending.push_back(Pending { from, to, path, stat });
-                    self.report.dirs += 1;
-                }
-                FileType::File => self.file(dir, name, &stat)?,
-                FileType::Symlink => self.symlink(dir, name, &stat)?,
-                FileType::CharDevice
-                | FileType::BlockDevice
-                | FileType::Fifo
-                | FileType::Socket => {
-                    self.report.specials += 1;
-                    if self.report.left_out.len() < LEFT_OUT_MAX {
-                        self.report.left_out.push(format!("{}/{}", dir.path, name.as_str()));
-                    }
+/// A name to copy: in the source's directory, and in the target's.
+type Both<'a> = Visit<'a, (DirRef, DirRef), SetTimes>;
+
+impl Visitor for Copy<'_> {
+    type Dir = (DirRef, DirRef);
+    /// The times of the source's directory.
+    type Data = SetTimes;
+    type Error = PathError;
+
+    fn node(
+        &mut self,
+        at: Both<'_>,
+    ) -> Result<Option<Entered<(DirRef, DirRef), SetTimes>>, PathError> {
+        self.copy(&at).at(at.path)
+    }
+
+    /// Creating an entry changes the times of its directory, so they come last.
+    fn leave(&mut self, at: Leave<'_, (DirRef, DirRef), SetTimes>) -> Result<(), PathError> {
+        end(at.dir.1.set_times(Descent::HERE, *at.data)).at(at.path)
+    }
+}
+
+impl Copy<'_> {
+    fn copy(&mut self, at: &Both<'_>) -> Result<Option<Entered<(DirRef, DirRef), SetTimes>>> {
+        let (from, to) = at.dir;
+        let stat = match from.stat(at.name.into()) {
+            // It went meanwhile.
+            Err(Stop::Errno(Errno::Noent)) => return Ok(None),
+            stat => end(stat)?,
+        };
+        match stat.kind {
+            FileType::Dir => {
+                to.create_dir(at.name)?;
+                self.report.dirs += 1;
+                let dir = at.dir.enter(at.name)?;
+                let names = names(&*dir.0)?;
+                return Ok(Some(Entered { dir, names, data: stat.times() }));
+            }
+            FileType::File => self.file(at, &stat)?,
+            FileType::Symlink => self.symlink(at, &stat)?,
+            FileType::CharDevice | FileType::BlockDevice | FileType::Fifo | FileType::Socket => {
+                self.report.specials += 1;
+                if self.report.left_out.len() < LEFT_OUT_MAX {
+                    self.report.left_out.push(format!("/{}", at.path));
                 }
             }
         }
-        Ok(())
+        Ok(None)
     }
 
-    /// Gives what was copied by another of its names this one too. Answers whether it was.
-    fn link(&self, dir: &Pending, name: Name<'_>, stat: &Stat) -> Result<bool> {
-        let Some((first, first_name)) = self.linked.get(&(stat.dev, stat.ino)) else {
-            return Ok(false);
+    /// Links a node that was copied by another of its names. Returns whether it was.
+    fn link(&self, at: &Both<'_>, stat: &Stat) -> Result<bool> {
+        let Some(first) = self.linked.get(&(stat.dev, stat.ino)) else { return Ok(false) };
+        let (parent, name) = first.split_last().ok_or_else(|| bug!("a file at the root"))?;
+        let dir = match parent == at.dir_path {
+            true => Arc::clone(&at.dir.1),
+            false => enter_path(self.root, parent)?,
         };
-        first.link(Name::new(first_name)?, &*dir.to, name)?;
+        dir.link(Name::new(name)?, &*at.dir.1, at.name)?;
         Ok(true)
     }
 
-    /// Takes note of the first name of a node that has several.
-    fn remember(&mut self, dir: &Pending, name: Name<'_>, stat: &Stat) {
+    /// Remembers the first name of a node that has several.
+    fn remember(&mut self, at: &Both<'_>, stat: &Stat) {
         if stat.nlink > 1 {
-            let first = (Arc::clone(&dir.to), name.as_str().to_owned());
-            self.linked.insert((stat.dev, stat.ino), first);
+            self.linked.insert((stat.dev, stat.ino), at.shared_path());
         }
     }
 
-    fn symlink(&mut self, dir: &Pending, name: Name<'_>, stat: &Stat) -> Result<()> {
-        if self.link(dir, name, stat)? {
+    fn symlink(&mut self, at: &Both<'_>, stat: &Stat) -> Result<()> {
+        if self.link(at, stat)? {
             return Ok(());
         }
-        dir.to.create_symlink(name, &dir.from.read_link(name)?)?;
-        end(dir.to.set_times(name.into(), stat.times()))?;
+        let (from, to) = at.dir;
+        to.create_symlink(at.name, &from.read_link(at.name)?)?;
+        end(to.set_times(at.name.into(), stat.times()))?;
         self.report.symlinks += 1;
-        self.remember(dir, name, stat);
+        self.remember(at, stat);
         Ok(())
     }
 
-    fn file(&mut self, dir: &Pending, name: Name<'_>, stat: &Stat) -> Result<()> {
-        if self.link(dir, name, stat)? {
+    fn file(&mut self, at: &Both<'_>, stat: &Stat) -> Result<()> {
+        if self.link(at, stat)? {
             return Ok(());
         }
-        let from = end(dir.from.open(name.into(), OpenHow::READ))?.into_file()?;
+        let from = end(at.dir.0.open(at.name.into(), OpenHow::READ))?.into_file()?;
         let flags = OpenFlags::CREATE | OpenFlags::EXCLUSIVE;
         let how = OpenHow::new(Access::Write, flags);
-        let to: FileRef = end(dir.to.open(name.into(), how))?.into_file()?;
+        let to: FileRef = end(at.dir.1.open(at.name.into(), how))?.into_file()?;
         self.report.bytes += copy_bytes(&*from, &*to)?;
         to.set_times(stat.times())?;
         self.report.files += 1;
-        self.remember(dir, name, stat);
+        self.remember(at, stat);
         Ok(())
     }
 }
@@ -176,15 +185,6 @@ pub(crate) fn copy_bytes(from: &dyn File, to: &dyn File) -> Result<u64> {
     }
     to.set_len(at)?;
     Ok(written)
-}
-
-fn names(dir: &dyn Dir) -> Result<Vec<String>> {
-    let mut names = Vec::new();
-    dir.read_dir(Cookie::START, &mut |entry| {
-        names.push(entry.name.as_str().to_owned());
-        ControlFlow::Continue(())
-    })?;
-    Ok(names)
 }
 
 /// One name deep, no link can stop anything.

@@ -47,7 +47,9 @@ mod mounts;
 mod name;
 mod open;
 mod rights;
+mod shared_path;
 mod stat;
+mod tree_walk;
 
 #[cfg(all(feature = "host", feature = "overlay", target_os = "linux"))]
 pub use host::HostLayer;

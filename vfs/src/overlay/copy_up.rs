@@ -15,6 +15,8 @@ use super::lowers::{Found, MergedDir, Part, end};
 use super::tree::{DirKey, Have, ROOT, Tree, on_no_layer};
 use super::{Identity, Shared};
 use crate::copy::copy_bytes;
+use crate::shared_path::SharedPath;
+use crate::tree_walk::{At, Entered, PathError, Visit, Visitor, names, walk};
 use crate::{
     Descent, Errno, File, FileRef, FileType, Name, Node, OpenHow, Result, Stat, Stop,
     broken_contract,
@@ -30,34 +32,43 @@ enum Bytes {
 
 /// The paths of the files of some lowers that have several names, by their identity.
 #[derive(Default)]
-pub(super) struct LinkGroups(HashMap<Identity, Vec<String>>);
+pub(super) struct LinkGroups(HashMap<Identity, Vec<SharedPath>>);
 
 impl LinkGroups {
     fn scan(root: &Arc<MergedDir>) -> Result<Self> {
         let mut groups = LinkGroups::default();
-        let mut pending = vec![(String::new(), Arc::clone(root))];
-        while let Some((path, dir)) = pending.pop() {
-            for entry in dir.list()?.behind(0) {
-                let name = entry.name;
-                let path = match &*path {
-                    "" => name.as_str().to_owned(),
-                    above => format!("{above}/{}", name.as_str()),
-                };
-                match dir.find(name)? {
-                    None => {}
-                    Some(Found::Dir(dir)) => pending.push((path, dir)),
-                    Some(Found::Leaf(part)) => match part.dir().stat(name.into()) {
-                        Ok(stat) if stat.nlink > 1 => {
-                            groups.0.entry((stat.dev, stat.ino)).or_default().push(path);
-                        }
-                        // What may not be seen cannot be reached by that name either.
-                        Ok(_) | Err(_) => {}
-                    },
-                }
-            }
-        }
+        let (dir, names) = (Arc::clone(root), names(&**root)?);
+        walk(Entered { dir, names, data: () }, &mut groups).map_err(Errno::from)?;
         groups.0.retain(|_, paths| paths.len() > 1);
         Ok(groups)
+    }
+}
+
+impl Visitor for LinkGroups {
+    type Dir = Arc<MergedDir>;
+    type Data = ();
+    type Error = PathError;
+
+    fn node(
+        &mut self,
+        at: Visit<'_, Arc<MergedDir>, ()>,
+    ) -> Result<Option<Entered<Arc<MergedDir>, ()>>, PathError> {
+        match at.dir.find(at.name).at(at.path)? {
+            None => Ok(None),
+            Some(Found::Dir(dir)) => {
+                let names = names(&*dir).at(at.path)?;
+                Ok(Some(Entered { dir, names, data: () }))
+            }
+            Some(Found::Leaf(part)) => {
+                // What may not be seen cannot be reached by that name either.
+                if let Ok(stat) = part.dir().stat(at.name.into())
+                    && stat.nlink > 1
+                {
+                    self.0.entry((stat.dev, stat.ino)).or_default().push(at.shared_path());
+                }
+                Ok(None)
+            }
+        }
     }
 }
 
@@ -154,7 +165,8 @@ impl Shared {
         let groups = self.link_groups(tree)?;
         let mut further = Vec::new();
         for path in groups.0.get(&(stat.dev, stat.ino)).into_iter().flatten() {
-            let Some((parent, last)) = Descent::new(path)?.split_last() else { continue };
+            let path = path.to_text();
+            let Some((parent, last)) = Descent::new(&path)?.split_last() else { continue };
             let Ok(dir) = tree.descend(ROOT, parent) else { continue };
             if dir == key && last == name {
                 continue;

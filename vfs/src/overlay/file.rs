@@ -16,6 +16,7 @@ use super::lowers::{Found, MergedDir, end};
 use super::tree::{Have, ROOT, Tree};
 use super::{Identity, Shared};
 use crate::copy::copy_bytes;
+use crate::shared_path::SharedPath;
 use crate::{
     Access, Advice, Descent, Dir, Errno, File, FileRef, FileType, Node, OpenHow, Result, SetTimes,
     Stat, Stop, SyncScope, broken_contract, bug,
@@ -34,8 +35,9 @@ pub(super) struct LowerFile {
     upper: OnceLock<FileRef>,
     /// How many names that lead to it in the lowers have been hidden.
     hidden: AtomicU64,
-    /// Where it lies in the lowers. A file that is not copied up lies there in the overlay too.
-    dir: Arc<MergedDir>,
+    /// Where it lies in the lowers: names alone, so that an open file holds no directory. A file
+    /// that is not copied up lies there in the overlay too.
+    dir: SharedPath,
     path: ShortPath,
     slot: usize,
 }
@@ -93,7 +95,7 @@ impl Handles {
             lower,
             upper: OnceLock::new(),
             hidden: AtomicU64::new(0),
-            dir: Arc::clone(dir),
+            dir: dir.path().clone(),
             path: ShortPath::new(path),
             slot: entry.key(),
         });
@@ -160,7 +162,7 @@ impl LowerFile {
 
     /// Where it lies, from the root.
     fn full_path(&self) -> Result<String> {
-        Ok(match self.dir.path() {
+        Ok(match self.dir.to_text() {
             above if above.is_empty() => self.path.text()?.to_owned(),
             above => format!("{above}/{}", self.path.text()?),
         })

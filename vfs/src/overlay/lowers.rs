@@ -21,6 +21,7 @@ use super::absent::Absent;
 use super::layer::{LayerRef, Says};
 use super::list::{List, Merge};
 use crate::path::kind_of;
+use crate::shared_path::SharedPath;
 use crate::{
     Cookie, Descent, Dir, DirRef, Entry, Errno, FileType, Name, OpenHow, Result, Stop, bug,
 };
@@ -62,7 +63,7 @@ impl Lowers {
 
     fn stack(parts: Vec<Part>) -> Lowers {
         let recent = Arc::new(Recent::default());
-        let root = MergedDir::new(parts, None, Arc::downgrade(&recent));
+        let root = MergedDir::new(parts, SharedPath::default(), Arc::downgrade(&recent));
         Lowers { root, _recent: recent }
     }
 
@@ -235,8 +236,8 @@ impl Recent {
 /// A directory of the merged lowers.
 pub(super) struct MergedDir {
     pub(super) parts: Box<[Part]>,
-    /// Where it lies, for a file that has to be copied up through a handle. None for the root.
-    above: Option<(Arc<MergedDir>, Box<str>)>,
+    /// Where it lies in the lowers. Names alone: a directory does not hold the ones above it.
+    path: SharedPath,
     pub(super) me: Weak<MergedDir>,
     known: RwLock<HashMap<Box<str>, Known, RandomState>>,
     list: Mutex<Weak<List>>,
@@ -245,14 +246,10 @@ pub(super) struct MergedDir {
 }
 
 impl MergedDir {
-    fn new(
-        parts: Vec<Part>,
-        above: Option<(Arc<MergedDir>, Box<str>)>,
-        recent: Weak<Recent>,
-    ) -> Arc<Self> {
+    fn new(parts: Vec<Part>, path: SharedPath, recent: Weak<Recent>) -> Arc<Self> {
         Arc::new_cyclic(|me| MergedDir {
             parts: parts.into(),
-            above,
+            path,
             me: Weak::clone(me),
             known: RwLock::default(),
             list: Mutex::default(),
@@ -261,16 +258,15 @@ impl MergedDir {
         })
     }
 
-    /// A directory like this one with `layer`'s directory on top, below `above`.
+    /// A directory like this one with `layer`'s directory on top, `name` in `above`.
     pub(super) fn under(
         this: Option<&Arc<MergedDir>>,
         layer: Option<LayerRef>,
-        above: (Arc<MergedDir>, Box<str>),
+        (above, name): (&MergedDir, &str),
     ) -> Arc<MergedDir> {
         let below = this.map(|dir| dir.parts.iter().cloned()).into_iter().flatten();
         let parts = layer.map(Part::Layer).into_iter().chain(below).collect();
-        let recent = Weak::clone(&above.0.recent);
-        MergedDir::new(parts, Some(above), recent)
+        MergedDir::new(parts, above.path.join(name), Weak::clone(&above.recent))
     }
 
     /// This directory, shared. `self` is borrowed from an `Arc`, so it is alive.
@@ -279,15 +275,8 @@ impl MergedDir {
     }
 
     /// The names that lead here from the root.
-    pub(super) fn path(&self) -> String {
-        let mut names = Vec::new();
-        let mut at = self;
-        while let Some((above, name)) = &at.above {
-            names.push(&**name);
-            at = above;
-        }
-        names.reverse();
-        names.join("/")
+    pub(super) fn path(&self) -> &SharedPath {
+        &self.path
     }
 
     /// The filesystem that the lowest part is of, or this, where there is none.
@@ -395,8 +384,8 @@ impl MergedDir {
             }
             return Ok(None);
         }
-        let above = (self.me()?, name.as_str().into());
-        let dir = MergedDir::new(dirs, Some(above), Weak::clone(&self.recent));
+        let path = self.path.join(name.as_str());
+        let dir = MergedDir::new(dirs, path, Weak::clone(&self.recent));
         self.remember(name, Known::Dir(Arc::downgrade(&dir)));
         if let Some(recent) = self.recent.upgrade() {
             recent.keep(&dir);

@@ -136,7 +136,7 @@ fn remove(tree: &mut Tree, key: DirKey) -> Result<()> {
 fn retire(tree: &mut Tree, lowers: &Lowers) {
     for (_, dir) in tree.dirs.iter_mut().filter(|(_, dir)| dir.is_removed) {
         if let Some(upper) = dir.upper.take() {
-            let above = (Arc::clone(&lowers.root), dir.name.clone());
+            let above = (&*lowers.root, &*dir.name);
             dir.lower = Some(MergedDir::under(dir.lower.as_ref(), Some(upper), above));
         }
     }
@@ -150,8 +150,8 @@ impl Shared {
             let children: Vec<DirKey> = tree.dir(key)?.children.values().copied().collect();
             for child in children {
                 let dir = tree.dir_mut(child)?;
-                let above = (Arc::clone(&merged), dir.name.clone());
-                let below = MergedDir::under(dir.lower.as_ref(), dir.upper.take(), above);
+                let upper = dir.upper.take();
+                let below = MergedDir::under(dir.lower.as_ref(), upper, (&merged, &dir.name));
                 dir.forget_listing();
                 pending.push((child, below));
             }

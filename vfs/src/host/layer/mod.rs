@@ -39,7 +39,6 @@ mod work;
 mod tests;
 
 use std::collections::{HashMap, VecDeque};
-use std::mem::MaybeUninit;
 use std::ops::ControlFlow;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -318,9 +317,9 @@ impl Held {
         opaque: Opaque,
         each: &mut dyn FnMut(Option<Name<'_>>, Sort) -> ControlFlow<()>,
     ) -> Result<()> {
-        let mut buffer = vec![MaybeUninit::uninit(); LISTING_BYTES];
+        let mut buffer = Vec::with_capacity(LISTING_BYTES);
         fs::seek(self.fd(), SeekFrom::Start(0)).map_err(errno)?;
-        let mut entries = RawDir::new(self.fd(), &mut buffer);
+        let mut entries = RawDir::new(self.fd(), buffer.spare_capacity_mut());
         while let Some(entry) = entries.next() {
             let entry = match entry {
                 Ok(entry) => entry,

@@ -23,14 +23,16 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 
 use super::super::Identity;
-use super::super::layer::{Layer, LayerRef};
+use super::super::layer::LayerRef;
 use super::super::lowers::end;
 use super::diff::same_bytes;
-use super::{At, PathError, hold, join, kind_of, node, nodes, remove_tree, whiteouts};
+use super::{PathError, join, kind_of, node, remove_tree, whiteouts};
 use crate::copy::copy_bytes;
+use crate::shared_path::SharedPath;
+use crate::tree_walk::{At, Entered, Leave, Visit, Visitor, WalkDir, enter_path, names, walk};
 use crate::{
     Access, Descent, Dir, DirRef, Errno, FileType, Name, OpenFlags, OpenHow, Result, Stat, Stop,
-    SyncScope,
+    SyncScope, bug,
 };
 
 /// What names of files begin with that are not whole yet; eight hexadecimal digits follow.
@@ -121,8 +123,9 @@ pub fn commit(
         bytes_done: 0,
         temporary_next: 0,
     };
-    commit.place_all(upper)?;
-    commit.finish_all(upper)?;
+    let dir = (Arc::clone(upper), Arc::clone(target));
+    walk(enter_to_place(dir.clone(), "")?, &mut Place(&mut commit))?;
+    walk(commit.enter_to_finish(dir, Hides::No, "")?, &mut Finish(&mut commit))?;
     Ok(commit.committed)
 }
 
@@ -132,7 +135,7 @@ struct Survey {
     total: u64,
     bytes: u64,
     /// The paths of the files that have several names.
-    groups: HashMap<Identity, Vec<String>, RandomState>,
+    groups: HashMap<Identity, Vec<SharedPath>, RandomState>,
 }
 
 struct Commit<'a> {
@@ -141,64 +144,125 @@ struct Commit<'a> {
     progress: &'a mut dyn FnMut(Progress<'_>),
     committed: Committed,
     /// Where a file with several names has been put first.
-    firsts: HashMap<Identity, String, RandomState>,
+    firsts: HashMap<Identity, SharedPath, RandomState>,
     done: u64,
     bytes_done: u64,
     temporary_next: u32,
 }
 
 /// A directory of the layer, and the target's.
-struct Frame {
-    path: String,
-    upper: LayerRef,
-    target: DirRef,
-    names: Vec<String>,
-    /// Whether nothing of what lies beneath shows in it.
-    hides: bool,
+type Pair = (LayerRef, DirRef);
+
+/// Whether nothing of what lies beneath shows in a directory.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Hides {
+    No,
+    Yes,
 }
+
+/// The second pass.
+struct Place<'c, 'a>(&'c mut Commit<'a>);
+
+/// The third pass. What is in a directory is finished before its times are set.
+struct Finish<'c, 'a>(&'c mut Commit<'a>);
 
 impl Survey {
     fn of(upper: &LayerRef) -> Result<Survey, PathError> {
         let mut survey = Survey::default();
-        let mut pending = vec![(String::new(), Arc::clone(upper), nodes(&**upper).at("")?)];
-        survey.whiteouts("", &**upper)?;
-        while let Some((above, upper, names)) = pending.last_mut() {
-            let Some(name) = names.pop() else {
-                pending.pop();
-                continue;
-            };
-            let path = join(above, &name);
-            let checked = Name::new(&name).at(&path)?;
-            if is_temporary(&name) {
-                return Err(Errno::Inval).at(&path);
-            }
-            let stat = node(&**upper, checked).at(&path)?;
-            survey.total += 1;
-            match stat.kind {
-                FileType::Dir => {
-                    let dir = upper.enter(checked).at(&path)?;
-                    survey.whiteouts(&path, &*dir)?;
-                    let names = nodes(&*dir).at(&path)?;
-                    pending.push((path, dir, names));
-                    continue;
-                }
-                FileType::File => survey.bytes += stat.size,
-                FileType::Symlink => {}
-                FileType::CharDevice
-                | FileType::BlockDevice
-                | FileType::Fifo
-                | FileType::Socket => return Err(Errno::Perm).at(&path),
-            }
-            if stat.nlink > 1 {
-                survey.groups.entry((stat.dev, stat.ino)).or_default().push(path);
-            }
-        }
+        walk(survey.enter(Arc::clone(upper), "")?, &mut survey)?;
         Ok(survey)
     }
 
-    fn whiteouts(&mut self, path: &str, upper: &dyn Layer) -> Result<(), PathError> {
-        self.total += whiteouts(upper).at(path)?.len() as u64;
-        Ok(())
+    fn enter(&mut self, dir: LayerRef, path: &str) -> Result<Entered<LayerRef, ()>, PathError> {
+        self.total += whiteouts(&*dir).at(path)?.len() as u64;
+        let names = names(&*dir).at(path)?;
+        Ok(Entered { dir, names, data: () })
+    }
+}
+
+/// The first pass.
+impl Visitor for Survey {
+    type Dir = LayerRef;
+    type Data = ();
+    type Error = PathError;
+
+    fn node(
+        &mut self,
+        at: Visit<'_, LayerRef, ()>,
+    ) -> Result<Option<Entered<LayerRef, ()>>, PathError> {
+        if is_temporary(at.name.as_str()) {
+            return Err(Errno::Inval).at(at.path);
+        }
+        let stat = node(&**at.dir, at.name).at(at.path)?;
+        self.total += 1;
+        match stat.kind {
+            FileType::Dir => {
+                let dir = WalkDir::enter(at.dir, at.name).at(at.path)?;
+                return self.enter(dir, at.path).map(Some);
+            }
+            FileType::File => self.bytes += stat.size,
+            FileType::Symlink => {}
+            FileType::CharDevice | FileType::BlockDevice | FileType::Fifo | FileType::Socket => {
+                return Err(Errno::Perm).at(at.path);
+            }
+        }
+        if stat.nlink > 1 {
+            self.groups.entry((stat.dev, stat.ino)).or_default().push(at.shared_path());
+        }
+        Ok(None)
+    }
+}
+
+fn enter_to_place(dir: Pair, path: &str) -> Result<Entered<Pair, ()>, PathError> {
+    sweep(&dir.1, path)?;
+    let names = names(&*dir.0).at(path)?;
+    Ok(Entered { dir, names, data: () })
+}
+
+impl Visitor for Place<'_, '_> {
+    type Dir = Pair;
+    type Data = ();
+    type Error = PathError;
+
+    fn node(&mut self, at: Visit<'_, Pair, ()>) -> Result<Option<Entered<Pair, ()>>, PathError> {
+        let (upper, target) = at.dir;
+        let stat = node(&**upper, at.name).at(at.path)?;
+        let entered = if stat.kind == FileType::Dir {
+            self.0.place_dir(&**target, at.name, at.path)?;
+            Some(enter_to_place(at.dir.enter(at.name).at(at.path)?, at.path)?)
+        } else {
+            self.0.place_leaf(&at, &stat)?;
+            self.0.bytes_done += if stat.kind == FileType::File { stat.size } else { 0 };
+            None
+        };
+        self.0.done += 1;
+        Ok(entered)
+    }
+}
+
+impl Visitor for Finish<'_, '_> {
+    type Dir = Pair;
+    type Data = Hides;
+    type Error = PathError;
+
+    fn node(
+        &mut self,
+        at: Visit<'_, Pair, Hides>,
+    ) -> Result<Option<Entered<Pair, Hides>>, PathError> {
+        if node(&*at.dir.0, at.name).at(at.path)?.kind != FileType::Dir {
+            return Ok(None);
+        }
+        let dir = at.dir.enter(at.name).at(at.path)?;
+        self.0.enter_to_finish(dir, *at.data, at.path).map(Some)
+    }
+
+    fn leave(&mut self, at: Leave<'_, Pair, Hides>) -> Result<(), PathError> {
+        let ((upper, target), path) = (at.dir, at.path);
+        let times = end(upper.stat(Descent::HERE)).at(path)?.times();
+        if end(target.stat(Descent::HERE)).at(path)?.times() != times {
+            end(target.set_times(Descent::HERE, times)).at(path)?;
+        }
+        target.sync().at(path)
     }
 }
 
@@ -214,39 +278,6 @@ impl Commit<'_> {
         });
     }
 
-    fn root(&self, upper: &LayerRef) -> Result<Frame, PathError> {
-        let names = nodes(&**upper).at("")?;
-        let hides = upper.is_opaque().at("")?;
-        let (upper, target) = (Arc::clone(upper), Arc::clone(self.target));
-        Ok(Frame { path: String::new(), upper, target, names, hides })
-    }
-
-    /// The second pass.
-    fn place_all(&mut self, upper: &LayerRef) -> Result<(), PathError> {
-        let mut frames = vec![self.root(upper)?];
-        sweep(&**self.target, "")?;
-        while let Some(frame) = frames.last_mut() {
-            let Some(name) = frame.names.pop() else {
-                frames.pop();
-                continue;
-            };
-            let path = join(&frame.path, &name);
-            let name = Name::new(&name).at(&path)?;
-            let stat = node(&*frame.upper, name).at(&path)?;
-            if stat.kind == FileType::Dir {
-                self.place_dir(&*frame.target, name, &path)?;
-                let below = frame.enter(name, path)?;
-                sweep(&*below.target, &below.path)?;
-                frames.push(below);
-            } else {
-                self.place_leaf(frame, name, &stat, &path)?;
-                self.bytes_done += if stat.kind == FileType::File { stat.size } else { 0 };
-            }
-            self.done += 1;
-        }
-        Ok(())
-    }
-
     fn place_dir(&mut self, target: &dyn Dir, name: Name<'_>, path: &str) -> Result<(), PathError> {
         self.say(Step::Directory, path);
         match kind_of(target, name).at(path)? {
@@ -259,17 +290,12 @@ impl Commit<'_> {
         Ok(())
     }
 
-    fn place_leaf(
-        &mut self,
-        at: &Frame,
-        name: Name<'_>,
-        stat: &Stat,
-        path: &str,
-    ) -> Result<(), PathError> {
+    fn place_leaf(&mut self, at: &Visit<'_, Pair, ()>, stat: &Stat) -> Result<(), PathError> {
         let id = (stat.dev, stat.ino);
-        let there = look(&*at.target, name).at(path)?;
+        let target = &at.dir.1;
+        let there = look(&**target, at.name).at(at.path)?;
         if let Some(first) = self.firsts.get(&id).cloned() {
-            return self.place_link(at, name, &first, there.as_ref(), path);
+            return self.place_link(at, &first, there.as_ref());
         }
         let can_stay = match (&there, self.survey.groups.get(&id)) {
             (None, _) => false,
@@ -277,53 +303,60 @@ impl Commit<'_> {
             (Some(there), Some(group)) => self.is_group(there, group),
         };
         if let Some(there) = there.as_ref().filter(|_| can_stay)
-            && is_same(at, name, stat, there).at(path)?
+            && is_same(at, stat, there).at(at.path)?
         {
-            self.say(Step::Keep, path);
+            self.say(Step::Keep, at.path);
             if there.times() != stat.times() {
-                end(at.target.set_times(name.into(), stat.times())).at(path)?;
+                end(target.set_times(at.name.into(), stat.times())).at(at.path)?;
             }
             self.committed.kept += 1;
         } else {
-            self.write(at, name, stat, there.as_ref(), path)?;
+            self.write(at, stat, there.as_ref())?;
         }
         if self.survey.groups.contains_key(&id) {
-            self.firsts.insert(id, path.to_owned());
+            self.firsts.insert(id, at.shared_path());
         }
         Ok(())
     }
 
     /// Whether all these paths, and no others, lead to `there` in the target.
-    fn is_group(&self, there: &Stat, group: &[String]) -> bool {
-        let is_it = |path: &String| {
-            let Ok(path) = Descent::new(path) else { return false };
-            let stat = self.target.stat(path);
+    fn is_group(&self, there: &Stat, group: &[SharedPath]) -> bool {
+        let is_it = |path: &SharedPath| {
+            let stat = self.target_stat(path);
             stat.is_ok_and(|stat| (stat.dev, stat.ino) == (there.dev, there.ino))
         };
         there.nlink == group.len() as u64 && group.iter().all(is_it)
     }
 
+    fn target_stat(&self, path: &SharedPath) -> Result<Stat> {
+        let (parent, name) = path.split_last().ok_or_else(|| bug!("a file at the root"))?;
+        end(enter_path(self.target, parent)?.stat(Name::new(name)?.into()))
+    }
+
     /// Gives what was put in place at `first` another name.
     fn place_link(
         &mut self,
-        at: &Frame,
-        name: Name<'_>,
-        first: &str,
+        at: &Visit<'_, Pair, ()>,
+        first: &SharedPath,
         there: Option<&Stat>,
-        path: &str,
     ) -> Result<(), PathError> {
-        let (parent, first_name) = first.rsplit_once('/').unwrap_or(("", first));
-        let dir = hold(self.target, parent).at(first)?;
-        let first_name = Name::new(first_name).at(first)?;
-        let stat = end(dir.stat(first_name.into())).at(first)?;
+        let target = &at.dir.1;
+        let (parent, first_name) =
+            first.split_last().ok_or_else(|| bug!("a file at the root")).at(at.path)?;
+        let dir = match parent == at.dir_path {
+            true => Arc::clone(target),
+            false => enter_path(self.target, parent).at(at.path)?,
+        };
+        let first_name = Name::new(first_name).at(at.path)?;
+        let stat = end(dir.stat(first_name.into())).at(at.path)?;
         if there.is_some_and(|there| (there.dev, there.ino) == (stat.dev, stat.ino)) {
-            self.say(Step::Keep, path);
+            self.say(Step::Keep, at.path);
             self.committed.kept += 1;
             return Ok(());
         }
-        self.say(Step::HardLink, path);
-        let temporary = self.temporary(|name| dir.link(first_name, &*at.target, name)).at(path)?;
-        self.put(at, &temporary, name, there, path)?;
+        self.say(Step::HardLink, at.path);
+        let temporary = self.temporary(|name| dir.link(first_name, &**target, name)).at(at.path)?;
+        self.put(at, &temporary, there)?;
         self.committed.hard_links += 1;
         Ok(())
     }
@@ -331,16 +364,15 @@ impl Commit<'_> {
     /// Writes a file or a link under a temporary name, and puts it in its place.
     fn write(
         &mut self,
-        at: &Frame,
-        name: Name<'_>,
+        at: &Visit<'_, Pair, ()>,
         stat: &Stat,
         there: Option<&Stat>,
-        path: &str,
     ) -> Result<(), PathError> {
-        let target = &*at.target;
+        let ((upper, target), name, path) = (at.dir, at.name, at.path);
+        let target = &**target;
         let temporary = if stat.kind == FileType::Symlink {
             self.say(Step::Symlink, path);
-            let says = at.upper.read_link(name).at(path)?;
+            let says = upper.read_link(name).at(path)?;
             let temporary = self.temporary(|name| target.create_symlink(name, &says)).at(path)?;
             let checked = Name::new(&temporary).at(path)?;
             let set = end(target.set_times(checked.into(), stat.times()));
@@ -349,7 +381,7 @@ impl Commit<'_> {
             temporary
         } else {
             self.say(Step::File, path);
-            let from = end(at.upper.open(name.into(), OpenHow::READ)).at(path)?;
+            let from = end(upper.open(name.into(), OpenHow::READ)).at(path)?;
             let from = from.into_file().at(path)?;
             let how = OpenHow::new(Access::Write, OpenFlags::CREATE | OpenFlags::EXCLUSIVE);
             let mut file = None;
@@ -358,7 +390,7 @@ impl Commit<'_> {
                 Ok(())
             };
             let temporary = self.temporary(open).at(path)?;
-            let file = file.ok_or(Errno::Io).at(path)?;
+            let file = file.ok_or_else(|| bug!("no file was opened")).at(path)?;
             let written = copy_bytes(&*from, &*file).and_then(|bytes| {
                 file.set_times(stat.times())?;
                 file.sync(SyncScope::All)?;
@@ -369,36 +401,35 @@ impl Commit<'_> {
             self.committed.files += 1;
             temporary
         };
-        self.put(at, &temporary, name, there, path)
+        self.put(at, &temporary, there)
     }
 
     /// Puts what is whole in its place.
     fn put(
         &mut self,
-        at: &Frame,
+        at: &Visit<'_, Pair, ()>,
         temporary: &str,
-        name: Name<'_>,
         there: Option<&Stat>,
-        path: &str,
     ) -> Result<(), PathError> {
-        let target = &*at.target;
+        let ((_, target), name, path) = (at.dir, at.name, at.path);
+        let dir = &**target;
         let temporary = Name::new(temporary).at(path)?;
         let is_dir = there.is_some_and(|there| there.kind == FileType::Dir);
         // A directory makes way in one step too, and goes when its place is taken.
         let away = if is_dir {
-            let move_away = |away: Name<'_>| match kind_of(target, away)? {
+            let move_away = |away: Name<'_>| match kind_of(dir, away)? {
                 Some(_) => Err(Errno::Exist),
-                None => target.rename(name, target, away),
+                None => dir.rename(name, dir, away),
             };
             let moved = self.temporary(move_away);
-            Some(clean_up(moved, target, temporary).at(path)?)
+            Some(clean_up(moved, dir, temporary).at(path)?)
         } else {
             None
         };
         if there.is_some_and(|there| there.kind == FileType::File) {
-            clean_up(copy_permissions(target, name, temporary), target, temporary).at(path)?;
+            clean_up(copy_permissions(dir, name, temporary), dir, temporary).at(path)?;
         }
-        clean_up(target.rename(temporary, target, name), target, temporary).at(path)?;
+        clean_up(dir.rename(temporary, dir, name), dir, temporary).at(path)?;
         if let Some(away) = away {
             remove_tree(target, Name::new(&away).at(path)?, path)?;
             self.committed.removed += 1;
@@ -420,47 +451,39 @@ impl Commit<'_> {
         Err(Errno::Exist)
     }
 
-    /// The third pass. What is in a directory is finished before its times are set.
-    fn finish_all(&mut self, upper: &LayerRef) -> Result<(), PathError> {
-        let root = self.root(upper)?;
-        self.remove_hidden(&root)?;
-        let mut frames = vec![root];
-        while let Some(frame) = frames.last_mut() {
-            if let Some(name) = frame.names.pop() {
-                let path = join(&frame.path, &name);
-                let name = Name::new(&name).at(&path)?;
-                if node(&*frame.upper, name).at(&path)?.kind == FileType::Dir {
-                    let below = frame.enter(name, path)?;
-                    self.remove_hidden(&below)?;
-                    frames.push(below);
-                }
-                continue;
-            }
-            let Some(done) = frames.pop() else { break };
-            let times = end(done.upper.stat(Descent::HERE)).at(&done.path)?.times();
-            if end(done.target.stat(Descent::HERE)).at(&done.path)?.times() != times {
-                end(done.target.set_times(Descent::HERE, times)).at(&done.path)?;
-            }
-            done.target.sync().at(&done.path)?;
-        }
-        Ok(())
+    fn enter_to_finish(
+        &mut self,
+        dir: Pair,
+        above: Hides,
+        path: &str,
+    ) -> Result<Entered<Pair, Hides>, PathError> {
+        let names = names(&*dir.0).at(path)?;
+        let hides = if dir.0.is_opaque().at(path)? { Hides::Yes } else { above };
+        self.remove_hidden(&dir, &names, hides, path)?;
+        Ok(Entered { dir, names, data: hides })
     }
 
-    /// Removes what of a target's directory the layer hides.
-    fn remove_hidden(&mut self, at: &Frame) -> Result<(), PathError> {
-        let mut hidden = whiteouts(&*at.upper).at(&at.path)?;
+    /// Removes what of a target's directory the layer hides; `kept` are the layer's names.
+    fn remove_hidden(
+        &mut self,
+        (upper, target): &Pair,
+        kept: &[Box<str>],
+        hides: Hides,
+        path: &str,
+    ) -> Result<(), PathError> {
+        let mut hidden = whiteouts(&**upper).at(path)?;
         let marked = hidden.len() as u64;
-        if at.hides {
-            let kept: HashSet<&String> = at.names.iter().collect();
-            let there = nodes(&*at.target).at(&at.path)?;
-            hidden = there.into_iter().filter(|name| !kept.contains(name)).collect();
+        if hides == Hides::Yes {
+            let kept: HashSet<&str> = kept.iter().map(|name| &**name).collect();
+            hidden = names(&**target).at(path)?;
+            hidden.retain(|name| !kept.contains(&**name));
         }
         for name in hidden {
-            let path = join(&at.path, &name);
+            let path = join(path, &name);
             let name = Name::new(&name).at(&path)?;
-            if kind_of(&*at.target, name).at(&path)?.is_some() {
+            if kind_of(&**target, name).at(&path)?.is_some() {
                 self.say(Step::Remove, &path);
-                remove_tree(&*at.target, name, &path)?;
+                remove_tree(target, name, &path)?;
                 self.committed.removed += 1;
             }
         }
@@ -469,20 +492,9 @@ impl Commit<'_> {
     }
 }
 
-impl Frame {
-    fn enter(&self, name: Name<'_>, path: String) -> Result<Frame, PathError> {
-        let upper = self.upper.enter(name).at(&path)?;
-        let opened = end(self.target.open(name.into(), OpenHow::HOLD_DIR)).at(&path)?;
-        let target = opened.into_dir().at(&path)?;
-        let names = nodes(&*upper).at(&path)?;
-        let hides = self.hides || upper.is_opaque().at(&path)?;
-        Ok(Frame { path, upper, target, names, hides })
-    }
-}
-
 /// Removes what an interrupted commit has left in a directory.
-fn sweep(target: &dyn Dir, path: &str) -> Result<(), PathError> {
-    for name in nodes(target).at(path)? {
+fn sweep(target: &DirRef, path: &str) -> Result<(), PathError> {
+    for name in names(&**target).at(path)? {
         if is_temporary(&name) {
             let path = join(path, &name);
             remove_tree(target, Name::new(&name).at(&path)?, &path)?;
@@ -507,16 +519,17 @@ fn look(target: &dyn Dir, name: Name<'_>) -> Result<Option<Stat>> {
 }
 
 /// Whether the target has the file's bytes, or the link's target, already.
-fn is_same(at: &Frame, name: Name<'_>, stat: &Stat, there: &Stat) -> Result<bool> {
+fn is_same(at: &Visit<'_, Pair, ()>, stat: &Stat, there: &Stat) -> Result<bool> {
+    let ((upper, target), name) = (at.dir, at.name);
     if (stat.kind, stat.size) != (there.kind, there.size) {
         return Ok(false);
     }
     if stat.kind == FileType::Symlink {
-        return Ok(at.upper.read_link(name)? == at.target.read_link(name)?);
+        return Ok(upper.read_link(name)? == target.read_link(name)?);
     }
-    let from = end(at.upper.open(name.into(), OpenHow::READ))?.into_file()?;
+    let from = end(upper.open(name.into(), OpenHow::READ))?.into_file()?;
     // What cannot be read is replaced.
-    match end(at.target.open(name.into(), OpenHow::READ)) {
+    match end(target.open(name.into(), OpenHow::READ)) {
         Ok(there) => same_bytes(&*from, &*there.into_file()?, stat.size),
         Err(Errno::Acces) => Ok(false),
         Err(errno) => Err(errno),

@@ -5,8 +5,11 @@ use std::sync::Arc;
 
 use super::super::layer::{LayerRef, Says};
 use super::super::lowers::{Found, Lowers, MergedDir, end};
+use super::both::{Both, BothData, LowerAt};
 use super::moves::{Moves, stat_of};
-use super::{At, Change, ChangeKind, Changes, PathError, join, node, nodes, whiteouts};
+use super::{Changes, Entry, EntryKind, PathError, node, whiteouts};
+use crate::shared_path::SharedPath;
+use crate::tree_walk::{At, Entered, Leave, Visit, Visitor, WalkDir, enter_path, names, walk};
 use crate::{Descent, Dir, Errno, File, FileType, Name, OpenHow, Result, Stat};
 
 /// Bytes of each file that are compared at once.
@@ -30,86 +33,117 @@ const PIECE_BYTES: usize = 64 * 1024;
 /// Errors: those of the layers.
 pub fn diff(upper: &LayerRef, lowers: &Lowers) -> Result<Changes, PathError> {
     let moves = Moves::find(upper, &lowers.root)?;
-    let mut diff = Diff { moves, root: &lowers.root, found: Vec::new() };
-    let root = Frame {
-        path: String::new(),
-        upper: Arc::clone(upper),
-        lower: Some((String::new(), Arc::clone(&lowers.root))),
-        names: nodes(&**upper).at("")?,
-        hides: upper.is_opaque().at("")?,
-        is_named: false,
-    };
-    let mut frames = vec![root];
-    while let Some(frame) = frames.last_mut() {
-        match frame.names.pop() {
-            Some(name) => {
-                if let Some(frame) = diff.node(frame, &name)? {
-                    frames.push(frame);
-                }
-            }
-            None => {
-                if let Some(frame) = frames.pop() {
-                    diff.removed(&frame)?;
-                }
-            }
-        }
-    }
+    let root = &lowers.root;
+    let mut diff = Diff { moves, root, last: Arc::clone(root), found: Vec::new() };
+    let dir = Both { upper: Arc::clone(upper), lower: Some(Arc::clone(&lowers.root)) };
+    let names = names(&**upper).at("")?;
+    let hides = upper.is_opaque().at("")?;
+    let both = BothData { lower: LowerAt::InPlace, hides };
+    walk(Entered { dir, names, data: DiffData { both, is_named: false } }, &mut diff)?;
     Ok(Changes::sorted(diff.found))
 }
 
 struct Diff<'a> {
     moves: Moves,
     root: &'a Arc<MergedDir>,
-    found: Vec<Change>,
+    /// The directory of the lowers that was looked up last: the next one is mostly near.
+    last: Arc<MergedDir>,
+    found: Vec<Entry>,
 }
 
-/// A directory of the upper, and the one of the lowers that it is, with that one's path.
-struct Frame {
-    path: String,
-    upper: LayerRef,
-    lower: Option<(String, Arc<MergedDir>)>,
-    names: Vec<String>,
-    /// Whether nothing of the lowers shows in it.
-    hides: bool,
+struct DiffData {
+    both: BothData,
     /// Whether the directory itself is already named as added or modified.
     is_named: bool,
 }
 
-impl Frame {
-    /// Whether the upper has a node of that name.
-    fn has_node(&self, name: Name<'_>) -> Result<bool> {
-        Ok(matches!(self.upper.look(name)?, Says::Node(_)))
+/// A node to compare, in the upper.
+type Node<'a> = Visit<'a, Both, DiffData>;
+
+impl Visitor for Diff<'_> {
+    type Dir = Both;
+    type Data = DiffData;
+    type Error = PathError;
+
+    /// Compares one node of the upper.
+    fn node(&mut self, at: Node<'_>) -> Result<Option<Entered<Both, DiffData>>, PathError> {
+        self.compare(&at).at(at.path)
+    }
+
+    /// What of the lowers is not in the directory any more, and the directory itself.
+    fn leave(&mut self, at: Leave<'_, Both, DiffData>) -> Result<(), PathError> {
+        self.removed(&at).at(at.path)
+    }
+
+    fn enter_again(&self, parent: &Both, name: Name<'_>, data: &DiffData) -> Result<Both> {
+        match &data.both.lower {
+            LowerAt::Nowhere => parent.enter_upper(name),
+            LowerAt::InPlace => parent.enter(name),
+            LowerAt::Elsewhere(path) => {
+                let lower = Some(enter_path(self.root, path)?);
+                Ok(Both { lower, ..parent.enter_upper(name)? })
+            }
+        }
     }
 }
 
 impl Diff<'_> {
-    fn say(&mut self, path: &str, kind: ChangeKind, stat: &Stat, replaces: Option<FileType>) {
-        let (path, file_type, size) = (path.into(), stat.kind, stat.size);
-        self.found.push(Change { path, kind, file_type, size, replaces });
+    fn say(&mut self, path: &SharedPath, kind: EntryKind, stat: &Stat, old: Option<FileType>) {
+        let (path, file_type, size) = (path.clone(), stat.kind, stat.size);
+        self.found.push(Entry { path, kind, file_type, size, replaces: old });
     }
 
-    /// Compares one node of the upper. Answers the frame of a directory.
-    fn node(&mut self, at: &Frame, name: &str) -> Result<Option<Frame>, PathError> {
-        let path = join(&at.path, name);
-        let checked = Name::new(name).at(&path)?;
-        let stat = node(&*at.upper, checked).at(&path)?;
-        let home = match &at.lower {
-            Some((above, dir)) => {
-                dir.find(checked).at(&path)?.map(|found| (join(above, name), found))
-            }
+    fn compare(&mut self, at: &Node<'_>) -> Result<Option<Entered<Both, DiffData>>> {
+        let path = at.shared_path();
+        let stat = node(&*at.dir.upper, at.name)?;
+        let home = match &at.dir.lower {
+            Some(dir) => dir.find(at.name)?.map(|found| (dir.path().join(at.name.as_str()), found)),
             None => None,
         };
-        let in_place = match (self.moves.from(&path).map(str::to_owned), home) {
+        let in_place = self.in_place(&path, &stat, home)?;
+        if stat.kind == FileType::Dir {
+            return self.enter(at, &path, in_place).map(Some);
+        }
+        if let Some((there, Found::Leaf(part))) = in_place {
+            let old_name = Name::new(there.name())?;
+            let old = end(part.dir().stat(old_name.into()))?;
+            let is_other = (old.dev, old.ino) != (stat.dev, stat.ino);
+            let was_linked = is_other && (old.nlink > 1 || stat.nlink > 1);
+            let (one, other) = ((&*at.dir.upper as &dyn Dir, at.name), (part.dir(), old_name));
+            if was_linked || !is_same(one, &stat, other, &old)? {
+                self.say(&path, EntryKind::Modified, &stat, None);
+            }
+        }
+        Ok(None)
+    }
+
+    /// What the upper's node at `path` is in the lowers, and where, if it is the same node. Says
+    /// what became of it otherwise, or if it was renamed. `home` is what the lowers have there.
+    fn in_place(
+        &mut self,
+        path: &SharedPath,
+        stat: &Stat,
+        home: Option<(SharedPath, Found)>,
+    ) -> Result<Option<(SharedPath, Found)>> {
+        Ok(match (self.moves.from(path).cloned(), home) {
             (Some(from), Some((there, found))) if from == there => Some((there, found)),
             (Some(from), home) => {
                 let replaces = home.map(|(there, found)| kind_of(&there, &found));
-                let kind = ChangeKind::Renamed { from: from.as_str().into() };
-                self.say(&path, kind, &stat, replaces);
-                let found = self.look(&from).at(&from)?;
-                Some((from, found))
+                let kind = EntryKind::Renamed { from: from.clone() };
+                self.say(path, kind, stat, replaces);
+                let (above, name) = from.split_last().ok_or(Errno::Noent)?;
+                if self.last.path() != above {
+                    let is_below = above.split_last().is_some_and(|(it, _)| it == self.last.path());
+                    self.last = match is_below {
+                        true => self.last.enter(Name::new(above.name())?)?,
+                        false => enter_path(self.root, above)?,
+                    };
+                }
+                let found = self.last.find(Name::new(name)?)?;
+                Some((from, found.ok_or(Errno::Noent)?))
             }
             (None, None) => {
-                self.say(&path, ChangeKind::Added, &stat, None);
+                self.say(path, EntryKind::Added, stat, None);
                 None
             }
             (None, Some((there, found))) => {
@@ -117,95 +151,78 @@ impl Diff<'_> {
                 if old == stat.kind && !self.moves.has_left(&there) {
                     Some((there, found))
                 } else {
-                    self.say(&path, ChangeKind::Modified, &stat, Some(old));
+                    self.say(path, EntryKind::Modified, stat, Some(old));
                     None
                 }
             }
-        };
-        let is_named = in_place.is_none();
-        if stat.kind == FileType::Dir {
-            let upper = at.upper.enter(checked).at(&path)?;
-            let lower = in_place.and_then(|(there, found)| match found {
-                Found::Dir(dir) => Some((there, dir)),
-                Found::Leaf(_) => None,
-            });
-            // What was renamed brought along all that it has.
-            let has_moved = lower.as_ref().is_some_and(|(there, _)| *there != path);
-            let hides = at.hides || has_moved || upper.is_opaque().at(&path)?;
-            let names = nodes(&*upper).at(&path)?;
-            return Ok(Some(Frame { path, upper, lower, names, hides, is_named }));
-        }
-        if let Some((there, Found::Leaf(part))) = in_place {
-            let (_, old_name) = split(&there);
-            let old_name = Name::new(old_name).at(&there)?;
-            let old = end(part.dir().stat(old_name.into())).at(&there)?;
-            let is_other = (old.dev, old.ino) != (stat.dev, stat.ino);
-            let was_linked = is_other && (old.nlink > 1 || stat.nlink > 1);
-            let (one, other) = ((&*at.upper as &dyn Dir, checked), (part.dir(), old_name));
-            if was_linked || !is_same(one, &stat, other, &old).at(&path)? {
-                self.say(&path, ChangeKind::Modified, &stat, None);
-            }
-        }
-        Ok(None)
+        })
     }
 
-    /// What of the lowers is not in the directory any more, and the directory itself.
-    fn removed(&mut self, at: &Frame) -> Result<(), PathError> {
-        let Some((above, lower)) = &at.lower else { return Ok(()) };
-        let names = if at.hides {
-            let list = lower.list().at(above)?;
-            list.behind(0).map(|entry| entry.name.as_str().to_owned()).collect()
+    fn enter(
+        &self,
+        at: &Node<'_>,
+        path: &SharedPath,
+        in_place: Option<(SharedPath, Found)>,
+    ) -> Result<Entered<Both, DiffData>> {
+        let upper = WalkDir::enter(&at.dir.upper, at.name)?;
+        let is_named = in_place.is_none();
+        let (lower, lower_at) = match in_place {
+            Some((there, Found::Dir(dir))) => {
+                let home = at.dir.lower.as_ref().map(|lower| lower.path());
+                let is_home = there.split_last() == home.map(|home| (home, at.name.as_str()));
+                let lower_at = if is_home { LowerAt::InPlace } else { LowerAt::Elsewhere(there) };
+                (Some(dir), lower_at)
+            }
+            Some((_, Found::Leaf(_))) | None => (None, LowerAt::Nowhere),
+        };
+        // What was renamed brought along all that it has.
+        let has_moved = lower.as_ref().is_some_and(|lower| lower.path() != path);
+        let hides = at.data.both.hides || has_moved || upper.is_opaque()?;
+        let names = names(&*upper)?;
+        let data = DiffData { both: BothData { lower: lower_at, hides }, is_named };
+        Ok(Entered { dir: Both { upper, lower }, names, data })
+    }
+
+    fn removed(&mut self, at: &Leave<'_, Both, DiffData>) -> Result<()> {
+        let Both { upper, lower } = at.dir;
+        let Some(lower) = lower else { return Ok(()) };
+        let names = if at.data.both.hides {
+            let list = lower.list()?;
+            list.behind(0).map(|entry| entry.name.as_str().into()).collect()
         } else {
-            whiteouts(&*at.upper).at(&at.path)?
+            whiteouts(&**upper)?
         };
         for name in names {
-            let there = join(above, &name);
-            let checked = Name::new(&name).at(&there)?;
-            if at.has_node(checked).at(&there)? {
+            let there = lower.path().join(&name);
+            let checked = Name::new(&name)?;
+            if matches!(upper.look(checked)?, Says::Node(_)) {
                 continue;
             }
-            let Some(found) = lower.find(checked).at(&there)? else { continue };
+            let Some(found) = lower.find(checked)? else { continue };
             if !self.moves.has_left(&there) {
-                let stat = stat_of(&there, &found).at(&there)?;
-                self.say(&there, ChangeKind::Removed, &stat, None);
+                let stat = stat_of(&there, &found)?;
+                self.say(&there, EntryKind::Removed, &stat, None);
             }
         }
-        if at.is_named {
+        if at.data.is_named {
             return Ok(());
         }
-        let new = end(at.upper.stat(Descent::HERE)).at(&at.path)?;
-        let old = end(lower.stat(Descent::HERE)).at(above)?;
+        let new = end(upper.stat(Descent::HERE))?;
+        let old = end(lower.stat(Descent::HERE))?;
         // An entry that comes or goes sets both times at once.
         if new.modified != old.modified && new.modified != new.changed {
-            self.say(&at.path, ChangeKind::Modified, &new, None);
+            self.say(at.dir_path, EntryKind::Modified, &new, None);
         }
         Ok(())
-    }
-
-    /// What is at `path` of the lowers.
-    fn look(&self, path: &str) -> Result<Found> {
-        let mut at = Arc::clone(self.root);
-        let (parent, name) = split(path);
-        for name in Descent::new(parent)?.names() {
-            match at.find(name)?.ok_or(Errno::Noent)? {
-                Found::Dir(dir) => at = dir,
-                Found::Leaf(_) => return Err(Errno::Notdir),
-            }
-        }
-        at.find(Name::new(name)?)?.ok_or(Errno::Noent)
     }
 }
 
 /// A guard may not show what a link is.
-fn kind_of(path: &str, found: &Found) -> FileType {
+fn kind_of(path: &SharedPath, found: &Found) -> FileType {
     match stat_of(path, found) {
         Ok(stat) => stat.kind,
         Err(_) => FileType::Symlink,
     }
-}
-
-fn split(path: &str) -> (&str, &str) {
-    path.rsplit_once('/').unwrap_or(("", path))
 }
 
 /// Whether two files or links are equal, but for the time of the last access.

@@ -1,6 +1,6 @@
 //! Making one layer of many.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
@@ -8,9 +8,11 @@ use foldhash::fast::RandomState;
 use super::super::Identity;
 use super::super::layer::{Adopted, LayerRef, Says};
 use super::super::lowers::{Found, Lowers, LowersBuilder, MergedDir, Part, end};
-use super::{At, PathError, join, nodes, whiteouts};
+use super::{PathError, whiteouts};
 use crate::copy::copy_bytes;
-use crate::{Descent, Errno, File, FileType, Name, OpenHow, Result, Stat};
+use crate::shared_path::SharedPath;
+use crate::tree_walk::{At, Entered, Leave, Visit, Visitor, WalkDir, enter_path, names, walk};
+use crate::{Descent, Errno, File, FileType, Name, OpenHow, Result, Stat, bug};
 
 /// Puts what the topmost `count` of `lowers` say into `into`, which must be empty, and freezes it.
 /// Answers lowers that show the same, with `into` in the place of those: the same tree, the same
@@ -29,20 +31,8 @@ pub fn flatten(lowers: &Lowers, count: usize, into: &LayerRef) -> Result<Lowers,
     }
     let beneath = if rest.is_empty() { None } else { Some(of(rest.clone()).at("")?.root) };
     let mut flatten = Flatten { firsts: HashMap::default(), into: Arc::clone(into) };
-    let root = Frame::enter(String::new(), top, beneath, Arc::clone(into))?;
-    let mut frames = vec![root];
-    while let Some(frame) = frames.last_mut() {
-        if let Some(name) = frame.names.pop_last() {
-            if let Some(frame) = flatten.name(frame, &name)? {
-                frames.push(frame);
-            }
-            continue;
-        }
-        let Some(done) = frames.pop() else { break };
-        let first = done.parts.first().ok_or(Errno::Io).at(&done.path)?;
-        let times = end(first.dir().stat(Descent::HERE)).at(&done.path)?.times();
-        end(done.into.set_times(Descent::HERE, times)).at(&done.path)?;
-    }
+    let root = Stack { parts: top, beneath, into: Arc::clone(into) };
+    walk(root.entered().at("")?, &mut flatten)?;
     into.freeze().at("")?;
     let flat = std::iter::once(Part::Layer(Arc::clone(into)));
     of(flat.chain(rest).collect()).at("")
@@ -54,17 +44,15 @@ fn of(parts: Vec<Part>) -> Result<Lowers> {
 
 struct Flatten {
     /// Where a file with several names was first put.
-    firsts: HashMap<Identity, String, RandomState>,
+    firsts: HashMap<Identity, SharedPath, RandomState>,
     into: LayerRef,
 }
 
 /// One path's directories in the lowers that become one, and what lies beneath them.
-struct Frame {
-    path: String,
+struct Stack {
     parts: Vec<Part>,
     beneath: Option<Arc<MergedDir>>,
     into: LayerRef,
-    names: BTreeSet<String>,
 }
 
 /// What some lowers together say of a name.
@@ -75,21 +63,38 @@ enum Together {
     Dir { parts: Vec<Part>, hides: bool },
 }
 
-impl Frame {
-    fn enter(
-        path: String,
-        parts: Vec<Part>,
-        beneath: Option<Arc<MergedDir>>,
-        into: LayerRef,
-    ) -> Result<Frame, PathError> {
-        let mut names = BTreeSet::new();
-        for part in &parts {
-            names.extend(nodes(part.dir()).at(&path)?);
+impl WalkDir for Stack {
+    type Id = Identity;
+
+    fn enter(&self, name: Name<'_>) -> Result<Self> {
+        let Together::Dir { parts, hides } = self.say(name)? else { return Err(Errno::Stale) };
+        let beneath = match &self.beneath {
+            Some(beneath) if !hides => match beneath.find(name)? {
+                Some(Found::Dir(dir)) => Some(dir),
+                Some(Found::Leaf(_)) | None => None,
+            },
+            Some(_) | None => None,
+        };
+        Ok(Stack { parts, beneath, into: WalkDir::enter(&self.into, name)? })
+    }
+
+    fn id(&self) -> Result<Identity> {
+        self.into.id()
+    }
+}
+
+impl Stack {
+    fn entered(self) -> Result<Entered<Stack, ()>> {
+        let mut all = Vec::new();
+        for part in &self.parts {
+            all.extend(names(part.dir())?);
             if let Part::Layer(layer) = part {
-                names.extend(whiteouts(&**layer).at(&path)?);
+                all.extend(whiteouts(&**layer)?);
             }
         }
-        Ok(Frame { path, parts, beneath, into, names })
+        all.sort_unstable();
+        all.dedup();
+        Ok(Entered { dir: self, names: all, data: () })
     }
 
     fn say(&self, name: Name<'_>) -> Result<Together> {
@@ -129,75 +134,83 @@ impl Frame {
     }
 }
 
+impl Visitor for Flatten {
+    type Dir = Stack;
+    type Data = ();
+    type Error = PathError;
+
+    fn node(&mut self, at: Visit<'_, Stack, ()>) -> Result<Option<Entered<Stack, ()>>, PathError> {
+        self.name(&at).at(at.path)
+    }
+
+    fn leave(&mut self, at: Leave<'_, Stack, ()>) -> Result<(), PathError> {
+        let (dir, path) = (at.dir, at.path);
+        let first = dir.parts.first().ok_or_else(|| bug!("a directory of no layer")).at(path)?;
+        let times = end(first.dir().stat(Descent::HERE)).at(path)?.times();
+        end(dir.into.set_times(Descent::HERE, times)).at(path)
+    }
+}
+
 impl Flatten {
-    /// Puts one name into the layer. Answers the frame of a directory.
-    fn name(&mut self, at: &Frame, name: &str) -> Result<Option<Frame>, PathError> {
-        let path = join(&at.path, name);
-        let name = Name::new(name).at(&path)?;
-        let beneath = match &at.beneath {
-            Some(beneath) => beneath.find(name).at(&path)?,
+    /// Puts one name into the layer. Returns a directory, which is to be entered.
+    fn name(&mut self, at: &Visit<'_, Stack, ()>) -> Result<Option<Entered<Stack, ()>>> {
+        let (name, into) = (at.name, &at.dir.into);
+        let beneath = match &at.dir.beneath {
+            Some(beneath) => beneath.find(name)?,
             None => None,
         };
-        match at.say(name).at(&path)? {
+        match at.dir.say(name)? {
             Together::Nothing => Ok(None),
             Together::Whiteout => {
                 if beneath.is_some() {
-                    at.into.white_out(name).at(&path)?;
+                    into.white_out(name)?;
                 }
                 Ok(None)
             }
             Together::Leaf(part) => {
-                let stat = end(part.dir().stat(name.into())).at(&path)?;
-                self.leaf(at, name, &part, &stat, &path).at(&path)?;
+                let stat = end(part.dir().stat(name.into()))?;
+                self.leaf(at, &part, &stat)?;
                 Ok(None)
             }
             Together::Dir { parts, hides } => {
-                let first = parts.first().ok_or(Errno::Io).at(&path)?;
-                let stat = end(first.dir().stat(Descent::HERE)).at(&path)?;
-                at.into.adopt(Some(name), &stat, Adopted::Dir).at(&path)?;
-                let into = at.into.enter(name).at(&path)?;
+                let first = parts.first().ok_or_else(|| bug!("a directory of no layer"))?;
+                let stat = end(first.dir().stat(Descent::HERE))?;
+                into.adopt(Some(name), &stat, Adopted::Dir)?;
+                let into = WalkDir::enter(into, name)?;
                 let beneath = match beneath {
                     Some(Found::Dir(dir)) if !hides => Some(dir),
                     Some(Found::Dir(_)) => {
-                        into.set_opaque().at(&path)?;
+                        into.set_opaque()?;
                         None
                     }
                     Some(Found::Leaf(_)) | None => None,
                 };
-                Frame::enter(path, parts, beneath, into).map(Some)
+                Stack { parts, beneath, into }.entered().map(Some)
             }
         }
     }
 
-    fn leaf(
-        &mut self,
-        at: &Frame,
-        name: Name<'_>,
-        part: &Part,
-        stat: &Stat,
-        path: &str,
-    ) -> Result<()> {
+    fn leaf(&mut self, at: &Visit<'_, Stack, ()>, part: &Part, stat: &Stat) -> Result<()> {
+        let (name, into) = (at.name, &at.dir.into);
         let id = (stat.dev, stat.ino);
         if stat.nlink > 1 {
             if let Some(first) = self.firsts.get(&id) {
-                let (parent, first) = first.rsplit_once('/').unwrap_or(("", first));
-                let mut dir = Arc::clone(&self.into);
-                for name in Descent::new(parent)?.names() {
-                    dir = dir.enter(name)?;
-                }
-                return dir.adopt_name(Name::new(first)?, &*at.into, name);
+                let (parent, first) =
+                    first.split_last().ok_or_else(|| bug!("a file at the root"))?;
+                let dir = enter_path(&self.into, parent)?;
+                return dir.adopt_name(Name::new(first)?, &**into, name);
             }
-            self.firsts.insert(id, path.to_owned());
+            self.firsts.insert(id, at.shared_path());
         }
         match stat.kind {
             FileType::Symlink => {
                 let target = part.dir().read_link(name)?;
-                at.into.adopt(Some(name), stat, Adopted::Symlink(&target))?;
+                into.adopt(Some(name), stat, Adopted::Symlink(&target))?;
             }
             FileType::File => {
                 let from = end(part.dir().open(name.into(), OpenHow::READ))?.into_file()?;
                 let mut fill = |to: &dyn File| copy_bytes(&*from, to).map(drop);
-                at.into.adopt(Some(name), stat, Adopted::File(&mut fill))?;
+                into.adopt(Some(name), stat, Adopted::File(&mut fill))?;
             }
             FileType::Dir => return Err(Errno::Isdir),
             FileType::CharDevice | FileType::BlockDevice | FileType::Fifo | FileType::Socket => {

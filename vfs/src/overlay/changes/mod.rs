@@ -5,20 +5,20 @@
 //! any upper. Nothing else is said in a layer than nodes, whiteouts and opaque directories: that
 //! a node was renamed is told from its identity, which a copied-up node keeps.
 //!
-//! All trees are walked with a stack of their own, one frame for each directory that is open, so
-//! neither a deep tree nor a wide one costs more descriptors than it is deep.
+//! All trees are walked by [`tree_walk`](crate::tree_walk), so neither a deep tree nor a wide one
+//! takes many descriptors, and no path is kept as text.
 //!
 //! Deliberately absent: a change without its layer. The bytes of a change lie in the layer; a
 //! [`Changes`] says what is where.
 
+mod both;
 mod commit;
 mod diff;
 mod flatten;
 mod moves;
 
 use std::fmt;
-use std::ops::ControlFlow;
-use std::sync::Arc;
+use std::marker::PhantomData;
 
 pub use commit::{Committed, Progress, Step, commit};
 pub use diff::diff;
@@ -28,8 +28,11 @@ pub use flatten::flatten;
 
 use super::layer::{Layer, LayerRef, Says};
 use super::lowers::end;
-use super::{Overlay, changes};
-use crate::{Cookie, Descent, Dir, Errno, FileType, Name, OpenHow, Result};
+use super::{Identity, Overlay, changes};
+use crate::shared_path::SharedPath;
+pub use crate::tree_walk::PathError;
+use crate::tree_walk::{At, Entered, Visit, Visitor, WalkDir, id_of, names, walk};
+use crate::{Dir, DirRef, Errno, FileType, Name, Result};
 
 /// What became of a node.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -67,24 +70,50 @@ pub struct Change {
 
 /// All changes, in the order of the bytes of their paths. Of one path a removal comes first, then
 /// a rename, and then what was modified besides.
+///
+/// Paths share the names that they begin with, so a deep tree does not cost memory quadratic in its
+/// depth: each [`Change`] gets its text when it is asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changes {
-    all: Vec<Change>,
+    all: Vec<Entry>,
 }
 
-/// What went wrong, and where.
+/// A change without the text of its paths.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PathError {
-    /// Names joined by slashes; empty for the root.
-    pub path: String,
-    /// Why.
-    pub errno: Errno,
+struct Entry {
+    path: SharedPath,
+    kind: EntryKind,
+    file_type: FileType,
+    size: u64,
+    replaces: Option<FileType>,
+}
+
+/// As [`ChangeKind`], in the same order.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum EntryKind {
+    Removed,
+    Renamed { from: SharedPath },
+    Added,
+    Modified,
+}
+
+impl Entry {
+    fn to_change(&self) -> Change {
+        let kind = match &self.kind {
+            EntryKind::Removed => ChangeKind::Removed,
+            EntryKind::Renamed { from } => ChangeKind::Renamed { from: from.to_text().into() },
+            EntryKind::Added => ChangeKind::Added,
+            EntryKind::Modified => ChangeKind::Modified,
+        };
+        let Entry { file_type, size, replaces, .. } = *self;
+        Change { path: self.path.to_text().into(), kind, file_type, size, replaces }
+    }
 }
 
 impl Changes {
-    /// The changes.
-    pub fn iter(&self) -> std::slice::Iter<'_, Change> {
-        self.all.iter()
+    /// The changes, each made when it is asked for.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = Change> + '_ {
+        self.all.iter().map(Entry::to_change)
     }
 
     /// How many there are.
@@ -99,18 +128,9 @@ impl Changes {
         self.all.is_empty()
     }
 
-    fn sorted(mut all: Vec<Change>) -> Self {
+    fn sorted(mut all: Vec<Entry>) -> Self {
         all.sort_by(|one, other| (&one.path, &one.kind).cmp(&(&other.path, &other.kind)));
         Changes { all }
-    }
-}
-
-impl<'a> IntoIterator for &'a Changes {
-    type Item = &'a Change;
-    type IntoIter = std::slice::Iter<'a, Change>;
-
-    fn into_iter(self) -> Self::IntoIter {
-        self.iter()
     }
 }
 
@@ -147,12 +167,6 @@ impl fmt::Display for PathError {
 
 impl std::error::Error for PathError {}
 
-impl From<PathError> for Errno {
-    fn from(error: PathError) -> Errno {
-        error.errno
-    }
-}
-
 impl Overlay {
     /// What is different from what lies beneath, as of now. See [`diff`].
     ///
@@ -176,8 +190,8 @@ pub fn discard(layer: &LayerRef) -> Result<(), PathError> {
         return Err(PathError { path: String::new(), errno: Errno::Notsup });
     }
     layer.begin_discard().at("")?;
-    for name in nodes(&**layer).at("")? {
-        remove_tree(&**layer, Name::new(&name).at(&name)?, &name)?;
+    for name in names(&**layer).at("")? {
+        remove_tree(layer, Name::new(&name).at(&name)?, &name)?;
     }
     for name in whiteouts(&**layer).at("")? {
         // Whatever is put in its place takes the mark away.
@@ -189,42 +203,71 @@ pub fn discard(layer: &LayerRef) -> Result<(), PathError> {
 }
 
 /// Removes what `name` leads to, with all that is in it. Links are not followed. Nothing is there
-/// afterwards; that nothing was there is no error.
-fn remove_tree(dir: &dyn Dir, name: Name<'_>, path: &str) -> Result<(), PathError> {
-    struct Frame {
-        dir: crate::DirRef,
-        path: String,
-        names: Vec<String>,
+/// afterwards; that nothing was there is no error. `path` is that of `name`, for errors.
+fn remove_tree<D: TreeDir>(dir: &D, name: Name<'_>, path: &str) -> Result<(), PathError> {
+    let within = |error: PathError| PathError { path: join(path, &error.path), ..error };
+    let Some(top) = Remove::enter(dir, name).at(path)? else { return Ok(()) };
+    walk(top, &mut Remove(PhantomData)).map_err(within)?;
+    dir.as_dir().remove_dir(name).at(path)
+}
+
+/// A directory, or a directory of a layer: what a tree can be removed from.
+trait TreeDir: WalkDir {
+    fn as_dir(&self) -> &dyn Dir;
+}
+
+impl TreeDir for DirRef {
+    fn as_dir(&self) -> &dyn Dir {
+        &**self
     }
-    let enter = |dir: &dyn Dir, name: Name<'_>, path: &str| -> Result<Option<Frame>, PathError> {
-        let Some(kind) = kind_of(dir, name).at(path)? else { return Ok(None) };
+}
+
+impl TreeDir for LayerRef {
+    fn as_dir(&self) -> &dyn Dir {
+        &**self
+    }
+}
+
+/// Removes all names of a tree: files at once, directories when they are empty.
+struct Remove<D>(PhantomData<D>);
+
+impl<D: TreeDir> Remove<D> {
+    /// Removes what is no directory. Returns the directory otherwise.
+    fn enter(dir: &D, name: Name<'_>) -> Result<Option<Entered<D, ()>>> {
+        let Some(kind) = kind_of(dir.as_dir(), name)? else { return Ok(None) };
         if kind != FileType::Dir {
-            dir.remove_file(name).at(path)?;
-            return Ok(None);
+            return dir.as_dir().remove_file(name).map(|()| None);
         }
-        let dir = end(dir.open(name.into(), OpenHow::HOLD_DIR)).at(path)?.into_dir().at(path)?;
-        let names = nodes(&*dir).at(path)?;
-        Ok(Some(Frame { dir, path: path.to_owned(), names }))
-    };
-    let Some(top) = enter(dir, name, path)? else { return Ok(()) };
-    let mut frames = vec![top];
-    while let Some(Frame { dir: at, path: at_path, names }) = frames.last_mut() {
-        if let Some(next) = names.pop() {
-            let path = join(at_path, &next);
-            if let Some(frame) = enter(&**at, Name::new(&next).at(&path)?, &path)? {
-                frames.push(frame);
-            }
-            continue;
-        }
-        let Some(done) = frames.pop() else { break };
-        let name_of = done.path.rsplit('/').next().unwrap_or_default();
-        match frames.last() {
-            Some(above) => above.dir.remove_dir(Name::new(name_of).at(&done.path)?),
-            None => dir.remove_dir(name),
-        }
-        .at(&done.path)?;
+        let dir = dir.enter(name)?;
+        let names = names(dir.as_dir())?;
+        Ok(Some(Entered { dir, names, data: () }))
     }
-    Ok(())
+}
+
+impl<D: TreeDir> Visitor for Remove<D> {
+    type Dir = D;
+    type Data = ();
+    type Error = PathError;
+
+    fn node(&mut self, at: Visit<'_, D, ()>) -> Result<Option<Entered<D, ()>>, PathError> {
+        Remove::enter(at.dir, at.name).at(at.path)
+    }
+
+    fn left(&mut self, at: Visit<'_, D, ()>) -> Result<(), PathError> {
+        at.dir.as_dir().remove_dir(at.name).at(at.path)
+    }
+}
+
+impl WalkDir for LayerRef {
+    type Id = Identity;
+
+    fn enter(&self, name: Name<'_>) -> Result<Self> {
+        Layer::enter(&**self, name)
+    }
+
+    fn id(&self) -> Result<Identity> {
+        id_of(&**self)
+    }
 }
 
 /// The type of what `name` leads to, if anything.
@@ -236,21 +279,10 @@ fn kind_of(dir: &dyn Dir, name: Name<'_>) -> Result<Option<FileType>> {
     }
 }
 
-/// The names in a directory, in the order of their bytes.
-pub(super) fn nodes(dir: &dyn Dir) -> Result<Vec<String>> {
-    let mut names = Vec::new();
-    dir.read_dir(Cookie::START, &mut |entry| {
-        names.push(entry.name.as_str().to_owned());
-        ControlFlow::Continue(())
-    })?;
-    names.sort_unstable();
-    Ok(names)
-}
-
 /// The whiteouts in a directory, in the order of their bytes.
-pub(super) fn whiteouts(layer: &dyn Layer) -> Result<Vec<String>> {
-    let mut names = Vec::new();
-    layer.whiteouts(&mut |name| names.push(name.as_str().to_owned()))?;
+pub(super) fn whiteouts(layer: &dyn Layer) -> Result<Vec<Box<str>>> {
+    let mut names: Vec<Box<str>> = Vec::new();
+    layer.whiteouts(&mut |name| names.push(name.as_str().into()))?;
     names.sort_unstable();
     Ok(names)
 }
@@ -263,16 +295,12 @@ pub(super) fn node(layer: &dyn Layer, name: Name<'_>) -> Result<crate::Stat> {
     }
 }
 
-/// The directory that `path` leads to, no link being followed.
-fn hold(root: &crate::DirRef, path: &str) -> Result<crate::DirRef> {
-    if path.is_empty() {
-        return Ok(Arc::clone(root));
+pub(super) fn join(above: &str, path: &str) -> String {
+    match (above, path) {
+        ("", path) => path.to_owned(),
+        (above, "") => above.to_owned(),
+        (above, path) => format!("{above}/{path}"),
     }
-    end(root.open(Descent::new(path)?, OpenHow::HOLD_DIR))?.into_dir()
-}
-
-pub(super) fn join(above: &str, name: &str) -> String {
-    if above.is_empty() { name.to_owned() } else { format!("{above}/{name}") }
 }
 
 /// A path as a line of text may show it.
@@ -288,15 +316,4 @@ pub(super) fn shown(path: &str) -> String {
         }
     }
     if text.is_empty() { ".".to_owned() } else { text }
-}
-
-/// Says where an error happened.
-pub(super) trait At<T> {
-    fn at(self, path: &str) -> Result<T, PathError>;
-}
-
-impl<T> At<T> for Result<T> {
-    fn at(self, path: &str) -> Result<T, PathError> {
-        self.map_err(|errno| PathError { path: path.to_owned(), errno })
-    }
 }

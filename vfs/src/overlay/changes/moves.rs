@@ -13,181 +13,188 @@ use foldhash::fast::RandomState;
 use super::super::Identity;
 use super::super::layer::{LayerRef, Says};
 use super::super::lowers::{Found, MergedDir, end};
-use super::{At, PathError, join, node, nodes, whiteouts};
+use super::both::{Both, BothData, LowerAt};
+use super::{PathError, join, node, whiteouts};
+use crate::shared_path::SharedPath;
+use crate::tree_walk::{self, At, Entered, Visit, Visitor, WalkDir, names, walk};
 use crate::{Descent, Dir, FileType, Name, Result, Stat};
 
 /// Where nodes have moved.
 #[derive(Default)]
 pub(super) struct Moves {
     /// The path in the lowers of a node of the upper, by its path in the upper.
-    from: HashMap<String, String, RandomState>,
-    sources: HashSet<String, RandomState>,
+    from: HashMap<SharedPath, SharedPath, RandomState>,
+    sources: HashSet<SharedPath, RandomState>,
 }
 
 #[derive(Default)]
 struct Scan {
-    fresh: HashMap<Identity, Vec<(String, FileType)>, RandomState>,
-    gone: HashMap<Identity, Vec<String>, RandomState>,
+    /// The paths in the upper of what is fresh.
+    fresh: HashMap<Identity, Vec<(SharedPath, FileType)>, RandomState>,
+    /// The paths in the lowers of what is gone and may have moved.
+    gone: HashMap<Identity, Vec<SharedPath>, RandomState>,
+    pass: Pass,
 }
 
-/// A directory of the upper, and what it is merged or compared with.
-struct Frame {
-    path: String,
-    upper: LayerRef,
-    lower: Option<Arc<MergedDir>>,
-    names: Vec<String>,
-    /// Whether it, or one above it, is opaque: then nothing of the lowers shows in it.
-    hides: bool,
-}
-
-/// What is gone, before it is known whether it has moved.
-struct Gone {
-    path: String,
-    found: Found,
+/// Nodes of the lowers are compared with all fresh ones, so these are found first.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Pass {
+    #[default]
+    Fresh,
+    Gone,
 }
 
 impl Moves {
     pub(super) fn find(upper: &LayerRef, lower: &Arc<MergedDir>) -> Result<Self, PathError> {
-        let (mut scan, mut gone) = (Scan::default(), Vec::new());
-        let hides = upper.is_opaque().at("")?;
-        let root = Frame {
-            path: String::new(),
-            upper: Arc::clone(upper),
-            lower: Some(Arc::clone(lower)),
-            names: Vec::new(),
-            hides,
-        };
-        let frame = root.begin(&mut gone)?;
-        let mut frames = vec![frame];
-        while let Some(frame) = frames.last_mut() {
-            let Some(name) = frame.names.pop() else {
-                frames.pop();
-                continue;
-            };
-            if let Some(frame) = scan.node(frame, &name, &mut gone)? {
-                frames.push(frame);
+        let mut scan = Scan::default();
+        for pass in [Pass::Fresh, Pass::Gone] {
+            if pass == Pass::Gone && scan.fresh.is_empty() {
+                break;
             }
-        }
-        if !scan.fresh.is_empty() {
-            for gone in gone {
-                scan.gone(gone)?;
-            }
+            scan.pass = pass;
+            let both = Both { upper: Arc::clone(upper), lower: Some(Arc::clone(lower)) };
+            let hides = upper.is_opaque().at("")?;
+            let data = BothData { lower: LowerAt::InPlace, hides };
+            walk(scan.enter(both, data, "")?, &mut scan)?;
         }
         Ok(scan.pair())
     }
 
     /// Where the node at `path` of the upper lay, if it has moved or stayed; `None` if it is new.
-    pub(super) fn from(&self, path: &str) -> Option<&str> {
-        self.from.get(path).map(String::as_str)
+    pub(super) fn from(&self, path: &SharedPath) -> Option<&SharedPath> {
+        self.from.get(path)
     }
 
     /// Whether what lay at `path` of the lowers is somewhere in the upper.
-    pub(super) fn has_left(&self, path: &str) -> bool {
+    pub(super) fn has_left(&self, path: &SharedPath) -> bool {
         self.sources.contains(path)
     }
 }
 
-impl Frame {
-    /// Lists the names, and notes what of the lowers is gone.
-    fn begin(mut self, gone: &mut Vec<Gone>) -> Result<Frame, PathError> {
-        self.names = nodes(&*self.upper).at(&self.path)?;
-        let Some(lower) = &self.lower else { return Ok(self) };
-        let mut hidden = self.names.clone();
-        if self.hides {
-            let list = lower.list().at(&self.path)?;
-            hidden = list.behind(0).map(|entry| entry.name.as_str().to_owned()).collect();
-        } else {
-            hidden.extend(whiteouts(&*self.upper).at(&self.path)?);
-        }
-        for name in hidden {
-            let path = join(&self.path, &name);
-            let name = Name::new(&name).at(&path)?;
-            let Some(found) = lower.find(name).at(&path)? else { continue };
-            if !self.stays(name, &found).at(&path)? {
-                gone.push(Gone { path, found });
+/// Whether the upper's node of that name is the one that the lowers have there.
+fn stays(both: &Both, hides: bool, name: Name<'_>, found: &Found) -> Result<bool> {
+    let stat = match both.upper.look(name)? {
+        Says::Node(stat) => stat,
+        Says::Nothing => return Ok(!hides),
+        Says::Whiteout => return Ok(false),
+    };
+    let lower = match found {
+        Found::Dir(dir) if stat.kind == FileType::Dir => {
+            if !hides && !WalkDir::enter(&both.upper, name)?.is_opaque()? {
+                return Ok(true);
             }
+            end(dir.stat(Descent::HERE))?
         }
-        Ok(self)
+        Found::Leaf(part) if stat.kind != FileType::Dir => match part.dir().stat(name.into()) {
+            Ok(stat) => stat,
+            Err(_) => return Ok(false),
+        },
+        Found::Dir(_) | Found::Leaf(_) => return Ok(false),
+    };
+    Ok((stat.dev, stat.ino, stat.kind) == (lower.dev, lower.ino, lower.kind))
+}
+
+impl Visitor for Scan {
+    type Dir = Both;
+    type Data = BothData;
+    type Error = PathError;
+
+    fn node(
+        &mut self,
+        at: Visit<'_, Both, BothData>,
+    ) -> Result<Option<Entered<Both, BothData>>, PathError> {
+        let Some((both, data)) = self.look(&at).at(at.path)? else { return Ok(None) };
+        self.enter(both, data, at.path).map(Some)
     }
 
-    /// Whether the upper's node of that name is the one that the lowers have there.
-    fn stays(&self, name: Name<'_>, found: &Found) -> Result<bool> {
-        let stat = match self.upper.look(name)? {
-            Says::Node(stat) => stat,
-            Says::Nothing => return Ok(!self.hides),
-            Says::Whiteout => return Ok(false),
-        };
-        let lower = match found {
-            Found::Dir(dir) if stat.kind == FileType::Dir => {
-                if !self.hides && !self.upper.enter(name)?.is_opaque()? {
-                    return Ok(true);
-                }
-                end(dir.stat(Descent::HERE))?
-            }
-            Found::Leaf(part) if stat.kind != FileType::Dir => match part.dir().stat(name.into()) {
-                Ok(stat) => stat,
-                Err(_) => return Ok(false),
-            },
-            Found::Dir(_) | Found::Leaf(_) => return Ok(false),
-        };
-        Ok((stat.dev, stat.ino, stat.kind) == (lower.dev, lower.ino, lower.kind))
+    fn enter_again(&self, parent: &Both, name: Name<'_>, data: &BothData) -> Result<Both> {
+        match data.lower {
+            LowerAt::InPlace => parent.enter(name),
+            LowerAt::Nowhere | LowerAt::Elsewhere(_) => parent.enter_upper(name),
+        }
     }
 }
 
 impl Scan {
-    /// Takes note of one node of the upper. Answers the frame of a directory.
-    fn node(
+    /// Lists the names of the upper. In the second pass, looks for what of the lowers is gone.
+    fn enter(
         &mut self,
-        at: &Frame,
-        name: &str,
-        gone: &mut Vec<Gone>,
-    ) -> Result<Option<Frame>, PathError> {
-        let path = join(&at.path, name);
-        let name = Name::new(name).at(&path)?;
-        let stat = node(&*at.upper, name).at(&path)?;
-        let found = match &at.lower {
-            Some(lower) => lower.find(name).at(&path)?,
+        both: Both,
+        data: BothData,
+        path: &str,
+    ) -> Result<Entered<Both, BothData>, PathError> {
+        let names = names(&*both.upper).at(path)?;
+        let Some(lower) = both.lower.as_ref().filter(|_| self.pass == Pass::Gone) else {
+            return Ok(Entered { dir: both, names, data });
+        };
+        let mut hidden = names.clone();
+        if data.hides {
+            let list = lower.list().at(path)?;
+            hidden = list.behind(0).map(|entry| entry.name.as_str().into()).collect();
+        } else {
+            hidden.extend(whiteouts(&*both.upper).at(path)?);
+        }
+        for name in hidden {
+            let path = join(path, &name);
+            let name = Name::new(&name).at(&path)?;
+            let Some(found) = lower.find(name).at(&path)? else { continue };
+            if stays(&both, data.hides, name, &found).at(&path)? {
+                continue;
+            }
+            self.gone(&lower.path().join(name.as_str()), &found);
+            if let Found::Dir(dir) = found {
+                let names = tree_walk::names(&*dir).at(&path)?;
+                let within = |error: PathError| {
+                    let path = join(&path, &error.path);
+                    PathError { path, ..error }
+                };
+                walk(Entered { dir, names, data: () }, &mut Gone(self)).map_err(within)?;
+            }
+        }
+        Ok(Entered { dir: both, names, data })
+    }
+
+    /// Takes note of one node of the upper. Returns a directory.
+    fn look(&mut self, at: &Visit<'_, Both, BothData>) -> Result<Option<(Both, BothData)>> {
+        let Both { upper, lower } = at.dir;
+        let stat = node(&**upper, at.name)?;
+        let found = match lower {
+            Some(lower) => lower.find(at.name)?,
             None => None,
         };
         let stays = match &found {
-            Some(found) => at.stays(name, found).at(&path)?,
+            Some(found) => stays(at.dir, at.data.hides, at.name, found)?,
             None => false,
         };
-        if !stays {
-            self.fresh.entry((stat.dev, stat.ino)).or_default().push((path.clone(), stat.kind));
+        if !stays && self.pass == Pass::Fresh {
+            let fresh = self.fresh.entry((stat.dev, stat.ino)).or_default();
+            fresh.push((at.shared_path(), stat.kind));
         }
         if stat.kind != FileType::Dir {
             return Ok(None);
         }
-        let lower = match found {
-            Some(Found::Dir(dir)) if stays => Some(dir),
-            Some(Found::Dir(_) | Found::Leaf(_)) | None => None,
+        let (lower, lower_at) = match found {
+            Some(Found::Dir(dir)) if stays => (Some(dir), LowerAt::InPlace),
+            // Nothing under it can be gone.
+            Some(Found::Dir(_) | Found::Leaf(_)) | None if self.pass == Pass::Gone => {
+                return Ok(None);
+            }
+            Some(Found::Dir(_) | Found::Leaf(_)) | None => (None, LowerAt::Nowhere),
         };
-        let upper = at.upper.enter(name).at(&path)?;
-        let hides = at.hides || upper.is_opaque().at(&path)?;
-        Frame { path, upper, lower, names: Vec::new(), hides }.begin(gone).map(Some)
+        let upper = WalkDir::enter(upper, at.name)?;
+        let hides = at.data.hides || upper.is_opaque()?;
+        Ok(Some((Both { upper, lower }, BothData { lower: lower_at, hides })))
     }
 
-    /// Looks for fresh nodes in what is gone.
-    fn gone(&mut self, gone: Gone) -> Result<(), PathError> {
-        let mut pending = vec![gone];
-        while let Some(Gone { path, found }) = pending.pop() {
-            // What may not be looked at cannot have been renamed either.
-            if let Ok(stat) = stat_of(&path, &found)
-                && let Some(fresh) = self.fresh.get(&(stat.dev, stat.ino))
-                && fresh.iter().any(|(_, kind)| *kind == stat.kind)
-            {
-                self.gone.entry((stat.dev, stat.ino)).or_default().push(path.clone());
-            }
-            let Found::Dir(dir) = found else { continue };
-            for entry in dir.list().at(&path)?.behind(0) {
-                let path = join(&path, entry.name.as_str());
-                if let Some(found) = dir.find(entry.name).at(&path)? {
-                    pending.push(Gone { path, found });
-                }
-            }
+    /// Takes note of what is gone, if something fresh has its identity.
+    fn gone(&mut self, path: &SharedPath, found: &Found) {
+        // What may not be looked at cannot have been renamed either.
+        if let Ok(stat) = stat_of(path, found)
+            && let Some(fresh) = self.fresh.get(&(stat.dev, stat.ino))
+            && fresh.iter().any(|(_, kind)| *kind == stat.kind)
+        {
+            self.gone.entry((stat.dev, stat.ino)).or_default().push(path.clone());
         }
-        Ok(())
     }
 
     /// Directories first, so that what is in them is known to have come along.
@@ -201,7 +208,7 @@ impl Scan {
             sources.sort();
             groups.push((targets, sources));
         }
-        let is_dir = |targets: &[(String, FileType)]| {
+        let is_dir = |targets: &[(SharedPath, FileType)]| {
             targets.first().is_some_and(|(_, kind)| *kind == FileType::Dir)
         };
         groups.sort_by_cached_key(|(targets, _)| (!is_dir(targets), targets.first().cloned()));
@@ -222,34 +229,50 @@ impl Scan {
     }
 }
 
+/// Walks a directory of the lowers that is gone.
+struct Gone<'a>(&'a mut Scan);
+
+impl Visitor for Gone<'_> {
+    type Dir = Arc<MergedDir>;
+    type Data = ();
+    type Error = PathError;
+
+    fn node(
+        &mut self,
+        at: Visit<'_, Arc<MergedDir>, ()>,
+    ) -> Result<Option<Entered<Arc<MergedDir>, ()>>, PathError> {
+        let Some(found) = at.dir.find(at.name).at(at.path)? else { return Ok(None) };
+        self.0.gone(&at.dir.path().join(at.name.as_str()), &found);
+        let Found::Dir(dir) = found else { return Ok(None) };
+        let names = names(&*dir).at(at.path)?;
+        Ok(Some(Entered { dir, names, data: () }))
+    }
+}
+
 impl Moves {
-    fn add(&mut self, target: String, source: String) {
+    fn add(&mut self, target: SharedPath, source: SharedPath) {
         self.sources.insert(source.clone());
         self.from.insert(target, source);
     }
 
     /// Where `path` lay if nothing but directories above it has moved.
-    fn home(&self, path: &str) -> String {
-        let mut end = path.len();
-        while let Some(at) = path.get(..end).and_then(|above| above.rfind('/')) {
-            if let (Some(above), Some(rest)) = (path.get(..at), path.get(at..))
-                && let Some(from) = self.from.get(above)
-            {
-                return format!("{from}{rest}");
+    fn home(&self, path: &SharedPath) -> SharedPath {
+        let (mut at, mut names) = (path, Vec::new());
+        while let Some((parent, name)) = at.split_last() {
+            names.push(name);
+            if let Some(from) = self.from.get(parent) {
+                return names.iter().rev().fold(from.clone(), |path, name| path.join(name));
             }
-            end = at;
+            at = parent;
         }
-        path.to_owned()
+        path.clone()
     }
 }
 
 /// What the node of the lowers at `path` is.
-pub(super) fn stat_of(path: &str, found: &Found) -> Result<Stat> {
+pub(super) fn stat_of(path: &SharedPath, found: &Found) -> Result<Stat> {
     match found {
         Found::Dir(dir) => end(dir.stat(Descent::HERE)),
-        Found::Leaf(part) => {
-            let name = path.rsplit('/').next().unwrap_or_default();
-            end(part.dir().stat(Name::new(name)?.into()))
-        }
+        Found::Leaf(part) => end(part.dir().stat(Name::new(path.name())?.into())),
     }
 }

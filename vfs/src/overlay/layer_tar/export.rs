@@ -9,10 +9,12 @@ use foldhash::fast::RandomState;
 use tar::{EntryType, Header};
 
 use super::super::Identity;
-use super::super::changes::{At, PathError, join, node, nodes, read_full, shown, whiteouts};
+use super::super::changes::{PathError, join, node, read_full, shown, whiteouts};
 use super::super::layer::LayerRef;
 use super::super::lowers::end;
 use super::{BLOCK, MARKER, OCTAL_MAX, OPAQUE, PIECE_BYTES, padding, pax};
+use crate::shared_path::SharedPath;
+use crate::tree_walk::{At, Entered, Visit, Visitor, WalkDir, names, walk};
 use crate::{Descent, Dir, Errno, FileType, Name, OpenHow, Stat, Timestamp};
 
 /// The longest name that a plain header holds.
@@ -83,27 +85,8 @@ pub fn export_layer(layer: &LayerRef, out: &mut dyn Write) -> Result<Exported, E
     let mut export = Export { out, exported: Exported::default(), firsts: HashMap::default() };
     let stat = end(layer.stat(Descent::HERE)).at("")?;
     export.header("./", &stat, EntryType::Directory, None)?;
-    let mut frames = vec![export.enter(String::new(), Arc::clone(layer))?];
-    while let Some((above, dir, names)) = frames.last_mut() {
-        let Some(name) = names.pop() else {
-            frames.pop();
-            continue;
-        };
-        let path = join(above, &name);
-        if name.starts_with(MARKER) {
-            return Err(ExportError::Reserved { path });
-        }
-        let name = Name::new(&name).at(&path)?;
-        let stat = node(&**dir, name).at(&path)?;
-        if stat.kind == FileType::Dir {
-            export.header(&format!("{path}/"), &stat, EntryType::Directory, None)?;
-            let below = dir.enter(name).at(&path)?;
-            frames.push(export.enter(path, below)?);
-        } else {
-            export.leaf(&**dir, name, &stat, &path)?;
-        }
-        export.exported.nodes += 1;
-    }
+    let root = export.enter("", Arc::clone(layer))?;
+    walk(root, &mut export)?;
     export.out.write_all(&[0; 2 * BLOCK])?;
     Ok(export.exported)
 }
@@ -112,46 +95,62 @@ struct Export<'a> {
     out: &'a mut dyn Write,
     exported: Exported,
     /// Where a file with several names has been written.
-    firsts: HashMap<Identity, String, RandomState>,
+    firsts: HashMap<Identity, SharedPath, RandomState>,
 }
 
-/// A directory's path, the directory, and the names that are left, the first one last.
-type Frame = (String, LayerRef, Vec<String>);
+impl Visitor for Export<'_> {
+    type Dir = LayerRef;
+    type Data = ();
+    type Error = ExportError;
+
+    fn node(
+        &mut self,
+        at: Visit<'_, LayerRef, ()>,
+    ) -> Result<Option<Entered<LayerRef, ()>>, ExportError> {
+        if at.name.as_str().starts_with(MARKER) {
+            return Err(ExportError::Reserved { path: at.path.to_owned() });
+        }
+        let stat = node(&**at.dir, at.name).at(at.path)?;
+        self.exported.nodes += 1;
+        if stat.kind == FileType::Dir {
+            self.header(&format!("{}/", at.path), &stat, EntryType::Directory, None)?;
+            let below = WalkDir::enter(at.dir, at.name).at(at.path)?;
+            return self.enter(at.path, below).map(Some);
+        }
+        self.leaf(&at, &stat)?;
+        Ok(None)
+    }
+}
 
 impl Export<'_> {
     /// Writes the markers in a directory.
-    fn enter(&mut self, path: String, layer: LayerRef) -> Result<Frame, ExportError> {
-        let times = end(layer.stat(Descent::HERE)).at(&path)?;
+    fn enter(&mut self, path: &str, dir: LayerRef) -> Result<Entered<LayerRef, ()>, ExportError> {
+        let times = end(dir.stat(Descent::HERE)).at(path)?;
         let marker = Stat { size: 0, nlink: 1, ..times };
-        if layer.is_opaque().at(&path)? {
-            self.header(&join(&path, OPAQUE), &marker, EntryType::Regular, None)?;
+        if dir.is_opaque().at(path)? {
+            self.header(&join(path, OPAQUE), &marker, EntryType::Regular, None)?;
             self.exported.markers += 1;
         }
-        for name in whiteouts(&*layer).at(&path)? {
+        for name in whiteouts(&*dir).at(path)? {
             if name.starts_with(MARKER) {
-                return Err(ExportError::Reserved { path: join(&path, &name) });
+                return Err(ExportError::Reserved { path: join(path, &name) });
             }
-            let path = join(&path, &format!("{MARKER}{name}"));
+            let path = join(path, &format!("{MARKER}{name}"));
             self.header(&path, &marker, EntryType::Regular, None)?;
             self.exported.markers += 1;
         }
-        let mut names = nodes(&*layer).at(&path)?;
-        names.reverse();
-        Ok((path, layer, names))
+        let names = names(&*dir).at(path)?;
+        Ok(Entered { dir, names, data: () })
     }
 
-    fn leaf(
-        &mut self,
-        dir: &dyn Dir,
-        name: Name<'_>,
-        stat: &Stat,
-        path: &str,
-    ) -> Result<(), ExportError> {
+    fn leaf(&mut self, at: &Visit<'_, LayerRef, ()>, stat: &Stat) -> Result<(), ExportError> {
+        let (dir, name, path) = (&**at.dir, at.name, at.path);
         if stat.nlink > 1 {
-            if let Some(first) = self.firsts.get(&(stat.dev, stat.ino)).cloned() {
+            if let Some(first) = self.firsts.get(&(stat.dev, stat.ino)) {
+                let first = first.to_text();
                 return self.header(path, stat, EntryType::Link, Some(&first));
             }
-            self.firsts.insert((stat.dev, stat.ino), path.to_owned());
+            self.firsts.insert((stat.dev, stat.ino), at.shared_path());
         }
         match stat.kind {
             FileType::Symlink => {

@@ -1,15 +1,15 @@
 //! Reading a layer from an archive that somebody else made.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, ErrorKind, IoSlice, Read};
 use std::sync::Arc;
 
 use tar::{EntryType, Header};
 
-use super::super::changes::shown;
+use super::super::changes::{PathError, shown};
 use super::super::layer::{LayerRef, Says};
 use super::super::lowers::end;
+use super::dir_times::DirTimes;
 use super::{BLOCK, MARKER, OPAQUE, PIECE_BYTES, padding, pax};
 use crate::{
     Access, Descent, Errno, File, FileType, Name, OpenFlags, OpenHow, SetTime, SetTimes, Timestamp,
@@ -17,8 +17,13 @@ use crate::{
 
 /// Bytes of one extended header: room for two of the longest paths and much more.
 const EXTENDED_MAX: u64 = 64 * 1024;
-/// The longest path and the longest target of a link, in bytes: Linux's `PATH_MAX`.
-const PATH_MAX: usize = 4096;
+/// The longest path, in bytes: less than an extended header holds. A tree may be deeper than one
+/// system call can name.
+const PATH_MAX: usize = 60 * 1024;
+/// The longest target of a link, in bytes: Linux's `PATH_MAX`.
+const TARGET_MAX: usize = 4096;
+/// Bytes of an entry's path that an error repeats.
+const SHOWN_MAX: usize = 4096;
 /// Nodes of other types whose paths are remembered for the report.
 const LEFT_OUT_MAX: usize = 64;
 
@@ -172,7 +177,8 @@ pub fn import_layer(
         number: 0,
         entries: 0,
         entry: String::new(),
-        dir_times: BTreeMap::new(),
+        last: None,
+        dir_times: DirTimes::default(),
     };
     match import.all() {
         Ok(()) => Ok(import.imported),
@@ -190,8 +196,10 @@ struct Import<'a> {
     entries: u64,
     /// The path of the entry at hand.
     entry: String,
+    /// The directory of the last entry, and its path: the next one is mostly in it or under it.
+    last: Option<(String, LayerRef)>,
     /// What is put into a directory changes its times, so they come last.
-    dir_times: BTreeMap<String, Timestamp>,
+    dir_times: DirTimes,
 }
 
 /// What extended headers say about the next entry.
@@ -238,11 +246,10 @@ impl Import<'_> {
                 }
             }
         }
-        for (path, modified) in &self.dir_times {
-            self.entry.clone_from(path);
-            end(self.into.set_times(Descent::new(path)?, times(*modified)))?;
-        }
-        Ok(())
+        std::mem::take(&mut self.dir_times).apply(self.into).map_err(|PathError { path, errno }| {
+            self.entry = path;
+            ImportFault::Layer(errno)
+        })
     }
 
     fn count(&mut self) -> Result<(), ImportFault> {
@@ -275,7 +282,7 @@ impl Import<'_> {
 
     fn head(&mut self, header: &Header, extended: Extended) -> Result<EntryHead, ImportFault> {
         let path = extended.path.unwrap_or_else(|| header.path_bytes().into_owned());
-        let shown = path.get(..PATH_MAX).unwrap_or(&path);
+        let shown = path.get(..SHOWN_MAX).unwrap_or(&path);
         self.entry = String::from_utf8_lossy(shown).into_owned();
         let is_dir = path.ends_with(b"/");
         let path = inside(&path)?;
@@ -313,7 +320,7 @@ impl Import<'_> {
             if head.kind != EntryType::Directory {
                 return Err(ImportFault::BadName);
             }
-            self.dir_times.insert(String::new(), head.modified);
+            self.dir_times.set(path, head.modified);
             self.imported.dirs += 1;
             return Ok(());
         };
@@ -333,7 +340,7 @@ impl Import<'_> {
                 None | Some(FileType::Dir) => {}
                 Some(_) => return Err(ImportFault::Duplicate),
             }
-            self.dir_times.insert(head.path.clone(), head.modified);
+            self.dir_times.set(path, head.modified);
             self.imported.dirs += 1;
             return Ok(());
         }
@@ -361,7 +368,7 @@ impl Import<'_> {
             }
             EntryType::Symlink => {
                 let target = text(&head.target)?;
-                if target.is_empty() || target.len() > PATH_MAX || target.contains('\0') {
+                if target.is_empty() || target.len() > TARGET_MAX || target.contains('\0') {
                     return Err(ImportFault::BadName);
                 }
                 dir.create_symlink(name, target)?;
@@ -416,13 +423,23 @@ impl Import<'_> {
 
     /// The directory that an entry lies in. What is missing on the way is created.
     fn parent(&mut self, path: Descent<'_>) -> Result<LayerRef, ImportFault> {
-        let mut dir = Arc::clone(self.into);
-        for name in path.names() {
+        let (mut dir, mut rest) = (Arc::clone(self.into), path);
+        if let Some((last_path, last)) = &self.last
+            && let Some(below) = path.as_str().strip_prefix(last_path.as_str())
+            && (below.is_empty() || below.starts_with('/'))
+        {
+            dir = Arc::clone(last);
+            rest = Descent::checked(below.trim_start_matches('/'));
+        }
+        for name in rest.names() {
             match enter_or_create(&dir, name)? {
                 Some(kind) => pass(kind)?,
                 None => self.count()?,
             }
             dir = dir.enter(name)?;
+        }
+        if !path.is_here() {
+            self.last = Some((path.as_str().to_owned(), Arc::clone(&dir)));
         }
         Ok(dir)
     }
@@ -534,7 +551,7 @@ fn until_nul(mut content: Vec<u8>) -> Vec<u8> {
     content
 }
 
-fn times(modified: Timestamp) -> SetTimes {
+pub(super) fn times(modified: Timestamp) -> SetTimes {
     SetTimes { accessed: SetTime::At(modified), modified: SetTime::At(modified) }
 }
 

@@ -12,6 +12,7 @@
 //! Deliberately absent: owners, modes, extended attributes and devices, of which our filesystems
 //! know nothing.
 
+mod dir_times;
 mod export;
 mod import;
 mod pax;

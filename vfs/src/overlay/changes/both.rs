@@ -1,0 +1,72 @@
+//! A directory of the upper together with the one of the lowers that it stands for.
+
+use std::sync::Arc;
+
+use super::super::Identity;
+use super::super::layer::LayerRef;
+use super::super::lowers::{Found, MergedDir};
+use crate::shared_path::SharedPath;
+use crate::tree_walk::WalkDir;
+use crate::{Errno, Name, Result};
+
+pub(super) struct Both {
+    pub(super) upper: LayerRef,
+    pub(super) lower: Option<Arc<MergedDir>>,
+}
+
+/// What a walk keeps of each [`Both`] on its way.
+pub(super) struct BothData {
+    pub(super) lower: LowerAt,
+    /// Whether it, or one above it, is opaque: then nothing of the lowers shows in it.
+    pub(super) hides: bool,
+}
+
+/// Where the directory of the lowers lies.
+pub(super) enum LowerAt {
+    /// There is none.
+    Nowhere,
+    /// Under the same name in the parent's.
+    InPlace,
+    /// The directory was renamed.
+    Elsewhere(SharedPath),
+}
+
+impl Both {
+    /// The upper's directory alone.
+    pub(super) fn enter_upper(&self, name: Name<'_>) -> Result<Both> {
+        Ok(Both { upper: self.upper.enter(name)?, lower: None })
+    }
+}
+
+impl WalkDir for Both {
+    type Id = Identity;
+
+    fn enter(&self, name: Name<'_>) -> Result<Self> {
+        let lower = match &self.lower {
+            Some(lower) => Some(lower.enter(name)?),
+            None => None,
+        };
+        Ok(Both { lower, ..self.enter_upper(name)? })
+    }
+
+    /// The upper's: the lowers do not change.
+    fn id(&self) -> Result<Identity> {
+        self.upper.id()
+    }
+}
+
+impl WalkDir for Arc<MergedDir> {
+    type Id = Identity;
+
+    fn enter(&self, name: Name<'_>) -> Result<Self> {
+        match self.find(name)? {
+            Some(Found::Dir(dir)) => Ok(dir),
+            Some(Found::Leaf(_)) => Err(Errno::Notdir),
+            None => Err(Errno::Noent),
+        }
+    }
+
+    fn id(&self) -> Result<Identity> {
+        crate::tree_walk::id_of(&**self)
+    }
+}

@@ -1,0 +1,131 @@
+//! The times of an archive's directories, to be set once everything is in them.
+//!
+//! A tree of names in a table: what an archive says of a directory costs its last name and not its
+//! whole path, so a deep tree does not cost memory quadratic in its depth.
+
+use std::hash::BuildHasher;
+use std::sync::Arc;
+
+use foldhash::fast::RandomState;
+use hashbrown::HashTable;
+
+use super::super::changes::PathError;
+use super::super::layer::LayerRef;
+use super::super::lowers::end;
+use super::import::times;
+use crate::tree_walk::{At, Entered, Leave, Visit, Visitor, WalkDir, walk};
+use crate::{Descent, Name, Timestamp};
+
+/// The index of a node. The root is the first.
+type Key = u32;
+
+const ROOT: Key = 0;
+
+struct Node {
+    parent: Key,
+    name: Box<str>,
+    modified: Option<Timestamp>,
+}
+
+pub(super) struct DirTimes {
+    nodes: Vec<Node>,
+    /// Keys of nodes, by parent and name.
+    index: HashTable<Key>,
+    hasher: RandomState,
+}
+
+impl Default for DirTimes {
+    fn default() -> Self {
+        let nodes = vec![Node { parent: ROOT, name: Box::default(), modified: None }];
+        DirTimes { nodes, index: HashTable::new(), hasher: RandomState::default() }
+    }
+}
+
+impl DirTimes {
+    /// Remembers what an archive says of the directory `path`.
+    pub(super) fn set(&mut self, path: Descent<'_>, modified: Timestamp) {
+        let key = path.names().fold(ROOT, |parent, name| self.child(parent, name));
+        if let Some(node) = self.nodes.get_mut(key as usize) {
+            node.modified = Some(modified);
+        }
+    }
+
+    fn child(&mut self, parent: Key, name: Name<'_>) -> Key {
+        let DirTimes { nodes, index, hasher } = self;
+        let hash = hasher.hash_one((parent, name.as_str()));
+        let is_it = |key: &Key| {
+            let node = nodes.get(*key as usize);
+            node.is_some_and(|node| node.parent == parent && *node.name == *name.as_str())
+        };
+        if let Some(key) = index.find(hash, is_it) {
+            return *key;
+        }
+        let key = Key::try_from(nodes.len()).unwrap_or(Key::MAX);
+        nodes.push(Node { parent, name: name.as_str().into(), modified: None });
+        index.insert_unique(hash, key, |key| {
+            let node = nodes.get(*key as usize);
+            hasher.hash_one(node.map_or((ROOT, ""), |node| (node.parent, &*node.name)))
+        });
+        key
+    }
+
+    /// Sets all times in the layer.
+    pub(super) fn apply(self, into: &LayerRef) -> Result<(), PathError> {
+        let keys = 0..Key::try_from(self.nodes.len()).unwrap_or(Key::MAX);
+        let mut by_parent: Vec<Key> = keys.filter(|key| *key != ROOT).collect();
+        let parent = |key: &Key| self.nodes.get(*key as usize).map_or(ROOT, |node| node.parent);
+        by_parent.sort_by_key(parent);
+        let mut apply = Apply { times: &self, by_parent: &by_parent };
+        let root = apply.entered(Arc::clone(into), ROOT);
+        walk(root, &mut apply)
+    }
+}
+
+struct Apply<'a> {
+    times: &'a DirTimes,
+    by_parent: &'a [Key],
+}
+
+impl Apply<'_> {
+    fn entry(&self, key: Key) -> Option<&Node> {
+        self.times.nodes.get(key as usize)
+    }
+
+    fn entered(&self, dir: LayerRef, key: Key) -> Entered<LayerRef, Dir> {
+        let parent = |key: &Key| self.entry(*key).map_or(ROOT, |node| node.parent);
+        let first = self.by_parent.partition_point(|child| parent(child) < key);
+        let children = self.by_parent.get(first..).unwrap_or_default();
+        let names = children.iter().take_while(|child| parent(child) == key);
+        let names = names.filter_map(|child| Some(self.entry(*child)?.name.clone())).collect();
+        Entered { dir, names, data: Dir { key, next: first } }
+    }
+}
+
+struct Dir {
+    key: Key,
+    /// The next child, in the order of their names in the walk.
+    next: usize,
+}
+
+impl Visitor for Apply<'_> {
+    type Dir = LayerRef;
+    type Data = Dir;
+    type Error = PathError;
+
+    fn node(
+        &mut self,
+        at: Visit<'_, LayerRef, Dir>,
+    ) -> Result<Option<Entered<LayerRef, Dir>>, PathError> {
+        let Some(key) = self.by_parent.get(at.data.next) else { return Ok(None) };
+        at.data.next += 1;
+        let dir = WalkDir::enter(at.dir, at.name).at(at.path)?;
+        Ok(Some(self.entered(dir, *key)))
+    }
+
+    fn leave(&mut self, at: Leave<'_, LayerRef, Dir>) -> Result<(), PathError> {
+        match self.entry(at.data.key).and_then(|node| node.modified) {
+            Some(modified) => end(at.dir.set_times(Descent::HERE, times(modified))).at(at.path),
+            None => Ok(()),
+        }
+    }
+}

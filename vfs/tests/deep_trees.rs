@@ -1,0 +1,205 @@
+//! Walks of deep and wide trees in a process that may open fewer descriptors than the trees have
+//! directories, with memory that is not quadratic in the depth.
+// The tests set up and count what the process itself has open.
+#![allow(clippy::disallowed_methods, clippy::unwrap_used)]
+#![cfg(all(feature = "host", feature = "mem", target_os = "linux"))]
+
+use std::path::Path;
+use std::sync::Arc;
+
+use palisade_vfs::overlay::{LayerRef, Lowers, Overlay, commit, diff, discard};
+use palisade_vfs::{
+    Access, Cookie, Descent, DirRef, HostDir, HostLayer, MemFs, Name, OpenFlags, OpenHow,
+    copy_tree, path,
+};
+
+/// What the whole process may have open: the tests run at the same time.
+const DESCRIPTORS_MAX: u64 = 400;
+/// Deeper than the limit, and than one path can name.
+const DEPTH: usize = 500;
+const WIDTH: usize = 500;
+/// Bytes that a walk may take at its peak: some times the names of the deep tree, where full paths
+/// would take hundreds of times as much.
+const BYTES_MAX: u64 = 24 * DEPTH as u64 * 255;
+
+fn limit_descriptors() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    let limit = Rlimit { current: Some(DESCRIPTORS_MAX), maximum };
+    setrlimit(Resource::Nofile, limit).unwrap();
+}
+
+fn name(text: &str) -> Name<'_> {
+    Name::new(text).unwrap()
+}
+
+fn write(dir: &DirRef, at: &str) {
+    let how = OpenHow::new(Access::Write, OpenFlags::CREATE);
+    drop(dir.open(name(at).into(), how).ok().unwrap());
+}
+
+fn enter(dir: &DirRef, at: &str) -> DirRef {
+    dir.open(name(at).into(), OpenHow::HOLD_DIR).ok().unwrap().into_dir().unwrap()
+}
+
+/// Makes a directory in a directory `DEPTH` times, with a file in each.
+fn make_deep(root: &DirRef, at: &str) {
+    let mut dir = Arc::clone(root);
+    for _ in 0..DEPTH {
+        dir.create_dir(name(at)).unwrap();
+        write(&dir, "file");
+        dir = enter(&dir, at);
+    }
+}
+
+fn depth(root: &DirRef, at: &str) -> usize {
+    let (mut dir, mut depth) = (Arc::clone(root), 0);
+    while dir.stat(name(at).into()).is_ok() {
+        dir = enter(&dir, at);
+        depth += 1;
+    }
+    depth
+}
+
+/// A directory of the host whose content is removed without recursion.
+struct Host(tempfile::TempDir);
+
+impl Host {
+    fn new() -> Self {
+        limit_descriptors();
+        Host(tempfile::tempdir().unwrap())
+    }
+
+    /// As a plain directory.
+    fn dir(&self) -> DirRef {
+        let upper = self.0.path().join("upper");
+        let _ = std::fs::create_dir(&upper);
+        HostDir::open_ambient(&upper).unwrap()
+    }
+
+    fn layer(&self) -> LayerRef {
+        HostLayer::open_ambient(self.0.path()).unwrap()
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        if let Ok(layer) = HostLayer::open_ambient(self.path()) {
+            let _ = discard(&layer);
+        }
+    }
+}
+
+/// Runs `run`, which must not take more memory than [`BYTES_MAX`].
+fn within_memory<T>(what: &str, run: impl FnOnce() -> T) -> T {
+    let mut done = None;
+    let cost = allocation_counter::measure(|| done = Some(run()));
+    assert!(cost.bytes_max < BYTES_MAX, "{what} took {} bytes", cost.bytes_max);
+    done.unwrap()
+}
+
+#[test]
+fn copy_tree_of_a_deep_tree_takes_few_descriptors() {
+    let (from, to) = (Host::new(), Host::new());
+    make_deep(&from.dir(), "d");
+    let report = within_memory("the copy", || copy_tree(&from.dir(), &to.dir())).unwrap();
+    assert_eq!((report.dirs, report.files), (DEPTH as u64, DEPTH as u64));
+    assert_eq!(depth(&to.dir(), "d"), DEPTH);
+}
+
+#[test]
+fn copy_tree_of_a_wide_tree_takes_few_descriptors() {
+    let host = Host::new();
+    let from = host.dir();
+    for nth in 0..WIDTH {
+        let at = format!("d{nth}");
+        from.create_dir(name(&at)).unwrap();
+        write(&enter(&from, &at), "first");
+        // Each of these links is made in another directory than the first name lies in.
+        path::link(&*from, &format!("{at}/first"), &*from, &at.replace("d", "l")).unwrap();
+    }
+    let to = MemFs::new().root();
+    let report = copy_tree(&from, &to).unwrap();
+    assert_eq!((report.dirs, report.files), (WIDTH as u64, WIDTH as u64));
+    let back = Host::new();
+    assert_eq!(copy_tree(&to, &back.dir()).unwrap().dirs, WIDTH as u64);
+}
+
+#[test]
+fn changes_of_a_deep_upper_are_told_committed_and_discarded_with_few_descriptors() {
+    let (upper, target) = (Host::new(), Host::new());
+    let long = "x".repeat(250);
+    let layer = upper.layer();
+    make_deep(&(Arc::clone(&layer) as DirRef), &long);
+    let lowers = Lowers::of(target.dir());
+    let changes = within_memory("the diff", || diff(&layer, &lowers)).unwrap();
+    assert_eq!(changes.len(), 2 * DEPTH);
+    let longest = changes.iter().map(|change| change.path.len()).max();
+    assert_eq!(longest, Some(DEPTH * 251 - 1));
+    drop(lowers);
+    let done = within_memory("the commit", || commit(&layer, &target.dir(), &mut |_| {})).unwrap();
+    assert_eq!((done.dirs, done.files), (DEPTH as u64, DEPTH as u64));
+    let lowers = Lowers::of(target.dir());
+    let changes = within_memory("the second diff", || diff(&layer, &lowers)).unwrap();
+    assert_eq!(changes.to_string(), "");
+    within_memory("the discard", || discard(&layer)).unwrap();
+    assert_eq!(depth(&(layer as DirRef), &long), 0);
+    assert_eq!(depth(&target.dir(), &long), DEPTH);
+}
+
+#[test]
+fn the_search_for_hard_links_takes_few_descriptors() {
+    let (upper, lower) = (Host::new(), Host::new());
+    let dir = lower.dir();
+    for nth in 0..WIDTH {
+        dir.create_dir(name(&format!("d{nth}"))).unwrap();
+    }
+    write(&dir, "one");
+    let last = enter(&dir, "d499");
+    dir.link(name("one"), &*last, name("other")).unwrap();
+    let overlay = Overlay::new(upper.layer(), &Lowers::of(dir)).unwrap();
+    let root = overlay.root();
+    let how = OpenHow::new(Access::Write, OpenFlags::empty());
+    drop(root.open(name("one").into(), how).ok().unwrap());
+    let changed = root.stat(Descent::new("d499/other").unwrap()).unwrap();
+    let one = root.stat(name("one").into()).unwrap();
+    assert_eq!((changed.ino, changed.nlink), (one.ino, 2));
+}
+
+#[cfg(feature = "tar")]
+#[test]
+fn a_deep_layer_is_exported_and_imported_with_few_descriptors() {
+    use palisade_vfs::overlay::{ImportLimits, export_layer, import_layer};
+    let (from, to) = (Host::new(), Host::new());
+    let layer = from.layer();
+    make_deep(&(Arc::clone(&layer) as DirRef), "d");
+    let mut archive = Vec::new();
+    export_layer(&layer, &mut archive).unwrap();
+    let into = to.layer();
+    let read = || import_layer(&mut archive.as_slice(), &into, ImportLimits::default());
+    let imported = within_memory("the import", read).unwrap();
+    assert_eq!((imported.dirs, imported.files), (DEPTH as u64 + 1, DEPTH as u64));
+    assert_eq!(depth(&(into as DirRef), "d"), DEPTH);
+}
+
+#[test]
+fn a_deep_stack_is_flattened_with_few_descriptors() {
+    use palisade_vfs::overlay::flatten;
+    let (one, into) = (Host::new(), Host::new());
+    let layer = one.layer();
+    make_deep(&(Arc::clone(&layer) as DirRef), "d");
+    let lowers = Lowers::builder().layer(layer).build().unwrap();
+    let flat = within_memory("flattening", || flatten(&lowers, 1, &into.layer())).unwrap();
+    let mut names = 0;
+    flat.root()
+        .read_dir(Cookie::START, &mut |_| {
+            names += 1;
+            std::ops::ControlFlow::Continue(())
+        })
+        .unwrap();
+    assert_eq!(names, 2);
+}
