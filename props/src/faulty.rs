@@ -1,8 +1,12 @@
-//! A layer whose n-th operation fails, and the property that nothing is lost by it.
+//! Fault injection: a layer whose operations fail from the n-th on, and the property that a failed
+//! operation changes nothing.
 //!
-//! An operation that fails is not begun: the layer beneath never hears of it. Everything that is
-//! opened through the layer fails by the same count, so the fault falls between any two steps of
-//! whoever works on it: between the parts of a copy-up, or in the middle of filling a file.
+//! An operation that fails is not begun: the inner layer never sees the call. Everything that is
+//! opened through the layer shares one count, so a fault falls between any two steps of the caller:
+//! between the parts of a copy-up, or in the middle of filling a file. A fault can last for any
+//! number of calls, so it can also fail the caller's rollback. The first call that fails within an
+//! operation returns another errno than the ones after it: an errno of the rollback that replaces
+//! the first one is seen.
 
 use std::any::Any;
 use std::io::{IoSlice, IoSliceMut};
@@ -19,7 +23,7 @@ mod harness;
 #[cfg(feature = "overlay")]
 mod layer;
 
-pub use harness::{Survived, assert_survives, survive};
+pub use harness::{Outage, Survived, assert_survives, assert_survives_runs, survive};
 #[cfg(feature = "overlay")]
 pub use layer::faulty_layer;
 
@@ -40,19 +44,25 @@ pub(crate) enum Step {
     Changes,
 }
 
-/// A count of operations, and the one that fails.
+/// A count of operations, and the ones that fail.
 #[derive(Debug)]
 pub struct Faults {
     kinds: Kinds,
-    /// How many operations are left until the one that fails, that one included; 0 is none.
+    /// How many operations are left until the first that fails, that one included; 0 is none.
     left: AtomicU64,
+    /// How many operations fail from that one on; [`Faults::FOREVER`] does not count down.
+    failing: AtomicU64,
     errno: AtomicU8,
+    is_paused: AtomicBool,
     hit: AtomicBool,
     dawdles: bool,
     steps: AtomicU64,
 }
 
 impl Faults {
+    /// The number of calls of a fault that lasts until it is disarmed.
+    pub const FOREVER: u64 = u64::MAX;
+
     /// Nothing fails yet.
     #[must_use]
     pub fn new(kinds: Kinds) -> Arc<Self> {
@@ -67,11 +77,12 @@ impl Faults {
     }
 
     fn none(kinds: Kinds) -> Self {
-        let (left, errno) = (AtomicU64::new(0), AtomicU8::new(0));
         Faults {
             kinds,
-            left,
-            errno,
+            left: AtomicU64::new(0),
+            failing: AtomicU64::new(0),
+            errno: AtomicU8::new(0),
+            is_paused: AtomicBool::new(false),
             hit: AtomicBool::new(false),
             dawdles: false,
             steps: AtomicU64::new(0),
@@ -80,21 +91,55 @@ impl Faults {
 
     /// From now on the `nth` operation that counts fails, once; 1 is the next. 0 disarms.
     pub fn arm(&self, nth: u64, errno: Errno) {
-        let at = Errno::ALL.iter().position(|it| *it == errno).unwrap_or(0);
-        self.errno.store(u8::try_from(at).unwrap_or(0), Ordering::SeqCst);
-        self.hit.store(false, Ordering::SeqCst);
-        self.left.store(nth, Ordering::SeqCst);
+        self.arm_for(nth, 1, errno);
     }
 
-    /// Whether an operation has failed since it was armed.
+    /// From now on `calls` operations that count fail, the `nth` the first of them; 1 is the next.
+    /// An `nth` of 0 disarms.
+    pub fn arm_for(&self, nth: u64, calls: u64, errno: Errno) {
+        let at = Errno::ALL.iter().position(|it| *it == errno).unwrap_or(0);
+        self.errno.store(u8::try_from(at).unwrap_or(0), Ordering::SeqCst);
+        self.failing.store(if nth == 0 { 0 } else { calls }, Ordering::SeqCst);
+        self.left.store(nth, Ordering::SeqCst);
+        self.resume();
+    }
+
+    /// Nothing is counted and nothing fails until [`Faults::resume`].
+    pub fn pause(&self) {
+        self.is_paused.store(true, Ordering::SeqCst);
+    }
+
+    /// Counts on, for the next operation of the caller: its first failing call returns the errno
+    /// that was armed, and the ones after it [`Faults::later`].
+    pub fn resume(&self) {
+        self.hit.store(false, Ordering::SeqCst);
+        self.is_paused.store(false, Ordering::SeqCst);
+    }
+
+    /// Whether a call has failed since the fault was armed or resumed.
     #[must_use]
     pub fn hit(&self) -> bool {
         self.hit.load(Ordering::SeqCst)
     }
 
-    /// How many operations are left until one fails, that one included.
-    pub(crate) fn left(&self) -> u64 {
-        self.left.load(Ordering::SeqCst)
+    /// What calls return that fail after the first one of an operation that returned `first`.
+    #[must_use]
+    pub fn later(first: Errno) -> Errno {
+        if first == Errno::Rofs { Errno::Io } else { Errno::Rofs }
+    }
+
+    /// Whether this call fails.
+    fn fails(&self) -> bool {
+        let count = |left: u64| left.checked_sub(1);
+        let until = self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, count);
+        if until.is_ok_and(|left| left > 1) {
+            return false;
+        }
+        let count = |failing: u64| match failing {
+            Self::FOREVER => Some(failing),
+            _ => failing.checked_sub(1),
+        };
+        self.failing.fetch_update(Ordering::SeqCst, Ordering::SeqCst, count).is_ok()
     }
 
     pub(crate) fn step(&self, step: Step) -> Result<()> {
@@ -107,15 +152,13 @@ impl Faults {
         if self.kinds == Kinds::Changes && step == Step::Looks {
             return Ok(());
         }
-        let count = |left: u64| left.checked_sub(1);
-        match self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, count) {
-            Ok(1) => {
-                self.hit.store(true, Ordering::SeqCst);
-                let at = usize::from(self.errno.load(Ordering::SeqCst));
-                Err(Errno::ALL.get(at).copied().unwrap_or(Errno::Io))
-            }
-            Ok(_) | Err(_) => Ok(()),
+        if self.is_paused.load(Ordering::SeqCst) || !self.fails() {
+            return Ok(());
         }
+        let at = usize::from(self.errno.load(Ordering::SeqCst));
+        let first = Errno::ALL.get(at).copied().unwrap_or(Errno::Io);
+        let is_first = !self.hit.swap(true, Ordering::SeqCst);
+        Err(if is_first { first } else { Self::later(first) })
     }
 }
 

@@ -4,7 +4,7 @@
 
 mod standin;
 
-use palisade_props::faulty::{Kinds, assert_survives, survive};
+use palisade_props::faulty::{Faults, Kinds, Outage, survive};
 use palisade_props::overlay::{
     Law, OverlaySubject, OverlayWorld, Stack, assert_apart, check_law, copy_of_fault,
 };
@@ -28,7 +28,25 @@ const STACKS: &[&str] = &[
 
 #[test]
 fn a_copy_survives_every_fault() {
-    assert_survives(&StandIn(Bug::None), STACKS);
+    let stack = Stack::parse(STACKS[0]).unwrap();
+    for (kinds, errno) in [(Kinds::Changes, Errno::Nospc), (Kinds::All, Errno::Io)] {
+        // It looks again for what it could not look at, so it survives one failure at a time.
+        let outage = Outage { kinds, errno, calls: 1 };
+        assert!(survive(&StandIn(Bug::None), &stack, outage).unwrap().reported > 0);
+    }
+}
+
+#[test]
+fn a_rollback_that_fails_is_found_by_faults_that_last() {
+    let stack = Stack::parse(STACKS[0]).unwrap();
+    let run = |calls| {
+        let outage = Outage { kinds: Kinds::Changes, errno: Errno::Nospc, calls };
+        survive(&StandIn(Bug::RollsBack), &stack, outage)
+    };
+    assert!(run(1).is_ok(), "one failure is rolled back");
+    for calls in [2, 3, Faults::FOREVER] {
+        assert!(run(calls).is_err(), "{calls} calls");
+    }
 }
 
 /// Each bug, and the laws that it breaks.
@@ -108,7 +126,8 @@ fn a_fault_catches_what_is_done_in_two_steps() {
     {
         let lost = |stack: &&&str| {
             let stack = Stack::parse(stack).unwrap();
-            survive(&StandIn(bug), &stack, Kinds::Changes, Errno::Nospc).is_err()
+            let outage = Outage { kinds: Kinds::Changes, errno: Errno::Nospc, calls: 1 };
+            survive(&StandIn(bug), &stack, outage).is_err()
         };
         assert!(STACKS.iter().any(|stack| lost(&stack)), "{bug:?}");
         // Without a fault nobody sees it.

@@ -3,6 +3,9 @@
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
+#[path = "common/stacks.rs"]
+mod stacks;
+
 use std::sync::Arc;
 
 use palisade_policy::{Policy, Refusal, confine};
@@ -83,16 +86,9 @@ impl OverlaySubject for Host {
 
 overlay_laws!(Host);
 
-/// Copies up, hides and moves in every way.
-const STACK: &str = "mkdir a\nwrite a/f \"hello\"\nmkdir a/d\nwrite a/d/g \"deep\"\nwrite f \"x\"\n\
-     link f h\n===\n\
-     open a/f rdwr\nfwrite 0 \"J\" 0\nfappend 0 \"!\"\nfsetlen 0 3\nstat a/f\nwrite a/d/g \"new\"\n\
-     link h a/h\nunlink f\nrename a b\nmkdir a\nutimes b/d 5.0 6.0\nrename b/d/g a/g\nrmdir b/d\n\
-     symlink l -> a\nreaddir .\nreaddir b\nread a/g\nrename h b/f";
-
 #[test]
 fn survives_every_fault_of_its_upper() {
-    assert_survives(&Host, &[STACK]);
+    assert_survives(&Host, stacks::STACKS);
 }
 
 #[test]

@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use palisade_vfs::overlay::{Lowers, Overlay};
 use palisade_vfs::{
-    Access, Cookie, Descent, Dir, DirRef, Follow, MemFs, OpenFlags, OpenHow, SetTime, SetTimes,
-    Timestamp, path,
+    Access, Cookie, Descent, Dir, DirRef, Errno, Follow, MemFs, OpenFlags, OpenHow, SetTime,
+    SetTimes, Timestamp, path,
 };
 
 /// A tree with directories in directories.
@@ -52,6 +52,24 @@ fn an_overlay_that_is_gone_holds_none_of_its_lowers() {
         assert!(Arc::strong_count(&top) > 1 && Arc::strong_count(&bottom) > 1);
     }
     assert_eq!((Arc::strong_count(&top), Arc::strong_count(&bottom)), (1, 1));
+}
+
+#[test]
+fn a_snapshot_that_fails_leaves_an_overlay_that_can_be_written() {
+    let lowers = Lowers::of(lower());
+    let overlay = Overlay::new(MemFs::new().layer(), &lowers).unwrap();
+    let frozen = || {
+        let layer = MemFs::new().layer();
+        layer.freeze().unwrap();
+        layer
+    };
+    assert_eq!(overlay.snapshot(frozen()).err(), Some(Errno::Rofs));
+    use_it(&overlay);
+    assert_eq!(overlay.restore(&lowers, frozen()).err(), Some(Errno::Rofs));
+    path::stat(&*overlay.root(), "a/moved/f", Follow::Yes).unwrap();
+    assert_eq!(overlay.fork(MemFs::new().layer(), frozen()).err(), Some(Errno::Rofs));
+    assert_eq!(overlay.fork(frozen(), MemFs::new().layer()).err(), Some(Errno::Rofs));
+    path::create_dir(&*overlay.root(), "a/new").unwrap();
 }
 
 /// The filesystems and the numbers of all nodes of a tree, which must have one name each, as `stat`

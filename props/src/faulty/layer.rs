@@ -4,9 +4,10 @@ use std::any::Any;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use palisade_vfs::overlay::{Adopted, Layer, LayerRef, Made, Opened, Says};
+use palisade_vfs::overlay::{Adopted, Layer, LayerRef, Made, NewName, Opened, Says};
 use palisade_vfs::{
-    Cookie, Descent, Dir, Entry, Errno, File, Name, Node, OpenHow, Result, SetTimes, Stat, Stop,
+    Cookie, Descent, Dir, Entry, Errno, File, FileRef, Name, Node, OpenHow, Result, SetTimes, Stat,
+    Stop,
 };
 
 use super::{Faults, FaultyFile, Step, beneath, opens, wrapped};
@@ -25,6 +26,10 @@ pub(super) struct FaultyLayer {
 fn layer_beneath(layer: &dyn Layer) -> Result<&dyn Layer> {
     let any: &dyn Any = layer;
     any.downcast_ref::<FaultyLayer>().map(|layer| &*layer.inner).ok_or(Errno::Xdev)
+}
+
+fn inner_name<'a>(new: &NewName<'a>) -> Result<NewName<'a>> {
+    Ok(NewName { dir: layer_beneath(new.dir)?, name: new.name })
 }
 
 #[deny(clippy::missing_trait_methods)]
@@ -63,27 +68,32 @@ impl Layer for FaultyLayer {
         self.inner.whiteouts(each)
     }
 
-    fn adopt(&self, name: Option<Name<'_>>, stat: &Stat, what: Adopted<'_>) -> Result<Made> {
+    fn adopt(&self, names: &[NewName<'_>], stat: &Stat, what: Adopted<'_>) -> Result<Made> {
+        let names = names.iter().map(inner_name).collect::<Result<Vec<_>>>()?;
         self.faults.step(Step::Changes)?;
         let made = match what {
-            Adopted::Dir => self.inner.adopt(name, stat, Adopted::Dir)?,
-            Adopted::Symlink(target) => self.inner.adopt(name, stat, Adopted::Symlink(target))?,
+            what @ (Adopted::Dir | Adopted::Symlink(_) | Adopted::Truncated(_)) => {
+                self.inner.adopt(&names, stat, what)?
+            }
             Adopted::File(fill) => {
                 let faults = &self.faults;
-                // What is filled is lent and cannot be wrapped: it fails before the first byte
-                // and behind the last.
+                // The file is only borrowed and cannot be wrapped: it fails before the first byte
+                // and after the last.
                 let mut fill = |file: &dyn File| {
                     faults.step(Step::Changes)?;
                     fill(file)?;
                     faults.step(Step::Changes)
                 };
-                self.inner.adopt(name, stat, Adopted::File(&mut fill))?
+                self.inner.adopt(&names, stat, Adopted::File(&mut fill))?
             }
         };
+        let wrap =
+            |inner| -> FileRef { Arc::new(FaultyFile { inner, faults: self.faults.clone() }) };
         Ok(match made {
             Made::Named => Made::Named,
-            Made::File(inner) => {
-                Made::File(Arc::new(FaultyFile { inner, faults: self.faults.clone() }))
+            Made::File(file) => Made::File(wrap(file)),
+            Made::Truncated { file, opened } => {
+                Made::Truncated { file: wrap(file), opened: wrap(opened) }
             }
         })
     }

@@ -71,6 +71,8 @@ pub enum Bug {
     MarkersAreNames,
     /// Marks are listed.
     MarkersAreListed,
+    /// A link is taken back when the step after it fails, which fails too while the fault lasts.
+    RollsBack,
     /// A handle that reads shows the bytes of when it was opened.
     ReadersSeeTheOld,
     /// A handle that reads shows the size of when it was opened.
@@ -528,7 +530,16 @@ impl Dir for Copied {
     fn link(&self, name: Name<'_>, into: &dyn Dir, new_name: Name<'_>) -> Result<()> {
         let into = self.state.refused(Copied::of(into))?;
         into.refuses(new_name)?;
+        let before = into.here()?.stat(Descent::HERE).map_err(errno)?.times();
         let linked = self.here()?.link(name, &*into.here()?, new_name);
+        if self.state.bug == Bug::RollsBack && linked.is_ok() {
+            let dir = into.here()?;
+            if let Err(first) = dir.set_times(Descent::HERE, SetTimes::default()) {
+                dir.remove_file(new_name)?;
+                dir.set_times(Descent::HERE, before).map_err(errno)?;
+                return Err(errno(first));
+            }
+        }
         if self.state.bug == Bug::Leaks && linked == Err(Errno::Nospc) {
             self.state.leaked.fetch_add(1, Ordering::SeqCst);
         }

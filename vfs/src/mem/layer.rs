@@ -12,8 +12,8 @@ use super::dir::{Leave, MemDir, check_vacant};
 use super::file::MemFile;
 use super::leaf::{Body, Leaf, Times, not_a_dir};
 use super::meter::Counted;
-use super::tree::{Child, DirData, ROOT};
-use crate::overlay::{Adopted, Layer, LayerRef, Made, Opened, Says};
+use super::tree::{Child, DirData, DirKey, ROOT, Tree};
+use crate::overlay::{Adopted, Layer, LayerRef, Made, NewName, Opened, Says};
 use crate::{Access, Dir, Errno, Name, OpenHow, Result, Stat, Stop};
 
 impl MemFs {
@@ -25,38 +25,55 @@ impl MemFs {
     }
 }
 
+/// A name in a directory of this filesystem.
+type Target<'a> = (DirKey, Name<'a>);
+
 impl MemDir {
     /// Checks, for a node that is to be adopted, what can be checked before it is made.
-    fn check_adoption(&self, name: Option<Name<'_>>) -> Result<()> {
-        match name {
-            Some(name) => check_vacant(self.fs.tree.read().dir(self.key)?, name),
-            None => Ok(()),
-        }
+    fn check_adoption<'a>(&self, names: &'a [NewName<'a>]) -> Result<Vec<Target<'a>>> {
+        let target = |new: &NewName<'a>| Ok((self.same(new.dir)?.key, new.name));
+        let targets = names.iter().map(target).collect::<Result<Vec<_>>>()?;
+        check_all_vacant(&self.fs.tree.read(), &targets)?;
+        Ok(targets)
     }
 
-    fn adopt_leaf(&self, name: Option<Name<'_>>, leaf: &Arc<Leaf>, stat: &Stat) -> Result<()> {
-        leaf.change().times = times_of(stat);
-        let Some(name) = name else {
+    /// Gives a leaf all its names at once.
+    fn adopt_leaf(&self, names: &[Target<'_>], leaf: &Arc<Leaf>) -> Result<()> {
+        if names.is_empty() {
             leaf.nlink.store(0, Ordering::Relaxed);
             return Ok(());
-        };
+        }
         let mut tree = self.fs.change()?;
-        let dir = tree.dir_mut(self.key)?;
-        check_vacant(dir, name)?;
-        dir.insert_quietly(name, Child::Leaf(Arc::clone(leaf)));
+        check_all_vacant(&tree, names)?;
+        leaf.nlink.store(names.len() as u64, Ordering::Relaxed);
+        for (key, name) in names {
+            tree.dir_mut(*key)?.insert_quietly(*name, Child::Leaf(Arc::clone(leaf)));
+        }
         Ok(())
     }
 
-    fn adopt_dir(&self, name: Name<'_>, stat: &Stat) -> Result<()> {
+    fn adopt_dir(&self, (parent, name): Target<'_>, stat: &Stat) -> Result<()> {
         let mut tree = self.fs.change()?;
-        check_vacant(tree.dir(self.key)?, name)?;
+        check_vacant(tree.dir(parent)?, name)?;
         let counted = Counted::new(&self.fs.env.meter)?;
-        let mut dir = DirData::new((stat.dev, stat.ino), self.key, stat.modified, counted);
+        let mut dir = DirData::new((stat.dev, stat.ino), parent, stat.modified, counted);
         dir.times = times_of(stat);
         let key = tree.dirs.insert(dir);
-        tree.dir_mut(self.key)?.insert_quietly(name, Child::Dir(key));
+        tree.dir_mut(parent)?.insert_quietly(name, Child::Dir(key));
         Ok(())
     }
+
+    /// A file that stands for one of a lower, open for reading and writing, without a name yet.
+    fn adopted_file(&self, stat: &Stat) -> Result<(Arc<Leaf>, MemFile)> {
+        let leaf = self.fs.leaf_with((stat.dev, stat.ino), Body::File, stat.modified)?;
+        let env = Arc::clone(&self.fs.env);
+        let file = MemFile::new(env, Arc::clone(&leaf), Access::ReadWrite);
+        Ok((leaf, file))
+    }
+}
+
+fn check_all_vacant(tree: &Tree, names: &[Target<'_>]) -> Result<()> {
+    names.iter().try_for_each(|(key, name)| check_vacant(tree.dir(*key)?, *name))
 }
 
 fn times_of(stat: &Stat) -> Times {
@@ -123,26 +140,34 @@ impl Layer for MemDir {
         Ok(())
     }
 
-    fn adopt(&self, name: Option<Name<'_>>, stat: &Stat, what: Adopted<'_>) -> Result<Made> {
-        self.check_adoption(name)?;
-        let id = (stat.dev, stat.ino);
-        match what {
-            Adopted::Dir => {
-                self.adopt_dir(name.ok_or(Errno::Inval)?, stat)?;
+    fn adopt(&self, names: &[NewName<'_>], stat: &Stat, what: Adopted<'_>) -> Result<Made> {
+        let names = self.check_adoption(names)?;
+        match (what, &names[..]) {
+            (Adopted::Dir, [name]) => {
+                self.adopt_dir(*name, stat)?;
                 Ok(Made::Named)
             }
-            Adopted::Symlink(target) => {
+            (Adopted::Dir, _) | (Adopted::Symlink(_), []) => Err(Errno::Inval),
+            (Adopted::Symlink(target), names) => {
+                let id = (stat.dev, stat.ino);
                 let leaf = self.fs.leaf_with(id, Body::Link(target.into()), stat.modified)?;
-                self.adopt_leaf(name, &leaf, stat)?;
+                leaf.change().times = times_of(stat);
+                self.adopt_leaf(names, &leaf)?;
                 Ok(Made::Named)
             }
-            Adopted::File(fill) => {
-                let leaf = self.fs.leaf_with(id, Body::File, stat.modified)?;
-                let env = Arc::clone(&self.fs.env);
-                let file = MemFile::new(env, Arc::clone(&leaf), Access::ReadWrite);
+            (Adopted::File(fill), names) => {
+                let (leaf, file) = self.adopted_file(stat)?;
                 fill(&file)?;
-                self.adopt_leaf(name, &leaf, stat)?;
+                leaf.change().times = times_of(stat);
+                self.adopt_leaf(names, &leaf)?;
                 Ok(Made::File(Arc::new(file)))
+            }
+            (Adopted::Truncated(how), names) => {
+                let (leaf, file) = self.adopted_file(stat)?;
+                leaf.change().times = times_of(stat);
+                let opened = self.open_leaf_as(&leaf, how)?;
+                self.adopt_leaf(names, &leaf)?;
+                Ok(Made::Truncated { file: Arc::new(file), opened })
             }
         }
     }

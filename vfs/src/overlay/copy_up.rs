@@ -1,8 +1,12 @@
-//! Copying up: giving the upper a node that so far only the lowers have.
+//! Copy-up: giving the upper a node that so far only the lowers have.
 //!
 //! Nothing that is visible changes by it: the upper's node has the lower's bytes, times and
-//! identity, and appears in one step, whole. An operation copies up what it needs first and then
-//! does its own single step; if anything fails on the way, the tree is as it was.
+//! identity, and appears in one step, whole, under all its names. An operation copies up what it
+//! needs first and then does its own single step. There is no rollback, so none can fail: whatever
+//! fails on the way, and however long, the tree is as it was.
+//!
+//! An open that truncates a file of the lowers is a single step too: the empty file is opened
+//! before its names lead to it.
 //!
 //! Names of a lower that lead to one file are copied up together, so they stay linked. They are
 //! looked for once for a set of lowers, when the first such file is copied up.
@@ -10,7 +14,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::layer::{Adopted, Made};
+use super::layer::{Adopted, LayerRef, Made, NewName};
 use super::lowers::{Found, MergedDir, Part, end};
 use super::tree::{DirKey, Have, ROOT, Tree, on_no_layer};
 use super::{Identity, Shared};
@@ -18,17 +22,8 @@ use crate::copy::copy_bytes;
 use crate::shared_path::SharedPath;
 use crate::tree_walk::{At, Entered, PathError, Visit, Visitor, names, walk};
 use crate::{
-    Descent, Errno, File, FileRef, FileType, Name, Node, OpenHow, Result, Stat, Stop,
-    broken_contract,
+    Descent, Errno, File, FileRef, FileType, Name, OpenHow, Result, Stat, Stop, broken_contract,
 };
-
-/// Whether the bytes of a file come along.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Bytes {
-    Kept,
-    /// It is cut to nothing by the same operation.
-    Dropped,
-}
 
 /// The paths of the files of some lowers that have several names, by their identity.
 #[derive(Default)]
@@ -60,11 +55,16 @@ impl Visitor for LinkGroups {
                 Ok(Some(Entered { dir, names, data: () }))
             }
             Some(Found::Leaf(part)) => {
-                // What may not be seen cannot be reached by that name either.
-                if let Ok(stat) = part.dir().stat(at.name.into())
-                    && stat.nlink > 1
-                {
-                    self.0.entry((stat.dev, stat.ino)).or_default().push(at.shared_path());
+                match part.dir().stat(at.name.into()) {
+                    Ok(stat) if stat.nlink > 1 => {
+                        self.0.entry((stat.dev, stat.ino)).or_default().push(at.shared_path());
+                    }
+                    Ok(_) => {}
+                    // What may not be seen cannot be reached by that name either.
+                    Err(Stop::Errno(errno)) if !hides_a_name(errno) => {
+                        return Err(errno).at(at.path);
+                    }
+                    Err(_) => {}
                 }
                 Ok(None)
             }
@@ -72,10 +72,25 @@ impl Visitor for LinkGroups {
     }
 }
 
-/// One more name of a file.
+/// Whether a failed look at a name means that the name does not lead to the node: all other errors
+/// may be gone a moment later.
+fn hides_a_name(errno: Errno) -> bool {
+    matches!(errno, Errno::Noent | Errno::Notdir | Errno::Loop | Errno::Acces | Errno::Perm)
+}
+
+/// One more name of a file, in a directory that the upper has.
 struct Further {
-    dir: DirKey,
+    dir: LayerRef,
     name: String,
+}
+
+/// What a copy-up makes of a file.
+#[derive(Clone, Copy)]
+enum Content {
+    /// A copy.
+    Kept,
+    /// An empty file, opened in this way.
+    Truncated(OpenHow),
 }
 
 impl Shared {
@@ -90,48 +105,65 @@ impl Shared {
                 tree.raise(child).map(drop)
             }
             Have::Lower(Found::Leaf(part)) => {
-                let stat = end(part.dir().stat(name.into()))?;
-                let further = self.further_names(tree, &stat, key, name)?;
-                let file = adopt_leaf(tree, key, name, &part, &stat, Bytes::Kept)?;
-                self.link_all(tree, key, name, &further)?;
-                if let Some(file) = file {
-                    self.handles.switch((stat.dev, stat.ino), &file);
-                }
-                Ok(())
+                self.adopt_leaf(tree, (key, name), &part, Content::Kept).map(drop)
             }
         }
     }
 
-    /// Opens a file of the lowers that is cut to nothing by being opened. Its bytes are not copied
-    /// up before they go.
-    pub(super) fn open_cut(
+    /// Opens a file of the lowers and truncates it. Its bytes are not copied up before they go.
+    pub(super) fn open_truncated(
         &self,
         tree: &mut Tree,
         (key, name): (DirKey, Name<'_>),
         part: &Part,
         how: OpenHow,
-    ) -> Result<Node, Stop> {
-        let stat = part.dir().stat(name.into())?;
-        if !self.further_names(tree, &stat, key, name)?.is_empty() {
-            // All its names are to lead to one file, so that comes first.
-            self.copy_up(tree, key, name)?;
-            return tree.raise(key)?.open(name.into(), how);
+    ) -> Result<FileRef> {
+        match self.adopt_leaf(tree, (key, name), part, Content::Truncated(how))? {
+            Made::Truncated { opened, .. } => Ok(opened),
+            // A lower that is written meanwhile can have a link there now.
+            Made::Named => Err(Errno::Loop),
+            Made::File(_) => Err(broken_contract("`Layer::adopt` did not open a truncated file")),
         }
-        let file = adopt_leaf(tree, key, name, part, &stat, Bytes::Dropped)?;
-        // A lower that is written meanwhile can have a link there now, which is adopted as such.
-        let file = file.ok_or(Errno::Loop)?;
+    }
+
+    /// Puts a file or a link of the lowers into the upper, under all its visible names in one step.
+    fn adopt_leaf(
+        &self,
+        tree: &mut Tree,
+        (key, name): (DirKey, Name<'_>),
+        part: &Part,
+        content: Content,
+    ) -> Result<Made> {
+        let stat = end(part.dir().stat(name.into()))?;
+        let further = self.further_names(tree, &stat, key, name)?;
         let upper = tree.raise(key)?;
-        match upper.open(name.into(), how) {
-            Ok(node) => {
-                self.handles.switch((stat.dev, stat.ino), &file);
-                Ok(node)
-            }
-            Err(stop) => {
-                // Back to what it was: the lower's shows again.
-                take_back(&*upper, name)?;
-                Err(stop)
-            }
+        let mut names = vec![NewName { dir: &*upper, name }];
+        for one in &further {
+            names.push(NewName { dir: &*one.dir, name: Name::new(&one.name)? });
         }
+        let made = match (stat.kind, content) {
+            (FileType::Symlink, _) => {
+                let target = part.dir().read_link(name)?;
+                upper.adopt(&names, &stat, Adopted::Symlink(&target))?
+            }
+            (FileType::File, Content::Kept) => {
+                let from = end(part.dir().open(name.into(), OpenHow::READ))?.into_file()?;
+                let mut fill = |to: &dyn File| copy_bytes(&*from, to).map(drop);
+                upper.adopt(&names, &stat, Adopted::File(&mut fill))?
+            }
+            (FileType::File, Content::Truncated(how)) => {
+                upper.adopt(&names, &stat, Adopted::Truncated(how))?
+            }
+            (FileType::Dir, _) => return Err(Errno::Isdir),
+            (
+                FileType::CharDevice | FileType::BlockDevice | FileType::Fifo | FileType::Socket,
+                _,
+            ) => return Err(Errno::Perm),
+        };
+        if let Made::File(file) | Made::Truncated { file, .. } = &made {
+            self.handles.switch((stat.dev, stat.ino), file);
+        }
+        Ok(made)
     }
 
     /// The file or link `name` of the lowers is going to be hidden: its other names must not count
@@ -167,22 +199,21 @@ impl Shared {
         for path in groups.0.get(&(stat.dev, stat.ino)).into_iter().flatten() {
             let path = path.to_text();
             let Some((parent, last)) = Descent::new(&path)?.split_last() else { continue };
-            let Ok(dir) = tree.descend(ROOT, parent) else { continue };
+            let dir = match tree.descend(ROOT, parent) {
+                Ok(dir) => dir,
+                Err(Stop::Errno(errno)) if !hides_a_name(errno) => return Err(errno),
+                Err(_) => continue,
+            };
             if dir == key && last == name {
                 continue;
             }
-            let is_same = match tree.have(dir, last)? {
-                Have::Lower(Found::Leaf(part)) => part
-                    .dir()
-                    .stat(last.into())
-                    .is_ok_and(|other| (other.dev, other.ino) == (stat.dev, stat.ino)),
-                Have::Nothing | Have::Upper(_) | Have::Lower(Found::Dir(_)) => false,
-            };
-            if is_same {
-                // What is most likely to fail comes before the first name is copied up.
-                tree.raise(dir)?;
-                further.push(Further { dir, name: last.as_str().to_owned() });
+            let Have::Lower(Found::Leaf(part)) = tree.have(dir, last)? else { continue };
+            match part.dir().stat(last.into()) {
+                Ok(other) if (other.dev, other.ino) == (stat.dev, stat.ino) => {}
+                Err(Stop::Errno(errno)) if !hides_a_name(errno) => return Err(errno),
+                Ok(_) | Err(_) => continue,
             }
+            further.push(Further { dir: tree.raise(dir)?, name: last.as_str().to_owned() });
         }
         Ok(further)
     }
@@ -198,31 +229,6 @@ impl Shared {
         };
         *known = Some(Arc::clone(&groups));
         Ok(groups)
-    }
-
-    /// Gives a file that was just copied up its other names, all or none.
-    fn link_all(
-        &self,
-        tree: &Tree,
-        key: DirKey,
-        name: Name<'_>,
-        further: &[Further],
-    ) -> Result<()> {
-        let upper = tree.upper(key)?;
-        for (nth, one) in further.iter().enumerate() {
-            let into = tree.upper(one.dir)?;
-            let Err(errno) = upper.adopt_name(name, &**into, Name::new(&one.name)?) else {
-                continue;
-            };
-            // Back to what it was: the lowers' names show again.
-            for done in further.iter().take(nth) {
-                let into = tree.upper(done.dir)?;
-                take_back(&**into, Name::new(&done.name)?)?;
-            }
-            take_back(&**upper, name)?;
-            return Err(errno);
-        }
-        Ok(())
     }
 
     /// Copies up the directory `top` with all that is in it, and makes it hide what is beneath.
@@ -269,48 +275,4 @@ impl Shared {
         }
         Ok(())
     }
-}
-
-/// Puts a file or a link of the lowers into the upper. Answers the file.
-fn adopt_leaf(
-    tree: &mut Tree,
-    key: DirKey,
-    name: Name<'_>,
-    part: &Part,
-    stat: &Stat,
-    bytes: Bytes,
-) -> Result<Option<FileRef>> {
-    let made = match stat.kind {
-        FileType::Symlink => {
-            let target = part.dir().read_link(name)?;
-            tree.raise(key)?.adopt(Some(name), stat, Adopted::Symlink(&target))?
-        }
-        FileType::File => {
-            let from = match bytes {
-                Bytes::Kept => Some(end(part.dir().open(name.into(), OpenHow::READ))?.into_file()?),
-                Bytes::Dropped => None,
-            };
-            let mut fill = |to: &dyn File| match &from {
-                Some(from) => copy_bytes(&**from, to).map(drop),
-                None => Ok(()),
-            };
-            tree.raise(key)?.adopt(Some(name), stat, Adopted::File(&mut fill))?
-        }
-        FileType::Dir => return Err(Errno::Isdir),
-        FileType::CharDevice | FileType::BlockDevice | FileType::Fifo | FileType::Socket => {
-            return Err(Errno::Perm);
-        }
-    };
-    match made {
-        Made::File(file) => Ok(Some(file)),
-        Made::Named if stat.kind == FileType::Symlink => Ok(None),
-        Made::Named => Err(broken_contract("`Layer::adopt` of a file returned no file")),
-    }
-}
-
-/// Removes what was adopted, without a trace in its directory's times.
-fn take_back(upper: &dyn super::Layer, name: Name<'_>) -> Result<()> {
-    let times = end(upper.stat(Descent::HERE))?.times();
-    upper.remove_file(name)?;
-    end(upper.set_times(Descent::HERE, times))
 }

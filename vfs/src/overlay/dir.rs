@@ -158,8 +158,8 @@ impl OverlayDir {
                 return Ok(node);
             }
             if truncates {
-                let opened = self.fs.open_cut(&mut tree, (key, name), &part, how);
-                return opened.map_err(|stop| stop.below(depth));
+                let opened = self.fs.open_truncated(&mut tree, (key, name), &part, how)?;
+                return Ok(Node::File(opened));
             }
             self.fs.copy_up(&mut tree, key, name)?;
         }
@@ -452,6 +452,7 @@ impl Dir for OverlayDir {
         }
         tree.raise(self.key)?;
         tree.raise(into)?;
+        tree.close_empty(into, new_name)?;
         if let Some(child) = child
             && tree.lies_beneath(into, new_name)?
         {

@@ -183,12 +183,14 @@ impl LowerFile {
         // No name of the overlay leads to it any more; the copy is this file's alone.
         let mut fill = |to: &dyn File| copy_bytes(&*self.lower, to).map(drop);
         let stat = Stat { nlink: 0, ..stat };
-        match tree.raise(ROOT)?.adopt(None, &stat, Adopted::File(&mut fill))? {
+        match tree.raise(ROOT)?.adopt(&[], &stat, Adopted::File(&mut fill))? {
             Made::File(file) => {
                 self.fs.handles.switch((stat.dev, stat.ino), &file);
                 Ok(Arc::clone(self.upper.get_or_init(|| file)))
             }
-            Made::Named => Err(broken_contract("`Layer::adopt` of a file returned no file")),
+            Made::Named | Made::Truncated { .. } => {
+                Err(broken_contract("`Layer::adopt` of a file returned no file"))
+            }
         }
     }
 

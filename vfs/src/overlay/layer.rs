@@ -31,15 +31,28 @@ pub enum Opened {
     File(FileRef),
 }
 
+/// A name that an adopted node gets.
+#[derive(Clone, Copy)]
+pub struct NewName<'a> {
+    /// A directory of the layer that adopts the node.
+    pub dir: &'a dyn Layer,
+    /// The name in that directory.
+    pub name: Name<'a>,
+}
+
 /// A node of a lower that is to be put into a layer.
 pub enum Adopted<'a> {
     /// A directory; what is in it shows from beneath, for it is not opaque.
     Dir,
-    /// A symbolic link that says this.
+    /// A symbolic link with this target.
     Symlink(&'a str),
     /// A file; the function is called once, with the empty file, open for writing, before any name
     /// leads to it.
     File(&'a mut dyn FnMut(&dyn File) -> Result<()>),
+    /// A file that the operation truncates. It stays empty, and is opened in this way before any
+    /// name leads to it, so that neither the open nor the truncation can fail afterwards. Its times
+    /// are those of a file truncated now.
+    Truncated(OpenHow),
 }
 
 /// What [`Layer::adopt`] made.
@@ -48,6 +61,13 @@ pub enum Made {
     Named,
     /// A file, open for reading and writing.
     File(FileRef),
+    /// A truncated file.
+    Truncated {
+        /// Open for reading and writing.
+        file: FileRef,
+        /// Open as [`Adopted::Truncated`] says.
+        opened: FileRef,
+    },
 }
 
 /// A directory of a layer, held: what an overlay keeps its changes in.
@@ -110,12 +130,15 @@ pub trait Layer: Dir {
     fn whiteouts(&self, each: &mut dyn FnMut(Name<'_>)) -> Result<()>;
 
     /// Creates a node that stands for one of a lower: with its identity and its times (`changed`
-    /// as far as that is possible). `None` for a file that no name leads to any more. This
-    /// directory's own times stay as they are, and so stays everything that was visible before.
+    /// as far as that is possible), under all of `names` in one step. Only a file or a link can
+    /// have several names, and only a file can have none. The directories' own times stay as they
+    /// are, and so stays everything that was visible before.
     ///
-    /// Errors, in order: `Exist` if the layer has a node of that name; those of the function that
-    /// fills a file; `Nospc`, `Io`.
-    fn adopt(&self, name: Option<Name<'_>>, stat: &Stat, what: Adopted<'_>) -> Result<Made>;
+    /// Errors, in order: `Inval` for too many names or too few; `Xdev` for a directory of another
+    /// layer; `Noent` for a removed directory; `Exist` if the layer has a node of one of the names;
+    /// those of the function that fills a file; `Nospc`, `Io`. After an error the layer shows what
+    /// it showed before, also if what was prepared cannot be removed.
+    fn adopt(&self, names: &[NewName<'_>], stat: &Stat, what: Adopted<'_>) -> Result<Made>;
 
     /// Gives an adopted file or link a further name that it has in the lower too. No times change.
     /// `into` is a directory of this layer.

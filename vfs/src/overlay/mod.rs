@@ -46,7 +46,7 @@ pub use changes::{
     Change, ChangeKind, Changes, Committed, PathError, Progress, Step, commit, diff, discard,
     flatten,
 };
-pub use layer::{Adopted, Layer, LayerRef, Made, Opened, Says};
+pub use layer::{Adopted, Layer, LayerRef, Made, NewName, Opened, Says};
 #[cfg(feature = "tar")]
 pub use layer_tar::{
     ExportError, Exported, ImportError, ImportFault, ImportLimits, Imported, export_layer,

@@ -19,31 +19,43 @@ impl Overlay {
     /// The answer never changes. It can be looked at, restored, and be the lowers of any number of
     /// other overlays, which share it.
     ///
-    /// Errors, in order: `Txtbsy` while a file of the upper is open; `Inval` if `next` is one of
-    /// the layers already.
+    /// Errors, in order: `Inval` if `next` is one of the layers already; those of `next`; `Txtbsy`
+    /// while a file of the upper is open. After an error nothing has changed.
     pub fn snapshot(&self, next: LayerRef) -> Result<Lowers> {
+        Ok(self.snapshot_with(next, |_| Ok(()))?.0)
+    }
+
+    /// As [`Overlay::snapshot`], with what `make` makes of the lowers before anything is frozen.
+    fn snapshot_with<T>(
+        &self,
+        next: LayerRef,
+        make: impl FnOnce(&Lowers) -> Result<T>,
+    ) -> Result<(Lowers, T)> {
         let mut tree = self.0.tree.write();
         let (upper, lower) = layers(&tree)?;
         let lowers = lower.beneath(Arc::clone(&upper))?;
         check_fresh(&next, &lowers)?;
         let root = end(upper.stat(Descent::HERE))?;
-        upper.freeze()?;
         take_times(&*next, &root)?;
         next.number_as(tree.dev());
+        let made = make(&lowers)?;
+        // The step: nothing can fail after it.
+        upper.freeze()?;
         self.0.joins(&*next);
         tree.sweep_all();
         retire(&mut tree, &lowers);
         self.0.restack(&mut tree, next, &lowers)?;
         *self.0.link_groups.lock() = None;
-        Ok(lowers)
+        Ok((lowers, made))
     }
 
     /// Another overlay over all that is there now, with `upper`, which must be empty, to take what
     /// is written to it; `next` is as for [`Overlay::snapshot`]. Neither sees the other's changes.
     ///
-    /// Errors: as for [`Overlay::snapshot`].
+    /// Errors: as for [`Overlay::snapshot`], those of [`Overlay::new`] among them.
     pub fn fork(&self, next: LayerRef, upper: LayerRef) -> Result<Overlay> {
-        Overlay::new(upper, &self.snapshot(next)?)
+        let over = |lowers: &Lowers| Overlay::new(upper, lowers);
+        Ok(self.snapshot_with(next, over)?.1)
     }
 
     /// Makes the tree what `snapshot` is, in one step for everyone who holds any of it; `next`,
@@ -54,21 +66,22 @@ impl Overlay {
     /// leads to no directory, it is the handle of a removed one. A file of the lowers that is open
     /// stays readable; where its path leads to another node, it is an open file without a name.
     ///
-    /// Errors, in order: `Inval` if `next` is one of the layers already; `Txtbsy` while a file of
-    /// the upper is open; those of the lowers, when a held directory is looked for. After an error
-    /// nothing has changed but that the upper may be frozen.
+    /// Errors, in order: `Inval` if `next` is one of the layers already; those of the lowers, when a
+    /// held directory is looked for; those of `next`; `Txtbsy` while a file of the upper is open.
+    /// After an error nothing has changed.
     pub fn restore(&self, snapshot: &Lowers, next: LayerRef) -> Result<()> {
         let mut tree = self.0.tree.write();
         let (upper, lower) = layers(&tree)?;
         check_fresh(&next, snapshot)?;
         check_fresh(&next, &lower.beneath(Arc::clone(&upper))?)?;
         let root = end(snapshot.root.stat(Descent::HERE))?;
-        upper.freeze()?;
         tree.sweep_all();
         let found = find_all(&tree, snapshot)?;
-        self.0.joins(&*snapshot.root);
         take_times(&*next, &root)?;
         next.number_as(tree.dev());
+        // The step: nothing can fail after it.
+        upper.freeze()?;
+        self.0.joins(&*snapshot.root);
         self.0.joins(&*next);
         for (key, lower) in found {
             let dir = tree.dir_mut(key)?;

@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use slab::Slab;
 
 use super::Identity;
-use super::layer::{Adopted, LayerRef, Says};
+use super::layer::{Adopted, LayerRef, NewName, Says};
 use super::list::{List, Seats};
 use super::lowers::{Found, Lowers, MergedDir, end, not_a_dir};
 use crate::{Descent, Dir, Errno, FileType, Name, Result, Stat, Stop, bug};
@@ -341,7 +341,7 @@ impl Tree {
         let name = Name::new(&dir.name)?;
         let lower = dir.lower.as_ref().ok_or_else(on_no_layer)?;
         let stat = end(lower.stat(Descent::HERE))?;
-        match above.adopt(Some(name), &stat, Adopted::Dir) {
+        match above.adopt(&[NewName { dir: &**above, name }], &stat, Adopted::Dir) {
             // Adopted already, by an operation that failed right behind that.
             Ok(_) | Err(Errno::Exist) => {}
             Err(errno) => return Err(errno),
@@ -390,6 +390,21 @@ impl Tree {
             }
         }
         Ok(true)
+    }
+
+    /// Makes an empty directory of the upper hide the lowers' of its name, which its whiteouts
+    /// hide already: an upper that removes these to make room for another node shows nothing then
+    /// either. Nothing happens where `name` leads to anything else.
+    pub(super) fn close_empty(&mut self, key: DirKey, name: Name<'_>) -> Result<()> {
+        let Some(child) = self.dir(key)?.children.get(name.as_str()).copied() else {
+            return Ok(());
+        };
+        let dir = self.dir_mut(child)?;
+        if let (Some(upper), Some(_)) = (&dir.upper, &dir.lower) {
+            upper.set_opaque()?;
+            dir.lower = None;
+        }
+        Ok(())
     }
 
     /// The name no longer leads to a directory.

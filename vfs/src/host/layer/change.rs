@@ -1,24 +1,19 @@
-//! What only a layer can be asked for: marks, and nodes that stand for a lower's.
+//! The methods of a layer that a directory does not have: whiteouts, opaque directories, adoption.
 
 use std::os::fd::AsFd;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use rustix::fs::{self, AtFlags, FlockOperation, Timestamps};
+use rustix::fs::{self, AtFlags, FlockOperation};
 
 use super::super::errno::{errno, errno_of_io};
-use super::super::stat::{stat, timestamps};
 use super::dir::errno_of;
-use super::file::LayerFile;
 use super::image::{Entry, Found, Origin};
-use super::marks::{self, Id, Marks, Opaque};
+use super::marks::{self, Marks, Opaque};
 use super::rename::Leave;
 use super::work::{Shape, Style, Temp, Work, make_whiteout};
 use super::{Held, HostLayer, Tree, steps};
-use crate::overlay::{Adopted, Layer, LayerRef, Made, Opened, Says};
-use crate::{
-    Access, Errno, File, FileType, Name, OpenFlags, OpenHow, Result, SetTime, SetTimes, Stat, Stop,
-};
+use crate::overlay::{Adopted, Layer, LayerRef, Made, NewName, Opened, Says};
+use crate::{Errno, FileType, Name, OpenHow, Result, Stat, Stop};
 
 /// Whether a new directory hides what is beneath it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,20 +25,28 @@ pub(super) enum Opaqueness {
 
 impl Held {
     /// Puts what was made in the work area where nothing or a whiteout is.
-    fn place(&self, temp: Temp<'_>, shape: Shape, name: Name<'_>, found: &Found) -> Result<()> {
+    pub(super) fn place(
+        &self,
+        temp: Temp<'_>,
+        shape: Shape,
+        name: Name<'_>,
+        found: &Found,
+    ) -> Result<()> {
         match (found, shape) {
             (Found::Nothing, Shape::Leaf | Shape::Dir) => temp.put_new(self.fd(), name),
-            (Found::Whiteout, Shape::Leaf) => temp.put(self.fd(), name),
-            (Found::Whiteout, Shape::Dir) => temp.swap(self.fd(), name, Shape::Leaf),
+            (Found::Debris | Found::Whiteout, Shape::Leaf) => temp.put(self.fd(), name),
+            (Found::Debris | Found::Whiteout, Shape::Dir) => {
+                temp.swap(self.fd(), name, Shape::Leaf)
+            }
             (Found::Node(_), Shape::Leaf | Shape::Dir) => Err(Errno::Exist),
         }
     }
 
     /// What `name` says, if it is no node.
-    fn vacant(&self, name: Name<'_>) -> Result<Found> {
+    pub(super) fn vacant(&self, name: Name<'_>) -> Result<Found> {
         match self.find(name)? {
             Found::Node(_) => Err(Errno::Exist),
-            found @ (Found::Nothing | Found::Whiteout) => Ok(found),
+            found @ (Found::Nothing | Found::Debris | Found::Whiteout) => Ok(found),
         }
     }
 
@@ -57,13 +60,17 @@ impl Held {
         let work = self.core.work(tree)?;
         match (&found, opaqueness) {
             (Found::Nothing, Opaqueness::IfOverWhiteout) => {
-                steps::next();
+                steps::next().map_err(errno)?;
                 let mode = fs::Mode::from_raw_mode(0o777);
                 fs::mkdirat(self.fd(), name.as_str(), mode).map_err(errno)?;
             }
-            (Found::Nothing | Found::Whiteout | Found::Node(_), _) => {
+            (Found::Nothing | Found::Debris | Found::Whiteout | Found::Node(_), _) => {
                 let (temp, dir) = work.dir()?;
-                marks::set(dir.as_fd(), marks::OPAQUE, b"y")?;
+                let shows_lowers =
+                    matches!((&found, opaqueness), (Found::Debris, Opaqueness::IfOverWhiteout));
+                if !shows_lowers {
+                    marks::set(dir.as_fd(), marks::OPAQUE, b"y")?;
+                }
                 self.place(temp, Shape::Dir, name, &found)?;
             }
         }
@@ -86,11 +93,11 @@ impl Held {
         let work = self.core.work(tree)?;
         into.expect(&entry)?;
         if let Found::Nothing = found {
-            steps::next();
+            steps::next().map_err(errno)?;
             let (from, to, flags) = (name.as_str(), new_name.as_str(), AtFlags::empty());
             fs::linkat(self.fd(), from, into.fd(), to, flags).map_err(errno)?;
         } else {
-            work.link(self.fd(), name)?.put(into.fd(), new_name)?;
+            work.link(self.fd(), name.as_str())?.put(into.fd(), new_name)?;
         }
         into.set(new_name, Found::Node(entry));
         Ok(())
@@ -129,59 +136,10 @@ impl Held {
         Ok(true)
     }
 
-    /// The times of this directory, to be set again.
-    pub(super) fn times(&self) -> Result<Timestamps> {
-        let found = stat(&fs::fstat(self.fd()).map_err(errno)?);
-        Ok(times_of(&found))
-    }
-
-    pub(super) fn set_times(&self, times: &Timestamps) -> Result<()> {
-        steps::next();
-        fs::futimens(self.fd(), times).map_err(errno)
-    }
-
-    fn adopt_dir(&self, tree: &Tree, name: Name<'_>, like: &Stat) -> Result<()> {
-        let found = self.vacant(name)?;
-        let work = self.core.work(tree)?;
-        let (temp, dir) = work.dir()?;
-        let entry = Entry::new(FileType::Dir, Origin::Adopted(Id::of(like)));
-        marks::set_origin(dir.as_fd(), Id::of(like))?;
-        fs::futimens(&dir, &times_of(like)).map_err(errno)?;
-        self.adopt_made(temp, Shape::Dir, name, &found, entry)
-    }
-
-    fn adopt_link(&self, tree: &mut Tree, name: Name<'_>, like: &Stat, to: &str) -> Result<()> {
-        let found = self.vacant(name)?;
-        let work = self.core.work(tree)?;
-        let temp = work.symlink(to)?;
-        let flags = AtFlags::SYMLINK_NOFOLLOW;
-        fs::utimensat(work.fd(), temp.name(), &times_of(like), flags).map_err(errno)?;
-        let made = stat(&fs::statat(work.fd(), temp.name(), flags).map_err(errno)?);
-        let entry = Entry::new(FileType::Symlink, Origin::Own);
-        self.adopt_made(temp, Shape::Leaf, name, &found, entry)?;
-        tree.links.insert(Id::of(&made), Id::of(like));
-        Ok(())
-    }
-
-    /// Puts an adopted node into place, and this directory's times back.
-    fn adopt_made(
-        &self,
-        temp: Temp<'_>,
-        shape: Shape,
-        name: Name<'_>,
-        found: &Found,
-        entry: Entry,
-    ) -> Result<()> {
-        let times = self.times()?;
-        self.expect(&entry)?;
-        self.place(temp, shape, name, found)?;
-        self.set(name, Found::Node(entry));
-        self.set_times(&times)
-    }
-
     /// Puts a whiteout where nothing, a file, a link or an empty directory is.
     fn place_whiteout(&self, work: &Work, name: Name<'_>, found: &Found) -> Result<()> {
         let writes = self.expect_whiteouts(work)?;
+        let is_debris = matches!(found, Found::Debris);
         let entry = match found {
             Found::Whiteout => return Ok(()),
             Found::Nothing if !writes => {
@@ -189,12 +147,12 @@ impl Held {
                 return if self.is_dead()? { Err(Errno::Noent) } else { Ok(()) };
             }
             Found::Nothing if work.style == Style::Device => {
-                steps::next();
+                steps::next().map_err(errno)?;
                 make_whiteout(self.fd(), name.as_str()).map_err(errno)?;
                 self.set(name, Found::Whiteout);
                 return Ok(());
             }
-            Found::Nothing => None,
+            Found::Nothing | Found::Debris => None,
             Found::Node(entry) => Some(entry),
         };
         let dir = match entry {
@@ -210,8 +168,8 @@ impl Held {
         if writes {
             let temp = work.whiteout()?;
             match (entry, &dir) {
-                (None, _) => temp.put_new(self.fd(), name)?,
-                (Some(_), None) => temp.put(self.fd(), name)?,
+                (None, _) if !is_debris => temp.put_new(self.fd(), name)?,
+                (None, _) | (Some(_), None) => temp.put(self.fd(), name)?,
                 (Some(_), Some(_)) => temp.swap(self.fd(), name, Shape::Dir)?,
             }
         } else {
@@ -237,68 +195,24 @@ impl Held {
         if marks.opaque == Opaque::HoldsWhiteouts { self.remove_whiteouts() } else { Ok(()) }
     }
 
-    /// Removes the whiteouts of an opaque directory, and leaves its times as they are.
+    /// Removes the whiteouts of an opaque directory and what else is no node, and leaves its times
+    /// as they are.
     pub(super) fn remove_whiteouts(&self) -> Result<()> {
         let times = self.times()?;
-        for name in self.whiteout_names()? {
-            let name = Name::new(&name)?;
-            steps::next();
-            fs::unlinkat(self.fd(), name.as_str(), AtFlags::empty()).map_err(errno)?;
-            self.set(name, Found::Nothing);
+        for name in self.debris_names()? {
+            self.remove_debris(Name::new(&name)?)?;
         }
-        self.set_times(&times)
+        self.restore_times(&times);
+        Ok(())
     }
-}
 
-impl HostLayer {
-    fn adopt_file(
-        &self,
-        name: Option<Name<'_>>,
-        like: &Stat,
-        fill: &mut dyn FnMut(&dyn File) -> Result<()>,
-    ) -> Result<Made> {
-        let id = Id::of(like);
-        let how = OpenHow::new(Access::ReadWrite, OpenFlags::CREATE | OpenFlags::EXCLUSIVE);
-        // Filling takes as long as the file is large: nobody waits for it.
-        let (temp, file) = {
-            let tree = self.core().tree.read();
-            if let Some(name) = name {
-                self.at.vacant(name)?;
-            }
-            let work = self.core().work(&tree)?;
-            let (temp, file) = work.file(how)?;
-            (temp, LayerFile::new(self.core(), file, Some(id)))
-        };
-        fill(&file)?;
-        if name.is_some() {
-            marks::set_origin(file.host().as_fd(), id)?;
-        }
-        steps::next();
-        fs::futimens(file.host(), &times_of(like)).map_err(errno)?;
-        // The name hides the lower's bytes, so these have to be on the disk before it.
-        if name.is_some() && file.stat()?.size > 0 {
-            steps::sync_bytes(file.host())?;
-        }
-        let tree = self.core().tree.write();
-        match name {
-            None => temp.unname()?,
-            Some(name) => {
-                let found = self.at.vacant(name)?;
-                let entry = Entry::new(FileType::File, Origin::Adopted(id));
-                self.at.adopt_made(temp, Shape::Leaf, name, &found, entry)?;
-            }
-        }
-        drop(tree);
-        Ok(Made::File(Arc::new(file)))
+    /// Removes what is at a name and is no node.
+    pub(super) fn remove_debris(&self, name: Name<'_>) -> Result<()> {
+        steps::next().map_err(errno)?;
+        fs::unlinkat(self.fd(), name.as_str(), AtFlags::empty()).map_err(errno)?;
+        self.set(name, Found::Nothing);
+        Ok(())
     }
-}
-
-/// Access and modification of a node, to be set.
-fn times_of(like: &Stat) -> Timestamps {
-    timestamps(SetTimes {
-        accessed: SetTime::At(like.accessed),
-        modified: SetTime::At(like.modified),
-    })
 }
 
 #[deny(clippy::missing_trait_methods)]
@@ -308,7 +222,7 @@ impl Layer for HostLayer {
     fn look(&self, name: Name<'_>) -> Result<Says> {
         let tree = self.core().tree.read();
         Ok(match self.at.find(name)? {
-            Found::Nothing => Says::Nothing,
+            Found::Nothing | Found::Debris => Says::Nothing,
             Found::Whiteout => Says::Whiteout,
             Found::Node(entry) => Says::Node(self.at.stat_name(&tree, name, &entry)?),
         })
@@ -317,7 +231,7 @@ impl Layer for HostLayer {
     fn open_leaf(&self, name: Name<'_>, how: OpenHow) -> Result<Opened, Stop> {
         let tree = self.core().tree.read();
         let entry = match self.at.find(name)? {
-            Found::Nothing => return Ok(Opened::Nothing),
+            Found::Nothing | Found::Debris => return Ok(Opened::Nothing),
             Found::Whiteout => return Ok(Opened::Whiteout),
             Found::Node(Entry { kind: FileType::Dir, .. }) => return Ok(Opened::Dir),
             Found::Node(entry) => entry,
@@ -349,18 +263,8 @@ impl Layer for HostLayer {
         Ok(())
     }
 
-    fn adopt(&self, name: Option<Name<'_>>, stat: &Stat, what: Adopted<'_>) -> Result<Made> {
-        match (what, name) {
-            (Adopted::File(fill), name) => return self.adopt_file(name, stat, fill),
-            (Adopted::Dir | Adopted::Symlink(_), None) => return Err(Errno::Inval),
-            (Adopted::Dir, Some(name)) => {
-                self.at.adopt_dir(&self.core().tree.write(), name, stat)?;
-            }
-            (Adopted::Symlink(target), Some(name)) => {
-                self.at.adopt_link(&mut self.core().tree.write(), name, stat, target)?;
-            }
-        }
-        Ok(Made::Named)
+    fn adopt(&self, names: &[NewName<'_>], stat: &Stat, what: Adopted<'_>) -> Result<Made> {
+        self.adopt_node(names, stat, what)
     }
 
     fn adopt_name(&self, name: Name<'_>, into: &dyn Layer, new_name: Name<'_>) -> Result<()> {
@@ -368,7 +272,8 @@ impl Layer for HostLayer {
         let tree = self.core().tree.write();
         let times = into.times()?;
         self.at.link_to(&tree, name, into, new_name)?;
-        into.set_times(&times)
+        into.restore_times(&times);
+        Ok(())
     }
 
     fn white_out(&self, name: Name<'_>) -> Result<()> {
@@ -377,7 +282,7 @@ impl Layer for HostLayer {
         let work = self.core().work(&tree)?;
         let dying = match &found {
             Found::Node(entry) => self.at.link_dying(&tree, name, entry.kind),
-            Found::Nothing | Found::Whiteout => None,
+            Found::Nothing | Found::Debris | Found::Whiteout => None,
         };
         self.at.place_whiteout(work, name, &found)?;
         dying.and_then(|id| tree.links.remove(&id));

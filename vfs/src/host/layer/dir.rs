@@ -43,7 +43,7 @@ impl HostLayer {
     ) -> Result<Node, Stop> {
         let dir = self.descend(parent)?;
         let entry = match dir.find(name)? {
-            found @ (Found::Nothing | Found::Whiteout) => {
+            found @ (Found::Nothing | Found::Debris | Found::Whiteout) => {
                 if !how.creates() {
                     return Err(Errno::Noent.into());
                 }
@@ -76,10 +76,10 @@ impl Held {
         let work = self.core.work(tree)?;
         let file = match found {
             Found::Nothing => {
-                steps::next();
+                steps::next().map_err(errno)?;
                 create(self.fd(), name, how).map_err(errno)?
             }
-            Found::Whiteout => {
+            Found::Debris | Found::Whiteout => {
                 let (temp, file) = work.file(how)?;
                 temp.put(self.fd(), name)?;
                 file
@@ -123,6 +123,9 @@ impl Held {
         entry: &Entry,
         how: OpenHow,
     ) -> Result<(HostFile, Option<Id>)> {
+        if how.flags.contains(OpenFlags::TRUNCATE) {
+            steps::next().map_err(errno)?;
+        }
         let flags = file_flags(how) | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let fd = fs::openat(self.fd(), name.as_str(), flags, Mode::empty()).map_err(errno)?;
         let origin = match entry.origin {
@@ -153,7 +156,7 @@ impl Held {
             let child = self.child(name, 0).map_err(errno_of)?;
             return Err(if child.has_nodes()? { Errno::Notempty } else { Errno::Rofs });
         };
-        steps::next();
+        steps::next().map_err(errno)?;
         match fs::unlinkat(self.fd(), name.as_str(), AtFlags::REMOVEDIR) {
             Ok(()) => return Ok(()),
             Err(Os::NOTEMPTY | Os::EXIST) => {}
@@ -200,7 +203,7 @@ impl Dir for HostLayer {
         let Some((parent, name)) = path.split_last() else { return Ok(self.at.stat_here()?) };
         let dir = self.descend(parent)?;
         match dir.find(name)? {
-            Found::Nothing | Found::Whiteout => Err(Errno::Noent.into()),
+            Found::Nothing | Found::Debris | Found::Whiteout => Err(Errno::Noent.into()),
             Found::Node(entry) => Ok(dir.stat_name(&tree, name, &entry)?),
         }
     }
@@ -212,7 +215,7 @@ impl Dir for HostLayer {
     fn read_link(&self, name: Name<'_>) -> Result<Box<str>> {
         let _tree = self.core().tree.read();
         match self.at.find(name)? {
-            Found::Nothing | Found::Whiteout => Err(Errno::Noent),
+            Found::Nothing | Found::Debris | Found::Whiteout => Err(Errno::Noent),
             Found::Node(_) => link_target(self.at.fd(), name)?.ok_or(Errno::Inval),
         }
     }
@@ -255,7 +258,7 @@ impl Dir for HostLayer {
         }
         let work = self.core().work(&tree)?;
         if let Found::Nothing = found {
-            steps::next();
+            steps::next().map_err(errno)?;
             fs::symlinkat(target, self.at.fd(), name.as_str()).map_err(errno)?;
         } else {
             work.symlink(target)?.put(self.at.fd(), name)?;
@@ -272,7 +275,7 @@ impl Dir for HostLayer {
         }
         self.core().work(&tree)?;
         let dying = self.at.link_dying(&tree, name, entry.kind);
-        steps::next();
+        steps::next().map_err(errno)?;
         fs::unlinkat(self.at.fd(), name.as_str(), AtFlags::empty()).map_err(errno)?;
         dying.and_then(|id| tree.links.remove(&id));
         self.at.set(name, Found::Nothing);
@@ -312,11 +315,19 @@ impl Dir for HostLayer {
         }
         self.core().work(&tree)?;
         let times = timestamps(times);
-        let done = match name {
-            None => fs::futimens(dir.fd(), &times),
-            Some(name) => fs::utimensat(dir.fd(), name.as_str(), &times, AtFlags::SYMLINK_NOFOLLOW),
-        };
-        Ok(done.map_err(errno)?)
+        steps::next().map_err(errno)?;
+        match name {
+            None => dir.set_own_times(&times)?,
+            Some(name) => {
+                if let Some(held) = dir.owing_child(name) {
+                    held.set_own_times(&times)?;
+                } else {
+                    let flags = AtFlags::SYMLINK_NOFOLLOW;
+                    fs::utimensat(dir.fd(), name.as_str(), &times, flags).map_err(errno)?;
+                }
+            }
+        }
+        Ok(())
     }
 
     fn sync(&self) -> Result<()> {

@@ -57,7 +57,7 @@ impl File for LayerFile {
     }
 
     fn stat(&self) -> Result<Stat> {
-        let found = self.file.stat()?;
+        let found = self.core.with_true_links(self.file.stat()?);
         Ok(self.origin.map_or(found, |id| id.put_on(found)))
     }
 

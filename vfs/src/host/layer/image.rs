@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 use std::sync::Weak;
 
 use super::Held;
-use super::marks::{Id, Marks};
-use crate::FileType;
+use super::marks::{Id, Marks, Sort};
+use crate::{FileType, Timestamp};
 
 /// Names that all images of a layer hold together: about 100 bytes each.
 pub(super) const NAMES_MAX: usize = 1 << 18;
@@ -45,8 +45,23 @@ impl Entry {
 #[derive(Clone)]
 pub(super) enum Found {
     Nothing,
+    /// Nothing either, but the name is taken by what a failed operation could not remove: whatever
+    /// comes there replaces it.
+    Debris,
     Whiteout,
     Node(Entry),
+}
+
+impl Found {
+    /// What it is apart from all else.
+    pub(super) fn sort(&self) -> Option<Sort> {
+        match self {
+            Found::Nothing => None,
+            Found::Debris => Some(Sort::Debris),
+            Found::Whiteout => Some(Sort::Whiteout),
+            Found::Node(entry) => Some(Sort::Node(entry.kind)),
+        }
+    }
 }
 
 /// The names of one directory.
@@ -68,7 +83,9 @@ impl Names {
         self.nodes += usize::from(matches!(found, Found::Node(_)));
         let before = match found {
             Found::Nothing => self.found.remove(name),
-            Found::Whiteout | Found::Node(_) => self.found.insert(name.into(), found),
+            Found::Debris | Found::Whiteout | Found::Node(_) => {
+                self.found.insert(name.into(), found)
+            }
         };
         self.nodes -= usize::from(matches!(before, Some(Found::Node(_))));
     }
@@ -89,9 +106,19 @@ pub(super) enum Image {
     TooLarge,
 }
 
+/// The times of a directory that can be set.
+#[derive(Clone, Copy)]
+pub(super) struct DirTimes {
+    pub(super) accessed: Timestamp,
+    pub(super) modified: Timestamp,
+}
+
 /// What is remembered of a held directory.
 #[derive(Default)]
 pub(super) struct Memory {
     pub(super) image: Image,
     pub(super) marks: Option<Marks>,
+    /// The times that the directory should have: it could not be given them when a change was made
+    /// that is not to be seen.
+    pub(super) owed: Option<DirTimes>,
 }

@@ -6,15 +6,17 @@
 //! [`OPAQUE`] of `y`. The names that start like ours the kernel hides, and those that are only
 //! ours it does not know.
 
+use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::OnceLock;
 
+use parking_lot::Mutex;
 use rustix::fs::{self, AtFlags, Mode, OFlags, XattrFlags};
 use rustix::io::Errno as Os;
 
 use super::super::errno::errno;
-use super::super::stat::kind;
+use super::super::stat::{kind, stat};
 use super::steps;
 use crate::{Errno, FileType, Result, Stat};
 
@@ -24,8 +26,11 @@ pub(super) const OPAQUE: &str = "user.overlay.opaque";
 pub(super) const WHITEOUT: &str = "user.overlay.whiteout";
 /// The identity of the node that this one was adopted from.
 pub(super) const ORIGIN: &str = "user.overlay.palisade.origin";
-/// On a directory: there may be nodes with [`ORIGIN`] in it. Others need not be asked.
+/// On a directory: there may be nodes with [`ORIGIN`] in it. Others need not be asked. `p` says that
+/// there may be some with [`PENDING`] too.
 pub(super) const HOLDS: &str = "user.overlay.palisade.holds";
+/// On a file that does not have all its names yet: none of them counts.
+pub(super) const PENDING: &str = "user.overlay.palisade.pending";
 
 /// On the root: all in it is discarded, and is removed when the layer is opened.
 pub(super) const DISCARDED: &str = "user.overlay.palisade.discarded";
@@ -100,6 +105,7 @@ pub(super) enum Opaque {
 pub(super) struct Marks {
     pub(super) opaque: Opaque,
     pub(super) holds_adopted: bool,
+    pub(super) holds_pending: bool,
     pub(super) origin: Option<Id>,
 }
 
@@ -124,8 +130,9 @@ impl Marks {
             Some(_) | None => Opaque::No,
         };
         let origin = if has(ORIGIN) { origin(dir)? } else { None };
-        let holds_adopted = has(HOLDS) && get(dir, HOLDS)?.is_some();
-        Ok(Marks { opaque, holds_adopted, origin })
+        let holds = if has(HOLDS) { get(dir, HOLDS)? } else { None };
+        let (holds_adopted, holds_pending) = (holds.is_some(), holds.is_some_and(|it| it == b"p"));
+        Ok(Marks { opaque, holds_adopted, holds_pending, origin })
     }
 }
 
@@ -141,13 +148,13 @@ pub(super) fn set_origin(node: BorrowedFd<'_>, id: Id) -> Result<()> {
 
 /// Sets a mark of an open file or directory.
 pub(super) fn set(node: BorrowedFd<'_>, mark: &str, value: &[u8]) -> Result<()> {
-    steps::next();
+    steps::next().map_err(errno)?;
     fs::fsetxattr(node, mark, value, XattrFlags::empty()).map_err(errno)
 }
 
 /// Removes a mark of an open file or directory, if it has it.
 pub(super) fn remove(node: BorrowedFd<'_>, mark: &str) -> Result<()> {
-    steps::next();
+    steps::next().map_err(errno)?;
     match fs::fremovexattr(node, mark) {
         Ok(()) | Err(Os::NODATA) => Ok(()),
         Err(os) => Err(errno(os)),
@@ -172,44 +179,55 @@ fn get(node: BorrowedFd<'_>, mark: &str) -> Result<Option<Vec<u8>>> {
 /// What a name of a directory leads to, apart from all else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Sort {
+    /// A node that does not have all its names yet.
+    Debris,
     Whiteout,
     Node(FileType),
 }
 
-/// Tells whiteouts from nodes; `None` if there is no such name. `hint` is the type, if it is known.
+/// Tells whiteouts from nodes; `None` if there is no such name. `hint` is the type, if it is known;
+/// `pending` are nodes that do not have all their names yet, beside those that are marked.
 ///
-/// Only devices, empty files in directories that may hold such whiteouts, and what the hint says
-/// nothing about cost calls.
+/// Only devices, empty files in directories that may hold such whiteouts, files in directories that
+/// may hold pending ones, and what the hint says nothing about cost calls.
 pub(super) fn sort(
     dir: BorrowedFd<'_>,
-    opaque: Opaque,
-    name: &str,
-    hint: Option<FileType>,
+    marks: Marks,
+    (name, hint): (&str, Option<FileType>),
+    pending: &Mutex<HashSet<Id>>,
 ) -> Result<Option<Sort>> {
+    let (opaque, holds_pending) = (marks.opaque, marks.holds_pending);
     let is_plain = match hint {
         None | Some(FileType::CharDevice) => false,
-        Some(FileType::File) => opaque == Opaque::No,
+        Some(FileType::File) => opaque == Opaque::No && !holds_pending,
+        Some(FileType::Symlink) => !holds_pending,
         Some(_) => true,
     };
     if let (true, Some(kind)) = (is_plain, hint) {
         return Ok(Some(Sort::Node(kind)));
     }
-    let stat = match fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
-        Ok(stat) => stat,
+    let found = match fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(found) => found,
         Err(Os::NOENT) => return Ok(None),
         Err(os) => return Err(errno(os)),
     };
-    let is_whiteout = match kind(&stat) {
-        FileType::CharDevice => stat.st_rdev == 0,
-        FileType::File if opaque != Opaque::No && stat.st_size == 0 => {
-            match open_to_ask(dir, name)? {
-                Some(file) => get(file.as_fd(), WHITEOUT)?.is_some(),
-                None => false,
+    let kind = kind(&found);
+    if holds_pending && pending.lock().contains(&Id::of(&stat(&found))) {
+        return Ok(Some(Sort::Debris));
+    }
+    let (size, is_null) = (found.st_size, found.st_rdev == 0);
+    let may_be_whiteout = opaque != Opaque::No && size == 0;
+    Ok(Some(match kind {
+        FileType::CharDevice if is_null => Sort::Whiteout,
+        FileType::File if may_be_whiteout || holds_pending => match open_to_ask(dir, name)? {
+            Some(file) if holds_pending && get(file.as_fd(), PENDING)?.is_some() => Sort::Debris,
+            Some(file) if may_be_whiteout && get(file.as_fd(), WHITEOUT)?.is_some() => {
+                Sort::Whiteout
             }
-        }
-        _ => false,
-    };
-    Ok(Some(if is_whiteout { Sort::Whiteout } else { Sort::Node(kind(&stat)) }))
+            Some(_) | None => Sort::Node(kind),
+        },
+        _ => Sort::Node(kind),
+    }))
 }
 
 /// A file or a directory, open so that it can be asked for its marks; `None` if it may not be.

@@ -23,8 +23,11 @@
 //! that is a link was adopted from is not on disk, since links take no marks: it lasts as long as
 //! the layer is open. Where devices may not be made, a whiteout in an opaque directory is nothing
 //! at all, since it has nothing to hide; and where a rename cannot leave a whiteout in the same
-//! step, a crash may leave a moved file with both names, or a directory's old name empty.
+//! step, a crash, or calls that go on failing, may leave a moved file with both names, or a
+//! directory's old name empty. Links take no marks, so a crash in the copy-up of a link with several
+//! names may leave some of them linked to each other and some not.
 
+mod adopt;
 mod change;
 mod dir;
 mod file;
@@ -38,10 +41,10 @@ mod work;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::ops::ControlFlow;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
 use parking_lot::{Mutex, MutexGuard, RwLock};
@@ -49,7 +52,7 @@ use rustix::fs::{self, AtFlags, FlockOperation, OFlags, RawDir, SeekFrom};
 use rustix::io::Errno as Os;
 
 use self::image::{Entry, Found, Image, Memory, Names, Origin};
-use self::marks::{Id, Marks, Opaque, Sort};
+use self::marks::{Id, Marks, Sort};
 use self::work::{LISTING_BYTES, Work};
 use super::errno::errno;
 use super::list::Slot;
@@ -100,6 +103,10 @@ struct Core {
     /// The directories that are held, each once.
     held: Mutex<HashMap<Id, Weak<Held>>>,
     open_files: AtomicUsize,
+    /// Whether the times of some directory are owed.
+    owes: AtomicBool,
+    /// Nodes that do not have all their names, because a name could not be given or taken back.
+    pending: Mutex<HashSet<Id>>,
     /// Names in all images together.
     remembered: AtomicUsize,
     names_max: usize,
@@ -127,6 +134,12 @@ impl Core {
             Some(area) if !tree.is_frozen => Ok(&area.work),
             Some(_) | None => Err(Errno::Rofs),
         }
+    }
+
+    /// What a node is, with the names that it has in the layer only.
+    fn with_true_links(&self, found: Stat) -> Stat {
+        let stuck = self.area.as_ref().map_or(0, |area| area.work.stuck_names(Id::of(&found)));
+        Stat { nlink: found.nlink.saturating_sub(stuck), ..found }
     }
 
     /// The directory of an open descriptor, which is held once only.
@@ -173,6 +186,8 @@ impl Drop for Held {
             all.remove(&self.id);
         }
         drop(all);
+        // If they cannot be set now either, they are lost.
+        let _ = self.pay_times();
         self.forget(&mut self.memory.lock());
     }
 }
@@ -218,9 +233,9 @@ impl Held {
         let room = self.room();
         let mut names = Names::default();
         let mut has_room = true;
-        self.scan(marks.opaque, &mut |name, sort| {
+        self.scan(marks, &mut |name, sort| {
             match name {
-                None => names.has_unnamed |= sort != Sort::Whiteout,
+                None => names.has_unnamed |= matches!(sort, Sort::Node(_)),
                 Some(name) => names.set(name.as_str(), found(marks, sort)),
             }
             has_room = names.found.len() <= room;
@@ -247,12 +262,21 @@ impl Held {
             return Ok(names.find(name.as_str()));
         }
         let marks = self.marks_in(&mut memory)?;
-        let sort = marks::sort(self.fd(), marks.opaque, name.as_str(), None)?;
+        let sort = marks::sort(self.fd(), marks, (name.as_str(), None), &self.core.pending)?;
         Ok(sort.map_or(Found::Nothing, |sort| found(marks, sort)))
     }
 
     /// Makes the image what the directory has become.
     fn set(&self, name: Name<'_>, found: Found) {
+        let mut memory = self.memory.lock();
+        // A change has given the directory its time.
+        memory.owed = None;
+        drop(memory);
+        self.learn(name, found);
+    }
+
+    /// Makes the image what the directory has been found to be.
+    fn learn(&self, name: Name<'_>, found: Found) {
         let mut memory = self.memory.lock();
         let Image::Read(names) = &mut memory.image else { return };
         let before = names.found.len();
@@ -278,10 +302,10 @@ impl Held {
         if let Image::Read(names) = &memory.image {
             return Ok(names.has_nodes());
         }
-        let opaque = self.marks_in(&mut memory)?.opaque;
+        let marks = self.marks_in(&mut memory)?;
         let mut has_nodes = false;
-        self.scan(opaque, &mut |_, sort| match sort {
-            Sort::Whiteout => ControlFlow::Continue(()),
+        self.scan(marks, &mut |_, sort| match sort {
+            Sort::Debris | Sort::Whiteout => ControlFlow::Continue(()),
             Sort::Node(_) => {
                 has_nodes = true;
                 ControlFlow::Break(())
@@ -292,29 +316,38 @@ impl Held {
 
     /// The names of the whiteouts, sorted.
     fn whiteout_names(&self) -> Result<Vec<Box<str>>> {
+        self.names_of(|sort| sort == Sort::Whiteout)
+    }
+
+    /// The names that lead to no nodes, sorted.
+    fn debris_names(&self) -> Result<Vec<Box<str>>> {
+        self.names_of(|sort| matches!(sort, Sort::Debris | Sort::Whiteout))
+    }
+
+    fn names_of(&self, is_wanted: impl Fn(Sort) -> bool) -> Result<Vec<Box<str>>> {
         let mut memory = self.recall()?;
-        let mut whiteouts = Vec::new();
+        let mut wanted = Vec::new();
         if let Image::Read(names) = &memory.image {
             let all = names.found.iter();
-            let all = all.filter(|(_, found)| matches!(found, Found::Whiteout));
-            whiteouts.extend(all.map(|(name, _)| name.clone()));
-            return Ok(whiteouts);
+            let all = all.filter(|(_, found)| found.sort().is_some_and(&is_wanted));
+            wanted.extend(all.map(|(name, _)| name.clone()));
+            return Ok(wanted);
         }
-        let opaque = self.marks_in(&mut memory)?.opaque;
-        self.scan(opaque, &mut |name, sort| {
-            if let (Some(name), Sort::Whiteout) = (name, sort) {
-                whiteouts.push(name.as_str().into());
+        let marks = self.marks_in(&mut memory)?;
+        self.scan(marks, &mut |name, sort| {
+            if let Some(name) = name.filter(|_| is_wanted(sort)) {
+                wanted.push(name.as_str().into());
             }
             ControlFlow::Continue(())
         })?;
-        whiteouts.sort();
-        Ok(whiteouts)
+        wanted.sort();
+        Ok(wanted)
     }
 
     /// Reads the directory from its beginning, with the memory locked: it has one position.
     fn scan(
         &self,
-        opaque: Opaque,
+        marks: Marks,
         each: &mut dyn FnMut(Option<Name<'_>>, Sort) -> ControlFlow<()>,
     ) -> Result<()> {
         let mut buffer = Vec::with_capacity(LISTING_BYTES);
@@ -333,7 +366,9 @@ impl Held {
             }
             let name = raw.to_str().ok().and_then(|name| Name::new(name).ok());
             let sort = match name {
-                Some(name) => marks::sort(self.fd(), opaque, name.as_str(), hint)?,
+                Some(name) => {
+                    marks::sort(self.fd(), marks, (name.as_str(), hint), &self.core.pending)?
+                }
                 // Whatever it is, it is nothing that we have put there.
                 None => Some(Sort::Node(hint.unwrap_or(FileType::File))),
             };
@@ -380,7 +415,7 @@ impl Held {
 
     /// This directory.
     fn stat_here(&self) -> Result<Stat> {
-        let found = stat(&fs::fstat(&self.fd).map_err(errno)?);
+        let found = self.with_owed_times(stat(&fs::fstat(&self.fd).map_err(errno)?));
         Ok(self.marks()?.origin.map_or(found, |id| id.put_on(found)))
     }
 
@@ -388,6 +423,11 @@ impl Held {
     fn stat_name(&self, tree: &Tree, name: Name<'_>, entry: &Entry) -> Result<Stat> {
         let flags = AtFlags::SYMLINK_NOFOLLOW;
         let found = stat(&fs::statat(self.fd(), name.as_str(), flags).map_err(errno)?);
+        let found = self.core.with_true_links(found);
+        let found = match entry.dir.upgrade() {
+            Some(dir) if self.core.owes.load(Ordering::Relaxed) => dir.with_owed_times(found),
+            Some(_) | None => found,
+        };
         let origin = match found.kind {
             FileType::Symlink => tree.links.get(&Id::of(&found)).copied(),
             _ => self.origin(name, entry)?,
@@ -459,6 +499,7 @@ impl Warm {
 
 fn found(marks: Marks, sort: Sort) -> Found {
     match sort {
+        Sort::Debris => Found::Debris,
         Sort::Whiteout => Found::Whiteout,
         Sort::Node(kind @ (FileType::Dir | FileType::File)) if marks.holds_adopted => {
             Found::Node(Entry::new(kind, Origin::Unknown))

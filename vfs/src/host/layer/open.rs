@@ -11,7 +11,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 
 use cap_std::ambient_authority;
 use parking_lot::{Mutex, RwLock};
@@ -123,6 +123,8 @@ impl HostLayer {
             tree,
             held: Mutex::default(),
             open_files: AtomicUsize::new(0),
+            owes: AtomicBool::new(false),
+            pending: Mutex::default(),
             remembered: AtomicUsize::new(0),
             names_max,
         });

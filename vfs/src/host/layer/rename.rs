@@ -47,7 +47,7 @@ impl HostLayer {
         let mut tree = self.core().tree.write();
         let from = &self.at;
         let Found::Node(moved) = from.find(name)? else { return Err(Errno::Noent) };
-        let target = into.find(new_name)?;
+        let mut target = into.find(new_name)?;
         if is_same(from, name, &moved, into, new_name, &target)? {
             return Ok(());
         }
@@ -56,9 +56,13 @@ impl HostLayer {
         }
         let dying = match &target {
             Found::Node(entry) => into.link_dying(&tree, new_name, entry.kind),
-            Found::Nothing | Found::Whiteout => None,
+            Found::Nothing | Found::Debris | Found::Whiteout => None,
         };
         let work = self.core().work(&tree)?;
+        if let Found::Debris = target {
+            into.remove_debris(new_name)?;
+            target = Found::Nothing;
+        }
         let rename = Rename { work, from, name, moved, into, new_name, target };
         let left = rename.run(leave)?;
         let Rename { moved, .. } = rename;
@@ -88,18 +92,18 @@ impl Rename<'_> {
                 // Both names exist meanwhile, and what is beneath the old one is to be hidden or
                 // not there.
                 self.exchange()?;
-                steps::next();
                 let (from, flags) = (self.from.fd(), AtFlags::empty());
-                match fs::unlinkat(from, self.name.as_str(), flags) {
+                let unlink = |()| fs::unlinkat(from, self.name.as_str(), flags);
+                match steps::next().and_then(unlink) {
                     Ok(()) => Ok(Found::Nothing),
                     Err(_) => Ok(Found::Whiteout),
                 }
             }
-            (Found::Nothing | Found::Whiteout | Found::Node(_), false) => {
+            (Found::Nothing | Found::Debris | Found::Whiteout | Found::Node(_), false) => {
                 self.rename(RenameFlags::empty()).map_err(errno)?;
                 Ok(Found::Nothing)
             }
-            (Found::Nothing | Found::Node(_), true) => {
+            (Found::Nothing | Found::Debris | Found::Node(_), true) => {
                 if self.work.renames_leave_whiteouts {
                     self.rename(RenameFlags::WHITEOUT).map_err(errno)?;
                 } else {
@@ -111,7 +115,7 @@ impl Rename<'_> {
     }
 
     fn rename(&self, flags: RenameFlags) -> rustix::io::Result<()> {
-        steps::next();
+        steps::next()?;
         let (from, into) = (self.from.fd(), self.into.fd());
         fs::renameat_with(from, self.name.as_str(), into, self.new_name.as_str(), flags)
     }
@@ -123,7 +127,7 @@ impl Rename<'_> {
     /// Sees to it that the kernel can put a directory into the place of one that shows nothing.
     fn clear_target(&self) -> Result<()> {
         let target = self.into.child(self.new_name, 0).map_err(errno_of)?;
-        if !target.has_nodes()? && target.whiteout_names()?.is_empty() {
+        if !target.has_nodes()? && target.debris_names()?.is_empty() {
             return Ok(());
         }
         // It is not empty, so the kernel refuses, and says first whatever else is wrong.
@@ -149,9 +153,11 @@ impl Rename<'_> {
             (FileType::Dir, Found::Node(_)) => {
                 self.exchange()?;
                 // An empty directory has the old name meanwhile.
-                whiteout.swap(from, self.name, Shape::Dir)
+                whiteout.swap(from, self.name, Shape::Dir).inspect_err(|_| {
+                    let _ = self.exchange();
+                })
             }
-            (FileType::Dir, Found::Nothing | Found::Whiteout) => {
+            (FileType::Dir, Found::Nothing | Found::Debris | Found::Whiteout) => {
                 // What is to be hidden by the directory is hidden by a whiteout meanwhile.
                 whiteout.put_new(into, self.new_name)?;
                 self.exchange().inspect_err(|_| {
@@ -160,7 +166,7 @@ impl Rename<'_> {
             }
             _ => {
                 // The file has both names meanwhile.
-                self.work.link(from, self.name)?.put(into, self.new_name)?;
+                self.work.link(from, self.name.as_str())?.put(into, self.new_name)?;
                 whiteout.put(from, self.name)
             }
         }

@@ -4,11 +4,20 @@ use super::super::file::HostFile;
 use crate::{File, Result, SyncScope};
 
 #[cfg(test)]
-pub(super) use self::tested::{LEFT, Step, next, take_steps};
+pub(super) use self::tested::{LEFT, Step, fail, forgive, next, take_failed, take_steps};
 
 /// Called before each call that changes the filesystem.
 #[cfg(not(test))]
-pub(super) fn next() {}
+#[expect(clippy::unnecessary_wraps, reason = "in tests it fails")]
+#[inline(always)]
+pub(super) fn next() -> rustix::io::Result<()> {
+    Ok(())
+}
+
+/// Called where a failed step is no failure of the operation.
+#[cfg(not(test))]
+#[inline(always)]
+pub(super) fn forgive() {}
 
 /// Writes a file's bytes to the disk, before a name leads to them.
 ///
@@ -21,8 +30,10 @@ pub(super) fn sync_bytes(file: &HostFile) -> Result<()> {
 
 #[cfg(test)]
 mod tested {
-    use std::cell::RefCell;
+    use std::cell::{Cell, RefCell};
     use std::sync::atomic::{AtomicU32, Ordering};
+
+    use rustix::io;
 
     /// A step of this thread.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +49,12 @@ mod tested {
 
     thread_local! {
         static STEPS: RefCell<Vec<Step>> = const { RefCell::new(Vec::new()) };
+        /// The changes of this thread until the first that fails, and how many fail from there on.
+        static FAILING: Cell<(u32, u32)> = const { Cell::new((0, 0)) };
+        /// Whether one has failed.
+        static HAS_FAILED: Cell<bool> = const { Cell::new(false) };
+        /// Whether the next failure is the first that the operation sees.
+        static IS_FIRST: Cell<bool> = const { Cell::new(true) };
     }
 
     pub(super) fn record(step: Step) {
@@ -49,15 +66,42 @@ mod tested {
         STEPS.take()
     }
 
+    /// Lets `failing` changes of this thread fail, after `nth` that do not. The first that an
+    /// operation sees is `NOSPC`, those after it are `ROFS`.
+    pub(in super::super) fn fail((nth, failing): (u32, u32)) {
+        HAS_FAILED.set(false);
+        IS_FIRST.set(true);
+        FAILING.set((nth, failing));
+    }
+
+    /// Whether a change has failed. None fails from now on.
+    pub(in super::super) fn take_failed() -> bool {
+        FAILING.set((0, 0));
+        HAS_FAILED.replace(false)
+    }
+
+    /// Called where a failed step is no failure of the operation.
+    pub(in super::super) fn forgive() {
+        IS_FIRST.set(true);
+    }
+
     /// Called before each call that changes the filesystem.
     #[allow(clippy::disallowed_methods, reason = "a crash is what is tested")]
-    pub(in super::super) fn next() {
+    pub(in super::super) fn next() -> io::Result<()> {
         record(Step::Change);
-        if LEFT.load(Ordering::Relaxed) == u32::MAX {
-            return;
-        }
-        if LEFT.fetch_sub(1, Ordering::Relaxed) == 0 {
+        if LEFT.load(Ordering::Relaxed) != u32::MAX && LEFT.fetch_sub(1, Ordering::Relaxed) == 0 {
             std::process::abort();
         }
+        match FAILING.get() {
+            (0, 0) => return Ok(()),
+            (0, u32::MAX) => {}
+            (0, failing) => FAILING.set((0, failing - 1)),
+            (left, failing) => {
+                FAILING.set((left - 1, failing));
+                return Ok(());
+            }
+        }
+        HAS_FAILED.set(true);
+        Err(if IS_FIRST.replace(false) { io::Errno::NOSPC } else { io::Errno::ROFS })
     }
 }

@@ -6,6 +6,7 @@
 
 mod contract;
 mod crash;
+mod faults;
 mod kernel;
 mod marked;
 mod open;
@@ -23,7 +24,7 @@ use std::path::{Path, PathBuf};
 use super::HostLayer;
 use super::open::Limits;
 use super::work::Style;
-use crate::overlay::{Adopted, Layer, LayerRef, Made, Says};
+use crate::overlay::{Adopted, Layer, LayerRef, Made, NewName, Says};
 use crate::{
     Access, Cookie, Descent, Errno, FileRef, FileType, Name, Node, OpenFlags, OpenHow, Stat, Stop,
     Timestamp,
@@ -177,9 +178,9 @@ fn adopt_file(dir: &dyn Layer, name: &str, ino: u64, text: &str) -> FileRef {
     let mut fill =
         |file: &dyn crate::File| file.write_at(&[IoSlice::new(text.as_bytes())], 0).map(drop);
     let what = Adopted::File(&mut fill);
-    match dir.adopt(Some(n(name)), &like(FileType::File, ino), what).unwrap() {
+    match dir.adopt(&[at_name(dir, name)], &like(FileType::File, ino), what).unwrap() {
         Made::File(file) => file,
-        Made::Named => panic!("no file"),
+        Made::Named | Made::Truncated { .. } => panic!("no file"),
     }
 }
 
@@ -188,7 +189,11 @@ fn adopt(dir: &dyn Layer, name: &str, kind: FileType, ino: u64) {
         FileType::Symlink => Adopted::Symlink("to"),
         _ => Adopted::Dir,
     };
-    dir.adopt(Some(n(name)), &like(kind, ino), what).unwrap();
+    dir.adopt(&[at_name(dir, name)], &like(kind, ino), what).unwrap();
+}
+
+fn at_name<'a>(dir: &'a dyn Layer, name: &'a str) -> NewName<'a> {
+    NewName { dir, name: n(name) }
 }
 
 /// Everything that a layer says, but for times and identities.

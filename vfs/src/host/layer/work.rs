@@ -5,17 +5,21 @@
 //! others keep there is ever touched. What a crash leaves in it is removed when the layer is opened
 //! anew. Nothing in it is reached by a name of a guest: names here are numbers.
 
+use std::collections::HashMap;
 use std::ffi::CStr;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use parking_lot::Mutex;
 use rustix::fs::{self, AtFlags, FileType as OsType, Mode, OFlags, RawDir, RenameFlags};
 use rustix::io::{self, Errno as Os};
 
 use super::super::errno::errno;
 use super::super::file::HostFile;
 use super::super::open::create;
+use super::super::stat::stat;
+use super::marks::Id;
 use super::{marks, steps};
 use crate::{Name, OpenHow, Result};
 
@@ -41,6 +45,9 @@ pub(super) struct Work {
     /// Whether the filesystem can leave a whiteout behind in the same step as a rename.
     pub(super) renames_leave_whiteouts: bool,
     next: AtomicU64,
+    has_stuck: AtomicBool,
+    /// Names in here that could not be removed, by the inode: they do not count as its names.
+    stuck: Mutex<HashMap<Id, Vec<String>>>,
 }
 
 /// What a [`Temp`] is, which says how it is removed.
@@ -61,7 +68,49 @@ pub(super) struct Temp<'a> {
 
 impl Work {
     pub(super) fn new(dir: OwnedFd, style: Style, renames_leave_whiteouts: bool) -> Self {
-        Work { dir, style, renames_leave_whiteouts, next: AtomicU64::new(0) }
+        Work {
+            dir,
+            style,
+            renames_leave_whiteouts,
+            next: AtomicU64::new(0),
+            has_stuck: AtomicBool::new(false),
+            stuck: Mutex::default(),
+        }
+    }
+
+    /// How many names of an inode are in here because they could not be removed.
+    pub(super) fn stuck_names(&self, id: Id) -> u64 {
+        if !self.has_stuck.load(Ordering::Relaxed) {
+            return 0;
+        }
+        self.stuck.lock().get(&id).map_or(0, |names| names.len() as u64)
+    }
+
+    /// Remembers a name that could not be removed.
+    fn keep_stuck(&self, name: &str) {
+        if let Ok(found) = fs::statat(self.fd(), name, AtFlags::SYMLINK_NOFOLLOW) {
+            let mut stuck = self.stuck.lock();
+            stuck.entry(Id::of(&stat(&found))).or_default().push(name.to_owned());
+            self.has_stuck.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Tries again to remove them.
+    fn remove_stuck(&self) {
+        if !self.has_stuck.load(Ordering::Relaxed) {
+            return;
+        }
+        let mut stuck = self.stuck.lock();
+        stuck.retain(|_, names| {
+            names.retain(|name| self.unlink(name).is_err());
+            !names.is_empty()
+        });
+        self.has_stuck.store(!stuck.is_empty(), Ordering::Relaxed);
+    }
+
+    fn unlink(&self, name: &str) -> io::Result<()> {
+        let unlinked = steps::next().and_then(|()| fs::unlinkat(self.fd(), name, AtFlags::empty()));
+        unlinked.inspect_err(|_| steps::forgive())
     }
 
     pub(super) fn fd(&self) -> BorrowedFd<'_> {
@@ -79,8 +128,9 @@ impl Work {
         shape: Shape,
         make: impl FnOnce(BorrowedFd<'_>, &str) -> io::Result<T>,
     ) -> Result<(Temp<'_>, T)> {
+        self.remove_stuck();
         let mut temp = self.temp(shape);
-        steps::next();
+        steps::next().map_err(errno)?;
         let made = make(self.fd(), &temp.name).map_err(errno)?;
         temp.is_here = true;
         Ok((temp, made))
@@ -108,9 +158,9 @@ impl Work {
     }
 
     /// A further name of a file or a link.
-    pub(super) fn link(&self, from: BorrowedFd<'_>, name: Name<'_>) -> Result<Temp<'_>> {
+    pub(super) fn link(&self, from: BorrowedFd<'_>, name: &str) -> Result<Temp<'_>> {
         let made = self.make(Shape::Leaf, |dir, new_name| {
-            fs::linkat(from, name.as_str(), dir, new_name, AtFlags::empty())
+            fs::linkat(from, name, dir, new_name, AtFlags::empty())
         })?;
         Ok(made.0)
     }
@@ -165,7 +215,7 @@ impl Temp<'_> {
     }
 
     fn put_with(mut self, dir: BorrowedFd<'_>, name: Name<'_>, flags: RenameFlags) -> Result<()> {
-        steps::next();
+        steps::next().map_err(errno)?;
         let work = self.work.fd();
         fs::renameat_with(work, &*self.name, dir, name.as_str(), flags).map_err(errno)?;
         self.is_here = false;
@@ -174,7 +224,7 @@ impl Temp<'_> {
 
     /// Moves it to where something is, which comes here to its end.
     pub(super) fn swap(mut self, dir: BorrowedFd<'_>, name: Name<'_>, out: Shape) -> Result<()> {
-        steps::next();
+        steps::next().map_err(errno)?;
         let (work, flags) = (self.work.fd(), RenameFlags::EXCHANGE);
         fs::renameat_with(work, &*self.name, dir, name.as_str(), flags).map_err(errno)?;
         self.shape = out;
@@ -183,7 +233,7 @@ impl Temp<'_> {
 
     /// Removes it now, for a file that is to be without a name.
     pub(super) fn unname(mut self) -> Result<()> {
-        steps::next();
+        steps::next().map_err(errno)?;
         fs::unlinkat(self.work.fd(), &*self.name, AtFlags::empty()).map_err(errno)?;
         self.is_here = false;
         Ok(())
@@ -196,27 +246,31 @@ impl Drop for Temp<'_> {
             return;
         }
         // What cannot be removed now is removed when the layer is opened anew.
-        let work = self.work.fd();
-        let _ = match self.shape {
+        match self.shape {
             Shape::Leaf => {
-                steps::next();
-                fs::unlinkat(work, &*self.name, AtFlags::empty())
+                if self.work.unlink(&self.name).is_err() {
+                    self.work.keep_stuck(&self.name);
+                }
             }
-            Shape::Dir => remove_dir(work, &self.name),
-        };
+            Shape::Dir => {
+                if remove_dir(self.work.fd(), &self.name).is_err() {
+                    steps::forgive();
+                }
+            }
+        }
     }
 }
 
 /// Removes a directory and the leaves in it.
 fn remove_dir(parent: BorrowedFd<'_>, name: &str) -> io::Result<()> {
-    steps::next();
+    steps::next()?;
     match fs::unlinkat(parent, name, AtFlags::REMOVEDIR) {
         Err(Os::NOTEMPTY | Os::EXIST) => {}
         other => return other,
     }
     let dir = fs::openat(parent, name, DIR, Mode::empty())?;
     empty(dir.as_fd(), Depth::Leaves)?;
-    steps::next();
+    steps::next()?;
     fs::unlinkat(parent, name, AtFlags::REMOVEDIR)
 }
 
@@ -257,7 +311,7 @@ fn empty(dir: BorrowedFd<'_>, depth: Depth) -> io::Result<()> {
 }
 
 fn remove(dir: BorrowedFd<'_>, name: &CStr, depth: Depth) -> io::Result<()> {
-    steps::next();
+    steps::next()?;
     match fs::unlinkat(dir, name, AtFlags::empty()) {
         Err(Os::ISDIR | Os::PERM) if depth == Depth::Dirs => {}
         other => return other,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 
 use super::super::Identity;
-use super::super::layer::{Adopted, LayerRef, Says};
+use super::super::layer::{Adopted, LayerRef, NewName, Says};
 use super::super::lowers::{Found, Lowers, LowersBuilder, MergedDir, Part, end};
 use super::{PathError, whiteouts};
 use crate::copy::copy_bytes;
@@ -175,7 +175,7 @@ impl Flatten {
             Together::Dir { parts, hides } => {
                 let first = parts.first().ok_or_else(|| bug!("a directory of no layer"))?;
                 let stat = end(first.dir().stat(Descent::HERE))?;
-                into.adopt(Some(name), &stat, Adopted::Dir)?;
+                into.adopt(&[NewName { dir: &**into, name }], &stat, Adopted::Dir)?;
                 let into = WalkDir::enter(into, name)?;
                 let beneath = match beneath {
                     Some(Found::Dir(dir)) if !hides => Some(dir),
@@ -202,15 +202,16 @@ impl Flatten {
             }
             self.firsts.insert(id, at.shared_path());
         }
+        let names = [NewName { dir: &**into, name }];
         match stat.kind {
             FileType::Symlink => {
                 let target = part.dir().read_link(name)?;
-                into.adopt(Some(name), stat, Adopted::Symlink(&target))?;
+                into.adopt(&names, stat, Adopted::Symlink(&target))?;
             }
             FileType::File => {
                 let from = end(part.dir().open(name.into(), OpenHow::READ))?.into_file()?;
                 let mut fill = |to: &dyn File| copy_bytes(&*from, to).map(drop);
-                into.adopt(Some(name), stat, Adopted::File(&mut fill))?;
+                into.adopt(&names, stat, Adopted::File(&mut fill))?;
             }
             FileType::Dir => return Err(Errno::Isdir),
             FileType::CharDevice | FileType::BlockDevice | FileType::Fifo | FileType::Socket => {

@@ -101,7 +101,7 @@ fn errors_come_as_the_contract_says() {
                 assert_eq!(says(from, name), "node", "{what}");
             }
         }
-        let adopted = layer.adopt(Some(n("file")), &like(FileType::Dir, 1), Adopted::Dir);
+        let adopted = layer.adopt(&[at_name(layer, "file")], &like(FileType::Dir, 1), Adopted::Dir);
         assert_eq!(adopted.map(drop), Err(Errno::Exist));
         let mut is_called = false;
         let mut fill = |_: &dyn crate::File| {
@@ -109,11 +109,11 @@ fn errors_come_as_the_contract_says() {
             Ok(())
         };
         let what = Adopted::File(&mut fill);
-        let adopted = layer.adopt(Some(n("dir")), &like(FileType::File, 1), what);
+        let adopted = layer.adopt(&[at_name(layer, "dir")], &like(FileType::File, 1), what);
         assert_eq!((adopted.map(drop), is_called), (Err(Errno::Exist), false));
         let mut fill = |_: &dyn crate::File| Err(Errno::Dquot);
         let what = Adopted::File(&mut fill);
-        let adopted = layer.adopt(Some(n("new")), &like(FileType::File, 1), what);
+        let adopted = layer.adopt(&[at_name(layer, "new")], &like(FileType::File, 1), what);
         assert_eq!(adopted.map(drop), Err(Errno::Dquot));
         assert_eq!(world.shows(), before, "{}", world.what);
     });
@@ -409,7 +409,7 @@ fn a_file_that_no_name_leads_to_is_adopted_too() {
     each_world(ALL, |world| {
         let mut fill = |file: &dyn crate::File| file.write_at(&[IoSlice::new(b"x")], 0).map(drop);
         let what = Adopted::File(&mut fill);
-        let made = world.layer.adopt(None, &like(FileType::File, 5), what).unwrap();
+        let made = world.layer.adopt(&[], &like(FileType::File, 5), what).unwrap();
         let Made::File(file) = made else { panic!("no file") };
         let stat = file.stat().unwrap();
         assert_eq!((stat.ino, stat.nlink, stat.size), (5, 0, 1));
@@ -467,7 +467,7 @@ fn a_frozen_layer_changes_no_more() {
             ("rename away", layer.rename_and_white_out(n("file"), layer, n("gone"))),
             ("link", layer.link(n("file"), layer, n("x"))),
             ("name", layer.adopt_name(n("file"), layer, n("x"))),
-            ("adopt", layer.adopt(Some(n("x")), &how, Adopted::Dir).map(drop)),
+            ("adopt", layer.adopt(&[at_name(layer, "x")], &how, Adopted::Dir).map(drop)),
             ("white out", layer.white_out(n("file"))),
             ("set opaque", inner.set_opaque()),
             ("times", layer.set_times(d("file"), at(1)).map_err(|_| Errno::Rofs)),

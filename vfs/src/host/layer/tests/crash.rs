@@ -30,6 +30,7 @@ const CHANGES: &[(&str, Change, &[&[&str]])] = &[
     ("adopt file", |l| drop(adopt_file(&**l, "new", 5, "text")), &[]),
     ("adopt dir", |l| adopt(&**l, "new", FileType::Dir, 5), &[]),
     ("adopt link", |l| adopt(&**l, "new", FileType::Symlink, 5), &[]),
+    ("adopt file of two names", |l| adopt_file_twice(&**l), &[]),
     ("adopt name", |l| l.adopt_name(n("file"), &**l, n("new")).unwrap(), &[]),
     ("rename file", |l| l.rename_and_white_out(n("file"), &**l, n("new")).unwrap(), &[BOTH]),
     (
@@ -67,6 +68,13 @@ const EXCHANGED: &[&str] = &["/dir/ -", "/dir/in -", "/dir = whiteout", "/gone -
 const CLEARING: &[&str] = &["/hollow/ = opaque dir"];
 const CLEARED: &[&str] = &["/hollow/ = opaque dir", "/hollow/w -"];
 const SWAPPED: &[&str] = &["/dir/ = opaque dir", "/dir/in -", "/hollow/ = dir", "/hollow/w -"];
+
+fn adopt_file_twice(layer: &dyn Layer) {
+    let dir = layer.enter(n("dir")).unwrap();
+    let names = [at_name(layer, "new"), at_name(&*dir, "new")];
+    let mut fill = |file: &dyn crate::File| file.write_at(&[IoSlice::new(b"x")], 0).map(drop);
+    layer.adopt(&names, &like(FileType::File, 5), Adopted::File(&mut fill)).unwrap();
+}
 
 fn furnish(layer: &LayerRef) {
     write(&**layer, "file", "file");

@@ -12,7 +12,8 @@ fn steps_of(world: &World, name: Option<&str>, text: &str) -> Vec<Step> {
         file.write_at(&[IoSlice::new(text.as_bytes())], 0).map(drop)
     };
     let what = Adopted::File(&mut fill);
-    world.layer.adopt(name.map(n), &like(FileType::File, 7), what).unwrap();
+    let names: Vec<_> = name.iter().map(|name| at_name(&*world.layer, name)).collect();
+    world.layer.adopt(&names, &like(FileType::File, 7), what).unwrap();
     assert!(written_at > 0, "{}: the file was made without a step", world.what);
     take_steps()
 }
