@@ -24,6 +24,27 @@ fn preopens_have_the_names_that_they_were_given() {
 }
 
 #[test]
+fn a_directory_of_the_kernels_own_filesystems_is_refused() {
+    let case = Case::new();
+    let guest = case.lister();
+    for option in ["--dir", "--copy", "--overlay", "--image"] {
+        for at in ["/proc", "/proc/self", "/sys"] {
+            let mount = format!("{at}::/in");
+            let told = case.run(&[option, &mount, &guest]);
+            match option {
+                "--image" => told.refuses(&[at, "image"]),
+                _ => told.refuses(&[at, "filesystem of the kernel"]),
+            };
+        }
+    }
+    case.run(&["--file", "/proc/cpuinfo::/cpu", &guest]).refuses(&["/proc", "filesystem of the kernel"]);
+    // Beneath a directory that is given they are seen, and not read.
+    for at in ["proc/self/environ", "proc/cpuinfo"] {
+        case.run(&["--dir", "/::/", &case.reader(3, at)]).exits(errno::ACCES);
+    }
+}
+
+#[test]
 fn a_directory_is_read_and_written() {
     let case = Case::new();
     case.file("d/in", "text");

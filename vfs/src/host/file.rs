@@ -18,6 +18,7 @@ use rustix::fs::{self, AtFlags, FallocateFlags, OFlags, SeekFrom};
 use rustix::io::{self, Errno as Os, ReadWriteFlags};
 
 use super::errno::errno;
+use super::filesystem::is_kernels_file;
 use super::stat::{kind, stat, timestamps};
 use crate::{
     Access, Advice, Errno, File, FileType, OpenFlags, OpenHow, Result, SetTimes, Stat, SyncScope,
@@ -84,6 +85,11 @@ impl HostFile {
         let found = fs::fstat(&self.fd).map_err(errno)?;
         if kind(&found) != FileType::File {
             return Err(Errno::Nxio);
+        }
+        if !self.is_verified.load(Ordering::Relaxed)
+            && is_kernels_file(self.fd.as_fd(), &found).map_err(errno)?
+        {
+            return Err(Errno::Acces);
         }
         self.is_verified.store(true, Ordering::Relaxed);
         Ok(stat(&found))

@@ -18,7 +18,8 @@
 //! Locks: only leaves, in `list.rs` and `file.rs`.
 //!
 //! Deliberately absent: a cache of any kind, since the host may change everything at any time;
-//! FIFOs, sockets and devices, which are seen but never opened; names that are not UTF-8.
+//! FIFOs, sockets and devices, and files of the kernel's own filesystems (`filesystem.rs`), which
+//! are seen but never opened; names that are not UTF-8.
 //!
 //! Not promised: a directory that another process moves out of the root goes on working through
 //! the handles that are held already, as a directory and with what lies beneath it, and so does a
@@ -27,6 +28,7 @@
 
 mod errno;
 mod file;
+mod filesystem;
 mod known;
 #[cfg(feature = "overlay")]
 mod layer;
@@ -90,7 +92,8 @@ impl HostDir {
     /// Opens a directory of the host by a path of the host, with the process's own authority: the
     /// one place where that enters. Links in `path` are followed.
     ///
-    /// Errors: the kernel's, among them `NotADirectory`.
+    /// Errors: the kernel's, among them `NotADirectory`; `Unsupported` for a directory on one of
+    /// the kernel's own filesystems, such as `/proc`.
     pub fn open_ambient(path: &std::path::Path) -> std::io::Result<DirRef> {
         Self::open_ambient_with(path, Resolver::Auto)
     }
@@ -101,6 +104,17 @@ impl HostDir {
         resolver: Resolver,
     ) -> std::io::Result<DirRef> {
         let dir = cap_std::fs::Dir::open_ambient_dir(path, ambient_authority())?;
+        Self::from_opened(dir, resolver)
+    }
+
+    /// Takes a directory that was opened by a path of the host.
+    ///
+    /// Errors: as for [`HostDir::open_ambient`], without the kernel's.
+    pub(crate) fn from_opened(
+        dir: cap_std::fs::Dir,
+        resolver: Resolver,
+    ) -> std::io::Result<DirRef> {
+        filesystem::refuse_kernels(dir.as_fd())?;
         Ok(Self::from_cap_std(dir, resolver))
     }
 
@@ -111,9 +125,18 @@ impl HostDir {
     /// Errors: as for [`HostDir::open_ambient`].
     pub fn open_ambient_noatime(path: &std::path::Path) -> std::io::Result<DirRef> {
         let dir = cap_std::fs::Dir::open_ambient_dir(path, ambient_authority())?;
+        filesystem::refuse_kernels(dir.as_fd())?;
         let fd = OwnedFd::from(dir.into_std_file());
         let way = probe(fd.as_fd());
         Ok(Self::held(fd, way, OFlags::NOATIME))
+    }
+
+    /// Whether `dir` is a directory of the host that finds a name by another case, so that a rule
+    /// about the name can be passed by. Directories in it are not looked at.
+    #[must_use]
+    pub fn folds_case(dir: &dyn Dir) -> bool {
+        let dir: Option<&HostDir> = (dir as &dyn Any).downcast_ref();
+        dir.is_some_and(|dir| filesystem::folds_case(dir.fd()).unwrap_or(false))
     }
 
     /// Whether this is the directory of this identity, or lies in it.

@@ -12,13 +12,14 @@
 //! Nothing is created through a link, and nothing existing is opened by a creation: `O_CREAT` is
 //! never said without `O_EXCL`.
 
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{self, AtFlags, Mode, OFlags};
 use rustix::io::Errno as Os;
 
 use super::errno::errno;
 use super::file::HostFile;
+use super::filesystem::is_kernels_file;
 use super::resolve::{RACES_MAX, Way, link_target, open_at_once, open_quietly};
 use super::stat::kind;
 use crate::{Access, Descent, Errno, FileType, Name, OpenFlags, OpenHow, Result, Stop};
@@ -71,7 +72,9 @@ pub(super) fn open_known(
 ) -> Option<HostFile> {
     // Truncation waits until the handle is known to be the file's.
     let fd = open_at_once(dir, way, path, flags_with(how, reading) - OFlags::TRUNC)?;
-    let is_file = fs::fstat(&fd).is_ok_and(|stat| kind(&stat) == FileType::File);
+    let is_file = fs::fstat(&fd).is_ok_and(|stat| {
+        kind(&stat) == FileType::File && is_kernels_file(fd.as_fd(), &stat) == Ok(false)
+    });
     if !is_file || (how.flags.contains(OpenFlags::TRUNCATE) && fs::ftruncate(&fd, 0).is_err()) {
         return None;
     }
@@ -86,8 +89,8 @@ fn try_open(
     at: usize,
     reading: OFlags,
 ) -> Result<Option<Opened>, Stop> {
-    let kind = match fs::statat(dir, name.as_str(), AtFlags::SYMLINK_NOFOLLOW) {
-        Ok(stat) => kind(&stat),
+    let found = match fs::statat(dir, name.as_str(), AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(found) => found,
         Err(Os::NOENT) if how.creates() => {
             return match create(dir, name, how) {
                 Ok(file) => Ok(Some(Opened::File(file))),
@@ -97,11 +100,16 @@ fn try_open(
         }
         Err(os) => return Err(errno(os).into()),
     };
-    match kind {
+    match kind(&found) {
         FileType::Dir if how.refuses_dir() => Err(Errno::Isdir.into()),
         FileType::Dir => Ok(unless_raced(dir, name, DIR)?.map(Opened::Dir)),
-        FileType::File => Ok(unless_raced(dir, name, flags_with(how, reading))?
-            .map(|fd| Opened::File(HostFile::unverified(fd, how)))),
+        FileType::File => match unless_raced(dir, name, flags_with(how, reading))? {
+            None => Ok(None),
+            Some(fd) if is_kernels_file(fd.as_fd(), &found).map_err(errno)? => {
+                Err(Errno::Acces.into())
+            }
+            Some(fd) => Ok(Some(Opened::File(HostFile::unverified(fd, how)))),
+        },
         FileType::Symlink => match link_target(dir, name) {
             Ok(Some(target)) => Err(Stop::Link { at, target }),
             Ok(None) | Err(Errno::Noent) => Ok(None),

@@ -124,7 +124,7 @@ impl Image {
         match FileType::from_raw_mode(fstat(&fd).map_err(std::io::Error::from)?.st_mode) {
             FileType::Directory => {
                 let dir = cap_std::fs::Dir::from_std_file(fd.into());
-                Ok(Self::from_dir(crate::HostDir::from_cap_std(dir, crate::Resolver::Auto)))
+                Ok(Self::from_dir(crate::HostDir::from_opened(dir, crate::Resolver::Auto)?))
             }
             FileType::RegularFile => Self::from_source(Box::new(HostBytes::new(fd)?), limits),
             _ => Err(ImageError::Unknown),

@@ -66,8 +66,8 @@ impl Overlay {
     /// leads to no directory, it is the handle of a removed one. A file of the lowers that is open
     /// stays readable; where its path leads to another node, it is an open file without a name.
     ///
-    /// Errors, in order: `Inval` if `next` is one of the layers already; those of the lowers, when a
-    /// held directory is looked for; those of `next`; `Txtbsy` while a file of the upper is open.
+    /// Errors, in order: `Inval` if `next` is one of the layers already; those of the lowers, when
+    /// a held directory is looked for; those of `next`; `Txtbsy` while a file of the upper is open.
     /// After an error nothing has changed.
     pub fn restore(&self, snapshot: &Lowers, next: LayerRef) -> Result<()> {
         let mut tree = self.0.tree.write();

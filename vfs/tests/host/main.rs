@@ -8,6 +8,7 @@
 
 mod confinement;
 mod files;
+mod kernels;
 mod names;
 mod replaced;
 mod world;

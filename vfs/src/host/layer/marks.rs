@@ -26,8 +26,8 @@ pub(super) const OPAQUE: &str = "user.overlay.opaque";
 pub(super) const WHITEOUT: &str = "user.overlay.whiteout";
 /// The identity of the node that this one was adopted from.
 pub(super) const ORIGIN: &str = "user.overlay.palisade.origin";
-/// On a directory: there may be nodes with [`ORIGIN`] in it. Others need not be asked. `p` says that
-/// there may be some with [`PENDING`] too.
+/// On a directory: there may be nodes with [`ORIGIN`] in it. Others need not be asked. `p` says
+/// that there may be some with [`PENDING`] too.
 pub(super) const HOLDS: &str = "user.overlay.palisade.holds";
 /// On a file that does not have all its names yet: none of them counts.
 pub(super) const PENDING: &str = "user.overlay.palisade.pending";

@@ -24,8 +24,8 @@
 //! the layer is open. Where devices may not be made, a whiteout in an opaque directory is nothing
 //! at all, since it has nothing to hide; and where a rename cannot leave a whiteout in the same
 //! step, a crash, or calls that go on failing, may leave a moved file with both names, or a
-//! directory's old name empty. Links take no marks, so a crash in the copy-up of a link with several
-//! names may leave some of them linked to each other and some not.
+//! directory's old name empty. Links take no marks, so a crash in the copy-up of a link with
+//! several names may leave some of them linked to each other and some not.
 
 mod adopt;
 mod change;
