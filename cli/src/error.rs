@@ -232,6 +232,18 @@ pub(crate) enum Error {
     )]
     HostDir { option: &'static str, path: PathBuf, why: std::io::Error },
 
+    #[error(
+        "{by} `{}`: finds a name by another case (`SECRET` for `secret`), so the policy's rules about names would not hold",
+        .path.display()
+    )]
+    #[diagnostic(
+        code(palisade::folds_case),
+        help(
+            "give it as a copy in memory, whose names are exact: `--copy HOST::GUEST`; or keep it in a directory that is not case-insensitive"
+        )
+    )]
+    FoldsCase { by: &'static str, path: PathBuf },
+
     #[error("{option} `{}`: cannot be mounted: {why}", .path.display())]
     #[diagnostic(
         code(palisade::host_file),

@@ -33,6 +33,8 @@ pub(crate) struct Guard {
     watch: Option<Watch>,
     /// Whether what a dry run found is told at the end.
     is_told: bool,
+    /// Whether rules about names are enforced.
+    judges_names: bool,
     on_failure: OnFailure,
 }
 
@@ -95,7 +97,8 @@ impl Guard {
             };
             let policy = watch.as_ref().map(|_| Arc::new(everything));
             let on_failure = on_failure(run);
-            return Ok(Guard { quota: None, policy, watch, is_told: false, on_failure });
+            let (quota, is_told, judges_names) = (None, false, false);
+            return Ok(Guard { quota, policy, watch, is_told, judges_names, on_failure });
         };
         let mode = if run.dry_run_policy { Mode::DryRun } else { Mode::Enforce };
         let settings = loaded.document.audit.as_ref();
@@ -126,8 +129,8 @@ impl Guard {
         };
         let quota = (loaded.document.quota != Quota::default())
             .then(|| QuotaGroup::new(loaded.document.quota));
-        let policy = Some(loaded.policy);
-        Ok(Guard { quota, policy, watch, is_told: true, on_failure })
+        let (policy, judges_names) = (Some(loaded.policy), mode == Mode::Enforce);
+        Ok(Guard { quota, policy, watch, is_told: true, judges_names, on_failure })
     }
 
     /// Lets everything be done, and writes it all down.
@@ -137,7 +140,13 @@ impl Guard {
         let auditor = Auditor::new(sink, AuditOptions::default());
         let watch = Some(Watch { auditor, mode: Mode::DryRun });
         let (policy, on_failure) = (Some(Arc::new(nothing)), OnFailure::Stop);
-        Ok(Guard { quota: None, policy, watch, is_told: false, on_failure })
+        let (quota, is_told, judges_names) = (None, false, false);
+        Ok(Guard { quota, policy, watch, is_told, judges_names, on_failure })
+    }
+
+    /// Whether rules about names are enforced.
+    pub(crate) fn judges_names(&self) -> bool {
+        self.judges_names
     }
 
     /// Guards what the guest knows as `at`.

@@ -48,6 +48,9 @@ struct Root<'a> {
 /// of what comes out.
 pub(crate) fn open(mounts: &[Mount], guard: &Guard) -> Result<Layout, Error> {
     refuse_twins(mounts)?;
+    if guard.judges_names() {
+        refuse_folding(mounts)?;
+    }
     let is_file = |mount: &&Mount| matches!(mount.source.kind, SourceKind::File(_));
     let mut roots = Vec::new();
     for mount in mounts.iter().filter(|mount| !is_file(mount)) {
@@ -85,6 +88,22 @@ fn refuse_twins(mounts: &[Mount]) -> Result<(), Error> {
     for mount in mounts {
         if seen.insert(&mount.place, ()).is_some() {
             return Err(mount.said.blame(Error::GuestTwice { path: mount.text.clone() }));
+        }
+    }
+    Ok(())
+}
+
+/// Refuses directories of the host that find a name by another case: a rule about `/secret` says
+/// nothing about `/SECRET`.
+fn refuse_folding(mounts: &[Mount]) -> Result<(), Error> {
+    for Mount { source, .. } in mounts {
+        for path in host_dirs(std::slice::from_ref(source)) {
+            // What cannot be opened is told when it is.
+            let Ok(dir) = HostDir::open_ambient_noatime(&path) else { continue };
+            if HostDir::folds_case(&*dir) {
+                let said = &source.said;
+                return Err(said.blame(Error::FoldsCase { by: said.by(), path }));
+            }
         }
     }
     Ok(())

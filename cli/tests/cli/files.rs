@@ -37,7 +37,8 @@ fn a_directory_of_the_kernels_own_filesystems_is_refused() {
             };
         }
     }
-    case.run(&["--file", "/proc/cpuinfo::/cpu", &guest]).refuses(&["/proc", "filesystem of the kernel"]);
+    case.run(&["--file", "/proc/cpuinfo::/cpu", &guest])
+        .refuses(&["/proc", "filesystem of the kernel"]);
     // Beneath a directory that is given they are seen, and not read.
     for at in ["proc/self/environ", "proc/cpuinfo"] {
         case.run(&["--dir", "/::/", &case.reader(3, at)]).exits(errno::ACCES);

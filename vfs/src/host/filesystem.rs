@@ -66,7 +66,7 @@ pub(super) fn is_kernels(fd: BorrowedFd<'_>) -> rustix::io::Result<bool> {
 }
 
 // The width and the sign of this field differ between machines.
-#[allow(clippy::cast_sign_loss, clippy::unnecessary_cast)]
+#[allow(clippy::cast_sign_loss, clippy::cast_possible_truncation, clippy::unnecessary_cast)]
 fn magic(fd: BorrowedFd<'_>) -> rustix::io::Result<u64> {
     Ok(u64::from(fs::fstatfs(fd)?.f_type as u32))
 }
