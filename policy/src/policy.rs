@@ -39,6 +39,17 @@ pub enum Refusal {
     ReadOnly,
 }
 
+/// What may be renamed from one place to another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Movable {
+    /// Nothing: the new place grants more, or what is there or beneath it is hidden less.
+    Nothing,
+    /// Everything but directories: the new place grants less.
+    Leaves,
+    /// Directories too: both places grant and hide the same, at every path beneath.
+    Everything,
+}
+
 /// Which rights hold where.
 ///
 /// For a path, all that the matching rules allow is granted, `LOOKUP` with it, but for what one of
@@ -190,6 +201,23 @@ impl Policy {
     pub(crate) fn visit(&self, state: State) {
         if let Some(visited) = &self.visited {
             visited.visit(self, state);
+        }
+    }
+
+    /// What may be renamed from `old` to `new`: the only place that decides it.
+    ///
+    /// A handle of a directory carries its state and not its path. So a directory may only move
+    /// between states that are equivalent: whatever handles are held on it, above it or beneath it,
+    /// their states go on granting what the policy grants where they then are. A handle of a file
+    /// keeps the rights that it was opened with, as a descriptor in POSIX does, so a file may move
+    /// to where less is granted.
+    pub(crate) fn movable(&self, old: State, new: State) -> Movable {
+        if !self.is_at_most(new, old) {
+            Movable::Nothing
+        } else if self.is_at_most(old, new) {
+            Movable::Everything
+        } else {
+            Movable::Leaves
         }
     }
 

@@ -57,6 +57,11 @@ impl View<'_> {
         if !rest.is_here() || !self.grants(verdict.state(), Rights::LOOKUP) {
             return Err(self.link_at(seen).unwrap_or(refusal(verdict).into()));
         }
+        self.kind_at(path)
+    }
+
+    /// The type of what is at the end of `path`, which the guest may know.
+    fn kind_at(&self, path: Descent<'_>) -> Result<FileType, Stop> {
         match self.dir.stat(path) {
             Ok(stat) => return Ok(stat.kind),
             // A layer below may let it be held, but not be looked at.
@@ -81,6 +86,17 @@ impl View<'_> {
         match self.look(name.into(), verdict) {
             Ok(kind) => Ok(kind),
             Err(Stop::Link { .. }) => Ok(FileType::Symlink),
+            Err(Stop::Errno(errno)) => Err(errno),
+        }
+    }
+
+    /// Whether `name`, which the guest may know, is a directory. Nothing at all is none.
+    ///
+    /// Errors: whatever keeps the type from being known.
+    pub(crate) fn is_dir(&self, name: Name<'_>) -> Result<bool> {
+        match self.kind_at(name.into()) {
+            Ok(kind) => Ok(kind == FileType::Dir),
+            Err(Stop::Errno(Errno::Noent) | Stop::Link { .. }) => Ok(false),
             Err(Stop::Errno(errno)) => Err(errno),
         }
     }

@@ -6,6 +6,7 @@ mod comparison;
 mod coverage;
 mod evaluator;
 mod explained;
+mod held;
 mod hidden;
 mod hostile;
 mod laws;

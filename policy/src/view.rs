@@ -13,8 +13,10 @@
 //!
 //! Rename and link: what a node may be used for, it may be used for by whatever name it gets. So
 //! the new name must grant at most what the old one grants; for a rename also everything that can
-//! lie beneath, which is decided on the policy, and never by a walk through the tree. Otherwise it
-//! is `Xdev`: programs fall back to copying, and a copy is judged file by file.
+//! lie beneath, which is decided on the policy, and never by a walk through the tree. A directory
+//! may only be renamed between places that grant the same ([`Policy::movable`]), because handles
+//! that are held on it keep the state of the old place. Otherwise it is `Xdev`: programs fall back
+//! to copying, and a copy is judged file by file.
 //!
 //! Deliberately absent: any memory, and any lock.
 
@@ -25,6 +27,7 @@ use palisade_vfs::{
     Stat, Stop,
 };
 
+use crate::policy::Movable;
 use crate::{Operation, Policy, State, Verdict};
 
 /// A held directory at a state of a policy.
@@ -149,12 +152,16 @@ impl<'a> View<'a> {
     /// `into` must be under the same policy.
     pub(crate) fn rename(&self, name: Name<'_>, into: &View<'_>, new_name: Name<'_>) -> Result<()> {
         let (old, new) = (self.step(name), into.step(new_name));
+        let movable = self.policy.movable(old, new);
         // What is hidden is not there to be moved, wherever to.
-        if old != new && !self.policy.is_hidden(old) && !self.policy.is_at_most(new, old) {
+        if movable == Movable::Nothing && !self.policy.is_hidden(old) {
             return Err(Errno::Xdev);
         }
         let from = self.judge(name.into(), Operation::RenameFrom);
         match (from, into.judge(new_name.into(), Operation::RenameInto)) {
+            (Ok(_), Ok(_)) if movable != Movable::Everything && self.is_dir(name)? => {
+                Err(Errno::Xdev)
+            }
             (Ok(_), Ok(state)) => match self.dir.rename(name, &**into.dir, new_name) {
                 Err(Errno::Notempty) => Err(into.full(new_name, state)),
                 answer => answer,

@@ -9,6 +9,7 @@
 use palisade_vfs::{Descent, Errno, Rights};
 
 use super::event::{Act, Decision};
+use crate::policy::Movable;
 use crate::{Operation, Policy, RuleId, State, Verdict};
 
 /// A path from a directory at a state of a policy.
@@ -28,6 +29,8 @@ pub(super) struct Facts {
     pub(super) result: Result<(), Errno>,
     /// Whether both names led to the same node.
     pub(super) same: bool,
+    /// Whether it is the rename of a directory.
+    pub(super) is_dir: bool,
 }
 
 /// A decision and what it rests on.
@@ -37,7 +40,8 @@ pub struct Decided {
     pub decision: Decision,
     /// Those of the wanted rights that are missing.
     pub missing: Rights,
-    /// Whether it is refused because the new name grants more than the old one.
+    /// Whether it is refused because the new name grants more than the old one, or because a
+    /// directory would get a name that grants something else.
     pub widens: bool,
     /// The rule that decides, if one does.
     pub rule: Option<RuleId>,
@@ -119,16 +123,18 @@ pub(super) fn decide(
 
 fn decide_by_all(policy: &Policy, from: Spot<'_>, to: Option<Spot<'_>>, facts: &Facts) -> Decided {
     let [wanted, wanted_there] = facts.wanted();
-    if let Some(to) = to
-        && let Some(gained) = widens(policy, facts.act, from, to)
-    {
-        return Decided { decision: Decision::Deny, missing: gained, widens: true, rule: None };
+    let movable = to.map_or(Movable::Everything, |to| movable(policy, facts.act, from, to));
+    if let (Movable::Nothing, Some(to)) = (movable, to) {
+        return widens(policy, from, to);
     }
     let here = policy.judge(from.state, from.path, wanted);
     let there = to.map(|to| policy.judge(to.state, to.path, wanted_there));
     let refused = match there {
         _ if !here.is_allowed() => here,
         Some(there) if !there.is_allowed() => there,
+        Some(_) if movable == Movable::Leaves && facts.is_dir => {
+            return to.map_or(allowed(here.rule()), |to| widens(policy, from, to));
+        }
         _ => return allowed(here.rule()),
     };
     if let Some(needed) = facts.told_with() {
@@ -159,16 +165,25 @@ fn is_no_refusal(facts: &Facts, refused: &Verdict<'_>) -> bool {
         && matches!(facts.result, Err(Errno::Badf | Errno::Inval))
 }
 
-/// What the new name grants beyond the old one, if it is more and that is refused.
-fn widens(policy: &Policy, act: Act, from: Spot<'_>, to: Spot<'_>) -> Option<Rights> {
-    let end = |spot: Spot<'_>| spot.path.names().fold(spot.state, |at, name| policy.step(at, name));
-    let (old, new) = (end(from), end(to));
-    let gained = policy.rights(new) - policy.rights(old);
-    let is_refused = !policy.is_hidden(old)
-        && match act {
-            Act::Rename => old != new && !policy.is_at_most(new, old),
-            Act::Link => !gained.is_empty(),
-            Act::One(_) | Act::Follow => false,
-        };
-    is_refused.then_some(gained)
+/// The state of the end of a path.
+fn end(policy: &Policy, spot: Spot<'_>) -> State {
+    spot.path.names().fold(spot.state, |at, name| policy.step(at, name))
+}
+
+/// What may get the new name, as the confining layer has it. What is hidden is not there.
+fn movable(policy: &Policy, act: Act, from: Spot<'_>, to: Spot<'_>) -> Movable {
+    let (old, new) = (end(policy, from), end(policy, to));
+    match act {
+        _ if policy.is_hidden(old) => Movable::Everything,
+        Act::Rename => policy.movable(old, new),
+        Act::Link if !policy.rights(old).contains(policy.rights(new)) => Movable::Nothing,
+        Act::Link | Act::One(_) | Act::Follow => Movable::Everything,
+    }
+}
+
+/// The refusal of a new name because of what the old one grants; what is missing is what the new
+/// one grants beyond it.
+fn widens(policy: &Policy, from: Spot<'_>, to: Spot<'_>) -> Decided {
+    let gained = policy.rights(end(policy, to)) - policy.rights(end(policy, from));
+    Decided { decision: Decision::Deny, missing: gained, widens: true, rule: None }
 }

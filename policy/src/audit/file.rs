@@ -62,7 +62,7 @@ impl<S: Stand> ObservedFile<S> {
 
     fn record(&self, operation: Operation, result: Result<()>, bytes: Option<u64>) {
         let (act, wanted) = (Act::One(operation), operation.needs());
-        let facts = Facts { act, wanted, result, same: false };
+        let facts = Facts { act, wanted, result, same: false, is_dir: false };
         let Anchor { stand, watch, trail } = &*self.anchor;
         let at = At { trail, beyond: Beyond::Held(&self.names) };
         watch.record(&stand.now_of_file(&self.place), &at, &facts, bytes);

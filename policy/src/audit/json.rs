@@ -227,6 +227,9 @@ fn fields(ruling: &Ruling) -> String {
     if ruling.same {
         text.push_str(",\"same\":true");
     }
+    if ruling.is_dir {
+        text.push_str(",\"dir\":true");
+    }
     text
 }
 

@@ -3,7 +3,8 @@
 //! Each path gets the rights that were taken at it, and no other path gets any. An operation that
 //! failed by itself takes what it takes to be told so. Beside what was taken there is only what
 //! renames and links ask for: the new name must grant at most what the old one grants, so the old
-//! one is given what the new one needs, as long as that brings anything new.
+//! one is given what the new one needs, as long as that brings anything new. Both names of a
+//! directory must grant the same, so each is given what the other one needs.
 //!
 //! A directory never stands for its files unless that is asked for: what could be said shorter is
 //! proposed (`generalize.rs`), with the number of names behind it. Nothing that is proposed covers
@@ -21,6 +22,7 @@ use palisade_vfs::{Errno, Rights};
 
 use super::event::{Act, Decision, HowDecided};
 use super::read::Record;
+use crate::policy::Movable;
 use crate::{Glob, Operation, Policy, PolicyError};
 
 pub use generalize::is_sensitive;
@@ -79,7 +81,9 @@ impl Either {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Moved {
-    /// With all that lies beneath.
+    /// A directory, with all that lies beneath.
+    Directory,
+    /// Anything else that was renamed.
     Renamed,
     Linked,
 }
@@ -171,7 +175,11 @@ impl Learner {
             if let Some(rights) = there {
                 self.need(to.as_str(), rights);
             }
-            let moved = if record.act == Act::Link { Moved::Linked } else { Moved::Renamed };
+            let moved = match record.act {
+                Act::Link => Moved::Linked,
+                _ if record.is_dir => Moved::Directory,
+                _ => Moved::Renamed,
+            };
             self.moves.insert((path.to_owned(), to.as_str().to_owned(), moved));
         }
     }
@@ -229,9 +237,11 @@ impl Learner {
             });
         }
         if let Some(rights) = wide {
-            let olds: BTreeSet<_> = self.moves.iter().map(|(old, ..)| old).collect();
-            for old in olds {
-                let glob = format!("{}/**", literal(old).trim_end_matches('/'));
+            let wide = self.moves.iter().flat_map(|(old, new, moved)| {
+                [old].into_iter().chain((*moved == Moved::Directory).then_some(new))
+            });
+            for path in wide.collect::<BTreeSet<_>>() {
+                let glob = format!("{}/**", literal(path).trim_end_matches('/'));
                 let (accesses, paths, is_sensitive) = (0, 0, false);
                 learned.rules.push(LearnedRule { glob, rights, accesses, paths, is_sensitive });
             }
@@ -247,24 +257,10 @@ impl Learner {
         for _ in 0..ROUNDS_MAX {
             let mut gained = Vec::new();
             for (old, new, moved) in &self.moves {
-                let lacks = |path: &str, rights: Rights| {
-                    let has = needs.get(path).map(|need| need.rights).unwrap_or_default();
-                    !has.contains(rights)
-                };
-                if let Some(need) = needs.get(new)
-                    && lacks(old, need.rights)
-                {
-                    gained.push((old.clone(), need.rights));
-                }
-                if *moved == Moved::Linked {
-                    continue;
-                }
-                for (path, need) in beneath(needs, new) {
-                    let rest = path.strip_prefix(new.as_str()).unwrap_or_default();
-                    let path = format!("{old}{rest}");
-                    if gained.len() < room && lacks(&path, need.rights) {
-                        gained.push((path, need.rights));
-                    }
+                let both = [(new, old), (old, new)];
+                let ways = if *moved == Moved::Directory { 2 } else { 1 };
+                for (from, to) in both.into_iter().take(ways) {
+                    gain(needs, (from, to), *moved, room, &mut gained);
                 }
             }
             for path in &self.resized {
@@ -295,7 +291,8 @@ impl Learner {
         self.moves.iter().all(|(old, new, moved)| {
             let (old, new) = (policy.at(old), policy.at(new));
             match moved {
-                Moved::Renamed => old == new || policy.is_at_most(new, old),
+                Moved::Directory => policy.movable(old, new) == Movable::Everything,
+                Moved::Renamed => policy.movable(old, new) != Movable::Nothing,
                 Moved::Linked => policy.rights(old).contains(policy.rights(new)),
             }
         })
@@ -315,6 +312,36 @@ impl Learned {
             builder = builder.deny(glob, Rights::all());
         }
         builder.build()
+    }
+}
+
+/// Adds to `gained` what `from` needs and `to` lacks, and for a rename everything beneath, as long
+/// as there is `room`.
+fn gain(
+    needs: &BTreeMap<String, Need>,
+    (from, to): (&str, &str),
+    moved: Moved,
+    room: usize,
+    gained: &mut Vec<(String, Rights)>,
+) {
+    let lacks = |path: &str, rights: Rights| {
+        let has = needs.get(path).map(|need| need.rights).unwrap_or_default();
+        !has.contains(rights)
+    };
+    if let Some(need) = needs.get(from)
+        && lacks(to, need.rights)
+    {
+        gained.push((to.to_owned(), need.rights));
+    }
+    if moved == Moved::Linked {
+        return;
+    }
+    for (path, need) in beneath(needs, from) {
+        let rest = path.strip_prefix(from).unwrap_or_default();
+        let path = format!("{to}{rest}");
+        if gained.len() < room && lacks(&path, need.rights) {
+            gained.push((path, need.rights));
+        }
     }
 }
 

@@ -241,7 +241,7 @@ impl<S: Stand> Observe<S> {
         wanted: Rights,
         result: Result<()>,
     ) {
-        let facts = Facts { act, wanted, result, same: false };
+        let facts = Facts { act, wanted, result, same: false, is_dir: false };
         self.anchor.watch.record(here, &self.at(path), &facts, None);
     }
 
@@ -312,7 +312,12 @@ impl<S: Stand> Observe<S> {
         let [name, new_name] = names;
         let wanted = act.needs().into_iter().fold(Rights::empty(), Rights::union);
         let same = act == Act::Rename && result.is_ok() && self.is_same(name, into, new_name);
-        let facts = Facts { act, wanted, result, same };
+        let is_dir = act == Act::Rename
+            && match result {
+                Ok(()) => into.look(&new, new_name.into()) == Some(FileType::Dir),
+                Err(_) => self.look(&old, name.into()) == Some(FileType::Dir),
+            };
+        let facts = Facts { act, wanted, result, same, is_dir };
         let to = Second { at: into.at(new_name.into()), state: new.state };
         watch.record_two(&old, &self.at(name.into()), to, &facts);
         result

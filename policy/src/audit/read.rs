@@ -41,6 +41,7 @@ pub struct Record {
     pub line: Option<u32>,
     pub result: Result<(), Errno>,
     pub same: bool,
+    pub is_dir: bool,
     pub bytes: Option<u64>,
 }
 
@@ -202,7 +203,8 @@ impl RecordedPath {
 
 impl Record {
     pub(super) fn facts(&self) -> Facts {
-        Facts { act: self.act, wanted: self.wanted, result: self.result, same: self.same }
+        let Record { act, wanted, result, same, is_dir, .. } = *self;
+        Facts { act, wanted, result, same, is_dir }
     }
 }
 
@@ -245,6 +247,8 @@ struct Line<'a> {
     result: Cow<'a, str>,
     #[serde(default)]
     same: bool,
+    #[serde(default)]
+    dir: bool,
     bytes: Option<u64>,
 }
 
@@ -293,6 +297,7 @@ impl Line<'_> {
             line: self.line,
             result,
             same: self.same,
+            is_dir: self.dir,
             bytes: self.bytes,
         })
     }

@@ -131,10 +131,10 @@ impl Report {
                 to: record.to.as_ref().map(|to| to.as_str().to_owned()).unwrap_or_default(),
                 operation: record.act.key(),
                 decision: record.decision.key(record.how),
-                missing: if record.widens {
-                    "the new name allows more".to_owned()
-                } else {
-                    words_of_rights(record.missing).join(" ")
+                missing: match (record.widens, record.is_dir) {
+                    (true, true) => "the new name of a directory allows something else".to_owned(),
+                    (true, false) => "the new name allows more".to_owned(),
+                    (false, _) => words_of_rights(record.missing).join(" "),
                 },
                 rule: match rule {
                     Some(rule) => rule,

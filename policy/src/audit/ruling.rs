@@ -24,7 +24,8 @@ pub struct Ruling {
     pub how: HowDecided,
     /// Those of the wanted rights that are missing.
     pub missing: Rights,
-    /// Whether it was refused because the new name grants more than the old one.
+    /// Whether it was refused because the new name grants more than the old one, or because a
+    /// directory would get a name that grants something else.
     pub widens: bool,
     /// The rule that decided, if one did.
     pub rule: Option<RuleId>,
@@ -34,6 +35,8 @@ pub struct Ruling {
     pub result: Result<(), Errno>,
     /// Whether both names led to the same node already.
     pub same: bool,
+    /// Whether it is the rename of a directory.
+    pub is_dir: bool,
 }
 
 /// What a ruling rests on.
@@ -82,8 +85,13 @@ const PLACES: usize = 16;
 
 impl Rulings {
     pub(super) fn new() -> Self {
-        let facts =
-            Facts { act: Act::Follow, wanted: Rights::empty(), result: Ok(()), same: false };
+        let facts = Facts {
+            act: Act::Follow,
+            wanted: Rights::empty(),
+            result: Ok(()),
+            same: false,
+            is_dir: false,
+        };
         let none = Arc::new(Ruling::new(&facts, &allowed(None), HowDecided::Enforced, None));
         let known = || Known { granted: None, ruling: Arc::clone(&none), kept: (0, 0) };
         Rulings { places: std::array::from_fn(|_| known()), beyond: known() }
@@ -159,7 +167,7 @@ impl Known {
             Basis::Granted { watch, generation, state } => (watch, generation, state),
             Basis::Decided(decided) => return self.is_decided(decided, what),
         };
-        let Ruling { act, wanted, result, same, how, .. } = &*self.ruling;
+        let Ruling { act, wanted, result, same, is_dir, how, .. } = &*self.ruling;
         let is_there = self
             .granted
             .as_ref()
@@ -169,6 +177,7 @@ impl Known {
             && *act == what.facts.act
             && *result == what.facts.result
             && *same == what.facts.same
+            && *is_dir == what.facts.is_dir
             && *how == what.how
     }
 
@@ -196,6 +205,7 @@ impl Ruling {
             place: place.cloned(),
             result: facts.result,
             same: facts.same,
+            is_dir: facts.is_dir,
         }
     }
 
@@ -211,6 +221,7 @@ impl Ruling {
             && self.wanted == facts.wanted
             && self.result == facts.result
             && self.same == facts.same
+            && self.is_dir == facts.is_dir
             && self.how == how
             && self.decision == decided.decision
             && self.missing == decided.missing

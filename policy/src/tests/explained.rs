@@ -231,10 +231,12 @@ fn check_two(
     let verdicts = [(from, operations[0]), (to, operations[1])]
         .map(|(path, operation)| policy.judge(Policy::START, path, operation.needs()));
     let (there, here) = (policy.at(new), policy.at(old));
+    // Where a directory comes to lie, the same must hold.
+    let is_dir = inner.stat(from).is_ok_and(|stat| stat.kind == FileType::Dir);
     let is_no_wider = if links {
         policy.rights(here).contains(policy.rights(there))
     } else {
-        here == there || policy.is_at_most(there, here)
+        policy.is_at_most(there, here) && (!is_dir || policy.is_at_most(here, there))
     };
     let before = snapshot(&inner, Times::Compared);
     let (without, with) = (run(&plain), run(&guarded));

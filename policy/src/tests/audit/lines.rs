@@ -42,13 +42,14 @@ proptest! {
         ),
         (rule, line, bytes) in (any::<Option<u32>>(), any::<Option<u32>>(), any::<Option<u64>>()),
         result in prop::sample::select(Errno::ALL.to_vec()),
-        (widens, same, guest, file) in (any::<bool>(), any::<bool>(), any::<String>(), ".{0,9}"),
+        (widens, same, is_dir) in (any::<bool>(), any::<bool>(), any::<bool>()),
+        (guest, file) in (any::<String>(), ".{0,9}"),
     ) {
         let place = line.map(|line| Place { file: Some(Arc::from(&*file)), line });
         let ruling = Arc::new(Ruling {
             act, wanted: Rights::from_bits_truncate(bits), decision, how,
             missing: Rights::from_bits_truncate(missing), widens, rule: rule.map(RuleId::new),
-            place, result: if same { Ok(()) } else { Err(result) }, same,
+            place, result: if same { Ok(()) } else { Err(result) }, same, is_dir,
         });
         let event = Event {
             seq, nanos, guest: &guest, path: &path.0, held: path.1, ruling: &ruling, bytes,
@@ -77,7 +78,8 @@ proptest! {
         prop_assert_eq!(read.act.key(), act.key());
         prop_assert_eq!((read.wanted, read.missing), (ruling.wanted, ruling.missing));
         prop_assert_eq!((read.decision, read.how), (decision, how));
-        prop_assert_eq!((read.widens, read.same, read.bytes), (widens, same, bytes));
+        prop_assert_eq!((read.widens, read.same, read.is_dir), (widens, same, is_dir));
+        prop_assert_eq!(read.bytes, bytes);
         prop_assert_eq!((read.rule, read.line), (rule, line));
         prop_assert_eq!(read.file, line.map(|_| file));
         prop_assert_eq!(read.result, ruling.result);

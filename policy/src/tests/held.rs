@@ -1,0 +1,198 @@
+//! Directory handles that are held while directories are renamed: what may be done through a handle
+//! is what the policy grants where its directory is by then.
+
+use std::io::IoSlice;
+use std::sync::Arc;
+
+use palisade_vfs::overlay::{Lowers, Overlay};
+use palisade_vfs::{
+    Access, Descent, DirRef, Errno, FileRef, Follow, MemFs, Mounts, OpenFlags, OpenHow, Result,
+    Rights, path,
+};
+
+use super::op::seed;
+use crate::{Live, Policy, confine, confine_at, confine_live};
+
+const TREE: &[(&str, &str)] = &[
+    ("mkdir", "tmp"),
+    ("mkdir", "tmp/d"),
+    ("mkdir", "tmp/p"),
+    ("mkdir", "tmp/p/d"),
+    ("mkdir", "data"),
+    ("mkdir", "data/sub"),
+    ("file", "data/ro.txt"),
+    ("file", "data/sub/x.key"),
+    ("file", "data/sub/y.hid"),
+];
+
+/// Everything in `/tmp`, reading and renaming in `/data`, and less for some of its files.
+fn rules() -> Arc<Policy> {
+    let rules = Policy::builder()
+        .allow("/tmp/**", Rights::all())
+        .allow("/data/**", Rights::READ_ONLY | Rights::RENAME_FROM | Rights::RENAME_INTO)
+        .deny("/data/**/*.key", Rights::all())
+        .hide("/data/**/*.hid");
+    Arc::new(rules.build().unwrap())
+}
+
+fn memory() -> DirRef {
+    let root = MemFs::new().root();
+    seed(&root, TREE);
+    root
+}
+
+fn overlay() -> DirRef {
+    let lowers = Lowers::builder().dir(memory()).build().unwrap();
+    Overlay::new(MemFs::new().layer(), &lowers).unwrap().root()
+}
+
+fn mounts() -> DirRef {
+    Mounts::builder(Mounts::empty()).mount("w", memory()).unwrap().build()
+}
+
+/// A guarded tree, by a name for messages.
+fn guarded() -> Vec<(&'static str, DirRef)> {
+    let mounted = hold(&confine(mounts(), rules_beneath("/w")), "w");
+    let mut guarded = vec![
+        ("fixed", confine(memory(), rules())),
+        ("twice", confine(confine(memory(), rules()), rules())),
+        ("live", confine_live(memory(), &Live::new(rules()), "")),
+        ("over an overlay", confine(overlay(), rules())),
+        ("live over an overlay", confine_live(overlay(), &Live::new(rules()), "")),
+        ("over a mount", mounted),
+    ];
+    #[cfg(feature = "audit")]
+    {
+        use crate::audit::{AuditOptions, Auditor, Mode, Tracing, observe, observe_live};
+        let auditor = || Auditor::new(Tracing, AuditOptions::default());
+        let (enforce, live) = (Mode::Enforce, Live::new(rules()));
+        guarded.push(("observed", observe(memory(), rules(), "/", enforce, auditor())));
+        guarded.push(("observed live", observe_live(memory(), &live, "/", auditor())));
+    }
+    guarded
+}
+
+/// As [`rules`], for what the guest knows as `at`.
+fn rules_beneath(at: &str) -> Arc<Policy> {
+    let rules = Policy::builder()
+        .allow(&format!("{at}/tmp/**"), Rights::all())
+        .allow(&format!("{at}/data/**"), Rights::READ_ONLY | Rights::RENAME_FROM)
+        .allow(&format!("{at}/data/**"), Rights::RENAME_INTO)
+        .deny(&format!("{at}/data/**/*.key"), Rights::all())
+        .hide(&format!("{at}/data/**/*.hid"));
+    Arc::new(rules.build().unwrap())
+}
+
+fn hold(dir: &DirRef, at: &str) -> DirRef {
+    let node = path::open(&**dir, at, Follow::No, OpenHow::HOLD_DIR).unwrap();
+    node.into_dir().unwrap()
+}
+
+fn file(dir: &DirRef, at: &str, access: Access) -> Result<FileRef> {
+    path::open(&**dir, at, Follow::No, OpenHow::new(access, OpenFlags::empty()))?.into_file()
+}
+
+fn rename(dir: &DirRef, old: &str, new: &str) -> Result<()> {
+    path::rename(&**dir, old, &**dir, new)
+}
+
+/// What a guest tries that has moved what is not its own into the directory of `held`.
+fn assert_confined(held: &DirRef, root: &DirRef, what: &str) {
+    for at in ["sub/x.key", "sub/y.hid"] {
+        let opened = file(held, at, Access::Read).map(drop);
+        assert!(opened.is_err(), "{what}: {at} was opened for reading");
+    }
+    for at in ["ro.txt", "sub"] {
+        let opened = file(held, at, Access::Write).map(drop);
+        assert!(opened.is_err(), "{what}: {at} was opened for writing");
+    }
+    assert!(path::remove_file(&**held, "ro.txt").is_err(), "{what}");
+    assert!(path::rename(&**held, "sub", &**root, "tmp/sub").is_err(), "{what}");
+}
+
+#[test]
+fn a_directory_that_is_held_does_not_move_to_where_less_is_granted() {
+    for (what, root) in guarded() {
+        for (at, held_at) in [("tmp/d", "tmp/d"), ("tmp/p", "tmp/p/d"), ("tmp/p", "tmp/p")] {
+            let held = hold(&root, held_at);
+            let moved = rename(&root, at, "data/d");
+            assert_eq!(moved, Err(Errno::Xdev), "{what}: {at} with {held_at} held");
+            // What is not moved cannot get anything moved into it.
+            let _ = rename(&root, "data/sub", "data/d/sub");
+            let _ = path::rename(&*root, "data/sub", &*held, "sub");
+            let _ = path::rename(&*root, "data/ro.txt", &*held, "ro.txt");
+            assert_confined(&held, &root, what);
+        }
+    }
+}
+
+#[test]
+fn a_directory_moves_where_the_same_is_granted_and_goes_on_being_held() {
+    for (what, root) in guarded() {
+        let (held, data) = (hold(&root, "tmp/p/d"), hold(&root, "data/sub"));
+        assert_eq!(rename(&root, "tmp/p", "tmp/d/p"), Ok(()), "{what}");
+        assert_eq!(rename(&root, "data/sub", "data/other"), Ok(()), "{what}");
+        path::create_dir(&*held, "new").unwrap();
+        assert!(path::stat(&*root, "tmp/d/p/d/new", Follow::No).is_ok(), "{what}");
+        assert_eq!(file(&data, "x.key", Access::Read).map(drop), Err(Errno::Acces), "{what}");
+        assert_eq!(file(&data, "y.hid", Access::Read).map(drop), Err(Errno::Noent), "{what}");
+    }
+}
+
+#[test]
+fn a_file_moves_to_where_less_is_granted_and_its_handle_keeps_what_it_was_opened_for() {
+    for (what, root) in guarded() {
+        let how = OpenHow::new(Access::ReadWrite, OpenFlags::CREATE);
+        let open = path::open(&*root, "tmp/f", Follow::No, how).unwrap().into_file().unwrap();
+        assert_eq!(rename(&root, "tmp/f", "data/f"), Ok(()), "{what}");
+        assert_eq!(open.append(&[IoSlice::new(b"more")]), Ok(4), "{what}");
+        assert_eq!(file(&root, "data/f", Access::Write).map(drop), Err(Errno::Acces), "{what}");
+    }
+}
+
+#[test]
+fn preopens_of_one_filesystem_are_held_directories_too() {
+    let (store, policy) = (memory(), rules());
+    let preopen = |at: &str| confine_at(hold(&store, at), policy.clone(), at);
+    let (tmp, data, sub, d) =
+        (preopen("tmp"), preopen("data"), preopen("data/sub"), preopen("tmp/d"));
+    assert_eq!(path::rename(&*tmp, "d", &*data, "d"), Err(Errno::Xdev));
+    assert_eq!(path::rename(&*tmp, "d", &*sub, "d"), Err(Errno::Xdev));
+    // The root of another preopen is renamed.
+    assert_eq!(path::rename(&*data, "sub", &*data, "other"), Ok(()));
+    assert_eq!(file(&sub, "x.key", Access::Read).map(drop), Err(Errno::Acces));
+    assert_eq!(path::rename(&*tmp, "d", &*tmp, "p/e"), Ok(()));
+    assert_eq!(path::rename(&*data, "ro.txt", &*d, "ro.txt"), Err(Errno::Xdev));
+    assert!(d.stat(Descent::HERE).is_ok());
+}
+
+#[test]
+fn a_dry_run_records_that_a_directory_would_not_have_moved() {
+    #[cfg(feature = "audit")]
+    {
+        use super::audit::Watched;
+        use crate::audit::{Decision, Mode, replay};
+        for (old, new, would) in [
+            ("tmp/d", "data/d", Decision::Deny),
+            ("tmp/d", "tmp/e", Decision::Allow),
+            ("data/sub", "tmp/sub", Decision::Deny),
+            ("data/sub", "data/e", Decision::Allow),
+            ("data/ro.txt", "data/x.key", Decision::Deny),
+        ] {
+            for mode in [Mode::DryRun, Mode::Enforce] {
+                let watched = Watched::new(memory(), rules(), mode);
+                let renamed = rename(&watched.dir, old, new);
+                let expected = match would {
+                    Decision::Deny if mode == Mode::Enforce => Err(()),
+                    _ => Ok(()),
+                };
+                assert_eq!(renamed.map_err(drop), expected, "{old} {new} {mode:?}");
+                let records = watched.take();
+                let record = records.iter().find(|record| record.to.is_some()).unwrap();
+                assert_eq!(record.decision, would, "{old} {new} {mode:?}");
+                assert_eq!(record.is_dir, !old.ends_with(".txt"), "{old} {new} {mode:?}");
+                assert_eq!(replay(&rules(), record).decision, would, "{old} {new} {mode:?}");
+            }
+        }
+    }
+}
