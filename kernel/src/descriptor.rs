@@ -62,6 +62,15 @@ impl Resource {
             Resource::Stream(stream) => stream.may_block(),
         }
     }
+
+    /// Differs once results of earlier calls may be out of date.
+    pub(crate) fn epoch(&self) -> u64 {
+        match self {
+            Resource::Dir(dir) => dir.epoch(),
+            Resource::File(file) => file.epoch(),
+            Resource::Stream(_) => 0,
+        }
+    }
 }
 
 /// An offset that only the file knows; no offset is this large.

@@ -3,6 +3,10 @@
 //! A filesystem hands its entries over in batches; what a guest's small buffer does not take stays
 //! here until the guest comes back for it, so that a listing reads each block once. A guest that
 //! comes back with any other cookie than the next one is served from the filesystem again.
+//!
+//! Entries are buffered with the directory's epoch ([`Dir::epoch`]). Under another epoch the buffer
+//! is read again from where the guest is: a policy that was narrowed or revoked in the middle of a
+//! listing holds for the entries that were read ahead too.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -52,6 +56,8 @@ pub(crate) struct Listing {
     names: String,
     /// The item that was to be next when the guest was last here.
     at: usize,
+    /// The directory's epoch before the batch was read.
+    epoch: u64,
 }
 
 struct Item {
@@ -117,13 +123,30 @@ impl DirStream {
     /// Whether the next entry has to be fetched, and that can wait for a disk or a device.
     #[must_use]
     pub fn may_block(&self) -> bool {
-        self.listing.at >= self.listing.items.len() && self.next.is_some() && self.dir.may_block()
+        let has_buffered = self.listing.at < self.listing.items.len();
+        let fetches = if has_buffered { self.is_outdated() } else { self.next.is_some() };
+        fetches && self.dir.may_block()
+    }
+
+    fn is_outdated(&self) -> bool {
+        self.listing.epoch != self.dir.epoch()
+    }
+
+    /// Drops the buffered entries if they are of another epoch: they are to be read again.
+    fn drop_outdated(&mut self) {
+        if self.is_outdated() {
+            if let Some(item) = self.listing.items.get(self.listing.at) {
+                self.next = Some(item.start);
+            }
+            self.listing.clear();
+        }
     }
 
     /// Fetches the next entries, if there is none to hand out.
     ///
     /// Errors: those of the directory.
     pub fn fetch(&mut self) -> Result<()> {
+        self.drop_outdated();
         let Some(next) = self.next.filter(|_| self.listing.at >= self.listing.items.len()) else {
             return Ok(());
         };
@@ -166,7 +189,8 @@ impl Listing {
         each: &mut dyn FnMut(DirEntry<'_>) -> ControlFlow<()>,
     ) -> Result<()> {
         // A listing from the start is a new look at the directory.
-        let found = if from == Cookie::START { None } else { self.find(from) };
+        let is_usable = from != Cookie::START && self.epoch == dir.epoch();
+        let found = if is_usable { self.find(from) } else { None };
         let mut at = match found {
             Some(at) => at,
             None => {
@@ -195,10 +219,16 @@ impl Listing {
         (self.at..self.items.len()).find(starts).or_else(|| (0..self.at).find(starts))
     }
 
-    fn fill(&mut self, dir: &dyn Dir, from: Cookie) -> Result<()> {
+    fn clear(&mut self) {
         self.items.clear();
         self.names.clear();
         self.at = 0;
+    }
+
+    fn fill(&mut self, dir: &dyn Dir, from: Cookie) -> Result<()> {
+        self.clear();
+        // Before the entries are read: a policy that is narrowed meanwhile is noticed afterwards.
+        self.epoch = dir.epoch();
         let (mut start, mut is_broken) = (from, false);
         dir.read_dir(from, &mut |entry| {
             // Such a position would lead to `.` and `..`, or to the same entry for ever.

@@ -43,6 +43,18 @@ impl Reader {
     pub fn may_block(&self) -> bool {
         self.file.may_block()
     }
+
+    /// The file's epoch ([`File::epoch`](palisade_vfs::File::epoch)): a caller that buffers bytes
+    /// drops them under another one.
+    #[must_use]
+    pub fn epoch(&self) -> u64 {
+        self.file.epoch()
+    }
+
+    /// Goes back by `len` bytes that were read and not used.
+    pub fn put_back(&mut self, len: usize) {
+        self.offset = self.offset.saturating_sub(len as u64);
+    }
 }
 
 /// Writes a file from an offset on, or behind its end.

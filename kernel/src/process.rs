@@ -184,6 +184,13 @@ impl Process {
         self.table.get(fd).is_ok_and(|it| it.description.resource.may_block())
     }
 
+    /// The epoch of what a descriptor leads to ([`Dir::epoch`](palisade_vfs::Dir::epoch)); 0 for a
+    /// stream, and for what is no descriptor.
+    #[must_use]
+    pub fn epoch(&self, fd: Fd) -> u64 {
+        self.table.get(fd).map_or(0, |it| it.description.resource.epoch())
+    }
+
     /// Standard input.
     #[must_use]
     pub fn stdin(&self) -> &StreamRef {

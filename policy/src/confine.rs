@@ -5,8 +5,11 @@
 //! narrowed while the handle is open (`live.rs`). The first pays nothing for the second: both are
 //! compiled apart.
 //!
-//! Lock order: no lock for a fixed policy. Deliberately absent: any memory of names; a handle
-//! carries its state, and keeps it whatever name its node gets.
+//! A handle of a fixed policy carries its state and nothing else: a directory is only renamed
+//! between states that are equivalent (`Policy::movable`). A handle of a live policy has a position
+//! besides, which renames move, because the policy may later tell apart what is equivalent now.
+//!
+//! Lock order: no lock for a fixed policy; for a live one that of `live.rs`.
 
 use std::any::Any;
 use std::ops::{ControlFlow, Deref};
@@ -18,6 +21,7 @@ use palisade_vfs::{
 };
 
 use crate::file::ConfinedFile;
+use crate::position::{Position, Renaming};
 use crate::view::View;
 use crate::{Policy, State};
 
@@ -103,6 +107,21 @@ pub(crate) trait Stand: Sized + Send + Sync + 'static {
 
     /// Whether making the directory durable is refused.
     fn check_sync(&self) -> Result<()>;
+
+    /// Differs once the policy was narrowed or revoked, or a lease has ended.
+    fn epoch(&self) -> u64;
+
+    /// Announces a rename of `name`, before it is judged; `None` where nothing has a position.
+    fn begin_rename(&self, name: Name<'_>) -> Option<Renaming<'_>>;
+
+    /// The position of the directory, if it has one.
+    fn position(&self) -> Option<Position>;
+
+    /// Does `op` while no rename is under way.
+    fn while_nothing_is_renamed<T>(&self, op: impl FnOnce() -> T) -> T;
+
+    /// `name` was removed.
+    fn removed(&self, name: Name<'_>);
 
     /// Lists `dir` from `here` on, and from where it stands by then whenever that has moved.
     fn list<'a>(
@@ -219,6 +238,40 @@ impl Stand for Fixed {
     fn check_sync(&self) -> Result<()> {
         Ok(())
     }
+
+    fn epoch(&self) -> u64 {
+        0
+    }
+
+    fn begin_rename(&self, _name: Name<'_>) -> Option<Renaming<'_>> {
+        None
+    }
+
+    fn position(&self) -> Option<Position> {
+        None
+    }
+
+    fn while_nothing_is_renamed<T>(&self, op: impl FnOnce() -> T) -> T {
+        op()
+    }
+
+    fn removed(&self, _name: Name<'_>) {}
+}
+
+/// Ends a rename that was done: the positions at and beneath the old name follow, unless it did
+/// nothing because both names lead to one node already.
+pub(crate) fn end_rename<S: Stand>(
+    renaming: Option<Renaming<'_>>,
+    into: &S,
+    new_name: Name<'_>,
+    is_same: impl FnOnce() -> bool,
+) {
+    if let Some(renaming) = renaming
+        && let Some(position) = into.position()
+        && !is_same()
+    {
+        renaming.moved(position, new_name);
+    }
 }
 
 /// An open file at `state` of `policy`.
@@ -236,16 +289,10 @@ impl<S: Stand> Confine<S> {
         here.view(&self.inner)
     }
 
-    /// Calls `op` with the views of two directories under one policy.
-    fn with_both(
-        &self,
-        into: &dyn Dir,
-        op: impl FnOnce(&View<'_>, &View<'_>) -> Result<()>,
-    ) -> Result<()> {
+    /// The other directory of an operation on two, if it is confined alike.
+    fn other(into: &dyn Dir) -> Result<&Confine<S>> {
         let into: &dyn Any = into;
-        let Some(into) = into.downcast_ref::<Confine<S>>() else { return Err(Errno::Xdev) };
-        let [here, there] = self.stand.both(&into.stand)?;
-        op(&self.view(&here), &into.view(&there))
+        into.downcast_ref::<Confine<S>>().ok_or(Errno::Xdev)
     }
 }
 
@@ -284,7 +331,7 @@ impl<S: Stand> Dir for Confine<S> {
     }
 
     fn create_dir(&self, name: Name<'_>) -> Result<()> {
-        self.view(&self.stand.here()?).create_dir(name)
+        self.stand.while_nothing_is_renamed(|| self.view(&self.stand.here()?).create_dir(name))
     }
 
     fn create_symlink(&self, name: Name<'_>, target: &str) -> Result<()> {
@@ -292,19 +339,31 @@ impl<S: Stand> Dir for Confine<S> {
     }
 
     fn remove_file(&self, name: Name<'_>) -> Result<()> {
-        self.view(&self.stand.here()?).remove_file(name)
+        self.view(&self.stand.here()?).remove_file(name)?;
+        self.stand.removed(name);
+        Ok(())
     }
 
     fn remove_dir(&self, name: Name<'_>) -> Result<()> {
-        self.view(&self.stand.here()?).remove_dir(name)
+        self.view(&self.stand.here()?).remove_dir(name)?;
+        self.stand.removed(name);
+        Ok(())
     }
 
     fn rename(&self, name: Name<'_>, into: &dyn Dir, new_name: Name<'_>) -> Result<()> {
-        self.with_both(into, |from, into| from.rename(name, into, new_name))
+        let into = Self::other(into)?;
+        let renaming = self.stand.begin_rename(name);
+        let [here, there] = self.stand.both(&into.stand)?;
+        let (from, to) = (self.view(&here), into.view(&there));
+        from.rename(name, &to, new_name)?;
+        end_rename(renaming, &into.stand, new_name, || from.is_same(name, &to, new_name));
+        Ok(())
     }
 
     fn link(&self, name: Name<'_>, into: &dyn Dir, new_name: Name<'_>) -> Result<()> {
-        self.with_both(into, |from, into| from.link(name, into, new_name))
+        let into = Self::other(into)?;
+        let [here, there] = self.stand.both(&into.stand)?;
+        self.view(&here).link(name, &into.view(&there), new_name)
     }
 
     fn set_times(&self, path: Descent<'_>, times: SetTimes) -> Result<(), Stop> {
@@ -318,5 +377,9 @@ impl<S: Stand> Dir for Confine<S> {
 
     fn may_block(&self) -> bool {
         self.inner.may_block()
+    }
+
+    fn epoch(&self) -> u64 {
+        self.stand.epoch().wrapping_add(self.inner.epoch())
     }
 }

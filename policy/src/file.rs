@@ -32,8 +32,12 @@ pub(crate) trait Grip: Send + Sync + 'static {
     /// `stat` without what may not be told.
     fn veiled(&self, stat: Stat) -> Stat;
 
-    /// Whether making the file durable is refused.
-    fn check_sync(&self) -> Result<()>;
+    /// Whether a verb that takes no right of its own is refused: because nothing is granted any
+    /// more.
+    fn check(&self) -> Result<()>;
+
+    /// Differs once the policy was narrowed or revoked, or a lease has ended.
+    fn epoch(&self) -> u64;
 }
 
 /// Without a right to access the bytes the handle cannot have been opened for it: then it is
@@ -57,8 +61,12 @@ impl Grip for Fixed {
         veil(&self.policy, stat)
     }
 
-    fn check_sync(&self) -> Result<()> {
+    fn check(&self) -> Result<()> {
         Ok(())
+    }
+
+    fn epoch(&self) -> u64 {
+        0
     }
 }
 
@@ -84,6 +92,7 @@ impl<G: Grip> File for ConfinedFile<G> {
     }
 
     fn appended_to(&self) -> Result<u64> {
+        self.grip.check()?;
         self.inner.appended_to()
     }
 
@@ -108,16 +117,21 @@ impl<G: Grip> File for ConfinedFile<G> {
     }
 
     fn sync(&self, scope: SyncScope) -> Result<()> {
-        self.grip.check_sync()?;
+        self.grip.check()?;
         self.inner.sync(scope)
     }
 
     fn advise(&self, offset: u64, len: u64, advice: Advice) -> Result<()> {
+        self.grip.check()?;
         self.inner.advise(offset, len, advice)
     }
 
     fn may_block(&self) -> bool {
         self.inner.may_block()
+    }
+
+    fn epoch(&self) -> u64 {
+        self.grip.epoch().wrapping_add(self.inner.epoch())
     }
 
     fn read_vec(&self, to: &mut Vec<u8>, len: usize, offset: u64) -> Result<usize> {

@@ -52,11 +52,13 @@ mod judge;
 mod live;
 mod operation;
 mod policy;
+mod position;
 mod quota;
 mod read_only;
 mod refuse;
 mod rule;
 mod table;
+#[cfg(feature = "audit")]
 mod trail;
 mod view;
 mod words;

@@ -1,28 +1,29 @@
 //! A policy that is narrowed while a guest runs, down to nothing, and never widened.
 //!
-//! Each handle of a live confinement keeps by which names it was opened, and which of the policies
-//! it knows: a generation. An operation compares that with the generation of the policy as it is,
-//! which is one atomic load, and only if the policy was narrowed since, the handle walks its names
-//! through the new one. A policy is only ever followed by its intersection with another, so what a
-//! handle finds there is at most what it had; an open file keeps its rights as a mask besides.
+//! Each handle of a live confinement has a position in the guest's world, which follows renames
+//! (`position.rs`), and knows one of the policies: a generation. An operation compares that with
+//! the generation of the policy as it is, which is one atomic load, and only if the policy was
+//! narrowed since, the handle walks the names of its position through the new one. A policy is only
+//! ever followed by its intersection with another, so what a handle finds there is at most what it
+//! had; an open file keeps its rights as a mask besides.
 //!
 //! What is narrowed holds for every operation that begins afterwards, through whatever handle: no
 //! file of a live confinement is handed out bare. An operation that has begun is finished, but a
 //! listing asks again at each entry.
 //!
-//! Lock order: `narrowing > lease > now`, and each handle's `seen` by itself. The locks are held
-//! for a look or a store, but for `narrowing`, which no guest ever waits for. Deliberately absent:
-//! any way back.
+//! Lock order: the locks of `position.rs`, then `narrowing > lease > now`, and each handle's `seen`
+//! by itself. The locks are held for a look or a store, but for `narrowing`, which no guest ever
+//! waits for. Deliberately absent: any way back.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Instant;
 
-use palisade_vfs::{Descent, DirRef, Errno, FileRef, Result, Rights, Stat};
+use palisade_vfs::{Descent, DirRef, Errno, FileRef, Name, Result, Rights, Stat};
 
 use crate::confine::{Confine, Here, Stand};
 use crate::file::{ConfinedFile, Grip, never_opened};
-use crate::trail::Trail;
+use crate::position::{Position, Positions, Renaming};
 use crate::view::veiled;
 use crate::{Operation, Policy, PolicyError, Refusal, State};
 
@@ -48,7 +49,7 @@ pub struct Lease {
 /// piece by piece is `Nametoolong`.
 #[must_use]
 pub fn confine_live(dir: DirRef, live: &Live, guest_path: &str) -> DirRef {
-    Arc::new(Confine { inner: dir, stand: Place::root(live, Trail::root(guest_path)) })
+    Arc::new(Confine { inner: dir, stand: Place::root(live, guest_path) })
 }
 
 impl Live {
@@ -60,6 +61,7 @@ impl Live {
             now: RwLock::new(Now { policy, generation: 0, is_revoked: false }),
             narrowing: Mutex::new(()),
             lease: Mutex::new(Lease::default()),
+            positions: Positions::new(),
         }))
     }
 
@@ -106,6 +108,10 @@ impl Live {
     }
 }
 
+fn has_ended(lease: &Lease) -> bool {
+    lease.uses == Some(0) || lease.until.is_some_and(|until| Instant::now() >= until)
+}
+
 fn earlier<T: Ord>(one: Option<T>, two: Option<T>) -> Option<T> {
     match (one, two) {
         (Some(one), Some(two)) => Some(one.min(two)),
@@ -129,6 +135,7 @@ pub(crate) struct Shared {
     /// Taken by who narrows.
     narrowing: Mutex<()>,
     lease: Mutex<Lease>,
+    positions: Positions,
 }
 
 #[derive(Clone)]
@@ -154,20 +161,26 @@ impl Shared {
         self.now()
     }
 
+    /// The generation of the policy as it is, of a lease that has ended too.
+    fn epoch(&self) -> u64 {
+        let stamp = self.stamp.load(Ordering::Acquire);
+        if stamp & LEASED != 0 && has_ended(&locked(&self.lease)) {
+            self.revoke();
+            return self.stamp.load(Ordering::Acquire) & !LEASED;
+        }
+        stamp & !LEASED
+    }
+
     /// Takes one operation off the lease. Answers whether there was none left.
     fn use_up(&self) -> bool {
         let mut lease = locked(&self.lease);
-        if lease.until.is_some_and(|until| Instant::now() >= until) {
+        if has_ended(&lease) {
             return true;
         }
-        match &mut lease.uses {
-            None => false,
-            Some(0) => true,
-            Some(left) => {
-                *left -= 1;
-                false
-            }
+        if let Some(left) = &mut lease.uses {
+            *left -= 1;
         }
+        false
     }
 
     /// Makes `policy` the one that follows that of `generation`; not if another already did.
@@ -195,10 +208,38 @@ impl Shared {
     }
 }
 
+/// A held position of a live policy.
+struct HeldPosition {
+    live: Arc<Shared>,
+    /// `None` for what is no path of the guest's world.
+    position: Option<Position>,
+}
+
+impl HeldPosition {
+    fn beneath(&self, path: Descent<'_>) -> Result<HeldPosition> {
+        let beneath = |from| self.live.positions.beneath(from, path);
+        let position = self.position.map(beneath).transpose()?;
+        Ok(HeldPosition { live: Arc::clone(&self.live), position })
+    }
+
+    /// Its state in `policy`; `None` while it is renamed by another thread.
+    fn state(&self, policy: &Policy) -> Option<State> {
+        let Some(position) = self.position else { return Some(State::NOWHERE) };
+        self.live.positions.state(position, policy)
+    }
+}
+
+impl Drop for HeldPosition {
+    fn drop(&mut self) {
+        if let Some(position) = self.position {
+            self.live.positions.release(position);
+        }
+    }
+}
+
 /// Where a directory of a live confinement stands.
 pub(crate) struct Place {
-    live: Arc<Shared>,
-    trail: Arc<Trail>,
+    at: HeldPosition,
     seen: RwLock<Seen>,
 }
 
@@ -210,12 +251,14 @@ struct Seen {
 }
 
 impl Place {
-    /// Where `trail` leads, from the root of the guest's world.
-    pub(crate) fn root(live: &Live, trail: Arc<Trail>) -> Place {
+    /// The place of what the guest knows as `guest_path`.
+    pub(crate) fn root(live: &Live, guest_path: &str) -> Place {
         let now = live.0.now();
-        let state = trail.state(&now.policy);
+        let position = live.0.positions.of(guest_path);
+        let at = HeldPosition { live: Arc::clone(&live.0), position };
+        let state = now.policy.at(guest_path);
         let seen = Seen { policy: now.policy, state, generation: now.generation };
-        Place { live: Arc::clone(&live.0), trail, seen: RwLock::new(seen) }
+        Place { at, seen: RwLock::new(seen) }
     }
 
     /// What it knows, if it is what a handle may go by at `stamp`.
@@ -232,10 +275,13 @@ impl Place {
         if let Some(here) = self.known(now.generation) {
             return here;
         }
-        let state = self.trail.state(&now.policy);
-        let here = Here { policy: Arc::clone(&now.policy), state, generation: now.generation };
+        let Now { policy, generation, .. } = now;
+        let Some(state) = self.at.state(&policy) else {
+            return Here { policy, state: State::NOWHERE, generation };
+        };
+        let here = Here { policy: Arc::clone(&policy), state, generation };
         let mut seen = self.seen.write().unwrap_or_else(PoisonError::into_inner);
-        *seen = Seen { policy: now.policy, state, generation: now.generation };
+        *seen = Seen { policy, state, generation };
         here
     }
 }
@@ -249,22 +295,22 @@ impl Stand for Place {
     const MOVES: bool = true;
 
     fn here(&self) -> Result<Here<Arc<Policy>>> {
-        match self.known(self.live.stamp.load(Ordering::Acquire)) {
+        match self.known(self.at.live.stamp.load(Ordering::Acquire)) {
             Some(here) => Ok(here),
-            None => Ok(self.at(self.live.enter())),
+            None => Ok(self.at(self.at.live.enter())),
         }
     }
 
     #[cfg(feature = "audit")]
     fn now(&self) -> Here<Arc<Policy>> {
-        self.at(self.live.now())
+        self.at(self.at.live.now())
     }
 
     fn both<'a>(&'a self, into: &'a Self) -> Result<[Here<Arc<Policy>>; 2]> {
-        if !Arc::ptr_eq(&self.live, &into.live) {
+        if !Arc::ptr_eq(&self.at.live, &into.at.live) {
             return Err(Errno::Xdev);
         }
-        let now = self.live.enter();
+        let now = self.at.live.enter();
         Ok([self.at(now.clone()), into.at(now)])
     }
 
@@ -285,8 +331,7 @@ impl Stand for Place {
 
     fn beneath(&self, here: &Here<Arc<Policy>>, path: Descent<'_>, state: State) -> Result<Self> {
         let seen = Seen { policy: Arc::clone(&here.policy), state, generation: here.generation };
-        let trail = Trail::beneath(&self.trail, path)?;
-        Ok(Place { live: Arc::clone(&self.live), trail, seen: RwLock::new(seen) })
+        Ok(Place { at: self.at.beneath(path)?, seen: RwLock::new(seen) })
     }
 
     fn file(
@@ -298,14 +343,35 @@ impl Stand for Place {
     ) -> Result<FileRef> {
         let opened = here.policy.rights(state);
         let known = known_by_file(&here.policy, opened, here.generation);
-        let trail = Trail::beneath(&self.trail, path)?;
-        let live = Arc::clone(&self.live);
-        let grip = FilePlace { live, trail, opened, known: AtomicU64::new(known) };
+        let grip = FilePlace { at: self.at.beneath(path)?, opened, known: AtomicU64::new(known) };
         Ok(Arc::new(ConfinedFile { inner, grip }))
     }
 
     fn has_moved(&self, here: &Here<Arc<Policy>>) -> bool {
-        self.live.stamp.load(Ordering::Acquire) & !LEASED != here.generation
+        self.at.live.stamp.load(Ordering::Acquire) & !LEASED != here.generation
+    }
+
+    fn epoch(&self) -> u64 {
+        self.at.live.epoch()
+    }
+
+    fn begin_rename(&self, name: Name<'_>) -> Option<Renaming<'_>> {
+        Some(self.at.live.positions.begin_rename(self.at.position?, name))
+    }
+
+    fn position(&self) -> Option<Position> {
+        self.at.position
+    }
+
+    fn while_nothing_is_renamed<T>(&self, op: impl FnOnce() -> T) -> T {
+        let _nothing_is_renamed = self.at.live.positions.hold_renames();
+        op()
+    }
+
+    fn removed(&self, name: Name<'_>) {
+        if let Some(position) = self.at.position {
+            self.at.live.positions.remove(position, name);
+        }
     }
 
     fn check_sync(&self) -> Result<()> {
@@ -316,8 +382,7 @@ impl Stand for Place {
 
 /// Where an open file of a live confinement stands.
 pub(crate) struct FilePlace {
-    live: Arc<Shared>,
-    trail: Arc<Trail>,
+    at: HeldPosition,
     /// What was granted when it was opened.
     opened: Rights,
     /// A generation, the rights in it, and [`VEILED`].
@@ -337,14 +402,16 @@ fn rights_in(known: u64) -> Rights {
 impl FilePlace {
     fn known(&self) -> u64 {
         let known = self.known.load(Ordering::Relaxed);
-        if known & !(GENERATION - 1) == self.live.stamp.load(Ordering::Acquire) {
+        if known & !(GENERATION - 1) == self.at.live.stamp.load(Ordering::Acquire) {
             return known;
         }
-        let now = self.live.enter();
+        let now = self.at.live.enter();
         if known & !(GENERATION - 1) == now.generation {
             return known;
         }
-        let state = self.trail.state(&now.policy);
+        let Some(state) = self.at.state(&now.policy) else {
+            return known_by_file(&now.policy, Rights::empty(), now.generation);
+        };
         let rights = now.policy.rights(state) & rights_in(known);
         let known = known_by_file(&now.policy, rights, now.generation);
         // Another thread may have been quicker, and what an older one stores is not gone by.
@@ -355,8 +422,9 @@ impl FilePlace {
     /// The error that tells that `wanted` is missing in part.
     #[cold]
     fn refusal(&self, wanted: Rights) -> Errno {
-        let policy = self.live.now().policy;
-        policy.require(self.trail.state(&policy), wanted).err().unwrap_or(Errno::Acces)
+        let policy = self.at.live.now().policy;
+        let state = self.at.state(&policy).unwrap_or(State::NOWHERE);
+        policy.require(state, wanted).err().unwrap_or(Errno::Acces)
     }
 }
 
@@ -377,7 +445,11 @@ impl Grip for FilePlace {
         veiled(stat)
     }
 
-    fn check_sync(&self) -> Result<()> {
+    fn epoch(&self) -> u64 {
+        self.at.live.epoch()
+    }
+
+    fn check(&self) -> Result<()> {
         if rights_in(self.known()).contains(Rights::LOOKUP) {
             return Ok(());
         }

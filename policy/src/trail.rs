@@ -1,22 +1,18 @@
-//! By which names a handle of a live confinement was opened: what finds its state in a policy that
-//! came later.
+//! The names by which an observed handle was opened, as records tell them.
 //!
-//! The names are those that were really passed, without links and `..`, and what they are kept for
-//! is the policy: nothing is opened by them again. A handle shares its trail with the one that it
-//! was opened through.
+//! The names are those that were really passed, without links and `..`; nothing is opened by them
+//! again, and no decision rests on them. A handle shares its trail with the one that it was opened
+//! through.
 
 use std::sync::Arc;
 
-use palisade_vfs::{Descent, Errno, Result, bug};
-
-use crate::{Policy, State};
+use palisade_vfs::{Descent, Errno, Result};
 
 /// Most names of a trail: what a guest opens piece by piece costs memory of the host. A path that
 /// is opened at once has at most 2,048.
 const DEPTH_MAX: usize = 1 << 16;
 
 /// So many trails, one above the other, are written out by a recursion.
-#[cfg(feature = "audit")]
 const FEW: usize = 16;
 
 /// The names from the root of the guest's world down.
@@ -29,7 +25,6 @@ pub(crate) struct Trail {
     /// How many trails there are above.
     above_count: usize,
     /// Bytes of the names, those above included, and of the slashes before them.
-    #[cfg_attr(not(feature = "audit"), allow(dead_code, reason = "only records are written out"))]
     rendered_len: usize,
 }
 
@@ -85,19 +80,16 @@ impl Trail {
     }
 
     /// How many names there are.
-    #[cfg(feature = "audit")]
     pub(crate) fn depth(&self) -> usize {
         self.depth
     }
 
     /// How many bytes [`Trail::render`] adds.
-    #[cfg(feature = "audit")]
     pub(crate) fn rendered_len(&self) -> usize {
         self.rendered_len
     }
 
     /// Adds the names to `path`, a slash before each.
-    #[cfg(feature = "audit")]
     pub(crate) fn render(&self, path: &mut String) {
         if self.above.is_some() {
             self.render_above(path);
@@ -105,7 +97,6 @@ impl Trail {
         self.render_own(path);
     }
 
-    #[cfg(feature = "audit")]
     fn render_above(&self, path: &mut String) {
         if self.above_count > FEW {
             for part in self.parts().iter().skip(1).rev() {
@@ -116,25 +107,12 @@ impl Trail {
         }
     }
 
-    #[cfg(feature = "audit")]
     #[inline]
     fn render_own(&self, path: &mut String) {
         if !self.names.is_empty() {
             path.push('/');
             path.push_str(&self.names);
         }
-    }
-
-    /// Where it leads in `policy`.
-    pub(crate) fn state(&self, policy: &Policy) -> State {
-        let mut parts = self.parts();
-        let Some(root) = parts.pop() else { return bug!(State::NOWHERE; "a trail has no root") };
-        parts.iter().rev().fold(policy.at(&root.names), |state, part| {
-            let Ok(path) = Descent::new(&part.names) else {
-                return bug!(State::NOWHERE; "the names of a trail are no descent");
-            };
-            path.names().fold(state, |state, name| policy.step(state, name))
-        })
     }
 }
 

@@ -172,6 +172,14 @@ impl<'a> View<'a> {
         }
     }
 
+    /// Whether, after a rename, both names lead to one node, so that it did nothing.
+    pub(crate) fn is_same(&self, name: Name<'_>, into: &View<'_>, new_name: Name<'_>) -> bool {
+        // The old name of what was really renamed is gone, and then this is the only look.
+        let Ok(old) = self.dir.stat(name.into()) else { return false };
+        let new = into.dir.stat(new_name.into());
+        new.is_ok_and(|new| (old.dev, old.ino) == (new.dev, new.ino))
+    }
+
     /// `into` must be under the same policy.
     pub(crate) fn link(&self, name: Name<'_>, into: &View<'_>, new_name: Name<'_>) -> Result<()> {
         let (old, new) = (self.step(name), into.step(new_name));

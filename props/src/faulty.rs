@@ -283,6 +283,10 @@ impl Dir for FaultyDir {
     fn may_block(&self) -> bool {
         self.inner.may_block()
     }
+
+    fn epoch(&self) -> u64 {
+        self.inner.epoch()
+    }
 }
 
 #[deny(clippy::missing_trait_methods)]
@@ -342,6 +346,10 @@ impl File for FaultyFile {
 
     fn may_block(&self) -> bool {
         self.inner.may_block()
+    }
+
+    fn epoch(&self) -> u64 {
+        self.inner.epoch()
     }
 
     fn read_vec(&self, to: &mut Vec<u8>, len: usize, offset: u64) -> Result<usize> {

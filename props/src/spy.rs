@@ -185,6 +185,10 @@ impl Dir for SpyDir {
     fn may_block(&self) -> bool {
         self.inner.may_block()
     }
+
+    fn epoch(&self) -> u64 {
+        self.inner.epoch()
+    }
 }
 
 #[deny(clippy::missing_trait_methods)]
@@ -245,6 +249,10 @@ impl File for SpyFile {
 
     fn may_block(&self) -> bool {
         self.inner.may_block()
+    }
+
+    fn epoch(&self) -> u64 {
+        self.inner.epoch()
     }
 
     fn read_vec(&self, to: &mut Vec<u8>, len: usize, offset: u64) -> Result<usize> {

@@ -597,4 +597,8 @@ impl Dir for Failing {
     fn may_block(&self) -> bool {
         self.inner.may_block()
     }
+
+    fn epoch(&self) -> u64 {
+        self.inner.epoch()
+    }
 }

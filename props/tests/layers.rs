@@ -275,6 +275,10 @@ impl Dir for Bent {
     fn may_block(&self) -> bool {
         self.inner.may_block()
     }
+
+    fn epoch(&self) -> u64 {
+        self.inner.epoch()
+    }
 }
 
 fn inner(dir: &dyn Dir) -> Result<&dyn Dir> {
@@ -332,6 +336,10 @@ impl File for BentFile {
 
     fn may_block(&self) -> bool {
         self.0.may_block()
+    }
+
+    fn epoch(&self) -> u64 {
+        self.0.epoch()
     }
 
     fn read_vec(&self, to: &mut Vec<u8>, len: usize, offset: u64) -> Result<usize> {

@@ -260,6 +260,10 @@ impl Dir for Stacking {
     fn may_block(&self) -> bool {
         self.inner().may_block()
     }
+
+    fn epoch(&self) -> u64 {
+        self.inner().epoch()
+    }
 }
 
 /// Nobody below can tell how often the stack grew.

@@ -321,6 +321,10 @@ impl Dir for Broken {
     fn may_block(&self) -> bool {
         false
     }
+
+    fn epoch(&self) -> u64 {
+        self.guarded.epoch()
+    }
 }
 
 #[test]

@@ -222,6 +222,14 @@ pub trait Dir: Any + Send + Sync {
     fn may_block(&self) -> bool {
         true
     }
+
+    /// A number that differs once results of earlier calls may be out of date because a layer
+    /// refuses more than it did then: a policy was narrowed or revoked, or its lease has ended. A
+    /// caller that buffers entries or metadata compares it before it uses them, and calls again if
+    /// it differs. It says nothing of changes to the tree.
+    fn epoch(&self) -> u64 {
+        0
+    }
 }
 
 /// What was seen at `path`, or the stop if that was a link, for who follows links.

@@ -104,6 +104,11 @@ pub trait File: Any + Send + Sync {
         true
     }
 
+    /// As [`Dir::epoch`](crate::Dir::epoch), for a caller that buffers bytes or metadata.
+    fn epoch(&self) -> u64 {
+        0
+    }
+
     /// Reads at most `len` bytes at `offset` and puts them behind what `to` holds, for a caller
     /// that has no buffer yet and would only fill one with zeros first. Answers how many, as
     /// [`File::read_at`] does.

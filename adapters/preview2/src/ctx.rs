@@ -54,8 +54,14 @@ enum Seen {
         path: Option<(Follow, String)>,
         node: Hashed,
         written: u64,
+        /// The epoch of `fd` when it was looked at.
+        epoch: u64,
     },
-    Listed(Listed),
+    Listed {
+        listed: Listed,
+        /// The epoch of the directory when it was listed.
+        epoch: u64,
+    },
 }
 
 /// An entry that a listing of `fd` has told.
@@ -216,20 +222,21 @@ impl PalisadeCtx {
 
     /// Keeps what the call that ends now has looked at.
     pub(crate) fn remember(&mut self, fd: u32, path: Option<(Follow, String)>, node: Hashed) {
-        let written = self.written.load(Ordering::Acquire);
-        self.seen = Some(Seen::Looked { fd, path, node, written });
+        let (written, epoch) = (self.written.load(Ordering::Acquire), self.process.epoch(fd));
+        self.seen = Some(Seen::Looked { fd, path, node, written, epoch });
     }
 
     /// Keeps what the call that ends now has listed.
     pub(crate) fn remember_listed(&mut self, listed: Listed) {
-        self.seen = Some(Seen::Listed(listed));
+        let epoch = self.process.epoch(listed.fd);
+        self.seen = Some(Seen::Listed { listed, epoch });
     }
 
     /// What the last call has looked at, if that was the same, and nothing was done since: whoever
     /// wants a node's number calls `stat-at` and then `metadata-hash-at`.
     pub(crate) fn recall(&mut self, fd: u32, path: Option<(Follow, &str)>) -> Option<Hashed> {
         let seen = self.seen.take_if(|seen| matches!(seen, Seen::Looked { .. }))?;
-        let Seen::Looked { fd: seen_fd, path: seen_path, node, written } = seen else {
+        let Seen::Looked { fd: seen_fd, path: seen_path, node, written, epoch } = seen else {
             return None;
         };
         let same_path = match (&seen_path, path) {
@@ -237,15 +244,19 @@ impl PalisadeCtx {
             (Some((follow, text)), Some((asked, path))) => *follow == asked && text == path,
             (None, Some(_)) | (Some(_), None) => false,
         };
-        let is_fresh = written == self.written.load(Ordering::Acquire);
+        let is_fresh =
+            written == self.written.load(Ordering::Acquire) && epoch == self.process.epoch(seen_fd);
         (seen_fd == fd && same_path && is_fresh).then_some(node)
     }
 
     /// What the last call has listed, if it was this name.
     pub(crate) fn recall_listed(&mut self, fd: u32, follow: Follow, path: &str) -> Option<Listed> {
         match self.seen.take()? {
-            Seen::Listed(it) if follow == Follow::No && it.fd == fd && it.name == path => Some(it),
-            Seen::Listed(_) | Seen::Looked { .. } => None,
+            Seen::Listed { listed: it, epoch } => {
+                let is_it = follow == Follow::No && it.fd == fd && it.name == path;
+                (is_it && epoch == self.process.epoch(fd)).then_some(it)
+            }
+            Seen::Looked { .. } => None,
         }
     }
 

@@ -183,4 +183,8 @@ impl<S: Stand> File for ObservedFile<S> {
     fn may_block(&self) -> bool {
         true
     }
+
+    fn epoch(&self) -> u64 {
+        self.inner.epoch()
+    }
 }

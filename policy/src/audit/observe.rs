@@ -9,9 +9,10 @@
 //! change things; then the record says what was seen, and what was enforced is what was enforced.
 //!
 //! A handle keeps by which names it was opened, and records tell those, whatever its name is by
-//! then; its decisions are those of the place where it was opened, as confinement has it. Under a
-//! policy that may be narrowed a record is of the policy by which the operation was judged, or of a
-//! narrower one that refuses what was refused.
+//! then. Its decisions are those of the place where it is, as confinement has it: under a fixed
+//! policy that is equivalent to the place where it was opened. Under a policy that may be narrowed
+//! a record is of the policy by which the operation was judged, or of a narrower one that refuses
+//! what was refused.
 //!
 //! Lock order: none here; the auditor takes its own last. It is an allowlist: an operation that
 //! this file does not know is not there.
@@ -31,7 +32,7 @@ use super::event::{Act, Decision, HowDecided};
 use super::facts::{Decided, Facts, Spot, allowed, decide};
 use super::file::ObservedFile;
 use super::ruling::Basis;
-use crate::confine::{Fixed, Here, Stand};
+use crate::confine::{Fixed, Here, Stand, end_rename};
 use crate::live::Place;
 use crate::trail::Trail;
 use crate::view::View;
@@ -82,8 +83,7 @@ pub fn observe(
 /// but what is refused from then on.
 #[must_use]
 pub fn observe_live(dir: DirRef, live: &Live, guest_path: &str, auditor: Arc<Auditor>) -> DirRef {
-    let trail = Trail::root(guest_path);
-    let stand = Place::root(live, Arc::clone(&trail));
+    let (trail, stand) = (Trail::root(guest_path), Place::root(live, guest_path));
     let watch = Watch::new(auditor, Mode::Enforce);
     Arc::new(Observe { inner: dir, anchor: Arc::new(Anchor { stand, watch, trail }) })
 }
@@ -304,14 +304,19 @@ impl<S: Stand> Observe<S> {
         let into = self.other(into)?;
         let Anchor { stand, watch, .. } = &*self.anchor;
         watch.auditor.check()?;
+        let [name, new_name] = names;
+        let renaming = if act == Act::Rename { stand.begin_rename(name) } else { None };
         let [old, new] = stand.both(&into.anchor.stand)?;
         let result = match watch.mode {
             Mode::Enforce => enforced(&old.view(&self.inner), &new.view(&into.inner)),
             Mode::DryRun => dry(&self.inner, &into.inner),
         };
-        let [name, new_name] = names;
         let wanted = act.needs().into_iter().fold(Rights::empty(), Rights::union);
-        let same = act == Act::Rename && result.is_ok() && self.is_same(name, into, new_name);
+        let (from, to) = (old.view(&self.inner), new.view(&into.inner));
+        let same = act == Act::Rename && result.is_ok() && from.is_same(name, &to, new_name);
+        if result.is_ok() {
+            end_rename(renaming, &into.anchor.stand, new_name, || same);
+        }
         let is_dir = act == Act::Rename
             && match result {
                 Ok(()) => into.look(&new, new_name.into()) == Some(FileType::Dir),
@@ -369,14 +374,6 @@ impl<S: Stand> Observe<S> {
             }
             Stop::Link { .. } => self.record_stop(here, path, Operation::Open(how), Err(stop)),
         }
-    }
-
-    /// Whether, after a rename, both names lead to one node, so that it did nothing.
-    fn is_same(&self, name: Name<'_>, into: &Observe<S>, new_name: Name<'_>) -> bool {
-        // The old name of what was really renamed is gone, and then this is the only look.
-        let Ok(old) = self.inner.stat(name.into()) else { return false };
-        let new = into.inner.stat(new_name.into());
-        new.is_ok_and(|new| (old.dev, old.ino) == (new.dev, new.ino))
     }
 
     /// The other directory of an operation on two; `Xdev` if it is not observed alike.
@@ -501,8 +498,10 @@ impl<S: Stand> Dir for Observe<S> {
     }
 
     fn create_dir(&self, name: Name<'_>) -> Result<()> {
-        let operation = Operation::CreateDir;
-        self.change(name, operation, |view| view.create_dir(name), |dir| dir.create_dir(name))
+        let (stand, operation) = (&self.anchor.stand, Operation::CreateDir);
+        stand.while_nothing_is_renamed(|| {
+            self.change(name, operation, |view| view.create_dir(name), |dir| dir.create_dir(name))
+        })
     }
 
     fn create_symlink(&self, name: Name<'_>, target: &str) -> Result<()> {
@@ -516,12 +515,16 @@ impl<S: Stand> Dir for Observe<S> {
 
     fn remove_file(&self, name: Name<'_>) -> Result<()> {
         let operation = Operation::RemoveFile;
-        self.change(name, operation, |view| view.remove_file(name), |dir| dir.remove_file(name))
+        self.change(name, operation, |view| view.remove_file(name), |dir| dir.remove_file(name))?;
+        self.anchor.stand.removed(name);
+        Ok(())
     }
 
     fn remove_dir(&self, name: Name<'_>) -> Result<()> {
         let operation = Operation::RemoveDir;
-        self.change(name, operation, |view| view.remove_dir(name), |dir| dir.remove_dir(name))
+        self.change(name, operation, |view| view.remove_dir(name), |dir| dir.remove_dir(name))?;
+        self.anchor.stand.removed(name);
+        Ok(())
     }
 
     fn rename(&self, name: Name<'_>, into: &dyn Dir, new_name: Name<'_>) -> Result<()> {
@@ -566,5 +569,9 @@ impl<S: Stand> Dir for Observe<S> {
     // A sink may write to a disk, and a guest waits for it.
     fn may_block(&self) -> bool {
         true
+    }
+
+    fn epoch(&self) -> u64 {
+        self.anchor.stand.epoch().wrapping_add(self.inner.epoch())
     }
 }

@@ -268,4 +268,8 @@ impl Dir for QuotaDir {
         // Even where this directory cannot, whoever holds the names may.
         self.group.may_block.load(Ordering::Relaxed) || self.inner.may_block()
     }
+
+    fn epoch(&self) -> u64 {
+        self.inner.epoch()
+    }
 }

@@ -196,3 +196,83 @@ fn a_dry_run_records_that_a_directory_would_not_have_moved() {
         }
     }
 }
+
+/// What is taken away from everything beneath `glob`.
+fn but(glob: &str, denied: Rights) -> Policy {
+    Policy::builder().allow("/**", Rights::all()).deny(glob, denied).build().unwrap()
+}
+
+fn read(dir: &DirRef, at: &str) -> Result<()> {
+    file(dir, at, Access::Read).map(drop)
+}
+
+#[test]
+fn a_live_handle_is_judged_by_where_its_directory_was_moved() {
+    for observed in [false, true] {
+        for (narrowed, by_handle) in [
+            ("/tmp/p/**", Ok(())),
+            ("/tmp/q/**", Err(Errno::Acces)),
+            ("/tmp/p/d/**", Ok(())),
+            ("/tmp/q/d", Ok(())),
+            ("/tmp/q/d/f", Err(Errno::Acces)),
+        ] {
+            let live = Live::new(Arc::new(but("/x", Rights::READ)));
+            let root = live_root(&live, observed);
+            let (held, above) = (hold(&root, "tmp/p/d"), hold(&root, "tmp"));
+            let how = OpenHow::new(Access::ReadWrite, OpenFlags::CREATE);
+            let open = path::open(&*held, "f", Follow::No, how).unwrap().into_file().unwrap();
+            assert_eq!(path::rename(&*above, "p", &*above, "q"), Ok(()));
+            live.narrow(&but(narrowed, Rights::READ)).unwrap();
+            let what = format!("{narrowed} {observed}");
+            assert_eq!(read(&held, "f"), by_handle, "{what}");
+            assert_eq!(read(&root, "tmp/q/d/f"), by_handle, "{what}");
+            let mut byte = [0];
+            let read = open.read_at(&mut [std::io::IoSliceMut::new(&mut byte)], 0).map(drop);
+            assert_eq!(read, by_handle, "{what}: a file that is open");
+        }
+    }
+}
+
+fn live_root(live: &Live, observed: bool) -> DirRef {
+    #[cfg(feature = "audit")]
+    if observed {
+        use crate::audit::{AuditOptions, Auditor, Tracing, observe_live};
+        return observe_live(memory(), live, "", Auditor::new(Tracing, AuditOptions::default()));
+    }
+    let _ = observed;
+    confine_live(memory(), live, "")
+}
+
+#[test]
+fn a_live_handle_of_a_file_is_judged_by_the_name_that_it_was_renamed_to() {
+    for observed in [false, true] {
+        let live = Live::new(Arc::new(but("/x", Rights::READ)));
+        let root = live_root(&live, observed);
+        let open = |at| file(&root, at, Access::ReadWrite).unwrap();
+        let (moved, linked) = (open("data/ro.txt"), open("data/sub/x.key"));
+        // To a further name of the same node, which does nothing.
+        path::link(&*root, "data/sub/x.key", &*root, "tmp/x").unwrap();
+        assert_eq!(rename(&root, "data/sub/x.key", "tmp/x"), Ok(()));
+        assert_eq!(rename(&root, "data/ro.txt", "tmp/ro.txt"), Ok(()));
+        live.narrow(&but("/tmp/**", Rights::WRITE)).unwrap();
+        assert_eq!(moved.append(&[IoSlice::new(b"A")]), Err(Errno::Acces));
+        assert_eq!(linked.append(&[IoSlice::new(b"A")]), Ok(1));
+        live.narrow(&but("/data/**", Rights::WRITE)).unwrap();
+        assert_eq!(linked.append(&[IoSlice::new(b"A")]), Err(Errno::Acces));
+    }
+}
+
+#[test]
+fn a_name_that_is_made_anew_is_another_directory() {
+    let live = Live::new(Arc::new(but("/x", Rights::READ)));
+    let root = live_root(&live, false);
+    let old = hold(&root, "tmp/d");
+    path::remove_dir(&*root, "tmp/d").unwrap();
+    path::create_dir(&*root, "tmp/d").unwrap();
+    let new = hold(&root, "tmp/d");
+    assert_eq!(rename(&root, "tmp/d", "data/d"), Ok(()));
+    assert_eq!(path::rename(&*root, "data/ro.txt", &*new, "f"), Ok(()));
+    live.narrow(&but("/data/**", Rights::READ)).unwrap();
+    assert_eq!(read(&new, "f"), Err(Errno::Acces));
+    assert_eq!(read(&old, "f"), Err(Errno::Noent));
+}

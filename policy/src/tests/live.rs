@@ -191,7 +191,7 @@ fn names_move_within_one_live_policy_only() {
 }
 
 #[test]
-fn a_trail_that_is_longer_than_a_stack_is_let_go_of() {
+fn a_position_that_is_deeper_than_a_stack_is_released() {
     let (_live, root) = live();
     let (mut at, name) = (root, Name::new("d").unwrap());
     let mut depth = 0;

@@ -75,4 +75,8 @@ impl Dir for Spy {
     fn may_block(&self) -> bool {
         self.inner.may_block()
     }
+
+    fn epoch(&self) -> u64 {
+        self.inner.epoch()
+    }
 }

@@ -115,6 +115,10 @@ impl File for CopiedFile {
         self.inner.may_block()
     }
 
+    fn epoch(&self) -> u64 {
+        self.inner.epoch()
+    }
+
     fn read_vec(&self, to: &mut Vec<u8>, len: usize, offset: u64) -> Result<usize> {
         let mut buf = vec![0; len];
         let done = self.read_at(&mut [IoSliceMut::new(&mut buf)], offset)?;

@@ -563,4 +563,8 @@ impl Dir for Copied {
     fn may_block(&self) -> bool {
         true
     }
+
+    fn epoch(&self) -> u64 {
+        0
+    }
 }

@@ -205,6 +205,10 @@ impl Dir for ReadOnly {
     fn may_block(&self) -> bool {
         self.inner.may_block()
     }
+
+    fn epoch(&self) -> u64 {
+        self.inner.epoch()
+    }
 }
 
 /// A file that was opened for reading at most.
@@ -260,6 +264,10 @@ impl File for ReadOnlyFile {
 
     fn may_block(&self) -> bool {
         self.inner.may_block()
+    }
+
+    fn epoch(&self) -> u64 {
+        self.inner.epoch()
     }
 
     fn read_vec(&self, to: &mut Vec<u8>, len: usize, offset: u64) -> Result<usize> {

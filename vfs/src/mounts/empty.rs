@@ -99,6 +99,10 @@ impl Dir for Empty {
     fn may_block(&self) -> bool {
         false
     }
+
+    fn epoch(&self) -> u64 {
+        0
+    }
 }
 
 impl Empty {

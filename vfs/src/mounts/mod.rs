@@ -315,6 +315,10 @@ impl Dir for Mounts {
     fn may_block(&self) -> bool {
         self.inner.may_block() || self.place.as_ref().is_some_and(|place| place.may_block)
     }
+
+    fn epoch(&self) -> u64 {
+        self.inner.epoch()
+    }
 }
 
 /// Where a descent leads once the names that the mount tree knows are taken off it.

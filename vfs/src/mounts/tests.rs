@@ -473,6 +473,10 @@ impl Dir for High {
         // Unlike what it lies over, it is far away.
         true
     }
+
+    fn epoch(&self) -> u64 {
+        self.inner.epoch()
+    }
 }
 
 #[test]

@@ -520,6 +520,10 @@ impl Dir for OverlayDir {
     fn may_block(&self) -> bool {
         self.fs.may_block()
     }
+
+    fn epoch(&self) -> u64 {
+        0
+    }
 }
 
 impl Drop for OverlayDir {

@@ -281,6 +281,10 @@ impl File for LowerFile {
         self.fs.may_block()
     }
 
+    fn epoch(&self) -> u64 {
+        self.now().epoch()
+    }
+
     fn read_vec(&self, to: &mut Vec<u8>, len: usize, offset: u64) -> Result<usize> {
         if !self.access.reads() {
             return Err(Errno::Badf);

@@ -158,4 +158,8 @@ impl Dir for MergedDir {
     fn may_block(&self) -> bool {
         self.parts.iter().any(|part| part.dir().may_block())
     }
+
+    fn epoch(&self) -> u64 {
+        self.parts.iter().fold(0, |sum, part| sum.wrapping_add(part.dir().epoch()))
+    }
 }

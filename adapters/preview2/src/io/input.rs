@@ -23,11 +23,29 @@ pub(crate) trait Source: Send + 'static {
     /// Reads on, at most `len` bytes, into an empty `to`. Nothing for a `len` that is not 0 means
     /// the end.
     fn read(&mut self, to: &mut Vec<u8>, len: usize) -> Result<usize>;
+
+    /// Differs once bytes that were read ahead have to be read again.
+    fn epoch(&self) -> u64 {
+        0
+    }
+
+    /// Goes back by `len` bytes that were read ahead. Only called under another epoch.
+    fn put_back(&mut self, len: usize) {
+        let _ = len;
+    }
 }
 
 impl Source for Reader {
     fn read(&mut self, to: &mut Vec<u8>, len: usize) -> Result<usize> {
         self.read_vec(to, len)
+    }
+
+    fn epoch(&self) -> u64 {
+        Reader::epoch(self)
+    }
+
+    fn put_back(&mut self, len: usize) {
+        Reader::put_back(self, len);
     }
 }
 
@@ -64,9 +82,10 @@ pub(crate) struct Input<S> {
 
 enum State<S> {
     Idle(S),
-    Reading(Task<(S, Result<Vec<u8>>)>),
-    /// Some bytes have been read, and were not asked for yet.
-    Ahead(S, Bytes),
+    Reading(Task<(S, u64, Result<Vec<u8>>)>),
+    /// Some bytes have been read, and were not asked for yet. Under another epoch than this one
+    /// they are read again.
+    Ahead(S, u64, Bytes),
     Failed(Errno),
     Closed,
 }
@@ -88,8 +107,9 @@ impl<S: Source> Input<S> {
         self.state = match mem::replace(&mut self.state, State::Closed) {
             State::Idle(mut source) => {
                 let task = spawn_blocking(move || {
+                    let epoch = source.epoch();
                     let bytes = chunk(&mut source, len as u64);
-                    (source, bytes)
+                    (source, epoch, bytes)
                 });
                 task.map_or_else(State::Failed, State::Reading)
             }
@@ -101,11 +121,23 @@ impl<S: Source> Input<S> {
     async fn finish(&mut self) {
         if let State::Reading(task) = &mut self.state {
             self.state = match task.await {
-                Ok((_, Ok(bytes))) if bytes.is_empty() => State::Closed,
-                Ok((source, Ok(bytes))) => State::Ahead(source, bytes.into()),
-                Ok((source, Err(Errno::Again))) => State::Idle(source),
-                Ok((_, Err(errno))) | Err(errno) => State::Failed(errno),
+                Ok((_, _, Ok(bytes))) if bytes.is_empty() => State::Closed,
+                Ok((source, epoch, Ok(bytes))) => State::Ahead(source, epoch, bytes.into()),
+                Ok((source, _, Err(Errno::Again))) => State::Idle(source),
+                Ok((_, _, Err(errno))) | Err(errno) => State::Failed(errno),
             };
+        }
+    }
+
+    /// Drops the bytes that were read ahead under another epoch: a policy was narrowed or revoked.
+    fn drop_outdated(&mut self) {
+        match &self.state {
+            State::Ahead(source, epoch, _) if source.epoch() != *epoch => {}
+            _ => return,
+        }
+        if let State::Ahead(mut source, _, bytes) = mem::replace(&mut self.state, State::Closed) {
+            source.put_back(bytes.len());
+            self.state = State::Idle(source);
         }
     }
 
@@ -129,12 +161,12 @@ impl<S: Source> Input<S> {
     /// What there is already.
     fn take(&mut self, len: usize) -> StreamResult<Bytes> {
         match mem::replace(&mut self.state, State::Closed) {
-            State::Ahead(source, mut bytes) => {
+            State::Ahead(source, epoch, mut bytes) => {
                 let taken = bytes.split_to(len.min(bytes.len()));
                 self.state = if bytes.is_empty() {
                     State::Idle(source)
                 } else {
-                    State::Ahead(source, bytes)
+                    State::Ahead(source, epoch, bytes)
                 };
                 Ok(taken)
             }
@@ -151,6 +183,7 @@ impl<S: Source> Input<S> {
 #[wasmtime_wasi::async_trait]
 impl<S: Source> InputStream for Input<S> {
     fn read(&mut self, len: usize) -> StreamResult<Bytes> {
+        self.drop_outdated();
         if len == 0 || self.hops != Hops::Never {
             if len > 0 {
                 self.start_if_idle(len);
@@ -162,6 +195,7 @@ impl<S: Source> InputStream for Input<S> {
 
     async fn blocking_read(&mut self, len: usize) -> StreamResult<Bytes> {
         self.finish().await;
+        self.drop_outdated();
         if len > 0 && matches!(self.state, State::Idle(_)) {
             if self.hops != Hops::Always {
                 return self.read_here(len);

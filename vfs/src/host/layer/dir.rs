@@ -341,6 +341,10 @@ impl Dir for HostLayer {
     fn may_block(&self) -> bool {
         true
     }
+
+    fn epoch(&self) -> u64 {
+        0
+    }
 }
 
 impl Held {

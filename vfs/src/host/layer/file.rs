@@ -89,6 +89,10 @@ impl File for LayerFile {
         self.file.may_block()
     }
 
+    fn epoch(&self) -> u64 {
+        self.file.epoch()
+    }
+
     fn read_vec(&self, to: &mut Vec<u8>, len: usize, offset: u64) -> Result<usize> {
         self.file.read_vec(to, len, offset)
     }
