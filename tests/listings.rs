@@ -2,8 +2,9 @@
 
 use std::time::Instant;
 
+use palisade_policy::{Lease, Live, Policy, confine_live};
 use palisade_preview1::Preview1;
-use palisade_vfs::{Access, Dir, Follow, OpenFlags, OpenHow, path};
+use palisade_vfs::{Access, Dir, Errno, Follow, MemFs, OpenFlags, OpenHow, Result, Rights, path};
 
 use crate::harness::{Stack, config};
 
@@ -109,5 +110,51 @@ fn ten_thousand_entries_are_listed_in_linear_time() {
         // Quadratic listings of this length take minutes without optimization; this is a bound
         // against that and no measurement.
         assert!(started.elapsed().as_secs() < 20, "{}", stack.name);
+    }
+}
+
+/// What the policy takes away in the middle of a listing holds for the entries that the kernel has
+/// read ahead too.
+#[test]
+fn a_listing_ends_when_its_policy_is_revoked() {
+    let hides = Policy::builder().allow("/**", Rights::all()).hide("/f*").build().unwrap();
+    let denies = Policy::builder().allow("/**", Rights::all()).deny("/", Rights::LIST);
+    let denies = denies.build().unwrap();
+    let ends: [(&str, &dyn Fn(&Live), Result<usize, Errno>); 6] = [
+        ("nothing", &|_| {}, Ok(496)),
+        ("revoke", &Live::revoke, Err(Errno::Acces)),
+        ("narrow to hidden names", &|live| live.narrow(&hides).unwrap(), Ok(0)),
+        ("narrow to no listing", &|live| live.narrow(&denies).unwrap(), Err(Errno::Acces)),
+        (
+            "a lease until now",
+            &|live| live.lease(Lease { until: Some(Instant::now()), uses: None }),
+            Err(Errno::Acces),
+        ),
+        (
+            "a lease without uses",
+            &|live| live.lease(Lease { until: None, uses: Some(0) }),
+            Err(Errno::Acces),
+        ),
+    ];
+    for (what, end, expected) in ends {
+        let fs = MemFs::new().root();
+        fill(&*fs, 500);
+        let all = Policy::builder().allow("/**", Rights::all()).build().unwrap();
+        let live = Live::new(all.into());
+        let root = confine_live(fs, &live, "/");
+        let mut guest = Preview1::new(config(&root, &[]).build().unwrap().start());
+        let mut memory = vec![0; BUF + 65536];
+        // `.`, `..` and four files.
+        let first = read(&mut guest, &mut memory, 25 + 26 + 4 * 30, 0);
+        assert_eq!(first.len(), 6, "{what}");
+        end(&live);
+        let cookie = first.last().unwrap().1;
+        let args = [ROOT_FD, BUF as u64, 65536, cookie, USED as u64];
+        let answer = guest.call(&mut memory, "fd_readdir", &args).unwrap().unwrap();
+        let listed = match answer {
+            0 => Ok(read(&mut guest, &mut memory, 65536, cookie).len()),
+            _ => Err(Errno::Acces),
+        };
+        assert_eq!(listed, expected, "{what}: {answer}");
     }
 }

@@ -32,6 +32,12 @@ impl Live {
         Live { dirs: vec![root], files: Vec::new() }
     }
 
+    /// The first of `roots` is the root; the others are open besides, as further preopens are.
+    #[must_use]
+    pub fn with_preopens(roots: Vec<DirRef>) -> Self {
+        Live { dirs: roots, files: Vec::new() }
+    }
+
     /// The directories that are open, the root among them.
     #[must_use]
     pub fn dirs(&self) -> &[DirRef] {

@@ -4,35 +4,47 @@
 //! created it. A guest then does what it is allowed to, through whatever layers, and after each
 //! operation the tree is looked at from behind, where no policy is: which node is where, and what
 //! is in it. A node that lost a name, or whose bytes changed, or whose bytes were read, must have a
-//! mark that grants it, wherever it lies by now.
+//! mark that grants it, wherever it lies by now. And each name that appears or vanishes must do so
+//! by a right that is granted at its path, through whatever handle it was done.
+//!
+//! A policy may be narrowed in the middle of a run. From then on a node has at most the rights that
+//! the narrower policy grants at the names that it has then, or that were removed before.
 //!
 //! Nodes are known by their identity, and bytes by tokens: what is in a file at the start, and what
 //! each write puts there, can be told from all else. The oracle knows nothing of rules: it is given
 //! a function from paths to rights.
 
+mod guest;
+
 use std::any::Any;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::io::IoSliceMut;
 use std::ops::ControlFlow;
 
 use palisade_vfs::{
-    Access, Cookie, Descent, DirRef, Errno, FileType, Follow, OpenFlags, OpenHow, Result, Rights,
-    Stop,
+    Access, Cookie, Descent, DirRef, Errno, FileType, OpenFlags, OpenHow, Result, Rights, Stop,
 };
 
 use crate::live::{Live, Run};
 use crate::op::{At, Op};
 use crate::outcome::Outcome;
+use guest::Guest;
+
+/// Which rights a policy grants at a path.
+pub type RightsAt<'a> = dyn Fn(&str) -> Rights + 'a;
 
 /// A filesystem from before and from behind.
 pub struct Stack {
     /// What the guest gets.
     pub guarded: DirRef,
+    /// What it gets besides, and the paths of that from the root.
+    pub preopens: Vec<(String, DirRef)>,
     /// The same tree without any policy.
     pub bare: DirRef,
-    /// Called before an operation in the middle of a run: what else happens meanwhile.
-    pub meanwhile: Option<Box<dyn Fn()>>,
+    /// Called before an operation in the middle of a run: narrows the policy, and returns which
+    /// rights it grants from then on.
+    pub meanwhile: Option<Box<dyn Fn() -> Box<RightsAt<'static>>>>,
     /// What must live as long.
     pub keep: Option<Box<dyn Any>>,
 }
@@ -42,7 +54,7 @@ pub const DIRS: [&str; 6] = ["a", "b", "m", "a/d", "b/d", "m/d"];
 /// The names that files have, or get.
 const NAMES: [&str; 5] = ["f", "g", "s", "d", "l"];
 /// Operations in a run.
-const OPS_MAX: u64 = 24;
+const OPS_MAX: usize = 24;
 /// Bytes of a file that are looked at.
 const LEN_MAX: usize = 512;
 /// A letter and as many digits are a token.
@@ -65,22 +77,25 @@ fn token(nth: usize) -> Vec<u8> {
     format!("T{nth:0DIGITS$}").into_bytes()
 }
 
-/// Runs the run that `nth` stands for.
+/// Runs the run that `nth` stands for, and returns how many operations it has.
 ///
 /// Errors: the operations that widened something, as few as a few tries find, and what it was.
 pub fn check(
     nth: u64,
     fresh: &dyn Fn() -> Result<Stack>,
-    rights: &dyn Fn(&str) -> Rights,
-) -> Result<(), String> {
-    let mut ops = ops(nth);
-    let Err(mut what) = run(&ops, fresh, rights) else { return Ok(()) };
+    rights: &RightsAt<'_>,
+) -> Result<usize, String> {
+    let mut ops = Vec::new();
+    let Err(mut what) = run(Source::Guest(Guest::new(nth)), &mut ops, fresh, rights) else {
+        return Ok(ops.len());
+    };
     let mut at = ops.len();
     while at > 0 {
         at -= 1;
         let mut fewer = ops.clone();
         fewer.remove(at);
-        if let Err(still) = run(&fewer, fresh, rights) {
+        // The policy is narrowed before the operation with the same number.
+        if let Err(still) = run(Source::Script(&fewer), &mut Vec::new(), fresh, rights) {
             (ops, what) = (fewer, still);
         }
     }
@@ -91,31 +106,72 @@ pub fn check(
     Err(format!("run {nth}: {what}, after\n{lines}"))
 }
 
+/// Where the operations of a run come from.
+enum Source<'a> {
+    /// A guest that knows what came of those before.
+    Guest(Guest),
+    Script(&'a [Op]),
+}
+
+impl Source<'_> {
+    fn len(&self) -> usize {
+        match self {
+            Source::Guest(guest) => guest.len(),
+            Source::Script(ops) => ops.len(),
+        }
+    }
+
+    fn next(&mut self, nth: usize, scene: &Scene) -> Option<Op> {
+        match self {
+            Source::Guest(guest) => guest.next(nth, scene),
+            Source::Script(ops) => ops.get(nth).cloned(),
+        }
+    }
+}
+
+/// Runs operations, and adds them to `done`. In their middle the policy is narrowed, if it can be.
 fn run(
-    ops: &[Op],
+    mut source: Source<'_>,
+    done: &mut Vec<Op>,
     fresh: &dyn Fn() -> Result<Stack>,
-    rights: &dyn Fn(&str) -> Rights,
+    rights: &RightsAt<'_>,
 ) -> Result<(), String> {
     let stack = fresh().map_err(|errno| format!("there is no filesystem: {errno}"))?;
     let see = || look(&stack.bare).map_err(|errno| format!("there is no tree: {errno}"));
-    let mut marks = Marks { rights, nodes: BTreeMap::new(), tokens: BTreeMap::new() };
-    let mut before = see()?;
-    marks.take(&before);
-    let mut live = Live::new(stack.guarded.clone());
-    for (nth, op) in ops.iter().enumerate() {
-        if let Some(meanwhile) = &stack.meanwhile
-            && nth == ops.len() / 2
+    let (mut before, mut marks) = (see()?, Marks::default());
+    marks.take(&before, rights);
+    let (mut narrowed, middle) = (None, source.len() / 2);
+    let preopens = stack.preopens.iter();
+    let roots = [&stack.guarded].into_iter().chain(preopens.clone().map(|(_, dir)| dir));
+    let mut live = Live::with_preopens(roots.cloned().collect());
+    if let Source::Guest(guest) = &mut source {
+        guest.start(preopens.map(|(at, _)| at.as_str()), &before);
+    }
+    for nth in 0.. {
+        let Some(op) = source.next(nth, &before) else { break };
+        done.push(op.clone());
+        if nth == middle
+            && let Some(narrow) = &stack.meanwhile
         {
-            meanwhile();
+            let narrower = narrow();
+            marks.narrow(&before, &*narrower);
+            narrowed = Some(narrower);
         }
-        let outcome = live.run(op);
+        let rights = narrowed.as_deref().unwrap_or(rights);
+        let outcome = live.run(&op);
+        if let Source::Guest(guest) = &mut source {
+            guest.observe(&op, &outcome, &before);
+        }
         marks.check_read(&outcome).map_err(|what| format!("`{op}` {what}"))?;
         if op.needs().is_empty() {
             continue;
         }
         let after = see()?;
-        marks.check_changes(op, &before, &after).map_err(|what| format!("`{op}` {what}"))?;
-        marks.take(&after);
+        let changed = marks.check_changes(&op, &before, &after);
+        let named = changed.and_then(|()| check_names(&op, &before, &after, rights));
+        named.map_err(|what| format!("`{op}` {what}"))?;
+        marks.lose(&op, &before, &after);
+        marks.take(&after, rights);
         before = after;
     }
     Ok(())
@@ -128,25 +184,28 @@ type Scene = BTreeMap<String, Found>;
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Found {
     id: Id,
+    kind: FileType,
     bytes: Vec<u8>,
 }
 
-struct Marks<'r> {
-    rights: &'r dyn Fn(&str) -> Rights,
+#[derive(Default)]
+struct Marks {
     nodes: BTreeMap<Id, Rights>,
     tokens: BTreeMap<Vec<u8>, Rights>,
+    /// The names that nodes have lost, and did not get others for.
+    lost: BTreeMap<Id, BTreeSet<String>>,
 }
 
-impl Marks<'_> {
+impl Marks {
     /// Marks what is new, and forgets what is gone.
-    fn take(&mut self, scene: &Scene) {
+    fn take(&mut self, scene: &Scene, rights: &RightsAt<'_>) {
         let known = std::mem::take(&mut self.nodes);
         for (path, found) in scene {
             let mark = match known.get(&found.id) {
                 Some(mark) => *mark,
                 None => {
                     let others = self.nodes.get(&found.id).copied().unwrap_or(Rights::empty());
-                    others | (self.rights)(path)
+                    others | rights(path)
                 }
             };
             self.nodes.insert(found.id, mark);
@@ -155,6 +214,49 @@ impl Marks<'_> {
             let Some(mark) = self.nodes.get(&found.id) else { continue };
             for token in tokens(&found.bytes) {
                 self.tokens.entry(token.to_vec()).or_insert(*mark);
+            }
+        }
+    }
+
+    /// Takes away what a narrower policy does not grant at any name that a node has or has lost.
+    fn narrow(&mut self, scene: &Scene, rights: &RightsAt<'_>) {
+        let mut granted: BTreeMap<Id, Rights> = BTreeMap::new();
+        for (path, found) in scene {
+            *granted.entry(found.id).or_insert(Rights::empty()) |= rights(path);
+        }
+        for (id, paths) in &self.lost {
+            let lost = paths.iter().fold(Rights::empty(), |all, path| all | rights(path));
+            *granted.entry(*id).or_insert(Rights::empty()) |= lost;
+        }
+        for (id, mark) in &mut self.nodes {
+            *mark &= granted.get(id).copied().unwrap_or(Rights::empty());
+        }
+        let mut held: BTreeMap<&[u8], Rights> = BTreeMap::new();
+        for found in scene.values() {
+            let mark = self.nodes.get(&found.id).copied().unwrap_or(Rights::empty());
+            for token in tokens(&found.bytes) {
+                *held.entry(token).or_insert(Rights::empty()) |= mark;
+            }
+        }
+        for (token, mark) in &mut self.tokens {
+            if let Some(held) = held.get(&**token) {
+                *mark &= *held;
+            }
+        }
+    }
+
+    /// Remembers the names that were removed or replaced. A file that is open goes on having the
+    /// name that it was opened by.
+    fn lose(&mut self, op: &Op, before: &Scene, after: &Scene) {
+        if !matches!(op, Op::Unlink(_) | Op::Rename(..)) {
+            return;
+        }
+        let (names_before, names_after) = (counts(before), counts(after));
+        for (path, found) in before {
+            let is_still = after.get(path).is_some_and(|now| now.id == found.id);
+            let left = names_after.get(&found.id).copied().unwrap_or(0);
+            if !is_still && names_before.get(&found.id).is_some_and(|count| *count > left) {
+                self.lost.entry(found.id).or_default().insert(path.clone());
             }
         }
     }
@@ -186,6 +288,51 @@ impl Marks<'_> {
         }
         Ok(())
     }
+}
+
+/// Whether each name that has appeared or vanished has done so by a right that is granted at it.
+/// What lies beneath such a name has moved with it.
+fn check_names(
+    op: &Op,
+    before: &Scene,
+    after: &Scene,
+    rights: &RightsAt<'_>,
+) -> Result<(), String> {
+    let changes = |one: &Scene, other: &Scene| -> Vec<String> {
+        let is_other = |path: &str, found: &Found| {
+            other.get(path).is_none_or(|other| other.id != found.id)
+        };
+        let changed = one.iter().filter(|(path, found)| is_other(path, found));
+        let is_top = |path: &str| match path.rsplit_once('/') {
+            Some((above, _)) => one.get(above).is_none_or(|found| !is_other(above, found)),
+            None => true,
+        };
+        changed.map(|(path, _)| path.clone()).filter(|path| is_top(path)).collect()
+    };
+    for path in changes(after, before) {
+        let kind = after.get(&path).map(|found| found.kind);
+        let needed = match op {
+            Op::Rename(..) => Rights::RENAME_INTO,
+            Op::Link(..) => Rights::LINK_INTO,
+            _ if kind == Some(FileType::Dir) => Rights::CREATE_DIR,
+            _ if kind == Some(FileType::Symlink) => Rights::CREATE_SYMLINK,
+            _ => Rights::CREATE_FILE,
+        };
+        if !rights(&path).contains(needed) {
+            return Err(format!("brought something to {path}, where that is not granted"));
+        }
+    }
+    for path in changes(before, after).into_iter().filter(|path| !after.contains_key(path)) {
+        let needed = match op {
+            Op::Rename(..) => Rights::RENAME_FROM,
+            Op::Rmdir(_) => Rights::REMOVE_DIR,
+            _ => Rights::REMOVE_FILE,
+        };
+        if !rights(&path).contains(needed) {
+            return Err(format!("took something from {path}, where that is not granted"));
+        }
+    }
+    Ok(())
 }
 
 /// The right by which an operation takes a name away; all if it should not.
@@ -251,66 +398,10 @@ fn look(root: &DirRef) -> Result<Scene> {
             } else if kind == FileType::Dir {
                 pending.push(path.clone());
             }
-            scene.insert(path, Found { id: (stat.dev, stat.ino), bytes });
+            scene.insert(path, Found { id: (stat.dev, stat.ino), kind, bytes });
         }
     }
     Ok(scene)
-}
-
-/// A run: what a guest would try that knows the tree and looks for a way around.
-fn ops(nth: u64) -> Vec<Op> {
-    let mut dice = Dice::new(nth);
-    let count = dice.below(OPS_MAX) + 1;
-    (0..count).map(|at| op(&mut dice, token(usize::try_from(at).unwrap_or(0) + 100))).collect()
-}
-
-fn op(dice: &mut Dice, bytes: Vec<u8>) -> Op {
-    let slot = u8::try_from(dice.below(4)).unwrap_or(0);
-    match dice.below(32) {
-        0..9 => Op::Rename(path(dice), path(dice)),
-        9..13 => Op::Link(path(dice), path(dice)),
-        13 => Op::Symlink(path(dice), format!("../{}", path(dice).path)),
-        14 => Op::Symlink(path(dice), path(dice).path),
-        15..17 => Op::Put(path(dice), bytes),
-        17..20 => Op::Get(path(dice)),
-        20..24 => open(dice),
-        24 => Op::Read(slot, 64, 0),
-        25 => Op::Write(slot, bytes, 5 * dice.below(3)),
-        26 => Op::Append(slot, bytes),
-        27 => Op::SetLen(slot, 5 * dice.below(3)),
-        28 => Op::Unlink(path(dice)),
-        29 => Op::Rmdir(path(dice)),
-        _ => Op::Mkdir(path(dice)),
-    }
-}
-
-fn open(dice: &mut Dice) -> Op {
-    if dice.below(3) == 0 {
-        let at = At { dir: 0, path: dice.pick(&DIRS).to_owned() };
-        return Op::Open(at, Access::Hold, OpenFlags::DIRECTORY, Follow::Yes);
-    }
-    let mut flags = OpenFlags::empty();
-    for (flag, odds) in
-        [(OpenFlags::CREATE, 3), (OpenFlags::TRUNCATE, 5), (OpenFlags::EXCLUSIVE, 9)]
-    {
-        flags.set(flag, dice.below(odds) == 0);
-    }
-    let access = Access::ALL.get(usize::try_from(dice.below(4)).unwrap_or(0));
-    let follow = if dice.below(4) == 0 { Follow::No } else { Follow::Yes };
-    Op::Open(path(dice), *access.unwrap_or(&Access::Hold), flags, follow)
-}
-
-fn path(dice: &mut Dice) -> At {
-    // A few begin in a directory that is held, whatever its name is by now.
-    let dir = if dice.below(5) == 0 { 1 + dice.below(3) } else { 0 };
-    let dir = u8::try_from(dir).unwrap_or(0);
-    let path = match dice.below(8) {
-        0 => dice.pick(&DIRS).to_owned(),
-        1 => format!("a/l/{}", dice.pick(&NAMES)),
-        2 if dir != 0 => dice.pick(&NAMES).to_owned(),
-        _ => format!("{}/{}", dice.pick(&DIRS), dice.pick(&NAMES)),
-    };
-    At { dir, path }
 }
 
 /// Numbers that look random, and are the same for the same start: splitmix64.

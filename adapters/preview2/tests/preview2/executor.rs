@@ -10,10 +10,11 @@ use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
 use palisade_kernel::{Config, Input};
+use palisade_policy::{Live, Policy, confine_live};
 use palisade_preview2::{PalisadeCtx, PalisadeView as _};
 use palisade_vfs::{
-    Cookie, Descent, Dir, DirRef, Entry, Errno, File, FileRef, MemFs, Name, Node, OpenHow, Result,
-    SetTimes, Stat, Stop, SyncScope,
+    Cookie, Descent, Dir, DirRef, Entry, Errno, File, FileRef, HostDir, MemFs, Name, Node, OpenHow,
+    Result, Rights, SetTimes, Stat, Stop, SyncScope,
 };
 use std::io::{IoSlice, IoSliceMut};
 use wasmtime::component::{Resource, ResourceTable};
@@ -324,4 +325,48 @@ fn input_that_is_no_longer_wanted_keeps_no_runtime_alive() {
     drop(w);
     drop(runtime);
     assert!(start.elapsed() < PATIENCE);
+}
+
+#[test]
+fn bytes_that_a_stream_has_read_ahead_are_not_handed_out_after_a_revocation() {
+    use wasmtime_wasi::p2::bindings::filesystem::types::DescriptorFlags;
+    let rules = || Policy::builder().allow("/**", Rights::all());
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("f"), b"0123456789").unwrap();
+    for revokes in [false, true] {
+        let live = Live::new(Arc::new(rules().build().unwrap()));
+        let root = confine_live(HostDir::open_ambient(dir.path()).unwrap(), &live, "");
+        let config = Config::builder().preopen("/", root).build().unwrap();
+        let ctx = PalisadeCtx::new(config.start());
+        let mut w = World { ctx, table: ResourceTable::new(), root: 3 };
+        runtime().block_on(async {
+            let mut view = w.palisade();
+            let (flags, none) = (Default::default(), Default::default());
+            let open = view.open_at(
+                Resource::new_borrow(3),
+                flags,
+                "f".into(),
+                none,
+                DescriptorFlags::READ,
+            );
+            let file = open.await.unwrap().rep();
+            let input = view.read_via_stream(Resource::new_borrow(file), 0).unwrap();
+            let input = view.table.get_mut(&input).unwrap();
+            input.ready().await;
+            assert_eq!(&input.read(2).unwrap()[..], b"01");
+            if revokes {
+                live.revoke();
+                assert!(input.read(2).unwrap().is_empty());
+                input.ready().await;
+                let refused = input.read(2);
+                assert!(matches!(refused, Err(StreamError::LastOperationFailed(_))));
+            } else {
+                // One that takes nothing away goes on where the guest was.
+                live.narrow(&rules().hide("/g").build().unwrap()).unwrap();
+                assert!(input.read(2).unwrap().is_empty());
+                input.ready().await;
+                assert_eq!(&input.read(20).unwrap()[..], b"23");
+            }
+        });
+    }
 }

@@ -15,5 +15,6 @@ mod descriptors;
 mod executor;
 mod hashes;
 mod hostile;
+mod revocation;
 mod streams;
 mod world;
