@@ -299,9 +299,8 @@ fn check_names(
     rights: &RightsAt<'_>,
 ) -> Result<(), String> {
     let changes = |one: &Scene, other: &Scene| -> Vec<String> {
-        let is_other = |path: &str, found: &Found| {
-            other.get(path).is_none_or(|other| other.id != found.id)
-        };
+        let is_other =
+            |path: &str, found: &Found| other.get(path).is_none_or(|other| other.id != found.id);
         let changed = one.iter().filter(|(path, found)| is_other(path, found));
         let is_top = |path: &str| match path.rsplit_once('/') {
             Some((above, _)) => one.get(above).is_none_or(|found| !is_other(above, found)),

@@ -8,10 +8,11 @@ mod common;
 use std::any::Any;
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::time::Instant;
 
 use common::TMPFS;
-use palisade_policy::{Live, Policy, confine, confine_at, confine_live};
-use palisade_props::widening::{DIRS, Dice, Stack, check, seed};
+use palisade_policy::{Live, Policy, State, confine, confine_at, confine_live};
+use palisade_props::widening::{DIRS, Dice, RightsAt, Stack, check, seed};
 use palisade_props::{Made, Promises, World, cases, conformance};
 use palisade_vfs::overlay::{Lowers, Overlay};
 use palisade_vfs::{
@@ -39,8 +40,12 @@ enum Guard {
     Twice,
     /// Each directory of the root is confined as what it is, and mounted.
     Parts,
+    /// The root and some directories in it, each given as a preopen.
+    Preopens,
     /// Narrowed in the middle.
     Narrowed,
+    /// Both.
+    NarrowedPreopens,
     Broken(Bug),
 }
 
@@ -87,29 +92,68 @@ fn base(base: Base) -> Result<(DirRef, Box<dyn Any>)> {
     })
 }
 
+/// The directories that are given besides the root.
+const PREOPENS: [&str; 4] = ["a", "b", "a/d", "m"];
+
+fn preopens(
+    bare: &DirRef,
+    confine: impl Fn(DirRef, &str) -> DirRef,
+) -> Result<Vec<(String, DirRef)>> {
+    let preopen = |at: &&str| {
+        let part = path::open(&**bare, at, Follow::No, OpenHow::HOLD_DIR)?.into_dir()?;
+        Ok(((*at).to_owned(), confine(part, at)))
+    };
+    PREOPENS.iter().map(preopen).collect()
+}
+
 fn guarded(bare: &DirRef, guard: Guard, policy: &Arc<Policy>, narrower: Policy) -> Result<Stack> {
     let once = || confine(bare.clone(), policy.clone());
-    let mut meanwhile: Option<Box<dyn Fn()>> = None;
-    let guarded = match guard {
-        Guard::Once => once(),
-        Guard::Twice => confine(once(), policy.clone()),
+    let plain = |guarded| Stack {
+        guarded,
+        preopens: vec![],
+        bare: bare.clone(),
+        meanwhile: None,
+        keep: None,
+    };
+    Ok(match guard {
+        Guard::Once => plain(once()),
+        Guard::Twice => plain(confine(once(), policy.clone())),
         Guard::Parts => {
             let mut mounts = Mounts::builder(Mounts::empty());
             for at in DIRS.iter().filter(|at| !at.contains('/')) {
                 let part = path::open(&**bare, at, Follow::No, OpenHow::HOLD_DIR)?.into_dir()?;
                 mounts = mounts.mount(at, confine_at(part, policy.clone(), at))?;
             }
-            mounts.build()
+            plain(mounts.build())
         }
-        Guard::Narrowed => {
+        Guard::Preopens => {
+            let preopens = preopens(bare, |part, at| confine_at(part, policy.clone(), at))?;
+            Stack { preopens, ..plain(once()) }
+        }
+        Guard::Narrowed | Guard::NarrowedPreopens => {
             let live = Live::new(policy.clone());
             let root = confine_live(bare.clone(), &live, "");
-            meanwhile = Some(Box::new(move || live.narrow(&narrower).unwrap()));
-            root
+            let preopens = match guard {
+                Guard::NarrowedPreopens => {
+                    preopens(bare, |part, at| confine_live(part, &live, at))?
+                }
+                _ => Vec::new(),
+            };
+            let narrow = move || -> Box<RightsAt<'static>> {
+                live.narrow(&narrower).unwrap();
+                let now = live.policy();
+                Box::new(move |path: &str| now.rights(now.at(path)))
+            };
+            Stack { preopens, meanwhile: Some(Box::new(narrow)), ..plain(root) }
         }
-        Guard::Broken(bug) => Arc::new(Broken { bug, guarded: once(), bare: bare.clone() }),
-    };
-    Ok(Stack { guarded, bare: bare.clone(), meanwhile, keep: None })
+        Guard::Broken(bug) => plain(Arc::new(Broken {
+            bug,
+            guarded: once(),
+            bare: bare.clone(),
+            policy: policy.clone(),
+            state: Policy::START,
+        })),
+    })
 }
 
 /// Some rules: most is allowed, something is taken away here and there, and something is hidden.
@@ -128,6 +172,10 @@ fn some_policy(dice: &mut Dice) -> Policy {
         Rights::CREATE_FILE | Rights::LINK_INTO | Rights::RENAME_FROM,
     ];
     let mut rules = Policy::builder();
+    if dice.below(2) == 0 {
+        // Everything may be moved, and in some places less be done.
+        return some_places(dice);
+    }
     if dice.below(4) > 0 {
         rules = rules.allow("/**", Rights::all());
     }
@@ -143,7 +191,38 @@ fn some_policy(dice: &mut Dice) -> Policy {
     rules.build().unwrap()
 }
 
-fn fault(of: Base, guard: Guard, nth: u64) -> Option<String> {
+/// Rules under which everything may be renamed, so that what is moved gets to other rights.
+fn some_places(dice: &mut Dice) -> Policy {
+    const GLOBS: [&str; 10] = [
+        "/b/**",
+        "/m/**",
+        "/a/d/**",
+        "/**/s",
+        "/b/**/s",
+        "/m/**/f",
+        "/**/d/*",
+        "/b/d/**",
+        "/b/x/**",
+        "/{b,m}/**",
+    ];
+    let sets = [
+        Rights::READ,
+        Rights::WRITE | Rights::SET_LEN,
+        Rights::READ | Rights::WRITE,
+        Rights::REMOVE_FILE | Rights::REMOVE_DIR,
+        Rights::CREATE_FILE | Rights::CREATE_DIR,
+    ];
+    let mut rules = Policy::builder().allow("/**", Rights::all());
+    for _ in 0..=dice.below(2) {
+        let glob = dice.pick(&GLOBS);
+        let set = sets.get(usize::try_from(dice.below(5)).unwrap()).copied().unwrap();
+        rules = if dice.below(6) == 0 { rules.hide(glob) } else { rules.deny(glob, set) };
+    }
+    rules.build().unwrap()
+}
+
+/// Runs one sequence of operations, and returns how many there were.
+fn sequence(of: Base, guard: Guard, nth: u64) -> std::result::Result<usize, String> {
     let mut dice = Dice::new(!nth);
     let policy = Arc::new(some_policy(&mut dice));
     let start = dice.below(u64::MAX);
@@ -153,17 +232,42 @@ fn fault(of: Base, guard: Guard, nth: u64) -> Option<String> {
         Ok(Stack { keep: Some(keep), ..guarded(&bare, guard, &policy, narrower)? })
     };
     let rights = |path: &str| policy.rights(policy.at(path));
-    let fault = check(nth, &fresh, &rights).err()?;
-    let rules = policy.rules().iter().map(|rule| format!("{rule:?}\n"));
-    Some(format!("{of:?} {guard:?} {fault}under\n{}", rules.collect::<String>()))
+    check(nth, &fresh, &rights).map_err(|fault| {
+        let rules = policy.rules().iter().map(|rule| format!("{rule:?}\n"));
+        let narrower = match guard {
+            Guard::Narrowed | Guard::NarrowedPreopens => some_policy(&mut Dice::new(start)),
+            _ => Policy::builder().build().unwrap(),
+        };
+        let narrower = narrower.rules().iter().map(|rule| format!("narrowed by {rule:?}\n"));
+        let rules = rules.chain(narrower).collect::<String>();
+        format!("{of:?} {guard:?} {fault}under\n{rules}")
+    })
+}
+
+/// How far a long run goes: `PALISADE_WIDENING_OPS` operations of each stack, from the sequence
+/// `PALISADE_WIDENING_SEED` on, but at most `PALISADE_WIDENING_SECONDS`.
+fn asked(variable: &str) -> Option<u64> {
+    #[expect(clippy::disallowed_methods, reason = "the variables that make tests look longer")]
+    let asked = std::env::var(variable);
+    asked.ok()?.parse().ok()
 }
 
 fn assert_narrow(of: Base, guard: Guard, fallback: u32) {
-    for nth in 0..u64::from(cases(fallback)) {
-        if let Some(fault) = fault(of, guard, nth) {
-            panic!("{fault}");
+    let Some(ops_min) = asked("PALISADE_WIDENING_OPS") else {
+        for nth in 0..u64::from(cases(fallback)) {
+            sequence(of, guard, nth).unwrap_or_else(|fault| panic!("{fault}"));
         }
+        return;
+    };
+    let seconds = asked("PALISADE_WIDENING_SECONDS").unwrap_or(u64::MAX);
+    let (first, started) = (asked("PALISADE_WIDENING_SEED").unwrap_or(0), Instant::now());
+    let (mut nth, mut ops) = (first, 0);
+    while ops < ops_min && started.elapsed().as_secs() < seconds {
+        ops += sequence(of, guard, nth).unwrap_or_else(|fault| panic!("{fault}")) as u64;
+        nth += 1;
     }
+    let elapsed = started.elapsed().as_secs();
+    println!("{of:?} {guard:?}: {ops} operations, sequences {first} to {}, {elapsed} s", nth - 1);
 }
 
 macro_rules! nothing_is_widened {
@@ -182,6 +286,8 @@ mod nothing_is_widened {
         in_memory Memory Once 1000;
         in_memory_guarded_twice Memory Twice 300;
         in_memory_guarded_in_parts Memory Parts 500;
+        in_memory_given_as_preopens Memory Preopens 500;
+        in_memory_given_as_preopens_narrowed_meanwhile Memory NarrowedPreopens 500;
         in_memory_narrowed_meanwhile Memory Narrowed 500;
         in_a_directory_of_the_host Host Once 100;
         in_an_overlay_of_memory MemoryOverlay Once 300;
@@ -210,6 +316,8 @@ enum Bug {
     Reads,
     /// To truncate is not to write.
     Truncates,
+    /// A directory may be renamed to where less is granted, as a file may.
+    DirectoriesNarrow,
 }
 
 /// A layer that falls back to what lies beneath the policy.
@@ -217,6 +325,8 @@ struct Broken {
     bug: Bug,
     guarded: DirRef,
     bare: DirRef,
+    policy: Arc<Policy>,
+    state: State,
 }
 
 impl Broken {
@@ -247,7 +357,9 @@ impl Dir for Broken {
             Node::File(file) => Ok(Node::File(file)),
             Node::Dir(guarded) => {
                 let bare = self.bare.open(path, OpenHow::HOLD_DIR)?.into_dir()?;
-                Ok(Node::Dir(Arc::new(Broken { bug: self.bug, guarded, bare })))
+                let (bug, policy) = (self.bug, self.policy.clone());
+                let state = path.names().fold(self.state, |at, name| policy.step(at, name));
+                Ok(Node::Dir(Arc::new(Broken { bug, guarded, bare, policy, state })))
             }
         }
     }
@@ -294,7 +406,12 @@ impl Dir for Broken {
     fn rename(&self, name: Name<'_>, into: &dyn Dir, new_name: Name<'_>) -> Result<()> {
         let into = Broken::of(into)?;
         let answer = self.guarded.rename(name, &*into.guarded, new_name);
+        let (old, new) =
+            (self.policy.step(self.state, name), into.policy.step(into.state, new_name));
         match (answer, self.bug) {
+            (Err(Errno::Xdev), Bug::DirectoriesNarrow) if self.policy.is_at_most(new, old) => {
+                self.bare.rename(name, &*into.bare, new_name)
+            }
             (Err(Errno::Xdev), Bug::RenameRefers) | (Err(Errno::Acces), Bug::RenameReplaces) => {
                 self.bare.rename(name, &*into.bare, new_name)
             }
@@ -331,7 +448,7 @@ impl Dir for Broken {
 fn a_layer_that_widens_is_caught() {
     let caught = |bug| {
         let runs = u64::from(cases(3000));
-        (0..runs).find_map(|nth| fault(Base::Memory, Guard::Broken(bug), nth))
+        (0..runs).find_map(|nth| sequence(Base::Memory, Guard::Broken(bug), nth).err())
     };
     for bug in [
         Bug::RenameRefers,
@@ -340,10 +457,25 @@ fn a_layer_that_widens_is_caught() {
         Bug::Removes,
         Bug::Reads,
         Bug::Truncates,
+        Bug::DirectoriesNarrow,
     ] {
         assert!(caught(bug).is_some(), "{bug:?} lives");
     }
     assert_eq!(caught(Bug::None), None);
+}
+
+/// A rename of a directory that is judged in one direction only: a handle that is held on it goes
+/// on being judged by the old place, and reads and changes what is moved into it.
+#[test]
+fn a_held_handle_that_launders_a_policy_is_caught_within_ten_thousand_sequences() {
+    let caught = |what: &str| {
+        (0..10_000).any(|nth| {
+            let bug = Guard::Broken(Bug::DirectoriesNarrow);
+            sequence(Base::Memory, bug, nth).is_err_and(|fault| fault.contains(what))
+        })
+    };
+    assert!(caught("` read T"), "content that may not be read");
+    assert!(caught("` changed what was at "), "content that may not be changed");
 }
 
 /// Rules that say something, but of what the kit does not touch.

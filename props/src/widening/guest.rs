@@ -16,6 +16,10 @@ pub(super) struct Guest {
     len: usize,
     /// The directories that are open, in their order: the root first.
     held: Vec<Held>,
+    /// The number of one that was moved, by its name or by one above it.
+    moved: Option<usize>,
+    /// The last name that something was moved to in it.
+    brought: Option<String>,
 }
 
 /// A directory that is open.
@@ -35,8 +39,9 @@ impl Guest {
     pub(super) fn new(nth: u64) -> Self {
         let mut dice = Dice::new(nth);
         let most = u64::try_from(OPS_MAX).unwrap_or(u64::MAX);
-        let len = usize::try_from(dice.below(most)).unwrap_or(0) + 1;
-        Guest { dice, len, held: vec![Held::Root] }
+        // Most are long: it takes some operations to get around anything.
+        let len = usize::try_from(dice.below(most).max(dice.below(most))).unwrap_or(0) + 1;
+        Guest { dice, len, held: vec![Held::Root], moved: None, brought: None }
     }
 
     /// How many operations it makes.
@@ -55,11 +60,13 @@ impl Guest {
             return None;
         }
         let bytes = token(nth + 100);
+        let has_held = self.held.len() > 1;
         Some(match self.dice.below(20) {
-            0..3 => self.hold(scene),
-            3..6 => self.move_around_held(scene),
-            6..9 => self.move_into_held(scene),
-            9..14 => self.work_through_held(scene, bytes),
+            0..6 if !has_held => self.hold(scene),
+            0..2 => self.hold(scene),
+            2..6 => self.move_around_held(scene),
+            6..10 => self.move_into_held(scene),
+            10..16 => self.work_through_held(scene, bytes),
             _ => any_op(&mut self.dice, bytes),
         })
     }
@@ -78,8 +85,34 @@ impl Guest {
             (Op::CloseDir(nth), Outcome::Done) => {
                 let nth = usize::from(*nth) % self.held.len();
                 self.held.remove(nth);
+                (self.moved, self.brought) = (None, None);
+            }
+            (Op::Rename(old, new) | Op::Link(old, new), Outcome::Done) => {
+                self.learn_move(op, old, new, scene);
             }
             _ => {}
+        }
+    }
+
+    /// Remembers what was moved of what is held, and what was moved into that.
+    fn learn_move(&mut self, op: &Op, old: &At, new: &At, scene: &Scene) {
+        let to = self.path_of(usize::from(new.dir) % self.held.len(), scene);
+        let to = to.map(|above| join(&above, &new.path)).unwrap_or_default();
+        let moved = self.moved.and_then(|moved| self.path_of(moved, scene));
+        if let Some(rest) =
+            moved.and_then(|moved| Some(to.strip_prefix(&prefix(&moved))?.to_owned()))
+        {
+            self.brought = Some(rest);
+            return;
+        }
+        let above = self.path_of(usize::from(old.dir) % self.held.len(), scene);
+        let (Some(above), Op::Rename(..)) = (above, op) else { return };
+        let old = join(&above, &old.path);
+        let moved = (1..self.held.len()).find(|nth| {
+            self.path_of(*nth, scene).is_some_and(|path| path == old || is_beneath(&old, &path))
+        });
+        if moved.is_some() {
+            (self.moved, self.brought) = (moved, None);
         }
     }
 
@@ -97,7 +130,11 @@ impl Guest {
     /// Something that is held: its number, and where it lies.
     fn some_held(&mut self, scene: &Scene) -> (u8, String) {
         let others = u64::try_from(self.held.len().saturating_sub(1)).unwrap_or(0);
-        let nth = if others == 0 { 0 } else { 1 + self.dice.below(others) };
+        let nth = match self.moved {
+            Some(moved) if self.dice.below(4) > 0 => u64::try_from(moved).unwrap_or(0),
+            _ if others == 0 => 0,
+            _ => 1 + self.dice.below(others),
+        };
         let path = self.path_of(usize::try_from(nth).unwrap_or(0), scene);
         match path {
             Some(path) => (u8::try_from(nth).unwrap_or(0), path),
@@ -129,7 +166,10 @@ impl Guest {
             .into_iter()
             .filter(|dir| is_beneath(dir, &path) || is_beneath(&path, dir) || *dir == path)
             .collect();
-        let old = self.pick(&related).to_owned();
+        let old = match self.dice.below(3) {
+            0 => self.pick(&related).to_owned(),
+            _ => path,
+        };
         let new = self.some_new_path(scene);
         Op::Rename(self.through_some(&old, scene), self.through_some(&new, scene))
     }
@@ -137,15 +177,24 @@ impl Guest {
     /// Renames or links something into what is held.
     fn move_into_held(&mut self, scene: &Scene) -> Op {
         let (dir, path) = self.some_held(scene);
-        let all: Vec<&str> =
-            scene.keys().map(String::as_str).filter(|it| !is_beneath(&path, it)).collect();
-        let old = self.pick(&all).to_owned();
+        let all = scene.keys().map(String::as_str).filter(|it| !is_beneath(&path, it));
+        // Where it lies now, most can be moved by the rights that hold there.
+        let around = path.rsplit_once('/').map_or("", |(above, _)| above);
+        let near: Vec<&str> = all.clone().filter(|it| is_beneath(around, it)).collect();
+        let (all, is_near) = (all.collect::<Vec<_>>(), self.dice.below(3) > 0);
+        let old = self.pick(if is_near { &near } else { &all }).to_owned();
         let name = match (self.dice.below(3), old.rsplit('/').next()) {
             (0, _) | (_, None) => self.dice.pick(&NAMES).to_owned(),
             (_, Some(name)) => name.to_owned(),
         };
         let is_dir = scene.get(&old).is_some_and(|found| found.kind == FileType::Dir);
-        let (old, new) = (self.through_some(&old, scene), At { dir, path: name });
+        // By its path it is judged where what is held lies now, and through the handle where that
+        // may have been.
+        let new = match self.dice.below(4) {
+            0 => At { dir, path: name },
+            _ => At::root(&join(&path, &name)),
+        };
+        let old = self.through_some(&old, scene);
         if !is_dir && self.dice.below(4) == 0 { Op::Link(old, new) } else { Op::Rename(old, new) }
     }
 
@@ -154,8 +203,9 @@ impl Guest {
         let (dir, above) = self.some_held(scene);
         let beneath: Vec<&str> =
             scene.keys().filter_map(|path| path.strip_prefix(&prefix(&above))).collect();
-        let path = match self.dice.below(5) {
-            0 => self.dice.pick(&NAMES).to_owned(),
+        let path = match (self.dice.below(6), &self.brought) {
+            (0..3, Some(brought)) => brought.clone(),
+            (5, _) => self.dice.pick(&NAMES).to_owned(),
             _ => self.pick(&beneath).to_owned(),
         };
         let at = At { dir, path };
