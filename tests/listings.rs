@@ -113,6 +113,9 @@ fn ten_thousand_entries_are_listed_in_linear_time() {
     }
 }
 
+/// Ends a grant, or narrows it.
+type End<'a> = &'a dyn Fn(&Live);
+
 /// What the policy takes away in the middle of a listing holds for the entries that the kernel has
 /// read ahead too.
 #[test]
@@ -120,7 +123,7 @@ fn a_listing_ends_when_its_policy_is_revoked() {
     let hides = Policy::builder().allow("/**", Rights::all()).hide("/f*").build().unwrap();
     let denies = Policy::builder().allow("/**", Rights::all()).deny("/", Rights::LIST);
     let denies = denies.build().unwrap();
-    let ends: [(&str, &dyn Fn(&Live), Result<usize, Errno>); 6] = [
+    let ends: [(&str, End<'_>, Result<usize>); 6] = [
         ("nothing", &|_| {}, Ok(496)),
         ("revoke", &Live::revoke, Err(Errno::Acces)),
         ("narrow to hidden names", &|live| live.narrow(&hides).unwrap(), Ok(0)),

@@ -22,6 +22,10 @@ struct Held {
 }
 
 type Call = fn(&Held) -> Result<()>;
+/// Lays a live policy over a tree.
+type Guard = fn(&Live) -> DirRef;
+/// Ends a grant.
+type End = fn(&Live);
 
 fn name(name: &str) -> Name<'_> {
     Name::new(name).unwrap()
@@ -72,9 +76,8 @@ const CALLS: [(&str, Call); 26] = [
 ];
 
 /// How a live policy lies over a tree.
-fn guards() -> Vec<(&'static str, fn(&Live) -> DirRef)> {
-    let mut guards: Vec<(&str, fn(&Live) -> DirRef)> =
-        vec![("confined", |live| confine_live(tree(), live, ""))];
+fn guards() -> Vec<(&'static str, Guard)> {
+    let mut guards: Vec<(&str, Guard)> = vec![("confined", |live| confine_live(tree(), live, ""))];
     #[cfg(feature = "audit")]
     {
         use crate::audit::{AuditOptions, Auditor, Tracing, observe_live};
@@ -92,7 +95,7 @@ fn tree() -> DirRef {
     root
 }
 
-fn held(guard: fn(&Live) -> DirRef) -> (Live, Held) {
+fn held(guard: Guard) -> (Live, Held) {
     let all = Policy::builder().allow("/**", Rights::all()).build().unwrap();
     let live = Live::new(Arc::new(all));
     let root = guard(&live);
@@ -103,7 +106,7 @@ fn held(guard: fn(&Live) -> DirRef) -> (Live, Held) {
 
 #[test]
 fn every_method_is_refused_once_nothing_is_granted_any_more() {
-    let ends: [(&str, fn(&Live)); 4] = [
+    let ends: [(&str, End); 4] = [
         ("revoke", Live::revoke),
         ("narrow", |live| live.narrow(&Policy::builder().build().unwrap()).unwrap()),
         ("a lease until now", |live| {

@@ -475,7 +475,7 @@ impl Dir for High {
     }
 
     fn epoch(&self) -> u64 {
-        self.inner.epoch()
+        self.0.epoch()
     }
 }
 

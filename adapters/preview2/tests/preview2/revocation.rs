@@ -26,17 +26,19 @@ fn guarded(root: DirRef) -> (Live, World) {
     (live, world)
 }
 
-fn next(
-    w: &mut World,
-    entries: &Resource<DirectoryEntryStream>,
-) -> Result<Option<String>, ErrorCode> {
+/// Ends a grant, or narrows it.
+type End = fn(&Live);
+/// What a listing gives next.
+type Next = Result<Option<String>, ErrorCode>;
+
+fn next(w: &mut World, entries: &Resource<DirectoryEntryStream>) -> Next {
     let entries = Resource::new_borrow(entries.rep());
     w.call(|v| v.read_directory_entry(entries)).map(|entry| entry.map(|entry| entry.name))
 }
 
 #[test]
 fn a_directory_stream_ends_when_its_policy_is_revoked_or_hides_the_rest() {
-    let ends: [(fn(&Live), Result<Option<String>, ErrorCode>); 2] = [
+    let ends: [(End, Next); 2] = [
         (Live::revoke, Err(ErrorCode::Access)),
         (|live| live.narrow(&hiding("/f*")).unwrap(), Ok(None)),
     ];
