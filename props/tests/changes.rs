@@ -534,19 +534,15 @@ impl Dir for Failing {
             }
         })
     }
-
     fn stat(&self, path: Descent<'_>) -> Result<Stat, Stop> {
         self.inner.stat(path)
     }
-
     fn stat_following(&self, path: Descent<'_>) -> Result<Stat, Stop> {
         self.inner.stat_following(path)
     }
-
     fn read_link(&self, name: Name<'_>) -> Result<Box<str>> {
         self.inner.read_link(name)
     }
-
     fn read_dir(
         &self,
         from: Cookie,
@@ -554,50 +550,40 @@ impl Dir for Failing {
     ) -> Result<()> {
         self.inner.read_dir(from, each)
     }
-
     fn create_dir(&self, name: Name<'_>) -> Result<()> {
         self.change()?;
         self.inner.create_dir(name)
     }
-
     fn create_symlink(&self, name: Name<'_>, target: &str) -> Result<()> {
         self.change()?;
         self.inner.create_symlink(name, target)
     }
-
     fn remove_file(&self, name: Name<'_>) -> Result<()> {
         self.change()?;
         self.inner.remove_file(name)
     }
-
     fn remove_dir(&self, name: Name<'_>) -> Result<()> {
         self.change()?;
         self.inner.remove_dir(name)
     }
-
     fn rename(&self, name: Name<'_>, into: &dyn Dir, new_name: Name<'_>) -> Result<()> {
         self.change()?;
         self.inner.rename(name, unwrapped(into), new_name)
     }
-
     fn link(&self, name: Name<'_>, into: &dyn Dir, new_name: Name<'_>) -> Result<()> {
         self.change()?;
         self.inner.link(name, unwrapped(into), new_name)
     }
-
     fn set_times(&self, path: Descent<'_>, times: SetTimes) -> Result<(), Stop> {
         self.change()?;
         self.inner.set_times(path, times)
     }
-
     fn sync(&self) -> Result<()> {
         self.inner.sync()
     }
-
     fn may_block(&self) -> bool {
         self.inner.may_block()
     }
-
     fn epoch(&self) -> u64 {
         self.inner.epoch()
     }
