@@ -216,6 +216,34 @@ fn ambient_authority_enters_at_named_places() {
 }
 
 #[test]
+fn the_command_prints_through_one_module() {
+    let words = [
+        "print!(",
+        "println!(",
+        "eprint!(",
+        "eprintln!(",
+        "io::stdout",
+        "io::stderr",
+        ".display()",
+    ];
+    let mut faults = Vec::new();
+    for (name, text) in sources() {
+        if !name.starts_with("cli/src/") || name == "cli/src/print.rs" || name == "cli/src/lib.rs" {
+            continue;
+        }
+        for (number, line) in text.lines().enumerate() {
+            let code = line.split("//").next().unwrap_or_default();
+            // The audit's lines are escaped JSON.
+            let is_stream = code.contains("Box::new(io::stderr())");
+            if !is_stream && words.iter().any(|word| code.contains(word)) {
+                faults.push(format!("{name}:{}: {}", number + 1, line.trim()));
+            }
+        }
+    }
+    assert_none(&faults, "text is printed by `print.rs`, and a path is escaped by `vfs::escape`");
+}
+
+#[test]
 fn every_wrapper_is_an_allowlist() {
     let (mut faults, mut wrappers) = (Vec::new(), 0);
     for (name, text) in sources() {

@@ -2,7 +2,7 @@
 //! and that ends the process.
 #![expect(clippy::disallowed_methods, reason = "this is the command's door to the host")]
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -28,6 +28,11 @@ pub(crate) fn read_policy(option: &'static str, path: &Path) -> Result<String, E
     text_of(option, path, palisade::policy::document::Document::TEXT_MAX as u64)
 }
 
+/// The command line, the name of the program included.
+pub(crate) fn arguments() -> impl Iterator<Item = OsString> {
+    std::env::args_os()
+}
+
 /// A variable of the host.
 pub(crate) fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok()
@@ -41,8 +46,7 @@ pub(crate) fn variables() -> impl Iterator<Item = (String, String)> {
 
 /// Where compiled modules are kept unless an option says so; `None` if there is no such place.
 pub(crate) fn cache_dir() -> Option<PathBuf> {
-    let absolute =
-        |text: std::ffi::OsString| Some(PathBuf::from(text)).filter(|it| it.is_absolute());
+    let absolute = |text: OsString| Some(PathBuf::from(text)).filter(|it| it.is_absolute());
     let caches = std::env::var_os("XDG_CACHE_HOME")
         .and_then(absolute)
         .or_else(|| Some(std::env::var_os("HOME").and_then(absolute)?.join(".cache")))?;
@@ -122,7 +126,7 @@ pub(crate) fn resolved(path: &Path) -> Option<PathBuf> {
 
 /// Text, or the refusal of what is not UTF-8.
 pub(crate) fn text(text: &OsStr) -> Result<&str, Error> {
-    text.to_str().ok_or_else(|| Error::Argument { text: text.to_string_lossy().into_owned() })
+    text.to_str().ok_or_else(|| Error::Argument { text: text.to_owned() })
 }
 
 /// Calls `on_signal` on a thread of its own for each signal that asks the process to end, but for

@@ -1,10 +1,12 @@
 //! What can be typed: the commands, their options, and the texts that options are made of.
 
 use std::ffi::OsString;
+use std::iter;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use palisade::vfs::escape;
 
 use crate::engine::Kind;
 use crate::texts::{MountText, PairText};
@@ -453,6 +455,24 @@ pub(crate) struct Import {
     /// Print JSON, also for errors
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// Parses the command line.
+///
+/// A message about arguments quotes them as they are, so the arguments are escaped and parsed once
+/// more for the message. The name of the program is not used: it is foreign text as well.
+pub(crate) fn parse(args: impl Iterator<Item = OsString>) -> Result<Cli, clap::Error> {
+    let args: Vec<OsString> = iter::once("palisade".into()).chain(args.skip(1)).collect();
+    let error = match Cli::try_parse_from(&args) {
+        Err(error) if error.use_stderr() => error,
+        // Help and version quote nothing.
+        parsed => return parsed,
+    };
+    let escaped = args.iter().map(|arg| escape::line(arg).to_string());
+    Err(match Cli::try_parse_from(escaped) {
+        Err(escaped) if escaped.use_stderr() => escaped,
+        _ => clap::Error::raw(error.kind(), escape::line(&error.to_string())),
+    })
 }
 
 /// Bytes: a number, with K, M or G for powers of 1024.

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use palisade::overlay::{Change, ChangeKind, Changes};
-use palisade::vfs::FileType;
+use palisade::vfs::{FileType, escape};
 
 /// How changes are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,7 +43,8 @@ pub(crate) fn write<'c>(
             write!(out, "{{\"changes\":[")?;
             for (nth, change) in all.enumerate() {
                 let comma = if nth == 0 { "" } else { "," };
-                write!(out, "{comma}{}", change_json(&change))?;
+                let change = change_json(&change).to_string();
+                write!(out, "{comma}{}", escape::json(&change))?;
             }
             writeln!(out, "]}}")?;
         }

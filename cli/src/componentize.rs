@@ -14,7 +14,7 @@ use wit_component::ComponentEncoder;
 use crate::args::Componentize;
 use crate::error::Error;
 use crate::output::{Reach, Target};
-use crate::{ambient, inspect};
+use crate::{ambient, inspect, print};
 
 /// Packs, and answers what to print.
 pub(crate) fn run(args: &Componentize) -> Result<String, Error> {
@@ -22,8 +22,10 @@ pub(crate) fn run(args: &Componentize) -> Result<String, Error> {
     let component = encode(&args.module, &bytes)?;
     Target::new(&args.output, &Reach::default())?.write_all(&component)?;
     if args.json {
-        let told = serde_json::json!({ "output": args.output, "bytes": component.len() });
-        return Ok(format!("{told}\n"));
+        let output = args.output.to_string_lossy();
+        return print::json_line(
+            &serde_json::json!({ "output": output, "bytes": component.len() }),
+        );
     }
     Ok(String::new())
 }

@@ -10,15 +10,15 @@ use std::time::Duration;
 
 use palisade::overlay::PathError;
 
-use crate::ambient;
 use crate::archive::Archive;
-use crate::changes::{self, Format};
+use crate::changes::Format;
 use crate::engine::{Cause, Stopped, Stopper};
 use crate::error::{EXIT_SIGNAL, Error};
 use crate::guard::Guard;
 use crate::layout::Stacked;
 use crate::output::Target;
 use crate::run::report;
+use crate::{ambient, changes, print};
 
 /// How long a stopped run waits for a reader of its audit that does not read.
 const AUDIT_PATIENCE: Duration = Duration::from_secs(5);
@@ -158,8 +158,7 @@ fn tell_changes(diff: Option<&Diff>, overlays: &[Stacked]) -> Result<(), Error> 
             target.write(refuse, |file| write(&mut BufWriter::new(file)).map_err(refuse))
         }
         None => {
-            // There is nowhere to report that standard error cannot be written.
-            let _ = write(&mut BufWriter::new(std::io::stderr().lock()));
+            print::err_with(write);
             Ok(())
         }
     }

@@ -2,10 +2,14 @@
 //!
 //! Everything that is not the guest's own doing ends here and exits with [`EXIT_REFUSED`].
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
-use miette::Diagnostic;
+use miette::{Diagnostic, MietteDiagnostic};
+use palisade::vfs::escape;
 use thiserror::Error;
+
+use crate::print;
 
 /// What the command exits with when it refuses, as it does for arguments that it does not know.
 pub(crate) const EXIT_REFUSED: u8 = 2;
@@ -21,14 +25,14 @@ pub(crate) const EXIT_CODE_MAX: u32 = 255;
 /// One refusal.
 #[derive(Debug, Error, Diagnostic)]
 pub(crate) enum Error {
-    #[error("`{}` cannot be packed into a component: {why}", .path.display())]
+    #[error("`{}` cannot be packed into a component: {}", escape::name(.path), escape::line(.why))]
     #[diagnostic(
         code(palisade::componentize),
         help("`palisade inspect MODULE` tells what the module imports and exports")
     )]
     Componentize { path: PathBuf, why: String },
 
-    #[error("`{}` is a component already", .path.display())]
+    #[error("`{}` is a component already", escape::name(.path))]
     #[diagnostic(code(palisade::componentize), help("run it as it is"))]
     IsComponent { path: PathBuf },
 
@@ -36,14 +40,14 @@ pub(crate) enum Error {
     #[diagnostic(code(palisade::policy), help("see docs/policy.md for what rules can say"))]
     Policy(palisade::policy::PolicyError),
 
-    #[error("`{text}` gives no variable a value")]
+    #[error("`{}` gives no variable a value", escape::name(.text))]
     #[diagnostic(code(palisade::policy_var), help("write `--policy-var NAME=VALUE`"))]
     PolicyVariable { text: String },
 
-    #[error("no variable of the policy is called `{name}`")]
+    #[error("no variable of the policy is called `{}`", escape::name(.name))]
     #[diagnostic(
         code(palisade::policy_var),
-        help("paths in the policy say `${{{name}}}`, or leave it out")
+        help("paths in the policy say `${{{}}}`, or leave it out", escape::name(.name))
     )]
     UnusedVariable { name: String },
 
@@ -51,7 +55,7 @@ pub(crate) enum Error {
     #[diagnostic(code(palisade::policy), help("give one: `--policy FILE`"))]
     NoPolicy { option: &'static str },
 
-    #[error("the quota of the policy cannot be laid over `{path}`: {errno}")]
+    #[error("the quota of the policy cannot be laid over `{}`: {errno}", escape::name(.path))]
     #[diagnostic(code(palisade::quota), help("can the directory be looked at?"))]
     Quota { path: String, errno: palisade::vfs::Errno },
 
@@ -62,12 +66,12 @@ pub(crate) enum Error {
     )]
     Audit(std::io::Error),
 
-    #[error("`{}` is no record of a run: {why}", .path.display())]
+    #[error("`{}` is no record of a run: {why}", escape::name(.path))]
     #[diagnostic(code(palisade::log), help("make one with `palisade run --audit FILE`"))]
     Log { path: PathBuf, why: palisade::policy::audit::LogError },
 
-    #[error("`{}` has no run `{run}`", .path.display())]
-    #[diagnostic(code(palisade::log), help("it has `{known}`"))]
+    #[error("`{}` has no run `{}`", escape::name(.path), escape::name(.run))]
+    #[diagnostic(code(palisade::log), help("it has `{}`", escape::line(.known)))]
     NoRun { path: PathBuf, run: String, known: String },
 
     #[error("`{option}` has no effect on a run that is learned from")]
@@ -81,36 +85,36 @@ pub(crate) enum Error {
     )]
     NothingToLearn,
 
-    #[error("there is no operation `{name}`")]
+    #[error("there is no operation `{}`", escape::name(.name))]
     #[diagnostic(code(palisade::operation), help("one can ask for `{known}`"))]
     Operation { name: String, known: String },
 
-    #[error("cannot read `{}`: {why}", .path.display())]
+    #[error("cannot read `{}`: {why}", escape::name(.path))]
     #[diagnostic(
         code(palisade::read),
         help("{option} needs a file that exists and that you may read")
     )]
     Read { option: &'static str, path: PathBuf, why: std::io::Error },
 
-    #[error("`{}` has more than {max} bytes", .path.display())]
+    #[error("`{}` has more than {max} bytes", escape::name(.path))]
     #[diagnostic(code(palisade::too_large), help("a file of this size is surely a mistake"))]
     TooLarge { path: PathBuf, max: u64 },
 
-    #[error("`{}` is empty", .path.display())]
+    #[error("`{}` is empty", escape::name(.path))]
     #[diagnostic(
         code(palisade::empty),
         help("build the module again; a failed build leaves empty files behind")
     )]
     Empty { path: PathBuf },
 
-    #[error("`{}` is WebAssembly text", .path.display())]
+    #[error("`{}` is WebAssembly text", escape::name(.path))]
     #[diagnostic(
         code(palisade::text),
         help("translate it first: `wat2wasm FILE.wat -o FILE.wasm` or `wasm-tools parse`")
     )]
     Text { path: PathBuf },
 
-    #[error("`{}` is no WebAssembly: it starts with {start}, not with `\\0asm`", .path.display())]
+    #[error("`{}` is no WebAssembly: it starts with {start}, not with `\\0asm`", escape::name(.path))]
     #[diagnostic(
         code(palisade::magic),
         help(
@@ -119,28 +123,28 @@ pub(crate) enum Error {
     )]
     Magic { path: PathBuf, start: String },
 
-    #[error("`{}` ends in the middle: {why}", .path.display())]
+    #[error("`{}` ends in the middle: {}", escape::name(.path), escape::line(.why))]
     #[diagnostic(
         code(palisade::truncated),
         help("copy or build the module again; part of it is missing")
     )]
     Truncated { path: PathBuf, why: String },
 
-    #[error("`{}` is not valid: {why}", .path.display())]
+    #[error("`{}` is not valid: {}", escape::name(.path), escape::line(.why))]
     #[diagnostic(
         code(palisade::invalid),
         help("build the module again; `palisade inspect MODULE` tells more about it")
     )]
     Invalid { path: PathBuf, why: String },
 
-    #[error("`{}` is a component, and {engine} runs core modules alone", .path.display())]
+    #[error("`{}` is a component, and {engine} runs core modules alone", escape::name(.path))]
     #[diagnostic(
         code(palisade::component),
         help("leave `--engine {engine}` out: wasmtime runs components")
     )]
     NoComponents { path: PathBuf, engine: &'static str },
 
-    #[error("`{}` is a component for a web server: it exports `wasi:http/incoming-handler` and no `wasi:cli/run`", .path.display())]
+    #[error("`{}` is a component for a web server: it exports `wasi:http/incoming-handler` and no `wasi:cli/run`", escape::name(.path))]
     #[diagnostic(
         code(palisade::component_http),
         help(
@@ -150,7 +154,7 @@ pub(crate) enum Error {
     )]
     ComponentHttp { path: PathBuf },
 
-    #[error("`{}` is a component without `wasi:cli/run`: a library, not a command;{}", .path.display(), exported(.exports))]
+    #[error("`{}` is a component without `wasi:cli/run`: a library, not a command;{}", escape::name(.path), exported(.exports))]
     #[diagnostic(
         code(palisade::component_library),
         help(
@@ -160,7 +164,7 @@ pub(crate) enum Error {
     )]
     ComponentLibrary { path: PathBuf, exports: Vec<String> },
 
-    #[error("`{}` imports interfaces that this host does not provide:{}", .path.display(), lines(.imports))]
+    #[error("`{}` imports interfaces that this host does not provide:{}", escape::name(.path), lines(.imports))]
     #[diagnostic(
         code(palisade::interfaces),
         help(
@@ -170,7 +174,7 @@ pub(crate) enum Error {
     )]
     Interfaces { path: PathBuf, imports: Vec<String> },
 
-    #[error("`{}` imports what this host does not provide:{}", .path.display(), lines(.imports))]
+    #[error("`{}` imports what this host does not provide:{}", escape::name(.path), lines(.imports))]
     #[diagnostic(
         code(palisade::imports),
         help(
@@ -180,7 +184,7 @@ pub(crate) enum Error {
     )]
     Imports { path: PathBuf, imports: Vec<String> },
 
-    #[error("`{}` has no function `_start`: it is a library (a reactor), not a command", .path.display())]
+    #[error("`{}` has no function `_start`: it is a library (a reactor), not a command", escape::name(.path))]
     #[diagnostic(
         code(palisade::reactor),
         help(
@@ -190,14 +194,14 @@ pub(crate) enum Error {
     )]
     Reactor { path: PathBuf },
 
-    #[error("`{}` has a `_start` that is no function without parameters and results: {found}", .path.display())]
+    #[error("`{}` has a `_start` that is no function without parameters and results: {}", escape::name(.path), escape::line(.found))]
     #[diagnostic(
         code(palisade::start),
         help("let the linker of your toolchain make `_start` (wasm-ld does)")
     )]
     Start { path: PathBuf, found: String },
 
-    #[error("`{}` calls WASI but exports no memory named `memory`", .path.display())]
+    #[error("`{}` calls WASI but exports no memory named `memory`", escape::name(.path))]
     #[diagnostic(
         code(palisade::memory),
         help(
@@ -208,7 +212,7 @@ pub(crate) enum Error {
 
     #[error(
         "`{}` starts with {needed} bytes of memory, more than `--max-memory` allows ({allowed})",
-        .path.display()
+        escape::name(.path)
     )]
     #[diagnostic(
         code(palisade::max_memory),
@@ -216,7 +220,7 @@ pub(crate) enum Error {
     )]
     MemoryLimit { path: PathBuf, needed: u64, allowed: u64 },
 
-    #[error("the engine `{engine}` refuses `{}`: {why}", .path.display())]
+    #[error("the engine `{engine}` refuses `{}`: {}", escape::name(.path), escape::line(.why))]
     #[diagnostic(
         code(palisade::engine),
         help(
@@ -225,7 +229,7 @@ pub(crate) enum Error {
     )]
     Engine { path: PathBuf, engine: &'static str, why: String },
 
-    #[error("{option} `{}`: cannot open this directory: {why}", .path.display())]
+    #[error("{option} `{}`: cannot open this directory: {why}", escape::name(.path))]
     #[diagnostic(
         code(palisade::host_dir),
         help("{option} needs a directory that exists and that you may read")
@@ -234,7 +238,7 @@ pub(crate) enum Error {
 
     #[error(
         "{by} `{}`: finds a name by another case (`SECRET` for `secret`), so the policy's rules about names would not hold",
-        .path.display()
+        escape::name(.path)
     )]
     #[diagnostic(
         code(palisade::folds_case),
@@ -244,7 +248,7 @@ pub(crate) enum Error {
     )]
     FoldsCase { by: &'static str, path: PathBuf },
 
-    #[error("{option} `{}`: cannot be mounted: {why}", .path.display())]
+    #[error("{option} `{}`: cannot be mounted: {why}", escape::name(.path))]
     #[diagnostic(
         code(palisade::host_file),
         help(
@@ -253,7 +257,7 @@ pub(crate) enum Error {
     )]
     HostFile { option: &'static str, path: PathBuf, why: String },
 
-    #[error("{by} `{}`: cannot be copied into memory: {why}", .path.display())]
+    #[error("{by} `{}`: cannot be copied into memory: {why}", escape::name(.path))]
     #[diagnostic(
         code(palisade::copy),
         help(
@@ -262,7 +266,7 @@ pub(crate) enum Error {
     )]
     Copy { by: &'static str, path: PathBuf, why: String },
 
-    #[error("{by} `{}`: cannot be opened as an image: {why}", .path.display())]
+    #[error("{by} `{}`: cannot be opened as an image: {why}", escape::name(.path))]
     #[diagnostic(
         code(palisade::image),
         help(
@@ -278,7 +282,7 @@ pub(crate) enum Error {
     )]
     Overlay { by: &'static str, why: String },
 
-    #[error("{by} `{}`: cannot keep changes: {why}", .path.display())]
+    #[error("{by} `{}`: cannot keep changes: {why}", escape::name(.path))]
     #[diagnostic(
         code(palisade::upper),
         help(
@@ -287,14 +291,14 @@ pub(crate) enum Error {
     )]
     Upper { by: &'static str, path: PathBuf, why: std::io::Error },
 
-    #[error("`{}` keeps no changes: there is no directory `upper` in it", .path.display())]
+    #[error("`{}` keeps no changes: there is no directory `upper` in it", escape::name(.path))]
     #[diagnostic(
         code(palisade::no_upper),
         help("give the directory that was given to `--upper DIR` of `palisade run`")
     )]
     NoUpper { path: PathBuf },
 
-    #[error("`{}`: cannot be {what}: {why}", .path.display())]
+    #[error("`{}`: cannot be {what}: {why}", escape::name(.path))]
     #[diagnostic(
         code(palisade::changes),
         help(
@@ -305,7 +309,7 @@ pub(crate) enum Error {
 
     #[error(
         "{by} `{}`: lies in one tree with `{}`, which it is stacked upon",
-        .upper.display(), .lower.display()
+        escape::name(.upper), escape::name(.lower)
     )]
     #[diagnostic(
         code(palisade::upper_inside),
@@ -329,7 +333,7 @@ pub(crate) enum Error {
     )]
     NoOverlay { option: &'static str },
 
-    #[error("`{}` cannot be an output: {why}", .path.display())]
+    #[error("`{}` cannot be an output: {why}", escape::name(.path))]
     #[diagnostic(
         code(palisade::output),
         help(
@@ -338,39 +342,39 @@ pub(crate) enum Error {
     )]
     Output { path: PathBuf, why: String },
 
-    #[error("`{}` cannot be an input: {why}", .path.display())]
+    #[error("`{}` cannot be an input: {why}", escape::name(.path))]
     #[diagnostic(code(palisade::input), help("copy it elsewhere first"))]
     Input { path: PathBuf, why: String },
 
-    #[error("`{}` is a symbolic link, and not a directory that keeps changes", .path.display())]
+    #[error("`{}` is a symbolic link, and not a directory that keeps changes", escape::name(.path))]
     #[diagnostic(
         code(palisade::upper_link),
         help("no command writes or reads where it leads; make it a directory, or remove it")
     )]
     UpperLink { path: PathBuf },
 
-    #[error("cannot write `{}`: {why}", .path.display())]
+    #[error("cannot write `{}`: {why}", escape::name(.path))]
     #[diagnostic(
         code(palisade::write_file),
         help("its directory must exist, and you must be allowed to write there")
     )]
     WriteFile { path: PathBuf, why: std::io::Error },
 
-    #[error("the name `{}` does not say what archive to write", .path.display())]
+    #[error("the name `{}` does not say what archive to write", escape::name(.path))]
     #[diagnostic(
         code(palisade::archive_name),
         help("let it end in `.tar`, `.tar.gz` (`.tgz`) or `.tar.zst` (`.tzst`)")
     )]
     ArchiveName { path: PathBuf },
 
-    #[error("cannot write the archive `{}`: {why}", .path.display())]
+    #[error("cannot write the archive `{}`: {why}", escape::name(.path))]
     #[diagnostic(
         code(palisade::export),
         help("nothing was left behind; what is wrong must be mended before it can be written")
     )]
     Export { path: PathBuf, why: palisade::overlay::ExportError },
 
-    #[error("cannot take in the archive `{}`: {why}", .path.display())]
+    #[error("cannot take in the archive `{}`: {why}", escape::name(.path))]
     #[diagnostic(
         code(palisade::import),
         help(
@@ -379,10 +383,10 @@ pub(crate) enum Error {
     )]
     Import { path: PathBuf, why: palisade::overlay::ImportError },
 
-    #[error("`{}` keeps changes already", .path.display())]
+    #[error("`{}` keeps changes already", escape::name(.path))]
     #[diagnostic(
         code(palisade::not_empty),
-        help("take another directory, or forget these first: `palisade discard {}`", .path.display())
+        help("take another directory, or forget these first: `palisade discard {}`", escape::name(.path))
     )]
     NotEmpty { path: PathBuf },
 
@@ -390,27 +394,27 @@ pub(crate) enum Error {
     #[diagnostic(transparent)]
     File(Box<crate::fault::Fault>),
 
-    #[error("the guest path `{path}` is given twice")]
+    #[error("the guest path `{}` is given twice", escape::name(.path))]
     #[diagnostic(
         code(palisade::guest_twice),
         help("give every mount a guest path of its own: `HOST::GUEST`")
     )]
     GuestTwice { path: String },
 
-    #[error("the guest path `{path}` cannot be mounted: {why}")]
+    #[error("the guest path `{}` cannot be mounted: {why}", escape::name(.path))]
     #[diagnostic(
         code(palisade::guest_path),
         help("a guest path is like `/data`, `data/in` or `.`; it has no `..`")
     )]
     GuestPath { path: String, why: String },
 
-    #[error("--env {name}: there is no such variable here, or it is not UTF-8")]
-    #[diagnostic(code(palisade::env), help("give its value: `--env {name}=VALUE`"))]
+    #[error("--env {}: there is no such variable here, or it is not UTF-8", escape::name(.name))]
+    #[diagnostic(code(palisade::env), help("give its value: `--env {}=VALUE`", escape::name(.name)))]
     Env { name: String },
 
-    #[error("the argument `{text}` is not UTF-8")]
+    #[error("the argument `{}` is not UTF-8", escape::name(.text))]
     #[diagnostic(code(palisade::argument), help("guests take UTF-8 arguments only"))]
-    Argument { text: String },
+    Argument { text: OsString },
 
     #[error("{0}")]
     #[diagnostic(
@@ -421,7 +425,7 @@ pub(crate) enum Error {
     )]
     Config(palisade::ConfigError),
 
-    #[error("cannot use the cache directory `{}`: {why}", .path.display())]
+    #[error("cannot use the cache directory `{}`: {}", escape::name(.path), escape::line(.why))]
     #[diagnostic(
         code(palisade::cache),
         help("give another one with `--cache-dir DIR`, or none with `--no-cache`")
@@ -457,7 +461,7 @@ pub(crate) enum Error {
     #[diagnostic(code(palisade::signals), help("the process may have too few descriptors"))]
     Signals(std::io::Error),
 
-    #[error("the guest trapped: {why}{}", lines(.frames))]
+    #[error("the guest trapped: {}{}", escape::line(.why), lines(.frames))]
     #[diagnostic(code(palisade::trap))]
     Trapped { why: String, frames: Vec<String> },
 }
@@ -476,7 +480,7 @@ impl Error {
     }
 
     /// The refusal as one line of JSON: its code, its message, what to do, and what it exits with.
-    pub(crate) fn to_json(&self) -> String {
+    pub(crate) fn to_json(&self) -> serde_json::Value {
         let (message, items) = match self {
             Error::Imports { imports, .. } => (self.to_string(), imports.clone()),
             Error::Trapped { why, frames } => (why.clone(), frames.clone()),
@@ -492,16 +496,35 @@ impl Error {
                 "exit_code": self.exit_code(),
             }
         })
-        .to_string()
     }
 
-    /// Tells a person, on standard error.
+    /// Prints the refusal to standard error, for a person.
     pub(crate) fn print(self) {
         // Only the first hook counts, and nobody else sets one.
         let _ = miette::set_hook(Box::new(|_| {
             Box::new(miette::MietteHandlerOpts::new().wrap_lines(false).build())
         }));
-        eprintln!("{:?}", miette::Report::new(self));
+        let escaped = |text: String| escape::lines(&text).to_string();
+        let (source, labels) = match &self {
+            Error::File(fault) => {
+                let (source, labels) = fault.escaped();
+                (Some(source), Some(labels))
+            }
+            _ => (None, None),
+        };
+        let report = miette::Report::new(MietteDiagnostic {
+            message: escaped(self.to_string()),
+            code: self.code().map(|code| code.to_string()),
+            severity: None,
+            help: self.help().map(|help| escaped(help.to_string())),
+            url: None,
+            labels,
+        });
+        let report = match source {
+            Some(source) => report.with_source_code(source),
+            None => report,
+        };
+        print::styled_err(&format!("{report:?}\n"));
     }
 }
 
@@ -521,5 +544,5 @@ fn exported(exports: &[String]) -> String {
 
 /// Each on a line of its own.
 fn lines(items: &[String]) -> String {
-    items.iter().map(|item| format!("\n  {item}")).collect()
+    items.iter().map(|item| format!("\n  {}", escape::line(item))).collect()
 }

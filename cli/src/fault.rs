@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use miette::{Diagnostic, LabeledSpan, NamedSource, SourceCode};
+use palisade::vfs::escape;
 
 use crate::error::Error;
 
@@ -83,6 +84,24 @@ impl Fault {
     /// The places as `FILE:LINE:COLUMN: LABEL`.
     pub(crate) fn places(&self) -> Vec<String> {
         self.labels.iter().map(|label| self.place(label)).collect()
+    }
+
+    /// The text and the labels as a terminal can show them: spans move with what they point at.
+    pub(crate) fn escaped(&self) -> (NamedSource<String>, Vec<LabeledSpan>) {
+        let text = self.text.inner();
+        let escaped = |text: &str| escape::lines(&text.replace("\r\n", "\n")).to_string();
+        let shown = escaped(text);
+        let at = |byte: usize| match shown == *text {
+            true => byte,
+            false => escaped(text.get(..byte).unwrap_or(text)).len(),
+        };
+        let labels = self.labels.iter().map(|label| {
+            let (start, end) = (at(label.offset()), at(label.offset() + label.len()));
+            let words = label.label().map(|label| escape::lines(label).to_string());
+            LabeledSpan::new(words, start, end - start)
+        });
+        let labels = labels.collect();
+        (NamedSource::new(escape::name(self.text.name()).to_string(), shown), labels)
     }
 
     fn place(&self, label: &LabeledSpan) -> String {

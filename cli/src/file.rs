@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use miette::NamedSource;
+use palisade::vfs::escape;
 use serde::de::{Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, de};
 use toml::Spanned;
@@ -149,7 +150,7 @@ impl KindWord {
 /// Reads a file, and answers the sandbox that it describes.
 pub(crate) fn read(path: &Path) -> Result<Sandbox, Error> {
     let content = ambient::read_text("--config", path)?;
-    let text: Text = Arc::new(NamedSource::new(path.display().to_string(), content));
+    let text: Text = Arc::new(NamedSource::new(path.to_string_lossy(), content));
     let dir = path.parent().unwrap_or(Path::new("")).to_owned();
     Reader { text, dir }.sandbox()
 }
@@ -211,7 +212,8 @@ impl Reader {
             let span = table.at.span();
             let mount = self.mount(table)?;
             if let Some((_, first)) = mounts.iter().find(|(it, _)| it.place == mount.place) {
-                let message = format!("the guest path `{}` is given twice", mount.text);
+                let message =
+                    format!("the guest path `{}` is given twice", escape::name(&mount.text));
                 let help = "give every mount a guest path of its own, or stack them: an `overlay` \
                             shows several sources at one path";
                 return Err(Fault::new(&self.text, message)
@@ -347,10 +349,14 @@ impl Reader {
             "unknown field" => "key",
             "unknown variant" => "word",
             "missing field" => {
-                let message = format!("the key `{}` is missing", quoted.next().unwrap_or_default());
+                let key = escape::name(quoted.next().unwrap_or_default());
+                let message = format!("the key `{key}` is missing");
                 return Fault::new(&self.text, message).label("in this table", span).into();
             }
-            _ => return Fault::new(&self.text, error.message()).label("here", span).into(),
+            _ => {
+                let message = escape::line(error.message()).to_string();
+                return Fault::new(&self.text, message).label("here", span).into();
+            }
         };
         let unknown = quoted.next().unwrap_or_default();
         let known: Vec<_> = quoted.collect();
@@ -359,7 +365,8 @@ impl Reader {
             Some(near) => format!("did you mean `{near}`? Here one can say `{all}`"),
             None => format!("here one can say `{all}`"),
         };
-        self.fault(&format!("unknown {what} `{unknown}`"), span, "not known here", &help)
+        let message = format!("unknown {what} `{}`", escape::name(unknown));
+        self.fault(&message, span, "not known here", &help)
     }
 }
 

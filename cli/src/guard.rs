@@ -16,12 +16,12 @@ use palisade::policy::document::AuditTo;
 use palisade::policy::{Policy, Quota, QuotaGroup, Refusal};
 use palisade::vfs::{DirRef, Rights};
 
-use crate::ambient;
 use crate::args::{AuditOnly, Run, WhenFailing};
 use crate::engine::{Cause, Stopper};
 use crate::error::Error;
 use crate::output::{Existing, Reach, Target, is_stderr, random_text};
 use crate::policy::Loaded;
+use crate::{ambient, print};
 
 /// Batches of events that may wait to be written.
 const BATCHES: std::num::NonZeroUsize = std::num::NonZeroUsize::MIN.saturating_add(1);
@@ -179,17 +179,19 @@ impl Guard {
         let Some(Watch { auditor, mode }) = &self.watch else { return Ok(()) };
         let summary = match finish_within(auditor, patience) {
             Err(why) if self.on_failure == OnFailure::Continue => {
-                eprintln!("palisade: the audit cannot be written whole: {why}");
+                print::err(&format!("palisade: the audit cannot be written whole: {why}\n"));
                 finish_within(auditor, patience)
             }
             finished => finished,
         };
         let Summary { decisions, refused, dropped, .. } = summary.map_err(Error::Audit)?;
         if dropped > 0 {
-            eprintln!("palisade: {dropped} records of the audit were dropped");
+            print::err(&format!("palisade: {dropped} records of the audit were dropped\n"));
         }
         if *mode == Mode::DryRun && self.is_told && refused > 0 {
-            eprintln!("palisade: {refused} of {decisions} accesses would have been refused");
+            print::err(&format!(
+                "palisade: {refused} of {decisions} accesses would have been refused\n"
+            ));
         }
         Ok(())
     }
@@ -269,7 +271,8 @@ fn auditor(
     policy: &str,
     around: &Surroundings<'_>,
 ) -> Result<Arc<Auditor>, Error> {
-    let (guest, run) = (guest.display().to_string(), random_text().map_err(Error::Audit)?);
+    let guest = guest.to_string_lossy();
+    let run = random_text().map_err(Error::Audit)?;
     let header = Header {
         run: &run,
         started: &ambient::now(),

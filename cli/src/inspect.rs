@@ -7,6 +7,7 @@ mod world;
 use std::path::{Path, PathBuf};
 
 use palisade::preview1::{FUNCTIONS, MODULE};
+use palisade::vfs::escape;
 use serde::Serialize;
 use wasmparser::types::{CoreTypeId, EntityType, TypesRef};
 use wasmparser::{
@@ -430,12 +431,13 @@ impl std::fmt::Display for Facts {
                 self.imports.iter().filter(|import| import.provided == provided).collect();
             heading(f, title, imports.len())?;
             for it in imports {
-                writeln!(f, "  {} {}: {}", it.module, it.name, it.ty)?;
+                let (module, name) = (escape::name(&it.module), escape::name(&it.name));
+                writeln!(f, "  {module} {name}: {}", escape::line(&it.ty))?;
             }
         }
         heading(f, "exports", self.exports.len())?;
         for export in &self.exports {
-            writeln!(f, "  {}: {}", export.name, export.ty)?;
+            writeln!(f, "  {}: {}", escape::name(&export.name), escape::line(&export.ty))?;
         }
         heading(f, "memories", self.memories.len())?;
         for memory in &self.memories {
@@ -458,11 +460,12 @@ impl std::fmt::Display for Facts {
         }
         heading(f, "producers", self.producers.len())?;
         for it in &self.producers {
-            writeln!(f, "  {}: {} {}", it.field, it.name, it.version)?;
+            let (field, name) = (escape::name(&it.field), escape::name(&it.name));
+            writeln!(f, "  {field}: {name} {}", escape::name(&it.version))?;
         }
         heading(f, "custom sections", self.custom_sections.len())?;
         for section in &self.custom_sections {
-            writeln!(f, "  {}: {} bytes", section.name, section.bytes)?;
+            writeln!(f, "  {}: {} bytes", escape::name(&section.name), section.bytes)?;
         }
         Ok(())
     }
@@ -478,12 +481,12 @@ fn fmt_world(world: &World, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result
         let imports: Vec<_> = world.imports.iter().filter(|it| it.provided == provided).collect();
         heading(f, title, imports.len())?;
         for it in imports {
-            writeln!(f, "  {}", it.name)?;
+            writeln!(f, "  {}", escape::name(&it.name))?;
         }
     }
     heading(f, "exports", world.exports.len())?;
     for export in &world.exports {
-        writeln!(f, "  {export}")?;
+        writeln!(f, "  {}", escape::name(export))?;
     }
     Ok(())
 }

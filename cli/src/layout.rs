@@ -7,16 +7,17 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use palisade::overlay::{LayerRef, Lowers, Overlay};
-use palisade::vfs::{DirRef, Errno};
+use palisade::vfs::{DirRef, Errno, escape};
 use palisade::{HostDir, HostLayer, Image, MemFs, Mounts, copy_tree, read_only};
 
-use crate::ambient;
 use crate::error::Error;
 use crate::fault::Said;
 use crate::guard::Guard;
 use crate::place::Place;
+
 use crate::sandbox::{Access, Mount, Source, SourceKind, Upper};
 use crate::upper::{refuse_inside, refuse_links};
+use crate::{ambient, print};
 
 /// A directory that the guest is born with.
 pub(crate) struct Preopen {
@@ -299,7 +300,13 @@ fn image(said: &Said, path: &Path) -> Result<DirRef, Error> {
     Ok(image.root())
 }
 
+/// Paths in backquotes.
+pub(crate) fn names(paths: &[String]) -> String {
+    let names: Vec<_> = paths.iter().map(|path| format!("`{}`", escape::name(path))).collect();
+    names.join(", ")
+}
+
 fn note_left_out(said: &Said, path: &Path, left_out: &[String]) {
-    let (by, host, left_out) = (said.by(), path.display(), left_out.join("`, `"));
-    eprintln!("note: {by} `{host}` leaves out what is no file: `{left_out}`");
+    let (by, host) = (said.by(), escape::name(path));
+    print::err(&format!("note: {by} `{host}` leaves out what is no file: {}\n", names(left_out)));
 }

@@ -11,6 +11,7 @@ use palisade::policy::audit::{
     Decision, LearnOptions, Learner, LogHeader, LogReader, Record, RecordedPath, Report, replay,
 };
 use palisade::policy::words_of_rights;
+use palisade::vfs::escape;
 use serde_json::json;
 
 use crate::args::{self, Cli, Command, Learn, Replay};
@@ -18,7 +19,7 @@ use crate::error::Error;
 use crate::guard::{Guard, Log};
 use crate::output::{Reach, Target, Usage};
 use crate::run::{self, Special};
-use crate::{ambient, policy};
+use crate::{ambient, policy, print};
 
 /// Runs of a log that are named to someone who asked for another one.
 const RUNS_SHOWN: usize = 20;
@@ -76,7 +77,7 @@ fn tell(learner: &Learner, options: &LearnOptions, target: Option<&Target>) -> R
     let learned = learner.learn(options).map_err(Error::Policy)?.to_string();
     match target {
         Some(target) => target.write_all(learned.as_bytes()),
-        None => crate::print(learned.as_bytes()).map(drop),
+        None => print::out(&learned),
     }
 }
 
@@ -103,12 +104,13 @@ pub(crate) fn run_replay(args: &Replay) -> Result<String, Error> {
                 "was": was, "is": is, "missing": missing,
             }));
         } else {
-            let to = to.map(|to| format!(" to {to}")).unwrap_or_default();
-            let _ = writeln!(text, "{was} became {is}: {} {path}{to}", record.act.key());
+            let to = to.map(|to| format!(" to {}", escape::name(to))).unwrap_or_default();
+            let (op, path) = (record.act.key(), escape::name(path));
+            let _ = writeln!(text, "{was} became {is}: {op} {path}{to}");
         }
     })?;
     if args.json {
-        return Ok(format!("{:#}\n", json!({ "decisions": all, "changed": changed })));
+        return print::json_page(&json!({ "decisions": all, "changed": changed }));
     }
     if text.is_empty() {
         let _ = writeln!(text, "all {all} decisions are the same");
@@ -171,15 +173,20 @@ fn each(
 
 /// Says what a log does not hold.
 fn note_gaps(path: &Path, headers: &[LogHeader], cut: u64) {
-    let path = path.display();
+    let path = escape::name(path);
     let filters: BTreeSet<_> = headers.iter().filter_map(LogHeader::filter).collect();
     for filter in filters {
-        eprintln!("note: `{path}` is filtered, so what follows from it is incomplete: {filter}");
+        let filter = escape::line(filter.as_str());
+        print::err(&format!(
+            "note: `{path}` is filtered, so what follows from it is incomplete: {filter}\n"
+        ));
     }
     if headers.iter().any(|header| header.may_drop) {
-        eprintln!("note: `{path}` may lack records: the run was allowed to lose some");
+        print::err(&format!("note: `{path}` may lack records: the run was allowed to lose some\n"));
     }
     if cut > 0 {
-        eprintln!("note: `{path}` has {cut} lines that were cut short: a run was killed");
+        print::err(&format!(
+            "note: `{path}` has {cut} lines that were cut short: a run was killed\n"
+        ));
     }
 }

@@ -6,8 +6,8 @@
 //! everything that can go wrong. `upper` has the commands on changes that are kept, `changes`
 //! prints them and `archive` packs them. `policy` reads, explains and checks policies, `guard` lays
 //! them over directories, and `learn` has the commands on records. `inspect` looks at modules,
-//! `componentize` packs them, `trace` prints calls, `output` writes files, and `ambient` is the
-//! door to the host.
+//! `componentize` packs them, `trace` prints calls, `output` writes files, `print` is the door to
+//! the terminal, and `ambient` is the door to the host.
 
 mod ambient;
 mod archive;
@@ -26,21 +26,21 @@ mod learn;
 mod output;
 mod place;
 mod policy;
+mod print;
 mod run;
 mod sandbox;
 mod texts;
 mod trace;
 mod upper;
 
-use std::io::{BufWriter, Write};
-
-use clap::{CommandFactory, Parser};
+use clap::CommandFactory;
 
 use crate::args::{Cli, Command};
 use crate::error::Error;
 
 fn main() {
-    let command = Cli::parse().command;
+    let cli = args::parse(ambient::arguments()).unwrap_or_else(|error| error.exit());
+    let command = cli.command;
     match &command {
         Command::Run(args) if args.trace => trace::start_with_calls(),
         _ => trace::start(),
@@ -73,41 +73,22 @@ fn main() {
 fn inspect(args: &args::Inspect) -> Result<u8, Error> {
     let bytes = ambient::read_module(&args.module)?;
     let facts = inspect::facts(&args.module, &bytes)?;
-    let text = if args.json {
-        let text = serde_json::to_string_pretty(&facts);
-        text.map_err(|why| Error::Write(why.into()))? + "\n"
-    } else {
-        facts.to_string()
-    };
-    print(text.as_bytes())
+    let text = if args.json { print::json_page(&facts)? } else { facts.to_string() };
+    told(Ok(text))
 }
 
 fn told(text: Result<String, Error>) -> Result<u8, Error> {
-    print(text?.as_bytes())
+    print::out(&text?).map(|()| 0)
 }
 
 fn check(args: &args::Check) -> Result<u8, Error> {
     let (text, code) = policy::check(args)?;
-    print(text.as_bytes())?;
+    print::out(&text)?;
     Ok(code)
 }
 
 fn completions(shell: clap_complete::Shell) -> Result<u8, Error> {
     let mut text = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "palisade", &mut text);
-    print(&text)
-}
-
-/// Prints to standard output. A reader that has seen enough is no failure.
-fn print(bytes: &[u8]) -> Result<u8, Error> {
-    print_with(|out| out.write_all(bytes))
-}
-
-/// Prints to standard output, piece by piece.
-fn print_with(write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>) -> Result<u8, Error> {
-    let mut out = BufWriter::new(std::io::stdout().lock());
-    match write(&mut out).and_then(|()| out.flush()) {
-        Err(why) if why.kind() != std::io::ErrorKind::BrokenPipe => Err(Error::Write(why)),
-        _ => Ok(0),
-    }
+    print::bytes_out(&text).map(|()| 0)
 }

@@ -12,16 +12,16 @@ use palisade::policy::{
     Comparison, Effect, FindingKind, Operation, Policy, PolicyError, Rule, RuleId, Verdict,
     Witness, words_of_rights,
 };
-use palisade::vfs::{Descent, Rights};
+use palisade::vfs::{Descent, Rights, escape};
 use serde_json::{Value, json};
 
-use crate::ambient;
 use crate::args::{Check, Explain, Run};
 use crate::error::Error;
 use crate::fault::{Fault, Said, Text};
 use crate::guard::{Guard, Surroundings};
 use crate::place::Place;
 use crate::sandbox::Sandbox;
+use crate::{ambient, print};
 
 /// What the exit code says of a check that found something.
 const EXIT_FOUND: u8 = 1;
@@ -87,7 +87,7 @@ pub(crate) fn variables(given: &[String]) -> Result<Variables, Error> {
 }
 
 fn load(path: &Path, text: &str, variables: &Variables) -> Result<Loaded, Error> {
-    let name = path.display().to_string();
+    let name = path.to_string_lossy();
     let read = Document::parse(&name, text, variables, &mut Files).map_err(refused)?;
     compile(&name, read, variables)
 }
@@ -113,7 +113,7 @@ impl Loader for Files {
     fn load(&mut self, from: &str, path: &str) -> Result<(String, String), String> {
         let path = Path::new(from).parent().unwrap_or(Path::new("")).join(path);
         let text = ambient::read_policy("include", &path).map_err(|why| why.to_string())?;
-        Ok((path.display().to_string(), text))
+        Ok((path.to_string_lossy().into_owned(), text))
     }
 }
 
@@ -154,9 +154,9 @@ pub(crate) fn explain(args: &Explain) -> Result<String, Error> {
     if args.json {
         let all: Vec<_> =
             verdicts.iter().map(|(op, it)| verdict_json(&policy, walked, *op, it)).collect();
-        return Ok(format!("{:#}\n", json!({ "path": format!("/{path}"), "verdicts": all })));
+        return print::json_page(&json!({ "path": format!("/{path}"), "verdicts": all }));
     }
-    let mut text = format!("/{path}\n");
+    let mut text = format!("/{}\n", escape::name(&path));
     let is_short = args.op.is_none();
     for (operation, verdict) in &verdicts {
         if is_short {
@@ -192,7 +192,7 @@ fn reasons(policy: &Policy, walked: Descent<'_>, verdict: &Verdict<'_>) -> Strin
     let mut text = String::new();
     let at = format!("/{}", walked.split_at(verdict.passed()).0.as_str());
     if verdict.passed() < walked.depth() {
-        let _ = writeln!(text, "  on the way: `{at}` is as far as one gets");
+        let _ = writeln!(text, "  on the way: `{}` is as far as one gets", escape::name(&at));
     }
     match verdict.rule().and_then(|id| Some((id, policy.rule(id)?))) {
         Some((id, rule)) => {
@@ -215,7 +215,8 @@ fn reasons(policy: &Policy, walked: Descent<'_>, verdict: &Verdict<'_>) -> Strin
         let first = if is_barred { "take that rule back, and " } else { "" };
         let _ = writeln!(
             text,
-            "  to allow it: {first}allow `path = \"{at}\"`, `rights = [\"{grant}\"]`"
+            "  to allow it: {first}allow `path = \"{}\"`, `rights = [\"{grant}\"]`",
+            escape::name(&at)
         );
     }
     text
@@ -231,7 +232,7 @@ fn matched(policy: &Policy, state: palisade::policy::State) -> String {
 
 fn rule_line(id: RuleId, rule: &Rule) -> String {
     let place = rule.place.as_ref().map_or_else(|| format!("rule {id}"), ToString::to_string);
-    format!("{place}: {} {}", effect(rule.effect), rule.glob)
+    format!("{place}: {} {}", effect(rule.effect), escape::line(rule.glob.as_str()))
 }
 
 fn effect(effect: Effect) -> String {
@@ -294,7 +295,7 @@ pub(crate) fn check(args: &Check) -> Result<(String, u8), Error> {
             .collect();
         let compared = compared.zip(old).map(|(it, old)| comparison_json(&it, &new, &old));
         let all = json!({ "rules": new.rules().len(), "findings": findings, "against": compared });
-        return Ok((format!("{all:#}\n"), code));
+        return Ok((print::json_page(&all)?, code));
     }
     let mut text = String::new();
     for it in &findings {
@@ -329,7 +330,7 @@ fn comparison(compared: &Comparison, new: &Policy, old: &Policy) -> String {
     let mut text = String::new();
     let mut tell = |title: &str, witnesses: &[Witness], more: &Policy, less: &Policy| {
         for it in witnesses {
-            let _ = writeln!(text, "{title} `/{}`: {}", it.path, gained(it));
+            let _ = writeln!(text, "{title} `/{}`: {}", escape::name(&*it.path), gained(it));
             for (policy, rules) in [(more, &it.rules), (less, &it.than_rules)] {
                 for id in rules {
                     if let Some(rule) = policy.rule(*id) {

@@ -1,5 +1,6 @@
 //! `palisade run`: from options to a guest, and from its end to an exit code.
 
+use std::ffi::OsString;
 use std::path::Path;
 
 use palisade::preview1::ZeroRights;
@@ -15,7 +16,7 @@ use crate::guard::{Guard, Surroundings};
 use crate::layout::{Layout, Preopen};
 use crate::output::{Reach, Target, is_stderr};
 use crate::sandbox::{FixedClock, InheritEnv, RightsOf, Sandbox, Variable};
-use crate::{file, inspect, layout, policy};
+use crate::{file, inspect, layout, policy, print};
 
 /// What is done in another way than `palisade run` does it.
 pub(crate) struct Special {
@@ -35,7 +36,7 @@ pub(crate) fn run_specially(
     special: impl FnOnce(&Reach) -> Result<Option<Special>, Error>,
 ) -> Result<u8, Error> {
     let [module, args @ ..] = run.command.as_slice() else {
-        return Err(Error::Argument { text: String::new() });
+        return Err(Error::Argument { text: OsString::new() });
     };
     let mut sandbox = run.config.as_deref().map_or_else(|| Ok(Sandbox::default()), file::read)?;
     sandbox.add(run, args)?;
@@ -134,12 +135,11 @@ fn outputs(
     Ok((diff, export))
 }
 
-/// Tells of a refusal, as text or as JSON.
+/// Prints a refusal, as text or as JSON.
 pub(crate) fn report(error: Error, json: bool) {
-    if json {
-        eprintln!("{}", error.to_json());
-    } else {
-        error.print();
+    match print::json_line(&error.to_json()) {
+        Ok(line) if json => print::err(&line),
+        _ => error.print(),
     }
 }
 

@@ -2,15 +2,17 @@
 //! on files and paths, one line each, on standard error.
 
 use std::fmt::{Debug, Display, Formatter, Write as _};
-use std::io::Write as _;
 use std::time::Instant;
 
+use palisade::vfs::escape;
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
 use tracing::span::{Attributes, Id};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
+
+use crate::print;
 
 /// The target of `bug!`.
 const BUG_TARGET: &str = "palisade::bug";
@@ -38,7 +40,7 @@ impl<S: Subscriber> Layer<S> for Bugs {
         if event.metadata().target() == BUG_TARGET {
             let mut text = BugText::default();
             event.record(&mut text);
-            let _ = writeln!(std::io::stderr().lock(), "{text}");
+            print::err(&format!("{}\n", escape::line(&text.to_string())));
         }
     }
 }
@@ -105,9 +107,8 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Calls {
         let extensions = span.extensions();
         let Some(Call { text, started }) = extensions.get() else { return };
         let micros = started.elapsed().as_nanos() / 1000;
-        // A trace that nobody reads any more must not end the guest.
-        let _ =
-            writeln!(std::io::stderr().lock(), "trace: {}{} [{micros} us]", text.name, text.fields);
+        let call = format!("trace: {}{} [{micros} us]", text.name, text.fields);
+        print::err(&format!("{}\n", escape::line(&call)));
     }
 }
 

@@ -12,15 +12,17 @@ use indicatif::{ProgressBar, ProgressStyle};
 use palisade::overlay::{
     Changes, Committed, LayerRef, Lowers, PathError, Progress, commit, diff, discard,
 };
-use palisade::vfs::{Cookie, DirRef, Errno};
+use palisade::vfs::{Cookie, DirRef, Errno, escape};
 use palisade::{HostDir, HostLayer, Image};
 
 use crate::archive::{self, Archive};
 use crate::changes::Format;
 use crate::error::Error;
 use crate::fault::Said;
+use crate::layout::names;
 use crate::output::{Reach, Usage};
-use crate::{ambient, args, changes};
+use crate::print::json_line;
+use crate::{ambient, args, changes, print};
 
 /// The directory in a directory of changes that has the nodes.
 const NODES: &str = "upper";
@@ -35,7 +37,7 @@ pub(crate) fn run_diff(args: &args::Diff) -> Result<u8, Error> {
 }
 
 fn print_changes(changes: &Changes, json: bool) -> Result<u8, Error> {
-    crate::print_with(|out| changes::write(out, Format::of(json), [(None, changes)]))
+    print::out_with(|out| changes::write(out, Format::of(json), [(None, changes)])).map(|()| 0)
 }
 
 /// `palisade commit`: what to print.
@@ -68,7 +70,7 @@ pub(crate) fn run_commit(args: &args::Commit) -> Result<String, Error> {
     if !args.keep {
         forget(&upper, &args.upper)?;
     }
-    Ok(if args.json { committed_json(&committed) } else { committed_text(&committed) })
+    if args.json { committed_json(&committed) } else { Ok(committed_text(&committed)) }
 }
 
 /// `palisade discard`: what to print.
@@ -91,11 +93,11 @@ pub(crate) fn run_export(args: &args::Export) -> Result<String, Error> {
     let archive = Archive::new(&args.output, &reach)?;
     let it = archive.write(&open_to_read(&args.upper)?)?;
     if args.json {
-        return Ok(json_line(&serde_json::json!({ "exported": {
+        return json_line(&serde_json::json!({ "exported": {
             "nodes": it.nodes,
             "markers": it.markers,
             "bytes": it.bytes,
-        } })));
+        } }));
     }
     Ok(format!(
         "{} ({}) and {} written\n",
@@ -127,7 +129,7 @@ pub(crate) fn run_import(args: &args::Import) -> Result<String, Error> {
         let _ = discard(&layer);
     })?;
     if args.json {
-        return Ok(json_line(&serde_json::json!({ "imported": {
+        return json_line(&serde_json::json!({ "imported": {
             "files": it.files,
             "bytes": it.bytes,
             "directories": it.dirs,
@@ -136,7 +138,7 @@ pub(crate) fn run_import(args: &args::Import) -> Result<String, Error> {
             "whiteouts": it.whiteouts,
             "opaque_directories": it.opaque,
             "left_out": it.specials,
-        } })));
+        } }));
     }
     let mut text = format!(
         "{} ({}), {}, {}, {} and {} taken in\n",
@@ -148,8 +150,7 @@ pub(crate) fn run_import(args: &args::Import) -> Result<String, Error> {
         count(it.whiteouts, "whiteout"),
     );
     if it.specials > 0 {
-        let left_out = it.left_out.join("`, `");
-        text.push_str(&format!("left out what is no file: `{left_out}`\n"));
+        text.push_str(&format!("left out what is no file: {}\n", names(&it.left_out)));
     }
     Ok(text)
 }
@@ -234,7 +235,12 @@ pub(crate) fn refuse_links(upper: &Path) -> Result<(), Error> {
 fn show(bar: &ProgressBar, progress: Progress<'_>) {
     bar.set_length(progress.bytes_total);
     bar.set_position(progress.bytes_done);
-    bar.set_message(format!("{}/{} {}", progress.done, progress.total, progress.path));
+    bar.set_message(format!(
+        "{}/{} {}",
+        progress.done,
+        progress.total,
+        escape::name(progress.path)
+    ));
 }
 
 fn committed_text(it: &Committed) -> String {
@@ -259,7 +265,7 @@ fn count(count: u64, what: &str) -> String {
     }
 }
 
-fn committed_json(it: &Committed) -> String {
+fn committed_json(it: &Committed) -> Result<String, Error> {
     json_line(&serde_json::json!({ "committed": {
         "files": it.files,
         "bytes": it.bytes,
@@ -269,8 +275,4 @@ fn committed_json(it: &Committed) -> String {
         "removed": it.removed,
         "kept": it.kept,
     } }))
-}
-
-fn json_line(value: &serde_json::Value) -> String {
-    format!("{value}\n")
 }

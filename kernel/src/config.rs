@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use palisade_vfs::DirRef;
+use palisade_vfs::{DirRef, escape};
 
 use crate::{Clock, FdRights, Input, Interrupt, Limits, Output, Process, Random};
 
@@ -63,8 +63,9 @@ pub enum ConfigError {
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            ConfigError::Nul(text) => write!(f, "`{}` holds a NUL", text.escape_debug()),
+            ConfigError::Nul(text) => write!(f, "`{}` holds a NUL", escape::name(text)),
             ConfigError::Variable(name) => {
+                let name = escape::name(name);
                 write!(
                     f,
                     "`{name}` is no name for an environment variable: it is empty or holds `=`"

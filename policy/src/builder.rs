@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use palisade_vfs::Rights;
+use palisade_vfs::{Rights, escape};
 
 use crate::compile::{CONJUNCTS_MAX, Explosion, Source};
 use crate::{Effect, Glob, GlobError, Place, Policy, Rule, RuleId};
@@ -111,7 +111,9 @@ impl PolicyError {
 impl fmt::Display for PolicyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            PolicyError::Glob { text, error } => write!(f, "{text:?}: {error}"),
+            PolicyError::Glob { text, error } => {
+                write!(f, "{}: {error}", escape::line(&format!("{text:?}")))
+            }
             PolicyError::TooManyRules => {
                 write!(
                     f,
@@ -132,7 +134,7 @@ impl fmt::Display for PolicyError {
                 for (id, rule) in rules {
                     let at = rule.place.as_ref().map(Place::to_string);
                     let at = at.unwrap_or_else(|| format!("rule {id}"));
-                    write!(f, "\n  {at}: {}", rule.glob)?;
+                    write!(f, "\n  {at}: {}", escape::line(rule.glob.as_str()))?;
                 }
                 Ok(())
             }

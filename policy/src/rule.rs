@@ -6,7 +6,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use palisade_vfs::Rights;
+use palisade_vfs::{Rights, escape};
 
 use crate::Glob;
 
@@ -66,7 +66,7 @@ impl fmt::Display for RuleId {
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.file {
-            Some(file) => write!(f, "{file}:{}", self.line),
+            Some(file) => write!(f, "{}:{}", escape::name(&**file), self.line),
             None => write!(f, "line {}", self.line),
         }
     }

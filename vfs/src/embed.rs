@@ -9,7 +9,7 @@ use std::sync::Arc;
 use rust_embed::RustEmbed;
 
 use crate::fixed::{Builder, Content, Held, Source, Tree, TreeFault, Twice};
-use crate::{DirRef, Result, Timestamp, bug};
+use crate::{DirRef, Result, Timestamp, bug, escape};
 
 /// A filesystem of files that are part of the program. A clone is the same filesystem.
 ///
@@ -40,7 +40,7 @@ pub struct EmbeddedFs(Arc<Tree>);
 
 /// An asset whose path cannot stand in a filesystem.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("asset `{path}`: {fault}")]
+#[error("asset `{}`: {fault}", escape::name(path))]
 pub struct EmbedError {
     /// The asset's path.
     pub path: String,

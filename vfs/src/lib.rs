@@ -22,6 +22,7 @@
     )
 )]
 
+pub mod escape;
 #[cfg(feature = "overlay")]
 pub mod overlay;
 pub mod path;

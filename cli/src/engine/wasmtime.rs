@@ -6,7 +6,7 @@ use palisade::Exit;
 use palisade::preview1::engines::wasmtime::{State, add_to_linker};
 use palisade::preview1::{MODULE, Preview1};
 use wasmtime::{
-    Cache, CacheConfig, Config, Engine, Instance, Linker, Module, Store, StoreLimits,
+    Cache, CacheConfig, Config, Engine, FrameInfo, Instance, Linker, Module, Store, StoreLimits,
     StoreLimitsBuilder, Trap, WasmBacktrace, WasmBacktraceDetails,
 };
 
@@ -116,14 +116,34 @@ pub(super) fn ended(result: wasmtime::Result<()>, watchdog: &Watchdog) -> Ended 
     if let Some(Exit(code)) = error.downcast_ref() {
         return Ended::Exited(*code);
     }
-    // The backtrace is a context of its own, above the reason, and begins with a heading.
-    let frames = error
-        .downcast_ref::<WasmBacktrace>()
-        .map(|trace| trace.to_string().lines().skip(1).map(|it| it.trim().to_owned()).collect())
-        .unwrap_or_default();
+    // The backtrace is a context of its own, above the reason.
+    let trace = error.downcast_ref::<WasmBacktrace>();
+    let frames = trace.map(|trace| trace.frames().iter().enumerate().map(frame).collect());
     let why = match error.downcast_ref::<Trap>() {
         Some(trap) => trap.to_string().trim_start_matches("wasm trap: ").to_owned(),
         None => error.root_cause().to_string(),
     };
-    Ended::Trapped { why, frames }
+    Ended::Trapped { why, frames: frames.unwrap_or_default() }
+}
+
+/// One frame of a backtrace as `0: 0x1c - module!function`.
+///
+/// The `Display` of a backtrace is not used: a newline in a function's name would be a frame.
+fn frame((number, frame): (usize, &FrameInfo)) -> String {
+    let module = frame.module().name().unwrap_or("<unknown>");
+    let offset = frame.module_offset().map(|it| format!("{it:#x} - ")).unwrap_or_default();
+    let function = match frame.func_name() {
+        Some(name) => demangled(name),
+        None => format!("<wasm function {}>", frame.func_index()),
+    };
+    format!("{number}: {offset}{module}!{function}")
+}
+
+/// The name that a Rust or C++ compiler was given, or `name` if it is not mangled.
+fn demangled(name: &str) -> String {
+    if let Ok(demangled) = rustc_demangle::try_demangle(name) {
+        return demangled.to_string();
+    }
+    let symbol = cpp_demangle::Symbol::new(name).ok();
+    symbol.and_then(|symbol| symbol.demangle().ok()).unwrap_or_else(|| name.to_owned())
 }

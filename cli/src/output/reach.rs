@@ -10,6 +10,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
+use palisade::vfs::escape;
 use rustix::fs::{self, CWD, FileType, Mode, OFlags, Stat};
 
 use super::HOLD;
@@ -161,7 +162,7 @@ impl Reach {
     pub(crate) fn refuse_input(&self, path: &Path) -> Result<(), Error> {
         match self.around(path) {
             Some(taken) => {
-                let why = format!("it lies in `{}`, which is written", taken.path.display());
+                let why = format!("it lies in `{}`, which is written", escape::name(&taken.path));
                 Err(Error::Input { path: path.to_owned(), why })
             }
             None => Ok(()),
@@ -196,7 +197,7 @@ impl Taken {
             Usage::Written => "the guest can write",
             Usage::Read => "is read meanwhile",
         };
-        let why = format!("{how} `{}` ({}), which {usage}", self.path.display(), self.by);
+        let why = format!("{how} `{}` ({}), which {usage}", escape::name(&self.path), self.by);
         Error::Output { path: path.to_owned(), why }
     }
 }

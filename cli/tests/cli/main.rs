@@ -11,6 +11,7 @@ mod engine_limits;
 mod file;
 mod files;
 mod guests;
+mod hostile_text;
 mod hostile_uppers;
 mod inspect;
 mod killed;

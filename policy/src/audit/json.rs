@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::sync::{Arc, OnceLock};
 
-use palisade_vfs::{Errno, Rights, bug};
+use palisade_vfs::{Errno, Rights, bug, escape};
 
 use super::auditor::{AuditOptions, Sink};
 use super::event::{Event, HowDecided};
@@ -276,7 +276,7 @@ pub(super) fn string(text: &mut String, value: &str) {
 fn escaped(text: &mut String, value: &str) {
     // Nearly every text has nothing in it that could need an escape. All of it is looked at, which
     // takes less than a way out at each byte.
-    let may_need = |b: u8| matches!(b, b'"' | b'\\' | b'<' | 0..=0x1f | 0x7f | 0xe2);
+    let may_need = |b: u8| matches!(b, b'"' | b'\\' | b'<' | 0..=0x1f | 0x7f..);
     if !value.bytes().fold(false, |found, b| found | may_need(b)) {
         text.push_str(value);
         return;
@@ -292,17 +292,16 @@ fn escaped(text: &mut String, value: &str) {
             '"' => text.push_str("\\\""),
             '\\' => text.push_str("\\\\"),
             '\n' => text.push_str("\\n"),
-            c => {
-                let _ = write!(text, "\\u{:04x}", u32::from(c));
-            }
+            c => escape::push_json(text, c),
         }
     }
     text.push_str(value.get(plain..).unwrap_or_default());
 }
 
-/// Whether `c` would end the string, the line, or a script that the line is put into.
+/// Whether `c` would end the string, the line, or a script that the line is put into, or is not
+/// fit for a terminal.
 fn needs_escape(c: char) -> bool {
-    matches!(c, '"' | '\\' | '<' | '\0'..='\x1f' | '\x7f' | '\u{2028}' | '\u{2029}')
+    matches!(c, '"' | '\\' | '<') || escape::must_escape(c)
 }
 
 /// The name of an errno in a log.

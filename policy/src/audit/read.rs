@@ -12,7 +12,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::io::{self, BufRead, Read};
 
-use palisade_vfs::{Descent, Errno, Rights};
+use palisade_vfs::{Descent, Errno, Rights, escape};
 use serde::Deserialize;
 
 use super::event::{Act, Decision, HowDecided};
@@ -137,7 +137,9 @@ impl fmt::Display for LogError {
             LogErrorKind::TooLong => {
                 write!(f, "it is longer than {} bytes", LogReader::<io::Empty>::LINE_MAX)
             }
-            LogErrorKind::Json(error) => write!(f, "it is not an audit record: {error}"),
+            LogErrorKind::Json(error) => {
+                write!(f, "it is not an audit record: {}", escape::line(error))
+            }
             LogErrorKind::Version(version) => {
                 write!(f, "it is of version {version} of the format; this reads version {VERSION}")
             }

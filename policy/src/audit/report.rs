@@ -7,6 +7,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use palisade_vfs::escape;
+
 use super::event::{Act, Decision, HowDecided};
 use super::json;
 use super::read::{LogHeader, Record};
@@ -207,7 +209,7 @@ impl Report {
         let mut text = String::from("{");
         let mut fact = |key: &str, of: fn(&LogHeader) -> String| {
             let _ = write!(text, "\"{key}\":");
-            json::string(&mut text, &distinct(headers.iter().map(of)));
+            string(&mut text, &distinct(headers.iter().map(of)));
             text.push(',');
         };
         fact("guest", |it| it.guest.clone());
@@ -222,7 +224,7 @@ impl Report {
         text.push(']');
         let named = |sums: &Sums, text: &mut String, name: &str| {
             text.push('[');
-            json::string(text, name);
+            string(text, name);
             text.push(',');
             sums.write(text);
             text.push(']');
@@ -242,7 +244,7 @@ impl Report {
             let _ = write!(text, "[{times}");
             for word in [path, to, *operation, *decision, missing, rule] {
                 text.push(',');
-                json::string(text, word);
+                string(text, word);
             }
             text.push(']');
         });
@@ -267,6 +269,11 @@ fn distinct(texts: impl Iterator<Item = String>) -> String {
     }
     let more = if others > 0 { format!(", and {others} more") } else { String::new() };
     told.join(", ") + &more
+}
+
+/// Adds a JSON string whose characters are all visible on the page.
+fn string(text: &mut String, value: &str) {
+    json::string(text, &escape::name(value).to_string());
 }
 
 /// Adds a field that is a list.

@@ -4,6 +4,8 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
+use palisade_vfs::escape;
+
 /// A text and its name.
 #[derive(Debug, PartialEq, Eq)]
 pub struct SourceText {
@@ -86,10 +88,11 @@ impl SourceText {
 
 impl fmt::Display for DocumentFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (name, line) = (&self.source.name, self.source.line(self.span.start));
-        write!(f, "{name}:{line}:{}: {}", self.source.column(self.span.start), self.message)?;
+        let (name, line) = (escape::name(&*self.source.name), self.source.line(self.span.start));
+        let message = escape::line(&self.message);
+        write!(f, "{name}:{line}:{}: {message}", self.source.column(self.span.start))?;
         match &self.help {
-            Some(help) => help.lines().try_for_each(|line| write!(f, "\n  {line}")),
+            Some(help) => help.lines().try_for_each(|line| write!(f, "\n  {}", escape::line(line))),
             None => Ok(()),
         }
     }

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use palisade_vfs::Rights;
+use palisade_vfs::{Rights, escape};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -145,7 +145,8 @@ impl Reader<'_> {
                 break;
             }
             let span = error.span().unwrap_or_default();
-            self.fault(text, span, error.message().trim_end_matches('.'), None);
+            let message = escape::line(error.message().trim_end_matches('.')).to_string();
+            self.fault(text, span, message, None);
         }
         errors.is_empty().then_some(table)
     }

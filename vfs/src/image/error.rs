@@ -2,8 +2,8 @@
 
 use std::io;
 
-use crate::TreeFault;
 use crate::walk::PATH_LEN_MAX;
+use crate::{TreeFault, escape};
 
 /// Bytes of an entry's name that an error shows.
 const SHOWN_BYTES_MAX: usize = 256;
@@ -103,7 +103,7 @@ pub enum EntryFault {
     #[error("it is packed by the unsupported method {0}")]
     Method(u16),
     /// It is of a type that is not read, such as a sparse file: the format's letter for it.
-    #[error("it is of the unsupported type `{0}`")]
+    #[error("it is of the unsupported type `{}`", .0.escape_default())]
     Type(char),
     /// Its bytes overlap with those of another entry or of the archive's own.
     #[error("its bytes overlap with others")]
@@ -140,7 +140,7 @@ pub enum ImageError {
         what: &'static str,
     },
     /// An entry is wrong.
-    #[error("entry `{entry}`: {fault}")]
+    #[error("entry `{}`: {fault}", escape::name(entry))]
     Entry {
         /// Its path, as the archive has it.
         entry: String,
@@ -149,7 +149,7 @@ pub enum ImageError {
         fault: EntryFault,
     },
     /// A limit was reached.
-    #[error("entry `{entry}`: more than {max} {limit}")]
+    #[error("entry `{}`: more than {max} {limit}", escape::name(entry))]
     Limit {
         /// The entry that was one too many; empty for the archive as a whole.
         entry: String,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 
-use palisade_vfs::Rights;
+use palisade_vfs::{Rights, escape};
 
 use super::{Learned, LearnedRule};
 use crate::words_of_rights;
@@ -78,8 +78,12 @@ fn quoted(text: &str) -> String {
     for char in text.chars() {
         match char {
             '"' | '\\' => quoted.extend(['\\', char]),
-            '\0'..='\x1f' | '\x7f' | '\u{2028}' | '\u{2029}' => {
-                let _ = write!(quoted, "\\u{:04X}", u32::from(char));
+            char if escape::must_escape(char) => {
+                let code = u32::from(char);
+                let _ = match u16::try_from(code) {
+                    Ok(code) => write!(quoted, "\\u{code:04X}"),
+                    Err(_) => write!(quoted, "\\U{code:08X}"),
+                };
             }
             char => quoted.push(char),
         }

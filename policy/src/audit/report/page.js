@@ -18,9 +18,6 @@
     node.append(...children);
     return node;
   };
-  // What cannot be seen is told, so that no two names look alike.
-  const seen = (text) => text.replace(/[\p{C}\u2028\u2029]/gu,
-    (c) => "\\u{" + c.codePointAt(0).toString(16) + "}");
   const refusedWord = data.dry ? "would be refused" : "refused";
 
   // Head.
@@ -107,7 +104,7 @@
       ["decided by", "nowrap"], ["times", "n"]],
     data.refusals.slice().sort((a, b) => b[0] - a[0]).map(
       ([times, path, to, operation, decision, missing, rule]) => [
-        seen(to ? path + " → " + to : path), operation, { text: decision, kind: told[decision] },
+        to ? path + " → " + to : path, operation, { text: decision, kind: told[decision] },
         missing, rule, count(times)]),
     "Nothing was refused.");
   const sums = (rows) => rows.slice()
@@ -184,7 +181,7 @@
     const folds = node.below.size > 0;
     const name = make("span", { className: "name" },
       make("span", { className: "fold", ariaHidden: "true" }, folds ? (node.open ? "▾" : "▸") : ""),
-      seen(node.name) + (folds && node !== root ? "/" : ""));
+      node.name + (folds && node !== root ? "/" : ""));
     name.style.paddingLeft = Math.min(node.depth, 24) * 1.1 + "em";
     const [yes, no, hid, got, put] = node.sums;
     const item = make("div", { className: "row", tabIndex: at ? -1 : 0 }, name,
@@ -192,7 +189,7 @@
       number(got, bytes(got)), number(put, bytes(put)));
     item.setAttribute("role", "treeitem");
     item.setAttribute("aria-level", node.depth + 1);
-    item.setAttribute("aria-label", `${seen(node.path)}: ${count(yes)} allowed, ${count(no + hid)} `
+    item.setAttribute("aria-label", `${node.path}: ${count(yes)} allowed, ${count(no + hid)} `
       + `${refusedWord}, ${bytes(got)} read, ${bytes(put)} written`);
     if (folds) item.setAttribute("aria-expanded", node.open);
     item.addEventListener("click", () => { if (folds) { node.open = !node.open; draw(node); } });

@@ -1,5 +1,7 @@
 //! Words in faults: as they were written, and the nearest that there is.
 
+use palisade_vfs::escape;
+
 /// How alike two words must be for one to be meant by the other.
 const LIKENESS_MIN: f64 = 0.7;
 /// The likeness of two words of which a single slip makes one the other: in short words such as
@@ -14,11 +16,11 @@ const TOLD_MAX: usize = 40;
 /// Characters of a text that are told.
 const QUOTED_MAX: usize = 100;
 
-/// A text in backquotes, cut where it gets long.
+/// Escapes a text and puts it in backquotes, cut where it gets long.
 pub(super) fn quoted(text: &str) -> String {
     match text.char_indices().nth(QUOTED_MAX) {
-        None => format!("`{text}`"),
-        Some((end, _)) => format!("`{}…`", text.get(..end).unwrap_or_default()),
+        None => format!("`{}`", escape::line(text)),
+        Some((end, _)) => format!("`{}…`", escape::line(text.get(..end).unwrap_or_default())),
     }
 }
 

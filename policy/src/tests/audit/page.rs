@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use palisade_vfs::escape;
+
 use crate::audit::{LogHeader, LogReader, Report};
 
 fn page(log: &str) -> String {
@@ -61,7 +63,8 @@ fn no_path_is_a_part_of_the_page() {
     for tag in ["<script", "</script", "<!--", "/*DATA*/</"] {
         assert_eq!(page.matches(tag).count(), plain.matches(tag).count(), "{tag}");
     }
-    assert_eq!(data(&page)["paths"][0][0], hostile);
+    assert_eq!(data(&page)["paths"][0][0], escape::name(hostile).to_string());
+    assert!(!page.contains(|c| c != '\n' && escape::must_escape(c)));
     assert_eq!(data(&page)["guest"], "<!--</script>/*SCRIPT*/");
     for outside in ["http://", "https://", "src=", "@import", "url("] {
         let without_svg = page.replace("http://www.w3.org/2000/svg", "");

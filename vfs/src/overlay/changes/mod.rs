@@ -32,7 +32,7 @@ use super::{Identity, Overlay, changes};
 use crate::shared_path::SharedPath;
 pub use crate::tree_walk::PathError;
 use crate::tree_walk::{At, Entered, Visit, Visitor, WalkDir, id_of, names, walk};
-use crate::{Dir, DirRef, Errno, FileType, Name, Result};
+use crate::{Dir, DirRef, Errno, FileType, Name, Result, escape};
 
 /// What became of a node.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -141,8 +141,8 @@ impl fmt::Display for Changes {
     }
 }
 
-/// `A path`, `M path`, `D path` or `R from -> path`; a directory ends with a slash. What a
-/// terminal would act upon is written as an escape.
+/// `A path`, `M path`, `D path` or `R from -> path`; a directory ends with a slash. Paths are
+/// escaped ([`escape::name`]).
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let path = shown(&self.path);
@@ -303,17 +303,7 @@ pub(super) fn join(above: &str, path: &str) -> String {
     }
 }
 
-/// A path as a line of text may show it.
-pub(super) fn shown(path: &str) -> String {
-    let mut text = String::with_capacity(path.len());
-    for c in path.chars() {
-        match c {
-            c if c.is_control() => text.extend(c.escape_default()),
-            '\\' => text.push_str("\\\\"),
-            // They change the order in which what follows is shown.
-            '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => text.extend(c.escape_default()),
-            c => text.push(c),
-        }
-    }
-    if text.is_empty() { ".".to_owned() } else { text }
+/// Escapes a path for a line of text; the root is `.`.
+pub(super) fn shown(path: &str) -> escape::Escaped<'_> {
+    escape::name(if path.is_empty() { "." } else { path })
 }
