@@ -75,6 +75,7 @@ impl Ending {
         let mut also = |written: Result<(), Error>| {
             if let Err(failure) = written
                 && let Err(earlier) = std::mem::replace(&mut end, Err(failure))
+                && !matches!(earlier, Error::Unrecorded)
             {
                 report(earlier, self.json);
             }

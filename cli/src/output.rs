@@ -82,6 +82,7 @@ impl Target {
             return Err(refused(path, "it ends in a slash"));
         }
         let parent = open_parent(path, reach)?;
+        reach.claim(path, parent.as_fd(), name)?;
         let name = name.to_owned();
         let kind = match stat(&parent, &name).map_err(io)? {
             None => FileType::RegularFile,

@@ -42,7 +42,7 @@ pub(crate) fn run_specially(
     sandbox.add(run, args)?;
     let path = Path::new(module);
     let bytes = ambient::read_module(path)?;
-    let reach = Reach::of(&sandbox);
+    let reach = Reach::of(&sandbox)?;
     let (diff, export) = outputs(run, &sandbox, &reach)?;
     let stopper = Stopper::default();
     let (guard, stdout, at_end) = match special(&reach)? {

@@ -10,6 +10,7 @@ use palisade_vfs::{
 use crate::counts;
 use crate::descriptor::{Resource, Status};
 use crate::dirents::{self, DirEntry, Dots};
+use crate::poll::wait_to_read;
 use crate::table::Fd;
 use crate::trace::traced;
 use crate::{FdRights, Process};
@@ -31,7 +32,8 @@ pub(crate) const OFFSET_MAX: u64 = i64::MAX as u64;
 impl Process {
     /// Reads at the offset, which moves on by what was read.
     ///
-    /// Errors, in order: `Badf`; `Isdir`; `Badf` without the right; those of the file or stream.
+    /// Errors, in order: `Badf`; `Isdir`; `Badf` without the right; `Intr` if the guest is woken
+    /// while it waits for the host; those of the file or stream.
     #[inline]
     pub fn read(&self, fd: Fd, bufs: &mut [IoSliceMut<'_>]) -> Result<usize> {
         traced!("read", fd);
@@ -41,7 +43,12 @@ impl Process {
             Resource::Dir(_) => return Err(Errno::Isdir),
             // POSIX has `EBADF` for a descriptor that was not opened for it.
             _ if !descriptor.base.contains(FdRights::READ) => return Err(Errno::Badf),
-            Resource::Stream(stream) => return counts::of_read(stream.read(bufs)?, bufs),
+            Resource::Stream(stream) => {
+                if bufs.iter().any(|buf| !buf.is_empty()) {
+                    wait_to_read(&**stream, &self.interrupt)?;
+                }
+                return counts::of_read(stream.read(bufs)?, bufs);
+            }
             Resource::File(file) => file,
         };
         let offset = description.offset(&**file)?;

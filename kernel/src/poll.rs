@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use palisade_vfs::{Errno, Result};
 use rustix::event::{PollFd, PollFlags};
+use rustix::fs::OFlags;
 
 use crate::descriptor::Resource;
 use crate::table::Fd;
@@ -223,6 +224,26 @@ fn look(
             return Err(Errno::Intr);
         }
     }
+}
+
+/// Waits until a stream can be read, if it has a descriptor of the host that makes readers wait.
+///
+/// Errors: `Intr` if the guest is woken.
+pub(crate) fn wait_to_read(stream: &dyn Stream, interrupt: &Interrupt) -> Result<()> {
+    if is_readable(stream) {
+        return Ok(());
+    }
+    let flags = stream.waits_for().map(rustix::fs::fcntl_getfl);
+    if flags.is_some_and(|flags| flags.is_ok_and(|it| it.contains(OFlags::NONBLOCK))) {
+        // Reading says that there is nothing.
+        return Ok(());
+    }
+    while !wait_readable(stream, Interrupt::LOOK_UP_EVERY) {
+        if interrupt.is_raised() {
+            return Err(Errno::Intr);
+        }
+    }
+    Ok(())
 }
 
 /// Whether a stream that has a descriptor of the host can be read without waiting, its end and its

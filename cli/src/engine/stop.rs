@@ -12,8 +12,9 @@ use std::time::Duration;
 
 use palisade::Interrupt;
 
-/// How long a guest that was stopped may take to come to its end.
-const GRACE: Duration = Duration::from_millis(250);
+/// How long a guest that was stopped may take to come to its end: far longer than an interpreter's
+/// slice takes, also if each of its instructions is a call of the host.
+const GRACE: Duration = Duration::from_secs(1);
 
 /// Why a guest is stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

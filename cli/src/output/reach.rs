@@ -5,7 +5,8 @@
 //! directories above it; so the place within its filesystem is compared too, as far as
 //! `/proc/self/mountinfo` tells it.
 
-use std::ffi::OsString;
+use std::cell::RefCell;
+use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
@@ -16,6 +17,7 @@ use rustix::fs::{self, CWD, FileType, Mode, OFlags, Stat};
 use super::HOLD;
 use crate::ambient;
 use crate::error::Error;
+use crate::fault::Said;
 use crate::sandbox::{Access, Sandbox, Source, SourceKind, Upper};
 
 /// The longest way up to the host's root: Linux's `PATH_MAX` over two bytes a name.
@@ -26,8 +28,12 @@ const DEPTH_MAX: usize = 2048;
 pub(crate) struct Reach {
     dirs: Vec<Dir>,
     files: Vec<Taken>,
+    /// Directories that the guest can write once they are made.
+    absent: Vec<PathBuf>,
     /// The mounts of the host, read when the first directory is added.
     mounts: Option<Vec<MountLine>>,
+    /// The names of outputs, which no second output may have.
+    names: RefCell<Vec<(Id, OsString)>>,
 }
 
 /// What makes a directory or a file one that no output may replace.
@@ -40,7 +46,7 @@ struct Taken {
     id: Id,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Dir {
     taken: Taken,
     /// Where it is within filesystems: its own place, and what is mounted in it.
@@ -66,7 +72,7 @@ struct FsPlace {
 }
 
 /// A line of `/proc/self/mountinfo`.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct MountLine {
     id: String,
     device: String,
@@ -77,24 +83,75 @@ struct MountLine {
 
 impl Reach {
     /// What the guest of `sandbox` can write, and what is read of the host while it runs.
-    pub(crate) fn of(sandbox: &Sandbox) -> Self {
-        let mut reach = Reach::default();
+    ///
+    /// Errors: an `--upper` lies in what the guest can write otherwise, or behind a link in it.
+    pub(crate) fn of(sandbox: &Sandbox) -> Result<Self, Error> {
+        let (mut reach, mut uppers) = (Reach::default(), Vec::new());
         for mount in &sandbox.mounts {
             let usage = match mount.access {
                 Access::ReadWrite => Usage::Written,
                 Access::ReadOnly => Usage::Read,
             };
             reach.add_source(&mount.source, usage, Role::Mount);
+            if let SourceKind::Overlay { upper: Upper::Dir { path, said }, .. } = &mount.source.kind
+            {
+                uppers.push((path, said, usage));
+            }
+        }
+        for (path, said, usage) in uppers {
+            reach.check_upper(path, said)?;
+            reach.add(path, said.by(), usage);
         }
         if let Some((path, said)) = &sandbox.stdin {
             reach.add(path, said.by(), Usage::Read);
         }
-        reach
+        Ok(reach)
+    }
+
+    /// Refuses a directory of changes that the guest can write otherwise than through its overlay.
+    fn check_upper(&self, path: &Path, said: &Said) -> Result<(), Error> {
+        let inside = match ambient::file_type(path) {
+            Some(_) => path.join("upper"),
+            None => path.to_owned(),
+        };
+        let dirs = self.dirs.iter().filter(|dir| dir.taken.usage == Usage::Written).cloned();
+        let written =
+            Reach { dirs: dirs.collect(), mounts: self.mounts.clone(), ..Reach::default() };
+        match super::open_parent(&inside, &written) {
+            Err(Error::Output { why, .. }) => {
+                let why = std::io::Error::other(why);
+                Err(said.blame(Error::Upper { by: said.by(), path: path.to_owned(), why }))
+            }
+            // What else is wrong with it is told when it is opened.
+            Ok(_) | Err(_) => Ok(()),
+        }
+    }
+
+    /// Refuses a second output of one name.
+    pub(super) fn claim(
+        &self,
+        path: &Path,
+        parent: BorrowedFd<'_>,
+        name: &OsStr,
+    ) -> Result<(), Error> {
+        let io = |why: rustix::io::Errno| Error::WriteFile { path: path.into(), why: why.into() };
+        let name = (id(&fs::fstat(parent).map_err(io)?), name.to_owned());
+        let mut names = self.names.borrow_mut();
+        if names.contains(&name) {
+            let why = "it is the file of another output too".to_owned();
+            return Err(Error::Output { path: path.to_owned(), why });
+        }
+        names.push(name);
+        Ok(())
     }
 
     /// Adds a directory or a file, unless it does not exist: then nothing lies in it.
     pub(crate) fn add(&mut self, path: &Path, by: &'static str, usage: Usage) {
-        let Ok(node) = fs::openat(CWD, path, HOLD, Mode::empty()) else { return };
+        let Ok(node) = fs::openat(CWD, path, HOLD, Mode::empty()) else {
+            let is_written = usage == Usage::Written;
+            self.absent.extend(ambient::resolved(path).filter(|_| is_written));
+            return;
+        };
         let Ok(stat) = fs::fstat(&node) else { return };
         let taken = Taken { path: path.to_owned(), by, usage, id: id(&stat) };
         if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
@@ -116,7 +173,9 @@ impl Reach {
             // Nothing of it is held once the guest runs.
             SourceKind::Memory | SourceKind::Copy(_) => {}
             SourceKind::Overlay { upper, lowers } => {
-                if let Upper::Dir { path, said } = upper {
+                if let Upper::Dir { path, said } = upper
+                    && role == Role::Lower
+                {
                     self.add(path, said.by(), usage);
                 }
                 for lower in lowers {
@@ -179,6 +238,10 @@ impl Reach {
 
     /// Whether the guest can write the directory `path`, or the nearest one above it.
     pub(crate) fn is_written(&self, path: &Path) -> bool {
+        let resolved = ambient::resolved(path);
+        if resolved.is_some_and(|path| self.absent.iter().any(|absent| path.starts_with(absent))) {
+            return true;
+        }
         self.around(path).is_some_and(|taken| taken.usage == Usage::Written)
     }
 }

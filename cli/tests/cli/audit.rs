@@ -13,11 +13,15 @@ use super::{Case, ENGINES, Told, errno, read};
 /// Much more than anything here takes.
 const LONG: Duration = Duration::from_secs(30);
 
-/// Creates `new` in the first directory, whose descriptor then lies at 16.
+/// Creates `new` in the first directory, with three bytes. Its descriptor then lies at 16.
 const CREATE: &str = r#"
     (i32.store (i32.const 1024) (i32.const 0x0077656e))
     (call $check (call $path_open (i32.const 3) (i32.const 1) (i32.const 1024) (i32.const 3)
-        (i32.const 1) (i64.const 64) (i64.const 0) (i32.const 0) (i32.const 16)))"#;
+        (i32.const 1) (i64.const 64) (i64.const 0) (i32.const 0) (i32.const 16)))
+    (i32.store (i32.const 0) (i32.const 1024))
+    (i32.store (i32.const 4) (i32.const 3))
+    (call $check (call $fd_write (i32.load (i32.const 16)) (i32.const 0) (i32.const 1)
+        (i32.const 20)))"#;
 
 const SPIN: &str = "(loop $again (br $again))";
 
@@ -136,7 +140,10 @@ fn a_signal_stops_the_guest_and_its_audit_diff_and_export_are_written() {
         running.ends().fails(code, &["stopped", "signal"]);
         assert_eq!(read(&case.path("changes")), "A /work/new\n", "{engine} {body}");
         assert!(case.path("layer.tar").exists());
-        assert!(lines(&case.path("log")).len() >= 2);
+        // The file was still open.
+        let log = lines(&case.path("log"));
+        let last = log.last().unwrap();
+        assert_eq!((&last["op"], &last["bytes"]), (&"write".into(), &3.into()), "{engine} {body}");
     }
 }
 
@@ -249,6 +256,31 @@ fn a_second_signal_ends_the_process_at_once() {
     let sent = Instant::now();
     assert_eq!(running.ends().code, 143);
     assert!(sent.elapsed() < Duration::from_secs(3));
+}
+
+#[test]
+fn a_log_that_nobody_reads_keeps_no_run_beyond_its_time() {
+    let case = Case::new();
+    let guest = case.guest(&look("0"));
+    let made = Command::new("mkfifo").arg(case.path("log")).status().unwrap();
+    assert!(made.success());
+    let mut both = std::fs::OpenOptions::new();
+    let _held = both.read(true).write(true).open(case.path("log")).unwrap();
+    let args = ["run", "--timeout", "1s", "--mem", "/work", "--audit", "log", &guest];
+    Running::start(&mut case.command(&args)).ends().fails(2, &["audit", "1s"]);
+}
+
+#[test]
+fn what_was_learned_before_a_signal_is_written() {
+    let case = Case::new();
+    std::fs::create_dir(case.path("d")).unwrap();
+    let guest = case.guest(&format!("{CREATE} {SLEEP}"));
+    let args = ["learn", "-o", "learned", "--", "run", "--dir", "d::/work", &guest];
+    let running = Running::start(&mut case.command(&args));
+    wait_until("a file", || case.path("d/new").exists());
+    running.send(Signal::INT);
+    running.ends().fails(130, &["SIGINT"]);
+    assert!(has(&case.path("learned"), "\"/work/new\""));
 }
 
 #[test]

@@ -123,6 +123,77 @@ fn no_output_goes_through_a_link_that_a_guest_could_have_made() {
 }
 
 #[test]
+fn no_two_outputs_are_one_file() {
+    let case = Case::with_inputs();
+    let guest = case.reader(3, "a");
+    let run = |options: &[&str]| case.run(&[&["--overlay", "d::/w"], options, &[&guest]].concat());
+    run(&["--audit", "x", "--diff=./x"]).refuses(&["another output"]);
+    run(&["--audit", "x.tar", "--export", "d/../x.tar"]).refuses(&["another output"]);
+    run(&["--diff=x.tar", "--export", "x.tar"]).refuses(&["another output"]);
+    assert!(!case.path("x").exists() && !case.path("x.tar").exists());
+}
+
+#[test]
+fn no_changes_are_kept_where_the_guest_can_write_otherwise() {
+    let case = Case::with_inputs();
+    std::fs::create_dir_all(case.path("mine/deep")).unwrap();
+    std::fs::create_dir(case.path("elsewhere")).unwrap();
+    symlink("../elsewhere", case.path("mine/link")).unwrap();
+    symlink("mine/deep", case.path("there")).unwrap();
+    // The second directory: those of `--dir` come first.
+    let guest = case.writer(4, "new");
+    for upper in ["mine/up", "mine/deep/up", "mine/link/up", "mine", "there", "there/up"] {
+        let options = ["--overlay", "d::/w", "--upper", upper];
+        case.run(&[&options[..], &["--dir", "mine::/m", &guest]].concat()).refuses(&[
+            "--upper",
+            upper,
+            "the guest can write",
+        ]);
+        case.run(&[&options[..], &["--dir", "mine::/m:ro", &guest]].concat()).exits(0);
+        for made in ["upper", "work"] {
+            std::fs::remove_dir_all(case.path(upper).join(made)).unwrap();
+        }
+    }
+    // The directory is made by this run, and the guest could fill the cache.
+    let fresh = ["--overlay", "d::/w", "--upper", "fresh", "--cache-dir", "fresh/upper/cache"];
+    case.run(&[&fresh[..], &[&guest]].concat()).refuses(&["cache", "can write"]);
+}
+
+#[test]
+fn no_bind_mount_hides_where_an_output_lies() {
+    let unshared = |script: &str, args: &[&str], case: &Case| {
+        let mut command = std::process::Command::new("unshare");
+        command.args(["-rm", "sh", "-c", script, env!("CARGO_BIN_EXE_palisade")]).args(args);
+        command.env_clear().env("PATH", "/usr/bin:/bin").current_dir(case.path(""));
+        Told::new(&command.stdin(std::process::Stdio::null()).output().unwrap())
+    };
+    let case = Case::with_inputs();
+    if unshared("mount --bind d d", &[], &case).code != 0 {
+        eprintln!("this machine lets nobody mount directories");
+        return;
+    }
+    for dir in ["d/sub", "m", "out", "d/point"] {
+        std::fs::create_dir(case.path(dir)).unwrap();
+    }
+    let guest = case.reader(3, "a");
+    for (mount, path) in [
+        // The directory of the guest, and one beneath it, seen elsewhere.
+        ("mount --bind d m", "m/x"),
+        ("mount --bind d/sub m", "m/x"),
+        // Another directory, seen in that of the guest.
+        ("mount --bind out d/point", "out/x"),
+        ("mount --bind out d/point && mount --bind out m", "m/x"),
+    ] {
+        let script =
+            format!("{mount} && exec \"$0\" run --no-cache --dir d::/w --audit {path} \"$1\"");
+        let told = unshared(&script, &[&guest], &case);
+        told.fails(2, &["the guest can write", path]);
+        let elsewhere = script.replace(path, "log2");
+        assert_eq!(unshared(&elsewhere, &[&guest], &case).exits(0).stdout, "content");
+    }
+}
+
+#[test]
 fn no_output_lies_in_what_is_read_meanwhile() {
     let case = Case::with_inputs();
     for mount in [["--overlay", "d::/w"], ["--overlay", "d::/w:ro"], ["--image", "d::/w"]] {

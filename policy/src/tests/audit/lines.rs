@@ -170,6 +170,7 @@ fn what_is_wrong_with_a_log_is_told_with_its_line() {
         (good.replace("allow", "perhaps"), 1, "`decision`"),
         (good.replace("\"ok\"", "\"oh\""), 1, "`result`"),
         (format!("{good}{}", "x".repeat(LogReader::<&[u8]>::LINE_MAX + 1)), 2, "longer than"),
+        ("{\"v\":1,\"palisade\":\"\"}\n".repeat((1 << 16) + 1), (1 << 16) + 1, "too many runs"),
     ] {
         let error = LogReader::new(text.as_bytes()).find_map(Result::err).expect("an error");
         assert_eq!(error.line, line, "{error}");

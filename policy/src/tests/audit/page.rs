@@ -51,6 +51,32 @@ fn a_page_holds_what_was_allowed_denied_hidden_read_and_written() {
 }
 
 #[test]
+fn a_page_of_several_runs_names_them_all_and_what_was_left_out() {
+    let header = |run: u32, more: serde_json::Value| {
+        let mut header = serde_json::json!({
+            "v": 1, "palisade": "0", "run": run.to_string(), "guest": format!("guest-{run}"),
+        });
+        header.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        format!("{header}\n")
+    };
+    let none = serde_json::json!({});
+    let filter = serde_json::json!({ "only": ["denied"], "sample": 2 });
+    let log = [
+        header(1, none.clone()),
+        header(2, filter),
+        event(0, "/a", &serde_json::json!({ "run": "1" })),
+        event(0, "/a", &serde_json::json!({ "run": "2" })),
+    ];
+    let told = data(&page(&log.concat()));
+    assert_eq!(told["guest"], "guest-1, guest-2");
+    assert_eq!((&told["runs"], &told["total"][0]), (&2.into(), &2.into()));
+    assert_eq!(told["filter"], "only denied, one of 2");
+    let many: String = (0..20).map(|run| header(run, none.clone())).collect();
+    let told = data(&page(&many));
+    assert!(told["guest"].as_str().unwrap().ends_with("guest-7, and 12 more"));
+}
+
+#[test]
 fn no_path_is_a_part_of_the_page() {
     let hostile = "/</script><script>alert(1)</script>/\u{2028}\"'&<!--/*DATA*/x";
     let denied = serde_json::json!({ "decision": "deny", "guest": "</script>" });
