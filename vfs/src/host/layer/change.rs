@@ -302,7 +302,13 @@ impl Layer for HostLayer {
     fn end_discard(&self) -> Result<()> {
         let tree = self.core().tree.write();
         self.core().work(&tree)?;
-        marks::remove(self.at.fd(), marks::DISCARDED)
+        marks::remove(self.at.fd(), marks::DISCARDED)?;
+        // Both times at once, as after an entry: a comparison would find a root whose own times
+        // were set.
+        let [omit, now] =
+            [fs::UTIME_OMIT, fs::UTIME_NOW].map(|tv_nsec| fs::Timespec { tv_sec: 0, tv_nsec });
+        let times = fs::Timestamps { last_access: omit, last_modification: now };
+        fs::futimens(self.at.fd(), &times).map_err(errno)
     }
 
     fn set_opaque(&self) -> Result<()> {
