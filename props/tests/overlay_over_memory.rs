@@ -13,7 +13,16 @@ use palisade_vfs::overlay::{LayerRef, Lowers, Overlay};
 use palisade_vfs::{DirRef, MemFs, Result};
 
 /// Lowers with marks are frozen layers, and the others plain directories.
-struct Memory;
+struct Memory(Idle);
+
+/// What becomes of directories without a handle between two operations.
+#[derive(Clone, Copy)]
+enum Idle {
+    /// They stay open.
+    Open,
+    /// They are closed, and opened again when they are needed.
+    Closed,
+}
 
 fn lowers_of(literal: &[LowerTree]) -> Result<(Lowers, Vec<DirRef>)> {
     let (mut lowers, mut dirs) = (Lowers::builder(), Vec::new());
@@ -34,10 +43,17 @@ fn lowers_of(literal: &[LowerTree]) -> Result<(Lowers, Vec<DirRef>)> {
 }
 
 impl Memory {
-    fn over(literal: &[LowerTree], wrap: &dyn Fn(LayerRef) -> LayerRef) -> Result<OverlayWorld> {
+    fn over(
+        &self,
+        literal: &[LowerTree],
+        wrap: &dyn Fn(LayerRef) -> LayerRef,
+    ) -> Result<OverlayWorld> {
         let (lowers, dirs) = lowers_of(literal)?;
         let upper = MemFs::new();
         let overlay = Overlay::new(wrap(upper.layer()), &lowers)?;
+        if let Idle::Closed = self.0 {
+            overlay.set_idle_max(0);
+        }
         let world = OverlayWorld::new(overlay.root(), dirs).keeping(overlay);
         Ok(world.metered_by(move || upper.usage().bytes))
     }
@@ -45,7 +61,10 @@ impl Memory {
 
 impl OverlaySubject for Memory {
     fn name(&self) -> String {
-        "overlay, memory over memory".to_owned()
+        match self.0 {
+            Idle::Open => "overlay, memory over memory".to_owned(),
+            Idle::Closed => "overlay that closes its directories".to_owned(),
+        }
     }
 
     fn promises(&self) -> Promises {
@@ -59,33 +78,45 @@ impl OverlaySubject for Memory {
     }
 
     fn fresh(&self, lowers: &[LowerTree]) -> Result<OverlayWorld> {
-        Memory::over(lowers, &|layer| layer)
+        self.over(lowers, &|layer| layer)
     }
 
     fn fresh_faulty(&self, lowers: &[LowerTree], faults: &Arc<Faults>) -> Result<OverlayWorld> {
-        Memory::over(lowers, &|layer| faulty_layer(layer, faults))
+        self.over(lowers, &|layer| faulty_layer(layer, faults))
     }
 }
 
-overlay_laws!(Memory);
+overlay_laws!(Memory(Idle::Open));
+
+mod closed {
+    use super::{Idle, Memory, overlay_laws};
+
+    overlay_laws!(Memory(Idle::Closed));
+}
 
 #[test]
 fn survives_every_fault_of_its_upper() {
-    assert_survives(&Memory, stacks::STACKS);
+    for idle in [Idle::Open, Idle::Closed] {
+        assert_survives(&Memory(idle), stacks::STACKS);
+    }
 }
 
 #[test]
 fn random_runs_survive_every_fault_of_the_upper() {
-    assert_survives_runs(&Memory, cases(12));
+    for idle in [Idle::Open, Idle::Closed] {
+        assert_survives_runs(&Memory(idle), cases(12));
+    }
 }
 
 #[test]
 fn withstands_many_threads() {
     let rounds = usize::try_from(cases(40)).unwrap_or(40).min(2000);
     let literal = LowerTree::parse("mkdir a\nmkdir b\nwrite a/f \"x\"\nlink a/f f\nwrite b/f \"\"");
-    let world = Memory.fresh(&[literal.unwrap_or_default()]);
-    match world {
-        Ok(world) => assert_withstands(&world.root, Blows { threads: 4, rounds }),
-        Err(errno) => panic!("{errno}"),
+    let literal = literal.unwrap_or_default();
+    for idle in [Idle::Open, Idle::Closed] {
+        match Memory(idle).fresh(std::slice::from_ref(&literal)) {
+            Ok(world) => assert_withstands(&world.root, Blows { threads: 4, rounds }),
+            Err(errno) => panic!("{errno}"),
+        }
     }
 }

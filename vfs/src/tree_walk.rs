@@ -230,11 +230,7 @@ impl<V: Visitor> Walk<'_, V> {
         let Entered { dir, names, data } = entered;
         let (names, path_len) = (names.into_iter(), self.path.len());
         self.frames.push(Frame { dir: Handle::Open(dir), names, data, path, path_len });
-        let last = self.frames.len() - 1;
-        // The one frame that the rule keeps no longer.
-        let Some(closing) = last.checked_sub(2 * lowest_bit(last)).filter(|nth| *nth > 0) else {
-            return Ok(());
-        };
+        let Some(closing) = closing(self.frames.len() - 1) else { return Ok(()) };
         if let Some(frame) = self.frames.get_mut(closing)
             && let Handle::Open(dir) = &frame.dir
         {
@@ -291,6 +287,11 @@ impl<V: Visitor> Walk<'_, V> {
         }
         Ok(())
     }
+}
+
+/// The frame that the rule keeps no longer once frame `last` has been pushed.
+pub(crate) fn closing(last: usize) -> Option<usize> {
+    last.checked_sub(2 * lowest_bit(last)).filter(|nth| *nth > 0)
 }
 
 /// Whether frame `nth` stays open while frame `last` is the last one.

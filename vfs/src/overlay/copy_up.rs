@@ -20,7 +20,7 @@ use super::tree::{DirKey, Have, ROOT, Tree, on_no_layer};
 use super::{Identity, Shared};
 use crate::copy::copy_bytes;
 use crate::shared_path::SharedPath;
-use crate::tree_walk::{At, Entered, PathError, Visit, Visitor, names, walk};
+use crate::tree_walk::{At, Entered, PathError, Visit, Visitor, closing, names, walk};
 use crate::{
     Descent, Errno, File, FileRef, FileType, Name, OpenHow, Result, Stat, Stop, broken_contract,
 };
@@ -250,10 +250,15 @@ impl Shared {
         let mut frames = vec![frame(tree, top)?];
         while let Some(Frame { key, names }) = frames.last_mut() {
             let key = *key;
+            tree.open(key)?;
             let Some(name) = names.pop() else {
                 frames.pop();
                 tree.upper(key)?.set_opaque()?;
                 tree.dir_mut(key)?.lower = None;
+                if key != top {
+                    tree.close(key);
+                    tree.forget_idle(key);
+                }
                 continue;
             };
             let name = Name::new(&name)?;
@@ -268,9 +273,15 @@ impl Shared {
                 continue;
             }
             let child = end(tree.child(key, name))?;
-            if tree.dir(child)?.lower.is_some() {
-                let frame = frame(tree, child)?;
-                frames.push(frame);
+            if tree.dir(child)?.lower.is_none() {
+                tree.forget_idle(child);
+                continue;
+            }
+            let frame = frame(tree, child)?;
+            frames.push(frame);
+            if let Some(Frame { key, .. }) = closing(frames.len() - 1).and_then(|it| frames.get(it))
+            {
+                tree.close(*key);
             }
         }
         Ok(())

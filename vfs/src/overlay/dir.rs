@@ -60,6 +60,7 @@ impl OverlayDir {
                 }
             }
             Spot::Lower { dir, rest, taken } => self.open_beneath(dir, rest, how, taken),
+            Spot::Closed => Ok(Opened::Unsettled),
             Spot::Meeting { both, name, rest, taken } if rest.as_name().is_some() => {
                 match both.upper.open_leaf(name, how).map_err(|stop| stop.below(taken))? {
                     Leaf::File(file) => Ok(Opened::Node(Node::File(file))),
@@ -270,6 +271,7 @@ impl OverlayDir {
                 Spot::Here(key) => return Ok(tree.stat_dir(key)?),
                 Spot::Upper { dir, rest, taken } => return stat_below(&**dir, rest, taken),
                 Spot::Lower { dir, rest, taken } => return stat_below(&**dir, rest, taken),
+                Spot::Closed => {}
                 Spot::Meeting { both, name, rest, taken } => match both.upper.look(name)? {
                     Says::Nothing if both.lower.lacks(name) => return Err(Errno::Noent.into()),
                     Says::Nothing => return stat_below(&**both.lower, rest, taken),

@@ -28,8 +28,10 @@ use crate::{
 
 /// Names that one directory remembers. Beyond them it forgets all and starts anew.
 const KNOWN_MAX: usize = 4096;
-/// Merged directories that are kept for the next descent, each with its lowers' descriptors.
+/// Merged directories that are kept for the next descent.
 const RECENT_MAX: usize = 128;
+/// The same where they may take descriptors: up to two for each lower, counted by lowers.
+const RECENT_PARTS_MAX: usize = 32;
 
 /// What lies beneath an overlay's upper: any number of lowers, the topmost first. A clone is the
 /// same one.
@@ -62,7 +64,12 @@ impl Lowers {
     }
 
     fn stack(parts: Vec<Part>) -> Lowers {
-        let recent = Arc::new(Recent::default());
+        let may_block = parts.iter().any(|part| part.dir().may_block());
+        let max = match may_block {
+            true => (RECENT_PARTS_MAX / parts.len().max(1)).max(1),
+            false => RECENT_MAX,
+        };
+        let recent = Arc::new(Recent { max, kept: Mutex::default() });
         let root = MergedDir::new(parts, SharedPath::default(), Arc::downgrade(&recent));
         Lowers { root, _recent: recent }
     }
@@ -213,19 +220,21 @@ enum Known {
 }
 
 /// Keeps the directories that were entered last, so that the next descent finds them.
-#[derive(Default)]
-struct Recent(Mutex<(Vec<Arc<MergedDir>>, usize)>);
+struct Recent {
+    max: usize,
+    kept: Mutex<(Vec<Arc<MergedDir>>, usize)>,
+}
 
 impl Recent {
     fn keep(&self, dir: &Arc<MergedDir>) {
         let dropped = {
-            let mut guard = self.0.lock();
+            let mut guard = self.kept.lock();
             let (kept, next) = &mut *guard;
-            if kept.len() < RECENT_MAX {
+            if kept.len() < self.max {
                 kept.push(Arc::clone(dir));
                 return;
             }
-            *next = (*next + 1) % RECENT_MAX;
+            *next = (*next + 1) % self.max;
             kept.get_mut(*next).map(|place| std::mem::replace(place, Arc::clone(dir)))
         };
         // It may be the last handle of a directory of the host.
@@ -258,15 +267,17 @@ impl MergedDir {
         })
     }
 
-    /// A directory like this one with `layer`'s directory on top, `name` in `above`.
-    pub(super) fn under(
-        this: Option<&Arc<MergedDir>>,
+    /// The directory at `path` of the lowers whose root is `root`: `layer`'s directory on top of
+    /// what `below` is.
+    pub(super) fn stacked(
+        root: &MergedDir,
+        path: SharedPath,
+        below: Option<&Arc<MergedDir>>,
         layer: Option<LayerRef>,
-        (above, name): (&MergedDir, &str),
     ) -> Arc<MergedDir> {
-        let below = this.map(|dir| dir.parts.iter().cloned()).into_iter().flatten();
+        let below = below.map(|dir| dir.parts.iter().cloned()).into_iter().flatten();
         let parts = layer.map(Part::Layer).into_iter().chain(below).collect();
-        MergedDir::new(parts, above.path.join(name), Weak::clone(&above.recent))
+        MergedDir::new(parts, path, Weak::clone(&root.recent))
     }
 
     /// This directory, shared. `self` is borrowed from an `Arc`, so it is alive.

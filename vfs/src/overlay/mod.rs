@@ -32,6 +32,7 @@ mod layer_tar;
 mod list;
 mod lowers;
 mod merged_dir;
+mod open_dirs;
 mod read_dir;
 mod snapshot;
 mod tree;
@@ -58,6 +59,7 @@ use self::copy_up::LinkGroups;
 use self::dir::OverlayDir;
 use self::file::Handles;
 use self::lowers::end;
+use self::open_dirs::IDLE_MAX;
 use self::tree::{DirState, ROOT, Tree};
 use crate::{Cookie, Descent, Dir, DirRef, Errno, Result, Stat, fresh_ino};
 
@@ -93,7 +95,10 @@ impl Shared {
     }
 
     /// A layer comes to be part of it.
-    fn joins(&self, layer: &dyn Dir) {
+    fn joins(&self, tree: &mut Tree, layer: &dyn Dir) {
+        if layer.may_block() {
+            tree.idle_max.get_or_insert(IDLE_MAX);
+        }
         self.may_block.fetch_or(layer.may_block(), Ordering::Relaxed);
     }
 }
@@ -127,6 +132,14 @@ impl Overlay {
     #[must_use]
     pub fn root(&self) -> DirRef {
         Arc::new(OverlayDir::hold(&self.0, &self.0.tree.read(), ROOT))
+    }
+
+    /// Sets how many directories without a handle stay open for the next operation. By default that
+    /// is 16 where a layer may take descriptors of the host, and all that are known otherwise.
+    pub fn set_idle_max(&self, idle_max: usize) {
+        let mut tree = self.0.tree.write();
+        tree.idle_max = Some(idle_max);
+        tree.sweep_all();
     }
 
     /// The root of the layer that is written now.

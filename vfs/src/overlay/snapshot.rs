@@ -7,8 +7,10 @@ use std::sync::Arc;
 
 use super::layer::LayerRef;
 use super::lowers::{Found, Lowers, MergedDir, end};
+use super::open_dirs::Closed;
 use super::tree::{DirKey, ROOT, Tree};
 use super::{Overlay, Shared, take_times};
+use crate::shared_path::SharedPath;
 use crate::{Descent, Dir, Errno, Name, Result};
 
 impl Overlay {
@@ -41,7 +43,7 @@ impl Overlay {
         let made = make(&lowers)?;
         // The step: nothing can fail after it.
         upper.freeze()?;
-        self.0.joins(&*next);
+        self.0.joins(&mut tree, &*next);
         tree.sweep_all();
         retire(&mut tree, &lowers);
         self.0.restack(&mut tree, next, &lowers)?;
@@ -81,17 +83,17 @@ impl Overlay {
         next.number_as(tree.dev());
         // The step: nothing can fail after it.
         upper.freeze()?;
-        self.0.joins(&*snapshot.root);
-        self.0.joins(&*next);
+        self.0.joins(&mut tree, &*snapshot.root);
+        self.0.joins(&mut tree, &*next);
         for (key, lower) in found {
             let dir = tree.dir_mut(key)?;
             dir.forget_listing();
             match lower {
-                Some(lower) => {
-                    dir.upper = None;
-                    dir.lower = Some(lower);
+                Restored::Open(lower) => {
+                    (dir.upper, dir.lower, dir.closed) = (None, Some(lower), None);
                 }
-                None => remove(&mut tree, key)?,
+                Restored::Closed => dir.closed = Some(OF_LOWERS),
+                Restored::Gone => remove(&mut tree, key)?,
             }
         }
         tree.dir_mut(ROOT)?.upper = Some(next);
@@ -112,8 +114,19 @@ fn check_fresh(next: &LayerRef, lowers: &Lowers) -> Result<()> {
     if lowers.root.is_entangled(next)? { Err(Errno::Inval) } else { Ok(()) }
 }
 
+/// What a known directory is in the restored tree.
+enum Restored {
+    Open(Arc<MergedDir>),
+    /// It is there, and it was closed.
+    Closed,
+    Gone,
+}
+
+/// A closed directory that only the lowers have.
+const OF_LOWERS: Closed = Closed { has_upper: false, has_lower: true };
+
 /// What each known directory is in the restored tree, those above before those beneath.
-fn find_all(tree: &Tree, snapshot: &Lowers) -> Result<Vec<(DirKey, Option<Arc<MergedDir>>)>> {
+fn find_all(tree: &Tree, snapshot: &Lowers) -> Result<Vec<(DirKey, Restored)>> {
     let mut found = Vec::new();
     let mut pending = vec![(ROOT, Some(Arc::clone(&snapshot.root)))];
     while let Some((key, lower)) = pending.pop() {
@@ -127,7 +140,12 @@ fn find_all(tree: &Tree, snapshot: &Lowers) -> Result<Vec<(DirKey, Option<Arc<Me
             };
             pending.push((*child, below));
         }
-        found.push((key, lower));
+        let restored = match lower {
+            Some(_) if tree.dir(key)?.closed.is_some() => Restored::Closed,
+            Some(lower) => Restored::Open(lower),
+            None => Restored::Gone,
+        };
+        found.push((key, restored));
     }
     Ok(found)
 }
@@ -149,8 +167,9 @@ fn remove(tree: &mut Tree, key: DirKey) -> Result<()> {
 fn retire(tree: &mut Tree, lowers: &Lowers) {
     for (_, dir) in tree.dirs.iter_mut().filter(|(_, dir)| dir.is_removed) {
         if let Some(upper) = dir.upper.take() {
-            let above = (&*lowers.root, &*dir.name);
-            dir.lower = Some(MergedDir::under(dir.lower.as_ref(), Some(upper), above));
+            let path = SharedPath::default().join(&dir.name);
+            let lower = MergedDir::stacked(&lowers.root, path, dir.lower.as_ref(), Some(upper));
+            dir.lower = Some(lower);
         }
     }
 }
@@ -158,19 +177,21 @@ fn retire(tree: &mut Tree, lowers: &Lowers) {
 impl Shared {
     /// Puts each directory's upper on top of its lowers, and `next` on top of them all.
     fn restack(&self, tree: &mut Tree, next: LayerRef, lowers: &Lowers) -> Result<()> {
-        let mut pending: Vec<(DirKey, Arc<MergedDir>)> = vec![(ROOT, Arc::clone(&lowers.root))];
-        while let Some((key, merged)) = pending.pop() {
-            let children: Vec<DirKey> = tree.dir(key)?.children.values().copied().collect();
-            for child in children {
-                let dir = tree.dir_mut(child)?;
-                let upper = dir.upper.take();
-                let below = MergedDir::under(dir.lower.as_ref(), upper, (&merged, &dir.name));
-                dir.forget_listing();
-                pending.push((child, below));
+        let mut pending = vec![(ROOT, SharedPath::default())];
+        while let Some((key, path)) = pending.pop() {
+            for child in tree.dir(key)?.children.values() {
+                pending.push((*child, path.join(&tree.dir(*child)?.name)));
             }
             let dir = tree.dir_mut(key)?;
             dir.forget_listing();
-            dir.lower = Some(merged);
+            if dir.closed.is_some() {
+                dir.closed = Some(OF_LOWERS);
+            } else if key == ROOT {
+                dir.lower = Some(Arc::clone(&lowers.root));
+            } else {
+                let upper = dir.upper.take();
+                dir.lower = Some(MergedDir::stacked(&lowers.root, path, dir.lower.as_ref(), upper));
+            }
         }
         tree.dir_mut(ROOT)?.upper = Some(next);
         tree.lowers = lowers.clone();

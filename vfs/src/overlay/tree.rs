@@ -17,6 +17,7 @@ use super::Identity;
 use super::layer::{Adopted, LayerRef, NewName, Says};
 use super::list::{List, Seats};
 use super::lowers::{Found, Lowers, MergedDir, end, not_a_dir};
+use super::open_dirs::{Closed, IDLE_MAX, Idle};
 use crate::{Descent, Dir, Errno, FileType, Name, Result, Stat, Stop, bug};
 
 pub(super) type DirKey = usize;
@@ -29,13 +30,18 @@ const SWEEP_MIN: usize = 256;
 
 /// A directory of the overlay.
 ///
-/// INVARIANT: one of `upper` and `lower` is there. An upper's parent has an upper.
+/// INVARIANT: one of `upper` and `lower` is there unless it is closed. An upper's parent has an
+/// upper.
 pub(super) struct DirState {
     pub(super) parent: DirKey,
     pub(super) name: Box<str>,
     pub(super) upper: Option<LayerRef>,
     /// None if the upper hides it.
     pub(super) lower: Option<Arc<MergedDir>>,
+    /// What it has if it is not open: see `open_dirs.rs`.
+    pub(super) closed: Option<Closed>,
+    /// Whether it is in [`Tree::idle`].
+    pub(super) is_noted: bool,
     pub(super) children: HashMap<Box<str>, DirKey, RandomState>,
     pub(super) handles: AtomicUsize,
     pub(super) is_removed: bool,
@@ -58,6 +64,8 @@ impl DirState {
             name: name.into(),
             upper,
             lower,
+            closed: None,
+            is_noted: false,
             children: HashMap::default(),
             handles: AtomicUsize::new(0),
             is_removed: false,
@@ -86,6 +94,8 @@ pub(super) enum Spot<'t, 'p> {
     /// Upper and lowers meet in this directory, and nobody has asked for the first name of `rest`
     /// yet.
     Meeting { both: Meeting<'t>, name: Name<'p>, rest: Descent<'p>, taken: usize },
+    /// A closed directory, which has to be opened first.
+    Closed,
 }
 
 /// What meets in a directory.
@@ -142,13 +152,26 @@ pub(super) struct Tree {
     /// The root's, which no layer can keep: each has a root of its own.
     root_id: Identity,
     sweep_at: usize,
+    pub(super) idle: Idle,
+    /// Directories without a handle that stay open for the next operation. `None` if no layer takes
+    /// descriptors.
+    pub(super) idle_max: Option<usize>,
 }
 
 impl Tree {
     pub(super) fn new(root: DirState, root_id: Identity, lowers: Lowers) -> Self {
+        let may_block =
+            root.upper.as_ref().is_some_and(|upper| upper.may_block()) || lowers.root.may_block();
         let mut dirs = Slab::new();
         dirs.insert(root);
-        Tree { dirs, lowers, root_id, sweep_at: 0 }
+        Tree {
+            dirs,
+            lowers,
+            root_id,
+            sweep_at: 0,
+            idle: Idle::default(),
+            idle_max: may_block.then_some(IDLE_MAX),
+        }
     }
 
     /// What shows beneath the root: nothing, if the upper's hides it.
@@ -170,10 +193,17 @@ impl Tree {
     pub(super) fn locate<'p>(&self, key: DirKey, path: Descent<'p>) -> Result<Spot<'_, 'p>, Stop> {
         let (mut at, mut left, mut taken) = (key, path, 0);
         loop {
-            let Some((name, rest)) = left.split_first() else { return Ok(Spot::Here(at)) };
             let dir = self.dir(at)?;
+            let Some((name, rest)) = left.split_first() else {
+                return Ok(if dir.closed.is_some() { Spot::Closed } else { Spot::Here(at) });
+            };
             if dir.is_removed {
                 return Err(Errno::Noent.into());
+            }
+            if dir.closed.is_some() {
+                let Some(child) = dir.children.get(name.as_str()) else { return Ok(Spot::Closed) };
+                (at, left, taken) = (*child, rest, taken + 1);
+                continue;
             }
             let (upper, lower) = match (&dir.upper, &dir.lower) {
                 (Some(dir), None) => return Ok(Spot::Upper { dir, rest: left, taken }),
@@ -258,13 +288,22 @@ impl Tree {
         }
     }
 
-    /// The directory that `name` leads to, from now on known.
+    /// The directory that `name` leads to, from now on known. It is open.
     ///
     /// Errors: `Noent`; `Notdir` or [`Stop::Link`] at 0.
     pub(super) fn child(&mut self, key: DirKey, name: Name<'_>) -> Result<DirKey, Stop> {
+        let child = self.known_child(key, name)?;
+        self.open(child)?;
+        self.note_idle(child);
+        Ok(child)
+    }
+
+    /// As [`Tree::child`], but a child that is known already may be closed.
+    fn known_child(&mut self, key: DirKey, name: Name<'_>) -> Result<DirKey, Stop> {
         if let Some(child) = self.dir(key)?.children.get(name.as_str()) {
             return Ok(*child);
         }
+        self.open(key)?;
         let (upper, lower) = match self.have(key, name)? {
             Have::Nothing => return Err(Errno::Noent.into()),
             Have::Lower(Found::Dir(dir)) => (None, Some(dir)),
@@ -291,12 +330,20 @@ impl Tree {
         Ok(child)
     }
 
-    /// The directory that `path` leads to, from now on known.
+    /// The directory that `path` leads to, from now on known. It is open; those on the way that
+    /// were not open are closed again.
     pub(super) fn descend(&mut self, key: DirKey, path: Descent<'_>) -> Result<DirKey, Stop> {
-        let mut at = key;
+        let (mut at, mut is_new) = (key, false);
         for (depth, name) in path.names().enumerate() {
-            at = self.child(at, name).map_err(|stop| stop.below(depth))?;
+            let (was_open, known) = (self.dir(at)?.closed.is_none(), self.dirs.len());
+            let child = self.known_child(at, name).map_err(|stop| stop.below(depth))?;
+            if is_new || !was_open {
+                self.close(at);
+            }
+            (at, is_new) = (child, self.dirs.len() > known);
         }
+        self.open(at)?;
+        self.note_idle(at);
         Ok(at)
     }
 
@@ -316,22 +363,31 @@ impl Tree {
             DirState { upper: None, .. } => {}
         }
         let (mut chain, mut at) = (Vec::new(), key);
-        let mut upper = loop {
+        loop {
             let dir = self.dir(at)?;
             if dir.is_removed {
                 return Err(Errno::Noent);
             }
-            if let Some(upper) = &dir.upper {
-                break Arc::clone(upper);
+            if dir.upper.is_some() || dir.closed.is_some_and(|closed| closed.has_upper) {
+                break;
             }
             if at == ROOT {
                 return Err(on_no_upper());
             }
             chain.push(at);
             at = dir.parent;
-        };
-        while let Some(at) = chain.pop() {
-            upper = self.adopt_dir(at, &upper)?;
+        }
+        let mut was_open = self.dir(at)?.closed.is_none();
+        self.open(at)?;
+        let mut upper = Arc::clone(self.upper(at)?);
+        while let Some(next) = chain.pop() {
+            let is_open = self.dir(next)?.closed.is_none();
+            self.open(next)?;
+            upper = self.adopt_dir(next, &upper)?;
+            if !was_open {
+                self.close(at);
+            }
+            (at, was_open) = (next, is_open);
         }
         Ok(upper)
     }
@@ -399,6 +455,7 @@ impl Tree {
         let Some(child) = self.dir(key)?.children.get(name.as_str()).copied() else {
             return Ok(());
         };
+        self.open(child)?;
         let dir = self.dir_mut(child)?;
         if let (Some(upper), Some(_)) = (&dir.upper, &dir.lower) {
             upper.set_opaque()?;
@@ -433,6 +490,8 @@ impl Tree {
             dir.forget_listing();
         }
         self.free_unused(key);
+        self.note_idle(key);
+        self.close_idle();
     }
 
     /// Frees a removed directory without handles.
@@ -443,9 +502,10 @@ impl Tree {
         }
     }
 
-    /// Forgets directories that nobody holds, if there are many: each may hold descriptors of the
-    /// host. To be called before an operation, since none may go while one is under way.
+    /// Forgets directories without handles, if there are many, and closes all but a few. To be
+    /// called before an operation, since none may go while one is under way.
     pub(super) fn sweep(&mut self) {
+        self.close_idle();
         if self.dirs.len() <= self.sweep_at.max(SWEEP_MIN) {
             return;
         }
@@ -457,20 +517,23 @@ impl Tree {
     pub(super) fn sweep_all(&mut self) {
         let mut idle: Vec<DirKey> = self.dirs.iter().map(|(key, _)| key).collect();
         while let Some(key) = idle.pop() {
-            let is_idle = |dir: &DirState| {
-                dir.children.is_empty() && dir.handles.load(Ordering::Acquire) == 0
-            };
-            if key == ROOT || !self.dirs.get(key).is_some_and(is_idle) {
-                continue;
-            }
-            let dir = self.dirs.remove(key);
-            if dir.is_removed {
-                continue;
-            }
-            if let Some(parent) = self.dirs.get_mut(dir.parent) {
-                parent.children.remove(&dir.name);
-                idle.push(dir.parent);
-            }
+            idle.extend(self.forget_idle(key));
         }
+    }
+
+    /// Forgets a directory without a handle and without known children. Returns its parent, which
+    /// may be such a one now.
+    pub(super) fn forget_idle(&mut self, key: DirKey) -> Option<DirKey> {
+        let is_idle =
+            |dir: &DirState| dir.children.is_empty() && dir.handles.load(Ordering::Acquire) == 0;
+        if key == ROOT || !self.dirs.get(key).is_some_and(is_idle) {
+            return None;
+        }
+        let dir = self.dirs.remove(key);
+        if dir.is_removed {
+            return None;
+        }
+        self.dirs.get_mut(dir.parent)?.children.remove(&dir.name);
+        Some(dir.parent)
     }
 }

@@ -61,7 +61,7 @@ use super::stat::{file_type, stat};
 use crate::{Descent, Errno, FileType, Name, Result, Stat, Stop};
 
 /// Directories that are kept open so that descents need not open them anew.
-const WARM_MAX: usize = 64;
+const WARM_MAX: usize = 16;
 
 /// How a directory is held: so that it can be asked for its marks. What is read of it for that
 /// leaves no time of access, since nobody asked for it.
