@@ -88,7 +88,7 @@ const ON_DIRS: &[Row] = &[
     row!("open to truncate", [OPEN, SET_LEN_AT], |p, _| {
         open_flags(p, "file", OpenFlags::TRUNCATE)
     }),
-    row!("open apart", [OPEN], |p, _| {
+    row!("open_apart", [OPEN], |p, _| {
         p.open_apart(VARIED, "file", asks(NO_RIGHTS.0, NO_RIGHTS.1)).map(drop)
     }),
     row!("stat_at", [STAT_AT], |p, fd| p.stat_at(fd, "file", Follow::Yes).map(drop)),
@@ -130,6 +130,11 @@ const ON_FILES: &[Row] = &[
         call: "read_at",
         rights: &[READS, SEEKS],
         run: |p, fd| p.read_at(fd, &mut [IoSliceMut::new(&mut [0])], 0).map(drop),
+    },
+    Row {
+        call: "read_vec_at",
+        rights: &[READS, SEEKS],
+        run: |p, fd| p.read_vec_at(fd, &mut Vec::new(), 1, 0).map(drop),
     },
     Row {
         call: "write",
@@ -400,4 +405,32 @@ fn standard_streams_go_one_way() {
         assert_eq!(process.seek(fd, 1, Whence::Start), Err(Errno::Spipe));
         assert_eq!(process.stat_at(fd, "file", Follow::Yes), Err(Errno::Notdir));
     }
+}
+
+/// Calls that take a descriptor and no right, or that have a test of their own above.
+const NO_ROW: &[&str] = &["tell", "kind", "is_listed_by", "is_same_object"];
+
+/// A new call cannot be left out of the tables.
+#[test]
+fn every_call_on_a_descriptor_has_a_row() {
+    let sources = [
+        include_str!("../path_calls.rs"),
+        include_str!("../file_calls.rs"),
+        include_str!("../handles.rs"),
+    ];
+    let mut count = 0;
+    for signature in sources.iter().flat_map(|source| source.split("pub fn ").skip(1)) {
+        let signature = signature.split(" {\n").next().unwrap();
+        let name = signature.split(['(', '<']).next().unwrap();
+        if !signature.contains("Fd,") && !signature.contains("Fd)") || NO_ROW.contains(&name) {
+            continue;
+        }
+        count += 1;
+        let has_row = ON_DIRS.iter().chain(ON_FILES).any(|row| {
+            row.call == name
+                || row.call.strip_prefix(name).is_some_and(|rest| rest.starts_with(' '))
+        });
+        assert!(has_row, "no row for `{name}`");
+    }
+    assert!(count > 25, "only {count} calls were found");
 }
