@@ -1,5 +1,8 @@
 //! Offsets, lengths and status flags of open files: what a call changes, and its bounds.
 
+// The tests look at the host's side with the process's own authority.
+#![allow(clippy::disallowed_methods)]
+
 use std::io::{IoSlice, IoSliceMut};
 
 use palisade_vfs::{
@@ -235,4 +238,83 @@ fn descriptors_know_whether_a_call_on_them_waits() {
     let host = palisade_vfs::HostDir::open_ambient(temp.path()).unwrap();
     let process = Config::builder().preopen("/", host).build().unwrap().start();
     assert!(process.may_block(DIR), "a disk may wait");
+}
+
+#[test]
+fn reads_into_a_vector_are_reads_at_an_offset() {
+    let (mut process, _root) = process(b"0123456789");
+    let fd = open(&mut process, "file", Status::empty());
+    let mut bytes = b"before ".to_vec();
+    assert_eq!(process.read_vec_at(fd, &mut bytes, 3, 4), Ok(3));
+    assert_eq!(bytes, b"before 456");
+    assert_eq!(process.tell(fd), Ok(0));
+    assert_eq!(process.read_vec_at(fd, &mut bytes, 3, LAST), Ok(0));
+    assert_eq!(process.read_vec_at(fd, &mut bytes, 3, LAST + 1), Err(Errno::Inval));
+}
+
+/// The flags that the host's descriptor of `path` was opened with.
+#[cfg(target_os = "linux")]
+fn host_flags(path: &std::path::Path) -> Vec<u32> {
+    let mut all = Vec::new();
+    for entry in std::fs::read_dir("/proc/self/fd").unwrap().flatten() {
+        if std::fs::read_link(entry.path()).is_ok_and(|target| target == path) {
+            let info = std::path::Path::new("/proc/self/fdinfo").join(entry.file_name());
+            let info = std::fs::read_to_string(info).unwrap();
+            let flags = info.lines().find_map(|line| line.strip_prefix("flags:")).unwrap();
+            all.push(u32::from_str_radix(flags.trim(), 8).unwrap());
+        }
+    }
+    all
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn status_flags_of_an_open_reach_the_host() {
+    const APPEND: u32 = 0o2000;
+    const DSYNC: u32 = 0o10_000;
+    const SYNC: u32 = 0o4_010_000;
+    let temp = tempfile::tempdir().unwrap();
+    let at = temp.path().canonicalize().unwrap().join("file");
+    std::fs::write(&at, "").unwrap();
+    let host = palisade_vfs::HostDir::open_ambient(temp.path()).unwrap();
+    let mut process = Config::builder().preopen("/", host).build().unwrap().start();
+    for (status, wanted) in [
+        (Status::empty(), 0),
+        (Status::APPEND, APPEND),
+        (Status::DSYNC, DSYNC),
+        (Status::SYNC, SYNC),
+        (Status::RSYNC, SYNC),
+        (Status::APPEND | Status::SYNC, APPEND | SYNC),
+        (Status::NONBLOCK, 0),
+    ] {
+        let fd = open(&mut process, "file", status);
+        assert!(process.may_block(fd));
+        let flags = host_flags(&at);
+        let [flags] = flags.as_slice() else { panic!("{status:?}: {flags:?}") };
+        // `O_SYNC` has the bit of `O_DSYNC`, and more than was asked for is as good.
+        assert_eq!(flags & wanted, wanted, "{status:?}");
+        assert_eq!(flags & APPEND, wanted & APPEND, "{status:?}");
+        assert_eq!(flags & DSYNC, wanted & DSYNC, "{status:?}");
+        process.close(fd).unwrap();
+        let asked = OpenAsked {
+            follow: Follow::Yes,
+            flags: OpenFlags::empty(),
+            status,
+            rights: RightsAsked::Inherited,
+        };
+        let opened = process.open_apart(DIR, "file", asked).unwrap();
+        assert!(opened.may_block());
+        assert_eq!(process.open_descriptors(), 4, "it is in no table yet");
+        let fd = process.install(opened).unwrap();
+        assert_eq!(process.fdstat(fd).unwrap().status(), status);
+        process.close(fd).unwrap();
+    }
+    let (process, _root) = self::process(b"");
+    let asked = OpenAsked {
+        follow: Follow::Yes,
+        flags: OpenFlags::empty(),
+        status: Status::empty(),
+        rights: RightsAsked::Inherited,
+    };
+    assert!(!process.open_apart(DIR, "file", asked).unwrap().may_block());
 }
