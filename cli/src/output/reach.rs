@@ -238,6 +238,9 @@ impl Reach {
 
     /// Whether the guest can write the directory `path`, or the nearest one above it.
     pub(crate) fn is_written(&self, path: &Path) -> bool {
+        if self.dirs.is_empty() && self.absent.is_empty() {
+            return false;
+        }
         let resolved = ambient::resolved(path);
         if resolved.is_some_and(|path| self.absent.iter().any(|absent| path.starts_with(absent))) {
             return true;

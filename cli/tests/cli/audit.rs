@@ -353,6 +353,40 @@ fn a_sink_that_fails_stops_the_guest_and_its_changes_are_still_written() {
 }
 
 #[test]
+fn a_reader_of_the_audit_that_goes_away_stops_the_guest() {
+    let case = Case::new();
+    std::fs::create_dir(case.path("d")).unwrap();
+    let guest = case.guest(&format!("{CREATE} {}", look("0")));
+    let made = Command::new("mkfifo").arg(case.path("log")).status().unwrap();
+    assert!(made.success());
+    let args = ["run", "--overlay", "d::/work", "--audit", "log", "--diff=changes", &guest];
+    let running = Running::start(&mut case.command(&args));
+    let mut start = [0; 64];
+    let mut reader = std::fs::File::open(case.path("log")).unwrap();
+    reader.read_exact(&mut start).unwrap();
+    assert!(start.starts_with(b"{\"v\":1,\"palisade\":"));
+    drop(reader);
+    running.ends().fails(2, &["audit", "Broken pipe"]);
+    assert_eq!(read(&case.path("changes")), "A /work/new\n");
+}
+
+#[test]
+fn a_reader_of_the_output_that_goes_away_is_an_error_of_the_guest() {
+    let case = Case::new();
+    let guest = case.guest(&format!(
+        "{CREATE} (loop $again (call $print (i32.const 1024) (i32.const 3)) (br $again))"
+    ));
+    for engine in ENGINES {
+        let args = ["run", "--engine", engine, "--mem", "/work", "--audit", "log", &guest];
+        let mut child = case.command(&args);
+        let mut child = child.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        drop(child.stdout.take());
+        assert_eq!(child.wait().unwrap().code(), Some(errno::PIPE));
+        assert!(has(&case.path("log"), "\"/work/new\""));
+    }
+}
+
+#[test]
 fn a_guest_goes_on_without_its_audit_if_that_is_asked_for() {
     let case = Case::new();
     let guest = case.guest(&format!("{} (call $exit (i32.const 9))", look("100000")));

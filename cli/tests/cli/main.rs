@@ -64,6 +64,7 @@ mod errno {
     pub(crate) const DQUOT: i32 = 19;
     pub(crate) const MFILE: i32 = 33;
     pub(crate) const NOENT: i32 = 44;
+    pub(crate) const PIPE: i32 = 64;
     pub(crate) const ROFS: i32 = 69;
 }
 
