@@ -53,6 +53,14 @@ pub(crate) fn cache_dir() -> Option<PathBuf> {
     Some(caches.join("palisade"))
 }
 
+/// Bytes of this process that are in memory; 0 if the host does not say.
+pub(crate) fn resident_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
+    let kib = line.trim().trim_end_matches(" kB").parse::<u64>().unwrap_or(0);
+    kib.saturating_mul(1024)
+}
+
 /// Opens a file to read.
 pub(crate) fn open(option: &'static str, path: &Path) -> Result<File, Error> {
     let fail = |why| Error::Read { option, path: path.to_owned(), why };

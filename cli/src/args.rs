@@ -62,7 +62,7 @@ Options and --config:
 Exit codes:
   The guest's own; above 255 it is 255. 134 when the guest traps, 124 when its time is up,
   128 and the signal's number when a signal stops it, 2 when Palisade refuses or when it cannot
-  write the audit, `--diff` or `--export` whole.";
+  write the audit, `--diff` or `--export` whole, 70 when Palisade itself fails.";
 
 /// The command line.
 #[derive(Debug, Parser)]
@@ -115,6 +115,8 @@ pub(crate) struct Componentize {
     /// The component; takes the place of a file that is there
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: PathBuf,
+    #[command(flatten)]
+    pub(crate) compile: CompileLimits,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -290,10 +292,10 @@ pub(crate) struct Run {
     #[arg(long, value_name = "N", help_heading = "World")]
     pub(crate) seed: Option<u64>,
 
-    /// Stop the guest after this time, such as 500ms or 2s
+    /// Stop after this time, such as 500ms or 2s, with what it takes to compile the guest
     #[arg(long, value_name = "DURATION", value_parser = timeout, help_heading = "Limits")]
     pub(crate) timeout: Option<Duration>,
-    /// Bytes of memory that the guest may have; K, M and G are powers of 1024
+    /// Bytes of all memories, tables and instances of the guest [default: 5G]
     #[arg(long, value_name = "SIZE", value_parser = size, help_heading = "Limits")]
     pub(crate) max_memory: Option<u64>,
     /// Descriptors that the guest may have open, its streams and directories included
@@ -302,6 +304,8 @@ pub(crate) struct Run {
     /// Streams, timers and other resources that a component may have open [default: 1024]
     #[arg(long, value_name = "N", help_heading = "Limits")]
     pub(crate) max_streams: Option<u32>,
+    #[command(flatten)]
+    pub(crate) compile: CompileLimits,
     /// Take who opens without rights, or a directory without `mutate-directory`, at their word
     #[arg(long, help_heading = "Limits")]
     pub(crate) strict_rights: bool,
@@ -352,6 +356,18 @@ pub(crate) enum WhenFailing {
     Continue,
 }
 
+/// What it may take to compile a module or to look at one.
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Limits")]
+pub(crate) struct CompileLimits {
+    /// How long it may take to compile or to analyze the module [default: 2m]
+    #[arg(long, value_name = "DURATION", value_parser = timeout)]
+    pub(crate) max_compile_time: Option<Duration>,
+    /// Bytes that it may take to compile or to analyze the module [default: 4G]
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    pub(crate) max_compile_memory: Option<u64>,
+}
+
 /// What the guest gets to see of files.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Files")]
@@ -384,6 +400,8 @@ pub(crate) struct Inspect {
     /// The module
     #[arg(value_name = "MODULE")]
     pub(crate) module: PathBuf,
+    #[command(flatten)]
+    pub(crate) compile: CompileLimits,
     /// Print JSON, also for errors
     #[arg(long)]
     pub(crate) json: bool,

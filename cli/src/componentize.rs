@@ -11,7 +11,9 @@ use wasi_preview1_component_adapter_provider::{
 };
 use wit_component::ComponentEncoder;
 
+use crate::analysis::Analysis;
 use crate::args::Componentize;
+use crate::engine::CompileBounds;
 use crate::error::Error;
 use crate::output::{Reach, Target};
 use crate::{ambient, inspect, print};
@@ -19,7 +21,11 @@ use crate::{ambient, inspect, print};
 /// Packs, and answers what to print.
 pub(crate) fn run(args: &Componentize) -> Result<String, Error> {
     let bytes = ambient::read_module(&args.module)?;
+    let compile = CompileBounds::from(&args.compile);
+    let analysis = Analysis { path: &args.module, compile, time: None, json: args.json };
+    let watch = analysis.watch(|| ())?;
     let component = encode(&args.module, &bytes)?;
+    drop(watch);
     Target::new(&args.output, &Reach::default())?.write_all(&component)?;
     if args.json {
         let output = args.output.to_string_lossy();

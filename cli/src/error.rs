@@ -17,6 +17,8 @@ pub(crate) const EXIT_REFUSED: u8 = 2;
 pub(crate) const EXIT_TIMED_OUT: u8 = 124;
 /// What it exits with when the guest traps: what a shell says of a program that aborts.
 pub(crate) const EXIT_TRAPPED: u8 = 134;
+/// What it exits with after a panic: `EX_SOFTWARE` of sysexits.h.
+pub(crate) const EXIT_INTERNAL: u8 = 70;
 /// What the number of a signal that ends a run is added to: what a shell says of it.
 pub(crate) const EXIT_SIGNAL: u8 = 128;
 /// What a guest's code above 255 becomes: no failure may look like a success in its low 8 bits.
@@ -211,7 +213,8 @@ pub(crate) enum Error {
     Memory { path: PathBuf },
 
     #[error(
-        "`{}` starts with {needed} bytes of memory, more than `--max-memory` allows ({allowed})",
+        "`{}` starts with {needed} bytes of memories, tables and instances, more than \
+         `--max-memory` allows ({allowed})",
         escape::name(.path)
     )]
     #[diagnostic(
@@ -219,6 +222,44 @@ pub(crate) enum Error {
         help("give at least `--max-memory {needed}`, or link the guest with less initial memory")
     )]
     MemoryLimit { path: PathBuf, needed: u64, allowed: u64 },
+
+    #[error("`{}` instantiates up to {count} core modules; the limit is {max}", escape::name(.path))]
+    #[diagnostic(
+        code(palisade::instances),
+        help("no option raises this limit; compose the component of fewer parts")
+    )]
+    Instances { path: PathBuf, count: u64, max: u64 },
+
+    #[error(
+        "`{}` was not compiled or analyzed within {}",
+        escape::name(.path), humantime::format_duration(*.max)
+    )]
+    #[diagnostic(
+        code(palisade::compile_time),
+        help("`--max-compile-time` raises this limit; `--engine wasmi` compiles modules faster")
+    )]
+    CompileTime { path: PathBuf, max: std::time::Duration },
+
+    #[error("`{}` needs more than {max} bytes to be compiled or analyzed", escape::name(.path))]
+    #[diagnostic(
+        code(palisade::compile_memory),
+        help("`--max-compile-memory` raises this limit; `--engine wasmi` needs less for modules")
+    )]
+    CompileMemory { path: PathBuf, max: u64 },
+
+    #[error("the operating system gives no thread: {0}")]
+    #[diagnostic(
+        code(palisade::thread),
+        help("raise the limit of processes and threads (`ulimit -u`), or end other programs")
+    )]
+    NoThread(std::io::Error),
+
+    #[error("internal error: {}", escape::line(.why))]
+    #[diagnostic(
+        code(palisade::internal),
+        help("this is a fault of Palisade, which ended the guest; please report it")
+    )]
+    Internal { why: String },
 
     #[error("the engine `{engine}` refuses `{}`: {}", escape::name(.path), escape::line(.why))]
     #[diagnostic(
@@ -442,7 +483,7 @@ pub(crate) enum Error {
     #[error("the guest was stopped: its {} are up", humantime::format_duration(*.after))]
     #[diagnostic(
         code(palisade::timeout),
-        help("`--timeout` sets the time; without it a guest runs as long as it likes")
+        help("`--timeout` sets the time, compiling included; without it a guest runs for ever")
     )]
     TimedOut { after: std::time::Duration },
 
@@ -472,6 +513,7 @@ impl Error {
         match self {
             Error::TimedOut { .. } => EXIT_TIMED_OUT,
             Error::Trapped { .. } => EXIT_TRAPPED,
+            Error::Internal { .. } => EXIT_INTERNAL,
             Error::Signal { signal } => {
                 EXIT_SIGNAL.saturating_add(u8::try_from(*signal).unwrap_or(0))
             }

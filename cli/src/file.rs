@@ -91,6 +91,10 @@ struct LimitsTable {
     memory: Option<u64>,
     descriptors: Option<u32>,
     streams: Option<u32>,
+    #[serde(default, deserialize_with = "timeout")]
+    compile_time: Option<Duration>,
+    #[serde(default, deserialize_with = "size")]
+    compile_memory: Option<u64>,
     #[serde(default)]
     strict_rights: bool,
 }
@@ -189,6 +193,8 @@ impl Reader {
             memory_max: table.limits.memory,
             descriptors_max: table.limits.descriptors,
             streams_max: table.limits.streams,
+            compile_time_max: table.limits.compile_time,
+            compile_memory_max: table.limits.compile_memory,
             rights: if table.limits.strict_rights { RightsOf::Strict } else { RightsOf::Parent },
             engine: table.engine,
             policy: table.policy.map(|policy| self.policy(policy)),

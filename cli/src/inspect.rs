@@ -2,6 +2,7 @@
 //!
 //! The reasons of [`refusal`] come in the order in which someone would want to fix them.
 
+mod footprint;
 mod world;
 
 use std::path::{Path, PathBuf};
@@ -16,6 +17,7 @@ use wasmparser::{
 
 use crate::engine::Form;
 use crate::error::Error;
+pub(crate) use footprint::Footprint;
 use world::World;
 
 /// Features beyond the first version of WebAssembly, by the names of their proposals.
@@ -184,15 +186,14 @@ pub(crate) fn facts(path: &Path, bytes: &[u8]) -> Result<Facts, Error> {
 }
 
 /// Why a module cannot be run; `None` if nothing speaks against it.
-pub(crate) fn refusal(path: &Path, bytes: &[u8], memory_max: Option<u64>) -> Option<Error> {
+pub(crate) fn refusal(path: &Path, bytes: &[u8]) -> Option<Error> {
     let facts = match facts(path, bytes) {
         Ok(facts) => facts,
         Err(error) => return Some(error),
     };
     let path = path.to_owned();
     if let Some(world) = &facts.world {
-        return component_refusal(path.clone(), facts.kind, world)
-            .or_else(|| over_limit(path, nested_memory_bytes(bytes), memory_max));
+        return component_refusal(path, facts.kind, world);
     }
     let missing: Vec<_> = facts.imports.iter().filter(|import| !import.provided).collect();
     if !missing.is_empty() {
@@ -206,32 +207,7 @@ pub(crate) fn refusal(path: &Path, bytes: &[u8], memory_max: Option<u64>) -> Opt
         }
         Some(_) => {}
     }
-    if calls_without_memory(&facts) {
-        return Some(Error::Memory { path });
-    }
-    let needed = facts.memories.iter().map(|memory| memory.initial_bytes).max().unwrap_or(0);
-    over_limit(path, needed, memory_max)
-}
-
-fn over_limit(path: PathBuf, needed: u64, memory_max: Option<u64>) -> Option<Error> {
-    match memory_max {
-        Some(allowed) if needed > allowed => Some(Error::MemoryLimit { path, needed, allowed }),
-        _ => None,
-    }
-}
-
-/// What the largest memory of a component's modules starts with.
-fn nested_memory_bytes(bytes: &[u8]) -> u64 {
-    let mut largest = 0;
-    for payload in Parser::new(0).parse_all(bytes) {
-        // It has been validated before, so nothing is missed.
-        let Ok(Payload::MemorySection(memories)) = payload else { continue };
-        for memory in memories.into_iter().flatten() {
-            let page = 1_u64 << memory.page_size_log2.unwrap_or(16);
-            largest = largest.max(memory.initial.saturating_mul(page));
-        }
-    }
-    largest
+    calls_without_memory(&facts).then_some(Error::Memory { path })
 }
 
 fn component_refusal(path: PathBuf, kind: Kind, world: &World) -> Option<Error> {

@@ -6,10 +6,11 @@
 //! everything that can go wrong. `upper` has the commands on changes that are kept, `changes`
 //! prints them and `archive` packs them. `policy` reads, explains and checks policies, `guard` lays
 //! them over directories, and `learn` has the commands on records. `inspect` looks at modules,
-//! `componentize` packs them, `trace` prints calls, `output` writes files, `print` is the door to
-//! the terminal, and `ambient` is the door to the host.
+//! `componentize` packs them, `analysis` bounds what both may take, `trace` prints calls, `output`
+//! writes files, `print` is the door to the terminal, and `ambient` is the door to the host.
 
 mod ambient;
+mod analysis;
 mod archive;
 mod args;
 mod changes;
@@ -35,6 +36,7 @@ mod upper;
 
 use clap::CommandFactory;
 
+use crate::analysis::Analysis;
 use crate::args::{Cli, Command};
 use crate::error::Error;
 
@@ -72,7 +74,11 @@ fn main() {
 
 fn inspect(args: &args::Inspect) -> Result<u8, Error> {
     let bytes = ambient::read_module(&args.module)?;
+    let compile = engine::CompileBounds::from(&args.compile);
+    let analysis = Analysis { path: &args.module, compile, time: None, json: args.json };
+    let watch = analysis.watch(|| ())?;
     let facts = inspect::facts(&args.module, &bytes)?;
+    drop(watch);
     let text = if args.json { print::json_page(&facts)? } else { facts.to_string() };
     told(Ok(text))
 }

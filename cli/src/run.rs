@@ -2,17 +2,23 @@
 
 use std::ffi::OsString;
 use std::path::Path;
+use std::time::Instant;
 
 use palisade::preview1::ZeroRights;
 use palisade::{Clock, Config, Input, Interrupt, Limits, Output, Random};
 
 use crate::ambient;
+use crate::analysis::Analysis;
 use crate::archive::Archive;
 use crate::args::Run;
 use crate::ending::{AtEnd, Diff, Ending, Remains, watch_signals};
-use crate::engine::{Bounds, Cause, Ended, Form, Guest, Keep, Kind, Stop, Stopper};
+use crate::engine::{
+    Bounds, Cause, CompileBounds, CompileWatch, Ended, Form, Guest, INSTANCES_MAX, Keep, Kind,
+    MEMORY_DEFAULT_BYTES, Stop, Stopper,
+};
 use crate::error::{EXIT_CODE_MAX, Error};
 use crate::guard::{Guard, Surroundings};
+use crate::inspect::Footprint;
 use crate::layout::{Layout, Preopen};
 use crate::output::{Reach, Target, is_stderr};
 use crate::sandbox::{FixedClock, InheritEnv, RightsOf, Sandbox, Variable};
@@ -60,44 +66,107 @@ pub(crate) fn run_specially(
         RightsOf::Parent => ZeroRights::Unspoken,
     };
     let engine = sandbox.engine.unwrap_or(Kind::Wasmtime);
-    let form = inspect::form(&bytes);
-    if form != Form::Module && engine == Kind::Wasmi {
-        return Err(Error::NoComponents { path: path.to_owned(), engine: engine.name() });
-    }
-    let process = config.start_with(Interrupt::default());
     let remains = Remains { guard, overlays, diff, export, at_end };
     let has_remains = remains.is_any();
     let ending = Ending::new(remains, run.json);
     watch_signals(stopper.clone(), has_remains)?;
-    let after = sandbox.timeout;
+    let (after, since) = (sandbox.timeout, Instant::now());
     let give_up = Box::new(ending.clone().give_up(move |cause| stopped(cause, after)));
-    let stop = Stop { after, stopper, give_up };
-    let guest = Guest {
+    let stop = Stop { after, since, stopper, give_up };
+    let compiling = watch_compilation(run, &sandbox, path, &ending)?;
+    let looked_at = look_at(path, &bytes, engine);
+    let Ok((form, footprint)) = looked_at else {
+        ending.abandon()?;
+        return looked_at.map(|_| 0);
+    };
+    let ended = engine.run(Guest {
         bytes: &bytes,
         form,
-        process,
+        process: config.start_with(Interrupt::default()),
         zero_rights,
-        limits: Bounds {
+        bounds: Bounds {
             memory_bytes: sandbox.memory_max,
+            instance_bytes: footprint.instance_bytes,
             stop: (after.is_some() || has_remains).then_some(stop),
         },
         keep: keep(run, engine, &reach)?,
-    };
-    let end = match engine.run(guest) {
+        compiling,
+    });
+    let end = match ended {
         Ended::Exited(code) => Ok(u8::try_from(code.min(EXIT_CODE_MAX)).unwrap_or(u8::MAX)),
         Ended::Trapped { why, frames } => Err(Error::Trapped { why, frames }),
         Ended::Stopped(cause) => Err(stopped(cause, after)),
-        Ended::NoCache(why) => {
+        Ended::Panicked(why) => Err(Error::Internal { why }),
+        never_started => {
             ending.abandon()?;
-            return Err(Error::Cache { path: run.cache_dir.clone().unwrap_or_default(), why });
-        }
-        Ended::Refused(why) => {
-            ending.abandon()?;
-            return Err(inspect::refusal(path, &bytes, sandbox.memory_max)
-                .unwrap_or(Error::Engine { path: path.to_owned(), engine: engine.name(), why }));
+            let _compiling = watch_compilation(run, &sandbox, path, &ending)?;
+            return Err(refusal(never_started, run, &sandbox, path, (&bytes, footprint)));
         }
     };
     ending.conclude(end).unwrap_or(Ok(0))
+}
+
+/// Bounds the analysis and the compilation of the module from now on.
+fn watch_compilation(
+    run: &Run,
+    sandbox: &Sandbox,
+    path: &Path,
+    ending: &Ending,
+) -> Result<CompileWatch, Error> {
+    let compile = CompileBounds::new(sandbox.compile_time_max, sandbox.compile_memory_max);
+    let analysis = Analysis { path, compile, time: sandbox.timeout, json: run.json };
+    let ending = ending.clone();
+    analysis.watch(move || {
+        // The error that follows says why nothing was run.
+        let _ = ending.abandon();
+    })
+}
+
+/// What the module is, and what it makes the engine allocate.
+///
+/// # Errors
+///
+/// - [`Error::NoComponents`]: the engine runs core modules alone.
+/// - [`Error::Instances`]: the component instantiates too many modules.
+fn look_at(path: &Path, bytes: &[u8], engine: Kind) -> Result<(Form, Footprint), Error> {
+    let form = inspect::form(bytes);
+    if form != Form::Module && engine == Kind::Wasmi {
+        return Err(Error::NoComponents { path: path.to_owned(), engine: engine.name() });
+    }
+    let footprint = Footprint::read(bytes);
+    let (count, max) = (footprint.instances, INSTANCES_MAX as u64);
+    if count > max {
+        return Err(Error::Instances { path: path.to_owned(), count, max });
+    }
+    Ok((form, footprint))
+}
+
+/// What to tell of a guest that never started.
+fn refusal(
+    ended: Ended,
+    run: &Run,
+    sandbox: &Sandbox,
+    path: &Path,
+    (bytes, footprint): (&[u8], Footprint),
+) -> Error {
+    let path = path.to_owned();
+    match ended {
+        Ended::NoCache(why) => {
+            Error::Cache { path: run.cache_dir.clone().unwrap_or_default(), why }
+        }
+        Ended::OverMemory { needed } => {
+            let needed = needed.max(footprint.memory_bytes);
+            let allowed = sandbox.memory_max.unwrap_or(MEMORY_DEFAULT_BYTES);
+            Error::MemoryLimit { path, needed, allowed }
+        }
+        Ended::Refused(why) => inspect::refusal(&path, bytes).unwrap_or_else(|| {
+            let engine = sandbox.engine.unwrap_or(Kind::Wasmtime).name();
+            Error::Engine { path, engine, why }
+        }),
+        Ended::Exited(_) | Ended::Trapped { .. } | Ended::Stopped(_) | Ended::Panicked(_) => {
+            Error::Internal { why: "a guest that ran did not start".to_owned() }
+        }
+    }
 }
 
 /// What to tell of a guest that was stopped.

@@ -35,6 +35,8 @@ pub(crate) struct Sandbox {
     pub(crate) memory_max: Option<u64>,
     pub(crate) descriptors_max: Option<u32>,
     pub(crate) streams_max: Option<u32>,
+    pub(crate) compile_time_max: Option<Duration>,
+    pub(crate) compile_memory_max: Option<u64>,
     pub(crate) rights: RightsOf,
     pub(crate) engine: Option<Kind>,
     pub(crate) policy: Option<policy::Source>,
@@ -193,6 +195,8 @@ impl Sandbox {
         self.memory_max = run.max_memory.or(self.memory_max);
         self.descriptors_max = run.max_descriptors.or(self.descriptors_max);
         self.streams_max = run.max_streams.or(self.streams_max);
+        self.compile_time_max = run.compile.max_compile_time.or(self.compile_time_max);
+        self.compile_memory_max = run.compile.max_compile_memory.or(self.compile_memory_max);
         self.engine = run.engine.or(self.engine);
         Ok(())
     }

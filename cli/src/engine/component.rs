@@ -4,16 +4,17 @@ use palisade::Exit;
 use palisade::preview1::ZeroRights;
 use palisade::preview2::bindings::sync::Command;
 use palisade::preview2::{PalisadeCtx, PalisadeCtxView, PalisadeView, add_to_linker_sync};
+use wasmtime::Store;
 use wasmtime::component::{Component, Linker, ResourceTable};
-use wasmtime::{Store, StoreLimits};
 
-use super::wasmtime::{ended, engine, is_the_guests, limits, refuse};
+use super::budget::MemoryBudget;
+use super::wasmtime::{ended, engine, is_the_guests, refuse};
 use super::{Ended, Form, Guest, Watchdog};
 
 struct Data {
     ctx: PalisadeCtx,
     table: ResourceTable,
-    limits: StoreLimits,
+    budget: MemoryBudget,
 }
 
 impl PalisadeView for Data {
@@ -29,7 +30,8 @@ pub(super) fn run(guest: Guest<'_>) -> Ended {
 }
 
 fn try_run(guest: Guest<'_>) -> Result<Ended, Ended> {
-    let engine = engine(&guest.limits, guest.keep)?;
+    let budget = MemoryBudget::new(&guest.bounds)?;
+    let engine = engine(&guest.bounds, guest.keep)?;
     let component = Component::new(&engine, guest.bytes).map_err(refuse)?;
     let mut linker = Linker::new(&engine);
     add_to_linker_sync(&mut linker).map_err(refuse)?;
@@ -43,13 +45,17 @@ fn try_run(guest: Guest<'_>) -> Result<Ended, Ended> {
         }
         (Form::Component | Form::Module, ZeroRights::Literal) => PalisadeCtx::new(guest.process),
     };
-    let data = Data { ctx, table: ResourceTable::new(), limits: limits(&guest.limits) };
+    let data = Data { ctx, table: ResourceTable::new(), budget };
     let mut store = Store::new(&engine, data);
-    store.limiter(|data| &mut data.limits);
+    store.limiter(|data| &mut data.budget);
     store.set_epoch_deadline(1);
-    let watchdog = Watchdog::start(guest.limits.stop, &interrupt, move || engine.increment_epoch());
-    let command = Command::instantiate(&mut store, &component, &linker).map_err(|error| {
-        if is_the_guests(&error) { ended(Err(error), &watchdog) } else { refuse(error) }
+    drop(guest.compiling);
+    let watchdog =
+        Watchdog::start(guest.bounds.stop, &interrupt, move || engine.increment_epoch())?;
+    let command = Command::instantiate(&mut store, &component, &linker);
+    let command = command.map_err(|error| match store.data().budget.over() {
+        _ if is_the_guests(&error) => ended(Err(error), &watchdog),
+        over => over.unwrap_or_else(|| refuse(error)),
     })?;
     let result = command.wasi_cli_run().call_run(&mut store);
     // Of a failure the interface tells no more than that it is one.

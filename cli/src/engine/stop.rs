@@ -8,9 +8,11 @@
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use palisade::Interrupt;
+
+use super::Ended;
 
 /// How long a guest that was stopped may take to come to its end: far longer than an interpreter's
 /// slice takes, also if each of its instructions is a call of the host.
@@ -30,6 +32,8 @@ pub(crate) enum Cause {
 /// When to stop a guest, and what to do if it does not end then.
 pub(crate) struct Stop {
     pub(crate) after: Option<Duration>,
+    /// Since when: before the guest was compiled.
+    pub(crate) since: Instant,
     pub(crate) stopper: Stopper,
     pub(crate) give_up: Box<dyn FnOnce(Cause) + Send>,
 }
@@ -107,20 +111,24 @@ pub(super) struct Watchdog {
 
 impl Watchdog {
     /// Watches from now on. When there is a cause, `halt` is called, and sleeps and waits end.
+    ///
+    /// # Errors
+    ///
+    /// [`Ended::Refused`] if the operating system has no thread to give.
     pub(super) fn start(
         stop: Option<Stop>,
         interrupt: &Interrupt,
         halt: impl FnOnce() + Send + 'static,
-    ) -> Self {
+    ) -> Result<Self, Ended> {
         let cause = Arc::new(OnceLock::new());
-        let Some(Stop { after, stopper, give_up }) = stop else {
-            return Watchdog { cause, ended: None };
+        let Some(Stop { after, since, stopper, give_up }) = stop else {
+            return Ok(Watchdog { cause, ended: None });
         };
         let (to, messages) = stopper.start();
         let (told, interrupt) = (Arc::clone(&cause), interrupt.clone());
-        thread::spawn(move || {
+        let watch = move || {
             let message = match after {
-                Some(after) => messages.recv_timeout(after),
+                Some(after) => messages.recv_timeout(after.saturating_sub(since.elapsed())),
                 None => messages.recv().map_err(|_| RecvTimeoutError::Disconnected),
             };
             let cause = match message {
@@ -134,8 +142,10 @@ impl Watchdog {
             if !has_ended_within(GRACE, &messages) {
                 give_up(cause);
             }
-        });
-        Watchdog { cause, ended: Some((stopper, to)) }
+        };
+        let thread = thread::Builder::new().name("palisade-watchdog".to_owned()).spawn(watch);
+        thread.map_err(|why| Ended::Refused(format!("there is no thread to stop it: {why}")))?;
+        Ok(Watchdog { cause, ended: Some((stopper, to)) })
     }
 
     /// Why the guest was stopped, if it was.

@@ -1,12 +1,10 @@
 //! wasmi: an interpreter, for guests that run briefly or not at all elsewhere.
 
 use palisade::preview1::Preview1;
-use palisade::preview1::engines::wasmi::{State, add_to_linker};
-use wasmi::{
-    Config, Engine, Error, Linker, Module, Store, StoreLimits, StoreLimitsBuilder,
-    TypedResumableCall,
-};
+use palisade::preview1::engines::wasmi::{HostPanic, State, add_to_linker};
+use wasmi::{Config, Engine, Error, Linker, Module, Store, TypedResumableCall};
 
+use super::budget::MemoryBudget;
 use super::{Ended, Guest, Watchdog};
 
 /// Fuel between two looks at the time: about a millisecond.
@@ -14,7 +12,7 @@ const SLICE: u64 = 1_000_000;
 
 struct Data {
     state: State,
-    limits: StoreLimits,
+    budget: MemoryBudget,
 }
 
 pub(super) fn run(guest: Guest<'_>) -> Ended {
@@ -25,7 +23,8 @@ pub(super) fn run(guest: Guest<'_>) -> Ended {
 
 fn try_run(guest: Guest<'_>) -> Result<Ended, Ended> {
     let refuse = |why: Error| Ended::Refused(why.to_string());
-    let can_stop = guest.limits.stop.is_some();
+    let can_stop = guest.bounds.stop.is_some();
+    let budget = MemoryBudget::new(&guest.bounds)?;
     let mut config = Config::default();
     config.consume_fuel(can_stop);
     let engine = Engine::new(&config);
@@ -35,25 +34,22 @@ fn try_run(guest: Guest<'_>) -> Result<Ended, Ended> {
 
     let interrupt = guest.process.interrupt().clone();
     let preview1 = Preview1::new(guest.process).with_zero_rights(guest.zero_rights);
-    let mut limits = StoreLimitsBuilder::new();
-    if let Some(bytes) = guest.limits.memory_bytes {
-        limits = limits.memory_size(usize::try_from(bytes).unwrap_or(usize::MAX));
-    }
-    let data = Data { state: State::new(preview1), limits: limits.build() };
+    let data = Data { state: State::new(preview1), budget };
     let mut store = Store::new(&engine, data);
-    store.limiter(|data| &mut data.limits);
+    store.limiter(|data| &mut data.budget);
     if can_stop {
         // A start function cannot be resumed, so it is not sliced either; if it does not end, the
         // watchdog gives up on it.
         store.set_fuel(u64::MAX).map_err(refuse)?;
     }
-    let watchdog = Watchdog::start(guest.limits.stop, &interrupt, || {});
-    let instance = linker.instantiate_and_start(&mut store, &module).map_err(|error| {
+    drop(guest.compiling);
+    let watchdog = Watchdog::start(guest.bounds.stop, &interrupt, || {})?;
+    let instance = linker.instantiate_and_start(&mut store, &module);
+    let instance = instance.map_err(|error| {
         if error.as_trap_code().is_some() || error.i32_exit_status().is_some() {
-            ended(Err(&error), &watchdog)
-        } else {
-            refuse(error)
+            return ended(Err(&error), &watchdog);
         }
+        store.data().budget.over().unwrap_or_else(|| refuse(error))
     })?;
     let start = instance.get_typed_func::<(), ()>(&store, "_start").map_err(refuse)?;
     match instance.get_memory(&store, "memory") {
@@ -93,6 +89,9 @@ fn ended(result: Result<(), &Error>, watchdog: &Watchdog) -> Ended {
         Ok(()) => return Ended::Exited(0),
         Err(error) => error,
     };
+    if let Some(HostPanic { message }) = error.downcast_ref() {
+        return Ended::Panicked(message.clone());
+    }
     match error.i32_exit_status() {
         Some(code) => Ended::Exited(code.cast_unsigned()),
         // An interpreter has no frames to tell of.

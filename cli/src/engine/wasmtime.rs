@@ -6,15 +6,16 @@ use palisade::Exit;
 use palisade::preview1::engines::wasmtime::{State, add_to_linker};
 use palisade::preview1::{MODULE, Preview1};
 use wasmtime::{
-    Cache, CacheConfig, Config, Engine, FrameInfo, Instance, Linker, Module, Store, StoreLimits,
-    StoreLimitsBuilder, Trap, WasmBacktrace, WasmBacktraceDetails,
+    Cache, CacheConfig, Config, Engine, FrameInfo, Instance, Linker, Module, Store, Trap,
+    WasmBacktrace, WasmBacktraceDetails,
 };
 
+use super::budget::MemoryBudget;
 use super::{Bounds, Ended, Guest, Keep, Watchdog};
 
 struct Data {
     state: State,
-    limits: StoreLimits,
+    budget: MemoryBudget,
 }
 
 pub(super) fn run(guest: Guest<'_>) -> Ended {
@@ -24,7 +25,8 @@ pub(super) fn run(guest: Guest<'_>) -> Ended {
 }
 
 fn try_run(guest: Guest<'_>) -> Result<Ended, Ended> {
-    let engine = engine(&guest.limits, guest.keep)?;
+    let budget = MemoryBudget::new(&guest.bounds)?;
+    let engine = engine(&guest.bounds, guest.keep)?;
     let module = Module::new(&engine, guest.bytes).map_err(refuse)?;
     let mut linker = Linker::new(&engine);
     if module.imports().any(|import| import.module() == MODULE) {
@@ -33,14 +35,18 @@ fn try_run(guest: Guest<'_>) -> Result<Ended, Ended> {
 
     let interrupt = guest.process.interrupt().clone();
     let preview1 = Preview1::new(guest.process).with_zero_rights(guest.zero_rights);
-    let data = Data { state: State::new(preview1), limits: limits(&guest.limits) };
+    let data = Data { state: State::new(preview1), budget };
     let mut store = Store::new(&engine, data);
-    store.limiter(|data| &mut data.limits);
+    store.limiter(|data| &mut data.budget);
     store.set_epoch_deadline(1);
-    let watchdog = Watchdog::start(guest.limits.stop, &interrupt, move || engine.increment_epoch());
+    drop(guest.compiling);
+    let watchdog =
+        Watchdog::start(guest.bounds.stop, &interrupt, move || engine.increment_epoch())?;
     // What the module itself does at its start may trap already, and that is no refusal.
-    let instance = linker.instantiate(&mut store, &module).map_err(|error| {
-        if is_the_guests(&error) { ended(Err(error), &watchdog) } else { refuse(error) }
+    let instance = linker.instantiate(&mut store, &module);
+    let instance = instance.map_err(|error| match store.data().budget.over() {
+        _ if is_the_guests(&error) => ended(Err(error), &watchdog),
+        over => over.unwrap_or_else(|| refuse(error)),
     })?;
     // A guest that only exits needs no memory.
     if instance.get_memory(&mut store, "memory").is_none()
@@ -58,26 +64,22 @@ fn try_run(guest: Guest<'_>) -> Result<Ended, Ended> {
 }
 
 /// An engine with what is asked of every guest.
-pub(super) fn engine(limits: &Bounds, keep: Keep) -> Result<Engine, Ended> {
+///
+/// Shared memories and the GC proposal are not built into it: their memory would not be asked for
+/// through a limiter.
+pub(super) fn engine(bounds: &Bounds, keep: Keep) -> Result<Engine, Ended> {
     let mut config = Config::new();
     // The details would cost every start an environment variable and every module its debug
     // information, for the rare trap.
     config.wasm_backtrace_details(WasmBacktraceDetails::Disable);
-    config.epoch_interruption(limits.stop.is_some());
+    config.shared_memory(false);
+    config.epoch_interruption(bounds.stop.is_some());
     config.cache(match keep {
         Keep::Nowhere => None,
         Keep::IfPossible(dir) => cache(dir).ok(),
         Keep::Exactly(dir) => Some(cache(dir).map_err(|why| Ended::NoCache(format!("{why:#}")))?),
     });
     Engine::new(&config).map_err(refuse)
-}
-
-pub(super) fn limits(bounds: &Bounds) -> StoreLimits {
-    let mut limits = StoreLimitsBuilder::new();
-    if let Some(bytes) = bounds.memory_bytes {
-        limits = limits.memory_size(usize::try_from(bytes).unwrap_or(usize::MAX));
-    }
-    limits.build()
 }
 
 /// It never started.

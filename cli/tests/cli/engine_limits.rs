@@ -126,3 +126,169 @@ fn a_guest_has_one_thread_that_waits_for_input() {
     drop(child.stdin.take());
     Told::new(&child.wait_with_output().unwrap()).prints("kept 400\n");
 }
+
+/// Grows each of `count` memories by 60 MiB, and exits with how many grew.
+fn many_memories(case: &Case, count: usize) -> String {
+    let mut fields =
+        r#"(import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))"#.to_owned();
+    let mut body = "(local $n i32)".to_owned();
+    for n in 0..count {
+        fields += &format!("(memory $m{n} 1)");
+        body += &format!(
+            "(if (i32.ne (memory.grow $m{n} (i32.const 960)) (i32.const -1))
+                (then (local.set $n (i32.add (local.get $n) (i32.const 1)))))"
+        );
+    }
+    body += "(call $exit (local.get $n))";
+    case.module("guest.wasm", &format!(r#"{fields} (func (export "_start") {body})"#))
+}
+
+#[test]
+fn memories_share_one_limit() {
+    let case = Case::new();
+    let guest = many_memories(&case, 10);
+    for engine in ENGINES {
+        let run = |args: &[&str]| case.run(&[&["--engine", engine], args, &[&guest]].concat());
+        run(&["--max-memory", "1G"]).exits(10);
+        run(&["--max-memory", "200M"]).exits(3);
+        run(&["--max-memory", "655360"]).exits(0);
+        // All of them together start with ten pages.
+        run(&["--max-memory", "655359"]).refuses(&["655360", "--max-memory"]);
+    }
+}
+
+#[test]
+fn tables_count_as_memory() {
+    let case = Case::new();
+    let guest = case.module(
+        "guest.wasm",
+        r#"(import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+        (table $f 1 funcref)
+        (func (export "_start") (local $n i32)
+            (loop $again
+                (if (i32.ne (table.grow $f (ref.null func) (i32.const 1000000)) (i32.const -1))
+                    (then (local.set $n (i32.add (local.get $n) (i32.const 1)))
+                        (br_if $again (i32.lt_u (local.get $n) (i32.const 30))))))
+            (call $exit (local.get $n)))"#,
+    );
+    for engine in ENGINES {
+        let run = |args: &[&str]| case.run(&[&["--engine", engine], args, &[&guest]].concat());
+        run(&[]).exits(30);
+        run(&["--max-memory", "64M"]).exits(4);
+    }
+    let guest = case.module("large.wasm", r#"(table 9000000 funcref) (func (export "_start"))"#);
+    for engine in ENGINES {
+        let told = case.run(&["--engine", engine, "--max-memory", "64M", &guest]);
+        told.refuses(&["tables", "--max-memory"]);
+    }
+}
+
+#[test]
+fn instances_of_a_component_share_one_limit() {
+    let case = Case::new();
+    let component = |instances: &str, fields: &str| {
+        let text = format!(
+            r#"(component
+            (core module $m {fields} (func (export "run") (result i32) (i32.const 0)))
+            (core instance $i (instantiate $m)) {instances}
+            (func $run (result (result)) (canon lift (core func $i "run")))
+            (instance $out (export "run" (func $run)))
+            (export "wasi:cli/run@0.2.0" (instance $out)))"#
+        );
+        case.file("guest.wasm", wat::parse_str(text).unwrap())
+    };
+    let more = |count: usize| "(core instance (instantiate $m))".repeat(count);
+    let guest = component(&more(99), "(memory 16)");
+    case.run(&["--max-memory", "101M", &guest]).exits(0);
+    case.run(&["--max-memory", "99M", &guest]).refuses(&["--max-memory", "bytes"]);
+    // Each instance has globals of its own.
+    let guest = component(&more(900), &"(global (mut i64) (i64.const 1))".repeat(1000));
+    case.run(&["--max-memory", "1G", &guest]).exits(0);
+    case.run(&["--max-memory", "32M", &guest]).refuses(&["instances", "--max-memory"]);
+}
+
+#[test]
+fn instances_that_multiply_are_refused_before_they_are_compiled() {
+    let case = Case::new();
+    let mut text = "(core module $m) (core instance (instantiate $m))".to_owned();
+    for level in 0..40 {
+        text = format!(
+            "(component $c{level} {text}) (instance (instantiate $c{level}))
+            (instance (instantiate $c{level}))"
+        );
+    }
+    let guest = case.file("guest.wasm", wat::parse_str(format!("(component {text})")).unwrap());
+    case.run(&[&guest]).refuses(&["1099511627776", "10000"]);
+}
+
+#[test]
+fn memory_that_no_limiter_sees_is_refused() {
+    let case = Case::new();
+    for (name, fields) in [
+        ("shared memory", "(memory 1 10 shared)"),
+        (
+            "garbage collection",
+            "(type $t (array (mut i8)))
+            (func (result (ref $t)) (array.new_default $t (i32.const 9)))",
+        ),
+    ] {
+        let guest = case.module("guest.wasm", &format!(r#"{fields} (func (export "_start"))"#));
+        for engine in ENGINES {
+            let told = case.run(&["--engine", engine, &guest]);
+            assert_eq!(told.code, 2, "{name}, {engine}: {told:#?}");
+        }
+    }
+}
+
+/// A module of a few KiB that takes minutes to compile: loops within loops, and locals that live
+/// through all of them.
+fn compile_bomb(case: &Case) -> String {
+    let (locals, loops) = (500, 500);
+    let mut body = format!("(local {})", "i32 ".repeat(locals));
+    body += &"loop ".repeat(loops);
+    for n in 0..loops {
+        let (a, b, to) = (n % locals, (n * 7 + 1) % locals, (n * 13) % locals);
+        let label = n.min(loops - 1 - n);
+        body += &format!(
+            "local.get {a} local.get {b} i32.add local.set {to} local.get {a} br_if {label} end "
+        );
+    }
+    case.module("bomb.wasm", &format!(r#"(memory 1) (func (export "_start") {body})"#))
+}
+
+#[test]
+fn a_module_that_takes_too_long_to_compile_is_given_up() {
+    let case = Case::new();
+    let bomb = compile_bomb(&case);
+    for (options, code, facts) in [
+        (["--timeout", "500ms"], 124, ["500ms", "--timeout"]),
+        (["--max-compile-time", "500ms"], 2, ["500ms", "--max-compile-time"]),
+        (["--max-compile-memory", "1M"], 2, ["1048576", "--max-compile-memory"]),
+    ] {
+        let started = Instant::now();
+        case.run(&[&options[..], &[&bomb]].concat()).fails(code, &facts);
+        assert!(started.elapsed() < SOON, "{options:?}");
+    }
+    let file = case.file("palisade.toml", "limits.compile-time = '500ms'");
+    case.run(&["--config", &file, &bomb]).fails(2, &["--max-compile-time"]);
+    let told = case.run(&["--json", "--max-compile-time", "500ms", &bomb]);
+    told.fails(2, &[r#""code":"palisade::compile_time""#]);
+    // An interpreter translates what a compiler optimizes.
+    case.run(&["--engine", "wasmi", &bomb]).exits(0);
+}
+
+#[test]
+fn a_module_that_takes_too_long_to_analyze_is_given_up() {
+    let case = Case::new();
+    let module = case.module("slow.wasm", &format!("(func {})", "nop ".repeat(2_000_000)));
+    let bounds = ["--max-compile-time", "30ms"];
+    case.palisade(&[&["inspect"], &bounds[..], &[&module]].concat())
+        .fails(2, &["30ms", "--max-compile-time"]);
+    let out = case.path("out.wasm");
+    let args = ["componentize", &module, "-o", out.to_str().unwrap()];
+    case.palisade(&[&args[..], &bounds].concat()).fails(2, &["30ms", "--max-compile-time"]);
+    assert!(!out.exists());
+    // Why a module is refused takes an analysis too.
+    case.run(&[&["--engine", "wasmi"], &bounds[..], &[&module]].concat())
+        .fails(2, &["30ms", "--max-compile-time"]);
+}
