@@ -147,8 +147,15 @@ pub(crate) struct Explain {
 /// `palisade check`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
+With files, rules that match nothing in them are found too: a hide rule with a typo hides nothing.
+
+Examples:
+  palisade check policy.toml                          rules that never decide anything
+  palisade check policy.toml --dir project::/work     rules that match nothing in `project` either
+
 Exit codes:
-  0 if nothing was found, 1 if a rule does less than it says or the policy allows more than OLD.")]
+  0 if nothing was found, 1 if a rule does less than it says, matches nothing in the given files, or
+  the policy allows more than OLD.")]
 pub(crate) struct Check {
     /// The policy
     pub(crate) policy: PathBuf,
@@ -161,6 +168,9 @@ pub(crate) struct Check {
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
+    /// What to hold the policy against
+    #[command(flatten)]
+    pub(crate) mounts: Mounts,
 }
 
 /// `palisade learn`.
@@ -372,6 +382,17 @@ pub(crate) struct CompileLimits {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Files")]
 pub(crate) struct Files {
+    #[command(flatten)]
+    pub(crate) mounts: Mounts,
+    /// Keep the changes of the one overlay in this directory, for the next run too
+    #[arg(long, value_name = "DIR")]
+    pub(crate) upper: Option<PathBuf>,
+}
+
+/// Where the guest sees which files.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Files")]
+pub(crate) struct Mounts {
     /// Open a directory of the host to the guest
     #[arg(long, value_name = "HOST[::GUEST][:ro]", value_parser = MountText::parse)]
     pub(crate) dir: Vec<MountText>,
@@ -387,9 +408,6 @@ pub(crate) struct Files {
     /// Give the guest a directory of the host to change; the changes stay in memory
     #[arg(long, value_name = "HOST[::GUEST][:ro]", value_parser = MountText::parse)]
     pub(crate) overlay: Vec<MountText>,
-    /// Keep the changes of the one overlay in this directory, for the next run too
-    #[arg(long, value_name = "DIR")]
-    pub(crate) upper: Option<PathBuf>,
     /// Open a zip, a tar (also .gz, .zst) or a directory to the guest, to be read
     #[arg(long, value_name = "FILE[::GUEST]", value_parser = MountText::parse_image)]
     pub(crate) image: Vec<MountText>,
@@ -575,6 +593,6 @@ mod tests {
         let cli = Cli::try_parse_from(["palisade", "run", "--seed", "1", "m.wasm", "--dir", "-x"]);
         let Ok(Cli { command: Command::Run(run) }) = cli else { panic!("no run") };
         assert_eq!(run.command, ["m.wasm", "--dir", "-x"]);
-        assert!(run.files.dir.is_empty());
+        assert!(run.files.mounts.dir.is_empty());
     }
 }

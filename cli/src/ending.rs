@@ -81,6 +81,7 @@ impl Ending {
             }
         };
         also(remains.guard.finish(patience));
+        also(remains.guard.report_unmatched(Format::of(self.json)));
         also(tell_changes(remains.diff.as_ref(), &remains.overlays));
         also(export_changes(remains.export.as_ref(), &remains.overlays));
         if let Some(at_end) = remains.at_end {

@@ -17,11 +17,12 @@ use palisade::policy::{Policy, Quota, QuotaGroup, Refusal};
 use palisade::vfs::{DirRef, Rights};
 
 use crate::args::{AuditOnly, Run, WhenFailing};
+use crate::changes::Format;
 use crate::engine::{Cause, Stopper};
 use crate::error::Error;
 use crate::output::{Existing, Reach, Target, is_stderr, random_text};
 use crate::policy::Loaded;
-use crate::{ambient, print};
+use crate::{ambient, coverage, print};
 
 /// Batches of events that may wait to be written.
 const BATCHES: std::num::NonZeroUsize = std::num::NonZeroUsize::MIN.saturating_add(1);
@@ -133,6 +134,12 @@ impl Guard {
         Ok(Guard { quota, policy, watch, is_told: true, judges_names, on_failure })
     }
 
+    /// Lays nothing over a directory.
+    pub(crate) fn none() -> Self {
+        let (quota, policy, watch, on_failure) = (None, None, None, OnFailure::default());
+        Guard { quota, policy, watch, is_told: false, judges_names: false, on_failure }
+    }
+
     /// Lets everything be done, and writes it all down.
     pub(crate) fn recording(log: &Log) -> Result<Self, Error> {
         let nothing = Policy::builder().build().map_err(Error::Policy)?;
@@ -166,6 +173,11 @@ impl Guard {
                 observe(dir, Arc::clone(policy), at, *mode, Arc::clone(auditor))
             }
         })
+    }
+
+    /// At the end of a run, names the rules of the policy that matched no path.
+    pub(crate) fn report_unmatched(&self, format: Format) -> Result<(), Error> {
+        self.policy.as_ref().map_or(Ok(()), |policy| coverage::report_run(policy, format))
     }
 
     /// What ends the record, in whatever way the guest ends.

@@ -5,9 +5,10 @@
 //! runs it, `ending` writes what a run leaves behind, and `error` and `fault` have the words for
 //! everything that can go wrong. `upper` has the commands on changes that are kept, `changes`
 //! prints them and `archive` packs them. `policy` reads, explains and checks policies, `guard` lays
-//! them over directories, and `learn` has the commands on records. `inspect` looks at modules,
-//! `componentize` packs them, `analysis` bounds what both may take, `trace` prints calls, `output`
-//! writes files, `print` is the door to the terminal, and `ambient` is the door to the host.
+//! them over directories, `coverage` reports rules that match nothing, and `learn` has the commands
+//! on records. `inspect` looks at modules, `componentize` packs them, `analysis` bounds what both
+//! may take, `trace` prints calls, `output` writes files, `print` is the door to the terminal, and
+//! `ambient` is the door to the host.
 
 mod ambient;
 mod analysis;
@@ -15,6 +16,7 @@ mod archive;
 mod args;
 mod changes;
 mod componentize;
+mod coverage;
 mod ending;
 mod engine;
 mod error;

@@ -16,6 +16,7 @@ use palisade::vfs::{Descent, Rights, escape};
 use serde_json::{Value, json};
 
 use crate::args::{Check, Explain, Run};
+use crate::coverage::TreeReport;
 use crate::error::Error;
 use crate::fault::{Fault, Said, Text};
 use crate::guard::{Guard, Surroundings};
@@ -96,7 +97,7 @@ fn compile(name: &str, document: Document, variables: &Variables) -> Result<Load
     if let Some(name) = variables.keys().find(|name| !document.variables.contains(*name)) {
         return Err(Error::UnusedVariable { name: name.clone() });
     }
-    let policy = Arc::new(document.to_policy().map_err(Error::Policy)?);
+    let policy = Arc::new(document.to_policy().map_err(Error::Policy)?.track_rules());
     let dir = Path::new(name).parent().unwrap_or(Path::new("")).to_owned();
     Ok(Loaded { name: name.to_owned(), dir, document, policy })
 }
@@ -230,7 +231,7 @@ fn matched(policy: &Policy, state: palisade::policy::State) -> String {
     text
 }
 
-fn rule_line(id: RuleId, rule: &Rule) -> String {
+pub(crate) fn rule_line(id: RuleId, rule: &Rule) -> String {
     let place = rule.place.as_ref().map_or_else(|| format!("rule {id}"), ToString::to_string);
     format!("{place}: {} {}", effect(rule.effect), escape::line(rule.glob.as_str()))
 }
@@ -244,7 +245,7 @@ fn effect(effect: Effect) -> String {
     }
 }
 
-fn rule_json(policy: &Policy, id: RuleId) -> Value {
+pub(crate) fn rule_json(policy: &Policy, id: RuleId) -> Value {
     let Some(rule) = policy.rule(id) else { return Value::Null };
     let place = rule.place.as_ref();
     json!({
@@ -282,9 +283,12 @@ pub(crate) fn check(args: &Check) -> Result<(String, u8), Error> {
         None => None,
     };
     let findings = new.findings();
+    let trees = TreeReport::new(&new, &args.mounts)?;
     let compared = old.as_ref().map(|old| new.compare(old));
     let is_wider = compared.as_ref().is_some_and(|it| !it.is_at_most());
-    let code = if findings.is_empty() && !is_wider { 0 } else { EXIT_FOUND };
+    let is_unmatched = trees.as_ref().is_some_and(|trees| !trees.unmatched.is_empty());
+    let is_sound = findings.is_empty() && !is_unmatched && !is_wider;
+    let code = if is_sound { 0 } else { EXIT_FOUND };
     if args.json {
         let findings: Vec<_> = findings
             .iter()
@@ -294,7 +298,11 @@ pub(crate) fn check(args: &Check) -> Result<(String, u8), Error> {
             })
             .collect();
         let compared = compared.zip(old).map(|(it, old)| comparison_json(&it, &new, &old));
-        let all = json!({ "rules": new.rules().len(), "findings": findings, "against": compared });
+        let files = trees.map(|trees| trees.json(&new));
+        let rules = new.rules().len();
+        let all = json!({
+            "rules": rules, "findings": findings, "files": files, "against": compared,
+        });
         return Ok((print::json_page(&all)?, code));
     }
     let mut text = String::new();
@@ -305,11 +313,16 @@ pub(crate) fn check(args: &Check) -> Result<(String, u8), Error> {
             let _ = writeln!(text, "  see {}", rule_line(id, rule));
         }
     }
+    if let Some(trees) = &trees {
+        text.push_str(&trees.text(&new));
+    }
     if let Some((compared, old)) = compared.zip(old) {
         text.push_str(&comparison(&compared, &new, &old));
     }
     if text.is_empty() {
-        let _ = writeln!(text, "{} rules, and each of them decides something", new.rules().len());
+        let matched = if trees.is_some() { " and matches something" } else { "" };
+        let count = new.rules().len();
+        let _ = writeln!(text, "{count} rules, and each of them decides something{matched}");
     }
     Ok((text, code))
 }

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::ambient;
-use crate::args::{Files, Run};
+use crate::args::{Mounts, Run};
 use crate::engine::Kind;
 use crate::error::Error;
 use crate::fault::Said;
@@ -160,7 +160,7 @@ impl Sandbox {
     /// Puts the command line on top: what is one value takes the place of the file's, what there
     /// can be many of is added, and a mount takes the place of one at the same guest path.
     pub(crate) fn add(&mut self, run: &Run, args: &[OsString]) -> Result<(), Error> {
-        let mounts = mounts(&run.files)?;
+        let mounts = mounts(&run.files.mounts)?;
         self.mounts.retain(|old| mounts.iter().all(|new| new.place != old.place));
         self.mounts.extend(mounts);
         if let Some(upper) = &run.files.upper {
@@ -232,7 +232,7 @@ impl Sandbox {
 }
 
 /// The mounts of the command line.
-fn mounts(files: &Files) -> Result<Vec<Mount>, Error> {
+pub(crate) fn mounts(files: &Mounts) -> Result<Vec<Mount>, Error> {
     let mut mounts = Vec::new();
     for text in &files.dir {
         mounts.push(Mount::from_option("--dir", text, SourceKind::Dir)?);

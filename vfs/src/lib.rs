@@ -51,6 +51,7 @@ mod rights;
 mod shared_path;
 mod stat;
 mod tree_walk;
+mod visit_names;
 
 #[cfg(all(feature = "host", feature = "overlay", target_os = "linux"))]
 pub use host::HostLayer;
@@ -78,4 +79,6 @@ pub use rights::Rights;
 #[cfg(feature = "overlay")]
 pub(crate) use stat::fresh_ino;
 pub use stat::{FileType, SetTime, SetTimes, Stat, Timestamp, fresh_dev};
+pub use tree_walk::PathError;
+pub use visit_names::{VisitedName, visit_names};
 pub use walk::Follow;

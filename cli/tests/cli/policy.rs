@@ -21,10 +21,10 @@ fn a_guest_does_what_its_policy_allows_and_nothing_else() {
     let dir = format!("{}::/work", case.path("work").display());
     let policy = policy(&case, &format!("{READ_WORK}[[hide]]\npath = \"/work/secret\"\n"));
     let run = |guest: &str| case.palisade(&["run", "--dir", &dir, "--policy", &policy, guest]);
-    let told = run(&case.reader(3, "a")).exits(0);
+    let told = run(&case.reader(3, "a")).fails(0, &["no path matched"]);
     assert_eq!(told.stdout, "content");
     run(&case.reader(3, "secret/key")).exits(errno::NOENT);
-    run(&case.writer(3, "new")).exits(errno::ACCES);
+    run(&case.writer(3, "new")).fails(errno::ACCES, &["no path matched"]);
     assert!(!case.path("work/new").exists());
 }
 
@@ -172,4 +172,70 @@ fn a_module_is_packed_into_a_component_that_does_the_same() {
     let foreign =
         case.module("it.wasm", r#"(import "env" "tick" (func)) (func (export "_start"))"#);
     case.palisade(&["componentize", &foreign, "-o", component]).fails(2, &["env tick"]);
+}
+
+const SECRETS: &str = "[[allow]]\npath = \"/work/**\"\nrights = [\"read\"]\n\
+    [[hide]]\npath = \"/work/secret.kye\"\n[[deny]]\npath = \"/work/**/*.pem\"\n";
+
+/// A directory with a secret, as an option, and a policy that misses it.
+fn secrets(case: &Case) -> (String, String) {
+    case.file("work/secret.key", "secret");
+    case.file("work/deep/a.txt", "");
+    (format!("{}::/work", case.path("work").display()), policy(case, SECRETS))
+}
+
+#[test]
+fn check_finds_rules_that_match_nothing_in_a_directory_and_what_they_may_mean() {
+    let case = Case::new();
+    let (dir, policy) = secrets(&case);
+    case.palisade(&["check", &policy]).exits(0);
+    let told = case.palisade(&["check", &policy, "--dir", &dir]).exits(1).stdout;
+    let hide = "policy.toml:5: hide /work/secret.kye\n  matches nothing in what is given; \
+        the nearest name is `/work/secret.key`\n";
+    assert!(told.contains(hide) && told.contains("policy.toml:7: deny"), "{told}");
+    assert!(!told.contains("policy.toml:2"), "{told}");
+    let told = case.palisade(&["check", "--json", &policy, "--dir", &dir]).exits(1).stdout;
+    let files = &json(&told)["files"];
+    let hide = &files["unmatched"][1];
+    assert_eq!((&hide["rule"]["line"], &hide["rule"]["effect"]), (&5.into(), &"hide".into()));
+    assert_eq!(hide["nearest"], "/work/secret.key");
+    assert_eq!((&files["names"], &files["unread"]), (&3.into(), &0.into()));
+    case.file("work/secret.kye", "");
+    case.file("work/deep/b.pem", "");
+    let told = case.palisade(&["check", &policy, "--dir", &dir]).exits(0).stdout;
+    assert!(told.contains("matches something"), "{told}");
+}
+
+#[test]
+fn check_names_the_included_document_of_a_rule_that_matches_nothing() {
+    let case = Case::new();
+    let (dir, _) = secrets(&case);
+    let outer = case.file("outer.toml", "include = [\"policy.toml\"]\n");
+    let told = case.palisade(&["check", &outer, "--dir", &dir]).exits(1).stdout;
+    assert!(told.contains("policy.toml:5: hide /work/secret.kye"), "{told}");
+}
+
+#[test]
+fn a_run_names_the_hide_and_deny_rules_that_matched_no_path() {
+    let case = Case::new();
+    let (dir, policy) = secrets(&case);
+    let guest = case.reader(3, "secret.key");
+    let told = case.palisade(&["run", "--dir", &dir, "--policy", &policy, &guest]);
+    assert_eq!((told.code, &*told.stdout), (0, "secret"));
+    let lines = ["hide /work/secret.kye", "deny all /work/**/*.pem"];
+    let lines: Vec<_> = told.stderr.lines().zip(lines).collect();
+    assert_eq!(lines.len(), 2, "{told:?}");
+    for (line, rule) in lines {
+        assert!(line.starts_with("palisade: no path matched ") && line.ends_with(rule), "{line}");
+    }
+    let run = ["run", "--json", "--dir", &dir, "--policy", &policy, &guest];
+    let told = json(&case.palisade(&run).stderr);
+    assert_eq!(
+        (&told["unmatchedCount"], &told["unmatchedRules"][0]["line"]),
+        (&2.into(), &5.into())
+    );
+    // What the guest asks for in vain has matched.
+    let guest = case.reader(3, "secret.kye");
+    let told = case.palisade(&["run", "--dir", &dir, "--policy", &policy, &guest]);
+    assert!(!told.stderr.contains("secret.kye"), "{told:?}");
 }

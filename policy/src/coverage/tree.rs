@@ -1,11 +1,8 @@
 //! Looks up a whole tree in a policy, so that its rules which match something in it are known.
 //!
-//! The walk is depth-first and keeps one frame for each directory from the root to the current one.
 //! No link is followed and no file is opened.
 
-use std::ops::ControlFlow;
-
-use palisade_vfs::{Cookie, Dir, DirRef, Errno, FileType, Name, OpenHow, Result, Stop};
+use palisade_vfs::{DirRef, Errno, Name, PathError, VisitedName, visit_names};
 
 use crate::Policy;
 
@@ -59,51 +56,44 @@ pub(super) struct Met<'a> {
     pub(super) path: &'a str,
 }
 
-/// A directory on the way, with what is kept for it.
-struct Frame<T> {
-    dir: DirRef,
-    names: Vec<(Box<str>, FileType)>,
-    /// Bytes of the path's text.
-    path_len: usize,
-    data: T,
-}
-
 /// Calls `each` for every name in the tree `dir`, with what was kept for its directory. What it
 /// returns for a directory is kept for that one; without it, the directory is not read.
 pub(super) fn walk<T>(
     dir: &DirRef,
     guest_path: &str,
-    data: T,
+    kept: T,
     each: &mut dyn FnMut(Met<'_>, &T) -> Option<T>,
 ) -> Unread {
-    let mut path = format!("/{}", guest_path.trim_matches('/'));
+    let guest_path = guest_path.trim_matches('/');
+    let mut path = if guest_path.is_empty() { String::new() } else { format!("/{guest_path}") };
+    let above = path.len();
     let mut unread = Unread::default();
-    let mut frames = Vec::new();
-    match names_of(&**dir) {
-        Ok(names) => {
-            frames.push(Frame { dir: dir.clone(), names, path_len: path.len(), data });
-        }
-        Err(errno) => unread.add(&path, errno),
-    }
-    while let Some(Frame { dir, names, path_len, data }) = frames.last_mut() {
-        path.truncate(*path_len);
-        let Some((name, kind)) = names.pop() else {
-            frames.pop();
-            continue;
-        };
-        let Ok(name) = Name::new(&name) else { continue };
-        if !path.ends_with('/') {
-            path.push('/');
-        }
-        path.push_str(name.as_str());
-        let kept = each(Met { name, path: &path }, data);
-        let Some(data) = kept.filter(|_| kind == FileType::Dir) else { continue };
-        match enter(&**dir, name).and_then(|dir| Ok((names_of(&*dir)?, dir))) {
-            Ok((names, dir)) => frames.push(Frame { dir, names, path_len: path.len(), data }),
-            Err(errno) => unread.add(&path, errno),
-        }
+    let at = |error: &PathError| match (guest_path, &*error.path) {
+        ("", below) => format!("/{below}"),
+        (_, "") => format!("/{guest_path}"),
+        (_, below) => format!("/{guest_path}/{below}"),
+    };
+    let visit = |met: VisitedName<'_>, kept: &T| {
+        path.truncate(above);
+        path.push('/');
+        path.push_str(met.path);
+        each(Met { name: met.name, path: &path }, kept)
+    };
+    let mut failed = |error: PathError| unread.add(&at(&error), error.errno);
+    if let Err(error) = visit_names(dir, kept, visit, &mut failed) {
+        failed(error);
     }
     unread
+}
+
+impl TreeVisit {
+    /// Adds what was gone through in another tree.
+    pub fn merge(&mut self, other: TreeVisit) {
+        self.names += other.names;
+        self.unread.count += other.unread.count;
+        let room = UNREAD_NAMED_MAX.saturating_sub(self.unread.first.len());
+        self.unread.first.extend(other.unread.first.into_iter().take(room));
+    }
 }
 
 impl Unread {
@@ -113,17 +103,4 @@ impl Unread {
             self.first.push((path.to_owned(), errno));
         }
     }
-}
-
-fn enter(dir: &dyn Dir, name: Name<'_>) -> Result<DirRef> {
-    dir.open(name.into(), OpenHow::HOLD_DIR).map_err(Stop::without_following)?.into_dir()
-}
-
-fn names_of(dir: &dyn Dir) -> Result<Vec<(Box<str>, FileType)>> {
-    let mut names = Vec::new();
-    dir.read_dir(Cookie::START, &mut |entry| {
-        names.push((entry.name.as_str().into(), entry.kind));
-        ControlFlow::Continue(())
-    })?;
-    Ok(names)
 }

@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use palisade_vfs::{Cookie, Descent, DirRef, Errno, Follow, MemFs, Rights, path};
+use palisade_vfs::{Cookie, Descent, DirRef, Errno, Follow, MemFs, OpenHow, Rights, path};
 use proptest::prelude::*;
 
 use super::config;
 use super::evaluator::{build, meaning, some_path, some_rules};
 use super::op::seed;
-use crate::{Live, Policy, RuleId, confine_at, confine_live};
+use crate::{Live, Policy, Quota, QuotaGroup, RuleId, confine_at, confine_live};
 
 fn numbers(rules: &[RuleId]) -> Vec<usize> {
     rules.iter().map(|rule| rule.index()).collect()
@@ -161,4 +161,22 @@ fn the_nearest_path_is_the_deepest_and_most_alike() {
         let found = policy.nearest_paths(&[RuleId::new(0)], &root, "/work");
         assert_eq!(found, [nearest.map(str::to_owned)], "{glob}");
     }
+}
+
+#[test]
+fn a_deep_tree_is_visited_to_its_end_with_few_open_directories() {
+    const DEPTH: usize = 3000;
+    let root = MemFs::new().root();
+    let mut dir = root.clone();
+    for _ in 0..DEPTH {
+        path::create_dir(&*dir, "d").unwrap();
+        dir = path::open(&*dir, "d", Follow::No, OpenHow::HOLD_DIR).unwrap().into_dir().unwrap();
+    }
+    path::create_dir(&*dir, "end").unwrap();
+    let quota = Quota { descriptors: Some(40), ..Quota::default() };
+    let few = QuotaGroup::new(quota).guard(root).unwrap();
+    let policy = Policy::builder().hide("/**/end").build().unwrap().track_rules();
+    let found = policy.visit_tree(&few, "/");
+    assert_eq!((found.names, found.unread.count), (DEPTH as u64 + 1, 0));
+    assert!(unmatched(&policy).is_empty());
 }
