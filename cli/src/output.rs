@@ -3,8 +3,9 @@
 //! No guest chooses what the command writes over. The directory of an output is resolved before the
 //! guest runs, name by name, and held from then on; no name may be looked up in a directory that
 //! the guest can write (`reach.rs`), where it could put a link. Nothing follows a link at the last
-//! name. A file is written under a random name that `O_EXCL` creates, synced, and renamed into
-//! place, so that it is whole or absent; only an audit log is appended to where it is.
+//! name. A file is written without a name (`O_TMPFILE`), or under a random one that `O_EXCL`
+//! creates, synced, and renamed into place, so that it is whole or absent; only an audit log is
+//! appended to where it is.
 //!
 //! Deliberately absent: a second way to write a file. Every command that writes one does it here.
 
@@ -13,7 +14,7 @@ mod reach;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::{Component, Path, PathBuf};
@@ -186,7 +187,8 @@ impl Target {
     }
 }
 
-/// A file under a random name, beside the one that it becomes. Removed unless it is finished.
+/// A file on the filesystem of the one that it becomes. It has no name, or where the filesystem has
+/// no such files, a random one, which is removed unless the file is finished.
 struct Partial<'a> {
     parent: &'a OwnedFd,
     name: Option<OsString>,
@@ -201,10 +203,28 @@ impl<'a> Partial<'a> {
             .filter(|old| FileType::from_raw_mode(old.st_mode) == FileType::RegularFile);
         // What makes a program run as somebody else is not passed on to other bytes.
         let mode = old.map(|old| Mode::from_raw_mode(old.st_mode) & Mode::from_raw_mode(0o777));
-        let at_first = if mode.is_some() { 0o600 } else { 0o666 };
+        let at_first = Mode::from_raw_mode(if mode.is_some() { 0o600 } else { 0o666 });
+        // A process that is killed leaves nothing of it.
+        let unnamed = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
+        if let Ok(file) = fs::openat(parent, ".", unnamed, at_first)
+            && fs::stat(path_of(&file)).is_ok()
+        {
+            return Ok(Partial { parent, name: None, file: File::from(file), mode });
+        }
         let name = random_name()?;
-        let file = fs::openat(parent, &name, CREATE, Mode::from_raw_mode(at_first))?;
+        let file = fs::openat(parent, &name, CREATE, at_first)?;
         Ok(Partial { parent, name: Some(name), file: File::from(file), mode })
+    }
+
+    /// Gives the file a random name, unless it has one.
+    fn named(&mut self) -> io::Result<OsString> {
+        if let Some(name) = self.name.take() {
+            return Ok(name);
+        }
+        let name = random_name()?;
+        let path = path_of(&self.file);
+        fs::linkat(CWD, path, self.parent, &name, AtFlags::SYMLINK_FOLLOW)?;
+        Ok(name)
     }
 
     /// Syncs the file and renames it.
@@ -213,9 +233,8 @@ impl<'a> Partial<'a> {
             fs::fchmod(&self.file, mode)?;
         }
         self.file.sync_all()?;
-        if let Some(name) = self.name.take()
-            && let Err(why) = fs::renameat(self.parent, &name, self.parent, target)
-        {
+        let name = self.named()?;
+        if let Err(why) = fs::renameat(self.parent, &name, self.parent, target) {
             self.name = Some(name);
             return Err(why.into());
         }
@@ -235,6 +254,11 @@ impl Drop for Partial<'_> {
             let _ = fs::unlinkat(self.parent, name, AtFlags::empty());
         }
     }
+}
+
+/// The path by which a file without a name is linked.
+fn path_of(file: &impl AsRawFd) -> String {
+    format!("/proc/self/fd/{}", file.as_raw_fd())
 }
 
 /// A name that nobody else knows before it is there.
