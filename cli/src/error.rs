@@ -231,6 +231,16 @@ pub(crate) enum Error {
     Instances { path: PathBuf, count: u64, max: u64 },
 
     #[error(
+        "`{}` has a constant expression of {bytes} bytes; the limit is {max}",
+        escape::name(.path)
+    )]
+    #[diagnostic(
+        code(palisade::expression),
+        help("no option raises this limit; compute the value in a start function")
+    )]
+    Expression { path: PathBuf, bytes: u64, max: u64 },
+
+    #[error(
         "`{}` was not compiled or analyzed within {}",
         escape::name(.path), humantime::format_duration(*.max)
     )]

@@ -24,6 +24,10 @@ use crate::output::{Reach, Target, is_stderr};
 use crate::sandbox::{FixedClock, InheritEnv, RightsOf, Sandbox, Variable};
 use crate::{file, inspect, layout, policy, print};
 
+/// Bytes of a constant expression: a hundred times what compilers write. wasmi recurses once for
+/// each operator, so that an expression of 900 KB overflows the stack of the process.
+const EXPRESSION_BYTES_MAX: u64 = 4096;
+
 /// What is done in another way than `palisade run` does it.
 pub(crate) struct Special {
     pub(crate) guard: Guard,
@@ -128,6 +132,7 @@ fn watch_compilation(
 ///
 /// - [`Error::NoComponents`]: the engine runs core modules alone.
 /// - [`Error::Instances`]: the component instantiates too many modules.
+/// - [`Error::Expression`]: a constant expression is too long.
 fn look_at(path: &Path, bytes: &[u8], engine: Kind) -> Result<(Form, Footprint), Error> {
     let form = inspect::form(bytes);
     if form != Form::Module && engine == Kind::Wasmi {
@@ -137,6 +142,10 @@ fn look_at(path: &Path, bytes: &[u8], engine: Kind) -> Result<(Form, Footprint),
     let (count, max) = (footprint.instances, INSTANCES_MAX as u64);
     if count > max {
         return Err(Error::Instances { path: path.to_owned(), count, max });
+    }
+    let (bytes, max) = (footprint.expression_bytes, EXPRESSION_BYTES_MAX);
+    if bytes > max {
+        return Err(Error::Expression { path: path.to_owned(), bytes, max });
     }
     Ok((form, footprint))
 }

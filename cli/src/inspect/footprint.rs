@@ -6,7 +6,10 @@
 //! estimate never falls below what an engine allocates: an instance of a module counts as one of
 //! the largest module before it, and one of a component as one of the largest component before it.
 
-use wasmparser::{ComponentInstance, Encoding, Instance, Parser, Payload};
+use wasmparser::{
+    ComponentInstance, ConstExpr, DataKind, ElementItems, ElementKind, Encoding, Instance, Parser,
+    Payload, TableInit,
+};
 
 /// Bytes that an engine keeps for an instance, whatever is in it.
 const INSTANCE_BYTES: u64 = 1024;
@@ -24,6 +27,8 @@ pub(crate) struct Footprint {
     pub(crate) instances: u64,
     /// Bytes of these, without memories and tables.
     pub(crate) instance_bytes: u64,
+    /// Bytes of the longest constant expression. Its operators nest, and an engine may recurse.
+    pub(crate) expression_bytes: u64,
     /// Bytes that the memories of each module start with, each module counted once.
     pub(crate) memory_bytes: u64,
 }
@@ -40,13 +45,16 @@ impl Footprint {
     pub(crate) fn read(bytes: &[u8]) -> Self {
         let mut frames: Vec<Frame> = Vec::new();
         let (mut module, mut component) = (Footprint::default(), Footprint::default());
-        let mut memory_bytes = 0_u64;
+        let (mut memory_bytes, mut expression_bytes) = (0_u64, 0_u64);
         for payload in Parser::new(0).parse_all(bytes) {
             let Ok(payload) = payload else { break };
             if let Payload::Version { encoding, .. } = payload {
-                let instance_bytes = INSTANCE_BYTES;
                 let total = match encoding {
-                    Encoding::Module => Footprint { instances: 1, instance_bytes, memory_bytes: 0 },
+                    Encoding::Module => Footprint {
+                        instances: 1,
+                        instance_bytes: INSTANCE_BYTES,
+                        ..Footprint::default()
+                    },
                     Encoding::Component => Footprint::default(),
                 };
                 frames.push(Frame { encoding, total });
@@ -64,10 +72,11 @@ impl Footprint {
             let Some(frame) = frames.last_mut() else { break };
             frame.total.add(1, section(&payload, module, component));
             memory_bytes = memory_bytes.saturating_add(initial_bytes(&payload));
+            expression_bytes = expression_bytes.max(longest_expression(&payload));
         }
         // What ended too early is refused, and was not instantiated.
         let total = if Parser::is_component(bytes) { component } else { module };
-        Footprint { memory_bytes, ..total }
+        Footprint { memory_bytes, expression_bytes, ..total }
     }
 
     fn add(&mut self, count: u64, each: Footprint) {
@@ -80,9 +89,49 @@ impl Footprint {
         Footprint {
             instances: self.instances.max(other.instances),
             instance_bytes: self.instance_bytes.max(other.instance_bytes),
-            memory_bytes: 0,
+            ..Footprint::default()
         }
     }
+}
+
+/// Bytes of the longest constant expression of a section.
+fn longest_expression(payload: &Payload<'_>) -> u64 {
+    let len = |expression: &ConstExpr<'_>| expression.get_binary_reader().bytes_remaining() as u64;
+    let mut longest = 0;
+    match payload {
+        Payload::GlobalSection(globals) => {
+            for global in globals.clone().into_iter().flatten() {
+                longest = longest.max(len(&global.init_expr));
+            }
+        }
+        Payload::TableSection(tables) => {
+            for table in tables.clone().into_iter().flatten() {
+                if let TableInit::Expr(expression) = table.init {
+                    longest = longest.max(len(&expression));
+                }
+            }
+        }
+        Payload::DataSection(segments) => {
+            for segment in segments.clone().into_iter().flatten() {
+                if let DataKind::Active { offset_expr, .. } = segment.kind {
+                    longest = longest.max(len(&offset_expr));
+                }
+            }
+        }
+        Payload::ElementSection(segments) => {
+            for segment in segments.clone().into_iter().flatten() {
+                if let ElementKind::Active { offset_expr, .. } = segment.kind {
+                    longest = longest.max(len(&offset_expr));
+                }
+                if let ElementItems::Expressions(_, items) = segment.items {
+                    let lens = items.into_iter().flatten().map(|expression| len(&expression));
+                    longest = lens.fold(longest, u64::max);
+                }
+            }
+        }
+        _ => {}
+    }
+    longest
 }
 
 /// What a section adds to one instance of the module, or to the component, that it is in.

@@ -292,3 +292,24 @@ fn a_module_that_takes_too_long_to_analyze_is_given_up() {
     case.run(&[&["--engine", "wasmi"], &bounds[..], &[&module]].concat())
         .fails(2, &["30ms", "--max-compile-time"]);
 }
+
+#[test]
+fn a_constant_expression_without_end_is_refused() {
+    let case = Case::new();
+    let sum = |terms: usize| "i32.const 1 ".repeat(terms) + &"i32.add ".repeat(terms - 1);
+    let places: [fn(&str) -> String; 3] = [
+        |sum| format!("(global i32 {sum})"),
+        |sum| format!("(memory 1) (data (offset {sum}))"),
+        |sum| format!("(table 9 funcref) (elem (offset {sum}) func)"),
+    ];
+    for place in places {
+        for engine in ENGINES {
+            let fields = place(&sum(300_000)) + r#"(func (export "_start"))"#;
+            let guest = case.module("guest.wasm", &fields);
+            case.run(&["--engine", engine, &guest]).refuses(&["constant expression", "4096"]);
+            let fields = place(&sum(9)) + r#"(func (export "_start"))"#;
+            let guest = case.module("guest.wasm", &fields);
+            case.run(&["--engine", engine, &guest]).exits(0);
+        }
+    }
+}
