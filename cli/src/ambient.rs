@@ -139,16 +139,19 @@ pub(crate) fn text(text: &OsStr) -> Result<&str, Error> {
 
 /// Calls `on_signal` on a thread of its own for each signal that asks the process to end, but for
 /// those that whoever started it has it ignore (`nohup`, a shell's background).
-///
-/// A write beyond the limit of a file's size becomes an error, where it would be a signal.
 pub(crate) fn on_signals(mut on_signal: impl FnMut(i32) + Send + 'static) -> std::io::Result<()> {
     let ignored = ignored_signals();
     let wanted = [SIGHUP, SIGINT, SIGTERM, SIGXCPU];
     let wanted = wanted.into_iter().filter(|signal| ignored & (1 << (signal - 1)) == 0);
     let mut signals = Signals::new(wanted)?;
-    signal_hook::flag::register(SIGXFSZ, Arc::default())?;
     let watch = move || signals.forever().for_each(&mut on_signal);
     std::thread::Builder::new().name("palisade-signals".to_owned()).spawn(watch).map(drop)
+}
+
+/// From now on a write beyond the limit of a file's size is an error (`EFBIG`), where it would end
+/// the process: a guest must not be able to, and a commit must be able to tell of it.
+pub(crate) fn outlive_file_size_limit() -> std::io::Result<()> {
+    signal_hook::flag::register(SIGXFSZ, Arc::default()).map(drop)
 }
 
 /// A bit for each signal that is ignored; none if that is not known.

@@ -9,12 +9,13 @@ use std::thread;
 use std::time::Duration;
 
 use palisade::confine_at;
+use palisade::overlay::{CopyBudget, Overlay};
 use palisade::policy::audit::{
     AuditOptions, Auditor, Header, JsonLines, Mode, OnFailure, Only, Sink, Summary, observe,
 };
 use palisade::policy::document::AuditTo;
 use palisade::policy::{Policy, Quota, QuotaGroup, Refusal};
-use palisade::vfs::{DirRef, Rights};
+use palisade::vfs::{DirRef, Errno, Rights};
 
 use crate::args::{AuditOnly, Run, WhenFailing};
 use crate::changes::Format;
@@ -45,6 +46,19 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) reach: &'a Reach,
     /// Stops the guest when it cannot be written.
     pub(crate) stopper: &'a Stopper,
+}
+
+/// The quota that pays for copies.
+struct Copies(QuotaGroup);
+
+impl CopyBudget for Copies {
+    fn take(&self, bytes: u64) -> Result<(), Errno> {
+        self.0.take_bytes(bytes)
+    }
+
+    fn give(&self, bytes: u64) {
+        self.0.give_bytes(bytes);
+    }
 }
 
 /// A record of what is asked for.
@@ -149,6 +163,13 @@ impl Guard {
         let (policy, on_failure) = (Some(Arc::new(nothing)), OnFailure::Stop);
         let (quota, is_told, judges_names) = (None, false, false);
         Ok(Guard { quota, policy, watch, is_told, judges_names, on_failure })
+    }
+
+    /// Lets the quota pay for what an overlay copies of its lowers.
+    pub(crate) fn pay_copies_of(&self, overlay: &Overlay) {
+        if let Some(group) = &self.quota {
+            overlay.set_copy_budget(Arc::new(Copies(group.clone())));
+        }
     }
 
     /// Whether rules about names are enforced.

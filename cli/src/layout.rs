@@ -80,6 +80,7 @@ pub(crate) fn open(mounts: &[Mount], guard: &Guard) -> Result<Layout, Error> {
             layout.preopens.push(Preopen { name: root.text.clone(), dir });
         }
     }
+    layout.overlays.iter().for_each(|it| guard.pay_copies_of(&it.overlay));
     Ok(layout)
 }
 

@@ -49,6 +49,10 @@ fn main() {
         Command::Run(args) if args.trace => trace::start_with_calls(),
         _ => trace::start(),
     }
+    if let Err(why) = ambient::outlive_file_size_limit() {
+        run::report(Error::Signals(why), false);
+        ambient::exit(error::EXIT_REFUSED);
+    }
     let (result, json) = match command {
         Command::Run(args) => (run::run(&args), args.json),
         Command::Inspect(args) => (inspect(&args), args.json),

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use palisade::overlay::{
-    Changes, Committed, LayerRef, Lowers, PathError, Progress, commit, diff, discard,
+    Changes, Committed, LayerRef, Lost, Lowers, Note, PathError, Progress, commit, diff, discard,
 };
 use palisade::vfs::{Cookie, DirRef, Errno, escape};
 use palisade::{HostDir, HostLayer, Image};
@@ -67,6 +67,16 @@ pub(crate) fn run_commit(args: &args::Commit) -> Result<String, Error> {
         let (what, path) = ("committed", args.lower.clone());
         Error::Changes { what, path, why }
     })?;
+    for note in &committed.notes {
+        print::err(&format!("note: {note}\n"));
+    }
+    if committed.notes_left_out > 0 {
+        let more = committed.notes_left_out;
+        print::err(&format!(
+            "note: {more} more could not be kept
+"
+        ));
+    }
     if !args.keep {
         forget(&upper, &args.upper)?;
     }
@@ -266,6 +276,19 @@ fn count(count: u64, what: &str) -> String {
 }
 
 fn committed_json(it: &Committed) -> Result<String, Error> {
+    let note = |note: &Note| {
+        serde_json::json!({
+            "path": note.path,
+            "lost": match note.lost {
+                Lost::Times => "times",
+                Lost::Permissions => "permissions",
+                Lost::Owner => "owner",
+                _ => "other",
+            },
+            "errno": note.errno.name(),
+        })
+    };
+    let notes: Vec<_> = it.notes.iter().map(note).collect();
     json_line(&serde_json::json!({ "committed": {
         "files": it.files,
         "bytes": it.bytes,
@@ -274,5 +297,7 @@ fn committed_json(it: &Committed) -> Result<String, Error> {
         "hard_links": it.hard_links,
         "removed": it.removed,
         "kept": it.kept,
+        "notes": notes,
+        "notes_left_out": it.notes_left_out,
     } }))
 }

@@ -15,7 +15,7 @@ use std::ops::ControlFlow;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::{Arc, Mutex};
 
-use palisade_vfs::overlay::{LayerRef, Lowers, Overlay, commit};
+use palisade_vfs::overlay::{LayerRef, Lost, Lowers, Overlay, commit};
 use palisade_vfs::{
     Access, Advice, Cookie, Descent, Dir, DirRef, Entry, Errno, File, FileRef, FileType, Follow,
     HostDir, MemFs, Name, Node, OpenFlags, OpenHow, Result, SetTimes, Stat, Stop, SyncScope, path,
@@ -357,4 +357,130 @@ fn a_committed_file_does_not_keep_set_id_bits() {
         let now = std::fs::metadata(&tool).unwrap().permissions().mode() & 0o7777;
         assert_eq!(now, mode & 0o777, "{mode:o} became {now:o}");
     }
+}
+
+/// The directory that the child commits to.
+const JOB: &str = "PALISADE_COMMIT_AS_ANOTHER";
+/// Nobody: neither the owner of the target nor of its files.
+const NOBODY: u32 = 65534;
+
+/// Commits as another user to a directory that anyone may write.
+fn commit_as_another(dir: &std::path::Path) {
+    let lower = HostDir::open_ambient(&dir.join("lower")).unwrap();
+    let upper = palisade_vfs::HostLayer::open_ambient(&dir.join("changes")).unwrap();
+    let overlay = Overlay::new(Arc::clone(&upper), &Lowers::of(Arc::clone(&lower))).unwrap();
+    let root = overlay.root();
+    write(&root, "theirs", "new");
+    write(&root, "d/new", "new");
+    write(&root, "d/theirs", "new");
+    let at = palisade_vfs::SetTime::At(palisade_vfs::Timestamp::new(5, 0));
+    let times = SetTimes { accessed: at, modified: at };
+    for equal in ["equal", "d"] {
+        path::set_times(&*root, equal, Follow::No, times).unwrap();
+    }
+    drop((root, overlay));
+    let committed = commit(&upper, &lower, &mut |_| {}).unwrap();
+    let notes: Vec<_> =
+        committed.notes.iter().map(|note| (note.path.as_str(), note.lost, note.errno)).collect();
+    for (path, lost) in [
+        ("theirs", Lost::Owner),
+        ("d/theirs", Lost::Owner),
+        ("equal", Lost::Times),
+        ("d", Lost::Times),
+        ("", Lost::Times),
+    ] {
+        assert!(notes.contains(&(path, lost, Errno::Perm)), "{path} {lost:?}: {notes:?}");
+    }
+    assert_eq!((notes.len(), committed.notes_left_out), (5, 0), "{notes:?}");
+}
+
+#[test]
+fn a_commit_to_what_belongs_to_somebody_else_completes_with_notes() {
+    use std::os::unix::fs::{MetadataExt, chown};
+    use std::os::unix::process::CommandExt;
+    if let Ok(dir) = std::env::var(JOB) {
+        return commit_as_another(std::path::Path::new(&dir));
+    }
+    let temp = tempfile::tempdir().unwrap();
+    let mode = |path: &std::path::Path, mode| {
+        std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
+    };
+    let (lower, changes) = (temp.path().join("lower"), temp.path().join("changes"));
+    std::fs::create_dir_all(lower.join("d")).unwrap();
+    std::fs::create_dir(&changes).unwrap();
+    for file in ["theirs", "equal", "d/theirs"] {
+        std::fs::write(lower.join(file), "old").unwrap();
+        mode(&lower.join(file), 0o664);
+    }
+    mode(temp.path(), 0o755);
+    mode(&lower, 0o777);
+    mode(&lower.join("d"), 0o777);
+    let is_root = rustix::process::geteuid().is_root();
+    assert!(is_root, "this test commits as another user, so it has to be run by root");
+    chown(&changes, Some(NOBODY), Some(NOBODY)).unwrap();
+    // Where it lies only root may go.
+    let exe = temp.path().join("child");
+    std::fs::copy(std::env::current_exe().unwrap(), &exe).unwrap();
+    let test = "a_commit_to_what_belongs_to_somebody_else_completes_with_notes";
+    let mut child = std::process::Command::new(&exe);
+    child.args(["--exact", test]).env(JOB, temp.path()).current_dir("/");
+    let output = child.uid(NOBODY).gid(NOBODY).output().unwrap();
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && told.contains("1 passed"), "{told}");
+    for (file, text) in [("theirs", "new"), ("d/theirs", "new"), ("d/new", "new"), ("equal", "old")]
+    {
+        assert_eq!(std::fs::read_to_string(lower.join(file)).unwrap(), text, "{file}");
+    }
+    let theirs = std::fs::metadata(lower.join("theirs")).unwrap();
+    assert_eq!((theirs.uid(), theirs.mode() & 0o777), (NOBODY, 0o664));
+    assert_eq!(std::fs::read_dir(&lower).unwrap().count(), 3, "a temporary file is left");
+}
+
+/// Root can give away what it makes.
+#[test]
+fn a_committed_file_keeps_its_owner_where_that_is_possible() {
+    use std::os::unix::fs::{MetadataExt, chown};
+    let temp = tempfile::tempdir().unwrap();
+    let file = temp.path().join("file");
+    std::fs::write(&file, "old").unwrap();
+    assert!(rustix::process::geteuid().is_root(), "this test gives a file away: run it as root");
+    chown(&file, Some(NOBODY), Some(NOBODY)).unwrap();
+    std::fs::set_permissions(&file, PermissionsExt::from_mode(0o640)).unwrap();
+    let lower = HostDir::open_ambient(temp.path()).unwrap();
+    let (upper, overlay) = over(Arc::clone(&lower));
+    write(&overlay.root(), "file", "new");
+    let committed = commit(&upper, &lower, &mut |_| {}).unwrap();
+    let now = std::fs::metadata(&file).unwrap();
+    assert_eq!((now.uid(), now.gid(), now.mode() & 0o777), (NOBODY, NOBODY, 0o640));
+    assert_eq!((committed.notes, std::fs::read(&file).unwrap()), (Vec::new(), b"new".to_vec()));
+}
+
+/// The temporary file is never open to more than the file that it replaces.
+#[test]
+fn a_file_that_is_being_committed_is_no_wider_than_the_one_that_it_replaces() {
+    let temp = tempfile::tempdir_in("/dev/shm").unwrap();
+    let secret = temp.path().join("secret");
+    std::fs::write(&secret, "old").unwrap();
+    std::fs::set_permissions(&secret, PermissionsExt::from_mode(0o600)).unwrap();
+    let lower = HostDir::open_ambient(temp.path()).unwrap();
+    let (upper, overlay) = over(Arc::clone(&lower));
+    write(&overlay.root(), "secret", &"s".repeat(32 << 20));
+    let is_done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let look = scope.spawn(|| {
+            let mut seen = 0;
+            while !is_done.load(std::sync::atomic::Ordering::Relaxed) {
+                for entry in std::fs::read_dir(temp.path()).unwrap().flatten() {
+                    let Ok(metadata) = entry.metadata() else { continue };
+                    let mode = metadata.permissions().mode() & 0o777;
+                    assert_eq!(mode & 0o077, 0, "{:?} has {mode:o}", entry.file_name());
+                    seen += u32::from(entry.file_name() != "secret");
+                }
+            }
+            seen
+        });
+        commit(&upper, &lower, &mut |_| {}).unwrap();
+        is_done.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert!(look.join().unwrap() > 0, "the temporary file was never seen");
+    });
 }

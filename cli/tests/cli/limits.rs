@@ -166,3 +166,72 @@ fn a_component_changes_directories_as_their_parents_can_unless_it_is_taken_at_it
     assert!(told.stdout.contains(r#"flags_of("d", 0, READ): expected 1 got 33"#), "{told:#?}");
     run(&["--strict-rights"]).exits(0);
 }
+
+/// The process's limit of a file's size is a guest's error, and not the end of the host.
+#[test]
+fn a_write_beyond_the_limit_of_a_files_size_is_an_error() {
+    let case = Case::new();
+    case.file("d/there", "x".repeat(4 << 20));
+    // An engine needs files of some size too.
+    let limited = |args: &[&str]| {
+        let mut command = std::process::Command::new("sh");
+        let exe = env!("CARGO_BIN_EXE_palisade");
+        command.args(["-c", "ulimit -f 1024 && exec \"$0\" \"$@\"", exe]).args(args);
+        Told::new(&command.current_dir(case.path("")).output().unwrap())
+    };
+    let filler = || {
+        let body = "
+            (i32.store (i32.const 0) (i32.const 4096))
+            (i32.store (i32.const 4) (i32.const 32768))
+            (loop $again
+                (call $check (call $fd_write (i32.load (i32.const 16)) (i32.const 0)
+                    (i32.const 1) (i32.const 20)))
+                (br $again))";
+        case.opener(3, "out", 1, 64, body)
+    };
+    for engine in ENGINES {
+        let run = ["run", "--no-cache", "--engine", engine];
+        let overlay = ["--overlay", "d::/w", "--upper", "changes"];
+        limited(&[&run[..], &["--dir", "d::/w"], &[&filler()]].concat()).exits(errno::FBIG);
+        limited(&[&run[..], &overlay, &[&filler()]].concat()).exits(errno::FBIG);
+        // A file that is copied up is too large before the guest has written anything.
+        let there = case.writer(3, "there");
+        limited(&[&run[..], &overlay, &[&there]].concat()).exits(errno::FBIG);
+    }
+    // A commit tells of it, leaves nothing behind, and the next one completes it.
+    let overlay = ["--overlay", "d::/w", "--upper", "kept"];
+    let there = case.writer(3, "there");
+    case.run(&[&overlay[..], &[&there]].concat()).exits(0);
+    let commit = ["commit", "kept", "--lower", "d"];
+    limited(&commit).fails(2, &["there", "d"]);
+    assert_eq!(std::fs::read_dir(case.path("d")).unwrap().count(), 2, "debris");
+    case.palisade(&commit).exits(0);
+    assert!(super::read(&case.path("d/there")).starts_with("therexx"));
+}
+
+/// Copies that an overlay makes for a guest count like bytes that the guest writes.
+#[test]
+fn a_quota_bounds_what_is_copied_up() {
+    let case = Case::new();
+    case.file("d/small", "x".repeat(1000));
+    std::fs::create_dir_all(case.path("d")).unwrap();
+    std::fs::File::create(case.path("d/huge")).unwrap().set_len(1 << 40).unwrap();
+    case.file(
+        "policy.toml",
+        "version = 1\n[[allow]]\npath = \"/**\"\nrights = [\"all\"]\n[quota]\nbytes = \"1 MiB\"\n",
+    );
+    for (upper, engine) in [(None, "wasmtime"), (Some("changes"), "wasmi")] {
+        let mut args = vec!["--policy", "policy.toml", "--engine", engine, "--overlay", "d::/w"];
+        args.extend(upper.into_iter().flat_map(|upper| ["--upper", upper]));
+        let with = |guest: &str| case.run(&[&args[..], &[guest]].concat());
+        // O_RDWR of a file of the lower, for its bytes.
+        let started = Instant::now();
+        with(&case.writer(3, "huge")).exits(errno::DQUOT);
+        with(&case.writer(3, "small")).exits(0);
+        assert!(started.elapsed() < SOON);
+        if let Some(upper) = upper {
+            let huge = case.path(upper).join("upper/huge");
+            assert!(!huge.exists(), "it was copied all the same");
+        }
+    }
+}

@@ -62,6 +62,7 @@ mod errno {
     pub(crate) const ACCES: i32 = 2;
     pub(crate) const BADF: i32 = 8;
     pub(crate) const DQUOT: i32 = 19;
+    pub(crate) const FBIG: i32 = 22;
     pub(crate) const MFILE: i32 = 33;
     pub(crate) const NOENT: i32 = 44;
     pub(crate) const PIPE: i32 = 64;

@@ -21,8 +21,11 @@
 //! directory is made with. Whoever opens waits for whoever changes names, so a directory of the
 //! group can block if one of them can.
 //!
-//! Deliberately absent: what a process of the host does beneath; room on a disk; copies that an
-//! overlay makes for itself, which its upper's own capacity bounds.
+//! Copies that an overlay makes for itself are seen by nobody, and take as much room as the files
+//! that they are copies of. An overlay asks for it ([`QuotaGroup::take_bytes`]) if it is told to,
+//! and what is taken counts among the bytes for good.
+//!
+//! Deliberately absent: what a process of the host does beneath; room on a disk.
 
 mod count;
 mod dir;
@@ -199,6 +202,19 @@ impl QuotaGroup {
         }
         count::count(&self.0, &dir)?;
         self.guard(dir)
+    }
+
+    /// Takes `bytes` for something that no guarded directory shows, such as the copy of a file that
+    /// an overlay beneath makes for itself.
+    ///
+    /// Errors: `Dquot`, or `Nospc`, if there are not so many left. Nothing is taken then.
+    pub fn take_bytes(&self, bytes: u64) -> Result<()> {
+        self.0.take(What::Bytes, bytes)
+    }
+
+    /// Gives back some of what [`QuotaGroup::take_bytes`] took.
+    pub fn give_bytes(&self, bytes: u64) {
+        self.0.give(What::Bytes, bytes);
     }
 
     /// The numbers now.

@@ -114,6 +114,11 @@ impl Layer for FaultyLayer {
         self.inner.create_opaque_dir(name)
     }
 
+    fn commit_token(&self) -> Result<u128> {
+        self.faults.step(Step::Looks)?;
+        self.inner.commit_token()
+    }
+
     fn begin_discard(&self) -> Result<()> {
         self.faults.step(Step::Changes)?;
         self.inner.begin_discard()

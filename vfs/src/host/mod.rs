@@ -58,8 +58,8 @@ use self::resolve::{Want, Way, held_target, hold, link_target, probe};
 use self::stat::{kind, stat, timestamps};
 use crate::dir::unless_link;
 use crate::{
-    Access, Cookie, Descent, Dir, DirRef, Entry, Errno, FileType, Name, Node, OpenFlags, OpenHow,
-    Result, SetTimes, Stat, Stop,
+    Access, Cookie, Descent, Dir, DirRef, Entry, Errno, FileRef, FileType, Name, Node, OpenFlags,
+    OpenHow, Result, SetTimes, Stat, Stop,
 };
 
 /// How a descent of several names is resolved. All are equally strong; they differ in speed.
@@ -145,6 +145,43 @@ impl HostDir {
         layer::lies_in(self.fd(), dir).map_err(|why| errno::errno_of_io(&why))
     }
 
+    /// Creates a file that is going to replace the file `like`: with no more permissions than that
+    /// one has.
+    #[cfg(feature = "overlay")]
+    pub(crate) fn create_like(
+        &self,
+        name: Name<'_>,
+        like: Name<'_>,
+        how: OpenHow,
+    ) -> Result<FileRef> {
+        let nofollow = AtFlags::SYMLINK_NOFOLLOW;
+        let stat = fs::statat(self.fd(), like.as_str(), nofollow).map_err(errno)?;
+        let mode = Mode::from_raw_mode(stat.st_mode) & Mode::from_raw_mode(0o777);
+        let file = open::create_with(self.fd(), name, how, mode).map_err(errno)?;
+        Ok(Arc::new(file))
+    }
+
+    /// Gives the file `name` the owner and the group of the file `like`, as far as that is
+    /// possible.
+    ///
+    /// Errors: `Perm` if one of them is another one and stays.
+    #[cfg(feature = "overlay")]
+    pub(crate) fn copy_owner(&self, like: Name<'_>, name: Name<'_>) -> Result<()> {
+        let nofollow = AtFlags::SYMLINK_NOFOLLOW;
+        let old = fs::statat(self.fd(), like.as_str(), nofollow).map_err(errno)?;
+        let new = fs::statat(self.fd(), name.as_str(), nofollow).map_err(errno)?;
+        if (old.st_uid, old.st_gid) == (new.st_uid, new.st_gid) || kind(&old) != FileType::File {
+            return Ok(());
+        }
+        let (uid, gid) = (fs::Uid::from_raw(old.st_uid), fs::Gid::from_raw(old.st_gid));
+        let name = name.as_str();
+        fs::chownat(self.fd(), name, Some(uid), Some(gid), nofollow).map_err(|os| {
+            // Who does not own everything can still give it to a group of its own.
+            let _ = fs::chownat(self.fd(), name, None, Some(gid), nofollow);
+            errno(os)
+        })
+    }
+
     /// Gives the file `name` the permissions of the file `like`, which it is going to replace. What
     /// makes a program run as somebody else is not passed on to other bytes.
     #[cfg(feature = "overlay")]
@@ -155,7 +192,11 @@ impl HostDir {
             return Ok(());
         }
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = fs::openat(self.fd(), name.as_str(), flags, Mode::empty()).map_err(errno)?;
+        let file = match fs::openat(self.fd(), name.as_str(), flags, Mode::empty()) {
+            // It was created with the same permissions, which allow no reading; less the umask.
+            Err(rustix::io::Errno::ACCESS) => return Ok(()),
+            opened => opened.map_err(errno)?,
+        };
         fs::fchmod(&file, Mode::from_raw_mode(stat.st_mode) & Mode::from_raw_mode(0o777))
             .map_err(errno)
     }

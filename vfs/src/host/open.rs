@@ -139,6 +139,16 @@ pub(super) fn create(
     name: Name<'_>,
     how: OpenHow,
 ) -> rustix::io::Result<HostFile> {
+    create_with(dir, name, how, Mode::from_raw_mode(0o666))
+}
+
+/// As [`create`], with permissions of the caller's choice, less the umask.
+pub(super) fn create_with(
+    dir: BorrowedFd<'_>,
+    name: Name<'_>,
+    how: OpenHow,
+    mode: Mode,
+) -> rustix::io::Result<HostFile> {
     let access = match how.access {
         // What is created can be opened, whatever its mode says.
         Access::Hold | Access::Read => OFlags::RDONLY,
@@ -152,7 +162,7 @@ pub(super) fn create(
         | OFlags::NOFOLLOW
         | OFlags::NOCTTY
         | OFlags::CLOEXEC;
-    let fd = fs::openat(dir, name.as_str(), flags, Mode::from_raw_mode(0o666))?;
+    let fd = fs::openat(dir, name.as_str(), flags, mode)?;
     Ok(HostFile::verified(fd, how))
 }
 

@@ -216,6 +216,10 @@ impl Layer for MemDir {
         Ok(())
     }
 
+    fn commit_token(&self) -> Result<u128> {
+        Ok(*self.fs.commit_token.get_or_init(crate::overlay::fresh_token))
+    }
+
     // A crash leaves nothing of a layer in memory, so there is nothing to remember.
     fn begin_discard(&self) -> Result<()> {
         self.fs.change().map(drop)

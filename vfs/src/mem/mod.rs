@@ -52,6 +52,8 @@ struct Shared {
     dev: u64,
     /// The filesystem that new nodes are of, if it is another one's tree that they are seen in.
     dev_of_new: OnceLock<u64>,
+    /// What the temporary names of the commits of this layer are made of.
+    commit_token: OnceLock<u128>,
     tree: RwLock<Tree>,
     ino_next: AtomicU64,
     env: Arc<Env>,
@@ -159,6 +161,7 @@ impl MemFsBuilder {
         MemFs(Arc::new(Shared {
             dev,
             dev_of_new: OnceLock::new(),
+            commit_token: OnceLock::new(),
             tree: RwLock::new(tree),
             ino_next: AtomicU64::new(2),
             env: Arc::new(env),

@@ -149,7 +149,7 @@ impl Shared {
             (FileType::File, Content::Kept) => {
                 let from = end(part.dir().open(name.into(), OpenHow::READ))?.into_file()?;
                 let mut fill = |to: &dyn File| copy_bytes(&*from, to).map(drop);
-                upper.adopt(&names, &stat, Adopted::File(&mut fill))?
+                self.paid_copy(stat.size, || upper.adopt(&names, &stat, Adopted::File(&mut fill)))?
             }
             (FileType::File, Content::Truncated(how)) => {
                 upper.adopt(&names, &stat, Adopted::Truncated(how))?

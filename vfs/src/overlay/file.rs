@@ -183,7 +183,9 @@ impl LowerFile {
         // No name of the overlay leads to it any more; the copy is this file's alone.
         let mut fill = |to: &dyn File| copy_bytes(&*self.lower, to).map(drop);
         let stat = Stat { nlink: 0, ..stat };
-        match tree.raise(ROOT)?.adopt(&[], &stat, Adopted::File(&mut fill))? {
+        let upper = tree.raise(ROOT)?;
+        let adopt = || upper.adopt(&[], &stat, Adopted::File(&mut fill));
+        match self.fs.paid_copy(stat.size, adopt)? {
             Made::File(file) => {
                 self.fs.handles.switch((stat.dev, stat.ino), &file);
                 Ok(Arc::clone(self.upper.get_or_init(|| file)))

@@ -180,6 +180,13 @@ pub trait Layer: Dir {
         Ok((stat.dev, stat.ino) == dir)
     }
 
+    /// A number that nobody but this layer knows, the same each time, for this root of a layer: the
+    /// temporary names of its commits are made of it, so that no guest's file has one, and a commit
+    /// knows those of the one that was interrupted before.
+    ///
+    /// Errors: `Rofs` if the layer is frozen and has none; `Nospc`, `Io`.
+    fn commit_token(&self) -> Result<u128>;
+
     /// Says of this root of a layer that all in it is discarded. If the process ends before
     /// [`Layer::end_discard`], opening the layer anew empties it first, so that a crash leaves all
     /// of the changes or none: of a part of them one could not tell what they were.

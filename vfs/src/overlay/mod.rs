@@ -37,15 +37,16 @@ mod read_dir;
 mod snapshot;
 mod tree;
 
+use std::hash::{BuildHasher, RandomState};
 use std::ops::ControlFlow;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::{Mutex, RwLock};
 
 pub use changes::{
-    Change, ChangeKind, Changes, Committed, PathError, Progress, Step, commit, diff, discard,
-    flatten,
+    Change, ChangeKind, Changes, Committed, Lost, Note, PathError, Progress, Step, commit, diff,
+    discard, flatten,
 };
 pub use layer::{Adopted, Layer, LayerRef, Made, NewName, Opened, Says};
 #[cfg(feature = "tar")]
@@ -80,7 +81,22 @@ type Identity = (u64, u64);
 #[derive(Clone)]
 pub struct Overlay(Arc<Shared>);
 
+/// What pays for the copies that an overlay makes of files of its lowers.
+///
+/// A guest that opens a file for writing makes the upper hold a copy of all of it, so a limit on
+/// what the guest writes bounds nothing without this.
+pub trait CopyBudget: Send + Sync {
+    /// Takes `bytes`, before the copy is made.
+    ///
+    /// Errors: what the operation of the guest is refused with, such as `Dquot`.
+    fn take(&self, bytes: u64) -> Result<()>;
+
+    /// Gives back what was taken for a copy that was not made.
+    fn give(&self, bytes: u64);
+}
+
 struct Shared {
+    budget: OnceLock<Arc<dyn CopyBudget>>,
     tree: RwLock<Tree>,
     handles: Handles,
     link_groups: Mutex<Option<Arc<LinkGroups>>>,
@@ -90,6 +106,13 @@ struct Shared {
 }
 
 impl Shared {
+    /// Makes a copy of `bytes`, if there is budget for it.
+    fn paid_copy<T>(&self, bytes: u64, copy: impl FnOnce() -> Result<T>) -> Result<T> {
+        let Some(budget) = self.budget.get() else { return copy() };
+        budget.take(bytes)?;
+        copy().inspect_err(|_| budget.give(bytes))
+    }
+
     fn may_block(&self) -> bool {
         self.may_block.load(Ordering::Relaxed)
     }
@@ -121,6 +144,7 @@ impl Overlay {
         let root = DirState::new(ROOT, "", Some(upper), lower);
         let tree = Tree::new(root, (dev, fresh_ino()), lowers.clone());
         Ok(Overlay(Arc::new(Shared {
+            budget: OnceLock::new(),
             tree: RwLock::new(tree),
             handles: Handles::default(),
             link_groups: Mutex::default(),
@@ -142,6 +166,13 @@ impl Overlay {
         tree.sweep_all();
     }
 
+    /// Lets `budget` pay for every copy of a file of the lowers from now on: the length of the
+    /// file, holes included, is taken before the copy is made, and stays taken. A file that is
+    /// truncated by its open is not copied. The first budget stays; a fork has one of its own.
+    pub fn set_copy_budget(&self, budget: Arc<dyn CopyBudget>) {
+        let _ = self.0.budget.set(budget);
+    }
+
     /// The root of the layer that is written now.
     ///
     /// Errors: none; `Io` would be a defect of the overlay.
@@ -155,6 +186,13 @@ impl Overlay {
     pub fn lowers(&self) -> Result<Lowers> {
         self.0.tree.read().beneath_root()
     }
+}
+
+/// A number that nobody can guess: the standard library keys its hashes by the system's random
+/// numbers.
+pub(crate) fn fresh_token() -> u128 {
+    let half = || u128::from(RandomState::new().hash_one(fresh_ino()));
+    half() << 64 | half()
 }
 
 /// Whether nothing has ever been kept in the layer.

@@ -293,6 +293,17 @@ impl Layer for HostLayer {
         self.at.create_child_dir(&self.core().tree.write(), name, Opaqueness::Always)
     }
 
+    fn commit_token(&self) -> Result<u128> {
+        let tree = self.core().tree.write();
+        if let Some(token) = marks::token(self.at.fd())? {
+            return Ok(token);
+        }
+        self.core().work(&tree)?;
+        let token = crate::overlay::fresh_token();
+        marks::set(self.at.fd(), marks::TOKEN, format!("{token:032x}").as_bytes())?;
+        Ok(token)
+    }
+
     fn begin_discard(&self) -> Result<()> {
         let tree = self.core().tree.write();
         self.core().work(&tree)?;

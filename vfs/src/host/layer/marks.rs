@@ -32,6 +32,8 @@ pub(super) const HOLDS: &str = "user.overlay.palisade.holds";
 /// On a file that does not have all its names yet: none of them counts.
 pub(super) const PENDING: &str = "user.overlay.palisade.pending";
 
+/// On the root: what the temporary names of its commits are made of.
+pub(super) const TOKEN: &str = "user.overlay.palisade.token";
 /// On the root: all in it is discarded, and is removed when the layer is opened.
 pub(super) const DISCARDED: &str = "user.overlay.palisade.discarded";
 
@@ -159,6 +161,12 @@ pub(super) fn remove(node: BorrowedFd<'_>, mark: &str) -> Result<()> {
         Ok(()) | Err(Os::NODATA) => Ok(()),
         Err(os) => Err(errno(os)),
     }
+}
+
+/// The token of the layer with this root, if it has one already.
+pub(super) fn token(root: BorrowedFd<'_>) -> Result<Option<u128>> {
+    let Some(text) = get(root, TOKEN)? else { return Ok(None) };
+    Ok(std::str::from_utf8(&text).ok().and_then(|text| u128::from_str_radix(text, 16).ok()))
 }
 
 /// Whether a discard of the layer with this root was begun and not ended.

@@ -26,87 +26,40 @@ use super::super::Identity;
 use super::super::layer::LayerRef;
 use super::super::lowers::end;
 use super::diff::same_bytes;
+use super::report::{Committed, Lost, Note, Progress, Step};
 use super::{PathError, join, kind_of, node, remove_tree, whiteouts};
 use crate::copy::copy_bytes;
 use crate::shared_path::SharedPath;
 use crate::tree_walk::{At, Entered, Leave, Visit, Visitor, WalkDir, enter_path, names, walk};
 use crate::{
-    Access, Descent, Dir, DirRef, Errno, FileType, Name, OpenFlags, OpenHow, Result, Stat, Stop,
-    SyncScope, bug,
+    Access, Descent, Dir, DirRef, Errno, File, FileRef, FileType, Name, OpenFlags, OpenHow, Result,
+    Stat, Stop, SyncScope, bug,
 };
 
-/// What names of files begin with that are not whole yet; eight hexadecimal digits follow.
+/// What names of files begin with that are not whole yet; the layer's token and a number follow.
 const TEMPORARY: &str = ".palisade-commit-";
-/// How often another temporary name is tried.
+/// How often another temporary name is tried. Nobody else knows the token, so the first is free.
 const ATTEMPTS_MAX: u32 = 1024;
-
-/// What a commit does at a path.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
-    /// Creates a directory, or keeps it.
-    Directory,
-    /// Writes a file.
-    File,
-    /// Creates a symbolic link.
-    Symlink,
-    /// Gives a file another name.
-    HardLink,
-    /// Keeps a file or a link that is equal.
-    Keep,
-    /// Removes what is there, with all that is in it.
-    Remove,
-}
-
-/// How far a commit has come.
-#[derive(Clone, Copy, Debug)]
-pub struct Progress<'a> {
-    /// What is next.
-    pub step: Step,
-    /// Where.
-    pub path: &'a str,
-    /// How many of the layer's nodes and whiteouts are done.
-    pub done: u64,
-    /// How many there are.
-    pub total: u64,
-    /// How many bytes of files are done.
-    pub bytes_done: u64,
-    /// How many there are.
-    pub bytes_total: u64,
-}
-
-/// What a commit has done.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Committed {
-    /// Directories that were created.
-    pub dirs: u64,
-    /// Files that were written.
-    pub files: u64,
-    /// Bytes of these.
-    pub bytes: u64,
-    /// Symbolic links that were created.
-    pub symlinks: u64,
-    /// Names that were given to files that have another.
-    pub hard_links: u64,
-    /// Files and links that were equal already.
-    pub kept: u64,
-    /// Names that were removed, whatever was beneath them.
-    pub removed: u64,
-}
+/// Notes that are kept for the report.
+const NOTES_MAX: usize = 64;
 
 /// Makes `target`, which holds what lies beneath `upper`, equal to what shows through `upper`:
 /// files, links, hard links, directories and the times of all of them.
 ///
 /// Every file is all or nothing, for a crash too: it is synced before it takes its place. What
 /// fails between the first file and the last leaves a target that is part old and part new; to
-/// call it again with the same layer completes it. Names like `.palisade-commit-01234567` are
-/// temporary ones: in the directories that it changes they are removed, and the layer cannot have
-/// one. A file that is equal keeps its place, its identity and what the host keeps about it.
+/// call it again with the same layer completes it, and removes the temporary files of the one
+/// before, whose names no guest can know. A file that is equal keeps its place, its identity and
+/// what the host keeps about it; one that is replaced passes on its permissions and its owner.
+///
+/// What belongs to someone else can be written where its directory may be, but its times, its
+/// permissions and its owner cannot be set then: [`Committed::notes`] tells of it.
 ///
 /// Neither the layer nor the target may be changed by others meanwhile. An overlay over `target`
 /// shows nonsense afterwards: its lower changed. Make a new one.
 ///
-/// Errors, before anything has changed: `Inval` for a temporary name, `Perm` for a node that is
-/// neither file nor directory nor link. Then those of the layer and of the target.
+/// Errors, before anything has changed: `Perm` for a node that is neither file nor directory nor
+/// link. Then those of the layer and of the target.
 pub fn commit(
     upper: &LayerRef,
     target: &DirRef,
@@ -121,10 +74,11 @@ pub fn commit(
         firsts: HashMap::default(),
         done: 0,
         bytes_done: 0,
+        temporary: format!("{TEMPORARY}{:032x}-", upper.commit_token().at("")?),
         temporary_next: 0,
     };
     let dir = (Arc::clone(upper), Arc::clone(target));
-    walk(enter_to_place(dir.clone(), "")?, &mut Place(&mut commit))?;
+    walk(commit.enter_to_place(dir.clone(), "")?, &mut Place(&mut commit))?;
     walk(commit.enter_to_finish(dir, Hides::No, "")?, &mut Finish(&mut commit))?;
     Ok(commit.committed)
 }
@@ -147,6 +101,8 @@ struct Commit<'a> {
     firsts: HashMap<Identity, SharedPath, RandomState>,
     done: u64,
     bytes_done: u64,
+    /// What the temporary names of this layer's commits begin with.
+    temporary: String,
     temporary_next: u32,
 }
 
@@ -190,9 +146,6 @@ impl Visitor for Survey {
         &mut self,
         at: Visit<'_, LayerRef, ()>,
     ) -> Result<Option<Entered<LayerRef, ()>>, PathError> {
-        if is_temporary(at.name.as_str()) {
-            return Err(Errno::Inval).at(at.path);
-        }
         let stat = node(&**at.dir, at.name).at(at.path)?;
         self.total += 1;
         match stat.kind {
@@ -213,12 +166,6 @@ impl Visitor for Survey {
     }
 }
 
-fn enter_to_place(dir: Pair, path: &str) -> Result<Entered<Pair, ()>, PathError> {
-    sweep(&dir.1, path)?;
-    let names = names(&*dir.0).at(path)?;
-    Ok(Entered { dir, names, data: () })
-}
-
 impl Visitor for Place<'_, '_> {
     type Dir = Pair;
     type Data = ();
@@ -229,7 +176,7 @@ impl Visitor for Place<'_, '_> {
         let stat = node(&**upper, at.name).at(at.path)?;
         let entered = if stat.kind == FileType::Dir {
             self.0.place_dir(&**target, at.name, at.path)?;
-            Some(enter_to_place(at.dir.enter(at.name).at(at.path)?, at.path)?)
+            Some(self.0.enter_to_place(at.dir.enter(at.name).at(at.path)?, at.path)?)
         } else {
             self.0.place_leaf(&at, &stat)?;
             self.0.bytes_done += if stat.kind == FileType::File { stat.size } else { 0 };
@@ -260,7 +207,7 @@ impl Visitor for Finish<'_, '_> {
         let ((upper, target), path) = (at.dir, at.path);
         let times = end(upper.stat(Descent::HERE)).at(path)?.times();
         if end(target.stat(Descent::HERE)).at(path)?.times() != times {
-            end(target.set_times(Descent::HERE, times)).at(path)?;
+            self.0.note(end(target.set_times(Descent::HERE, times)), Lost::Times, path)?;
         }
         target.sync().at(path)
     }
@@ -276,6 +223,38 @@ impl Commit<'_> {
             bytes_done: self.bytes_done,
             bytes_total: self.survey.bytes,
         });
+    }
+
+    fn enter_to_place(&mut self, dir: Pair, path: &str) -> Result<Entered<Pair, ()>, PathError> {
+        self.sweep(&dir.1, path)?;
+        let names = names(&*dir.0).at(path)?;
+        Ok(Entered { dir, names, data: () })
+    }
+
+    /// Removes what an interrupted commit of this layer has left in a directory.
+    fn sweep(&self, target: &DirRef, path: &str) -> Result<(), PathError> {
+        for name in names(&**target).at(path)? {
+            if name.starts_with(&self.temporary) {
+                let path = join(path, &name);
+                remove_tree(target, Name::new(&name).at(&path)?, &path)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Goes on without what could not be kept, if it was not allowed or is not there.
+    fn note(&mut self, kept: Result<()>, lost: Lost, path: &str) -> Result<(), PathError> {
+        match kept {
+            Err(errno @ (Errno::Perm | Errno::Acces | Errno::Notsup)) => {
+                if self.committed.notes.len() < NOTES_MAX {
+                    self.committed.notes.push(Note { path: path.to_owned(), lost, errno });
+                } else {
+                    self.committed.notes_left_out += 1;
+                }
+                Ok(())
+            }
+            kept => kept.at(path),
+        }
     }
 
     fn place_dir(&mut self, target: &dyn Dir, name: Name<'_>, path: &str) -> Result<(), PathError> {
@@ -307,7 +286,8 @@ impl Commit<'_> {
         {
             self.say(Step::Keep, at.path);
             if there.times() != stat.times() {
-                end(target.set_times(at.name.into(), stat.times())).at(at.path)?;
+                let set = end(target.set_times(at.name.into(), stat.times()));
+                self.note(set, Lost::Times, at.path)?;
             }
             self.committed.kept += 1;
         } else {
@@ -376,7 +356,7 @@ impl Commit<'_> {
             let temporary = self.temporary(|name| target.create_symlink(name, &says)).at(path)?;
             let checked = Name::new(&temporary).at(path)?;
             let set = end(target.set_times(checked.into(), stat.times()));
-            clean_up(set, target, checked).at(path)?;
+            clean_up(self.note(set, Lost::Times, path), target, checked)?;
             self.committed.symlinks += 1;
             temporary
         } else {
@@ -385,23 +365,34 @@ impl Commit<'_> {
             let from = from.into_file().at(path)?;
             let how = OpenHow::new(Access::Write, OpenFlags::CREATE | OpenFlags::EXCLUSIVE);
             let mut file = None;
-            let open = |name: Name<'_>| {
-                file = Some(end(target.open(name.into(), how))?.into_file()?);
+            let like = there.filter(|there| there.kind == FileType::File).map(|_| name);
+            let open = |temporary: Name<'_>| {
+                file = Some(create(target, temporary, like, how)?);
                 Ok(())
             };
             let temporary = self.temporary(open).at(path)?;
             let file = file.ok_or_else(|| bug!("no file was opened")).at(path)?;
-            let written = copy_bytes(&*from, &*file).and_then(|bytes| {
-                file.set_times(stat.times())?;
-                file.sync(SyncScope::All)?;
-                Ok(bytes)
-            });
+            let written = self.fill(&*from, &*file, stat, path);
             let checked = Name::new(&temporary).at(path)?;
-            self.committed.bytes += clean_up(written, target, checked).at(path)?;
+            self.committed.bytes += clean_up(written, target, checked)?;
             self.committed.files += 1;
             temporary
         };
         self.put(at, &temporary, there)
+    }
+
+    /// Writes a file, to the disk too. Returns how many bytes it has.
+    fn fill(
+        &mut self,
+        from: &dyn File,
+        to: &dyn File,
+        stat: &Stat,
+        path: &str,
+    ) -> Result<u64, PathError> {
+        let bytes = copy_bytes(from, to).at(path)?;
+        self.note(to.set_times(stat.times()), Lost::Times, path)?;
+        to.sync(SyncScope::All).at(path)?;
+        Ok(bytes)
     }
 
     /// Puts what is whole in its place.
@@ -427,7 +418,10 @@ impl Commit<'_> {
             None
         };
         if there.is_some_and(|there| there.kind == FileType::File) {
-            clean_up(copy_permissions(dir, name, temporary), dir, temporary).at(path)?;
+            let (owner, permissions) = pass_on(dir, name, temporary);
+            let noted = self.note(owner, Lost::Owner, path);
+            let noted = noted.and_then(|()| self.note(permissions, Lost::Permissions, path));
+            clean_up(noted, dir, temporary)?;
         }
         clean_up(dir.rename(temporary, dir, name), dir, temporary).at(path)?;
         if let Some(away) = away {
@@ -440,7 +434,7 @@ impl Commit<'_> {
     /// Makes something under a temporary name that is free.
     fn temporary(&mut self, mut make: impl FnMut(Name<'_>) -> Result<()>) -> Result<String> {
         for _ in 0..ATTEMPTS_MAX {
-            let name = format!("{TEMPORARY}{:08x}", self.temporary_next);
+            let name = format!("{}{:08x}", self.temporary, self.temporary_next);
             self.temporary_next = self.temporary_next.wrapping_add(1);
             match make(Name::new(&name)?) {
                 Ok(()) => return Ok(name),
@@ -492,23 +486,6 @@ impl Commit<'_> {
     }
 }
 
-/// Removes what an interrupted commit has left in a directory.
-fn sweep(target: &DirRef, path: &str) -> Result<(), PathError> {
-    for name in names(&**target).at(path)? {
-        if is_temporary(&name) {
-            let path = join(path, &name);
-            remove_tree(target, Name::new(&name).at(&path)?, &path)?;
-        }
-    }
-    Ok(())
-}
-
-fn is_temporary(name: &str) -> bool {
-    let is_digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
-    name.strip_prefix(TEMPORARY)
-        .is_some_and(|digits| digits.len() == 8 && digits.bytes().all(is_digit))
-}
-
 /// What a name of the target leads to, if anything.
 fn look(target: &dyn Dir, name: Name<'_>) -> Result<Option<Stat>> {
     match target.stat(name.into()) {
@@ -538,23 +515,41 @@ fn is_same(at: &Visit<'_, Pair, ()>, stat: &Stat, there: &Stat) -> Result<bool> 
 
 /// Takes a temporary file away if what was to be done with it failed. If that fails too, the next
 /// commit does it.
-fn clean_up<T>(done: Result<T>, target: &dyn Dir, temporary: Name<'_>) -> Result<T> {
+fn clean_up<T, E>(done: Result<T, E>, target: &dyn Dir, temporary: Name<'_>) -> Result<T, E> {
     if done.is_err() {
         let _ = target.remove_file(temporary);
     }
     done
 }
 
-/// What the host keeps about a file beside what a [`Dir`] knows goes on to what replaces it.
+/// Creates a file. One that is going to replace the file `like` may be opened by nobody who may not
+/// open that one, from its creation on.
 #[cfg_attr(not(all(feature = "host", target_os = "linux")), expect(unused_variables))]
-fn copy_permissions(target: &dyn Dir, like: Name<'_>, name: Name<'_>) -> Result<()> {
+fn create(
+    target: &dyn Dir,
+    name: Name<'_>,
+    like: Option<Name<'_>>,
+    how: OpenHow,
+) -> Result<FileRef> {
+    #[cfg(all(feature = "host", target_os = "linux"))]
+    if let Some(host) = (target as &dyn std::any::Any).downcast_ref::<crate::HostDir>()
+        && let Some(like) = like
+    {
+        return host.create_like(name, like, how);
+    }
+    end(target.open(name.into(), how))?.into_file()
+}
+
+/// What the host keeps about a file beside what a [`Dir`] knows goes on to what replaces it: its
+/// owner and its permissions, as far as each is possible.
+#[cfg_attr(not(all(feature = "host", target_os = "linux")), expect(unused_variables))]
+fn pass_on(target: &dyn Dir, like: Name<'_>, name: Name<'_>) -> (Result<()>, Result<()>) {
     #[cfg(all(feature = "host", target_os = "linux"))]
     if let Some(host) = (target as &dyn std::any::Any).downcast_ref::<crate::HostDir>() {
         // A link in its place has none.
-        return match host.copy_permissions(like, name) {
-            Err(Errno::Loop) => Ok(()),
-            done => done,
-        };
+        let unless_link = |done| if done == Err(Errno::Loop) { Ok(()) } else { done };
+        let owner = unless_link(host.copy_owner(like, name));
+        return (owner, unless_link(host.copy_permissions(like, name)));
     }
-    Ok(())
+    (Ok(()), Ok(()))
 }

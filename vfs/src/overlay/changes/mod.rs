@@ -16,15 +16,17 @@ mod commit;
 mod diff;
 mod flatten;
 mod moves;
+mod report;
 
 use std::fmt;
 use std::marker::PhantomData;
 
-pub use commit::{Committed, Progress, Step, commit};
+pub use commit::commit;
 pub use diff::diff;
 #[cfg(feature = "tar")]
 pub(super) use diff::read_full;
 pub use flatten::flatten;
+pub use report::{Committed, Lost, Note, Progress, Step};
 
 use super::layer::{Layer, LayerRef, Says};
 use super::lowers::end;

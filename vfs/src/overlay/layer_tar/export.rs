@@ -50,7 +50,9 @@ impl fmt::Display for ExportError {
         match self {
             ExportError::Write(error) => write!(f, "cannot write the archive: {error}"),
             ExportError::Reserved { path } => {
-                write!(f, "{}: a name cannot begin with `.wh.` in an archive", shown(path))
+                let text = "an archive takes a name that begins with `.wh.` for a mark; rename it in \
+                            the directory of the changes, or commit them, which takes any name";
+                write!(f, "{}: {text}", shown(path))
             }
             ExportError::Layer(error) => error.fmt(f),
         }
@@ -79,9 +81,10 @@ impl From<io::Error> for ExportError {
 /// not be written meanwhile.
 ///
 /// Errors: [`ExportError::Reserved`] for a name or a whiteout that begins with `.wh.`; `Perm` for a
-/// node that is neither file nor directory nor link; those of the layer and of `out`. After an
-/// error a part is written.
+/// node that is neither file nor directory nor link; both before anything is written. Then those of
+/// the layer and of `out`; after one of these a part is written.
 pub fn export_layer(layer: &LayerRef, out: &mut dyn Write) -> Result<Exported, ExportError> {
+    walk(Check.enter("", Arc::clone(layer))?, &mut Check)?;
     let mut export = Export { out, exported: Exported::default(), firsts: HashMap::default() };
     let stat = end(layer.stat(Descent::HERE)).at("")?;
     export.header("./", &stat, EntryType::Directory, None)?;
@@ -89,6 +92,46 @@ pub fn export_layer(layer: &LayerRef, out: &mut dyn Write) -> Result<Exported, E
     walk(root, &mut export)?;
     export.out.write_all(&[0; 2 * BLOCK])?;
     Ok(export.exported)
+}
+
+/// The first pass: whether everything can be written, which is better known before hours of work.
+struct Check;
+
+impl Check {
+    fn enter(&self, path: &str, dir: LayerRef) -> Result<Entered<LayerRef, ()>, ExportError> {
+        for name in whiteouts(&*dir).at(path)? {
+            if name.starts_with(MARKER) {
+                return Err(ExportError::Reserved { path: join(path, &name) });
+            }
+        }
+        let names = names(&*dir).at(path)?;
+        Ok(Entered { dir, names, data: () })
+    }
+}
+
+impl Visitor for Check {
+    type Dir = LayerRef;
+    type Data = ();
+    type Error = ExportError;
+
+    fn node(
+        &mut self,
+        at: Visit<'_, LayerRef, ()>,
+    ) -> Result<Option<Entered<LayerRef, ()>>, ExportError> {
+        if at.name.as_str().starts_with(MARKER) {
+            return Err(ExportError::Reserved { path: at.path.to_owned() });
+        }
+        match node(&**at.dir, at.name).at(at.path)?.kind {
+            FileType::File | FileType::Symlink => Ok(None),
+            FileType::Dir => {
+                let below = WalkDir::enter(at.dir, at.name).at(at.path)?;
+                self.enter(at.path, below).map(Some)
+            }
+            FileType::CharDevice | FileType::BlockDevice | FileType::Fifo | FileType::Socket => {
+                Err(Errno::Perm).at(at.path).map_err(ExportError::from)
+            }
+        }
+    }
 }
 
 struct Export<'a> {
@@ -107,9 +150,6 @@ impl Visitor for Export<'_> {
         &mut self,
         at: Visit<'_, LayerRef, ()>,
     ) -> Result<Option<Entered<LayerRef, ()>>, ExportError> {
-        if at.name.as_str().starts_with(MARKER) {
-            return Err(ExportError::Reserved { path: at.path.to_owned() });
-        }
         let stat = node(&**at.dir, at.name).at(at.path)?;
         self.exported.nodes += 1;
         if stat.kind == FileType::Dir {
@@ -132,9 +172,6 @@ impl Export<'_> {
             self.exported.markers += 1;
         }
         for name in whiteouts(&*dir).at(path)? {
-            if name.starts_with(MARKER) {
-                return Err(ExportError::Reserved { path: join(path, &name) });
-            }
             let path = join(path, &format!("{MARKER}{name}"));
             self.header(&path, &marker, EntryType::Regular, None)?;
             self.exported.markers += 1;
