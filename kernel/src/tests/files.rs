@@ -318,3 +318,47 @@ fn status_flags_of_an_open_reach_the_host() {
     };
     assert!(!process.open_apart(DIR, "file", asked).unwrap().may_block());
 }
+
+#[test]
+fn renumber_moves_a_descriptor_and_closes_what_was_there() {
+    let (mut process, _root) = process(b"0123456789");
+    let (one, other) =
+        (open(&mut process, "file", Status::empty()), open(&mut process, "dir", Status::empty()));
+    process.renumber(one, other).unwrap();
+    assert_eq!(process.kind(other), Ok(FileType::File));
+    assert_eq!(process.kind(one), Err(Errno::Badf));
+    assert_eq!(process.renumber(one, other), Err(Errno::Badf));
+    assert_eq!(process.renumber(other, one), Err(Errno::Badf), "the target must be open");
+    assert_eq!(read(&process, other, 2), b"01");
+    process.close(other).unwrap();
+    assert_eq!(process.close(other), Err(Errno::Badf));
+}
+
+#[test]
+fn one_call_fills_a_bounded_number_of_random_bytes() {
+    let limits = crate::Limits { random_bytes_max: 8, ..crate::Limits::default() };
+    let mut process = Config::builder().limits(limits).build().unwrap().start();
+    for (len, wanted) in
+        [(0, Ok(())), (7, Ok(())), (8, Ok(())), (9, Err(Errno::Inval)), (99, Err(Errno::Inval))]
+    {
+        assert_eq!(process.random(&mut vec![0; len]), wanted, "{len}");
+    }
+}
+
+#[test]
+fn a_process_has_its_preopens_and_its_clock() {
+    let (one, other) = (MemFs::new().root(), MemFs::new().root());
+    let clock = crate::Clock::Fixed { realtime_ns: 1_000, step_ns: 10 };
+    let config = Config::builder().preopen("/one", one).preopen("/other", other).clock(clock);
+    let mut process = config.build().unwrap().start();
+    let preopens: Vec<_> = process.preopens().collect();
+    assert_eq!(preopens, [(3, "/one"), (4, "/other")]);
+    assert_eq!(process.preopen_name(4), Ok("/other"));
+    let first = process.clock_now_ns(crate::ClockId::Realtime).unwrap();
+    let second = process.clock_now_ns(crate::ClockId::Realtime).unwrap();
+    assert!((1_000..1_100).contains(&first) && second == first + 10, "{first} {second}");
+    assert_eq!(process.open_descriptors(), 5);
+    process.close_all();
+    assert_eq!(process.open_descriptors(), 0);
+    assert_eq!(process.preopens().count(), 0);
+}
