@@ -357,6 +357,12 @@ fn a_process_has_its_preopens_and_its_clock() {
     let first = process.clock_now_ns(crate::ClockId::Realtime).unwrap();
     let second = process.clock_now_ns(crate::ClockId::Realtime).unwrap();
     assert!((1_000..1_100).contains(&first) && second == first + 10, "{first} {second}");
+    assert!(process.clock_resolution_ns(crate::ClockId::Realtime).unwrap() > 0);
+    // A fixed clock is the guest's for times of files too.
+    process.create_dir(3, "new").unwrap();
+    let times = SetTimes { accessed: SetTime::Now, modified: SetTime::Now };
+    process.set_times_at(3, "new", Follow::Yes, times).unwrap();
+    assert_eq!(process.stat_at(3, "new", Follow::Yes).unwrap().modified.seconds(), 0);
     assert_eq!(process.open_descriptors(), 5);
     process.close_all();
     assert_eq!(process.open_descriptors(), 0);
