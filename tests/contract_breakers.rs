@@ -485,6 +485,20 @@ fn no_breach_of_a_contract_panics_in_any_stack() {
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
 
+#[test]
+fn a_copy_from_a_file_that_returns_too_many_bytes_is_an_error_and_not_cut() {
+    // A copy does not use `read_vec`.
+    let copy = |from, to| {
+        let to = Broken::new(to).dir(MemFs::new().root());
+        copy_tree(&seeded(from), &to).map(|report| report.files)
+    };
+    assert_eq!(copy(Breach::ReadVecShrinks, Breach::ReadVecShrinks), Ok(3));
+    assert_eq!(copy(Breach::ReadsTooMuch, Breach::ReadVecShrinks), Err(Errno::Io));
+    for breach in [Breach::WritesTooMuch, Breach::WritesNothing] {
+        assert_eq!(copy(Breach::ReadVecShrinks, breach), Err(Errno::Io), "{breach:?}");
+    }
+}
+
 /// `fd_read`, and the offset after it.
 fn read_and_tell(breach: Breach, name: &str) -> (i32, u64) {
     let config = Config::builder().preopen("/", seeded(breach)).build().unwrap();

@@ -10,7 +10,7 @@ use crate::tree_walk::{
 };
 use crate::{
     Access, Descent, DirRef, Errno, File, FileRef, FileType, Name, OpenFlags, OpenHow, Result,
-    SetTimes, Stat, Stop, bug,
+    SetTimes, Stat, Stop, broken_contract, bug,
 };
 
 /// Bytes that are copied at once.
@@ -163,20 +163,23 @@ impl Copy<'_> {
 pub(crate) fn copy_bytes(from: &dyn File, to: &dyn File) -> Result<u64> {
     let mut buffer = vec![0; PIECE_BYTES + ALIGNMENT];
     let aligned = buffer.as_ptr().align_offset(ALIGNMENT).min(ALIGNMENT);
-    let piece = buffer.get_mut(aligned..aligned + PIECE_BYTES).unwrap_or_default();
+    let piece = buffer.get_mut(aligned..aligned + PIECE_BYTES);
+    let piece = piece.ok_or_else(|| bug!("an aligned piece is longer than its buffer"))?;
     let (mut at, mut written) = (0_u64, 0_u64);
     loop {
         let n = from.read_at(&mut [IoSliceMut::new(piece)], at)?;
-        let Some(bytes) = piece.get(..n).filter(|bytes| !bytes.is_empty()) else { break };
+        let bytes = piece.get(..n);
+        let bytes = bytes.ok_or_else(|| broken_contract("a read returned too many bytes"))?;
+        if bytes.is_empty() {
+            break;
+        }
         if bytes.iter().any(|byte| *byte != 0) {
             let mut rest = bytes;
             let mut offset = at;
             while !rest.is_empty() {
                 let done = to.write_at(&[IoSlice::new(rest)], offset)?;
-                if done == 0 {
-                    return Err(Errno::Io);
-                }
-                rest = rest.get(done..).unwrap_or_default();
+                let left = rest.get(done..).filter(|_| done > 0);
+                rest = left.ok_or_else(|| broken_contract("a write returned a wrong count"))?;
                 offset += done as u64;
             }
             written += bytes.len() as u64;
@@ -187,10 +190,7 @@ pub(crate) fn copy_bytes(from: &dyn File, to: &dyn File) -> Result<u64> {
     Ok(written)
 }
 
-/// One name deep, no link can stop anything.
+/// For descents of at most one name, where a link is not expected.
 fn end<T>(done: Result<T, Stop>) -> Result<T> {
-    done.map_err(|stop| match stop {
-        Stop::Errno(errno) => errno,
-        Stop::Link { .. } => Errno::Again,
-    })
+    done.map_err(Stop::without_following)
 }

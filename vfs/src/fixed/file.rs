@@ -4,7 +4,7 @@ use std::io::{IoSlice, IoSliceMut};
 use std::sync::Arc;
 
 use super::{Content, Held, Index, Tree};
-use crate::{Access, Errno, File, Result, SetTimes, Stat, SyncScope, bug};
+use crate::{Access, Errno, File, Result, SetTimes, Stat, SyncScope};
 
 /// An open file. Its bytes go from where they are held to the caller's buffers in one copy.
 pub(super) struct FixedFile {
@@ -140,7 +140,7 @@ impl File for FixedFile {
                 let before = to.len();
                 to.resize(before.saturating_add(len), 0);
                 let Some(buf) = to.get_mut(before..) else {
-                    return Err(bug!("a vector is shorter than it was made"));
+                    return Err(crate::bug!("a vector is shorter than it was made"));
                 };
                 let done = self.read_at(&mut [IoSliceMut::new(buf)], offset);
                 to.truncate(before.saturating_add(*done.as_ref().unwrap_or(&0)));

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
-use palisade_vfs::{Errno, Result};
+use palisade_vfs::{Errno, Result, bug};
 use vfs::SeekAndRead;
 
 use super::Limits;
@@ -166,7 +166,8 @@ impl Buffer {
         let mut at = usize::try_from(offset).map_err(|_| Errno::Fbig)?;
         let mut done = 0;
         for buf in bufs {
-            let into = self.bytes.get_mut(at..at + buf.len()).ok_or(Errno::Io)?;
+            let into = self.bytes.get_mut(at..at + buf.len());
+            let into = into.ok_or_else(|| bug!("the buffer ends before {}", at + buf.len()))?;
             into.copy_from_slice(buf);
             at += buf.len();
             done += buf.len();

@@ -15,7 +15,7 @@ use super::super::lowers::end;
 use super::{BLOCK, MARKER, OCTAL_MAX, OPAQUE, PIECE_BYTES, padding, pax};
 use crate::shared_path::SharedPath;
 use crate::tree_walk::{At, Entered, Visit, Visitor, WalkDir, names, walk};
-use crate::{Descent, Dir, Errno, FileType, Name, OpenHow, Stat, Timestamp};
+use crate::{Descent, Dir, Errno, FileType, Name, OpenHow, Stat, Timestamp, bug};
 
 /// The longest name that a plain header holds.
 const PLAIN_MAX: usize = 100;
@@ -219,7 +219,9 @@ impl Export<'_> {
         let mut at = 0;
         while at < size {
             let left = usize::try_from(size - at).unwrap_or(PIECE_BYTES).min(PIECE_BYTES);
-            let want = piece.get_mut(..left).unwrap_or_default();
+            let Some(want) = piece.get_mut(..left) else {
+                return Ok(Err(bug!("a piece is shorter than {left}")).at(path)?);
+            };
             if read_full(&*file, want, at).at(path)? != left {
                 // It was cut meanwhile: the archive cannot be completed.
                 return Ok(Err(Errno::Io).at(path)?);
