@@ -54,7 +54,7 @@ const SAME: &[Run] = &[
 /// What differs, each in a test of its own below.
 const OTHERWISE: &[&str] = &["exit_code", "trap"];
 /// What is a component as it is.
-const COMPONENTS: &[&str] = &["calls2"];
+const COMPONENTS: &[&str] = &["calls2", "streams"];
 
 /// Packs a guest of ours, under its own name: messages and backtraces hold it.
 fn packed(case: &Case, guest: &str) -> String {
