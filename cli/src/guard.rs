@@ -11,7 +11,8 @@ use std::time::Duration;
 use palisade::confine_at;
 use palisade::overlay::{CopyBudget, Overlay};
 use palisade::policy::audit::{
-    AuditOptions, Auditor, Header, JsonLines, Mode, OnFailure, Only, Sink, Summary, observe,
+    AuditOptions, Auditor, Callback, Event, Header, JsonLines, Learner, Mode, OnFailure, Only,
+    Sink, Summary, observe,
 };
 use palisade::policy::document::AuditTo;
 use palisade::policy::{Policy, Quota, QuotaGroup, Refusal};
@@ -65,28 +66,6 @@ impl CopyBudget for Copies {
 struct Watch {
     auditor: Arc<Auditor>,
     mode: Mode,
-}
-
-/// A log in memory, shared by who writes it and who reads it afterwards.
-#[derive(Clone, Default)]
-pub(crate) struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Log {
-    /// What was written.
-    pub(crate) fn take(&self) -> Vec<u8> {
-        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
 }
 
 impl Guard {
@@ -154,11 +133,14 @@ impl Guard {
         Guard { quota, policy, watch, is_told: false, judges_names: false, on_failure }
     }
 
-    /// Lets everything be done, and writes it all down.
-    pub(crate) fn recording(log: &Log) -> Result<Self, Error> {
+    /// Allows everything, and has `learner` learn from it while it happens.
+    pub(crate) fn learning(learner: &Arc<Mutex<Learner>>) -> Result<Self, Error> {
         let nothing = Policy::builder().build().map_err(Error::Policy)?;
-        let sink = JsonLines::new(log.clone(), &Header::default());
-        let auditor = Auditor::new(sink, AuditOptions::default());
+        let learner = Arc::clone(learner);
+        let learn = move |event: &Event<'_>| {
+            learner.lock().unwrap_or_else(PoisonError::into_inner).add_event(event);
+        };
+        let auditor = Auditor::new(Callback(learn), AuditOptions::default());
         let watch = Some(Watch { auditor, mode: Mode::DryRun });
         let (policy, on_failure) = (Some(Arc::new(nothing)), OnFailure::Stop);
         let (quota, is_told, judges_names) = (None, false, false);

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use clap::Parser;
 use palisade::Output;
@@ -16,7 +17,7 @@ use serde_json::json;
 
 use crate::args::{self, Cli, Command, Learn, Replay};
 use crate::error::Error;
-use crate::guard::{Guard, Log};
+use crate::guard::Guard;
 use crate::output::{Reach, Target, Usage};
 use crate::run::{self, Special};
 use crate::{ambient, policy, print};
@@ -60,12 +61,10 @@ pub(crate) fn learn(args: &Learn) -> Result<u8, Error> {
             Some(_) => Output::inherit_stdout(),
             None => Output::inherit_stderr(),
         };
-        let record = Log::default();
-        let guard = Guard::recording(&record)?;
+        let learner = Arc::new(Mutex::new(Learner::default()));
+        let guard = Guard::learning(&learner)?;
         let at_end = Box::new(move || {
-            let mut learner = Learner::default();
-            let text = record.take();
-            each(Path::new("the record"), text.as_slice(), None, |it| learner.add(it))?;
+            let learner = learner.lock().unwrap_or_else(PoisonError::into_inner);
             tell(&learner, &options, target.as_ref())
         });
         Ok(Some(Special { guard, stdout, at_end }))

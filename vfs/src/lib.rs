@@ -52,6 +52,7 @@ mod shared_path;
 mod stat;
 mod tree_walk;
 mod visit_names;
+mod visit_nodes;
 
 #[cfg(all(feature = "host", feature = "overlay", target_os = "linux"))]
 pub use host::HostLayer;
@@ -81,4 +82,5 @@ pub(crate) use stat::fresh_ino;
 pub use stat::{FileType, SetTime, SetTimes, Stat, Timestamp, fresh_dev};
 pub use tree_walk::PathError;
 pub use visit_names::{VisitedName, visit_names};
+pub use visit_nodes::{Below, visit_nodes};
 pub use walk::Follow;

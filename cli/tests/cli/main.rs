@@ -7,6 +7,7 @@
 
 mod audit;
 mod componentized;
+mod deep;
 mod engine_limits;
 mod file;
 mod files;

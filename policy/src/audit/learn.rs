@@ -20,15 +20,20 @@ use std::num::NonZeroUsize;
 
 use palisade_vfs::{Errno, Rights};
 
-use super::event::{Act, Decision, HowDecided};
-use super::read::Record;
+use super::event::{Act, Decision, Event, HowDecided};
+use super::facts::Facts;
+use super::read::{Record, RecordedPath};
+use super::ruling::Ruling;
 use crate::policy::Movable;
 use crate::{Glob, Operation, Policy, PolicyError};
 
 pub use generalize::is_sensitive;
 
-/// Most paths that are learned of.
-const PATHS_MAX: usize = 1 << 20;
+/// Memory that paths may take, counted as their bytes and [`ENTRY_BYTES`] each: about 30,000
+/// paths. A learned policy and its text take a few times as much at the end.
+const BYTES_MAX: usize = 4 << 20;
+/// What an entry takes beside the bytes of its paths.
+const ENTRY_BYTES: usize = 96;
 /// Most pairs of names that were renamed or linked.
 const MOVES_MAX: usize = 1 << 16;
 /// How often what new names need is given to old ones, before everything beneath them is.
@@ -56,6 +61,16 @@ pub struct Learner {
     either: BTreeSet<Either>,
     decisions: u64,
     left_out: u64,
+    /// What all of these take, at most [`BYTES_MAX`] and an event's.
+    bytes: usize,
+}
+
+/// What is learned from one event.
+struct Seen<'a> {
+    path: &'a str,
+    to: Option<&'a str>,
+    facts: Facts,
+    was_refused: bool,
 }
 
 /// A path, the rights that will do there if any are asked for, and those that will do as well.
@@ -127,25 +142,43 @@ pub struct Learned {
 }
 
 impl Learner {
-    /// Learns from one event.
+    /// Learns from one event that was read back.
     pub fn add(&mut self, record: &Record) {
+        self.learn_from(&Seen {
+            path: record.path.as_str(),
+            to: record.to.as_ref().map(RecordedPath::as_str),
+            facts: record.facts(),
+            was_refused: was_refused(record.decision, record.how),
+        });
+    }
+
+    /// Learns from one event while it happens, so that a run need not be recorded.
+    pub fn add_event(&mut self, event: &Event<'_>) {
+        let Ruling { act, wanted, result, same, is_dir, decision, how, .. } = **event.ruling;
+        self.learn_from(&Seen {
+            path: event.path,
+            to: event.to.map(|to| to.path),
+            facts: Facts { act, wanted, result, same, is_dir },
+            was_refused: was_refused(decision, how),
+        });
+    }
+
+    fn learn_from(&mut self, seen: &Seen<'_>) {
         self.decisions += 1;
-        let was_refused = record.decision != Decision::Allow && record.how == HowDecided::Enforced;
-        let full = self.needs.len() >= PATHS_MAX || self.moves.len() >= MOVES_MAX;
-        if was_refused || full || !is_path(record.path.as_str()) {
+        let Seen { path, to, facts, was_refused } = seen;
+        let full = self.bytes >= BYTES_MAX || self.moves.len() >= MOVES_MAX;
+        let is_known = to.is_none() && self.needs.contains_key(*path);
+        if *was_refused || (full && !is_known) || !(is_known || is_path(path)) {
             self.left_out += 1;
             return;
         }
-        let facts = record.facts();
-        let path = record.path.as_str();
-        if matches!(record.result, Err(Errno::Badf | Errno::Inval))
-            && matches!(
-                record.act,
-                Act::One(Operation::Read | Operation::Write | Operation::SetLen)
-            )
+        let act = facts.act;
+        if matches!(facts.result, Err(Errno::Badf | Errno::Inval))
+            && matches!(act, Act::One(Operation::Read | Operation::Write | Operation::SetLen))
         {
-            if record.result == Err(Errno::Inval) {
-                self.resized.insert(path.to_owned());
+            if facts.result == Err(Errno::Inval) && !self.resized.contains(*path) {
+                self.bytes += ENTRY_BYTES + path.len();
+                self.resized.insert((*path).to_owned());
             }
             return;
         }
@@ -154,33 +187,38 @@ impl Learner {
             // An error takes looking, and either of two things will do: what is wanted is only
             // taken if that is needed anyway.
             let [here, there] = facts.wanted();
-            let to = record.to.as_ref().map(|to| (to.as_str().to_owned(), less[1], there));
-            let either = Either { here: (path.to_owned(), less[0], here), there: to };
+            let other = to.map(|to| (to.to_owned(), less[1], there));
+            let either = Either { here: ((*path).to_owned(), less[0], here), there: other };
             if either.has_other_rights() {
                 self.need(path, Rights::empty());
-                self.either.insert(either);
+                let bytes = 2 * ENTRY_BYTES + path.len() + to.map_or(0, str::len);
+                if self.either.insert(either) {
+                    self.bytes += bytes;
+                }
                 taken = [None, None];
             } else {
                 taken = less;
             }
         }
         let [here, there] = taken;
-        match (record.act, here) {
+        match (act, here) {
             // The way to a link is the way to where it lies.
             (Act::Follow, _) => self.need(above(path), Rights::LOOKUP),
             (_, Some(rights)) => self.need(path, rights),
             (_, None) => {}
         }
-        if let Some(to) = &record.to {
+        if let Some(to) = to {
             if let Some(rights) = there {
-                self.need(to.as_str(), rights);
+                self.need(to, rights);
             }
-            let moved = match record.act {
+            let moved = match act {
                 Act::Link => Moved::Linked,
-                _ if record.is_dir => Moved::Directory,
+                _ if facts.is_dir => Moved::Directory,
                 _ => Moved::Renamed,
             };
-            self.moves.insert((path.to_owned(), to.as_str().to_owned(), moved));
+            if self.moves.insert(((*path).to_owned(), (*to).to_owned(), moved)) {
+                self.bytes += 2 * ENTRY_BYTES + path.len() + to.len();
+            }
         }
     }
 
@@ -190,7 +228,10 @@ impl Learner {
                 need.rights |= rights;
                 need.accesses += 1;
             }
-            None => drop(self.needs.insert(path.to_owned(), Need { rights, accesses: 1 })),
+            None => {
+                self.bytes += ENTRY_BYTES + path.len();
+                self.needs.insert(path.to_owned(), Need { rights, accesses: 1 });
+            }
         }
     }
 
@@ -343,6 +384,11 @@ fn gain(
             gained.push((path, need.rights));
         }
     }
+}
+
+/// Whether an event tells nothing of what it would have taken.
+fn was_refused(decision: Decision, how: HowDecided) -> bool {
+    decision != Decision::Allow && how == HowDecided::Enforced
 }
 
 /// Whether a glob can be about it.

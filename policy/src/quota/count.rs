@@ -4,8 +4,8 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use palisade_vfs::{
-    Access, Cookie, Descent, Dir, DirRef, Errno, FileType, Name, OpenFlags, OpenHow, Result, Stat,
-    Stop,
+    Access, Below, Cookie, Descent, Dir, DirRef, Errno, FileType, Name, OpenFlags, OpenHow,
+    PathError, Result, Stat, Stop, visit_nodes,
 };
 
 use super::meter::{Group, What};
@@ -13,20 +13,6 @@ use super::nodes::sized;
 
 /// How a directory is opened to be listed.
 pub(super) const LIST: OpenHow = OpenHow::new(Access::Read, OpenFlags::DIRECTORY);
-
-/// A directory that is being walked, and the names in it that are left.
-struct Frame {
-    dir: DirRef,
-    names: Vec<String>,
-}
-
-impl Frame {
-    fn new(dir: &DirRef, path: Descent<'_>) -> Result<Self> {
-        let dir = end(dir.open(path, LIST))?.into_dir()?;
-        let names = names(&*dir)?;
-        Ok(Frame { dir, names })
-    }
-}
 
 /// Counts every node beneath `root` that `group` does not know: all or none.
 pub(super) fn count(group: &Arc<Group>, root: &DirRef) -> Result<()> {
@@ -40,16 +26,11 @@ pub(super) fn count(group: &Arc<Group>, root: &DirRef) -> Result<()> {
 }
 
 fn walk(group: &Group, root: &DirRef, counted: &mut Vec<(u64, u64)>) -> Result<()> {
-    let mut frames = vec![Frame::new(root, Descent::HERE)?];
-    while let Some(Frame { dir, names }) = frames.last_mut() {
-        let Some(name) = names.pop() else {
-            frames.pop();
-            continue;
-        };
-        let name = Name::new(&name)?;
+    let root = end(root.open(Descent::HERE, LIST))?.into_dir()?;
+    let visit = |dir: &DirRef, name: Name<'_>| {
         let stat = match dir.stat(name.into()) {
             // It went meanwhile.
-            Err(Stop::Errno(Errno::Noent)) => continue,
+            Err(Stop::Errno(Errno::Noent)) => return Ok(Below::Skip),
             stat => end(stat)?,
         };
         if !group.knows(&stat) {
@@ -59,12 +40,9 @@ fn walk(group: &Group, root: &DirRef, counted: &mut Vec<(u64, u64)>) -> Result<(
             group.count(&stat);
             counted.push((stat.dev, stat.ino));
         }
-        if stat.kind == FileType::Dir {
-            let frame = Frame::new(dir, name.into())?;
-            frames.push(frame);
-        }
-    }
-    Ok(())
+        Ok(if stat.kind == FileType::Dir { Below::Visit } else { Below::Skip })
+    };
+    visit_nodes(&root, LIST, visit).map_err(|PathError { errno, .. }| errno)
 }
 
 /// The number of entries of `dir`, which need not have been opened to be listed.
@@ -76,15 +54,6 @@ pub(super) fn entries(dir: &DirRef) -> Result<u64> {
         ControlFlow::Continue(())
     })?;
     Ok(entries)
-}
-
-fn names(dir: &dyn Dir) -> Result<Vec<String>> {
-    let mut names = Vec::new();
-    dir.read_dir(Cookie::START, &mut |entry| {
-        names.push(entry.name.as_str().to_owned());
-        ControlFlow::Continue(())
-    })?;
-    Ok(names)
 }
 
 /// For what is at most one name deep: a link that is not shown may not be looked at.

@@ -1,14 +1,17 @@
 //! What a learned policy promises: the run passes under it, and under nothing less.
 
 use std::num::NonZeroUsize;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
-use palisade_vfs::{MemFs, Rights};
+use palisade_vfs::{DirRef, MemFs, Name, Rights};
 use proptest::prelude::*;
 
 use super::Watched;
 use crate::Policy;
-use crate::audit::{Decision, LearnOptions, Learned, Learner, Mode, Record, is_sensitive, replay};
+use crate::audit::{
+    AuditOptions, Auditor, Callback, Decision, Event, LearnOptions, Learned, Learner, Mode, Record,
+    is_sensitive, observe, replay,
+};
 use crate::tests::op::{Op, apply, seed, some_op};
 use crate::tests::seeded;
 
@@ -38,8 +41,45 @@ fn options(from: Option<usize>) -> LearnOptions {
     LearnOptions { generalize: from.and_then(NonZeroUsize::new) }
 }
 
+/// What a learner makes of a run while it happens.
+fn learn_meanwhile(run: impl FnOnce(&DirRef)) -> Learned {
+    let learner = Arc::new(Mutex::new(Learner::default()));
+    let sink = Arc::clone(&learner);
+    let learn = move |event: &Event<'_>| sink.lock().unwrap().add_event(event);
+    let auditor = Auditor::new(Callback(learn), AuditOptions::default());
+    let nothing = Arc::new(Policy::builder().build().unwrap());
+    run(&observe(seeded(), nothing, "/", Mode::DryRun, Arc::clone(&auditor)));
+    auditor.finish().unwrap();
+    learner.lock().unwrap().learn(&options(None)).unwrap()
+}
+
+#[test]
+fn a_learner_of_very_many_paths_keeps_some_and_counts_the_others() {
+    let count = 60_000;
+    let learned = learn_meanwhile(|dir| {
+        for nth in 0..count {
+            let _ = dir.stat(Name::new(&format!("file{nth}")).unwrap().into());
+        }
+        // What is known already is learned of all the same.
+        dir.create_dir(Name::new("file0").unwrap()).unwrap();
+    });
+    assert_eq!(learned.decisions, count + 1);
+    assert!(learned.rules.len() < 45_000, "{}", learned.rules.len());
+    assert!(learned.left_out > count / 4, "{}", learned.left_out);
+    let made = learned.rules.iter().find(|rule| rule.glob == "/file0").unwrap();
+    assert!(made.rights.contains(Rights::CREATE_DIR), "{made:?}");
+}
+
 proptest! {
     #![proptest_config(crate::tests::config(100))]
+
+    #[test]
+    fn learning_from_events_equals_learning_from_the_log(
+        ops in prop::collection::vec(some_op(), 1..24),
+    ) {
+        let learned = learn_meanwhile(|dir| ops.iter().for_each(|op| drop(apply(dir, op))));
+        prop_assert_eq!(learned, learn(&run(&ops), options(None)));
+    }
 
     #[test]
     fn a_run_passes_under_the_policy_that_was_learned_from_it(
