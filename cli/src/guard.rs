@@ -159,6 +159,11 @@ impl Guard {
         self.judges_names
     }
 
+    /// The policy whose rules are enforced, if one is.
+    pub(crate) fn enforced(&self) -> Option<&Policy> {
+        self.policy.as_deref().filter(|_| self.judges_names)
+    }
+
     /// Guards what the guest knows as `at`.
     pub(crate) fn guard(&self, dir: DirRef, at: &str) -> Result<DirRef, Error> {
         let dir = match &self.quota {

@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use palisade::overlay::{LayerRef, Lowers, Overlay};
-use palisade::vfs::{DirRef, Errno, escape};
+use palisade::policy::Policy;
+use palisade::vfs::{DirRef, Errno, Rights, escape};
 use palisade::{HostDir, HostLayer, Image, MemFs, Mounts, copy_tree, read_only};
 
 use crate::error::Error;
@@ -51,6 +52,9 @@ pub(crate) fn open(mounts: &[Mount], guard: &Guard) -> Result<Layout, Error> {
     refuse_twins(mounts)?;
     if guard.judges_names() {
         refuse_folding(mounts)?;
+    }
+    if let Some(policy) = guard.enforced() {
+        refuse_aliases(mounts, policy)?;
     }
     let is_file = |mount: &&Mount| matches!(mount.source.kind, SourceKind::File(_));
     let mut roots = Vec::new();
@@ -106,6 +110,40 @@ fn refuse_folding(mounts: &[Mount]) -> Result<(), Error> {
                 let said = &source.said;
                 return Err(said.blame(Error::FoldsCase { by: said.by(), path }));
             }
+        }
+    }
+    Ok(())
+}
+
+/// Refuses a directory of the host at two guest paths, by itself and in a directory above it, if
+/// the policy has different rules for both and allows renames or links into one of them: whatever
+/// is moved there would be judged by the rules of the other.
+fn refuse_aliases(mounts: &[Mount], policy: &Policy) -> Result<(), Error> {
+    const INTO: Rights = Rights::RENAME_INTO.union(Rights::LINK_INTO);
+    let given = |mount: &Mount| match &mount.source.kind {
+        SourceKind::Dir(path) => ambient::resolved(path),
+        _ => None,
+    };
+    for (above, below) in mounts.iter().flat_map(|one| mounts.iter().map(move |two| (one, two))) {
+        let (Some(outer), Some(inner)) = (given(above), given(below)) else { continue };
+        // A name that is not UTF-8 has no guest path.
+        let rest = inner.strip_prefix(&outer).ok().and_then(Path::to_str);
+        let Some(rest) = rest.filter(|_| !std::ptr::eq(above, below)) else { continue };
+        let within = format!("{}/{rest}", above.place.below_root());
+        let alias = format!("/{}", within.trim_matches('/'));
+        let path = format!("/{}", below.place.below_root());
+        let (there, here) = (policy.at(&alias), policy.at(&path));
+        let may_get_into =
+            |state, access| access == Access::ReadWrite && policy.may_grant_in(state, INTO);
+        let is_same = policy.is_at_most(there, here) && policy.is_at_most(here, there);
+        if !is_same && (may_get_into(there, above.access) || may_get_into(here, below.access)) {
+            let why = format!(
+                "it is the same directory of the host as `{}`, for which the policy has other \
+                 rules, and `rename-into` or `link-into` is granted in one of them; give it \
+                 once, or write the same rules for both paths",
+                escape::name(&alias)
+            );
+            return Err(below.said.blame(Error::GuestPath { path, why }));
         }
     }
     Ok(())

@@ -196,6 +196,23 @@ impl Policy {
         answer
     }
 
+    /// Whether any of `rights` is granted at `state`, or at any path beneath it.
+    #[must_use]
+    pub fn may_grant_in(&self, state: State, rights: Rights) -> bool {
+        let (mut known, mut ahead) = (HashMap::<u32, (), FixedState>::default(), vec![state.0]);
+        while let Some(at) = ahead.pop() {
+            let Some(row) = self.table.row(at) else { continue };
+            if row.rights.intersects(rights) {
+                return true;
+            }
+            if known.insert(at, ()).is_none() {
+                ahead.extend(self.table.targets(row));
+                ahead.extend(self.table.edges(row).map(|(_, to)| to));
+            }
+        }
+        false
+    }
+
     /// Records that a path was judged at `state`, if the policy tracks its rules.
     #[inline]
     pub(crate) fn visit(&self, state: State) {

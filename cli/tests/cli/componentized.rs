@@ -37,6 +37,7 @@ const SAME: &[Run] = &[
     ("sandbox", &["--overlay", "data::/", "--diff"], &[]),
     ("sandbox", &["--overlay", "data::/", "--upper", "up", "--diff"], &[]),
     ("sandbox", &[], &[]),
+    ("heldmove", &["--dir", "data::/"], &[]),
     ("fill", &["--dir", "data::/"], &["1"]),
     ("fill", &["--dir", "data::/:ro"], &["1"]),
     ("fill", &["--mem", "/", "--file", "data/a.txt::/x"], &["1", "/x"]),

@@ -239,3 +239,76 @@ fn a_run_names_the_hide_and_deny_rules_that_matched_no_path() {
     let told = case.palisade(&["run", "--dir", &dir, "--policy", &policy, &guest]);
     assert!(!told.stderr.contains("secret.kye"), "{told:?}");
 }
+
+#[test]
+fn a_directory_at_two_paths_is_refused_if_moving_into_it_would_get_around_the_rules() {
+    let case = Case::new();
+    case.file("x/k", "content");
+    case.file("x/sub/k", "content");
+    let run = |dirs: [&str; 2], rules: &str| {
+        policy(&case, rules);
+        let guest = case.guest("");
+        let [one, two] = dirs;
+        case.run(&["--policy", "policy.toml", "--dir", one, "--dir", two, &guest])
+    };
+    let rules = |a: &str, b: &str| {
+        let allow = |path, rights| format!("[[allow]]\npath = \"{path}\"\nrights = {rights}\n");
+        allow("/a/**", a) + &allow("/b/**", b)
+    };
+    let (read, moving, all) = ("[\"read\"]", "[\"read\", \"rename\"]", "[\"all\"]");
+    for dirs in [["x::/a", "x/sub::/b"], ["x/sub::/b", "x::/a"], ["x::/a", "x::/b"]] {
+        run(dirs, &rules(moving, all)).refuses(&["`/a", "`/b`", "rename-into"]);
+        run(dirs, &rules(all, all)).exits(0);
+        run(dirs, &rules(moving, moving)).exits(0);
+        run(dirs, &rules(read, "[\"read\", \"write\", \"create\"]")).exits(0);
+    }
+    run(["x::/a:ro", "x/sub::/b:ro"], &rules(moving, all)).exits(0);
+}
+
+/// Everything in `/tmp`, and in `/data` only reading and renaming, with files that are denied and
+/// files that are hidden.
+const HELD: &str = "
+[[allow]]
+path = \"/tmp/**\"
+rights = [\"all\"]
+[[allow]]
+path = \"/data/**\"
+rights = [\"read\", \"rename\"]
+[[deny]]
+path = \"/data/**/*.key\"
+[[hide]]
+path = \"/data/**/*.hid\"
+";
+
+#[test]
+fn a_guest_gets_around_its_policy_by_no_directory_that_it_holds() {
+    let guest = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/guests/heldmove.wasm");
+    let component = Case::new();
+    let packed = component.path("heldmove.component.wasm").to_str().unwrap().to_owned();
+    component.palisade(&["componentize", guest, "-o", &packed]).exits(0);
+    for guest in [guest, &packed] {
+        for mounts in [
+            &["--dir", "world::/"][..],
+            &["--overlay", "world::/"],
+            &["--overlay", "world::/", "--upper", "up"],
+            &["--copy", "world::/"],
+            &["--dir", "world/tmp::/tmp", "--dir", "world/data::/data"],
+            &["--overlay", "world::/", "--audit", "log"],
+            &["--dir", "world::/", "--audit", "log"],
+        ] {
+            let case = Case::new();
+            policy(&case, HELD);
+            case.file("world/tmp/.keep", "");
+            for file in ["ro.txt", "sub/x.key", "sub/y.hid"] {
+                case.file(&format!("world/data/{file}"), file);
+            }
+            let options = ["run", "--policy", "policy.toml"];
+            let told = case.palisade(&[&options[..], mounts, &[guest]].concat());
+            assert_eq!((told.code, &*told.stderr), (0, ""), "{mounts:?} {told:#?}");
+            assert!(told.stdout.ends_with("\n0 attempts succeeded\n"), "{mounts:?} {told:#?}");
+            for file in ["ro.txt", "sub/x.key", "sub/y.hid"] {
+                assert_eq!(super::read(&case.path(&format!("world/data/{file}"))), file);
+            }
+        }
+    }
+}

@@ -496,6 +496,28 @@ fn a_quota_lies_beneath_confinement_and_above_it() {
     assert_eq!(read(&open(&above, "f", Access::Read, OpenFlags::empty()).unwrap(), 9, 0), Ok(4));
 }
 
+/// Beneath a policy the entries of a directory are counted as they are: docs/policy.md lists that
+/// trace. Above it they are counted as the guest sees them.
+#[test]
+fn a_quota_above_a_policy_counts_no_hidden_entries() {
+    let hiding = Policy::builder().allow("/**", Rights::all()).hide("/h*").build().unwrap();
+    let hiding = Arc::new(hiding);
+    for (is_above, room) in [(true, 2), (false, 0)] {
+        let inner = MemFs::new().root();
+        for name in ["a", "h1", "h2"] {
+            put(&inner, name, 1);
+        }
+        let group = QuotaGroup::new(Quota { dir_entries: Some(3), ..NONE });
+        let guest = if is_above {
+            group.guard(confine(inner, hiding.clone())).unwrap()
+        } else {
+            confine(group.guard(inner).unwrap(), hiding.clone())
+        };
+        let made = (0..5).take_while(|n| path::create_dir(&*guest, &format!("d{n}")).is_ok());
+        assert_eq!(made.count(), room, "{is_above}");
+    }
+}
+
 /// A policy that grants everything but to look at `f`.
 fn blind_for_f() -> Arc<Policy> {
     let row = |rights, names: &[(&str, u32)]| Row {
