@@ -5,13 +5,16 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::Read;
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustix::fs::{Mode, OFlags};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXCPU, SIGXFSZ};
 use signal_hook::iterator::Signals;
 
 use crate::error::Error;
+use crate::output::is_inherited;
 
 /// The most bytes of a module: engines refuse larger ones.
 const MODULE_BYTES_MAX: u64 = 1 << 30;
@@ -61,13 +64,48 @@ pub(crate) fn resident_bytes() -> u64 {
     kib.saturating_mul(1024)
 }
 
-/// Opens a file to read.
+/// What can be opened to be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Accepts {
+    /// Regular files.
+    Files,
+    /// Character devices too, such as `/dev/null`: the guest reads it, and not the command.
+    Devices,
+}
+
+/// Opens a regular file to read.
+///
+/// What the process was started with (`/dev/stdin`, `/dev/fd/N`, which a shell's `<(…)` is) may be
+/// a pipe or a terminal too. Nothing else is opened: a FIFO would make the command wait for a
+/// writer, and a device may never end.
 pub(crate) fn open(option: &'static str, path: &Path) -> Result<File, Error> {
+    open_as(option, path, Accepts::Files)
+}
+
+/// Opens what `accepts` says, and what [`open`] does.
+pub(crate) fn open_as(option: &'static str, path: &Path, accepts: Accepts) -> Result<File, Error> {
     let fail = |why| Error::Read { option, path: path.to_owned(), why };
-    let file = File::open(path).map_err(fail)?;
-    if file.metadata().map_err(fail)?.is_dir() {
-        return Err(fail(std::io::ErrorKind::IsADirectory.into()));
-    }
+    let is_inherited = is_inherited(path) || path == Path::new("/dev/stdin");
+    let check = |file_type: std::fs::FileType| {
+        let kind = match file_type {
+            it if it.is_file() => return Ok(()),
+            it if it.is_dir() => return Err(std::io::ErrorKind::IsADirectory.into()),
+            _ if is_inherited => return Ok(()),
+            it if it.is_char_device() && accepts == Accepts::Devices => return Ok(()),
+            it if it.is_fifo() => "a FIFO",
+            it if it.is_socket() => "a socket",
+            _ => "a device",
+        };
+        Err(std::io::Error::other(format!("it is {kind}, and not a regular file")))
+    };
+    // To open a device can have effects of its own.
+    check(std::fs::metadata(path).map_err(fail)?.file_type()).map_err(fail)?;
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let file = rustix::fs::open(path, flags, Mode::empty()).map_err(|why| fail(why.into()))?;
+    let file = File::from(file);
+    check(file.metadata().map_err(fail)?.file_type()).map_err(fail)?;
+    // A pipe is waited for.
+    rustix::fs::fcntl_setfl(&file, OFlags::empty()).map_err(|why| fail(why.into()))?;
     Ok(file)
 }
 

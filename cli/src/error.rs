@@ -46,6 +46,10 @@ pub(crate) enum Error {
     #[diagnostic(code(palisade::policy_var), help("write `--policy-var NAME=VALUE`"))]
     PolicyVariable { text: String },
 
+    #[error("the variable `{}` is given twice", escape::name(.name))]
+    #[diagnostic(code(palisade::policy_var), help("give it one value"))]
+    VariableTwice { name: String },
+
     #[error("no variable of the policy is called `{}`", escape::name(.name))]
     #[diagnostic(
         code(palisade::policy_var),
@@ -88,8 +92,8 @@ pub(crate) enum Error {
     NothingToLearn,
 
     #[error("there is no operation `{}`", escape::name(.name))]
-    #[diagnostic(code(palisade::operation), help("one can ask for `{known}`"))]
-    Operation { name: String, known: String },
+    #[diagnostic(code(palisade::operation), help("{help}"))]
+    Operation { name: String, help: String },
 
     #[error("cannot read `{}`: {why}", escape::name(.path))]
     #[diagnostic(
@@ -557,13 +561,8 @@ impl Error {
             Box::new(miette::MietteHandlerOpts::new().wrap_lines(false).build())
         }));
         let escaped = |text: String| escape::lines(&text).to_string();
-        let (source, labels) = match &self {
-            Error::File(fault) => {
-                let (source, labels) = fault.escaped();
-                (Some(source), Some(labels))
-            }
-            _ => (None, None),
-        };
+        let pointed = if let Error::File(fault) = &self { Some(fault.escaped()) } else { None };
+        let (source, labels) = pointed.unzip();
         let report = miette::Report::new(MietteDiagnostic {
             message: escaped(self.to_string()),
             code: self.code().map(|code| code.to_string()),

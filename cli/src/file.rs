@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use miette::NamedSource;
+use palisade::policy::did_you_mean;
 use palisade::vfs::escape;
 use serde::de::{Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, de};
@@ -29,8 +30,6 @@ use crate::sandbox::{
 
 /// Overlays in overlays: many more than anyone can keep in mind.
 const DEPTH_MAX: usize = 16;
-/// How alike two keys must be for one to be meant by the other.
-const LIKENESS_MIN: f64 = 0.7;
 
 /// The whole file.
 #[derive(Deserialize)]
@@ -367,20 +366,13 @@ impl Reader {
         let unknown = quoted.next().unwrap_or_default();
         let known: Vec<_> = quoted.collect();
         let all = known.join("`, `");
-        let help = match nearest(unknown, &known) {
-            Some(near) => format!("did you mean `{near}`? Here one can say `{all}`"),
+        let help = match did_you_mean(unknown, &known) {
+            Some(question) => format!("{question} Here one can say `{all}`"),
             None => format!("here one can say `{all}`"),
         };
         let message = format!("unknown {what} `{}`", escape::name(unknown));
         self.fault(&message, span, "not known here", &help)
     }
-}
-
-/// The word that is most like `unknown`, if one is.
-fn nearest<'a>(unknown: &str, known: &[&'a str]) -> Option<&'a str> {
-    let rated = known.iter().map(|it| (strsim::jaro_winkler(unknown, it), *it));
-    let likely = rated.filter(|(likeness, _)| *likeness > LIKENESS_MIN);
-    likely.max_by(|(a, _), (b, _)| a.total_cmp(b)).map(|(_, it)| it)
 }
 
 impl Default for Inherit {

@@ -23,6 +23,7 @@ mod error;
 mod fault;
 mod file;
 mod guard;
+mod include;
 mod inspect;
 mod layout;
 mod learn;

@@ -294,7 +294,7 @@ fn is_stream(kind: FileType) -> bool {
 }
 
 /// Whether `path` is the name of a descriptor that the process was started with.
-fn is_inherited(path: &Path) -> bool {
+pub(crate) fn is_inherited(path: &Path) -> bool {
     let text = path.as_os_str().as_bytes();
     let number = [&b"/dev/fd/"[..], b"/proc/self/fd/"].iter().find_map(|it| text.strip_prefix(*it));
     number.is_some_and(|number| !number.is_empty() && number.iter().all(u8::is_ascii_digit))

@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use miette::NamedSource;
-use palisade::policy::document::{Document, DocumentError, Loader, Variables};
+use palisade::policy::document::{Document, DocumentError, Variables};
 use palisade::policy::{
-    Comparison, Effect, FindingKind, Operation, Policy, PolicyError, Rule, RuleId, Verdict,
-    Witness, words_of_rights,
+    Comparison, Effect, FindingKind, Glob, Operation, Policy, PolicyError, Rule, RuleId, Verdict,
+    Witness, did_you_mean, words_of_rights,
 };
 use palisade::vfs::{Descent, Rights, escape};
 use serde_json::{Value, json};
@@ -20,6 +20,7 @@ use crate::coverage::TreeReport;
 use crate::error::Error;
 use crate::fault::{Fault, Said, Text};
 use crate::guard::{Guard, Surroundings};
+use crate::include::Includes;
 use crate::place::Place;
 use crate::sandbox::Sandbox;
 use crate::{ambient, print};
@@ -55,8 +56,14 @@ impl Source {
             }
             Source::Section(text) => {
                 let (name, content) = (text.name(), text.inner());
-                let read = Document::parse_section(name, content, "policy", variables, &mut Files);
-                compile(name, read.map_err(refused)?, variables)
+                let read = Document::parse_section(
+                    name,
+                    content,
+                    "policy",
+                    variables,
+                    &mut Includes::of(Path::new(name)),
+                );
+                compile(name, read.map_err(refused)?)
             }
         }
     }
@@ -71,7 +78,11 @@ pub(crate) fn guard(
 ) -> Result<Guard, Error> {
     let variables = variables(&run.policy_var)?;
     let loaded = match &sandbox.policy {
-        Some(source) => Some(source.load(&variables)?),
+        Some(source) => {
+            let loaded = source.load(&variables)?;
+            refuse_unused(&variables, &[&loaded])?;
+            Some(loaded)
+        }
         None if !variables.is_empty() => return Err(Error::NoPolicy { option: "--policy-var" }),
         None => None,
     };
@@ -84,38 +95,47 @@ pub(crate) fn variables(given: &[String]) -> Result<Variables, Error> {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
         Some(_) | None => Err(Error::PolicyVariable { text: text.clone() }),
     };
-    given.iter().map(cut).collect()
+    let mut variables = Variables::new();
+    for text in given {
+        let (name, value) = cut(text)?;
+        if variables.insert(name.clone(), value).is_some() {
+            return Err(Error::VariableTwice { name });
+        }
+    }
+    Ok(variables)
 }
 
 fn load(path: &Path, text: &str, variables: &Variables) -> Result<Loaded, Error> {
     let name = path.to_string_lossy();
-    let read = Document::parse(&name, text, variables, &mut Files).map_err(refused)?;
-    compile(&name, read, variables)
+    let read = Document::parse(&name, text, variables, &mut Includes::of(path)).map_err(refused)?;
+    compile(&name, read)
 }
 
-fn compile(name: &str, document: Document, variables: &Variables) -> Result<Loaded, Error> {
-    if let Some(name) = variables.keys().find(|name| !document.variables.contains(*name)) {
-        return Err(Error::UnusedVariable { name: name.clone() });
-    }
+fn compile(name: &str, document: Document) -> Result<Loaded, Error> {
     let policy = Arc::new(document.to_policy().map_err(Error::Policy)?.track_rules());
     let dir = Path::new(name).parent().unwrap_or(Path::new("")).to_owned();
     Ok(Loaded { name: name.to_owned(), dir, document, policy })
 }
 
-/// Reads the policy of a command.
-pub(crate) fn load_file(path: &Path, given: &[String]) -> Result<Loaded, Error> {
-    load(path, &ambient::read_policy("a policy", path)?, &variables(given)?)
+/// Refuses variables that none of these policies names.
+fn refuse_unused(variables: &Variables, policies: &[&Loaded]) -> Result<(), Error> {
+    let is_used = |name: &String| policies.iter().any(|it| it.document.variables.contains(name));
+    match variables.keys().find(|name| !is_used(name)) {
+        Some(name) => Err(Error::UnusedVariable { name: name.clone() }),
+        None => Ok(()),
+    }
 }
 
-/// Included files lie beside the one that includes them.
-struct Files;
+fn read_file(path: &Path, variables: &Variables) -> Result<Loaded, Error> {
+    load(path, &ambient::read_policy("a policy", path)?, variables)
+}
 
-impl Loader for Files {
-    fn load(&mut self, from: &str, path: &str) -> Result<(String, String), String> {
-        let path = Path::new(from).parent().unwrap_or(Path::new("")).join(path);
-        let text = ambient::read_policy("include", &path).map_err(|why| why.to_string())?;
-        Ok((path.to_string_lossy().into_owned(), text))
-    }
+/// Reads the policy of a command.
+pub(crate) fn load_file(path: &Path, given: &[String]) -> Result<Loaded, Error> {
+    let variables = variables(given)?;
+    let loaded = read_file(path, &variables)?;
+    refuse_unused(&variables, &[&loaded])?;
+    Ok(loaded)
 }
 
 /// All that is wrong with a document, in one message; what is in the same text is pointed at.
@@ -176,7 +196,9 @@ pub(crate) fn explain(args: &Explain) -> Result<String, Error> {
 fn operation(name: &str) -> Result<Operation, Error> {
     Operation::named(name).ok_or_else(|| {
         let known: Vec<_> = Operation::NAMED.iter().map(|(name, _)| *name).collect();
-        Error::Operation { name: name.to_owned(), known: known.join("`, `") }
+        let question = did_you_mean(name, &known).map(|it| it + " ").unwrap_or_default();
+        let help = format!("{question}One can ask for `{}`", known.join("`, `"));
+        Error::Operation { name: name.to_owned(), help }
     })
 }
 
@@ -217,7 +239,7 @@ fn reasons(policy: &Policy, walked: Descent<'_>, verdict: &Verdict<'_>) -> Strin
         let _ = writeln!(
             text,
             "  to allow it: {first}allow `path = \"{}\"`, `rights = [\"{grant}\"]`",
-            escape::name(&at)
+            escape::name(&Glob::escape(&at))
         );
     }
     text
@@ -277,11 +299,12 @@ fn verdict_json(
 
 /// `palisade check`: what is to be told, and the exit code.
 pub(crate) fn check(args: &Check) -> Result<(String, u8), Error> {
-    let new = load_file(&args.policy, &args.policy_var)?.policy;
-    let old = match &args.against {
-        Some(path) => Some(load_file(path, &args.policy_var)?.policy),
-        None => None,
-    };
+    let variables = variables(&args.policy_var)?;
+    let new = read_file(&args.policy, &variables)?;
+    let old = args.against.as_deref().map(|path| read_file(path, &variables)).transpose()?;
+    let policies: Vec<_> = [&new].into_iter().chain(&old).collect();
+    refuse_unused(&variables, &policies)?;
+    let (new, old) = (new.policy, old.map(|old| old.policy));
     let findings = new.findings();
     let trees = TreeReport::new(&new, &args.mounts)?;
     let compared = old.as_ref().map(|old| new.compare(old));

@@ -7,7 +7,7 @@ use std::time::Instant;
 use palisade::preview1::ZeroRights;
 use palisade::{Clock, Config, Input, Interrupt, Limits, Output, Random};
 
-use crate::ambient;
+use crate::ambient::{self, Accepts};
 use crate::analysis::Analysis;
 use crate::archive::Archive;
 use crate::args::Run;
@@ -247,9 +247,10 @@ fn config(
 ) -> Result<Config, Error> {
     let mut config = Config::builder().stdout(stdout).stderr(Output::inherit_stderr()).stdin(
         match &sandbox.stdin {
-            Some((path, said)) => {
-                Input::file(ambient::open(said.by(), path).map_err(|error| said.blame(error))?)
-            }
+            Some((path, said)) => Input::file(
+                ambient::open_as(said.by(), path, Accepts::Devices)
+                    .map_err(|error| said.blame(error))?,
+            ),
             None => Input::inherit(),
         },
     );

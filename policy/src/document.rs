@@ -15,12 +15,9 @@ mod error;
 mod reader;
 mod settings;
 mod size;
-mod variables;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-
-pub(crate) use reader::likeness;
 
 pub use error::{DocumentError, DocumentFault, SourceText};
 pub use settings::{AuditOnly, AuditSettings, AuditTo, WhenFull};

@@ -23,11 +23,15 @@ mod error;
 mod parse;
 pub(crate) mod pattern;
 
+#[cfg(feature = "document")]
+use std::collections::BTreeMap;
 use std::fmt;
 
 use palisade_vfs::{Descent, Name};
 
 pub use error::{GlobError, GlobErrorKind};
+#[cfg(feature = "document")]
+pub(crate) use parse::is_name;
 use pattern::Pattern;
 
 /// A glob that was read and can match something.
@@ -58,8 +62,29 @@ impl Glob {
     ///
     /// The error says where in `text` the fault is and how it could be written.
     pub fn new(text: &str) -> Result<Self, GlobError> {
-        let parts = parse::parse(text)?;
+        let parts = parse::parse(text, None)?.parts;
         Ok(Glob { text: text.into(), parts })
+    }
+
+    /// Reads `text`, in which `${NAME}` is the literal text that `values` says, and returns the
+    /// variables that it names too. [`Glob::as_str`] is the text with the values in place.
+    #[cfg(feature = "document")]
+    pub(crate) fn with_variables<'t>(
+        text: &'t str,
+        values: &BTreeMap<String, String>,
+    ) -> Result<(Self, Vec<&'t str>), GlobError> {
+        let parsed = parse::parse(text, Some(values))?;
+        let text = if parsed.variables.is_empty() { text } else { &parsed.expanded };
+        Ok((Glob { text: text.into(), parts: parsed.parts }, parsed.variables))
+    }
+
+    /// A glob that matches `path` and nothing else, if `path` is absolute: what has a meaning is
+    /// escaped.
+    #[must_use]
+    pub fn escape(path: &str) -> String {
+        let mut glob = String::with_capacity(path.len());
+        parse::push_literal(&mut glob, path, false);
+        glob
     }
 
     /// The text that it was read from.
@@ -166,3 +191,5 @@ impl std::str::FromStr for Glob {
 
 #[cfg(test)]
 mod tests;
+#[cfg(all(test, feature = "document"))]
+mod variables;

@@ -79,4 +79,6 @@ pub use policy::{Policy, Refusal, State};
 pub use quota::{Quota, QuotaGroup, QuotaReport, Usage, WhenFull};
 pub use read_only::read_only;
 pub use rule::{Effect, Place, Rule, RuleId};
+#[cfg(feature = "document")]
+pub use words::{did_you_mean, likely_words};
 pub use words::{right_words, rights_of_word, words_of_rights};

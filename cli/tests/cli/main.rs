@@ -14,6 +14,7 @@ mod files;
 mod guests;
 mod hostile_text;
 mod hostile_uppers;
+mod inputs;
 mod inspect;
 mod killed;
 mod limits;

@@ -270,7 +270,7 @@ impl Learner {
                 continue;
             }
             learned.rules.push(LearnedRule {
-                glob: literal(path),
+                glob: Glob::escape(path),
                 rights,
                 accesses: need.accesses,
                 paths: 1,
@@ -282,7 +282,7 @@ impl Learner {
                 [old].into_iter().chain((*moved == Moved::Directory).then_some(new))
             });
             for path in wide.collect::<BTreeSet<_>>() {
-                let glob = format!("{}/**", literal(path).trim_end_matches('/'));
+                let glob = format!("{}/**", Glob::escape(path).trim_end_matches('/'));
                 let (accesses, paths, is_sensitive) = (0, 0, false);
                 learned.rules.push(LearnedRule { glob, rights, accesses, paths, is_sensitive });
             }
@@ -393,7 +393,7 @@ fn was_refused(decision: Decision, how: HowDecided) -> bool {
 
 /// Whether a glob can be about it.
 fn is_path(path: &str) -> bool {
-    Glob::new(&literal(path)).is_ok()
+    Glob::new(&Glob::escape(path)).is_ok()
 }
 
 /// The path of the directory above.
@@ -415,16 +415,4 @@ fn beneath<'n>(
         .range(start.clone()..)
         .take_while(move |(path, _)| path.starts_with(&start))
         .filter(move |(path, _)| !is_root || path.as_str() != "/")
-}
-
-/// A path as a glob that matches nothing else.
-fn literal(path: &str) -> String {
-    let mut glob = String::with_capacity(path.len());
-    for char in path.chars() {
-        if matches!(char, '*' | '?' | '[' | ']' | '{' | '}' | '\\') {
-            glob.push('\\');
-        }
-        glob.push(char);
-    }
-    glob
 }

@@ -8,8 +8,8 @@
 use palisade_vfs::{DirRef, Name};
 
 use super::tree::walk;
-use crate::document::likeness;
 use crate::glob::Part;
+use crate::words::likeness;
 use crate::{Glob, Policy, RuleId};
 
 impl Policy {

@@ -19,13 +19,12 @@ use palisade_vfs::{Rights, escape};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::variables::is_name;
 use super::{Document, DocumentError, DocumentFault, Loader, Text, Variables};
 use crate::Place;
 use crate::document::SourceText;
+use crate::glob::is_name;
 use rules::Kind;
 use table::Table;
-pub(crate) use words::likeness;
 use words::quoted;
 
 /// Faults that are told at once.
@@ -46,6 +45,8 @@ pub(super) fn read(
 ) -> Result<Document, DocumentError> {
     let mut reader = Reader {
         variables: variables.clone(),
+        said: BTreeMap::new(),
+        open: vec![Arc::clone(&text.name)],
         sets: BTreeMap::new(),
         loader,
         read: Vec::new(),
@@ -69,6 +70,10 @@ pub(super) fn read(
 struct Reader<'l> {
     /// What the host gave; what documents say is added where the host gave nothing.
     variables: Variables,
+    /// The document from which a variable has its value, of those that the host did not give.
+    said: BTreeMap<String, Arc<str>>,
+    /// The documents that are being read: each includes the next.
+    open: Vec<Arc<str>>,
     /// The sets of rights that have been named, and where.
     sets: BTreeMap<String, (Rights, Place)>,
     loader: &'l mut dyn Loader,
@@ -201,16 +206,39 @@ impl Reader<'_> {
             }
             let what = "a variable's value";
             if let Some(value) = self.string(text, what, &value) {
+                let key_span = key.span();
                 let name = key.into_inner().into_owned();
                 self.document.variables.insert(name.clone());
-                self.variables.entry(name).or_insert_with(|| value.to_owned());
+                self.named_value(text, key_span, name, value);
             }
+        }
+    }
+
+    /// Takes the value of a variable, unless the host or a document that includes this one says it.
+    /// Two documents of which neither includes the other must agree: they have no order.
+    fn named_value(&mut self, text: &Text, span: Range<usize>, name: String, value: &str) {
+        match (self.variables.get(&name), self.said.get(&name)) {
+            (None, _) => {
+                self.said.insert(name.clone(), Arc::clone(&text.name));
+                self.variables.insert(name, value.to_owned());
+            }
+            (Some(known), Some(by)) if known != value && !self.open.contains(by) => {
+                let message = format!("{} has another value in {}", quoted(&name), quoted(by));
+                let help = "say it in the document that includes both, or by `--policy-var`";
+                self.fault(text, span, message, help.to_owned());
+            }
+            (Some(_), _) => {}
         }
     }
 
     fn include(&mut self, text: &Text, value: Value<'_>, depth: usize) {
         for (path, span) in self.strings(text, "`include`", value) {
             let names = || path.split('/').filter(|name| *name != ".");
+            if path.contains("${") {
+                let help = "name the file as it is: variables stand in the `path` of rules alone";
+                self.fault(text, span, "an include has no variables", help.to_owned());
+                continue;
+            }
             let is_odd = path.contains(['\\', '\0']) || names().next().is_none();
             if is_odd || names().any(|name| name == ".." || name.is_empty()) {
                 let help = "name a file in the directory of this one, or beneath it: \
@@ -249,7 +277,10 @@ impl Reader<'_> {
                 // Rules have no order, so once is enough.
                 Ok((name, _)) if self.read.iter().any(|read| **read == name) => {}
                 Ok((name, content)) => {
-                    self.file(&SourceText::new(&name, &content), None, depth + 1);
+                    let included = SourceText::new(&name, &content);
+                    self.open.push(Arc::clone(&included.name));
+                    self.file(&included, None, depth + 1);
+                    self.open.pop();
                 }
             }
         }

@@ -47,6 +47,42 @@ pub enum GlobErrorKind {
     TooDeep,
     /// `\` at the end of a component.
     OpenEscape,
+    /// `\` before a letter or a digit, which other syntaxes give a meaning.
+    LetterEscape,
+    /// `@(…)`, `+(…)`, `!(…)`, `?(…)` or `*(…)`, the extended globs of shells.
+    ExtendedGlob,
+    /// `(…|…)`, alternatives of regular expressions and of some shells.
+    Parentheses,
+    /// `[[:alpha:]]`, `[[=a=]]` or `[[.a.]]`, the named classes of POSIX, or `[:alpha:]`.
+    NamedClass,
+    /// `{1..3}`, a sequence of shells.
+    Sequence,
+    /// `!` at the start, which negates in lists of other tools.
+    Negation,
+    /// `${` where there are no variables.
+    NoVariables,
+    /// `${` without `}`.
+    OpenVariable,
+    /// `\${`.
+    EscapedVariable,
+    /// `${…}` whose name is none.
+    VariableName,
+    /// A variable in a class.
+    VariableInClass,
+    /// A variable that has no value.
+    UnknownVariable,
+    /// The first value does not begin with `/`.
+    ValueNotAbsolute,
+    /// A value leaves a component empty.
+    ValueEmpty,
+    /// A value makes a component `.` or `..`.
+    ValueDots,
+    /// A value with a `/` in alternatives.
+    ValueSlash,
+    /// A value with a NUL.
+    ValueNul,
+    /// The values make the glob longer than [`Glob::LEN_MAX`](crate::Glob::LEN_MAX).
+    ValueTooLong,
 }
 
 impl GlobErrorKind {
@@ -75,6 +111,39 @@ impl GlobErrorKind {
             Self::LoneBrace => "write `\\}` for the character itself",
             Self::TooDeep => "put the alternatives side by side, or write several rules",
             Self::OpenEscape => "write `\\\\` for the character itself",
+            Self::LetterEscape => {
+                "a letter needs no `\\`; write `[0-9]` for a digit, `\\\\` for the character `\\`"
+            }
+            Self::ExtendedGlob => {
+                "write `{a,b}` for one of several, `*` for any run of characters, a `deny` rule for \
+                 exceptions, or `\\(` for the character itself"
+            }
+            Self::Parentheses => {
+                "write `{a,b}` for one of several, or `\\|` for the character itself"
+            }
+            Self::NamedClass => {
+                "write the characters, such as `[a-zA-Z]` or `[0-9]`, or `\\[` for the character `[`"
+            }
+            Self::Sequence => {
+                "write `[1-3]` or `{1,2,3}`, or `\\{` and `\\}` for the characters themselves"
+            }
+            Self::Negation => "begin with `/`, and write a `deny` or `hide` rule for exceptions",
+            Self::NoVariables => "write `$\\{` for the characters themselves",
+            Self::OpenVariable => "write `${NAME}`, or `$\\{` for the characters themselves",
+            Self::EscapedVariable => {
+                "write `$\\{` for the characters `${`, and `\\\\${NAME}` for a `\\` and a variable"
+            }
+            Self::VariableName => "letters of ASCII, digits and `_` make a name",
+            Self::VariableInClass => "a value is text; `{${A},${B}}` is one of two",
+            Self::UnknownVariable => "give it a value",
+            Self::ValueNotAbsolute => "begin the path with `/`, or give the variable such a value",
+            Self::ValueEmpty => {
+                "give the variable a value that leaves no name empty: without `//` and a `/` at its end"
+            }
+            Self::ValueDots => "give the variable the path that is really walked",
+            Self::ValueSlash => "write a rule for each value instead",
+            Self::ValueNul => "no name holds a NUL",
+            Self::ValueTooLong => "no path of a guest is that long",
         }
     }
 }
@@ -98,6 +167,24 @@ impl fmt::Display for GlobErrorKind {
             Self::LoneBrace => "a `}` that closes nothing",
             Self::TooDeep => "alternatives nested too deeply",
             Self::OpenEscape => "a `\\` that escapes nothing",
+            Self::LetterEscape => "a `\\` before a letter or a digit",
+            Self::ExtendedGlob => "an extended glob of a shell",
+            Self::Parentheses => "alternatives in parentheses",
+            Self::NamedClass => "a class by a name",
+            Self::Sequence => "a sequence of a shell",
+            Self::Negation => "a glob that begins with `!`",
+            Self::NoVariables => "a variable where there are none",
+            Self::OpenVariable => "a variable that is not closed",
+            Self::EscapedVariable => "`\\${` can be read in two ways",
+            Self::VariableName => "no name for a variable",
+            Self::VariableInClass => "a variable in a class",
+            Self::UnknownVariable => "a variable without a value",
+            Self::ValueNotAbsolute => "its value begins the path, and not with `/`",
+            Self::ValueEmpty => "its value leaves a name of the path empty",
+            Self::ValueDots => "its value makes a name of the path `.` or `..`",
+            Self::ValueSlash => "its value has a `/` and stands in alternatives",
+            Self::ValueNul => "its value has a NUL in it",
+            Self::ValueTooLong => "with its value the path is longer than 4096 bytes",
         })
     }
 }

@@ -54,12 +54,17 @@ impl Pattern {
 
     /// The names, if it is alternatives of at most [`WORDS_MAX`] literals.
     pub(crate) fn words(&self) -> Option<Vec<String>> {
-        let mut words = words(&self.atoms)?;
+        let mut words = self.texts()?;
         words.sort();
         words.dedup();
         // What is no name is matched by no path.
         words.retain(|word| Name::new(word).is_ok());
         Some(words)
+    }
+
+    /// What the alternatives say, names or not, if they are at most [`WORDS_MAX`] literals.
+    pub(crate) fn texts(&self) -> Option<Vec<String>> {
+        words(&self.atoms)
     }
 
     /// How many atoms it has, those of alternatives included.

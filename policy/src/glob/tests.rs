@@ -84,7 +84,15 @@ fn escapes_take_a_character_as_it_is() {
     check("/\\*", &["*"], &["a", "\\*"]);
     check("/\\[a\\]", &["[a]"], &["a"]);
     check("/\\{a,b\\}", &["{a,b}"], &["a"]);
-    check("/a\\b\\\\", &["ab\\"], &["a\\b\\\\"]);
+    check("/\\@(a)", &["@(a)"], &["a"]);
+    check("/@\\(a|b)", &["@(a|b)"], &["a", "b"]);
+    check("/*\\(1)", &["x(1)", "(1)"], &["x"]);
+    check("/\\{1..3\\}", &["{1..3}"], &["1"]);
+    check("/[\\[:a]", &["[", ":", "a"], &["b"]);
+    check("/a(b)", &["a(b)"], &["ab"]);
+    check("/a|b", &["a|b"], &["a"]);
+    check("/!a", &["!a"], &["a"]);
+    check("/a\\-b\\\\", &["a-b\\"], &["a\\-b\\\\"]);
 }
 
 #[test]
@@ -150,11 +158,36 @@ fn what_is_no_glob_is_refused_where_it_is_wrong() {
         (&wide, Kind::NameTooLong, 1..257),
         (&path, Kind::TooLong, 0..4098),
         ("/{{{{{{{{{a", Kind::TooDeep, 9..10),
+        ("/@(a|b)", Kind::ExtendedGlob, 1..3),
+        ("/x+(x)", Kind::ExtendedGlob, 2..4),
+        ("/a*(1)", Kind::ExtendedGlob, 2..4),
+        ("/{a,@(b)}", Kind::ExtendedGlob, 4..6),
+        ("/(a|b)", Kind::Parentheses, 3..4),
+        ("/[[:alpha:]]", Kind::NamedClass, 2..4),
+        ("/[a[:digit:]]", Kind::NamedClass, 3..5),
+        ("/[[=a=]]", Kind::NamedClass, 2..4),
+        ("/[[.a.]]", Kind::NamedClass, 2..4),
+        ("/[:alpha:]", Kind::NamedClass, 1..10),
+        ("/x{1..3}", Kind::Sequence, 2..8),
+        ("/{a..z..2}", Kind::Sequence, 1..10),
+        ("!/a", Kind::Negation, 0..1),
+        ("/\\d", Kind::LetterEscape, 1..3),
+        ("/a\\w*", Kind::LetterEscape, 2..4),
+        ("/[\\s]", Kind::LetterEscape, 2..4),
+        ("/${A}", Kind::NoVariables, 1..5),
     ] {
         let error = Glob::new(text).unwrap_err();
         assert_eq!((error.kind, error.span.clone()), (kind, span.clone()), "{text:?}");
         assert!(text.get(span).is_some(), "{text:?}: the span is within characters");
         assert!(!error.to_string().is_empty() && !kind.help().is_empty());
+    }
+}
+
+#[test]
+fn extended_globs_are_refused_by_each_of_their_signs() {
+    for sign in ["@", "+", "!", "?", "*"] {
+        let error = Glob::new(&format!("/a{sign}(b)")).unwrap_err();
+        assert_eq!((error.kind, error.span), (Kind::ExtendedGlob, 2..4), "{sign}");
     }
 }
 

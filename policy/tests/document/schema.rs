@@ -177,7 +177,8 @@ fn the_schema_and_the_reader_accept_the_same_values() {
 #[test]
 fn the_schema_refuses_what_is_wrong_whatever_names_mean() {
     // What is wrong here only a reader of globs, variables, sets and files can know.
-    let beyond = ["path = ", "[variables]\nHOME", "[rights]", "rights = \"raed\"", "none.toml"];
+    let beyond =
+        ["path = ", "[variables]\nHOME", "[rights]", "rights = \"raed\"", "none.toml", "${A}"];
     let mut refused = 0;
     for (text, _, message, _) in faults::FAULTS {
         let Some(accepted) = schema_accepts(text) else { continue };

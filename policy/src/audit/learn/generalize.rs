@@ -9,8 +9,8 @@ use std::num::NonZeroUsize;
 
 use palisade_vfs::Rights;
 
-use super::{Learned, LearnedRule, Need, above, literal};
-use crate::{Policy, PolicyError};
+use super::{Learned, LearnedRule, Need, above};
+use crate::{Glob, Policy, PolicyError};
 
 /// Names of one directory from which on a pattern is proposed.
 const PROPOSED_FROM: usize = 4;
@@ -101,7 +101,7 @@ fn candidates(
     for rule in learned.rules.iter().filter(|rule| rule.paths == 1 && rule.glob != "/") {
         groups.entry((above(&rule.glob), rule.rights)).or_default().push(rule);
     }
-    let literal_secretive: BTreeSet<String> = secretive.into_iter().map(literal).collect();
+    let literal_secretive: BTreeSet<String> = secretive.into_iter().map(Glob::escape).collect();
     groups.retain(|(dir, _), rules| rules.len() >= from && !literal_secretive.contains(*dir));
     let patterns = groups.into_iter().take(PROPOSALS_MAX).map(|((dir, rights), rules)| {
         let names: Vec<_> = rules.iter().filter_map(|rule| rule.glob.rsplit('/').next()).collect();

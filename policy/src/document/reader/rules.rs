@@ -7,10 +7,9 @@ use palisade_vfs::Rights;
 use toml::de::DeValue;
 
 use super::table::Table;
-use super::words::{quoted, suggestion};
+use super::words::quoted;
 use super::{Reader, Text, Value};
-use crate::document::variables::{Fault, expand};
-use crate::{Effect, Glob, Place, PolicyBuilder, Rule};
+use crate::{Effect, Glob, GlobError, GlobErrorKind, Place, PolicyBuilder, Rule, likely_words};
 
 /// The longest name of a variable that is shown in an example.
 const NAME_SHOWN_MAX: usize = 64;
@@ -108,72 +107,52 @@ impl Reader<'_> {
     }
 
     fn glob(&mut self, text: &Text, path: &str, span: Range<usize>) -> Option<Glob> {
-        let expanded = match expand(path, &self.variables) {
-            Ok(expanded) => expanded,
-            Err((fault, within)) => {
-                let at = text.within(path, &span, within);
-                self.variable_fault(text, at, fault);
-                return None;
+        match Glob::with_variables(path, &self.variables) {
+            Ok((glob, names)) => {
+                for name in names {
+                    if !self.document.variables.contains(name) {
+                        self.document.variables.insert(name.to_owned());
+                    }
+                }
+                Some(glob)
             }
-        };
-        for name in expanded.names {
-            if !self.document.variables.contains(name) {
-                self.document.variables.insert(name.to_owned());
-            }
-        }
-        match Glob::new(&expanded.text) {
-            Ok(glob) => Some(glob),
             Err(error) => {
-                // What came out of a variable stands nowhere in the text.
-                let at = if *expanded.text == *path {
-                    text.within(path, &span, error.span)
-                } else {
-                    span
-                };
-                let message = format!("{}: {}", quoted(&expanded.text), error.kind);
-                self.fault(text, at, message, error.kind.help().to_owned());
+                self.glob_fault(text, path, &span, &error);
                 None
             }
         }
     }
 
-    fn variable_fault(&mut self, text: &Text, at: Range<usize>, fault: Fault<'_>) {
+    fn glob_fault(&mut self, text: &Text, path: &str, span: &Range<usize>, error: &GlobError) {
         if self.is_full() {
             return;
         }
-        let (message, help) = match fault {
-            Fault::Open => (
-                "a variable that is not closed".to_owned(),
-                "write `${NAME}`, or `$\\{` for the characters themselves".to_owned(),
-            ),
-            Fault::Escaped => (
-                "`\\${` can be read in two ways".to_owned(),
-                "write `$\\{` for the characters `${`, and `\\\\${NAME}` for a `\\` and a variable"
-                    .to_owned(),
-            ),
-            Fault::NoName(name) => (
-                format!("{} is no name for a variable", quoted(name)),
-                "letters of ASCII, digits and `_` make a name".to_owned(),
-            ),
-            Fault::InClass => (
-                "a variable in a class".to_owned(),
-                "a value is text; `{${A},${B}}` is one of two".to_owned(),
-            ),
-            Fault::TooLong => (
-                format!("with its variables the path is longer than {} bytes", Glob::LEN_MAX),
-                "no path of a guest is that long".to_owned(),
-            ),
-            Fault::Unknown(name) => {
+        let part = path.get(error.span.clone()).unwrap_or(path);
+        let (message, help) = match error.kind {
+            GlobErrorKind::UnknownVariable => {
+                let name = part.trim_start_matches("${").trim_end_matches('}');
                 let shown = if name.len() <= NAME_SHOWN_MAX { name } else { "NAME" };
                 let give = format!("give it a value: `--policy-var {shown}=…`, or `[variables]`");
-                let known = self.variables.keys().map(String::as_str);
-                let help = match suggestion(name, known) {
+                let known: Vec<_> = self.variables.keys().map(String::as_str).collect();
+                let help = match likely_words(name, &known).first() {
                     Some(near) => format!("did you mean `${{{near}}}`? If not, {give}"),
                     None => give,
                 };
-                (format!("nothing says what {} is", quoted(&format!("${{{name}}}"))), help)
+                (format!("nothing says what {} is", quoted(part)), help)
             }
+            // About the variable, which the part of the path is.
+            GlobErrorKind::VariableName
+            | GlobErrorKind::ValueNotAbsolute
+            | GlobErrorKind::ValueEmpty
+            | GlobErrorKind::ValueDots
+            | GlobErrorKind::ValueSlash
+            | GlobErrorKind::ValueNul
+            | GlobErrorKind::ValueTooLong => {
+                (format!("{}: {}", quoted(part), error.kind), error.kind.help().to_owned())
+            }
+            kind => (format!("{}: {kind}", quoted(path)), kind.help().to_owned()),
         };
+        let at = text.within(path, span, error.span.clone());
         self.fault(text, at, message, help);
     }
 }

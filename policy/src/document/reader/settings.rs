@@ -93,6 +93,11 @@ impl Reader<'_> {
                 self.fault(table.text, value.span(), "`to` is empty", help);
                 AuditTo::Stderr
             }
+            Some(file) if file.contains("${") => {
+                let help = "name the file as it is: variables stand in the `path` of rules alone";
+                self.fault(table.text, value.span(), "`to` has no variables", help.to_owned());
+                AuditTo::Stderr
+            }
             Some(file) => AuditTo::File(file.to_owned()),
         }
     }
