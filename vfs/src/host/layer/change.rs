@@ -24,6 +24,15 @@ pub(super) enum Opaqueness {
 }
 
 impl Held {
+    /// Sets the times of last modification and last change to one value, as a new entry does. The
+    /// comparison with the lowers finds a directory whose times differ to be changed.
+    fn set_equal_times(&self) -> Result<()> {
+        let [omit, now] =
+            [fs::UTIME_OMIT, fs::UTIME_NOW].map(|tv_nsec| fs::Timespec { tv_sec: 0, tv_nsec });
+        let times = fs::Timestamps { last_access: omit, last_modification: now };
+        fs::futimens(self.fd(), &times).map_err(errno)
+    }
+
     /// Puts what was made in the work area where nothing or a whiteout is.
     pub(super) fn place(
         &self,
@@ -300,7 +309,13 @@ impl Layer for HostLayer {
         }
         self.core().work(&tree)?;
         let token = crate::overlay::fresh_token();
+        let before = super::super::stat::stat(&fs::fstat(self.at.fd()).map_err(errno)?);
         marks::set(self.at.fd(), marks::TOKEN, format!("{token:032x}").as_bytes())?;
+        // The attribute changes only the time of last change. A root whose times were set before
+        // stays changed.
+        if before.modified == before.changed {
+            self.at.set_equal_times()?;
+        }
         Ok(token)
     }
 
@@ -314,12 +329,7 @@ impl Layer for HostLayer {
         let tree = self.core().tree.write();
         self.core().work(&tree)?;
         marks::remove(self.at.fd(), marks::DISCARDED)?;
-        // Both times at once, as after an entry: a comparison would find a root whose own times
-        // were set.
-        let [omit, now] =
-            [fs::UTIME_OMIT, fs::UTIME_NOW].map(|tv_nsec| fs::Timespec { tv_sec: 0, tv_nsec });
-        let times = fs::Timestamps { last_access: omit, last_modification: now };
-        fs::futimens(self.at.fd(), &times).map_err(errno)
+        self.at.set_equal_times()
     }
 
     fn set_opaque(&self) -> Result<()> {

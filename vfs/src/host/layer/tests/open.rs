@@ -132,6 +132,18 @@ fn a_discard_leaves_both_times_of_the_root_equal() {
 }
 
 #[test]
+fn a_commit_token_leaves_both_times_of_the_root_equal() {
+    let temp = tempfile::tempdir().unwrap();
+    let layer = HostLayer::open_ambient(temp.path()).unwrap();
+    write(&*layer, "file", "text");
+    // Longer than the clock of the filesystem stands.
+    std::thread::sleep(std::time::Duration::from_millis(30));
+    layer.commit_token().unwrap();
+    let stat = layer.stat(Descent::HERE).ok().unwrap();
+    assert_eq!(stat.modified, stat.changed);
+}
+
+#[test]
 fn an_interrupted_discard_is_completed_by_the_next_writer_and_told_to_readers() {
     let temp = tempfile::tempdir().unwrap();
     let dir = temp.path();
