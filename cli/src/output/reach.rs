@@ -114,10 +114,7 @@ impl Reach {
             Some(_) => path.join("upper"),
             None => path.to_owned(),
         };
-        let dirs = self.dirs.iter().filter(|dir| dir.taken.usage == Usage::Written).cloned();
-        let written =
-            Reach { dirs: dirs.collect(), mounts: self.mounts.clone(), ..Reach::default() };
-        match super::open_parent(&inside, &written) {
+        match super::open_parent(&inside, &self.written()) {
             Err(Error::Output { why, .. }) => {
                 let why = std::io::Error::other(why);
                 Err(said.blame(Error::Upper { by: said.by(), path: path.to_owned(), why }))
@@ -125,6 +122,12 @@ impl Reach {
             // What else is wrong with it is told when it is opened.
             Ok(_) | Err(_) => Ok(()),
         }
+    }
+
+    /// The directories of these that the guest can write.
+    fn written(&self) -> Reach {
+        let dirs = self.dirs.iter().filter(|dir| dir.taken.usage == Usage::Written).cloned();
+        Reach { dirs: dirs.collect(), mounts: self.mounts.clone(), ..Reach::default() }
     }
 
     /// Refuses a second output of one name.
@@ -236,7 +239,8 @@ impl Reach {
         }
     }
 
-    /// Whether the guest can write the directory `path`, or the nearest one above it.
+    /// Whether the guest can write the directory `path`, the nearest one above it, or one in which a
+    /// name of `path` is looked up: there it could put a link.
     pub(crate) fn is_written(&self, path: &Path) -> bool {
         if self.dirs.is_empty() && self.absent.is_empty() {
             return false;
@@ -245,7 +249,11 @@ impl Reach {
         if resolved.is_some_and(|path| self.absent.iter().any(|absent| path.starts_with(absent))) {
             return true;
         }
-        self.around(path).is_some_and(|taken| taken.usage == Usage::Written)
+        // The walk checks each directory before it looks up a name in it.
+        matches!(
+            super::open_parent(&path.join("entry"), &self.written()),
+            Err(Error::Output { .. })
+        )
     }
 }
 

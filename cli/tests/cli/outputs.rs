@@ -298,6 +298,13 @@ fn machine_code_is_not_kept_where_the_guest_can_write() {
     std::fs::create_dir(case.path("d")).unwrap();
     case.run(&["--dir", "d", "--cache-dir", "d/cache", &guest]).refuses(&["cache", "can write"]);
     case.run(&["--dir", "d:ro", "--cache-dir", "d/cache", &guest]).exits(0);
+    // Nor behind a link that a guest could have made.
+    std::fs::create_dir(case.path("elsewhere")).unwrap();
+    std::os::unix::fs::symlink("../elsewhere", case.path("d/link")).unwrap();
+    for dir in ["d/link", "d/link/cache"] {
+        case.run(&["--dir", "d", "--cache-dir", dir, &guest]).refuses(&["cache", "can write"]);
+    }
+    assert_eq!(std::fs::read_dir(case.path("elsewhere")).unwrap().count(), 0);
     // The default is done without.
     case.run(&["--dir", ".", &guest]).exits(0);
     assert!(!case.path("cache").exists());
