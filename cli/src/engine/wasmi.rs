@@ -2,7 +2,7 @@
 
 use palisade::preview1::Preview1;
 use palisade::preview1::engines::wasmi::{HostPanic, State, add_to_linker};
-use wasmi::{Config, Engine, Error, Linker, Module, Store, TypedResumableCall};
+use wasmi::{CompilationMode, Config, Engine, Error, Linker, Module, Store, TypedResumableCall};
 
 use super::budget::MemoryBudget;
 use super::{Ended, Guest, Watchdog};
@@ -27,6 +27,11 @@ fn try_run(guest: Guest<'_>) -> Result<Ended, Ended> {
     let budget = MemoryBudget::new(&guest.bounds)?;
     let mut config = Config::default();
     config.consume_fuel(can_stop);
+    if can_stop {
+        // The translation of a function at its first call takes fuel too, and a call that lacks it
+        // cannot be resumed.
+        config.compilation_mode(CompilationMode::Eager);
+    }
     let engine = Engine::new(&config);
     let module = Module::new(&engine, guest.bytes).map_err(refuse)?;
     let mut linker = Linker::new(&engine);

@@ -41,6 +41,15 @@ fn with_files() -> Case {
 }
 
 #[test]
+fn a_large_function_runs_with_a_timeout() {
+    let case = Case::new();
+    let guest = case.guest(&"(drop (i32.add (i32.const 1) (i32.const 2)))".repeat(60_000));
+    for engine in ENGINES {
+        case.run(&["--engine", engine, "--timeout", "60s", &guest]).exits(0);
+    }
+}
+
+#[test]
 fn streams_beyond_the_limit_are_an_error_or_a_trap() {
     let case = with_files();
     let run = |args: &[&str]| case.run(&[&["--dir", "w::/"], args].concat());
