@@ -211,6 +211,8 @@ struct Pipe {
     left_out: u64,
     /// Events that the sink did not take.
     dropped: u64,
+    /// The first error of the sink that no call of [`Auditor::finish`] has returned.
+    failed: Option<io::Error>,
 }
 
 enum Out {
@@ -290,16 +292,20 @@ impl Auditor {
                 passed: 0,
                 left_out: 0,
                 dropped: 0,
+                failed: None,
             }),
         })
     }
 
     /// Puts everything where it belongs, and tells what there was.
     ///
-    /// Errors: those of the sink, also if they came earlier.
+    /// Errors: those of the sink, also if they came earlier. With
+    /// [`AuditOptions::may_drop`] or [`OnFailure::Continue`] a failure is returned once, and the next
+    /// call returns the summary.
     pub fn finish(&self) -> io::Result<Summary> {
         let mut pipe = self.pipe.lock();
-        if let Err(error) = pipe.out.flush() {
+        let earlier = pipe.failed.take();
+        if let Some(error) = pipe.out.flush().err().or(earlier) {
             self.is_broken.store(true, Ordering::Relaxed);
             return Err(error);
         }
@@ -350,9 +356,10 @@ impl Auditor {
             Out::Behind(behind) => behind.collect(&said, known),
             Out::AtOnce(out) => out.tell(&said, &self.options.guest, &known.ruling),
         };
-        if taken.is_err() {
+        if let Err(error) = taken {
             self.is_broken.store(true, Ordering::Relaxed);
             pipe.dropped += 1;
+            pipe.failed.get_or_insert(error);
         }
     }
 

@@ -8,8 +8,8 @@ use palisade_vfs::{Access, Errno, Follow, OpenFlags, OpenHow, Rights, path};
 
 use super::{Watched, policy};
 use crate::audit::{
-    AuditOptions, Auditor, Callback, Decision, Header, JsonLines, LogReader, Mode, OnFailure, Only,
-    Sink, Transfers, observe,
+    AuditOptions, Auditor, Callback, Decision, Event, Header, JsonLines, LogReader, Mode,
+    OnFailure, Only, Sink, Transfers, observe,
 };
 use crate::tests::op::{Op, TIMES, apply};
 use crate::tests::seeded;
@@ -185,6 +185,28 @@ fn what_cannot_be_recorded_is_not_done_unless_records_may_be_lost() {
         assert_eq!(path::stat(&*dir, "a/n", Follow::No).is_ok(), expected.is_ok());
         assert!(auditor.finish().is_err());
     }
+}
+
+/// Takes no event, and has nothing left to write.
+struct RefusesEvents;
+
+impl Sink for RefusesEvents {
+    fn event(&mut self, _: &Event<'_>) -> io::Result<()> {
+        Err(io::ErrorKind::StorageFull.into())
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn finish_returns_an_earlier_failure_once_if_records_may_be_lost() {
+    let options = AuditOptions { may_drop: true, ..AuditOptions::default() };
+    let auditor = Auditor::new(RefusesEvents, options);
+    let dir = observe(seeded(), policy(), "/", Mode::Enforce, Arc::clone(&auditor));
+    path::stat(&*dir, "a/f", Follow::No).unwrap();
+    assert_eq!(auditor.finish().unwrap_err().kind(), io::ErrorKind::StorageFull);
+    assert_eq!(auditor.finish().unwrap().dropped, 1);
 }
 
 #[test]
