@@ -239,8 +239,8 @@ impl Reach {
         }
     }
 
-    /// Whether the guest can write the directory `path`, the nearest one above it, or one in which a
-    /// name of `path` is looked up: there it could put a link.
+    /// Whether the guest can write the directory `path`, the nearest one above it, or one in which
+    /// a name of `path` is looked up: there it could put a link.
     pub(crate) fn is_written(&self, path: &Path) -> bool {
         if self.dirs.is_empty() && self.absent.is_empty() {
             return false;

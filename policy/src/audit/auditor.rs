@@ -299,9 +299,8 @@ impl Auditor {
 
     /// Puts everything where it belongs, and tells what there was.
     ///
-    /// Errors: those of the sink, also if they came earlier. With
-    /// [`AuditOptions::may_drop`] or [`OnFailure::Continue`] a failure is returned once, and the next
-    /// call returns the summary.
+    /// Errors: those of the sink, also if they came earlier. With [`AuditOptions::may_drop`] or
+    /// [`OnFailure::Continue`] a failure is returned once, and the next call returns the summary.
     pub fn finish(&self) -> io::Result<Summary> {
         let mut pipe = self.pipe.lock();
         let earlier = pipe.failed.take();
