@@ -80,7 +80,7 @@ impl Process {
         if offset > OFFSET_MAX {
             return Err(Errno::Inval);
         }
-        file.read_vec(to, len, offset)
+        counts::read_vec(&**file, to, len, offset)
     }
 
     /// Writes at the offset, or at the end with `APPEND`; the offset moves behind what was
