@@ -22,7 +22,7 @@ const FORKS: usize = 1000;
 
 fn main() -> Result<(), Box<dyn Error>> {
     // What all of them begin with: an installed world, for example.
-    let prepared = Overlay::new(MemFs::new().layer(), &Lowers::of(MemFs::new().root()))?;
+    let prepared = Overlay::new(MemFs::new().upper(), &Lowers::of(MemFs::new().root()))?;
     let root = prepared.root();
     let create = OpenHow::new(Access::Write, OpenFlags::CREATE);
     for nth in 0..FILES {
@@ -32,9 +32,9 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     // Freezing it copies nothing, and neither does any fork of what is frozen.
     let start = Instant::now();
-    let base = prepared.snapshot(MemFs::new().layer())?;
+    let base = prepared.snapshot(MemFs::new().upper())?;
     let forks = (0..FORKS)
-        .map(|_| Overlay::new(MemFs::new().layer(), &base))
+        .map(|_| Overlay::new(MemFs::new().upper(), &base))
         .collect::<Result<Vec<_>, _>>()?;
     println!("{FORKS} forks of {FILES} files took {:?}", start.elapsed());
 

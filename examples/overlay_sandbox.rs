@@ -25,7 +25,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     // The directory lies beneath; what is written goes to memory.
     let lower = HostDir::open_ambient(project.path())?;
-    let changes = MemFs::new().layer();
+    let changes = MemFs::new().upper();
     let overlay = Overlay::new(changes.clone(), &Lowers::of(lower.clone()))?;
 
     run(&["fill", "1", "notes.txt"], &overlay)?;

@@ -354,10 +354,10 @@ const STACKS: &[(&str, Wrap)] = &[
     ("quota, counted", |dir| QuotaGroup::new(Quota::default()).guard_counted(dir)),
     ("mounted", |dir| Ok(Mounts::builder(MemFs::new().root()).mount("m/n", dir)?.build())),
     ("a base of mounts", |dir| Ok(Mounts::builder(dir).mount("a/m", MemFs::new().root())?.build())),
-    ("a lower", |dir| Ok(Overlay::new(MemFs::new().layer(), &Lowers::of(dir))?.root())),
+    ("a lower", |dir| Ok(Overlay::new(MemFs::new().upper(), &Lowers::of(dir))?.root())),
     ("the upper of two lowers", |dir| {
         let lowers = Lowers::builder().dir(dir).dir(seeded(Breach::Twice)).build()?;
-        Ok(Overlay::new(MemFs::new().layer(), &lowers)?.root())
+        Ok(Overlay::new(MemFs::new().upper(), &lowers)?.root())
     }),
     ("copied", |dir| {
         let copy = MemFs::new().root();

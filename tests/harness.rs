@@ -7,8 +7,8 @@ use palisade_kernel::{Config, ConfigBuilder, Exit, Output};
 use palisade_policy::{Policy, Refusal, confine};
 use palisade_preview1::engines;
 use palisade_preview1::{Preview1, ZeroRights};
-use palisade_vfs::overlay::{LayerRef, Lowers, Overlay};
-use palisade_vfs::{DirRef, HostDir, HostLayer, MemFs, Mounts, Resolver, Rights};
+use palisade_vfs::overlay::{Lowers, Overlay, UpperRef};
+use palisade_vfs::{DirRef, HostDir, HostUpper, MemFs, Mounts, Resolver, Rights};
 
 /// Every engine that Preview 1 is bound to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,14 +70,14 @@ impl Stack {
 
     /// Overlays, each empty: one that keeps its changes in memory, one in a directory of the host.
     pub fn overlays() -> Vec<Stack> {
-        let over = |upper: LayerRef| {
+        let over = |upper: UpperRef| {
             let lowers = Lowers::of(MemFs::new().root());
             Overlay::new(upper, &lowers).unwrap().root()
         };
         let upper = tempfile::tempdir().unwrap();
-        let kept = over(HostLayer::open_ambient(upper.path()).unwrap());
+        let kept = over(HostUpper::open_ambient(upper.path()).unwrap());
         vec![
-            Stack::of("overlay in memory", over(MemFs::new().layer())),
+            Stack::of("overlay in memory", over(MemFs::new().upper())),
             Stack { name: "overlay in a host directory", root: kept, _tempdir: Some(upper) },
         ]
     }

@@ -163,7 +163,7 @@ fn a_sandbox_over_many_shared_files_takes_little_before_it_writes() {
     let files = names.iter().map(|name| (name, Cow::Borrowed(&b"text"[..]), Timestamp::EPOCH));
     let lowers = Lowers::of(EmbeddedFs::from_files(files).unwrap().root());
     let sandbox = || {
-        let overlay = Overlay::new(MemFs::new().layer(), &lowers).unwrap();
+        let overlay = Overlay::new(MemFs::new().upper(), &lowers).unwrap();
         let root = overlay.root();
         let mut guest = Preview1::new(config(&root, &["guest"]).build().unwrap().start());
         // It looks at files, reads one, and lists two directories, which it holds.

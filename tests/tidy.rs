@@ -36,7 +36,7 @@ const FUNCTION_LINES_MAX: usize = 70;
 /// Where ambient authority may enter, in the crates that guests run through.
 const AMBIENT_FILES: &[&str] = &[
     "vfs/src/host/mod.rs",
-    "vfs/src/host/layer/open.rs",
+    "vfs/src/host/upper/open.rs",
     "vfs/src/image/mod.rs",
     "kernel/src/stdio.rs",
 ];

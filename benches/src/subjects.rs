@@ -163,7 +163,7 @@ fn overlay(count: usize) -> palisade_vfs::Result<(DirRef, DirRef)> {
         lowers = lowers.dir(MemFs::new().root());
     }
     let lowers = lowers.dir(bottom.clone()).build()?;
-    Ok((bottom, Overlay::new(MemFs::new().layer(), &lowers)?.root()))
+    Ok((bottom, Overlay::new(MemFs::new().upper(), &lowers)?.root()))
 }
 
 /// A policy that grants everything where the guest works, of so many rules.

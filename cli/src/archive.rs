@@ -8,7 +8,7 @@ use flate2::Compression;
 use flate2::bufread::MultiGzDecoder;
 use flate2::write::GzEncoder;
 use palisade::overlay::{
-    ExportError, Exported, ImportLimits, Imported, LayerRef, export_layer, import_layer,
+    ExportError, Exported, ImportLimits, Imported, UpperRef, export_layer, import_layer,
 };
 
 use crate::ambient;
@@ -51,12 +51,12 @@ impl Archive {
     }
 
     /// Writes a layer. The file is there when it is whole.
-    pub(crate) fn write(&self, layer: &LayerRef) -> Result<Exported, Error> {
+    pub(crate) fn write(&self, layer: &UpperRef) -> Result<Exported, Error> {
         let written = self.target.write(ExportError::Write, |file| self.pack(file, layer));
         written.map_err(|why| Error::Export { path: self.target.path().to_owned(), why })
     }
 
-    fn pack(&self, file: File, layer: &LayerRef) -> Result<Exported, ExportError> {
+    fn pack(&self, file: File, layer: &UpperRef) -> Result<Exported, ExportError> {
         let mut file = BufWriter::new(file);
         let exported = match self.packing {
             Packing::Plain => export_layer(layer, &mut file)?,
@@ -80,7 +80,7 @@ impl Archive {
 }
 
 /// Reads an archive into a layer, which must be empty. Its compression is seen by its content.
-pub(crate) fn read(path: &Path, layer: &LayerRef) -> Result<Imported, Error> {
+pub(crate) fn read(path: &Path, layer: &UpperRef) -> Result<Imported, Error> {
     let fail = |why| Error::Read { option: "import", path: path.to_owned(), why };
     let mut file = BufReader::new(ambient::open("import", path)?);
     let mut start = Vec::new();

@@ -6,10 +6,10 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use palisade::overlay::{LayerRef, Lowers, Overlay};
+use palisade::overlay::{Lowers, Overlay, UpperRef};
 use palisade::policy::Policy;
 use palisade::vfs::{DirRef, Errno, Rights, escape};
-use palisade::{HostDir, HostLayer, Image, MemFs, Mounts, copy_tree, read_only};
+use palisade::{HostDir, HostUpper, Image, MemFs, Mounts, copy_tree, read_only};
 
 use crate::error::Error;
 use crate::fault::Said;
@@ -213,7 +213,7 @@ fn source(source: &Source) -> Result<DirRef, Error> {
         SourceKind::Overlay { upper, lowers } => {
             let mut parts = Lowers::builder();
             if let Upper::Dir { path, said } = upper {
-                parts = parts.layer(open_kept(path, said)?);
+                parts = parts.frozen_upper(open_kept(path, said)?);
             }
             for lower in lowers {
                 parts = parts.dir(self::lower(lower)?);
@@ -240,7 +240,7 @@ fn overlay(upper: &Upper, lowers: &[Source], said: &Said) -> Result<Overlay, Err
         parts = parts.dir(self::lower(lower)?);
     }
     let layer = match upper {
-        Upper::Memory => MemFs::new().layer(),
+        Upper::Memory => MemFs::new().upper(),
         Upper::Dir { path, said } => {
             refuse_inside(path, said, &host_dirs(lowers))?;
             open_upper(path, said)?
@@ -316,17 +316,17 @@ fn guarded(dir: DirRef, access: Access) -> DirRef {
 }
 
 /// Opens what keeps changes, which is made if it is missing.
-fn open_upper(path: &Path, said: &Said) -> Result<LayerRef, Error> {
+fn open_upper(path: &Path, said: &Said) -> Result<UpperRef, Error> {
     let fail = |why| said.blame(Error::Upper { by: said.by(), path: path.to_owned(), why });
     ambient::make_dir(path).map_err(fail)?;
     refuse_links(path).map_err(|why| said.blame(why))?;
-    HostLayer::open_ambient(path).map_err(fail)
+    HostUpper::open_ambient(path).map_err(fail)
 }
 
 /// Opens what has kept changes, to be read.
-fn open_kept(path: &Path, said: &Said) -> Result<LayerRef, Error> {
+fn open_kept(path: &Path, said: &Said) -> Result<UpperRef, Error> {
     refuse_links(path)?;
-    HostLayer::open_ambient_frozen_in(path)
+    HostUpper::open_ambient_frozen_in(path)
         .map_err(|why| said.blame(Error::Upper { by: said.by(), path: path.to_owned(), why }))
 }
 

@@ -123,7 +123,7 @@ pub use palisade_policy::{Policy, confine, confine_at, read_only};
 pub use palisade_vfs::EmbeddedFs;
 pub use palisade_vfs::overlay::{Lowers, Overlay};
 #[cfg(target_os = "linux")]
-pub use palisade_vfs::{HostDir, HostLayer};
+pub use palisade_vfs::{HostDir, HostUpper};
 #[cfg(feature = "image")]
 pub use palisade_vfs::{Image, ImageError, ImageLimits};
 pub use palisade_vfs::{MemFs, Mounts, MountsBuilder, copy_tree};

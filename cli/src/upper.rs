@@ -10,10 +10,10 @@ use std::path::{Path, PathBuf};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use palisade::overlay::{
-    Changes, Committed, LayerRef, Lost, Lowers, Note, PathError, Progress, commit, diff, discard,
+    Changes, Committed, Lost, Lowers, Note, PathError, Progress, UpperRef, commit, diff, discard,
 };
 use palisade::vfs::{Cookie, DirRef, Errno, escape};
-use palisade::{HostDir, HostLayer, Image};
+use palisade::{HostDir, HostUpper, Image};
 
 use crate::archive::{self, Archive};
 use crate::changes::Format;
@@ -91,7 +91,7 @@ pub(crate) fn run_discard(args: &args::Discard) -> Result<String, Error> {
     Ok(String::new())
 }
 
-fn forget(upper: &LayerRef, path: &Path) -> Result<(), Error> {
+fn forget(upper: &UpperRef, path: &Path) -> Result<(), Error> {
     let path = path.to_owned();
     discard(upper).map_err(|why| Error::Changes { what: "emptied", path, why })
 }
@@ -166,7 +166,7 @@ pub(crate) fn run_import(args: &args::Import) -> Result<String, Error> {
 }
 
 /// Whether there is nothing in a layer, not even a mark.
-fn is_unwritten(layer: &LayerRef) -> Result<bool, Errno> {
+fn is_unwritten(layer: &UpperRef) -> Result<bool, Errno> {
     let mut is_unwritten = !layer.is_opaque()?;
     layer.whiteouts(&mut |_| is_unwritten = false)?;
     layer.read_dir(Cookie::START, &mut |_| {
@@ -210,13 +210,13 @@ fn open_lower(path: &Path) -> Result<DirRef, Error> {
     Ok(image.root())
 }
 
-fn open_to_read(upper: &Path) -> Result<LayerRef, Error> {
+fn open_to_read(upper: &Path) -> Result<UpperRef, Error> {
     ask_for_nodes(upper)?;
-    HostLayer::open_ambient_frozen_in(upper).map_err(|why| not_opened(upper, why))
+    HostUpper::open_ambient_frozen_in(upper).map_err(|why| not_opened(upper, why))
 }
 
-fn open_to_write(upper: &Path) -> Result<LayerRef, Error> {
-    HostLayer::open_ambient(upper).map_err(|why| not_opened(upper, why))
+fn open_to_write(upper: &Path) -> Result<UpperRef, Error> {
+    HostUpper::open_ambient(upper).map_err(|why| not_opened(upper, why))
 }
 
 fn not_opened(upper: &Path, why: std::io::Error) -> Error {

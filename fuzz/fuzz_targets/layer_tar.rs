@@ -10,13 +10,13 @@ const LIMITS: ImportLimits = ImportLimits { entries_max: 64, bytes_max: 64 * 102
 
 fuzz_target!(|bytes: &[u8]| {
     let fs = MemFs::builder().capacity_bytes(1 << 20).nodes_max(128).build();
-    let layer = fs.layer();
+    let layer = fs.upper();
     let Ok(imported) = import_layer(&mut &*bytes, &layer, LIMITS) else { return };
     assert!(imported.bytes <= LIMITS.bytes_max);
     assert!(fs.usage().nodes <= LIMITS.entries_max + 1);
     let mut archive = Vec::new();
     export_layer(&layer, &mut archive).expect("what came in has names that can go out");
-    let again = MemFs::new().layer();
+    let again = MemFs::new().upper();
     let limits = ImportLimits { entries_max: 4096, ..LIMITS };
     import_layer(&mut &*archive, &again, limits).expect("what we write we read");
     let mut second = Vec::new();

@@ -60,7 +60,7 @@ fn stack(kind: Stack) -> (DirRef, Vec<MemFs>) {
     let root = match kind {
         Stack::Memory => lower.root(),
         Stack::Overlay | Stack::Guarded => {
-            Overlay::new(upper.layer(), &Lowers::of(lower.root())).unwrap().root()
+            Overlay::new(upper.upper(), &Lowers::of(lower.root())).unwrap().root()
         }
     };
     let root = match kind {

@@ -21,11 +21,11 @@ use palisade_vfs::{
 
 mod harness;
 #[cfg(feature = "overlay")]
-mod layer;
+mod upper;
 
 pub use harness::{Outage, Survived, assert_survives, assert_survives_runs, survive};
 #[cfg(feature = "overlay")]
-pub use layer::faulty_layer;
+pub use upper::faulty_upper;
 
 /// Which operations count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -185,7 +185,7 @@ pub(crate) fn beneath(dir: &dyn Dir) -> Result<&dyn Dir> {
         return Ok(&*dir.inner);
     }
     #[cfg(feature = "overlay")]
-    if let Some(dir) = any.downcast_ref::<layer::FaultyLayer>() {
+    if let Some(dir) = any.downcast_ref::<upper::FaultyUpper>() {
         return Ok(&*dir.inner);
     }
     Err(Errno::Xdev)

@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use palisade_props::{Flavor, Leaf, Live, Op, Run, Runs, Script, Tree, cases, runner};
 use palisade_vfs::overlay::{
-    Change, ChangeKind, Changes, LayerRef, Lowers, Overlay, commit, diff, discard, flatten,
+    Change, ChangeKind, Changes, Lowers, Overlay, UpperRef, commit, diff, discard, flatten,
 };
 use palisade_vfs::{
     Access, Cookie, Descent, Dir, DirRef, Entry, Errno, Follow, HostDir, MemFs, Name, Node,
@@ -94,7 +94,7 @@ fn same_view(what: &str, want: &View, got: &View) -> Result<(), String> {
 fn begun(story: &Story) -> (DirRef, Overlay) {
     let lower = MemFs::new().root();
     run(lower.clone(), &story.0);
-    let overlay = Overlay::new(MemFs::new().layer(), &Lowers::of(lower.clone())).unwrap();
+    let overlay = Overlay::new(MemFs::new().upper(), &Lowers::of(lower.clone())).unwrap();
     if story.0.len().is_multiple_of(2) {
         // Every directory without a handle is closed between two operations.
         overlay.set_idle_max(0);
@@ -155,7 +155,7 @@ fn changes_read_as_a_person_would_say_them() {
     for (tree, script, want) in TABLE {
         let lower = MemFs::new().root();
         Tree::parse(tree).unwrap().build(&*lower).unwrap();
-        let overlay = Overlay::new(MemFs::new().layer(), &Lowers::of(lower.clone())).unwrap();
+        let overlay = Overlay::new(MemFs::new().upper(), &Lowers::of(lower.clone())).unwrap();
         run(overlay.root(), &Script::parse(script).unwrap().ops());
         assert_eq!(overlay.changes().unwrap().to_string(), *want, "{tree}\n---\n{script}");
         // And all of it can be committed.
@@ -168,7 +168,7 @@ fn changes_read_as_a_person_would_say_them() {
 
 #[test]
 fn what_a_terminal_would_act_upon_is_shown_as_an_escape() {
-    let overlay = Overlay::new(MemFs::new().layer(), &Lowers::of(MemFs::new().root())).unwrap();
+    let overlay = Overlay::new(MemFs::new().upper(), &Lowers::of(MemFs::new().root())).unwrap();
     overlay.root().create_dir(Name::new("\u{1b}[2J\n\u{202e}x").unwrap()).unwrap();
     let shown = overlay.changes().unwrap().to_string();
     assert_eq!(shown, "A \\u{1b}[2J\\n\\u{202e}x/\n");
@@ -182,12 +182,12 @@ fn names_like_temporary_ones_are_committed_as_any_other() {
     let all = "mkdir .palisade-commit-00000001\nwrite .palisade-commit-00000000 \"x\"\nmkdir d\n\
         write d/.palisade-commit-0000000a \"y\"\nwrite d/.wh.x \"z\"\n\
         write .palisade-commit-00000000000000000000000000000000-00000000 \"z\"\nwrite a \"\"";
-    let overlay = Overlay::new(MemFs::new().layer(), &Lowers::of(MemFs::new().root())).unwrap();
+    let overlay = Overlay::new(MemFs::new().upper(), &Lowers::of(MemFs::new().root())).unwrap();
     put(all, &overlay.root());
     commit(&overlay.upper().unwrap(), &target, &mut |_| {}).unwrap();
     assert_eq!(Tree::snapshot(&*target).unwrap(), Tree::parse(all).unwrap());
     // And a later commit does not take them for its own.
-    let more = Overlay::new(MemFs::new().layer(), &Lowers::of(target.clone())).unwrap();
+    let more = Overlay::new(MemFs::new().upper(), &Lowers::of(target.clone())).unwrap();
     put("write b \"\"", &more.root());
     path::rename(&*more.root(), "b", &*more.root(), "d/c").unwrap();
     put("write b \"\"", &more.root());
@@ -198,7 +198,7 @@ fn names_like_temporary_ones_are_committed_as_any_other() {
 
 #[test]
 fn a_link_of_the_target_is_replaced_and_never_followed() {
-    let overlay = Overlay::new(MemFs::new().layer(), &Lowers::of(MemFs::new().root())).unwrap();
+    let overlay = Overlay::new(MemFs::new().upper(), &Lowers::of(MemFs::new().root())).unwrap();
     let tree = Tree::parse("mkdir d\nwrite d/f \"new\"\nwrite g \"new\"").unwrap();
     tree.build(&*overlay.root()).unwrap();
     let temp = tempfile::tempdir_in(common::TMPFS).unwrap();
@@ -216,10 +216,10 @@ fn a_link_of_the_target_is_replaced_and_never_followed() {
 fn a_restored_tree_has_the_directories_of_its_paths_and_no_others() {
     let lower = MemFs::new().root();
     Tree::parse("mkdir d\nwrite d/f \"1\"\nwrite g \"g\"").unwrap().build(&*lower).unwrap();
-    let overlay = Overlay::new(MemFs::new().layer(), &Lowers::of(lower)).unwrap();
+    let overlay = Overlay::new(MemFs::new().upper(), &Lowers::of(lower)).unwrap();
     let root = overlay.root();
     let open = |path: &str, how| path::open(&*root, path, Follow::No, how);
-    let before = overlay.snapshot(MemFs::new().layer()).unwrap();
+    let before = overlay.snapshot(MemFs::new().upper()).unwrap();
     run(root.clone(), &Script::parse("rename d e\nmkdir n\nmkdir n/m").unwrap().ops());
     let hold = |path: &str| open(path, OpenHow::HOLD_DIR).unwrap().into_dir().unwrap();
     let (moved, new, inner) = (hold("e"), hold("n"), hold("n/m"));
@@ -227,9 +227,9 @@ fn a_restored_tree_has_the_directories_of_its_paths_and_no_others() {
 
     let write = OpenHow::new(Access::Write, OpenFlags::CREATE);
     let busy = open("busy", write).unwrap();
-    assert_eq!(overlay.restore(&before, MemFs::new().layer()), Err(Errno::Txtbsy));
+    assert_eq!(overlay.restore(&before, MemFs::new().upper()), Err(Errno::Txtbsy));
     drop(busy);
-    overlay.restore(&before, MemFs::new().layer()).unwrap();
+    overlay.restore(&before, MemFs::new().upper()).unwrap();
 
     let want = Tree::parse("mkdir d\nwrite d/f \"1\"\nwrite g \"g\"").unwrap();
     assert_eq!(Tree::snapshot(&*root).unwrap(), want);
@@ -251,7 +251,7 @@ fn a_restored_tree_has_the_directories_of_its_paths_and_no_others() {
     // A handle on a directory that is in both goes on.
     let kept = hold("d");
     kept.create_dir(name).unwrap();
-    overlay.restore(&before, MemFs::new().layer()).unwrap();
+    overlay.restore(&before, MemFs::new().upper()).unwrap();
     assert_eq!(kept.stat(name.into()).unwrap_err(), Stop::Errno(Errno::Noent));
     kept.create_dir(name).unwrap();
     assert!(open("d/x", OpenHow::HOLD_DIR).is_ok());
@@ -326,7 +326,7 @@ fn the_differences_are_all_and_nothing_but_what_is_different() {
         let mut beneath = lower.clone();
         if number % 2 == 0 {
             // The same over a stack.
-            overlay.snapshot(MemFs::new().layer()).unwrap();
+            overlay.snapshot(MemFs::new().upper()).unwrap();
             beneath = overlay.lowers().unwrap().root();
             run(overlay.root(), &story.2);
         }
@@ -454,19 +454,19 @@ fn a_restored_snapshot_is_what_it_was_and_forks_do_not_see_each_other() {
         let (_, overlay) = begun(story);
         let want = view(&overlay.root());
         let root = overlay.root();
-        let fork = overlay.fork(MemFs::new().layer(), MemFs::new().layer()).unwrap();
+        let fork = overlay.fork(MemFs::new().upper(), MemFs::new().upper()).unwrap();
         let snapshot = overlay.lowers().unwrap();
         run(root.clone(), &story.2);
         same_view("the fork", &want, &view(&fork.root()))?;
         run(fork.root(), &story.0);
         same_view("the snapshot", &want, &view(&snapshot.root()))?;
-        overlay.restore(&snapshot, MemFs::new().layer()).map_err(|errno| errno.to_string())?;
+        overlay.restore(&snapshot, MemFs::new().upper()).map_err(|errno| errno.to_string())?;
         same_view("what was restored", &want, &view(&root))?;
         let forked = view(&fork.root());
         run(root.clone(), &story.2);
         same_view("the fork, later", &forked, &view(&fork.root()))?;
         // It is as good as a new one.
-        let fresh = Overlay::new(MemFs::new().layer(), &snapshot).unwrap();
+        let fresh = Overlay::new(MemFs::new().upper(), &snapshot).unwrap();
         run(fresh.root(), &story.2);
         same("the tree after more", view(&fresh.root()).0, view(&root).0)
     });
@@ -476,10 +476,10 @@ fn a_restored_snapshot_is_what_it_was_and_forks_do_not_see_each_other() {
 fn stack(story: &Story) -> (Lowers, View) {
     let (_, overlay) = begun(story);
     for ops in [&story.2, &story.0, &story.1] {
-        overlay.snapshot(MemFs::new().layer()).unwrap();
+        overlay.snapshot(MemFs::new().upper()).unwrap();
         run(overlay.root(), ops);
     }
-    let lowers = overlay.snapshot(MemFs::new().layer()).unwrap();
+    let lowers = overlay.snapshot(MemFs::new().upper()).unwrap();
     let seen = view(&lowers.root());
     (lowers, seen)
 }
@@ -489,14 +489,14 @@ fn a_stack_shows_the_same_when_it_is_flat() {
     check(|story, number| {
         let (lowers, want) = stack(story);
         let count = usize::try_from(number).unwrap() % lowers.count() + 1;
-        let into: LayerRef = MemFs::new().layer();
+        let into: UpperRef = MemFs::new().upper();
         let flat = flatten(&lowers, count, &into).map_err(|error| error.to_string())?;
         same("lowers", lowers.count() - count + 1, flat.count())?;
         same_view("what is flat", &want, &view(&flat.root()))?;
         // What is stacked upon it sees no difference either.
         let mut trees = Vec::new();
         for lowers in [&lowers, &flat] {
-            let overlay = Overlay::new(MemFs::new().layer(), lowers).unwrap();
+            let overlay = Overlay::new(MemFs::new().upper(), lowers).unwrap();
             run(overlay.root(), &story.2);
             trees.push(view(&overlay.root()).0);
         }

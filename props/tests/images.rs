@@ -44,9 +44,9 @@ fn a_zip_archive_is_read_as_a_filesystem() {
 /// Embedded files, beneath a frozen layer with what such a tree cannot have.
 fn embedded(tree: &Tree) -> Result<DirRef> {
     let lowers = Lowers::of(images::embedded(tree)?);
-    let overlay = Overlay::new(MemFs::new().layer(), &lowers)?;
+    let overlay = Overlay::new(MemFs::new().upper(), &lowers)?;
     images::what_embedded_lacks(tree).build(&*overlay.root())?;
-    Ok(overlay.snapshot(MemFs::new().layer())?.root())
+    Ok(overlay.snapshot(MemFs::new().upper())?.root())
 }
 
 #[test]

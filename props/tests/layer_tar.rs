@@ -16,7 +16,7 @@ use std::process::Command;
 
 use palisade_props::{Flavor, Live, Op, Run, Runs, Tree, ambient, cases, runner};
 use palisade_vfs::overlay::{
-    ExportError, ImportFault, ImportLimits, Imported, LayerRef, Lowers, Overlay, export_layer,
+    ExportError, ImportFault, ImportLimits, Imported, Lowers, Overlay, UpperRef, export_layer,
     import_layer,
 };
 use palisade_vfs::{Descent, DirRef, HostDir, MemFs, Timestamp};
@@ -38,8 +38,8 @@ fn times(root: &DirRef) -> Vec<(String, Timestamp)> {
     paths.map(|path| (path.to_owned(), time(path))).collect()
 }
 
-fn import(bytes: &[u8]) -> Result<(LayerRef, Imported), ImportFault> {
-    let layer = MemFs::new().layer();
+fn import(bytes: &[u8]) -> Result<(UpperRef, Imported), ImportFault> {
+    let layer = MemFs::new().upper();
     let limits = ImportLimits { entries_max: 1000, bytes_max: 1 << 20 };
     match import_layer(&mut &bytes[..], &layer, limits) {
         Ok(imported) => Ok((layer, imported)),
@@ -72,7 +72,7 @@ fn a_layer_comes_back_from_its_archive_as_it_was() {
         let lower = MemFs::new().root();
         run(lower.clone(), &tree);
         let lowers = Lowers::of(lower);
-        let overlay = Overlay::new(MemFs::new().layer(), &lowers).unwrap();
+        let overlay = Overlay::new(MemFs::new().upper(), &lowers).unwrap();
         run(overlay.root(), &ops);
         let upper = overlay.upper().unwrap();
         let mut bytes = Vec::new();
@@ -90,7 +90,7 @@ fn a_layer_comes_back_from_its_archive_as_it_was() {
         if bytes != again {
             return fail("the archive is another one each time".to_owned());
         }
-        let layer = MemFs::new().layer();
+        let layer = MemFs::new().upper();
         let limits = ImportLimits::default();
         let imported = import_layer(&mut &bytes[..], &layer, limits)
             .or_else(|error| fail(error.to_string()).map(|()| Imported::default()))?;
@@ -121,7 +121,7 @@ fn a_layer_comes_back_from_its_archive_as_it_was() {
 }
 
 /// What GNU tar makes of an archive is what the layer has; markers are files to it.
-fn extracts_as(bytes: &[u8], layer: &LayerRef) {
+fn extracts_as(bytes: &[u8], layer: &UpperRef) {
     let temp = tempfile::tempdir_in(common::TMPFS).unwrap();
     std::fs::write(temp.path().join("layer.tar"), bytes).unwrap();
     std::fs::create_dir(temp.path().join("out")).unwrap();
@@ -359,8 +359,8 @@ fn markers_hide_what_is_beneath_and_nothing_of_their_own_archive() {
         let overlay = Overlay::new(layer.clone(), &lowers).unwrap();
         assert_eq!(Tree::snapshot(&*overlay.root()).unwrap(), want, "{paths:?}");
         // As one of the lowers it says the same.
-        overlay.snapshot(MemFs::new().layer()).unwrap();
-        let lowers = Lowers::builder().layer(layer).dir(lower.clone()).build().unwrap();
+        overlay.snapshot(MemFs::new().upper()).unwrap();
+        let lowers = Lowers::builder().frozen_upper(layer).dir(lower.clone()).build().unwrap();
         assert_eq!(Tree::snapshot(&*lowers.root()).unwrap(), want, "{paths:?}");
         assert_eq!(Tree::snapshot(&*overlay.root()).unwrap(), want, "{paths:?}");
     }
@@ -404,7 +404,7 @@ impl std::io::Write for Failing {
 fn an_export_that_fails_at_any_write_leaves_the_layer_and_succeeds_the_next_time() {
     let lower = MemFs::new().root();
     Tree::parse("write f \"old\"\nmkdir d\nwrite d/g \"\"").unwrap().build(&*lower).unwrap();
-    let overlay = Overlay::new(MemFs::new().layer(), &Lowers::of(lower)).unwrap();
+    let overlay = Overlay::new(MemFs::new().upper(), &Lowers::of(lower)).unwrap();
     let script = "write f \"new\"\nunlink d/g\nmkdir e\nlink f e/h\nsymlink l -> f";
     let ops: Vec<Op> = palisade_props::Script::parse(script).unwrap().ops();
     run(overlay.root(), &ops);

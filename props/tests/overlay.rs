@@ -69,7 +69,7 @@ impl Over {
             Beneath::Embedded => common::images::embedded(tree)?,
             Beneath::Image => common::images::tar(tree)?,
             Beneath::Overlay => {
-                let lower = Overlay::new(MemFs::new().layer(), &Lowers::of(memory(tree)?))?.root();
+                let lower = Overlay::new(MemFs::new().upper(), &Lowers::of(memory(tree)?))?.root();
                 // Something of it lies in the inner upper.
                 for (path, leaf) in tree.iter() {
                     if matches!(leaf, Leaf::File(_)) {
@@ -110,7 +110,7 @@ impl Subject for Over {
 
     fn fresh(&self, tree: &Tree) -> Result<World> {
         let (lowers, temp) = self.lowers(tree)?;
-        let root = Overlay::new(MemFs::new().layer(), &lowers)?.root();
+        let root = Overlay::new(MemFs::new().upper(), &lowers)?.root();
         if let Beneath::Embedded = self.0 {
             common::images::what_embedded_lacks(tree).build(&*root)?;
         }
@@ -175,7 +175,7 @@ struct Stacking {
 impl Stacking {
     fn inner(&self) -> &dyn Dir {
         if self.calls.fetch_add(1, Ordering::Relaxed).is_multiple_of(3) {
-            match self.overlay.snapshot(MemFs::new().layer()) {
+            match self.overlay.snapshot(MemFs::new().upper()) {
                 Ok(_) => drop(self.snapshots.fetch_add(1, Ordering::Relaxed)),
                 Err(errno) => assert_eq!(errno, Errno::Txtbsy),
             }
@@ -281,7 +281,7 @@ impl Subject for Stacked {
     fn fresh(&self, tree: &Tree) -> Result<World> {
         let bottom = MemFs::new().root();
         tree.build(&*bottom)?;
-        let overlay = Overlay::new(MemFs::new().layer(), &Lowers::of(bottom))?;
+        let overlay = Overlay::new(MemFs::new().upper(), &Lowers::of(bottom))?;
         let (inner, snapshots) = (overlay.root(), Arc::clone(&self.0));
         Ok(World::new(Arc::new(Stacking { overlay, inner, calls: Arc::default(), snapshots })))
     }

@@ -9,12 +9,12 @@ mod stacks;
 use std::sync::Arc;
 
 use palisade_policy::{Policy, Refusal, confine};
-use palisade_props::faulty::{Faults, assert_survives, faulty_layer};
+use palisade_props::faulty::{Faults, assert_survives, faulty_upper};
 use palisade_props::overlay::{Holds, LowerTree, OverlaySubject, OverlayWorld};
 use palisade_props::{Made, Promises, World, conformance, overlay_laws};
-use palisade_vfs::overlay::{LayerRef, Lowers, Overlay, commit};
+use palisade_vfs::overlay::{Lowers, Overlay, UpperRef, commit};
 use palisade_vfs::{
-    Access, DirRef, Errno, Follow, HostDir, HostLayer, MemFs, Mounts, OpenFlags, OpenHow, Result,
+    Access, DirRef, Errno, Follow, HostDir, HostUpper, MemFs, Mounts, OpenFlags, OpenHow, Result,
     Rights, path,
 };
 use tempfile::TempDir;
@@ -29,13 +29,13 @@ fn temp() -> Result<TempDir> {
     tempfile::tempdir_in(TMPFS).map_err(|_| Errno::Io)
 }
 
-fn layer() -> Result<(LayerRef, TempDir)> {
+fn layer() -> Result<(UpperRef, TempDir)> {
     let temp = temp()?;
-    Ok((HostLayer::open_ambient(temp.path()).map_err(|_| Errno::Io)?, temp))
+    Ok((HostUpper::open_ambient(temp.path()).map_err(|_| Errno::Io)?, temp))
 }
 
 impl Host {
-    fn over(literal: &[LowerTree], wrap: &dyn Fn(LayerRef) -> LayerRef) -> Result<OverlayWorld> {
+    fn over(literal: &[LowerTree], wrap: &dyn Fn(UpperRef) -> UpperRef) -> Result<OverlayWorld> {
         let mut keep = Vec::new();
         let (mut lowers, mut dirs) = (Lowers::builder(), Vec::new());
         for lower in literal {
@@ -44,7 +44,7 @@ impl Host {
                 lower.fill_layer(&layer)?;
                 layer.freeze()?;
                 dirs.push(Arc::clone(&layer) as DirRef);
-                lowers = lowers.layer(layer);
+                lowers = lowers.frozen_upper(layer);
                 keep.push(temp);
             } else {
                 let temp = temp()?;
@@ -80,7 +80,7 @@ impl OverlaySubject for Host {
     }
 
     fn fresh_faulty(&self, lowers: &[LowerTree], faults: &Arc<Faults>) -> Result<OverlayWorld> {
-        Host::over(lowers, &|layer| faulty_layer(layer, faults))
+        Host::over(lowers, &|layer| faulty_upper(layer, faults))
     }
 }
 
@@ -96,7 +96,7 @@ fn an_upper_that_lies_in_a_lower_or_over_one_is_refused() {
     let outer = temp().unwrap();
     let inner = outer.path().join("a/b");
     std::fs::create_dir_all(inner.join("upper/deep")).unwrap();
-    let layer = HostLayer::open_ambient(&inner).unwrap();
+    let layer = HostUpper::open_ambient(&inner).unwrap();
     let over = |path: &std::path::Path| {
         let lower = HostDir::open_ambient(path).unwrap();
         Overlay::new(Arc::clone(&layer), &Lowers::of(lower)).map(|_| ())

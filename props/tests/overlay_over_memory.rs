@@ -5,11 +5,11 @@ mod stacks;
 
 use std::sync::Arc;
 
-use palisade_props::faulty::{Faults, assert_survives, assert_survives_runs, faulty_layer};
+use palisade_props::faulty::{Faults, assert_survives, assert_survives_runs, faulty_upper};
 use palisade_props::hammer::{Blows, assert_withstands};
 use palisade_props::overlay::{Holds, LowerTree, OverlaySubject, OverlayWorld};
 use palisade_props::{Promises, cases, overlay_laws};
-use palisade_vfs::overlay::{LayerRef, Lowers, Overlay};
+use palisade_vfs::overlay::{Lowers, Overlay, UpperRef};
 use palisade_vfs::{DirRef, MemFs, Result};
 
 /// Lowers with marks are frozen layers, and the others plain directories.
@@ -29,10 +29,10 @@ fn lowers_of(literal: &[LowerTree]) -> Result<(Lowers, Vec<DirRef>)> {
     for lower in literal {
         let memory = MemFs::new();
         if lower.has_marks() {
-            let layer = memory.layer();
+            let layer = memory.upper();
             lower.fill_layer(&layer)?;
             layer.freeze()?;
-            lowers = lowers.layer(layer);
+            lowers = lowers.frozen_upper(layer);
         } else {
             lower.fill(&memory.root())?;
             lowers = lowers.dir(memory.root());
@@ -46,11 +46,11 @@ impl Memory {
     fn over(
         &self,
         literal: &[LowerTree],
-        wrap: &dyn Fn(LayerRef) -> LayerRef,
+        wrap: &dyn Fn(UpperRef) -> UpperRef,
     ) -> Result<OverlayWorld> {
         let (lowers, dirs) = lowers_of(literal)?;
         let upper = MemFs::new();
-        let overlay = Overlay::new(wrap(upper.layer()), &lowers)?;
+        let overlay = Overlay::new(wrap(upper.upper()), &lowers)?;
         if let Idle::Closed = self.0 {
             overlay.set_idle_max(0);
         }
@@ -82,7 +82,7 @@ impl OverlaySubject for Memory {
     }
 
     fn fresh_faulty(&self, lowers: &[LowerTree], faults: &Arc<Faults>) -> Result<OverlayWorld> {
-        self.over(lowers, &|layer| faulty_layer(layer, faults))
+        self.over(lowers, &|layer| faulty_upper(layer, faults))
     }
 }
 

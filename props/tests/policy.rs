@@ -16,7 +16,7 @@ use palisade_props::widening::{DIRS, Dice, RightsAt, Stack, check, seed};
 use palisade_props::{Made, Promises, World, cases, conformance};
 use palisade_vfs::overlay::{Lowers, Overlay};
 use palisade_vfs::{
-    Access, Cookie, Descent, Dir, DirRef, Entry, Errno, Follow, HostDir, HostLayer, MemFs, Mounts,
+    Access, Cookie, Descent, Dir, DirRef, Entry, Errno, Follow, HostDir, HostUpper, MemFs, Mounts,
     Name, Node, OpenFlags, OpenHow, Result, Rights, SetTimes, Stat, Stop, path,
 };
 
@@ -69,14 +69,14 @@ fn base(base: Base) -> Result<(DirRef, Box<dyn Any>)> {
             (filled(io(HostDir::open_ambient(temp.path()))?)?, Box::new(temp))
         }
         Base::MemoryOverlay => {
-            let overlay = Overlay::new(MemFs::new().layer(), &Lowers::of(filled(memory())?))?;
+            let overlay = Overlay::new(MemFs::new().upper(), &Lowers::of(filled(memory())?))?;
             (overlay.root(), Box::new(overlay))
         }
         Base::HostOverlay => {
             let (lower, upper) = (temp()?, temp()?);
             filled(io(HostDir::open_ambient(lower.path()))?)?;
             let lowers = Lowers::of(io(HostDir::open_ambient_noatime(lower.path()))?);
-            let overlay = Overlay::new(io(HostLayer::open_ambient(upper.path()))?, &lowers)?;
+            let overlay = Overlay::new(io(HostUpper::open_ambient(upper.path()))?, &lowers)?;
             (overlay.root(), Box::new((overlay, lower, upper)))
         }
         Base::Mounted => {
@@ -522,7 +522,7 @@ kit! {
     };
     hiding_over_an_overlay hidden_elsewhere Promises::NLINK, |policy| {
         let lowers = Lowers::of(MemFs::new().root());
-        Ok(confine(Overlay::new(MemFs::new().layer(), &lowers)?.root(), policy))
+        Ok(confine(Overlay::new(MemFs::new().upper(), &lowers)?.root(), policy))
     };
 }
 

@@ -12,12 +12,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use palisade_policy::{Policy, Quota, QuotaGroup, Refusal, WhenFull, confine};
-use palisade_props::faulty::{Faults, Kinds, faulty, faulty_layer};
+use palisade_props::faulty::{Faults, Kinds, faulty, faulty_upper};
 use palisade_props::hammer::{Blows, hammer};
 use palisade_props::{Flavor, Live, Op, Outcome, Run, Runs, Seen as StatSeen, cases, runner};
 use palisade_vfs::overlay::{Lowers, Overlay};
 use palisade_vfs::{
-    Access, Cookie, Descent, DirRef, Errno, FileType, Follow, HostDir, HostLayer, MemFs, Mounts,
+    Access, Cookie, Descent, DirRef, Errno, FileType, Follow, HostDir, HostUpper, MemFs, Mounts,
     OpenFlags, OpenHow, Result, Rights, Stat,
 };
 use proptest::prelude::*;
@@ -92,10 +92,10 @@ fn bare(stack: Stack, there: &[Op], faults: &Arc<Faults>) -> Bare {
             let lowers = Lowers::builder().dir(memory).build().unwrap();
             let temp = tempfile::tempdir_in(common::TMPFS).unwrap();
             let upper = match stack {
-                Stack::HostOverlay => HostLayer::open_ambient(temp.path()).unwrap(),
-                _ => MemFs::new().layer(),
+                Stack::HostOverlay => HostUpper::open_ambient(temp.path()).unwrap(),
+                _ => MemFs::new().upper(),
             };
-            let overlay = Overlay::new(faulty_layer(upper, faults), &lowers).unwrap();
+            let overlay = Overlay::new(faulty_upper(upper, faults), &lowers).unwrap();
             let (root, keep) = (overlay.root(), Box::new((overlay, temp)));
             Bare { faulty: root.clone(), root, _keep: keep }
         }

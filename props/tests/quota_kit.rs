@@ -142,7 +142,7 @@ mod of_an_overlay_and_confined {
 
     conformance!(Made::new("confined quota over an overlay", Promises::all(), || {
         let lowers = Lowers::builder().dir(MemFs::new().root()).build()?;
-        let overlay = Overlay::new(MemFs::new().layer(), &lowers)?;
+        let overlay = Overlay::new(MemFs::new().upper(), &lowers)?;
         let all = Arc::new(Policy::uniform(Rights::all(), Refusal::Denied));
         let child = QuotaGroup::new(generous()).child(generous());
         Ok(World::new(confine(child.guard(overlay.root())?, all)).keeping(overlay))

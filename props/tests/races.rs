@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use palisade_props::confinement::race::{Budget, Races, race};
 use palisade_vfs::overlay::{Lowers, Overlay};
-use palisade_vfs::{DirRef, HostDir, HostLayer, MemFs, Resolver};
+use palisade_vfs::{DirRef, HostDir, HostUpper, MemFs, Resolver};
 
 /// Operations of a short race: a second or two.
 const OPERATIONS: u64 = 2_500;
@@ -61,7 +61,7 @@ fn nothing_gets_out_of_an_overlay_whose_lower_is_swapped() {
     ] {
         let open = |path: &Path| {
             let lower = HostDir::open_ambient_with(path, resolver)?;
-            let overlay = Overlay::new(MemFs::new().layer(), &Lowers::of(lower));
+            let overlay = Overlay::new(MemFs::new().upper(), &Lowers::of(lower));
             Ok(overlay.map_err(io::Error::other)?.root())
         };
         assert_confined(what, &open, "");
@@ -71,7 +71,7 @@ fn nothing_gets_out_of_an_overlay_whose_lower_is_swapped() {
 #[test]
 fn nothing_gets_out_of_an_overlay_whose_upper_is_swapped() {
     let open = |path: &Path| {
-        let layer = HostLayer::open_ambient(path)?;
+        let layer = HostUpper::open_ambient(path)?;
         let overlay = Overlay::new(layer, &Lowers::of(MemFs::new().root()));
         Ok(overlay.map_err(io::Error::other)?.root())
     };

@@ -196,7 +196,7 @@ fn filled() -> DirRef {
 }
 
 fn overlay(lower: DirRef) -> DirRef {
-    Overlay::new(still().layer(), &Lowers::of(lower)).unwrap().root()
+    Overlay::new(still().upper(), &Lowers::of(lower)).unwrap().root()
 }
 
 /// Makes a stack anew, like all others that it makes.

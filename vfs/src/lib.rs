@@ -55,7 +55,7 @@ mod visit_names;
 mod visit_nodes;
 
 #[cfg(all(feature = "host", feature = "overlay", target_os = "linux"))]
-pub use host::HostLayer;
+pub use host::HostUpper;
 #[cfg(all(feature = "host", target_os = "linux"))]
 pub use host::{HostDir, Resolver};
 #[cfg(feature = "mem")]

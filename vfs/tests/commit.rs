@@ -15,7 +15,7 @@ use std::ops::ControlFlow;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::{Arc, Mutex};
 
-use palisade_vfs::overlay::{LayerRef, Lost, Lowers, Overlay, commit};
+use palisade_vfs::overlay::{Lost, Lowers, Overlay, UpperRef, commit};
 use palisade_vfs::{
     Access, Advice, Cookie, Descent, Dir, DirRef, Entry, Errno, File, FileRef, FileType, Follow,
     HostDir, MemFs, Name, Node, OpenFlags, OpenHow, Result, SetTimes, Stat, Stop, SyncScope, path,
@@ -246,8 +246,8 @@ fn write(root: &DirRef, at: &str, text: &str) {
 }
 
 /// An overlay over `lower`, and its upper.
-fn over(lower: DirRef) -> (LayerRef, Overlay) {
-    let upper = MemFs::new().layer();
+fn over(lower: DirRef) -> (UpperRef, Overlay) {
+    let upper = MemFs::new().upper();
     let overlay = Overlay::new(Arc::clone(&upper), &Lowers::of(lower)).unwrap();
     (upper, overlay)
 }
@@ -367,7 +367,7 @@ const NOBODY: u32 = 65534;
 /// Commits as another user to a directory that anyone may write.
 fn commit_as_another(dir: &std::path::Path) {
     let lower = HostDir::open_ambient(&dir.join("lower")).unwrap();
-    let upper = palisade_vfs::HostLayer::open_ambient(&dir.join("changes")).unwrap();
+    let upper = palisade_vfs::HostUpper::open_ambient(&dir.join("changes")).unwrap();
     let overlay = Overlay::new(Arc::clone(&upper), &Lowers::of(Arc::clone(&lower))).unwrap();
     let root = overlay.root();
     write(&root, "theirs", "new");

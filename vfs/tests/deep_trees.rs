@@ -7,9 +7,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use palisade_vfs::overlay::{LayerRef, Lowers, Overlay, commit, diff, discard};
+use palisade_vfs::overlay::{Lowers, Overlay, UpperRef, commit, diff, discard};
 use palisade_vfs::{
-    Access, Cookie, Descent, DirRef, HostDir, HostLayer, MemFs, Name, OpenFlags, OpenHow,
+    Access, Cookie, Descent, DirRef, HostDir, HostUpper, MemFs, Name, OpenFlags, OpenHow,
     copy_tree, path,
 };
 
@@ -77,8 +77,8 @@ impl Host {
         HostDir::open_ambient(&upper).unwrap()
     }
 
-    fn layer(&self) -> LayerRef {
-        HostLayer::open_ambient(self.0.path()).unwrap()
+    fn upper(&self) -> UpperRef {
+        HostUpper::open_ambient(self.0.path()).unwrap()
     }
 
     fn path(&self) -> &Path {
@@ -88,7 +88,7 @@ impl Host {
 
 impl Drop for Host {
     fn drop(&mut self) {
-        if let Ok(layer) = HostLayer::open_ambient(self.path()) {
+        if let Ok(layer) = HostUpper::open_ambient(self.path()) {
             let _ = discard(&layer);
         }
     }
@@ -133,7 +133,7 @@ fn copy_tree_of_a_wide_tree_takes_few_descriptors() {
 fn changes_of_a_deep_upper_are_told_committed_and_discarded_with_few_descriptors() {
     let (upper, target) = (Host::new(), Host::new());
     let long = "x".repeat(250);
-    let layer = upper.layer();
+    let layer = upper.upper();
     make_deep(&(Arc::clone(&layer) as DirRef), &long);
     let lowers = Lowers::of(target.dir());
     let changes = within_memory("the diff", || diff(&layer, &lowers)).unwrap();
@@ -161,7 +161,7 @@ fn the_search_for_hard_links_takes_few_descriptors() {
     write(&dir, "one");
     let last = enter(&dir, "d299");
     dir.link(name("one"), &*last, name("other")).unwrap();
-    let overlay = Overlay::new(upper.layer(), &Lowers::of(dir)).unwrap();
+    let overlay = Overlay::new(upper.upper(), &Lowers::of(dir)).unwrap();
     let root = overlay.root();
     let how = OpenHow::new(Access::Write, OpenFlags::empty());
     drop(root.open(name("one").into(), how).ok().unwrap());
@@ -175,11 +175,11 @@ fn the_search_for_hard_links_takes_few_descriptors() {
 fn a_deep_layer_is_exported_and_imported_with_few_descriptors() {
     use palisade_vfs::overlay::{ImportLimits, export_layer, import_layer};
     let (from, to) = (Host::new(), Host::new());
-    let layer = from.layer();
+    let layer = from.upper();
     make_deep(&(Arc::clone(&layer) as DirRef), "d");
     let mut archive = Vec::new();
     export_layer(&layer, &mut archive).unwrap();
-    let into = to.layer();
+    let into = to.upper();
     let read = || import_layer(&mut archive.as_slice(), &into, ImportLimits::default());
     let imported = within_memory("the import", read).unwrap();
     assert_eq!((imported.dirs, imported.files), (DEPTH as u64 + 1, DEPTH as u64));
@@ -190,10 +190,10 @@ fn a_deep_layer_is_exported_and_imported_with_few_descriptors() {
 fn a_deep_stack_is_flattened_with_few_descriptors() {
     use palisade_vfs::overlay::flatten;
     let (one, into) = (Host::new(), Host::new());
-    let layer = one.layer();
+    let layer = one.upper();
     make_deep(&(Arc::clone(&layer) as DirRef), "d");
-    let lowers = Lowers::builder().layer(layer).build().unwrap();
-    let flat = within_memory("flattening", || flatten(&lowers, 1, &into.layer())).unwrap();
+    let lowers = Lowers::builder().frozen_upper(layer).build().unwrap();
+    let flat = within_memory("flattening", || flatten(&lowers, 1, &into.upper())).unwrap();
     let mut names = 0;
     flat.root()
         .read_dir(Cookie::START, &mut |_| {
@@ -207,7 +207,7 @@ fn a_deep_stack_is_flattened_with_few_descriptors() {
 fn a_rename_of_a_deep_directory_is_told_with_few_descriptors() {
     let (upper, lower) = (Host::new(), Host::new());
     make_deep(&lower.dir(), "d");
-    let layer = upper.layer();
+    let layer = upper.upper();
     let overlay = Overlay::new(Arc::clone(&layer), &Lowers::of(lower.dir())).unwrap();
     let root = overlay.root();
     root.rename(name("d"), &*root, name("e")).unwrap();
@@ -229,7 +229,7 @@ fn a_deep_handle_of_an_overlay_holds_none_of_the_directories_above_it() {
         if lower_is_deep {
             make_deep(&lower.dir(), "d");
         }
-        let overlay = Overlay::new(upper.layer(), &Lowers::of(lower.dir())).unwrap();
+        let overlay = Overlay::new(upper.upper(), &Lowers::of(lower.dir())).unwrap();
         let held = || descriptors_in(upper.path()) + descriptors_in(lower.path());
         let (mut dir, mut most) = (overlay.root(), 0);
         let root = overlay.root();
@@ -266,10 +266,10 @@ fn a_deep_handle_of_an_overlay_holds_none_of_the_directories_above_it() {
         write(&dir, "more");
         let at = format!("e/{}/more", vec!["d"; DEPTH - 1].join("/"));
         assert!(root.stat(Descent::new(&at).unwrap()).is_ok());
-        let lowers = overlay.snapshot(MemFs::new().layer()).unwrap();
+        let lowers = overlay.snapshot(MemFs::new().upper()).unwrap();
         write(&dir, "later");
         assert!(lowers.root().stat(Descent::new(&at).unwrap()).is_ok());
-        overlay.restore(&lowers, MemFs::new().layer()).unwrap();
+        overlay.restore(&lowers, MemFs::new().upper()).unwrap();
         assert!(dir.stat(name("more").into()).is_ok());
         assert!(dir.stat(name("later").into()).is_err());
     }

@@ -6,7 +6,7 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use palisade_vfs::overlay::{LayerRef, Lowers, Overlay};
+use palisade_vfs::overlay::{Lowers, Overlay, UpperRef};
 use palisade_vfs::{Access, Cookie, DirRef, Errno, Follow, MemFs, OpenFlags, OpenHow, path};
 
 /// A tree with directories in directories.
@@ -36,7 +36,7 @@ fn names(dir: &DirRef, at: &str) -> Vec<String> {
 
 /// A directory over `a/b` of the lower, which a guest has emptied: renamed from elsewhere, or made
 /// there and then filled. The upper alone must hide what the lower has.
-fn replace_lower_directory(upper: &LayerRef, how: &str) {
+fn replace_lower_directory(upper: &UpperRef, how: &str) {
     let lowers = Lowers::of(lower());
     let overlay = Overlay::new(Arc::clone(upper), &lowers).unwrap();
     let root = &*overlay.root();
@@ -69,7 +69,7 @@ fn replace_lower_directory(upper: &LayerRef, how: &str) {
     assert_eq!(names(&overlay.root(), "a/b"), ["own"], "{how}");
 }
 
-fn check_replaced(fresh: impl Fn() -> LayerRef) {
+fn check_replaced(fresh: impl Fn() -> UpperRef) {
     for how in ["renamed over it", "renamed to its whiteout", "made there"] {
         let upper = fresh();
         replace_lower_directory(&upper, how);
@@ -85,7 +85,7 @@ fn check_replaced(fresh: impl Fn() -> LayerRef) {
 
 #[test]
 fn a_directory_in_the_place_of_a_lower_directory_is_opaque() {
-    check_replaced(|| MemFs::new().layer());
+    check_replaced(|| MemFs::new().upper());
 }
 
 #[cfg(all(feature = "host", target_os = "linux"))]
@@ -94,7 +94,7 @@ fn a_directory_in_the_place_of_a_lower_directory_is_opaque_on_disk() {
     let temps = std::cell::RefCell::new(Vec::new());
     check_replaced(|| {
         let temp = tempfile::tempdir().unwrap();
-        let layer = palisade_vfs::HostLayer::open_ambient(temp.path()).unwrap();
+        let layer = palisade_vfs::HostUpper::open_ambient(temp.path()).unwrap();
         temps.borrow_mut().push(temp);
         layer
     });

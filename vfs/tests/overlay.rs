@@ -40,13 +40,13 @@ fn an_overlay_that_is_gone_holds_none_of_its_lowers() {
     {
         let lowers = Lowers::builder().dir(Arc::clone(&top)).dir(Arc::clone(&bottom)).build();
         let lowers = lowers.unwrap();
-        let overlay = Overlay::new(MemFs::new().layer(), &lowers).unwrap();
+        let overlay = Overlay::new(MemFs::new().upper(), &lowers).unwrap();
         use_it(&overlay);
-        let snapshot = overlay.snapshot(MemFs::new().layer()).unwrap();
+        let snapshot = overlay.snapshot(MemFs::new().upper()).unwrap();
         path::stat(&*overlay.root(), "a/moved/f", Follow::Yes).unwrap();
-        overlay.restore(&lowers, MemFs::new().layer()).unwrap();
+        overlay.restore(&lowers, MemFs::new().upper()).unwrap();
         use_it(&overlay);
-        let fork = overlay.fork(MemFs::new().layer(), MemFs::new().layer()).unwrap();
+        let fork = overlay.fork(MemFs::new().upper(), MemFs::new().upper()).unwrap();
         path::stat(&*fork.root(), "a/moved/f", Follow::Yes).unwrap();
         path::stat(&*snapshot.root(), "a/moved/f", Follow::Yes).unwrap();
         assert!(Arc::strong_count(&top) > 1 && Arc::strong_count(&bottom) > 1);
@@ -57,9 +57,9 @@ fn an_overlay_that_is_gone_holds_none_of_its_lowers() {
 #[test]
 fn a_snapshot_that_fails_leaves_an_overlay_that_can_be_written() {
     let lowers = Lowers::of(lower());
-    let overlay = Overlay::new(MemFs::new().layer(), &lowers).unwrap();
+    let overlay = Overlay::new(MemFs::new().upper(), &lowers).unwrap();
     let frozen = || {
-        let layer = MemFs::new().layer();
+        let layer = MemFs::new().upper();
         layer.freeze().unwrap();
         layer
     };
@@ -67,8 +67,8 @@ fn a_snapshot_that_fails_leaves_an_overlay_that_can_be_written() {
     use_it(&overlay);
     assert_eq!(overlay.restore(&lowers, frozen()).err(), Some(Errno::Rofs));
     path::stat(&*overlay.root(), "a/moved/f", Follow::Yes).unwrap();
-    assert_eq!(overlay.fork(MemFs::new().layer(), frozen()).err(), Some(Errno::Rofs));
-    assert_eq!(overlay.fork(frozen(), MemFs::new().layer()).err(), Some(Errno::Rofs));
+    assert_eq!(overlay.fork(MemFs::new().upper(), frozen()).err(), Some(Errno::Rofs));
+    assert_eq!(overlay.fork(frozen(), MemFs::new().upper()).err(), Some(Errno::Rofs));
     path::create_dir(&*overlay.root(), "a/new").unwrap();
 }
 
@@ -108,12 +108,12 @@ fn what_is_new_is_of_the_filesystem_that_it_is_seen_in() {
     let bottom = lower();
     let dev = bottom.stat(Descent::HERE).unwrap().dev;
     let lowers = Lowers::builder().dir(bottom).build().unwrap();
-    let overlay = Overlay::new(MemFs::new().layer(), &lowers).unwrap();
+    let overlay = Overlay::new(MemFs::new().upper(), &lowers).unwrap();
     use_it(&overlay);
     add(&overlay.root(), "new");
-    let snapshot = overlay.snapshot(MemFs::new().layer()).unwrap();
+    let snapshot = overlay.snapshot(MemFs::new().upper()).unwrap();
     add(&overlay.root(), "newer");
-    let fork = overlay.fork(MemFs::new().layer(), MemFs::new().layer()).unwrap();
+    let fork = overlay.fork(MemFs::new().upper(), MemFs::new().upper()).unwrap();
     add(&fork.root(), "newest");
     for (root, new_nodes) in [(overlay.root(), 8), (fork.root(), 12)] {
         let mut found = Vec::new();
@@ -122,7 +122,7 @@ fn what_is_new_is_of_the_filesystem_that_it_is_seen_in() {
         assert_eq!(found.iter().collect::<BTreeSet<_>>().len(), found.len(), "{found:?}");
         assert_eq!(found.len(), 7 + new_nodes);
     }
-    overlay.restore(&snapshot, MemFs::new().layer()).unwrap();
+    overlay.restore(&snapshot, MemFs::new().upper()).unwrap();
     add(&overlay.root(), "other");
     let mut found = Vec::new();
     identities(&*overlay.root(), &mut found);
@@ -136,7 +136,7 @@ fn open_lower_file_with_a_name_outside_of_the_overlay_can_be_touched_after_its_r
         let whole = lower();
         path::link(&*whole, "a/f", &*whole, "outside").unwrap();
         let part = path::open(&*whole, "a", Follow::Yes, OpenHow::HOLD_DIR).unwrap();
-        let overlay = Overlay::new(MemFs::new().layer(), &Lowers::of(part.into_dir().unwrap()));
+        let overlay = Overlay::new(MemFs::new().upper(), &Lowers::of(part.into_dir().unwrap()));
         let root = overlay.unwrap().root();
         let held = path::open(&*root, "f", Follow::Yes, OpenHow::READ).unwrap();
         let held = held.into_file().unwrap();

@@ -35,7 +35,7 @@ fn copy_up() -> Result<()> {
         }
         std::fs::remove_file(to).map_err(|_| Errno::Io)?;
         let host = HostDir::open_ambient(&lower).map_err(|_| Errno::Io)?;
-        let overlay = Overlay::new(MemFs::new().layer(), &Lowers::of(host))?;
+        let overlay = Overlay::new(MemFs::new().upper(), &Lowers::of(host))?;
         let start = Instant::now();
         let how = OpenHow::new(Access::Write, OpenFlags::empty());
         path::open(&*overlay.root(), "large", Follow::Yes, how)?;
@@ -49,7 +49,7 @@ fn copy_up() -> Result<()> {
 }
 
 fn fork() -> Result<()> {
-    let overlay = Overlay::new(MemFs::new().layer(), &Lowers::of(MemFs::new().root()))?;
+    let overlay = Overlay::new(MemFs::new().upper(), &Lowers::of(MemFs::new().root()))?;
     let root = overlay.root();
     for dir in 0..1000 {
         path::create_dir(&*root, &format!("{dir}"))?;
@@ -62,7 +62,7 @@ fn fork() -> Result<()> {
     let mut times = Vec::new();
     for _ in 0..5 {
         let start = Instant::now();
-        let fork = overlay.fork(MemFs::new().layer(), MemFs::new().layer())?;
+        let fork = overlay.fork(MemFs::new().upper(), MemFs::new().upper())?;
         times.push(start.elapsed().as_secs_f64() * 1e6);
         path::stat(&*fork.root(), "999/file-999", Follow::Yes)?;
     }
@@ -80,7 +80,7 @@ fn sandboxes() -> Result<()> {
     let before = resident()?;
     let mut held = Vec::new();
     for _ in 0..COUNT {
-        let overlay = Overlay::new(MemFs::new().layer(), &lowers)?;
+        let overlay = Overlay::new(MemFs::new().upper(), &lowers)?;
         let root = overlay.root();
         path::stat(&*root, "file-77", Follow::Yes)?;
         path::open(&*root, "file-4711", Follow::Yes, OpenHow::READ)?;

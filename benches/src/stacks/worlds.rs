@@ -93,7 +93,7 @@ fn part(nth: usize, of: usize) -> Result<DirRef> {
 }
 
 fn over(lowers: &Lowers) -> Result<DirRef> {
-    let overlay = Overlay::new(MemFs::new().layer(), lowers)?;
+    let overlay = Overlay::new(MemFs::new().upper(), lowers)?;
     let root = overlay.root();
     // There is always something in the upper.
     put(&root, "other", b"x")?;

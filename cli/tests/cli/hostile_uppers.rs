@@ -20,7 +20,7 @@ use palisade::overlay::{Lowers, Overlay, commit, diff};
 use palisade::vfs::{
     Access, Cookie, Descent, DirRef, Follow, Node, OpenFlags, OpenHow, SetTimes, path,
 };
-use palisade::{HostDir, HostLayer};
+use palisade::{HostDir, HostUpper};
 use rustix::fs::{CWD, FileType, Mode, XattrFlags};
 
 use super::Case;
@@ -419,7 +419,7 @@ fn an_upper_that_is_made_hostile_while_it_is_open_does_not_lead_out() {
     for nth in 0..cases() {
         let (case, mut hostile) = furnished(nth);
         std::fs::create_dir(case.path("up")).unwrap();
-        let layer = HostLayer::open_ambient(&case.path("up")).unwrap();
+        let layer = HostUpper::open_ambient(&case.path("up")).unwrap();
         let lower = HostDir::open_ambient(&case.path("d")).unwrap();
         let lowers = Lowers::of(lower);
         let overlay = Overlay::new(layer.clone(), &lowers).unwrap();

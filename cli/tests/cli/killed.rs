@@ -16,7 +16,7 @@ use palisade::overlay::{Lowers, Overlay};
 use palisade::vfs::{
     Access, Dir, DirRef, Follow, OpenFlags, OpenHow, SetTime, SetTimes, Timestamp, path,
 };
-use palisade::{HostDir, HostLayer};
+use palisade::{HostDir, HostUpper};
 
 use super::Case;
 
@@ -235,7 +235,7 @@ impl Case {
 
     /// The overlay over `d` whose changes are kept in `up`.
     fn overlay(&self) -> Overlay {
-        let upper = HostLayer::open_ambient(&self.path("up")).unwrap();
+        let upper = HostUpper::open_ambient(&self.path("up")).unwrap();
         Overlay::new(upper, &Lowers::of(self.host_dir("d"))).unwrap()
     }
 

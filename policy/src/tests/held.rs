@@ -43,7 +43,7 @@ fn memory() -> DirRef {
 
 fn overlay() -> DirRef {
     let lowers = Lowers::builder().dir(memory()).build().unwrap();
-    Overlay::new(MemFs::new().layer(), &lowers).unwrap().root()
+    Overlay::new(MemFs::new().upper(), &lowers).unwrap().root()
 }
 
 fn mounts() -> DirRef {

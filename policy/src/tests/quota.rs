@@ -391,7 +391,7 @@ fn copying_up_changes_no_number() {
     path::link(&*lower, "d/file", &*lower, "d/other").unwrap();
     let lowers = Lowers::builder().dir(lower).build().unwrap();
     for is_counted in [false, true] {
-        let overlay = Overlay::new(MemFs::new().layer(), &lowers).unwrap();
+        let overlay = Overlay::new(MemFs::new().upper(), &lowers).unwrap();
         let group = QuotaGroup::new(NONE);
         let root = match is_counted {
             true => group.guard_counted(overlay.root()).unwrap(),

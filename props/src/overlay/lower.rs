@@ -9,7 +9,7 @@ use std::fmt;
 
 use palisade_vfs::{Descent, Dir, DirRef, Errno, Result, SetTime, SetTimes, Stop, Timestamp};
 #[cfg(feature = "overlay")]
-use palisade_vfs::{Name, overlay::LayerRef};
+use palisade_vfs::{Name, overlay::UpperRef};
 
 use crate::script::Script;
 use crate::text;
@@ -88,15 +88,15 @@ impl LowerTree {
 
     /// Fills an empty layer, marks and all, with times that lie long ago. It is not frozen.
     #[cfg(feature = "overlay")]
-    pub fn fill_layer(&self, layer: &LayerRef) -> Result<()> {
+    pub fn fill_layer(&self, layer: &UpperRef) -> Result<()> {
         self.tree.build(&**layer)?;
         for path in &self.opaque {
             entered(layer, Descent::new(path)?)?.set_opaque()?;
         }
         for path in &self.whiteouts {
             let (parent, name) = Descent::new(path)?.split_last().ok_or(Errno::Inval)?;
-            let parent: LayerRef = entered(layer, parent)?;
-            parent.white_out(Name::new(name.as_str())?)?;
+            let parent: UpperRef = entered(layer, parent)?;
+            parent.create_whiteout(Name::new(name.as_str())?)?;
         }
         self.age(&**layer)
     }
@@ -161,7 +161,7 @@ impl LowerTree {
 }
 
 #[cfg(feature = "overlay")]
-fn entered(layer: &LayerRef, path: Descent<'_>) -> Result<LayerRef> {
+fn entered(layer: &UpperRef, path: Descent<'_>) -> Result<UpperRef> {
     path.names().try_fold(layer.clone(), |layer, name| layer.enter(name))
 }
 

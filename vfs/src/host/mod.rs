@@ -12,7 +12,7 @@
 //! (and its twin that names the resolver).
 //!
 //! `resolve.rs` holds nodes; `open.rs` opens one name for its bytes; `file.rs` is an open file;
-//! `list.rs` is a directory's stream; `stat.rs` and `errno.rs` translate. `layer` keeps an
+//! `list.rs` is a directory's stream; `stat.rs` and `errno.rs` translate. `upper` keeps an
 //! overlay's changes: the second shape alone, also with names of its own in a directory of its own.
 //!
 //! Locks: only leaves, in `list.rs` and `file.rs`.
@@ -30,12 +30,12 @@ mod errno;
 mod file;
 mod filesystem;
 mod known;
-#[cfg(feature = "overlay")]
-mod layer;
 mod list;
 mod open;
 mod resolve;
 mod stat;
+#[cfg(feature = "overlay")]
+mod upper;
 
 use std::any::Any;
 use std::ops::ControlFlow;
@@ -47,7 +47,7 @@ use parking_lot::Mutex;
 use rustix::fs::{self, AtFlags, Mode, OFlags};
 
 #[cfg(feature = "overlay")]
-pub use self::layer::HostLayer;
+pub use self::upper::HostUpper;
 
 use self::errno::errno;
 use self::file::HostFile;
@@ -142,7 +142,7 @@ impl HostDir {
     /// Whether this is the directory of this identity, or lies in it.
     #[cfg(feature = "overlay")]
     pub(crate) fn lies_in(&self, dir: (u64, u64)) -> Result<bool> {
-        layer::lies_in(self.fd(), dir).map_err(|why| errno::errno_of_io(&why))
+        upper::lies_in(self.fd(), dir).map_err(|why| errno::errno_of_io(&why))
     }
 
     /// Creates a file that is going to replace the file `like`: with no more permissions than that

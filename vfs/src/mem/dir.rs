@@ -226,7 +226,7 @@ impl MemDir {
         }
         tree.dir_mut(into)?.insert(new_name, moved, now);
         if leave == Leave::Whiteout {
-            tree.dir_mut(self.key)?.white_out(name, now);
+            tree.dir_mut(self.key)?.create_whiteout(name, now);
         }
         drop(tree);
         drop(target);

@@ -4,7 +4,7 @@
 //! files, nodes that are open after their removal, stable cookies. What nobody can reach any more
 //! is freed with its last handle.
 //!
-//! It can also be the layer that an overlay keeps its changes in (`layer.rs`): then directories
+//! It can also be the layer that an overlay keeps its changes in (`upper.rs`): then directories
 //! carry marks beside their entries, which no name leads to.
 //!
 //! Lock order: `Shared::tree`, then a leaf's own. A handle on a file takes only the second. No
@@ -15,10 +15,10 @@ mod chunks;
 mod dir;
 mod entries;
 mod file;
-mod layer;
 mod leaf;
 mod meter;
 mod tree;
+mod upper;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};

@@ -100,7 +100,7 @@ impl DirData {
     }
 
     /// Says that a name is gone. There must be no entry of that name.
-    pub(super) fn white_out(&mut self, name: Name<'_>, now: Timestamp) {
+    pub(super) fn create_whiteout(&mut self, name: Name<'_>, now: Timestamp) {
         self.marks.get_or_insert_default().whiteouts.insert(name.as_str().into());
         self.times.touch(now);
     }

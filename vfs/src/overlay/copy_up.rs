@@ -14,9 +14,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::layer::{Adopted, LayerRef, Made, NewName};
-use super::lowers::{Found, MergedDir, Part, end};
+use super::lowers::{Found, LowerDir, MergedDir, end};
 use super::tree::{DirKey, Have, ROOT, Tree, on_no_layer};
+use super::upper::{CopiedUp, CopyUp, NewName, UpperRef};
 use super::{Identity, Shared};
 use crate::copy::copy_bytes;
 use crate::shared_path::SharedPath;
@@ -80,7 +80,7 @@ fn hides_a_name(errno: Errno) -> bool {
 
 /// One more name of a file, in a directory that the upper has.
 struct Further {
-    dir: LayerRef,
+    dir: UpperRef,
     name: String,
 }
 
@@ -115,14 +115,16 @@ impl Shared {
         &self,
         tree: &mut Tree,
         (key, name): (DirKey, Name<'_>),
-        part: &Part,
+        part: &LowerDir,
         how: OpenHow,
     ) -> Result<FileRef> {
         match self.adopt_leaf(tree, (key, name), part, Content::Truncated(how))? {
-            Made::Truncated { opened, .. } => Ok(opened),
+            CopiedUp::Truncated { opened, .. } => Ok(opened),
             // A lower that is written meanwhile can have a link there now.
-            Made::Named => Err(Errno::Loop),
-            Made::File(_) => Err(broken_contract("`Layer::adopt` did not open a truncated file")),
+            CopiedUp::Named => Err(Errno::Loop),
+            CopiedUp::File(_) => {
+                Err(broken_contract("`UpperDir::copy_up` did not open a truncated file"))
+            }
         }
     }
 
@@ -131,9 +133,9 @@ impl Shared {
         &self,
         tree: &mut Tree,
         (key, name): (DirKey, Name<'_>),
-        part: &Part,
+        part: &LowerDir,
         content: Content,
-    ) -> Result<Made> {
+    ) -> Result<CopiedUp> {
         let stat = end(part.dir().stat(name.into()))?;
         let further = self.further_names(tree, &stat, key, name)?;
         let upper = tree.raise(key)?;
@@ -144,15 +146,15 @@ impl Shared {
         let made = match (stat.kind, content) {
             (FileType::Symlink, _) => {
                 let target = part.dir().read_link(name)?;
-                upper.adopt(&names, &stat, Adopted::Symlink(&target))?
+                upper.copy_up(&names, &stat, CopyUp::Symlink(&target))?
             }
             (FileType::File, Content::Kept) => {
                 let from = end(part.dir().open(name.into(), OpenHow::READ))?.into_file()?;
                 let mut fill = |to: &dyn File| copy_bytes(&*from, to).map(drop);
-                self.paid_copy(stat.size, || upper.adopt(&names, &stat, Adopted::File(&mut fill)))?
+                self.paid_copy(stat.size, || upper.copy_up(&names, &stat, CopyUp::File(&mut fill)))?
             }
             (FileType::File, Content::Truncated(how)) => {
-                upper.adopt(&names, &stat, Adopted::Truncated(how))?
+                upper.copy_up(&names, &stat, CopyUp::Truncated(how))?
             }
             (FileType::Dir, _) => return Err(Errno::Isdir),
             (
@@ -160,7 +162,7 @@ impl Shared {
                 _,
             ) => return Err(Errno::Perm),
         };
-        if let Made::File(file) | Made::Truncated { file, .. } = &made {
+        if let CopiedUp::File(file) | CopiedUp::Truncated { file, .. } = &made {
             self.handles.switch((stat.dev, stat.ino), file);
         }
         Ok(made)

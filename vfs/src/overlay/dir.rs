@@ -7,9 +7,9 @@ use std::sync::atomic::Ordering;
 
 use super::Shared;
 use super::file::{Handles, open_lower};
-use super::layer::{LayerRef, Opened as Leaf, Says};
 use super::lowers::{Found, MergedDir, end};
 use super::tree::{DirKey, DirState, Have, Spot, Tree, on_no_layer};
+use super::upper::{UpperEntry, UpperOpen, UpperRef};
 use crate::dir::unless_link;
 use crate::{
     Cookie, Descent, Dir, Entry, Errno, FileType, Name, Node, OpenFlags, OpenHow, Result, SetTimes,
@@ -23,7 +23,7 @@ pub(super) struct OverlayDir {
 }
 
 /// What an open found without changing anything.
-enum Opened {
+enum FastOpen {
     Node(Node),
     /// The directories on the way have to become known first, or something is to be changed.
     Unsettled,
@@ -48,35 +48,35 @@ impl OverlayDir {
     }
 
     /// Opens what can be opened without changing anything.
-    fn open_settled(&self, path: Descent<'_>, how: OpenHow) -> Result<Opened, Stop> {
+    fn open_settled(&self, path: Descent<'_>, how: OpenHow) -> Result<FastOpen, Stop> {
         let tree = self.fs.tree.read();
         match tree.locate(self.key, path)? {
             Spot::Here(_) if how.is_exclusive() && !path.is_here() => Err(Errno::Exist.into()),
-            Spot::Here(key) => Ok(Opened::Node(self.open_dir(&tree, key, how)?)),
+            Spot::Here(key) => Ok(FastOpen::Node(self.open_dir(&tree, key, how)?)),
             Spot::Upper { dir, rest, taken } => {
                 match dir.open(rest, how).map_err(|stop| stop.below(taken))? {
-                    node @ Node::File(_) => Ok(Opened::Node(node)),
-                    Node::Dir(_) => Ok(Opened::Unsettled),
+                    node @ Node::File(_) => Ok(FastOpen::Node(node)),
+                    Node::Dir(_) => Ok(FastOpen::Unsettled),
                 }
             }
             Spot::Lower { dir, rest, taken } => self.open_beneath(dir, rest, how, taken),
-            Spot::Closed => Ok(Opened::Unsettled),
+            Spot::Closed => Ok(FastOpen::Unsettled),
             Spot::Meeting { both, name, rest, taken } if rest.as_name().is_some() => {
                 match both.upper.open_leaf(name, how).map_err(|stop| stop.below(taken))? {
-                    Leaf::File(file) => Ok(Opened::Node(Node::File(file))),
-                    Leaf::Dir => Ok(Opened::Unsettled),
-                    Leaf::Whiteout if how.creates() => Ok(Opened::Unsettled),
-                    Leaf::Whiteout => Err(Errno::Noent.into()),
-                    Leaf::Nothing => self.open_beneath(both.lower, rest, how, taken),
+                    UpperOpen::File(file) => Ok(FastOpen::Node(Node::File(file))),
+                    UpperOpen::Dir => Ok(FastOpen::Unsettled),
+                    UpperOpen::Whiteout if how.creates() => Ok(FastOpen::Unsettled),
+                    UpperOpen::Whiteout => Err(Errno::Noent.into()),
+                    UpperOpen::Absent => self.open_beneath(both.lower, rest, how, taken),
                 }
             }
-            Spot::Meeting { both, name, rest, taken } => match both.upper.look(name)? {
-                Says::Nothing => self.open_beneath(both.lower, rest, how, taken),
-                Says::Whiteout => Err(Errno::Noent.into()),
-                Says::Node(stat) if stat.kind == FileType::Dir => Ok(Opened::Unsettled),
-                Says::Node(_) => {
+            Spot::Meeting { both, name, rest, taken } => match both.upper.lookup(name)? {
+                UpperEntry::Absent => self.open_beneath(both.lower, rest, how, taken),
+                UpperEntry::Whiteout => Err(Errno::Noent.into()),
+                UpperEntry::Node(stat) if stat.kind == FileType::Dir => Ok(FastOpen::Unsettled),
+                UpperEntry::Node(_) => {
                     let opened = both.upper.open(rest, how).map_err(|stop| stop.below(taken));
-                    opened.map(Opened::Node)
+                    opened.map(FastOpen::Node)
                 }
             },
         }
@@ -89,18 +89,18 @@ impl OverlayDir {
         rest: Descent<'_>,
         how: OpenHow,
         taken: usize,
-    ) -> Result<Opened, Stop> {
+    ) -> Result<FastOpen, Stop> {
         if how.access.writes() || how.refuses_dir() {
-            return Ok(Opened::Unsettled);
+            return Ok(FastOpen::Unsettled);
         }
         match open_lower(&**dir, rest, how).map_err(|stop| stop.below(taken))? {
             Node::File(file) if file.kind() == FileType::File => {
                 let file = Handles::hold(&self.fs, file, how.access, dir, rest);
-                Ok(Opened::Node(Node::File(file)))
+                Ok(FastOpen::Node(Node::File(file)))
             }
             // A device is nobody's own.
-            node @ Node::File(_) => Ok(Opened::Node(node)),
-            Node::Dir(_) => Ok(Opened::Unsettled),
+            node @ Node::File(_) => Ok(FastOpen::Node(node)),
+            Node::Dir(_) => Ok(FastOpen::Unsettled),
         }
     }
 
@@ -243,12 +243,12 @@ impl OverlayDir {
     fn create(
         &self,
         name: Name<'_>,
-        make: impl FnOnce(&LayerRef, Says) -> Result<()>,
+        make: impl FnOnce(&UpperRef, UpperEntry) -> Result<()>,
     ) -> Result<()> {
         let mut tree = self.fs.change();
         Self::check_vacant(&tree, self.key, name)?;
         let upper = tree.raise(self.key)?;
-        let says = upper.look(name)?;
+        let says = upper.lookup(name)?;
         make(&upper, says)
     }
 
@@ -272,17 +272,17 @@ impl OverlayDir {
                 Spot::Upper { dir, rest, taken } => return stat_below(&**dir, rest, taken),
                 Spot::Lower { dir, rest, taken } => return stat_below(&**dir, rest, taken),
                 Spot::Closed => {}
-                Spot::Meeting { both, name, rest, taken } => match both.upper.look(name)? {
-                    Says::Nothing if both.lower.lacks(name) => return Err(Errno::Noent.into()),
-                    Says::Nothing => return stat_below(&**both.lower, rest, taken),
-                    Says::Whiteout => return Err(Errno::Noent.into()),
-                    Says::Node(node) if node.kind == FileType::Symlink => {
+                Spot::Meeting { both, name, rest, taken } => match both.upper.lookup(name)? {
+                    UpperEntry::Absent if both.lower.lacks(name) => return Err(Errno::Noent.into()),
+                    UpperEntry::Absent => return stat_below(&**both.lower, rest, taken),
+                    UpperEntry::Whiteout => return Err(Errno::Noent.into()),
+                    UpperEntry::Node(node) if node.kind == FileType::Symlink => {
                         return stat_below(&**both.upper, rest, taken);
                     }
-                    Says::Node(node) if rest.as_name().is_some() => return Ok(node),
+                    UpperEntry::Node(node) if rest.as_name().is_some() => return Ok(node),
                     // Lower's directories may show beneath it.
-                    Says::Node(node) if node.kind == FileType::Dir => {}
-                    Says::Node(_) => return stat_below(&**both.upper, rest, taken),
+                    UpperEntry::Node(node) if node.kind == FileType::Dir => {}
+                    UpperEntry::Node(_) => return stat_below(&**both.upper, rest, taken),
                 },
             }
         }
@@ -316,7 +316,7 @@ impl Shared {
         };
         tree.raise(key)?;
         if tree.lies_beneath(key, name)? {
-            tree.upper(key)?.white_out(name)?;
+            tree.upper(key)?.create_whiteout(name)?;
         } else {
             tree.upper(key)?.remove_file(name)?;
         }
@@ -340,8 +340,8 @@ impl Dir for OverlayDir {
             return self.open_unsettled(path, how);
         }
         match self.open_settled(path, how)? {
-            Opened::Node(node) => Ok(node),
-            Opened::Unsettled => self.open_unsettled(path, how),
+            FastOpen::Node(node) => Ok(node),
+            FastOpen::Unsettled => self.open_unsettled(path, how),
         }
     }
 
@@ -380,8 +380,8 @@ impl Dir for OverlayDir {
             return upper.create_dir(name);
         }
         self.create(name, |upper, says| match says {
-            Says::Whiteout => upper.create_opaque_dir(name),
-            Says::Nothing | Says::Node(_) => upper.create_dir(name),
+            UpperEntry::Whiteout => upper.create_opaque_dir(name),
+            UpperEntry::Absent | UpperEntry::Node(_) => upper.create_dir(name),
         })
     }
 
@@ -418,7 +418,7 @@ impl Dir for OverlayDir {
             if !tree.is_empty(child)? {
                 return Err(Errno::Notempty);
             }
-            tree.raise(self.key)?.white_out(name)?;
+            tree.raise(self.key)?.create_whiteout(name)?;
         } else {
             // The upper's alone, which knows whether it is empty.
             tree.raise(self.key)?.remove_dir(name)?;
@@ -462,7 +462,7 @@ impl Dir for OverlayDir {
         }
         let (upper, into_upper) = (tree.upper(self.key)?, tree.upper(into)?);
         if tree.lies_beneath(self.key, name)? {
-            upper.rename_and_white_out(name, &**into_upper, new_name)?;
+            upper.rename_with_whiteout(name, &**into_upper, new_name)?;
         } else {
             upper.rename(name, &**into_upper, new_name)?;
         }

@@ -11,9 +11,9 @@ use std::sync::{Arc, OnceLock, Weak};
 use parking_lot::Mutex;
 use slab::Slab;
 
-use super::layer::{Adopted, Made};
 use super::lowers::{Found, MergedDir, end};
 use super::tree::{Have, ROOT, Tree};
+use super::upper::{CopiedUp, CopyUp};
 use super::{Identity, Shared};
 use crate::copy::copy_bytes;
 use crate::shared_path::SharedPath;
@@ -184,14 +184,14 @@ impl LowerFile {
         let mut fill = |to: &dyn File| copy_bytes(&*self.lower, to).map(drop);
         let stat = Stat { nlink: 0, ..stat };
         let upper = tree.raise(ROOT)?;
-        let adopt = || upper.adopt(&[], &stat, Adopted::File(&mut fill));
+        let adopt = || upper.copy_up(&[], &stat, CopyUp::File(&mut fill));
         match self.fs.paid_copy(stat.size, adopt)? {
-            Made::File(file) => {
+            CopiedUp::File(file) => {
                 self.fs.handles.switch((stat.dev, stat.ino), &file);
                 Ok(Arc::clone(self.upper.get_or_init(|| file)))
             }
-            Made::Named | Made::Truncated { .. } => {
-                Err(broken_contract("`Layer::adopt` of a file returned no file"))
+            CopiedUp::Named | CopiedUp::Truncated { .. } => {
+                Err(broken_contract("`UpperDir::copy_up` of a file returned no file"))
             }
         }
     }

@@ -17,9 +17,9 @@ use std::sync::{Arc, Weak};
 use foldhash::fast::RandomState;
 use parking_lot::{Mutex, RwLock};
 
-use super::absent::Absent;
-use super::layer::{LayerRef, Says};
-use super::list::{List, Merge};
+use super::merged_list::{List, Merge};
+use super::negative_filter::NegativeFilter;
+use super::upper::{UpperEntry, UpperRef};
 use crate::path::kind_of;
 use crate::shared_path::SharedPath;
 use crate::{
@@ -47,7 +47,7 @@ pub struct Lowers {
 /// Builds [`Lowers`]; what is given first lies on top.
 #[derive(Default)]
 pub struct LowersBuilder {
-    parts: Vec<Part>,
+    parts: Vec<LowerDir>,
 }
 
 impl Lowers {
@@ -60,10 +60,10 @@ impl Lowers {
     /// One directory alone.
     #[must_use]
     pub fn of(dir: DirRef) -> Lowers {
-        Lowers::stack(vec![Part::Plain(dir)])
+        Lowers::stack(vec![LowerDir::Plain(dir)])
     }
 
-    fn stack(parts: Vec<Part>) -> Lowers {
+    fn stack(parts: Vec<LowerDir>) -> Lowers {
         let may_block = parts.iter().any(|part| part.dir().may_block());
         let max = match may_block {
             true => (RECENT_PARTS_MAX / parts.len().max(1)).max(1),
@@ -87,7 +87,7 @@ impl Lowers {
     }
 
     /// The topmost `count`, and the others; `None` unless there are so many.
-    pub(super) fn split(&self, count: usize) -> Option<(Vec<Part>, Vec<Part>)> {
+    pub(super) fn split(&self, count: usize) -> Option<(Vec<LowerDir>, Vec<LowerDir>)> {
         let (top, rest) = self.root.parts.split_at_checked(count)?;
         if top.is_empty() { None } else { Some((top.to_vec(), rest.to_vec())) }
     }
@@ -98,28 +98,28 @@ impl Lowers {
     }
 
     /// These, with `layer` on top of them.
-    pub(super) fn beneath(&self, layer: LayerRef) -> Result<Lowers> {
-        LowersBuilder::default().layer(layer).lowers(self).build()
+    pub(super) fn beneath(&self, layer: UpperRef) -> Result<Lowers> {
+        LowersBuilder::default().frozen_upper(layer).lowers(self).build()
     }
 }
 
 impl LowersBuilder {
-    pub(super) fn of(parts: Vec<Part>) -> Self {
+    pub(super) fn of(parts: Vec<LowerDir>) -> Self {
         LowersBuilder { parts }
     }
 
     /// A directory of any filesystem, guarded or not, beneath those given before.
     #[must_use]
     pub fn dir(mut self, dir: DirRef) -> Self {
-        self.parts.push(Part::Plain(dir));
+        self.parts.push(LowerDir::Plain(dir));
         self
     }
 
     /// A layer, whose marks count, beneath those given before. It must not be written any more:
-    /// [`Layer::freeze`](super::Layer::freeze) sees to that.
+    /// [`UpperDir::freeze`](super::UpperDir::freeze) sees to that.
     #[must_use]
-    pub fn layer(mut self, layer: LayerRef) -> Self {
-        self.parts.push(Part::Layer(layer));
+    pub fn frozen_upper(mut self, layer: UpperRef) -> Self {
+        self.parts.push(LowerDir::Frozen(layer));
         self
     }
 
@@ -152,26 +152,26 @@ impl LowersBuilder {
 
 /// One lower's directory.
 #[derive(Clone)]
-pub(super) enum Part {
+pub(super) enum LowerDir {
     Plain(DirRef),
-    Layer(LayerRef),
+    Frozen(UpperRef),
 }
 
-impl Part {
+impl LowerDir {
     pub(super) fn dir(&self) -> &dyn Dir {
         match self {
-            Part::Plain(dir) => &**dir,
-            Part::Layer(layer) => &**layer,
+            LowerDir::Plain(dir) => &**dir,
+            LowerDir::Frozen(layer) => &**layer,
         }
     }
 
-    fn look(&self, name: Name<'_>) -> Result<Kind> {
+    fn lookup(&self, name: Name<'_>) -> Result<Kind> {
         let kind = match self {
-            Part::Plain(dir) => kind_of(&**dir, name),
-            Part::Layer(layer) => match layer.look(name)? {
-                Says::Nothing => return Ok(Kind::Nothing),
-                Says::Whiteout => return Ok(Kind::Whiteout),
-                Says::Node(stat) => Ok(stat.kind),
+            LowerDir::Plain(dir) => kind_of(&**dir, name),
+            LowerDir::Frozen(layer) => match layer.lookup(name)? {
+                UpperEntry::Absent => return Ok(Kind::Nothing),
+                UpperEntry::Whiteout => return Ok(Kind::Whiteout),
+                UpperEntry::Node(stat) => Ok(stat.kind),
             },
         };
         match kind {
@@ -182,19 +182,19 @@ impl Part {
         }
     }
 
-    pub(super) fn enter(&self, name: Name<'_>) -> Result<Part> {
+    pub(super) fn enter(&self, name: Name<'_>) -> Result<LowerDir> {
         Ok(match self {
-            Part::Plain(dir) => {
-                Part::Plain(end(dir.open(name.into(), OpenHow::HOLD_DIR))?.into_dir()?)
+            LowerDir::Plain(dir) => {
+                LowerDir::Plain(end(dir.open(name.into(), OpenHow::HOLD_DIR))?.into_dir()?)
             }
-            Part::Layer(layer) => Part::Layer(layer.enter(name)?),
+            LowerDir::Frozen(layer) => LowerDir::Frozen(layer.enter(name)?),
         })
     }
 
     pub(super) fn is_opaque(&self) -> Result<bool> {
         match self {
-            Part::Plain(_) => Ok(false),
-            Part::Layer(layer) => layer.is_opaque(),
+            LowerDir::Plain(_) => Ok(false),
+            LowerDir::Frozen(layer) => layer.is_opaque(),
         }
     }
 }
@@ -209,7 +209,7 @@ enum Kind {
 /// What a name leads to.
 pub(super) enum Found {
     /// A file or a link of this part.
-    Leaf(Part),
+    Leaf(LowerDir),
     Dir(Arc<MergedDir>),
 }
 
@@ -244,25 +244,25 @@ impl Recent {
 
 /// A directory of the merged lowers.
 pub(super) struct MergedDir {
-    pub(super) parts: Box<[Part]>,
+    pub(super) parts: Box<[LowerDir]>,
     /// Where it lies in the lowers. Names alone: a directory does not hold the ones above it.
     path: SharedPath,
     pub(super) me: Weak<MergedDir>,
     known: RwLock<HashMap<Box<str>, Known, RandomState>>,
     list: Mutex<Weak<List>>,
-    absent: Absent,
+    absent: NegativeFilter,
     recent: Weak<Recent>,
 }
 
 impl MergedDir {
-    fn new(parts: Vec<Part>, path: SharedPath, recent: Weak<Recent>) -> Arc<Self> {
+    fn new(parts: Vec<LowerDir>, path: SharedPath, recent: Weak<Recent>) -> Arc<Self> {
         Arc::new_cyclic(|me| MergedDir {
             parts: parts.into(),
             path,
             me: Weak::clone(me),
             known: RwLock::default(),
             list: Mutex::default(),
-            absent: Absent::default(),
+            absent: NegativeFilter::default(),
             recent,
         })
     }
@@ -273,10 +273,10 @@ impl MergedDir {
         root: &MergedDir,
         path: SharedPath,
         below: Option<&Arc<MergedDir>>,
-        layer: Option<LayerRef>,
+        layer: Option<UpperRef>,
     ) -> Arc<MergedDir> {
         let below = below.map(|dir| dir.parts.iter().cloned()).into_iter().flatten();
-        let parts = layer.map(Part::Layer).into_iter().chain(below).collect();
+        let parts = layer.map(LowerDir::Frozen).into_iter().chain(below).collect();
         MergedDir::new(parts, path, Weak::clone(&root.recent))
     }
 
@@ -299,13 +299,13 @@ impl MergedDir {
     }
 
     /// Whether `upper` is one of the parts, or one lies in the other.
-    pub(super) fn is_entangled(&self, upper: &LayerRef) -> Result<bool> {
+    pub(super) fn is_entangled(&self, upper: &UpperRef) -> Result<bool> {
         let id = |dir: &dyn Dir| end(dir.stat(Descent::HERE)).map(|stat| (stat.dev, stat.ino));
         let upper_id = id(&**upper)?;
         for part in &self.parts {
             let is_in_upper = match part {
-                Part::Plain(dir) => plain_lies_in(&**dir, upper_id)?,
-                Part::Layer(layer) => layer.lies_in(upper_id)?,
+                LowerDir::Plain(dir) => plain_lies_in(&**dir, upper_id)?,
+                LowerDir::Frozen(layer) => layer.lies_in(upper_id)?,
             };
             if is_in_upper || upper.lies_in(id(part.dir())?)? {
                 return Ok(true);
@@ -317,7 +317,7 @@ impl MergedDir {
     /// The only part, if it has no marks: then it is what is seen here.
     pub(super) fn single(&self) -> Option<&DirRef> {
         match &*self.parts {
-            [Part::Plain(dir)] => Some(dir),
+            [LowerDir::Plain(dir)] => Some(dir),
             _ => None,
         }
     }
@@ -333,7 +333,7 @@ impl MergedDir {
     }
 
     /// The part that is remembered to have the file or link that `path` names.
-    pub(super) fn known_leaf<'p>(&self, path: Descent<'p>) -> Option<(&Part, Name<'p>)> {
+    pub(super) fn known_leaf<'p>(&self, path: Descent<'p>) -> Option<(&LowerDir, Name<'p>)> {
         let name = path.as_name().filter(|_| self.parts.len() > 1)?;
         match self.known.read().get(name.as_str())? {
             Known::Leaf(nth) => Some((self.parts.get(*nth)?, name)),
@@ -365,7 +365,7 @@ impl MergedDir {
         }
         let mut dirs = Vec::new();
         for (nth, part) in self.parts.iter().enumerate() {
-            match part.look(name)? {
+            match part.lookup(name)? {
                 Kind::Nothing => {}
                 Kind::Leaf if dirs.is_empty() => {
                     if self.parts.len() > 1 {
@@ -437,7 +437,7 @@ impl MergedDir {
                 let mut merge = Merge::default();
                 for part in parts {
                     read_all(part.dir(), &mut |entry| merge.push(entry))?;
-                    if let Part::Layer(layer) = part {
+                    if let LowerDir::Frozen(layer) = part {
                         layer.whiteouts(&mut |name| merge.hide(name))?;
                     }
                 }

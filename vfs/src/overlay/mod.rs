@@ -5,7 +5,7 @@
 //!
 //! Every operation is neutral preparation and then one step. The preparation copies up what is
 //! needed (`copy_up.rs`), which changes nothing that is visible; the step is one method of the
-//! upper ([`Layer`]), which is atomic. So whatever fails, the tree is as it was, and a crash leaves
+//! upper ([`UpperDir`]), which is atomic. So whatever fails, the tree is as it was, and a crash leaves
 //! the old tree or the new one.
 //!
 //! What a lower has is found in `lowers.rs`, shared by all overlays over it; where upper and lowers
@@ -21,21 +21,21 @@
 //!
 //! Deliberately absent: redirects; watching the lowers.
 
-mod absent;
 mod changes;
 mod copy_up;
 mod dir;
 mod file;
-mod layer;
 #[cfg(feature = "tar")]
 mod layer_tar;
-mod list;
 mod lowers;
 mod merged_dir;
+mod merged_list;
+mod negative_filter;
 mod open_dirs;
 mod read_dir;
 mod snapshot;
 mod tree;
+mod upper;
 
 use std::hash::{BuildHasher, RandomState};
 use std::ops::ControlFlow;
@@ -48,13 +48,13 @@ pub use changes::{
     Change, ChangeKind, Changes, Committed, Lost, Note, PathError, Progress, Step, commit, diff,
     discard, flatten,
 };
-pub use layer::{Adopted, Layer, LayerRef, Made, NewName, Opened, Says};
 #[cfg(feature = "tar")]
 pub use layer_tar::{
     ExportError, Exported, ImportError, ImportFault, ImportLimits, Imported, export_layer,
     import_layer,
 };
 pub use lowers::{Lowers, LowersBuilder};
+pub use upper::{CopiedUp, CopyUp, NewName, UpperDir, UpperEntry, UpperOpen, UpperRef};
 
 use self::copy_up::LinkGroups;
 use self::dir::OverlayDir;
@@ -130,7 +130,7 @@ impl Overlay {
     /// Stacks `upper`, which may hold changes already, upon `lowers`.
     ///
     /// Errors: `Inval` if `upper` is itself one of the lowers, or one lies in the other.
-    pub fn new(upper: LayerRef, lowers: &Lowers) -> Result<Overlay> {
+    pub fn new(upper: UpperRef, lowers: &Lowers) -> Result<Overlay> {
         let dev = lowers.root.dev_or(end(upper.stat(Descent::HERE))?.dev)?;
         if lowers.root.is_entangled(&upper)? {
             return Err(Errno::Inval);
@@ -140,7 +140,7 @@ impl Overlay {
         }
         let lower = if upper.is_opaque()? { None } else { Some(Arc::clone(&lowers.root)) };
         let may_block = upper.may_block() || lowers.root.may_block();
-        upper.number_as(dev);
+        upper.set_node_dev(dev);
         let root = DirState::new(ROOT, "", Some(upper), lower);
         let tree = Tree::new(root, (dev, fresh_ino()), lowers.clone());
         Ok(Overlay(Arc::new(Shared {
@@ -176,7 +176,7 @@ impl Overlay {
     /// The root of the layer that is written now.
     ///
     /// Errors: none; `Io` would be a defect of the overlay.
-    pub fn upper(&self) -> Result<LayerRef> {
+    pub fn upper(&self) -> Result<UpperRef> {
         self.0.tree.read().upper(ROOT).cloned()
     }
 
@@ -196,7 +196,7 @@ pub(crate) fn fresh_token() -> u128 {
 }
 
 /// Whether nothing has ever been kept in the layer.
-fn is_unwritten(upper: &dyn Layer) -> Result<bool> {
+fn is_unwritten(upper: &dyn UpperDir) -> Result<bool> {
     let mut is_unwritten = true;
     upper.read_dir(Cookie::START, &mut |_| {
         is_unwritten = false;
@@ -207,6 +207,6 @@ fn is_unwritten(upper: &dyn Layer) -> Result<bool> {
 }
 
 /// Gives the root of a layer the times of the root that it is going to stand for.
-fn take_times(upper: &dyn Layer, stat: &Stat) -> Result<()> {
+fn take_times(upper: &dyn UpperDir, stat: &Stat) -> Result<()> {
     end(upper.set_times(Descent::HERE, stat.times()))
 }

@@ -19,9 +19,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::layer::LayerRef;
 use super::lowers::{Found, MergedDir};
 use super::tree::{DirKey, DirState, ROOT, Tree, on_no_layer, on_no_upper};
+use super::upper::UpperRef;
 use crate::{Errno, Name, Result};
 
 /// Directories without a handle that stay open for the next operation, where a layer may be of the
@@ -43,7 +43,7 @@ pub(super) struct Idle(VecDeque<DirKey>);
 /// The directories of a directory's layers.
 #[derive(Clone)]
 struct Sides {
-    upper: Option<LayerRef>,
+    upper: Option<UpperRef>,
     lower: Option<Arc<MergedDir>>,
 }
 

@@ -4,9 +4,9 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::dir::OverlayDir;
-use super::layer::{LayerRef, Says};
-use super::list::List;
+use super::merged_list::List;
 use super::tree::{DirState, on_no_layer};
+use super::upper::{UpperEntry, UpperRef};
 use crate::{Cookie, Entry, FileType, Name, Result};
 
 /// Entries that are taken out of the layers at once for a listing.
@@ -15,7 +15,7 @@ const BATCH: usize = 256;
 /// Who lists a directory.
 enum Lister {
     Nobody,
-    Upper(LayerRef),
+    Upper(UpperRef),
     Lower(Arc<List>),
     Both,
 }
@@ -54,13 +54,13 @@ impl OverlayDir {
                     return Ok(Batch(batch));
                 }
                 let says = match &dir.upper {
-                    Some(upper) => upper.look(entry.name)?,
-                    None => Says::Nothing,
+                    Some(upper) => upper.lookup(entry.name)?,
+                    None => UpperEntry::Absent,
                 };
                 let (kind, ino) = match says {
-                    Says::Node(stat) => (stat.kind, stat.ino),
-                    Says::Nothing if shows_lower => (entry.kind, entry.ino),
-                    Says::Nothing | Says::Whiteout => continue,
+                    UpperEntry::Node(stat) => (stat.kind, stat.ino),
+                    UpperEntry::Absent if shows_lower => (entry.kind, entry.ino),
+                    UpperEntry::Absent | UpperEntry::Whiteout => continue,
                 };
                 batch.push((entry.name.as_str().into(), kind, ino, entry.next.0));
             }

@@ -5,10 +5,10 @@
 
 use std::sync::Arc;
 
-use super::layer::LayerRef;
 use super::lowers::{Found, Lowers, MergedDir, end};
 use super::open_dirs::Closed;
 use super::tree::{DirKey, ROOT, Tree};
+use super::upper::UpperRef;
 use super::{Overlay, Shared, take_times};
 use crate::shared_path::SharedPath;
 use crate::{Descent, Dir, Errno, Name, Result};
@@ -23,14 +23,14 @@ impl Overlay {
     ///
     /// Errors, in order: `Inval` if `next` is one of the layers already; those of `next`; `Txtbsy`
     /// while a file of the upper is open. After an error nothing has changed.
-    pub fn snapshot(&self, next: LayerRef) -> Result<Lowers> {
+    pub fn snapshot(&self, next: UpperRef) -> Result<Lowers> {
         Ok(self.snapshot_with(next, |_| Ok(()))?.0)
     }
 
     /// As [`Overlay::snapshot`], with what `make` makes of the lowers before anything is frozen.
     fn snapshot_with<T>(
         &self,
-        next: LayerRef,
+        next: UpperRef,
         make: impl FnOnce(&Lowers) -> Result<T>,
     ) -> Result<(Lowers, T)> {
         let mut tree = self.0.tree.write();
@@ -39,7 +39,7 @@ impl Overlay {
         check_fresh(&next, &lowers)?;
         let root = end(upper.stat(Descent::HERE))?;
         take_times(&*next, &root)?;
-        next.number_as(tree.dev());
+        next.set_node_dev(tree.dev());
         let made = make(&lowers)?;
         // The step: nothing can fail after it.
         upper.freeze()?;
@@ -55,7 +55,7 @@ impl Overlay {
     /// is written to it; `next` is as for [`Overlay::snapshot`]. Neither sees the other's changes.
     ///
     /// Errors: as for [`Overlay::snapshot`], those of [`Overlay::new`] among them.
-    pub fn fork(&self, next: LayerRef, upper: LayerRef) -> Result<Overlay> {
+    pub fn fork(&self, next: UpperRef, upper: UpperRef) -> Result<Overlay> {
         let over = |lowers: &Lowers| Overlay::new(upper, lowers);
         Ok(self.snapshot_with(next, over)?.1)
     }
@@ -71,7 +71,7 @@ impl Overlay {
     /// Errors, in order: `Inval` if `next` is one of the layers already; those of the lowers, when
     /// a held directory is looked for; those of `next`; `Txtbsy` while a file of the upper is open.
     /// After an error nothing has changed.
-    pub fn restore(&self, snapshot: &Lowers, next: LayerRef) -> Result<()> {
+    pub fn restore(&self, snapshot: &Lowers, next: UpperRef) -> Result<()> {
         let mut tree = self.0.tree.write();
         let (upper, lower) = layers(&tree)?;
         check_fresh(&next, snapshot)?;
@@ -80,7 +80,7 @@ impl Overlay {
         tree.sweep_all();
         let found = find_all(&tree, snapshot)?;
         take_times(&*next, &root)?;
-        next.number_as(tree.dev());
+        next.set_node_dev(tree.dev());
         // The step: nothing can fail after it.
         upper.freeze()?;
         self.0.joins(&mut tree, &*snapshot.root);
@@ -106,11 +106,11 @@ impl Overlay {
 }
 
 /// The upper and the lowers that are there now.
-fn layers(tree: &Tree) -> Result<(LayerRef, Lowers)> {
+fn layers(tree: &Tree) -> Result<(UpperRef, Lowers)> {
     Ok((Arc::clone(tree.upper(ROOT)?), tree.beneath_root()?))
 }
 
-fn check_fresh(next: &LayerRef, lowers: &Lowers) -> Result<()> {
+fn check_fresh(next: &UpperRef, lowers: &Lowers) -> Result<()> {
     if lowers.root.is_entangled(next)? { Err(Errno::Inval) } else { Ok(()) }
 }
 
@@ -176,7 +176,7 @@ fn retire(tree: &mut Tree, lowers: &Lowers) {
 
 impl Shared {
     /// Puts each directory's upper on top of its lowers, and `next` on top of them all.
-    fn restack(&self, tree: &mut Tree, next: LayerRef, lowers: &Lowers) -> Result<()> {
+    fn restack(&self, tree: &mut Tree, next: UpperRef, lowers: &Lowers) -> Result<()> {
         let mut pending = vec![(ROOT, SharedPath::default())];
         while let Some((key, path)) = pending.pop() {
             for child in tree.dir(key)?.children.values() {

@@ -14,10 +14,10 @@ use parking_lot::Mutex;
 use slab::Slab;
 
 use super::Identity;
-use super::layer::{Adopted, LayerRef, NewName, Says};
-use super::list::{List, Seats};
 use super::lowers::{Found, Lowers, MergedDir, end, not_a_dir};
+use super::merged_list::{List, Seats};
 use super::open_dirs::{Closed, IDLE_MAX, Idle};
+use super::upper::{CopyUp, NewName, UpperEntry, UpperRef};
 use crate::{Descent, Dir, Errno, FileType, Name, Result, Stat, Stop, bug};
 
 pub(super) type DirKey = usize;
@@ -35,7 +35,7 @@ const SWEEP_MIN: usize = 256;
 pub(super) struct DirState {
     pub(super) parent: DirKey,
     pub(super) name: Box<str>,
-    pub(super) upper: Option<LayerRef>,
+    pub(super) upper: Option<UpperRef>,
     /// None if the upper hides it.
     pub(super) lower: Option<Arc<MergedDir>>,
     /// What it has if it is not open: see `open_dirs.rs`.
@@ -56,7 +56,7 @@ impl DirState {
     pub(super) fn new(
         parent: DirKey,
         name: &str,
-        upper: Option<LayerRef>,
+        upper: Option<UpperRef>,
         lower: Option<Arc<MergedDir>>,
     ) -> Self {
         DirState {
@@ -88,7 +88,7 @@ pub(super) enum Spot<'t, 'p> {
     /// The directory itself.
     Here(DirKey),
     /// The upper: nothing of the lowers shows there.
-    Upper { dir: &'t LayerRef, rest: Descent<'p>, taken: usize },
+    Upper { dir: &'t UpperRef, rest: Descent<'p>, taken: usize },
     /// The lowers: the upper has nothing there.
     Lower { dir: &'t Arc<MergedDir>, rest: Descent<'p>, taken: usize },
     /// Upper and lowers meet in this directory, and nobody has asked for the first name of `rest`
@@ -101,7 +101,7 @@ pub(super) enum Spot<'t, 'p> {
 /// What meets in a directory.
 #[derive(Clone, Copy)]
 pub(super) struct Meeting<'t> {
-    pub(super) upper: &'t LayerRef,
+    pub(super) upper: &'t UpperRef,
     pub(super) lower: &'t Arc<MergedDir>,
 }
 
@@ -227,10 +227,10 @@ impl Tree {
             return Ok(Have::Nothing);
         }
         if let Some(upper) = &dir.upper {
-            match upper.look(name)? {
-                Says::Nothing => {}
-                Says::Whiteout => return Ok(Have::Nothing),
-                Says::Node(stat) => return Ok(Have::Upper(stat)),
+            match upper.lookup(name)? {
+                UpperEntry::Absent => {}
+                UpperEntry::Whiteout => return Ok(Have::Nothing),
+                UpperEntry::Node(stat) => return Ok(Have::Upper(stat)),
             }
         }
         match &dir.lower {
@@ -242,7 +242,7 @@ impl Tree {
     /// The upper's directory for `key`, if the name is its own affair: nothing of that name lies
     /// beneath, and it leads to no directory that is known here. The upper's operations on such a
     /// name are then the overlay's, errors included, with the tree held to be read alone.
-    pub(super) fn own(&self, key: DirKey, name: Name<'_>) -> Result<Option<&LayerRef>> {
+    pub(super) fn own(&self, key: DirKey, name: Name<'_>) -> Result<Option<&UpperRef>> {
         let dir = self.dir(key)?;
         let beneath = dir.lower.as_ref().is_some_and(|lower| !lower.lacks(name));
         if dir.is_removed || beneath || dir.children.contains_key(name.as_str()) {
@@ -348,15 +348,15 @@ impl Tree {
     }
 
     /// The upper's directory for `key`, which has been raised.
-    pub(super) fn upper(&self, key: DirKey) -> Result<&LayerRef> {
+    pub(super) fn upper(&self, key: DirKey) -> Result<&UpperRef> {
         self.dir(key)?.upper.as_ref().ok_or_else(on_no_upper)
     }
 
     /// The upper's directory for `key`, made with those above it where it is missing. Nothing that
     /// is visible changes.
     ///
-    /// Errors: `Noent` if it is removed; those of [`Layer::adopt`](super::Layer::adopt).
-    pub(super) fn raise(&mut self, key: DirKey) -> Result<LayerRef> {
+    /// Errors: `Noent` if it is removed; those of [`UpperDir::copy_up`](super::UpperDir::copy_up).
+    pub(super) fn raise(&mut self, key: DirKey) -> Result<UpperRef> {
         match self.dir(key)? {
             DirState { is_removed: true, .. } => return Err(Errno::Noent),
             DirState { upper: Some(upper), .. } => return Ok(Arc::clone(upper)),
@@ -392,13 +392,13 @@ impl Tree {
         Ok(upper)
     }
 
-    fn adopt_dir(&mut self, key: DirKey, above: &LayerRef) -> Result<LayerRef> {
+    fn adopt_dir(&mut self, key: DirKey, above: &UpperRef) -> Result<UpperRef> {
         let dir = self.dir_mut(key)?;
         let name = Name::new(&dir.name)?;
         let lower = dir.lower.as_ref().ok_or_else(on_no_layer)?;
         let stat = end(lower.stat(Descent::HERE))?;
-        match above.adopt(&[NewName { dir: &**above, name }], &stat, Adopted::Dir) {
-            // Adopted already, by an operation that failed right behind that.
+        match above.copy_up(&[NewName { dir: &**above, name }], &stat, CopyUp::Dir) {
+            // CopyUp already, by an operation that failed right behind that.
             Ok(_) | Err(Errno::Exist) => {}
             Err(errno) => return Err(errno),
         }
@@ -438,10 +438,10 @@ impl Tree {
         let Some(lower) = &dir.lower else { return Ok(true) };
         for entry in lower.list()?.behind(0) {
             let says = match &dir.upper {
-                Some(upper) => upper.look(entry.name)?,
-                None => Says::Nothing,
+                Some(upper) => upper.lookup(entry.name)?,
+                None => UpperEntry::Absent,
             };
-            if says != Says::Whiteout {
+            if says != UpperEntry::Whiteout {
                 return Ok(false);
             }
         }

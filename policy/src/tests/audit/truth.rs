@@ -30,7 +30,7 @@ impl Stack {
             Stack::Memory => seeded(),
             Stack::Overlay => {
                 let lowers = Lowers::builder().dir(seeded()).build().unwrap();
-                Overlay::new(MemFs::new().layer(), &lowers).unwrap().root()
+                Overlay::new(MemFs::new().upper(), &lowers).unwrap().root()
             }
             Stack::Mounts => {
                 let mounted = MemFs::new().root();

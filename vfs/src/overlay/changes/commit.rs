@@ -23,8 +23,8 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 
 use super::super::Identity;
-use super::super::layer::LayerRef;
 use super::super::lowers::end;
+use super::super::upper::UpperRef;
 use super::diff::same_bytes;
 use super::report::{Committed, Lost, Note, Progress, Step};
 use super::{PathError, join, kind_of, node, remove_tree, whiteouts};
@@ -61,7 +61,7 @@ const NOTES_MAX: usize = 64;
 /// Errors, before anything has changed: `Perm` for a node that is neither file nor directory nor
 /// link. Then those of the layer and of the target.
 pub fn commit(
-    upper: &LayerRef,
+    upper: &UpperRef,
     target: &DirRef,
     progress: &mut dyn FnMut(Progress<'_>),
 ) -> Result<Committed, PathError> {
@@ -107,7 +107,7 @@ struct Commit<'a> {
 }
 
 /// A directory of the layer, and the target's.
-type Pair = (LayerRef, DirRef);
+type Pair = (UpperRef, DirRef);
 
 /// Whether nothing of what lies beneath shows in a directory.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -123,13 +123,13 @@ struct Place<'c, 'a>(&'c mut Commit<'a>);
 struct Finish<'c, 'a>(&'c mut Commit<'a>);
 
 impl Survey {
-    fn of(upper: &LayerRef) -> Result<Survey, PathError> {
+    fn of(upper: &UpperRef) -> Result<Survey, PathError> {
         let mut survey = Survey::default();
         walk(survey.enter(Arc::clone(upper), "")?, &mut survey)?;
         Ok(survey)
     }
 
-    fn enter(&mut self, dir: LayerRef, path: &str) -> Result<Entered<LayerRef, ()>, PathError> {
+    fn enter(&mut self, dir: UpperRef, path: &str) -> Result<Entered<UpperRef, ()>, PathError> {
         self.total += whiteouts(&*dir).at(path)?.len() as u64;
         let names = names(&*dir).at(path)?;
         Ok(Entered { dir, names, data: () })
@@ -138,14 +138,14 @@ impl Survey {
 
 /// The first pass.
 impl Visitor for Survey {
-    type Dir = LayerRef;
+    type Dir = UpperRef;
     type Data = ();
     type Error = PathError;
 
     fn node(
         &mut self,
-        at: Visit<'_, LayerRef, ()>,
-    ) -> Result<Option<Entered<LayerRef, ()>>, PathError> {
+        at: Visit<'_, UpperRef, ()>,
+    ) -> Result<Option<Entered<UpperRef, ()>>, PathError> {
         let stat = node(&**at.dir, at.name).at(at.path)?;
         self.total += 1;
         match stat.kind {

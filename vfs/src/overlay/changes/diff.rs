@@ -3,10 +3,10 @@
 use std::io::IoSliceMut;
 use std::sync::Arc;
 
-use super::super::layer::{LayerRef, Says};
 use super::super::lowers::{Found, Lowers, MergedDir, end};
-use super::both::{Both, BothData, LowerAt};
-use super::moves::{Moves, stat_of};
+use super::super::upper::{UpperEntry, UpperRef};
+use super::dir_pair::{Both, BothData, LowerAt};
+use super::renames::{Moves, stat_of};
 use super::{Changes, Entry, EntryKind, PathError, node, whiteouts};
 use crate::shared_path::SharedPath;
 use crate::tree_walk::{At, Entered, Leave, Visit, Visitor, WalkDir, enter_path, names, walk};
@@ -24,14 +24,14 @@ const PIECE_BYTES: usize = 64 * 1024;
 /// - The removal of a directory is one change, and so is its renaming. Where a directory was
 ///   removed and another of its name created, what was in it is listed as removed.
 /// - A rename is told from the identity, which a layer keeps of what it adopted
-///   ([`Layer::look`](super::super::Layer::look)). In a layer that came from elsewhere, an archive
+///   ([`UpperDir::look`](super::super::UpperDir::look)). In a layer that came from elsewhere, an archive
 ///   say, there are no renames but removals and additions.
 /// - A node with a new further name is not changed; the name is added.
 ///
 /// The cost in memory is that of the upper's own nodes, whatever the size of the lowers.
 ///
 /// Errors: those of the layers.
-pub fn diff(upper: &LayerRef, lowers: &Lowers) -> Result<Changes, PathError> {
+pub fn diff(upper: &UpperRef, lowers: &Lowers) -> Result<Changes, PathError> {
     let moves = Moves::find(upper, &lowers.root)?;
     let root = &lowers.root;
     let mut diff = Diff { moves, root, last: Arc::clone(root), found: Vec::new() };
@@ -117,7 +117,7 @@ impl Diff<'_> {
         Ok(None)
     }
 
-    /// What the upper's node at `path` is in the lowers, and where, if it is the same node. Says
+    /// What the upper's node at `path` is in the lowers, and where, if it is the same node. UpperEntry
     /// what became of it otherwise, or if it was renamed. `home` is what the lowers have there.
     fn in_place(
         &mut self,
@@ -195,7 +195,7 @@ impl Diff<'_> {
         for name in names {
             let there = lower.path().join(&name);
             let checked = Name::new(&name)?;
-            if matches!(upper.look(checked)?, Says::Node(_)) {
+            if matches!(upper.lookup(checked)?, UpperEntry::Node(_)) {
                 continue;
             }
             let Some(found) = lower.find(checked)? else { continue };

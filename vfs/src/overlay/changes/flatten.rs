@@ -6,8 +6,8 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 
 use super::super::Identity;
-use super::super::layer::{Adopted, LayerRef, NewName, Says};
-use super::super::lowers::{Found, Lowers, LowersBuilder, MergedDir, Part, end};
+use super::super::lowers::{Found, LowerDir, Lowers, LowersBuilder, MergedDir, end};
+use super::super::upper::{CopyUp, NewName, UpperEntry, UpperRef};
 use super::{PathError, whiteouts};
 use crate::copy::copy_bytes;
 use crate::shared_path::SharedPath;
@@ -24,7 +24,7 @@ use crate::{Descent, Errno, File, FileType, Name, OpenHow, Result, Stat, bug};
 /// Errors: `Inval` for a `count` of 0 or beyond [`Lowers::count`], and if `into` is one of the
 /// lowers; `Perm` for a node that is neither file nor directory nor link; those of the layers.
 /// After an error `into` holds a part.
-pub fn flatten(lowers: &Lowers, count: usize, into: &LayerRef) -> Result<Lowers, PathError> {
+pub fn flatten(lowers: &Lowers, count: usize, into: &UpperRef) -> Result<Lowers, PathError> {
     let (top, rest) = lowers.split(count).ok_or(Errno::Inval).at("")?;
     if lowers.root.is_entangled(into).at("")? {
         return Err(Errno::Inval).at("");
@@ -34,33 +34,33 @@ pub fn flatten(lowers: &Lowers, count: usize, into: &LayerRef) -> Result<Lowers,
     let root = Stack { parts: top, beneath, into: Arc::clone(into) };
     walk(root.entered().at("")?, &mut flatten)?;
     into.freeze().at("")?;
-    let flat = std::iter::once(Part::Layer(Arc::clone(into)));
+    let flat = std::iter::once(LowerDir::Frozen(Arc::clone(into)));
     of(flat.chain(rest).collect()).at("")
 }
 
-fn of(parts: Vec<Part>) -> Result<Lowers> {
+fn of(parts: Vec<LowerDir>) -> Result<Lowers> {
     LowersBuilder::of(parts).build()
 }
 
 struct Flatten {
     /// Where a file with several names was first put.
     firsts: HashMap<Identity, SharedPath, RandomState>,
-    into: LayerRef,
+    into: UpperRef,
 }
 
 /// One path's directories in the lowers that become one, and what lies beneath them.
 struct Stack {
-    parts: Vec<Part>,
+    parts: Vec<LowerDir>,
     beneath: Option<Arc<MergedDir>>,
-    into: LayerRef,
+    into: UpperRef,
 }
 
 /// What some lowers together say of a name.
 enum Together {
     Nothing,
     Whiteout,
-    Leaf(Part),
-    Dir { parts: Vec<Part>, hides: bool },
+    Leaf(LowerDir),
+    Dir { parts: Vec<LowerDir>, hides: bool },
 }
 
 impl WalkDir for Stack {
@@ -88,7 +88,7 @@ impl Stack {
         let mut all = Vec::new();
         for part in &self.parts {
             all.extend(names(part.dir())?);
-            if let Part::Layer(layer) = part {
+            if let LowerDir::Frozen(layer) = part {
                 all.extend(whiteouts(&**layer)?);
             }
         }
@@ -102,13 +102,13 @@ impl Stack {
         let mut hides = false;
         for part in &self.parts {
             let kind = match part {
-                Part::Layer(layer) => match layer.look(name)? {
-                    Says::Nothing => continue,
-                    Says::Whiteout if dirs.is_empty() => return Ok(Together::Whiteout),
-                    Says::Whiteout => None,
-                    Says::Node(stat) => Some(stat.kind),
+                LowerDir::Frozen(layer) => match layer.lookup(name)? {
+                    UpperEntry::Absent => continue,
+                    UpperEntry::Whiteout if dirs.is_empty() => return Ok(Together::Whiteout),
+                    UpperEntry::Whiteout => None,
+                    UpperEntry::Node(stat) => Some(stat.kind),
                 },
-                Part::Plain(dir) => match end(dir.stat(name.into())) {
+                LowerDir::Plain(dir) => match end(dir.stat(name.into())) {
                     Ok(stat) => Some(stat.kind),
                     Err(Errno::Noent) => continue,
                     Err(errno) => return Err(errno),
@@ -163,7 +163,7 @@ impl Flatten {
             Together::Nothing => Ok(None),
             Together::Whiteout => {
                 if beneath.is_some() {
-                    into.white_out(name)?;
+                    into.create_whiteout(name)?;
                 }
                 Ok(None)
             }
@@ -175,7 +175,7 @@ impl Flatten {
             Together::Dir { parts, hides } => {
                 let first = parts.first().ok_or_else(|| bug!("a directory of no layer"))?;
                 let stat = end(first.dir().stat(Descent::HERE))?;
-                into.adopt(&[NewName { dir: &**into, name }], &stat, Adopted::Dir)?;
+                into.copy_up(&[NewName { dir: &**into, name }], &stat, CopyUp::Dir)?;
                 let into = WalkDir::enter(into, name)?;
                 let beneath = match beneath {
                     Some(Found::Dir(dir)) if !hides => Some(dir),
@@ -190,7 +190,7 @@ impl Flatten {
         }
     }
 
-    fn leaf(&mut self, at: &Visit<'_, Stack, ()>, part: &Part, stat: &Stat) -> Result<()> {
+    fn leaf(&mut self, at: &Visit<'_, Stack, ()>, part: &LowerDir, stat: &Stat) -> Result<()> {
         let (name, into) = (at.name, &at.dir.into);
         let id = (stat.dev, stat.ino);
         if stat.nlink > 1 {
@@ -198,7 +198,7 @@ impl Flatten {
                 let (parent, first) =
                     first.split_last().ok_or_else(|| bug!("a file at the root"))?;
                 let dir = enter_path(&self.into, parent)?;
-                return dir.adopt_name(Name::new(first)?, &**into, name);
+                return dir.copy_up_link(Name::new(first)?, &**into, name);
             }
             self.firsts.insert(id, at.shared_path());
         }
@@ -206,12 +206,12 @@ impl Flatten {
         match stat.kind {
             FileType::Symlink => {
                 let target = part.dir().read_link(name)?;
-                into.adopt(&names, stat, Adopted::Symlink(&target))?;
+                into.copy_up(&names, stat, CopyUp::Symlink(&target))?;
             }
             FileType::File => {
                 let from = end(part.dir().open(name.into(), OpenHow::READ))?.into_file()?;
                 let mut fill = |to: &dyn File| copy_bytes(&*from, to).map(drop);
-                into.adopt(&names, stat, Adopted::File(&mut fill))?;
+                into.copy_up(&names, stat, CopyUp::File(&mut fill))?;
             }
             FileType::Dir => return Err(Errno::Isdir),
             FileType::CharDevice | FileType::BlockDevice | FileType::Fifo | FileType::Socket => {

@@ -1,7 +1,7 @@
 //! What an overlay's layer has changed, as a value: to be looked at, committed, discarded, and
 //! written to an archive.
 //!
-//! What is here reads layers through [`Layer`] and lowers through [`Lowers`] alone, so it holds for
+//! What is here reads layers through [`UpperDir`] and lowers through [`Lowers`] alone, so it holds for
 //! any upper. Nothing else is said in a layer than nodes, whiteouts and opaque directories: that
 //! a node was renamed is told from its identity, which a copied-up node keeps.
 //!
@@ -11,11 +11,11 @@
 //! Deliberately absent: a change without its layer. The bytes of a change lie in the layer; a
 //! [`Changes`] says what is where.
 
-mod both;
 mod commit;
 mod diff;
+mod dir_pair;
 mod flatten;
-mod moves;
+mod renames;
 mod report;
 
 use std::fmt;
@@ -28,8 +28,8 @@ pub(super) use diff::read_full;
 pub use flatten::flatten;
 pub use report::{Committed, Lost, Note, Progress, Step};
 
-use super::layer::{Layer, LayerRef, Says};
 use super::lowers::end;
+use super::upper::{UpperDir, UpperEntry, UpperRef};
 use super::{Identity, Overlay, changes};
 use crate::shared_path::SharedPath;
 pub use crate::tree_walk::PathError;
@@ -187,7 +187,7 @@ impl Overlay {
 /// Errors: `Notsup` if the root itself is opaque, which cannot be taken back; those of the layer.
 /// What was removed before an error stays removed, and the rest goes when the layer is opened anew;
 /// so does what a crash leaves.
-pub fn discard(layer: &LayerRef) -> Result<(), PathError> {
+pub fn discard(layer: &UpperRef) -> Result<(), PathError> {
     if layer.is_opaque().at("")? {
         return Err(PathError { path: String::new(), errno: Errno::Notsup });
     }
@@ -224,7 +224,7 @@ impl TreeDir for DirRef {
     }
 }
 
-impl TreeDir for LayerRef {
+impl TreeDir for UpperRef {
     fn as_dir(&self) -> &dyn Dir {
         &**self
     }
@@ -260,11 +260,11 @@ impl<D: TreeDir> Visitor for Remove<D> {
     }
 }
 
-impl WalkDir for LayerRef {
+impl WalkDir for UpperRef {
     type Id = Identity;
 
     fn enter(&self, name: Name<'_>) -> Result<Self> {
-        Layer::enter(&**self, name)
+        UpperDir::enter(&**self, name)
     }
 
     fn id(&self) -> Result<Identity> {
@@ -282,7 +282,7 @@ fn kind_of(dir: &dyn Dir, name: Name<'_>) -> Result<Option<FileType>> {
 }
 
 /// The whiteouts in a directory, in the order of their bytes.
-pub(super) fn whiteouts(layer: &dyn Layer) -> Result<Vec<Box<str>>> {
+pub(super) fn whiteouts(layer: &dyn UpperDir) -> Result<Vec<Box<str>>> {
     let mut names: Vec<Box<str>> = Vec::new();
     layer.whiteouts(&mut |name| names.push(name.as_str().into()))?;
     names.sort_unstable();
@@ -290,10 +290,10 @@ pub(super) fn whiteouts(layer: &dyn Layer) -> Result<Vec<Box<str>>> {
 }
 
 /// The node that `name`, which was listed just now, leads to.
-pub(super) fn node(layer: &dyn Layer, name: Name<'_>) -> Result<crate::Stat> {
-    match layer.look(name)? {
-        Says::Node(stat) => Ok(stat),
-        Says::Nothing | Says::Whiteout => Err(Errno::Noent),
+pub(super) fn node(layer: &dyn UpperDir, name: Name<'_>) -> Result<crate::Stat> {
+    match layer.lookup(name)? {
+        UpperEntry::Node(stat) => Ok(stat),
+        UpperEntry::Absent | UpperEntry::Whiteout => Err(Errno::Noent),
     }
 }
 

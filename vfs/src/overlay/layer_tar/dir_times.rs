@@ -10,8 +10,8 @@ use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
 use super::super::changes::PathError;
-use super::super::layer::LayerRef;
 use super::super::lowers::end;
+use super::super::upper::UpperRef;
 use super::import::times;
 use crate::tree_walk::{At, Entered, Leave, Visit, Visitor, WalkDir, walk};
 use crate::{Descent, Name, Timestamp};
@@ -70,7 +70,7 @@ impl DirTimes {
     }
 
     /// Sets all times in the layer.
-    pub(super) fn apply(self, into: &LayerRef) -> Result<(), PathError> {
+    pub(super) fn apply(self, into: &UpperRef) -> Result<(), PathError> {
         let keys = 0..Key::try_from(self.nodes.len()).unwrap_or(Key::MAX);
         let mut by_parent: Vec<Key> = keys.filter(|key| *key != ROOT).collect();
         let parent = |key: &Key| self.nodes.get(*key as usize).map_or(ROOT, |node| node.parent);
@@ -91,7 +91,7 @@ impl Apply<'_> {
         self.times.nodes.get(key as usize)
     }
 
-    fn entered(&self, dir: LayerRef, key: Key) -> Entered<LayerRef, Dir> {
+    fn entered(&self, dir: UpperRef, key: Key) -> Entered<UpperRef, Dir> {
         let parent = |key: &Key| self.entry(*key).map_or(ROOT, |node| node.parent);
         let first = self.by_parent.partition_point(|child| parent(child) < key);
         let children = self.by_parent.get(first..).unwrap_or_default();
@@ -108,21 +108,21 @@ struct Dir {
 }
 
 impl Visitor for Apply<'_> {
-    type Dir = LayerRef;
+    type Dir = UpperRef;
     type Data = Dir;
     type Error = PathError;
 
     fn node(
         &mut self,
-        at: Visit<'_, LayerRef, Dir>,
-    ) -> Result<Option<Entered<LayerRef, Dir>>, PathError> {
+        at: Visit<'_, UpperRef, Dir>,
+    ) -> Result<Option<Entered<UpperRef, Dir>>, PathError> {
         let Some(key) = self.by_parent.get(at.data.next) else { return Ok(None) };
         at.data.next += 1;
         let dir = WalkDir::enter(at.dir, at.name).at(at.path)?;
         Ok(Some(self.entered(dir, *key)))
     }
 
-    fn leave(&mut self, at: Leave<'_, LayerRef, Dir>) -> Result<(), PathError> {
+    fn leave(&mut self, at: Leave<'_, UpperRef, Dir>) -> Result<(), PathError> {
         match self.entry(at.data.key).and_then(|node| node.modified) {
             Some(modified) => end(at.dir.set_times(Descent::HERE, times(modified))).at(at.path),
             None => Ok(()),

@@ -10,8 +10,8 @@ use tar::{EntryType, Header};
 
 use super::super::Identity;
 use super::super::changes::{PathError, join, node, read_full, shown, whiteouts};
-use super::super::layer::LayerRef;
 use super::super::lowers::end;
+use super::super::upper::UpperRef;
 use super::{BLOCK, MARKER, OCTAL_MAX, OPAQUE, PIECE_BYTES, padding, pax};
 use crate::shared_path::SharedPath;
 use crate::tree_walk::{At, Entered, Visit, Visitor, WalkDir, names, walk};
@@ -83,7 +83,7 @@ impl From<io::Error> for ExportError {
 /// Errors: [`ExportError::Reserved`] for a name or a whiteout that begins with `.wh.`; `Perm` for a
 /// node that is neither file nor directory nor link; both before anything is written. Then those of
 /// the layer and of `out`; after one of these a part is written.
-pub fn export_layer(layer: &LayerRef, out: &mut dyn Write) -> Result<Exported, ExportError> {
+pub fn export_layer(layer: &UpperRef, out: &mut dyn Write) -> Result<Exported, ExportError> {
     walk(Check.enter("", Arc::clone(layer))?, &mut Check)?;
     let mut export = Export { out, exported: Exported::default(), firsts: HashMap::default() };
     let stat = end(layer.stat(Descent::HERE)).at("")?;
@@ -98,7 +98,7 @@ pub fn export_layer(layer: &LayerRef, out: &mut dyn Write) -> Result<Exported, E
 struct Check;
 
 impl Check {
-    fn enter(&self, path: &str, dir: LayerRef) -> Result<Entered<LayerRef, ()>, ExportError> {
+    fn enter(&self, path: &str, dir: UpperRef) -> Result<Entered<UpperRef, ()>, ExportError> {
         for name in whiteouts(&*dir).at(path)? {
             if name.starts_with(MARKER) {
                 return Err(ExportError::Reserved { path: join(path, &name) });
@@ -110,14 +110,14 @@ impl Check {
 }
 
 impl Visitor for Check {
-    type Dir = LayerRef;
+    type Dir = UpperRef;
     type Data = ();
     type Error = ExportError;
 
     fn node(
         &mut self,
-        at: Visit<'_, LayerRef, ()>,
-    ) -> Result<Option<Entered<LayerRef, ()>>, ExportError> {
+        at: Visit<'_, UpperRef, ()>,
+    ) -> Result<Option<Entered<UpperRef, ()>>, ExportError> {
         if at.name.as_str().starts_with(MARKER) {
             return Err(ExportError::Reserved { path: at.path.to_owned() });
         }
@@ -142,14 +142,14 @@ struct Export<'a> {
 }
 
 impl Visitor for Export<'_> {
-    type Dir = LayerRef;
+    type Dir = UpperRef;
     type Data = ();
     type Error = ExportError;
 
     fn node(
         &mut self,
-        at: Visit<'_, LayerRef, ()>,
-    ) -> Result<Option<Entered<LayerRef, ()>>, ExportError> {
+        at: Visit<'_, UpperRef, ()>,
+    ) -> Result<Option<Entered<UpperRef, ()>>, ExportError> {
         let stat = node(&**at.dir, at.name).at(at.path)?;
         self.exported.nodes += 1;
         if stat.kind == FileType::Dir {
@@ -164,7 +164,7 @@ impl Visitor for Export<'_> {
 
 impl Export<'_> {
     /// Writes the markers in a directory.
-    fn enter(&mut self, path: &str, dir: LayerRef) -> Result<Entered<LayerRef, ()>, ExportError> {
+    fn enter(&mut self, path: &str, dir: UpperRef) -> Result<Entered<UpperRef, ()>, ExportError> {
         let times = end(dir.stat(Descent::HERE)).at(path)?;
         let marker = Stat { size: 0, nlink: 1, ..times };
         if dir.is_opaque().at(path)? {
@@ -180,7 +180,7 @@ impl Export<'_> {
         Ok(Entered { dir, names, data: () })
     }
 
-    fn leaf(&mut self, at: &Visit<'_, LayerRef, ()>, stat: &Stat) -> Result<(), ExportError> {
+    fn leaf(&mut self, at: &Visit<'_, UpperRef, ()>, stat: &Stat) -> Result<(), ExportError> {
         let (dir, name, path) = (&**at.dir, at.name, at.path);
         if stat.nlink > 1 {
             if let Some(first) = self.firsts.get(&(stat.dev, stat.ino)) {

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use tar::{EntryType, Header};
 
 use super::super::changes::{PathError, shown};
-use super::super::layer::{LayerRef, Says};
 use super::super::lowers::end;
+use super::super::upper::{UpperEntry, UpperRef};
 use super::dir_times::DirTimes;
 use super::{BLOCK, MARKER, OPAQUE, PIECE_BYTES, padding, pax};
 use crate::{
@@ -166,7 +166,7 @@ impl From<Errno> for ImportFault {
 /// Errors: the first fault. Then the layer holds a part, and should be thrown away.
 pub fn import_layer(
     reader: &mut dyn Read,
-    into: &LayerRef,
+    into: &UpperRef,
     limits: ImportLimits,
 ) -> Result<Imported, ImportError> {
     let mut import = Import {
@@ -188,7 +188,7 @@ pub fn import_layer(
 
 struct Import<'a> {
     reader: &'a mut dyn Read,
-    into: &'a LayerRef,
+    into: &'a UpperRef,
     limits: ImportLimits,
     imported: Imported,
     number: u64,
@@ -197,7 +197,7 @@ struct Import<'a> {
     /// The path of the entry at hand.
     entry: String,
     /// The directory of the last entry, and its path: the next one is mostly in it or under it.
-    last: Option<(String, LayerRef)>,
+    last: Option<(String, UpperRef)>,
     /// What is put into a directory changes its times, so they come last.
     dir_times: DirTimes,
 }
@@ -344,7 +344,7 @@ impl Import<'_> {
             self.imported.dirs += 1;
             return Ok(());
         }
-        if let Says::Node(_) = dir.look(name)? {
+        if let UpperEntry::Node(_) = dir.lookup(name)? {
             return Err(ImportFault::Duplicate);
         }
         self.leaf(&dir, name, head)
@@ -352,7 +352,7 @@ impl Import<'_> {
 
     fn leaf(
         &mut self,
-        dir: &LayerRef,
+        dir: &UpperRef,
         name: Name<'_>,
         head: &EntryHead,
     ) -> Result<(), ImportFault> {
@@ -380,9 +380,9 @@ impl Import<'_> {
                 let target = Descent::new(&target).map_err(|_| ImportFault::BadName)?;
                 let (above, old) = target.split_last().ok_or(ImportFault::LinkTarget)?;
                 let from = self.existing(above)?;
-                match from.look(old)? {
-                    Says::Node(stat) if stat.kind != FileType::Dir => {}
-                    Says::Node(_) | Says::Nothing | Says::Whiteout => {
+                match from.lookup(old)? {
+                    UpperEntry::Node(stat) if stat.kind != FileType::Dir => {}
+                    UpperEntry::Node(_) | UpperEntry::Absent | UpperEntry::Whiteout => {
                         return Err(ImportFault::LinkTarget);
                     }
                 }
@@ -400,7 +400,7 @@ impl Import<'_> {
         Ok(())
     }
 
-    fn marker(&mut self, dir: &LayerRef, name: Name<'_>) -> Result<(), ImportFault> {
+    fn marker(&mut self, dir: &UpperRef, name: Name<'_>) -> Result<(), ImportFault> {
         if name.as_str() == OPAQUE {
             dir.set_opaque()?;
             self.imported.opaque += 1;
@@ -411,18 +411,20 @@ impl Import<'_> {
             return Err(ImportFault::Reserved);
         }
         let hidden = Name::new(hidden).map_err(|_| ImportFault::Reserved)?;
-        match dir.look(hidden)? {
-            Says::Node(stat) if stat.kind == FileType::Dir => dir.enter(hidden)?.set_opaque()?,
+        match dir.lookup(hidden)? {
+            UpperEntry::Node(stat) if stat.kind == FileType::Dir => {
+                dir.enter(hidden)?.set_opaque()?
+            }
             // It hides what is beneath anyway.
-            Says::Node(_) => {}
-            Says::Nothing | Says::Whiteout => dir.white_out(hidden)?,
+            UpperEntry::Node(_) => {}
+            UpperEntry::Absent | UpperEntry::Whiteout => dir.create_whiteout(hidden)?,
         }
         self.imported.whiteouts += 1;
         Ok(())
     }
 
     /// The directory that an entry lies in. What is missing on the way is created.
-    fn parent(&mut self, path: Descent<'_>) -> Result<LayerRef, ImportFault> {
+    fn parent(&mut self, path: Descent<'_>) -> Result<UpperRef, ImportFault> {
         let (mut dir, mut rest) = (Arc::clone(self.into), path);
         if let Some((last_path, last)) = &self.last
             && let Some(below) = path.as_str().strip_prefix(last_path.as_str())
@@ -445,12 +447,12 @@ impl Import<'_> {
     }
 
     /// The directory that the target of a hard link lies in.
-    fn existing(&self, path: Descent<'_>) -> Result<LayerRef, ImportFault> {
+    fn existing(&self, path: Descent<'_>) -> Result<UpperRef, ImportFault> {
         let mut dir = Arc::clone(self.into);
         for name in path.names() {
-            match dir.look(name)? {
-                Says::Node(stat) => pass(stat.kind)?,
-                Says::Nothing | Says::Whiteout => return Err(ImportFault::LinkTarget),
+            match dir.lookup(name)? {
+                UpperEntry::Node(stat) => pass(stat.kind)?,
+                UpperEntry::Absent | UpperEntry::Whiteout => return Err(ImportFault::LinkTarget),
             }
             dir = dir.enter(name)?;
         }
@@ -557,11 +559,11 @@ pub(super) fn times(modified: Timestamp) -> SetTimes {
 
 /// Creates a directory unless there is something: then its type is the answer. Where the layer
 /// says that the name is gone, the directory hides what is beneath.
-fn enter_or_create(dir: &LayerRef, name: Name<'_>) -> Result<Option<FileType>, ImportFault> {
-    match dir.look(name)? {
-        Says::Node(stat) => return Ok(Some(stat.kind)),
-        Says::Nothing => dir.create_dir(name)?,
-        Says::Whiteout => dir.create_opaque_dir(name)?,
+fn enter_or_create(dir: &UpperRef, name: Name<'_>) -> Result<Option<FileType>, ImportFault> {
+    match dir.lookup(name)? {
+        UpperEntry::Node(stat) => return Ok(Some(stat.kind)),
+        UpperEntry::Absent => dir.create_dir(name)?,
+        UpperEntry::Whiteout => dir.create_opaque_dir(name)?,
     }
     Ok(None)
 }

@@ -11,9 +11,9 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 
 use super::super::Identity;
-use super::super::layer::{LayerRef, Says};
 use super::super::lowers::{Found, MergedDir, end};
-use super::both::{Both, BothData, LowerAt};
+use super::super::upper::{UpperEntry, UpperRef};
+use super::dir_pair::{Both, BothData, LowerAt};
 use super::{PathError, join, node, whiteouts};
 use crate::shared_path::SharedPath;
 use crate::tree_walk::{self, At, Entered, Visit, Visitor, WalkDir, names, walk};
@@ -45,7 +45,7 @@ enum Pass {
 }
 
 impl Moves {
-    pub(super) fn find(upper: &LayerRef, lower: &Arc<MergedDir>) -> Result<Self, PathError> {
+    pub(super) fn find(upper: &UpperRef, lower: &Arc<MergedDir>) -> Result<Self, PathError> {
         let mut scan = Scan::default();
         for pass in [Pass::Fresh, Pass::Gone] {
             if pass == Pass::Gone && scan.fresh.is_empty() {
@@ -73,10 +73,10 @@ impl Moves {
 
 /// Whether the upper's node of that name is the one that the lowers have there.
 fn stays(both: &Both, hides: bool, name: Name<'_>, found: &Found) -> Result<bool> {
-    let stat = match both.upper.look(name)? {
-        Says::Node(stat) => stat,
-        Says::Nothing => return Ok(!hides),
-        Says::Whiteout => return Ok(false),
+    let stat = match both.upper.lookup(name)? {
+        UpperEntry::Node(stat) => stat,
+        UpperEntry::Absent => return Ok(!hides),
+        UpperEntry::Whiteout => return Ok(false),
     };
     let lower = match found {
         Found::Dir(dir) if stat.kind == FileType::Dir => {
@@ -103,7 +103,7 @@ impl Visitor for Scan {
         &mut self,
         at: Visit<'_, Both, BothData>,
     ) -> Result<Option<Entered<Both, BothData>>, PathError> {
-        let Some((both, data)) = self.look(&at).at(at.path)? else { return Ok(None) };
+        let Some((both, data)) = self.lookup(&at).at(at.path)? else { return Ok(None) };
         self.enter(both, data, at.path).map(Some)
     }
 
@@ -155,7 +155,7 @@ impl Scan {
     }
 
     /// Takes note of one node of the upper. Returns a directory.
-    fn look(&mut self, at: &Visit<'_, Both, BothData>) -> Result<Option<(Both, BothData)>> {
+    fn lookup(&mut self, at: &Visit<'_, Both, BothData>) -> Result<Option<(Both, BothData)>> {
         let Both { upper, lower } = at.dir;
         let stat = node(&**upper, at.name)?;
         let found = match lower {

@@ -1,6 +1,6 @@
 //! A file that is copied up is on the disk before its name hides the lower's bytes.
 
-use super::super::steps::{Step, take_steps};
+use super::super::fault_points::{Step, take_steps};
 use super::*;
 
 /// The steps of an adoption of a file.
@@ -11,9 +11,9 @@ fn steps_of(world: &World, name: Option<&str>, text: &str) -> Vec<Step> {
         written_at = take_steps().len();
         file.write_at(&[IoSlice::new(text.as_bytes())], 0).map(drop)
     };
-    let what = Adopted::File(&mut fill);
+    let what = CopyUp::File(&mut fill);
     let names: Vec<_> = name.iter().map(|name| at_name(&*world.layer, name)).collect();
-    world.layer.adopt(&names, &like(FileType::File, 7), what).unwrap();
+    world.layer.copy_up(&names, &like(FileType::File, 7), what).unwrap();
     assert!(written_at > 0, "{}: the file was made without a step", world.what);
     take_steps()
 }

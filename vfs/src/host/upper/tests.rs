@@ -21,10 +21,10 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use super::HostLayer;
+use super::HostUpper;
 use super::open::Limits;
-use super::work::Style;
-use crate::overlay::{Adopted, Layer, LayerRef, Made, NewName, Says};
+use super::work_dir::Style;
+use crate::overlay::{CopiedUp, CopyUp, NewName, UpperDir, UpperEntry, UpperRef};
 use crate::{
     Access, Cookie, Descent, Errno, FileRef, FileType, Name, Node, OpenFlags, OpenHow, Stat, Stop,
     Timestamp,
@@ -37,7 +37,7 @@ fn bases() -> [PathBuf; 2] {
 
 /// A layer of its own on the host.
 struct World {
-    layer: LayerRef,
+    layer: UpperRef,
     dir: PathBuf,
     upper: PathBuf,
     limits: Limits,
@@ -54,7 +54,7 @@ fn each_world(limits: &[Limits], test: impl Fn(&mut World)) {
         for limits in limits {
             let temp = tempfile::tempdir_in(&base).unwrap();
             let dir = temp.path().to_owned();
-            let layer = HostLayer::open_ambient_with(&dir, *limits).unwrap();
+            let layer = HostUpper::open_ambient_with(&dir, *limits).unwrap();
             let upper = dir.join("upper");
             let what = format!("{} {limits:?}", base.display());
             let limits = *limits;
@@ -71,8 +71,8 @@ impl World {
     fn reopen(&mut self) {
         // The lock has to go first.
         let empty = tempfile::tempdir().unwrap();
-        self.layer = HostLayer::open_ambient_frozen(empty.path()).unwrap();
-        self.layer = HostLayer::open_ambient_with(&self.dir, self.limits).unwrap();
+        self.layer = HostUpper::open_ambient_frozen(empty.path()).unwrap();
+        self.layer = HostUpper::open_ambient_with(&self.dir, self.limits).unwrap();
     }
 
     fn check_work(&self) {
@@ -84,7 +84,7 @@ impl World {
         write(&*self.layer, at, text);
     }
 
-    fn enter(&self, name: &str) -> LayerRef {
+    fn enter(&self, name: &str) -> UpperRef {
         self.layer.enter(n(name)).unwrap()
     }
 
@@ -101,12 +101,12 @@ fn d(text: &str) -> Descent<'_> {
     Descent::new(text).unwrap()
 }
 
-fn create(dir: &dyn Layer, at: &str) -> FileRef {
+fn create(dir: &dyn UpperDir, at: &str) -> FileRef {
     let flags = OpenFlags::CREATE | OpenFlags::EXCLUSIVE;
     open(dir, at, Access::ReadWrite, flags).unwrap().into_file().unwrap()
 }
 
-fn open(dir: &dyn Layer, at: &str, access: Access, flags: OpenFlags) -> Result<Node, Stop> {
+fn open(dir: &dyn UpperDir, at: &str, access: Access, flags: OpenFlags) -> Result<Node, Stop> {
     dir.open(d(at), OpenHow::new(access, flags))
 }
 
@@ -118,12 +118,12 @@ fn errno<T>(result: Result<T, Stop>) -> Errno {
     }
 }
 
-fn write(dir: &dyn Layer, at: &str, text: &str) {
+fn write(dir: &dyn UpperDir, at: &str, text: &str) {
     let file = create(dir, at);
     file.write_at(&[IoSlice::new(text.as_bytes())], 0).unwrap();
 }
 
-fn read(dir: &dyn Layer, at: &str) -> String {
+fn read(dir: &dyn UpperDir, at: &str) -> String {
     let file = open(dir, at, Access::Read, OpenFlags::empty()).unwrap().into_file().unwrap();
     let mut bytes = vec![0; 256];
     let len = file.read_at(&mut [IoSliceMut::new(&mut bytes)], 0).unwrap();
@@ -131,13 +131,13 @@ fn read(dir: &dyn Layer, at: &str) -> String {
     String::from_utf8(bytes).unwrap()
 }
 
-fn whiteouts(dir: &dyn Layer) -> Vec<String> {
+fn whiteouts(dir: &dyn UpperDir) -> Vec<String> {
     let mut all = Vec::new();
     dir.whiteouts(&mut |name| all.push(name.as_str().to_owned())).unwrap();
     all
 }
 
-fn list(dir: &dyn Layer) -> Vec<(String, FileType, u64)> {
+fn list(dir: &dyn UpperDir) -> Vec<(String, FileType, u64)> {
     let mut all = Vec::new();
     dir.read_dir(Cookie::START, &mut |entry| {
         all.push((entry.name.as_str().to_owned(), entry.kind, entry.ino));
@@ -148,22 +148,22 @@ fn list(dir: &dyn Layer) -> Vec<(String, FileType, u64)> {
     all
 }
 
-fn names(dir: &dyn Layer) -> Vec<String> {
+fn names(dir: &dyn UpperDir) -> Vec<String> {
     list(dir).into_iter().map(|entry| entry.0).collect()
 }
 
-fn node(dir: &dyn Layer, name: &str) -> Stat {
-    match dir.look(n(name)).unwrap() {
-        Says::Node(stat) => stat,
+fn node(dir: &dyn UpperDir, name: &str) -> Stat {
+    match dir.lookup(n(name)).unwrap() {
+        UpperEntry::Node(stat) => stat,
         other => panic!("{name}: {other:?}"),
     }
 }
 
-fn says(dir: &dyn Layer, name: &str) -> &'static str {
-    match dir.look(n(name)).unwrap() {
-        Says::Nothing => "nothing",
-        Says::Whiteout => "whiteout",
-        Says::Node(_) => "node",
+fn says(dir: &dyn UpperDir, name: &str) -> &'static str {
+    match dir.lookup(n(name)).unwrap() {
+        UpperEntry::Absent => "nothing",
+        UpperEntry::Whiteout => "whiteout",
+        UpperEntry::Node(_) => "node",
     }
 }
 
@@ -174,30 +174,30 @@ fn like(kind: FileType, ino: u64) -> Stat {
     Stat { kind, dev: 77, ino, nlink: 1, size: 0, accessed, modified, changed }
 }
 
-fn adopt_file(dir: &dyn Layer, name: &str, ino: u64, text: &str) -> FileRef {
+fn adopt_file(dir: &dyn UpperDir, name: &str, ino: u64, text: &str) -> FileRef {
     let mut fill =
         |file: &dyn crate::File| file.write_at(&[IoSlice::new(text.as_bytes())], 0).map(drop);
-    let what = Adopted::File(&mut fill);
-    match dir.adopt(&[at_name(dir, name)], &like(FileType::File, ino), what).unwrap() {
-        Made::File(file) => file,
-        Made::Named | Made::Truncated { .. } => panic!("no file"),
+    let what = CopyUp::File(&mut fill);
+    match dir.copy_up(&[at_name(dir, name)], &like(FileType::File, ino), what).unwrap() {
+        CopiedUp::File(file) => file,
+        CopiedUp::Named | CopiedUp::Truncated { .. } => panic!("no file"),
     }
 }
 
-fn adopt(dir: &dyn Layer, name: &str, kind: FileType, ino: u64) {
+fn copy_up(dir: &dyn UpperDir, name: &str, kind: FileType, ino: u64) {
     let what = match kind {
-        FileType::Symlink => Adopted::Symlink("to"),
-        _ => Adopted::Dir,
+        FileType::Symlink => CopyUp::Symlink("to"),
+        _ => CopyUp::Dir,
     };
-    dir.adopt(&[at_name(dir, name)], &like(kind, ino), what).unwrap();
+    dir.copy_up(&[at_name(dir, name)], &like(kind, ino), what).unwrap();
 }
 
-fn at_name<'a>(dir: &'a dyn Layer, name: &'a str) -> NewName<'a> {
+fn at_name<'a>(dir: &'a dyn UpperDir, name: &'a str) -> NewName<'a> {
     NewName { dir, name: n(name) }
 }
 
 /// Everything that a layer says, but for times and identities.
-fn tree(root: &LayerRef) -> BTreeMap<String, String> {
+fn tree(root: &UpperRef) -> BTreeMap<String, String> {
     let mut all = BTreeMap::new();
     let mut pending = vec![(String::new(), root.clone())];
     while let Some((path, dir)) = pending.pop() {

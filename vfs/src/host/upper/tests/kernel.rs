@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use super::super::marks;
+use super::super::xattrs;
 use super::*;
 
 /// An overlay that the kernel has mounted.
@@ -63,23 +63,23 @@ pub(super) fn lower(at: &Path) {
 }
 
 /// Changes a layer over [`lower`] in every way.
-pub(super) fn change(layer: &LayerRef) {
-    layer.white_out(n("f")).unwrap();
-    layer.white_out(n("gone")).unwrap();
-    layer.white_out(n("replaced")).unwrap();
+pub(super) fn change(layer: &UpperRef) {
+    layer.create_whiteout(n("f")).unwrap();
+    layer.create_whiteout(n("gone")).unwrap();
+    layer.create_whiteout(n("replaced")).unwrap();
     layer.create_opaque_dir(n("replaced")).unwrap();
     write(&**layer, "replaced/new", "upper new");
-    adopt(&**layer, "d", FileType::Dir, 4);
+    copy_up(&**layer, "d", FileType::Dir, 4);
     let dir = layer.enter(n("d")).unwrap();
     drop(adopt_file(&*dir, "x", 5, "lower d/x"));
-    dir.white_out(n("e")).unwrap();
+    dir.create_whiteout(n("e")).unwrap();
     drop(adopt_file(&**layer, "moved", 6, "lower moved"));
-    layer.rename_and_white_out(n("moved"), &*dir, n("m")).unwrap();
+    layer.rename_with_whiteout(n("moved"), &*dir, n("m")).unwrap();
     write(&**layer, "fresh", "upper fresh");
     layer.create_dir(n("new")).unwrap();
-    layer.white_out(n("link")).unwrap();
+    layer.create_whiteout(n("link")).unwrap();
     layer.create_symlink(n("link"), "new").unwrap();
-    layer.white_out(n("other")).unwrap();
+    layer.create_whiteout(n("other")).unwrap();
     write(&**layer, "other", "upper other");
 }
 
@@ -111,8 +111,8 @@ fn what_a_layer_has_written_the_kernel_merges_as_an_upper() {
         for gone in ["/f", "/gone", "/moved", "/d/e"] {
             assert_eq!(on_disk.get(gone).map(String::as_str), Some("whiteout"), "{gone}");
         }
-        assert_eq!(mark(&world.upper.join("replaced"), marks::OPAQUE).as_deref(), Some("y"));
-        assert_eq!(mark(&world.upper.join("d/x"), marks::ORIGIN).as_deref(), Some("77:5"));
+        assert_eq!(mark(&world.upper.join("replaced"), xattrs::OPAQUE).as_deref(), Some("y"));
+        assert_eq!(mark(&world.upper.join("d/x"), xattrs::ORIGIN).as_deref(), Some("77:5"));
         let upper = (&*world.upper, &*world.dir.join("work"));
         let Some(merged) = Mounted::new(&world.dir.join("merged"), &[&below], Some(upper)) else {
             return;
@@ -129,8 +129,8 @@ fn what_a_layer_has_written_the_kernel_merges_as_a_lower() {
         change(&world.layer);
         let merged = world.dir.join("merged");
         if world.limits.style == Style::Marked {
-            assert_eq!(mark(&world.upper.join("gone"), marks::WHITEOUT).as_deref(), Some("y"));
-            assert_eq!(mark(&world.upper.join("d"), marks::OPAQUE).as_deref(), Some("x"));
+            assert_eq!(mark(&world.upper.join("gone"), xattrs::WHITEOUT).as_deref(), Some("y"));
+            assert_eq!(mark(&world.upper.join("d"), xattrs::OPAQUE).as_deref(), Some("x"));
         }
         let Some(merged) = Mounted::new(&merged, &[&world.upper, &below], None) else { return };
         assert_eq!(host_tree(&merged.at), changed(), "{}", world.what);
@@ -146,19 +146,19 @@ fn the_kernel_hides_our_own_marks_and_does_not_copy_them_up() {
             fs::create_dir(dir).unwrap();
         }
         drop(adopt_file(&*world.layer, "f", 5, "text"));
-        assert!(mark(&world.upper.join("f"), marks::ORIGIN).is_some());
-        assert!(mark(&world.upper, marks::HOLDS).is_some());
+        assert!(mark(&world.upper.join("f"), xattrs::ORIGIN).is_some());
+        assert!(mark(&world.upper, xattrs::HOLDS).is_some());
         let merged = world.dir.join("merged");
         let lowers = [&*world.upper, &*empty];
         let Some(merged) = Mounted::new(&merged, &lowers, Some((&top, &work))) else { return };
         let at = merged.at.join("f");
-        for name in [marks::ORIGIN, marks::HOLDS] {
+        for name in [xattrs::ORIGIN, xattrs::HOLDS] {
             assert_eq!((mark(&at, name), mark(&merged.at, name)), (None, None));
         }
         let mut list = [0_u8; 256];
         assert_eq!(rustix::fs::listxattr(&at, &mut list[..]), Ok(0));
         fs::write(&at, "changed").unwrap();
-        assert_eq!(mark(&top.join("f"), marks::ORIGIN), None);
+        assert_eq!(mark(&top.join("f"), xattrs::ORIGIN), None);
         assert_eq!(fs::read_to_string(top.join("f")).unwrap(), "changed");
     });
 }
@@ -184,7 +184,7 @@ fn change_by_hand(upper: &Path) {
     fs::create_dir(at("d")).unwrap();
     fs::create_dir(at("replaced")).unwrap();
     let flags = rustix::fs::XattrFlags::empty();
-    rustix::fs::setxattr(at("replaced"), marks::OPAQUE, b"y", flags).unwrap();
+    rustix::fs::setxattr(at("replaced"), xattrs::OPAQUE, b"y", flags).unwrap();
     for (path, text) in
         [("replaced/new", "upper new"), ("d/m", "lower moved"), ("d/x", "copied up")]
     {
@@ -212,7 +212,7 @@ fn what_the_kernel_has_written_is_read_as_a_layer() {
             Some(merged) => change_through(&merged.at),
             None => change_by_hand(&upper),
         }
-        let layer = HostLayer::open_ambient_at(&upper, &work).unwrap();
+        let layer = HostUpper::open_ambient_at(&upper, &work).unwrap();
         let written = tree_of(&[
             ("/", "dir"),
             ("/d/", "dir"),
@@ -233,7 +233,7 @@ fn what_the_kernel_has_written_is_read_as_a_layer() {
         }
         // And goes on where the kernel has ended, and the kernel where we have.
         layer.remove_file(n("link")).unwrap();
-        layer.white_out(n("kept")).unwrap();
+        layer.create_whiteout(n("kept")).unwrap();
         drop(layer);
         let mounted = Mounted::new(&dir.join("m"), &[&below], Some((&upper, &work)));
         let merged = mounted.unwrap();

@@ -9,7 +9,7 @@ use std::os::unix::fs::symlink;
 use rustix::fs::{CWD, Mode, OFlags};
 
 use super::*;
-use crate::host::layer::marks;
+use crate::host::upper::xattrs;
 
 /// A layer with a file, a directory and an adopted file, all of whose names are remembered, and a
 /// directory outside with the same names.
@@ -86,7 +86,7 @@ fn a_link_in_the_place_of_a_directory_is_not_followed() {
             assert!(open(layer, "d/new", Access::ReadWrite, flags).is_err(), "{}", world.what);
         }
         assert!(layer.remove_dir(n("d")).is_err(), "{}", world.what);
-        let _ = layer.white_out(n("d"));
+        let _ = layer.create_whiteout(n("d"));
         let _ = layer.rename(n("d"), layer, n("moved"));
         check_outside(world, &outside, "d");
     });
@@ -101,7 +101,7 @@ fn marks_are_not_read_through_a_link() {
         // The names are remembered, and the marks of their nodes are not.
         assert_eq!(says(&*world.layer, "f"), "node");
         let canary = fs::File::open(outside.join("canary")).unwrap();
-        marks::set(canary.as_fd(), marks::ORIGIN, b"5:4321").unwrap();
+        xattrs::set(canary.as_fd(), xattrs::ORIGIN, b"5:4321").unwrap();
         swap(world, "adopted", |at| symlink("../outside/canary", at).unwrap());
         assert_ne!(node(&*world.layer, "adopted").ino, 4321, "{}", world.what);
         assert!(list(&*world.layer).iter().all(|entry| entry.2 != 4321), "{}", world.what);

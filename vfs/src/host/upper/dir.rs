@@ -13,23 +13,23 @@ use super::super::list::with_stream;
 use super::super::open::{create, file_flags};
 use super::super::resolve::link_target;
 use super::super::stat::{stat, timestamps};
-use super::change::Opaqueness;
-use super::file::LayerFile;
-use super::image::{Entry, Found, Origin};
-use super::marks::{self, Id};
+use super::file::UpperFile;
+use super::name_cache::{Entry, Found, Origin};
 use super::rename::Leave;
-use super::work::Shape;
-use super::{Held, HostLayer, Tree, steps};
+use super::upper_dir::Opaqueness;
+use super::work_dir::Shape;
+use super::xattrs::{self, Id};
+use super::{Held, HostUpper, Tree, fault_points};
 use crate::dir::unless_link;
 use crate::{
     Access, Cookie, Descent, Dir, Errno, FileRef, FileType, Name, Node, OpenFlags, OpenHow, Result,
     SetTimes, Stat, Stop,
 };
 
-impl HostLayer {
+impl HostUpper {
     /// Another directory of this layer, or `Xdev`.
     pub(super) fn same<'d>(&self, other: &'d dyn Any) -> Result<&'d Arc<Held>> {
-        match other.downcast_ref::<HostLayer>() {
+        match other.downcast_ref::<HostUpper>() {
             Some(other) if Arc::ptr_eq(self.core(), other.core()) => Ok(&other.at),
             Some(_) | None => Err(Errno::Xdev),
         }
@@ -48,7 +48,7 @@ impl HostLayer {
                     return Err(Errno::Noent.into());
                 }
                 let file = dir.create_file(tree, name, &found, how)?;
-                let file = LayerFile::new(self.core(), file, None);
+                let file = UpperFile::new(self.core(), file, None);
                 return Ok(Node::File(Arc::new(file)));
             }
             Found::Node(entry) => entry,
@@ -76,7 +76,7 @@ impl Held {
         let work = self.core.work(tree)?;
         let file = match found {
             Found::Nothing => {
-                steps::next().map_err(errno)?;
+                fault_points::next().map_err(errno)?;
                 create(self.fd(), name, how).map_err(errno)?
             }
             Found::Debris | Found::Whiteout => {
@@ -108,7 +108,7 @@ impl Held {
                     self.core.work(tree)?;
                 }
                 let (file, origin) = self.open_file(name, entry, how)?;
-                Ok(Arc::new(LayerFile::new(&self.core, file, origin)))
+                Ok(Arc::new(UpperFile::new(&self.core, file, origin)))
             }
             FileType::CharDevice | FileType::BlockDevice | FileType::Fifo | FileType::Socket => {
                 Err(Errno::Nxio.into())
@@ -124,17 +124,17 @@ impl Held {
         how: OpenHow,
     ) -> Result<(HostFile, Option<Id>)> {
         if how.flags.contains(OpenFlags::TRUNCATE) {
-            steps::next().map_err(errno)?;
+            fault_points::next().map_err(errno)?;
         }
         let flags = file_flags(how) | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let fd = fs::openat(self.fd(), name.as_str(), flags, Mode::empty()).map_err(errno)?;
         let origin = match entry.origin {
             Origin::Unknown if how.access != Access::Hold => {
-                let origin = marks::origin(std::os::fd::AsFd::as_fd(&fd))?;
+                let origin = xattrs::origin(std::os::fd::AsFd::as_fd(&fd))?;
                 self.learn_origin(name, origin);
                 origin
             }
-            Origin::Own | Origin::Adopted(_) | Origin::Unknown => self.origin(name, entry)?,
+            Origin::Own | Origin::Lower(_) | Origin::Unknown => self.origin(name, entry)?,
         };
         // The name is remembered as a file's; another process may have put something else there.
         Ok((HostFile::unverified(fd, how), origin))
@@ -156,7 +156,7 @@ impl Held {
             let child = self.child(name, 0).map_err(errno_of)?;
             return Err(if child.has_nodes()? { Errno::Notempty } else { Errno::Rofs });
         };
-        steps::next().map_err(errno)?;
+        fault_points::next().map_err(errno)?;
         match fs::unlinkat(self.fd(), name.as_str(), AtFlags::REMOVEDIR) {
             Ok(()) => return Ok(()),
             Err(Os::NOTEMPTY | Os::EXIST) => {}
@@ -181,7 +181,7 @@ pub(super) fn errno_of(stop: Stop) -> Errno {
 }
 
 #[deny(clippy::missing_trait_methods)]
-impl Dir for HostLayer {
+impl Dir for HostUpper {
     fn open(&self, path: Descent<'_>, how: OpenHow) -> Result<Node, Stop> {
         let Some(split) = path.split_last() else {
             if how.is_exclusive() {
@@ -258,7 +258,7 @@ impl Dir for HostLayer {
         }
         let work = self.core().work(&tree)?;
         if let Found::Nothing = found {
-            steps::next().map_err(errno)?;
+            fault_points::next().map_err(errno)?;
             fs::symlinkat(target, self.at.fd(), name.as_str()).map_err(errno)?;
         } else {
             work.symlink(target)?.put(self.at.fd(), name)?;
@@ -275,7 +275,7 @@ impl Dir for HostLayer {
         }
         self.core().work(&tree)?;
         let dying = self.at.link_dying(&tree, name, entry.kind);
-        steps::next().map_err(errno)?;
+        fault_points::next().map_err(errno)?;
         fs::unlinkat(self.at.fd(), name.as_str(), AtFlags::empty()).map_err(errno)?;
         dying.and_then(|id| tree.links.remove(&id));
         self.at.set(name, Found::Nothing);
@@ -315,7 +315,7 @@ impl Dir for HostLayer {
         }
         self.core().work(&tree)?;
         let times = timestamps(times);
-        steps::next().map_err(errno)?;
+        fault_points::next().map_err(errno)?;
         match name {
             None => dir.set_own_times(&times)?,
             Some(name) => {

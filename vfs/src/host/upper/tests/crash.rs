@@ -3,15 +3,15 @@
 
 use std::process::Command;
 
-use super::super::steps;
+use super::super::fault_points;
 use super::*;
 
-/// Says to the child what to do.
+/// UpperEntry to the child what to do.
 const JOB: &str = "PALISADE_LAYER_CRASH";
 /// More steps than any change takes.
 const STEPS_MAX: u32 = 64;
 
-type Change = fn(&LayerRef);
+type Change = fn(&UpperRef);
 
 /// Every change that takes more than one call, and what else than the old or the new a crash in it
 /// may leave, where whiteouts are files or a directory takes a directory's place.
@@ -23,23 +23,23 @@ const CHANGES: &[(&str, Change, &[&[&str]])] = &[
     ("opaque dir over whiteout", |l| l.create_opaque_dir(n("gone")).unwrap(), &[]),
     ("hard link over whiteout", |l| l.link(n("file"), &**l, n("gone")).unwrap(), &[]),
     ("remove hollow", |l| l.remove_dir(n("hollow")).unwrap(), &[]),
-    ("white out nothing", |l| l.white_out(n("new")).unwrap(), &[]),
-    ("white out file", |l| l.white_out(n("file")).unwrap(), &[]),
-    ("white out empty", |l| l.white_out(n("empty")).unwrap(), &[]),
-    ("white out hollow", |l| l.white_out(n("hollow")).unwrap(), &[]),
+    ("white out nothing", |l| l.create_whiteout(n("new")).unwrap(), &[]),
+    ("white out file", |l| l.create_whiteout(n("file")).unwrap(), &[]),
+    ("white out empty", |l| l.create_whiteout(n("empty")).unwrap(), &[]),
+    ("white out hollow", |l| l.create_whiteout(n("hollow")).unwrap(), &[]),
     ("adopt file", |l| drop(adopt_file(&**l, "new", 5, "text")), &[]),
-    ("adopt dir", |l| adopt(&**l, "new", FileType::Dir, 5), &[]),
-    ("adopt link", |l| adopt(&**l, "new", FileType::Symlink, 5), &[]),
+    ("adopt dir", |l| copy_up(&**l, "new", FileType::Dir, 5), &[]),
+    ("adopt link", |l| copy_up(&**l, "new", FileType::Symlink, 5), &[]),
     ("adopt file of two names", |l| adopt_file_twice(&**l), &[]),
-    ("adopt name", |l| l.adopt_name(n("file"), &**l, n("new")).unwrap(), &[]),
-    ("rename file", |l| l.rename_and_white_out(n("file"), &**l, n("new")).unwrap(), &[BOTH]),
+    ("adopt name", |l| l.copy_up_link(n("file"), &**l, n("new")).unwrap(), &[]),
+    ("rename file", |l| l.rename_with_whiteout(n("file"), &**l, n("new")).unwrap(), &[BOTH]),
     (
         "rename over file",
-        |l| l.rename_and_white_out(n("file"), &**l, n("other")).unwrap(),
+        |l| l.rename_with_whiteout(n("file"), &**l, n("other")).unwrap(),
         &[BOTH_OVER],
     ),
-    ("rename over whiteout", |l| l.rename_and_white_out(n("file"), &**l, n("gone")).unwrap(), &[]),
-    ("rename dir", |l| l.rename_and_white_out(n("dir"), &**l, n("new")).unwrap(), &[HIDDEN]),
+    ("rename over whiteout", |l| l.rename_with_whiteout(n("file"), &**l, n("gone")).unwrap(), &[]),
+    ("rename dir", |l| l.rename_with_whiteout(n("dir"), &**l, n("new")).unwrap(), &[HIDDEN]),
     (
         "dir over whiteout, none left",
         |l| l.rename(n("dir"), &**l, n("gone")).unwrap(),
@@ -48,7 +48,7 @@ const CHANGES: &[(&str, Change, &[&[&str]])] = &[
     ("dir over hollow", |l| l.rename(n("dir"), &**l, n("hollow")).unwrap(), &[CLEARED, CLEARING]),
     (
         "dir over hollow, one left",
-        |l| l.rename_and_white_out(n("dir"), &**l, n("hollow")).unwrap(),
+        |l| l.rename_with_whiteout(n("dir"), &**l, n("hollow")).unwrap(),
         &[CLEARED, CLEARING, SWAPPED],
     ),
     ("discard", |l| crate::overlay::discard(l).unwrap(), &[]),
@@ -69,22 +69,22 @@ const CLEARING: &[&str] = &["/hollow/ = opaque dir"];
 const CLEARED: &[&str] = &["/hollow/ = opaque dir", "/hollow/w -"];
 const SWAPPED: &[&str] = &["/dir/ = opaque dir", "/dir/in -", "/hollow/ = dir", "/hollow/w -"];
 
-fn adopt_file_twice(layer: &dyn Layer) {
+fn adopt_file_twice(layer: &dyn UpperDir) {
     let dir = layer.enter(n("dir")).unwrap();
     let names = [at_name(layer, "new"), at_name(&*dir, "new")];
     let mut fill = |file: &dyn crate::File| file.write_at(&[IoSlice::new(b"x")], 0).map(drop);
-    layer.adopt(&names, &like(FileType::File, 5), Adopted::File(&mut fill)).unwrap();
+    layer.copy_up(&names, &like(FileType::File, 5), CopyUp::File(&mut fill)).unwrap();
 }
 
-fn furnish(layer: &LayerRef) {
+fn furnish(layer: &UpperRef) {
     write(&**layer, "file", "file");
     write(&**layer, "other", "other");
     for name in ["dir", "empty", "hollow"] {
         layer.create_dir(n(name)).unwrap();
     }
     write(&**layer, "dir/in", "in");
-    layer.enter(n("hollow")).unwrap().white_out(n("w")).unwrap();
-    layer.white_out(n("gone")).unwrap();
+    layer.enter(n("hollow")).unwrap().create_whiteout(n("w")).unwrap();
+    layer.create_whiteout(n("gone")).unwrap();
 }
 
 type Shown = BTreeMap<String, String>;
@@ -110,7 +110,7 @@ fn patched(old: &Shown, differences: &[&str]) -> Shown {
 
 /// Runs one change in a child that ends after some steps. `true` if it came to its end.
 fn run(dir: &Path, nth: usize, style: &str, steps: u32) -> bool {
-    let child = "host::layer::tests::crash::the_child_makes_as_many_steps_as_it_is_told";
+    let child = "host::upper::tests::crash::the_child_makes_as_many_steps_as_it_is_told";
     let job = format!("{nth} {style} {steps} {}", dir.display());
     let mut command = Command::new(std::env::current_exe().unwrap());
     let command = command.args(["--exact", child]).env(JOB, job);
@@ -125,8 +125,8 @@ fn the_child_makes_as_many_steps_as_it_is_told() {
     let Ok(job) = std::env::var(JOB) else {
         // Without a job it makes sure that there is a step to count.
         let temp = tempfile::tempdir().unwrap();
-        let layer = HostLayer::open_ambient(temp.path()).unwrap();
-        layer.white_out(n("x")).unwrap();
+        let layer = HostUpper::open_ambient(temp.path()).unwrap();
+        layer.create_whiteout(n("x")).unwrap();
         assert_eq!(says(&*layer, "x"), "whiteout");
         return;
     };
@@ -135,8 +135,8 @@ fn the_child_makes_as_many_steps_as_it_is_told() {
     let (nth, style) = (word().parse::<usize>().unwrap(), word());
     let (left, dir) = (word().parse::<u32>().unwrap(), word());
     let limits = if style == "marked" { MARKED } else { Limits::NONE };
-    let layer = HostLayer::open_ambient_with(Path::new(dir), limits).unwrap();
-    steps::LEFT.store(left, std::sync::atomic::Ordering::Relaxed);
+    let layer = HostUpper::open_ambient_with(Path::new(dir), limits).unwrap();
+    fault_points::LEFT.store(left, std::sync::atomic::Ordering::Relaxed);
     CHANGES[nth].1(&layer);
 }
 
@@ -149,7 +149,7 @@ fn a_crash_between_any_two_steps_leaves_the_old_or_the_new() {
         for (nth, (what, change, between)) in CHANGES.iter().enumerate() {
             let world = || {
                 let temp = tempfile::tempdir_in(base).unwrap();
-                let layer = HostLayer::open_ambient_with(temp.path(), limits).unwrap();
+                let layer = HostUpper::open_ambient_with(temp.path(), limits).unwrap();
                 furnish(&layer);
                 (temp, layer)
             };
@@ -162,7 +162,7 @@ fn a_crash_between_any_two_steps_leaves_the_old_or_the_new() {
                 let (temp, layer) = world();
                 drop(layer);
                 let is_done = run(temp.path(), nth, style, steps);
-                let layer = HostLayer::open_ambient_with(temp.path(), limits).unwrap();
+                let layer = HostUpper::open_ambient_with(temp.path(), limits).unwrap();
                 let shows = tree(&layer);
                 let what = format!("{what}, {steps} steps, {style}, {}", base.display());
                 let is_between = between.iter().any(|between| shows == patched(&old, between));

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use super::super::steps;
+use super::super::fault_points;
 use super::*;
 use crate::overlay::{Lowers, Overlay};
 use crate::{DirRef, Follow, MemFs, SetTime, SetTimes, path};
@@ -111,7 +111,7 @@ impl Bench {
     /// An overlay with marks of every kind in its upper. Nothing else is in it yet.
     fn new(base: &Path, limits: Limits, lower: &DirRef) -> Bench {
         let temp = tempfile::tempdir_in(base).unwrap();
-        let layer = HostLayer::open_ambient_with(temp.path(), limits).unwrap();
+        let layer = HostUpper::open_ambient_with(temp.path(), limits).unwrap();
         let overlay = Overlay::new(layer, &Lowers::of(Arc::clone(lower))).unwrap();
         let root = overlay.root();
         path::remove_file(&*root, "d/gone").unwrap();
@@ -127,7 +127,7 @@ impl Bench {
     fn reopened(self) -> (BTreeMap<String, String>, tempfile::TempDir) {
         let Bench { root, lower, dir, limits, _overlay, _temp } = self;
         drop((root, _overlay));
-        let layer = HostLayer::open_ambient_with(&dir, limits).unwrap();
+        let layer = HostUpper::open_ambient_with(&dir, limits).unwrap();
         let left = fs::read_dir(dir.join("work/palisade")).unwrap().count();
         assert_eq!(left, 0, "debris in the work area outlives the layer");
         let overlay = Overlay::new(layer, &Lowers::of(lower)).unwrap();
@@ -188,9 +188,9 @@ fn with_faults(
     (nth, failing): (u32, u32),
     run: impl FnOnce() -> crate::Result<()>,
 ) -> (crate::Result<()>, bool) {
-    steps::fail((nth, failing));
+    fault_points::fail((nth, failing));
     let done = run();
-    (done, steps::take_failed())
+    (done, fault_points::take_failed())
 }
 
 fn assert_unharmed(what: &str, operation: Operation, limits: Limits, failing: u32) {

@@ -20,11 +20,11 @@ use rustix::io::Errno as Os;
 
 use super::super::resolve::open_quietly;
 use super::super::stat::stat;
-use super::image::NAMES_MAX;
-use super::marks::{self, Id};
-use super::work::{Style, Work, clear, make_whiteout};
-use super::{Area, Core, HOLD, HostLayer, Tree, Warm};
-use crate::overlay::{LayerRef, discard};
+use super::name_cache::NAMES_MAX;
+use super::work_dir::{Style, Work, clear, make_whiteout};
+use super::xattrs::{self, Id};
+use super::{Area, Core, HOLD, HostUpper, Tree, Warm};
+use crate::overlay::{UpperRef, discard};
 
 /// Our own part of a work directory.
 const AREA: &str = "palisade";
@@ -45,17 +45,17 @@ impl Limits {
     pub(super) const NONE: Limits = Limits { names_max: NAMES_MAX, style: Style::Device };
 }
 
-impl HostLayer {
+impl HostUpper {
     /// Opens the layer that is kept in a directory of the host: the nodes in `upper`, and in `work`
     /// what is being made. Both are created if they are missing. Links on the way to `dir` are
     /// followed, links in it are not. If a discard of it was interrupted, it is completed first.
     ///
-    /// Errors: the kernel's; those of [`HostLayer::open_ambient_at`].
-    pub fn open_ambient(dir: &Path) -> io::Result<LayerRef> {
+    /// Errors: the kernel's; those of [`HostUpper::open_ambient_at`].
+    pub fn open_ambient(dir: &Path) -> io::Result<UpperRef> {
         Self::open_ambient_with(dir, Limits::NONE)
     }
 
-    pub(super) fn open_ambient_with(dir: &Path, limits: Limits) -> io::Result<LayerRef> {
+    pub(super) fn open_ambient_with(dir: &Path, limits: Limits) -> io::Result<UpperRef> {
         let dir = ambient(dir)?;
         let upper = subdir(dir.as_fd(), "upper")?;
         let work = subdir(dir.as_fd(), "work")?;
@@ -69,7 +69,7 @@ impl HostLayer {
     /// lies in the other; `CrossesDevices` if they are not on the same filesystem; `ResourceBusy`
     /// if another overlay has one of them open; `Unsupported` if the filesystem has no extended
     /// attributes for users or cannot exchange two names.
-    pub fn open_ambient_at(upper: &Path, work: &Path) -> io::Result<LayerRef> {
+    pub fn open_ambient_at(upper: &Path, work: &Path) -> io::Result<UpperRef> {
         Self::open(ambient(upper)?, ambient(work)?, Limits::NONE)
     }
 
@@ -77,24 +77,24 @@ impl HostLayer {
     ///
     /// Errors: the kernel's; `ResourceBusy` if an overlay has it open as its upper; `InvalidData`
     /// if a discard of it was interrupted.
-    pub fn open_ambient_frozen(upper: &Path) -> io::Result<LayerRef> {
+    pub fn open_ambient_frozen(upper: &Path) -> io::Result<UpperRef> {
         let upper = ambient(upper)?;
         lock(upper.as_fd(), FlockOperation::NonBlockingLockShared, "the layer is being written")?;
         Self::begin(upper, None, NAMES_MAX)
     }
 
-    /// Opens the layer that [`HostLayer::open_ambient`] keeps in `dir`, as
-    /// [`HostLayer::open_ambient_frozen`] does. Nothing is created, and no link in `dir` is
+    /// Opens the layer that [`HostUpper::open_ambient`] keeps in `dir`, as
+    /// [`HostUpper::open_ambient_frozen`] does. Nothing is created, and no link in `dir` is
     /// followed.
     ///
     /// Errors: the kernel's; `ResourceBusy` if an overlay has it open as its upper.
-    pub fn open_ambient_frozen_in(dir: &Path) -> io::Result<LayerRef> {
+    pub fn open_ambient_frozen_in(dir: &Path) -> io::Result<UpperRef> {
         let upper = open_quietly(ambient(dir)?.as_fd(), "upper", HOLD)?;
         lock(upper.as_fd(), FlockOperation::NonBlockingLockShared, "the layer is being written")?;
         Self::begin(upper, None, NAMES_MAX)
     }
 
-    fn open(upper: OwnedFd, work: OwnedFd, limits: Limits) -> io::Result<LayerRef> {
+    fn open(upper: OwnedFd, work: OwnedFd, limits: Limits) -> io::Result<UpperRef> {
         if lies_in(work.as_fd(), id(upper.as_fd())?)? || lies_in(upper.as_fd(), id(work.as_fd())?)?
         {
             let text = "neither of a layer's directories may lie in the other";
@@ -114,7 +114,7 @@ impl HostLayer {
         Self::begin(upper, Some(area), limits.names_max)
     }
 
-    fn begin(upper: OwnedFd, area: Option<Area>, names_max: usize) -> io::Result<LayerRef> {
+    fn begin(upper: OwnedFd, area: Option<Area>, names_max: usize) -> io::Result<UpperRef> {
         let root = open_quietly(upper.as_fd(), ".", HOLD)?;
         let tree = RwLock::new(Tree { is_frozen: area.is_none(), ..Tree::default() });
         let core = Arc::new(Core {
@@ -129,8 +129,8 @@ impl HostLayer {
             names_max,
         });
         let root = core.hold(root).map_err(io::Error::other)?;
-        let is_discarded = marks::is_discarded(root.fd()).map_err(io::Error::other)?;
-        let layer: LayerRef = Arc::new(HostLayer::new(root, Arc::new(Warm::default())));
+        let is_discarded = xattrs::is_discarded(root.fd()).map_err(io::Error::other)?;
+        let layer: UpperRef = Arc::new(HostUpper::new(root, Arc::new(Warm::default())));
         if is_discarded && core.area.is_none() {
             let text = "a discard of the layer was interrupted: discard it again";
             return Err(io::Error::new(io::ErrorKind::InvalidData, text));
@@ -188,7 +188,7 @@ pub(in crate::host) fn lies_in(dir: BorrowedFd<'_>, top: Id) -> io::Result<bool>
 /// Finds out, in an empty area, what the filesystem can do.
 fn probe(area: OwnedFd, wanted: Style) -> io::Result<Work> {
     let unsupported = |text| io::Error::new(io::ErrorKind::Unsupported, text);
-    match fs::fsetxattr(&area, marks::HOLDS, b"y", XattrFlags::empty()) {
+    match fs::fsetxattr(&area, xattrs::HOLDS, b"y", XattrFlags::empty()) {
         Ok(()) => {}
         Err(Os::OPNOTSUPP) => {
             return Err(unsupported("the filesystem has no extended attributes for users"));

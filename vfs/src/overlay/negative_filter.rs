@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use foldhash::fast::RandomState;
 
-use super::lowers::Part;
+use super::lowers::LowerDir;
 use crate::{Cookie, Name, Result};
 
 /// Questions about one directory before it is listed for an answer.
@@ -21,9 +21,9 @@ const ASKED_FIRST: u32 = 4;
 const NAMES_MAX: usize = 1 << 16;
 const BITS_PER_NAME: usize = 16;
 
-/// Says of names that a directory does not have them, once it was asked often enough.
+/// UpperEntry of names that a directory does not have them, once it was asked often enough.
 #[derive(Default)]
-pub(super) struct Absent {
+pub(super) struct NegativeFilter {
     asked: AtomicU32,
     /// None inside: it cannot be learned, for the directory is too large or does not let itself be
     /// listed.
@@ -35,10 +35,10 @@ struct Filter {
     hasher: RandomState,
 }
 
-impl Absent {
+impl NegativeFilter {
     /// Whether none of `parts` has `name`; false if that is not known.
     #[inline]
-    pub(super) fn is_sure_of(&self, name: Name<'_>, parts: &[Part]) -> bool {
+    pub(super) fn is_sure_of(&self, name: Name<'_>, parts: &[LowerDir]) -> bool {
         match self.filter.get() {
             Some(Some(filter)) => !filter.may_have(name),
             Some(None) => false,
@@ -53,7 +53,7 @@ impl Absent {
 }
 
 impl Filter {
-    fn learn(parts: &[Part]) -> Option<Self> {
+    fn learn(parts: &[LowerDir]) -> Option<Self> {
         let mut names: Vec<Box<str>> = Vec::new();
         for part in parts {
             let listed: Result<()> = part.dir().read_dir(Cookie::START, &mut |entry| {
@@ -113,8 +113,8 @@ mod tests {
     #[test]
     fn what_is_there_is_never_said_to_be_absent_and_most_of_what_is_not_is() {
         for there in [0, 1, 3, 1000] {
-            let parts = [Part::Plain(dir_of(there)), Part::Plain(dir_of(there / 2))];
-            let absent = Absent::default();
+            let parts = [LowerDir::Plain(dir_of(there)), LowerDir::Plain(dir_of(there / 2))];
+            let absent = NegativeFilter::default();
             let sure = |name: &str| absent.is_sure_of(Name::new(name).unwrap(), &parts);
             for _ in 0..=ASKED_FIRST {
                 assert!(!sure("anything"));
@@ -127,8 +127,9 @@ mod tests {
 
     #[test]
     fn a_directory_that_is_too_large_is_never_said_to_lack_anything() {
-        let parts: [Part; 2] = std::array::from_fn(|_| Part::Plain(dir_of(NAMES_MAX / 2 + 1)));
-        let absent = Absent::default();
+        let parts: [LowerDir; 2] =
+            std::array::from_fn(|_| LowerDir::Plain(dir_of(NAMES_MAX / 2 + 1)));
+        let absent = NegativeFilter::default();
         let name = Name::new("missing").unwrap();
         assert!((0..100).all(|_| !absent.is_sure_of(name, &parts)));
     }

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use super::super::Identity;
-use super::super::layer::LayerRef;
 use super::super::lowers::{Found, MergedDir};
+use super::super::upper::UpperRef;
 use crate::shared_path::SharedPath;
 use crate::tree_walk::WalkDir;
 use crate::{Errno, Name, Result};
 
 pub(super) struct Both {
-    pub(super) upper: LayerRef,
+    pub(super) upper: UpperRef,
     pub(super) lower: Option<Arc<MergedDir>>,
 }
 

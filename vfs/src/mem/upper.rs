@@ -13,14 +13,14 @@ use super::file::MemFile;
 use super::leaf::{Body, Leaf, Times, not_a_dir};
 use super::meter::Counted;
 use super::tree::{Child, DirData, DirKey, ROOT, Tree};
-use crate::overlay::{Adopted, Layer, LayerRef, Made, NewName, Opened, Says};
+use crate::overlay::{CopiedUp, CopyUp, NewName, UpperDir, UpperEntry, UpperOpen, UpperRef};
 use crate::{Access, Dir, Errno, Name, OpenHow, Result, Stat, Stop};
 
 impl MemFs {
     /// The root as a layer: what an overlay keeps its changes in, or, once it is frozen, one of the
     /// filesystems beneath it.
     #[must_use]
-    pub fn layer(&self) -> LayerRef {
+    pub fn upper(&self) -> UpperRef {
         Arc::new(MemDir::hold(&self.0, &self.0.tree.read(), ROOT))
     }
 }
@@ -80,43 +80,43 @@ fn times_of(stat: &Stat) -> Times {
     Times { accessed: stat.accessed, modified: stat.modified, changed: stat.changed }
 }
 
-impl Layer for MemDir {
-    fn number_as(&self, dev: u64) {
+impl UpperDir for MemDir {
+    fn set_node_dev(&self, dev: u64) {
         // A layer belongs to one overlay, so the first answer stays.
         let _ = self.fs.dev_of_new.set(dev);
     }
 
-    fn look(&self, name: Name<'_>) -> Result<Says> {
+    fn lookup(&self, name: Name<'_>) -> Result<UpperEntry> {
         let tree = self.fs.tree.read();
         let dir = tree.dir(self.key)?;
         Ok(match dir.get(name) {
-            Some(Child::Leaf(leaf)) => Says::Node(leaf.stat()),
-            Some(Child::Dir(key)) => Says::Node(tree.dir(*key)?.stat()),
+            Some(Child::Leaf(leaf)) => UpperEntry::Node(leaf.stat()),
+            Some(Child::Dir(key)) => UpperEntry::Node(tree.dir(*key)?.stat()),
             None => match &dir.marks {
-                Some(marks) if marks.whiteouts.contains(name.as_str()) => Says::Whiteout,
-                Some(_) | None => Says::Nothing,
+                Some(marks) if marks.whiteouts.contains(name.as_str()) => UpperEntry::Whiteout,
+                Some(_) | None => UpperEntry::Absent,
             },
         })
     }
 
-    fn open_leaf(&self, name: Name<'_>, how: OpenHow) -> Result<Opened, Stop> {
+    fn open_leaf(&self, name: Name<'_>, how: OpenHow) -> Result<UpperOpen, Stop> {
         let tree = self.fs.tree.read();
         let dir = tree.dir(self.key)?;
         match dir.get(name) {
             None => Ok(match &dir.marks {
-                Some(marks) if marks.whiteouts.contains(name.as_str()) => Opened::Whiteout,
-                Some(_) | None => Opened::Nothing,
+                Some(marks) if marks.whiteouts.contains(name.as_str()) => UpperOpen::Whiteout,
+                Some(_) | None => UpperOpen::Absent,
             }),
-            Some(Child::Dir(_)) => Ok(Opened::Dir),
+            Some(Child::Dir(_)) => Ok(UpperOpen::Dir),
             Some(Child::Leaf(_)) if how.is_exclusive() => Err(Errno::Exist.into()),
             Some(Child::Leaf(leaf)) => match leaf.body {
                 Body::Link(_) => Err(not_a_dir(leaf, 0)),
-                Body::File | Body::Null => Ok(Opened::File(self.open_leaf_as(leaf, how)?)),
+                Body::File | Body::Null => Ok(UpperOpen::File(self.open_leaf_as(leaf, how)?)),
             },
         }
     }
 
-    fn enter(&self, name: Name<'_>) -> Result<LayerRef> {
+    fn enter(&self, name: Name<'_>) -> Result<UpperRef> {
         let tree = self.fs.tree.read();
         match tree.dir(self.key)?.get(name).ok_or(Errno::Noent)? {
             Child::Dir(key) => Ok(Arc::new(MemDir::hold(&self.fs, &tree, *key))),
@@ -140,39 +140,39 @@ impl Layer for MemDir {
         Ok(())
     }
 
-    fn adopt(&self, names: &[NewName<'_>], stat: &Stat, what: Adopted<'_>) -> Result<Made> {
+    fn copy_up(&self, names: &[NewName<'_>], stat: &Stat, what: CopyUp<'_>) -> Result<CopiedUp> {
         let names = self.check_adoption(names)?;
         match (what, &names[..]) {
-            (Adopted::Dir, [name]) => {
+            (CopyUp::Dir, [name]) => {
                 self.adopt_dir(*name, stat)?;
-                Ok(Made::Named)
+                Ok(CopiedUp::Named)
             }
-            (Adopted::Dir, _) | (Adopted::Symlink(_), []) => Err(Errno::Inval),
-            (Adopted::Symlink(target), names) => {
+            (CopyUp::Dir, _) | (CopyUp::Symlink(_), []) => Err(Errno::Inval),
+            (CopyUp::Symlink(target), names) => {
                 let id = (stat.dev, stat.ino);
                 let leaf = self.fs.leaf_with(id, Body::Link(target.into()), stat.modified)?;
                 leaf.change().times = times_of(stat);
                 self.adopt_leaf(names, &leaf)?;
-                Ok(Made::Named)
+                Ok(CopiedUp::Named)
             }
-            (Adopted::File(fill), names) => {
+            (CopyUp::File(fill), names) => {
                 let (leaf, file) = self.adopted_file(stat)?;
                 fill(&file)?;
                 leaf.change().times = times_of(stat);
                 self.adopt_leaf(names, &leaf)?;
-                Ok(Made::File(Arc::new(file)))
+                Ok(CopiedUp::File(Arc::new(file)))
             }
-            (Adopted::Truncated(how), names) => {
+            (CopyUp::Truncated(how), names) => {
                 let (leaf, file) = self.adopted_file(stat)?;
                 leaf.change().times = times_of(stat);
                 let opened = self.open_leaf_as(&leaf, how)?;
                 self.adopt_leaf(names, &leaf)?;
-                Ok(Made::Truncated { file: Arc::new(file), opened })
+                Ok(CopiedUp::Truncated { file: Arc::new(file), opened })
             }
         }
     }
 
-    fn adopt_name(&self, name: Name<'_>, into: &dyn Layer, new_name: Name<'_>) -> Result<()> {
+    fn copy_up_link(&self, name: Name<'_>, into: &dyn UpperDir, new_name: Name<'_>) -> Result<()> {
         let into = self.same(into)?.key;
         let mut tree = self.fs.change()?;
         let child = tree.dir(self.key)?.get(name).ok_or(Errno::Noent)?.clone();
@@ -183,7 +183,7 @@ impl Layer for MemDir {
         Ok(())
     }
 
-    fn white_out(&self, name: Name<'_>) -> Result<()> {
+    fn create_whiteout(&self, name: Name<'_>) -> Result<()> {
         let mut tree = self.fs.change()?;
         let now = self.fs.now();
         let shows = tree.dir(self.key)?.get(name).cloned();
@@ -198,7 +198,7 @@ impl Layer for MemDir {
             return Err(Errno::Noent);
         }
         dir.remove(name, now);
-        dir.white_out(name, now);
+        dir.create_whiteout(name, now);
         if let Some(Child::Dir(key)) = shows {
             tree.remove_dir(key, now)?;
         }
@@ -237,10 +237,10 @@ impl Layer for MemDir {
         Ok(())
     }
 
-    fn rename_and_white_out(
+    fn rename_with_whiteout(
         &self,
         name: Name<'_>,
-        into: &dyn Layer,
+        into: &dyn UpperDir,
         new_name: Name<'_>,
     ) -> Result<()> {
         self.rename_leaving(Leave::Whiteout, name, self.same(into)?, new_name)

@@ -19,8 +19,8 @@ use super::super::errno::errno;
 use super::super::file::HostFile;
 use super::super::open::create;
 use super::super::stat::stat;
-use super::marks::Id;
-use super::{marks, steps};
+use super::xattrs::Id;
+use super::{fault_points, xattrs};
 use crate::{Name, OpenHow, Result};
 
 /// What the kernel is asked for at once when a directory is read, in bytes.
@@ -109,8 +109,9 @@ impl Work {
     }
 
     fn unlink(&self, name: &str) -> io::Result<()> {
-        let unlinked = steps::next().and_then(|()| fs::unlinkat(self.fd(), name, AtFlags::empty()));
-        unlinked.inspect_err(|_| steps::forgive())
+        let unlinked =
+            fault_points::next().and_then(|()| fs::unlinkat(self.fd(), name, AtFlags::empty()));
+        unlinked.inspect_err(|_| fault_points::forgive())
     }
 
     pub(super) fn fd(&self) -> BorrowedFd<'_> {
@@ -130,7 +131,7 @@ impl Work {
     ) -> Result<(Temp<'_>, T)> {
         self.remove_stuck();
         let mut temp = self.temp(shape);
-        steps::next().map_err(errno)?;
+        fault_points::next().map_err(errno)?;
         let made = make(self.fd(), &temp.name).map_err(errno)?;
         temp.is_here = true;
         Ok((temp, made))
@@ -175,7 +176,7 @@ impl Work {
                     // Its owner must be able to write what is to be marked.
                     fs::openat(dir, name, flags, Mode::from_raw_mode(0o644))
                 })?;
-                marks::set(file.as_fd(), marks::WHITEOUT, b"y")?;
+                xattrs::set(file.as_fd(), xattrs::WHITEOUT, b"y")?;
                 Ok(temp)
             }
         }
@@ -215,7 +216,7 @@ impl Temp<'_> {
     }
 
     fn put_with(mut self, dir: BorrowedFd<'_>, name: Name<'_>, flags: RenameFlags) -> Result<()> {
-        steps::next().map_err(errno)?;
+        fault_points::next().map_err(errno)?;
         let work = self.work.fd();
         fs::renameat_with(work, &*self.name, dir, name.as_str(), flags).map_err(errno)?;
         self.is_here = false;
@@ -224,7 +225,7 @@ impl Temp<'_> {
 
     /// Moves it to where something is, which comes here to its end.
     pub(super) fn swap(mut self, dir: BorrowedFd<'_>, name: Name<'_>, out: Shape) -> Result<()> {
-        steps::next().map_err(errno)?;
+        fault_points::next().map_err(errno)?;
         let (work, flags) = (self.work.fd(), RenameFlags::EXCHANGE);
         fs::renameat_with(work, &*self.name, dir, name.as_str(), flags).map_err(errno)?;
         self.shape = out;
@@ -233,7 +234,7 @@ impl Temp<'_> {
 
     /// Removes it now, for a file that is to be without a name.
     pub(super) fn unname(mut self) -> Result<()> {
-        steps::next().map_err(errno)?;
+        fault_points::next().map_err(errno)?;
         fs::unlinkat(self.work.fd(), &*self.name, AtFlags::empty()).map_err(errno)?;
         self.is_here = false;
         Ok(())
@@ -254,7 +255,7 @@ impl Drop for Temp<'_> {
             }
             Shape::Dir => {
                 if remove_dir(self.work.fd(), &self.name).is_err() {
-                    steps::forgive();
+                    fault_points::forgive();
                 }
             }
         }
@@ -263,14 +264,14 @@ impl Drop for Temp<'_> {
 
 /// Removes a directory and the leaves in it.
 fn remove_dir(parent: BorrowedFd<'_>, name: &str) -> io::Result<()> {
-    steps::next()?;
+    fault_points::next()?;
     match fs::unlinkat(parent, name, AtFlags::REMOVEDIR) {
         Err(Os::NOTEMPTY | Os::EXIST) => {}
         other => return other,
     }
     let dir = fs::openat(parent, name, DIR, Mode::empty())?;
     empty(dir.as_fd(), Depth::Leaves)?;
-    steps::next()?;
+    fault_points::next()?;
     fs::unlinkat(parent, name, AtFlags::REMOVEDIR)
 }
 
@@ -311,7 +312,7 @@ fn empty(dir: BorrowedFd<'_>, depth: Depth) -> io::Result<()> {
 }
 
 fn remove(dir: BorrowedFd<'_>, name: &CStr, depth: Depth) -> io::Result<()> {
-    steps::next()?;
+    fault_points::next()?;
     match fs::unlinkat(dir, name, AtFlags::empty()) {
         Err(Os::ISDIR | Os::PERM) if depth == Depth::Dirs => {}
         other => return other,

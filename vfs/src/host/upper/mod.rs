@@ -27,16 +27,16 @@
 //! directory's old name empty. Links take no marks, so a crash in the copy-up of a link with
 //! several names may leave some of them linked to each other and some not.
 
-mod adopt;
-mod change;
+mod copy_up;
 mod dir;
+mod fault_points;
 mod file;
-mod image;
-mod marks;
+mod name_cache;
 mod open;
 mod rename;
-mod steps;
-mod work;
+mod upper_dir;
+mod work_dir;
+mod xattrs;
 
 #[cfg(test)]
 mod tests;
@@ -51,9 +51,9 @@ use parking_lot::{Mutex, MutexGuard, RwLock};
 use rustix::fs::{self, AtFlags, FlockOperation, OFlags, RawDir, SeekFrom};
 use rustix::io::Errno as Os;
 
-use self::image::{Entry, Found, Image, Memory, Names, Origin};
-use self::marks::{Id, Marks, Sort};
-use self::work::{LISTING_BYTES, Work};
+use self::name_cache::{Entry, Found, Image, Memory, Names, Origin};
+use self::work_dir::{LISTING_BYTES, Work};
+use self::xattrs::{Id, Marks, Sort};
 use super::errno::errno;
 use super::list::Slot;
 use super::resolve::{link_target, open_quietly};
@@ -76,7 +76,7 @@ pub(super) fn lies_in(dir: BorrowedFd<'_>, top: (u64, u64)) -> std::io::Result<b
     open::lies_in(dir, Id { dev: top.0, ino: top.1 })
 }
 
-/// A directory of the host, as a [`Layer`](crate::overlay::Layer) in the format of Linux's overlay
+/// A directory of the host, as a [`UpperDir`](crate::overlay::UpperDir) in the format of Linux's overlay
 /// filesystem with `userxattr`.
 ///
 /// What is written can be mounted by the kernel, and what the kernel wrote with that option can be
@@ -84,7 +84,7 @@ pub(super) fn lies_in(dir: BorrowedFd<'_>, top: (u64, u64)) -> std::io::Result<b
 /// mark, which the kernel knows in all lowers but the last.
 ///
 /// See <https://docs.kernel.org/filesystems/overlayfs.html>.
-pub struct HostLayer {
+pub struct HostUpper {
     at: Arc<Held>,
     warm: Arc<Warm>,
 }
@@ -262,7 +262,7 @@ impl Held {
             return Ok(names.find(name.as_str()));
         }
         let marks = self.marks_in(&mut memory)?;
-        let sort = marks::sort(self.fd(), marks, (name.as_str(), None), &self.core.pending)?;
+        let sort = xattrs::sort(self.fd(), marks, (name.as_str(), None), &self.core.pending)?;
         Ok(sort.map_or(Found::Nothing, |sort| found(marks, sort)))
     }
 
@@ -367,7 +367,7 @@ impl Held {
             let name = raw.to_str().ok().and_then(|name| Name::new(name).ok());
             let sort = match name {
                 Some(name) => {
-                    marks::sort(self.fd(), marks, (name.as_str(), hint), &self.core.pending)?
+                    xattrs::sort(self.fd(), marks, (name.as_str(), hint), &self.core.pending)?
                 }
                 // Whatever it is, it is nothing that we have put there.
                 None => Some(Sort::Node(hint.unwrap_or(FileType::File))),
@@ -439,11 +439,11 @@ impl Held {
     fn origin(&self, name: Name<'_>, entry: &Entry) -> Result<Option<Id>> {
         match entry.origin {
             Origin::Own => return Ok(None),
-            Origin::Adopted(id) => return Ok(Some(id)),
+            Origin::Lower(id) => return Ok(Some(id)),
             Origin::Unknown => {}
         }
-        let id = match marks::open_to_ask(self.fd(), name.as_str())? {
-            Some(node) => marks::origin(node.as_fd())?,
+        let id = match xattrs::open_to_ask(self.fd(), name.as_str())? {
+            Some(node) => xattrs::origin(node.as_fd())?,
             None => None,
         };
         self.learn_origin(name, id);
@@ -454,14 +454,14 @@ impl Held {
         if let Image::Read(names) = &mut self.memory.lock().image
             && let Some(Found::Node(entry)) = names.found.get_mut(name.as_str())
         {
-            entry.origin = id.map_or(Origin::Own, Origin::Adopted);
+            entry.origin = id.map_or(Origin::Own, Origin::Lower);
         }
     }
 }
 
-impl HostLayer {
+impl HostUpper {
     fn new(at: Arc<Held>, warm: Arc<Warm>) -> Self {
-        HostLayer { at, warm }
+        HostUpper { at, warm }
     }
 
     fn core(&self) -> &Arc<Core> {
@@ -469,8 +469,8 @@ impl HostLayer {
     }
 
     /// A handle on another directory of the layer.
-    fn handle(&self, at: Arc<Held>) -> Arc<HostLayer> {
-        Arc::new(HostLayer::new(at, Arc::clone(&self.warm)))
+    fn handle(&self, at: Arc<Held>) -> Arc<HostUpper> {
+        Arc::new(HostUpper::new(at, Arc::clone(&self.warm)))
     }
 
     /// Holds the directory at the end of a descent.

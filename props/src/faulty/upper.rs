@@ -1,10 +1,10 @@
-//! The faulty layer of an overlay's upper: as [`super`], with the methods of a [`Layer`].
+//! The faulty layer of an overlay's upper: as [`super`], with the methods of a [`UpperDir`].
 
 use std::any::Any;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use palisade_vfs::overlay::{Adopted, Layer, LayerRef, Made, NewName, Opened, Says};
+use palisade_vfs::overlay::{CopiedUp, CopyUp, NewName, UpperDir, UpperEntry, UpperOpen, UpperRef};
 use palisade_vfs::{
     Cookie, Descent, Dir, Entry, Errno, File, FileRef, Name, Node, OpenHow, Result, SetTimes, Stat,
     Stop,
@@ -14,18 +14,18 @@ use super::{Faults, FaultyFile, Step, beneath, opens, wrapped};
 
 /// Lets operations beneath `layer` fail as `faults` says.
 #[must_use]
-pub fn faulty_layer(layer: LayerRef, faults: &Arc<Faults>) -> LayerRef {
-    Arc::new(FaultyLayer { inner: layer, faults: faults.clone() })
+pub fn faulty_upper(layer: UpperRef, faults: &Arc<Faults>) -> UpperRef {
+    Arc::new(FaultyUpper { inner: layer, faults: faults.clone() })
 }
 
-pub(super) struct FaultyLayer {
-    pub(super) inner: LayerRef,
+pub(super) struct FaultyUpper {
+    pub(super) inner: UpperRef,
     faults: Arc<Faults>,
 }
 
-fn layer_beneath(layer: &dyn Layer) -> Result<&dyn Layer> {
+fn layer_beneath(layer: &dyn UpperDir) -> Result<&dyn UpperDir> {
     let any: &dyn Any = layer;
-    any.downcast_ref::<FaultyLayer>().map(|layer| &*layer.inner).ok_or(Errno::Xdev)
+    any.downcast_ref::<FaultyUpper>().map(|layer| &*layer.inner).ok_or(Errno::Xdev)
 }
 
 fn inner_name<'a>(new: &NewName<'a>) -> Result<NewName<'a>> {
@@ -33,29 +33,29 @@ fn inner_name<'a>(new: &NewName<'a>) -> Result<NewName<'a>> {
 }
 
 #[deny(clippy::missing_trait_methods)]
-impl Layer for FaultyLayer {
-    fn number_as(&self, dev: u64) {
-        self.inner.number_as(dev);
+impl UpperDir for FaultyUpper {
+    fn set_node_dev(&self, dev: u64) {
+        self.inner.set_node_dev(dev);
     }
 
-    fn look(&self, name: Name<'_>) -> Result<Says> {
+    fn lookup(&self, name: Name<'_>) -> Result<UpperEntry> {
         self.faults.step(Step::Looks)?;
-        self.inner.look(name)
+        self.inner.lookup(name)
     }
 
-    fn open_leaf(&self, name: Name<'_>, how: OpenHow) -> Result<Opened, Stop> {
+    fn open_leaf(&self, name: Name<'_>, how: OpenHow) -> Result<UpperOpen, Stop> {
         self.faults.step(opens(how))?;
         Ok(match self.inner.open_leaf(name, how)? {
-            Opened::File(inner) => {
-                Opened::File(Arc::new(FaultyFile { inner, faults: self.faults.clone() }))
+            UpperOpen::File(inner) => {
+                UpperOpen::File(Arc::new(FaultyFile { inner, faults: self.faults.clone() }))
             }
-            other @ (Opened::Nothing | Opened::Whiteout | Opened::Dir) => other,
+            other @ (UpperOpen::Absent | UpperOpen::Whiteout | UpperOpen::Dir) => other,
         })
     }
 
-    fn enter(&self, name: Name<'_>) -> Result<LayerRef> {
+    fn enter(&self, name: Name<'_>) -> Result<UpperRef> {
         self.faults.step(Step::Looks)?;
-        Ok(faulty_layer(self.inner.enter(name)?, &self.faults))
+        Ok(faulty_upper(self.inner.enter(name)?, &self.faults))
     }
 
     fn is_opaque(&self) -> Result<bool> {
@@ -68,14 +68,14 @@ impl Layer for FaultyLayer {
         self.inner.whiteouts(each)
     }
 
-    fn adopt(&self, names: &[NewName<'_>], stat: &Stat, what: Adopted<'_>) -> Result<Made> {
+    fn copy_up(&self, names: &[NewName<'_>], stat: &Stat, what: CopyUp<'_>) -> Result<CopiedUp> {
         let names = names.iter().map(inner_name).collect::<Result<Vec<_>>>()?;
         self.faults.step(Step::Changes)?;
         let made = match what {
-            what @ (Adopted::Dir | Adopted::Symlink(_) | Adopted::Truncated(_)) => {
-                self.inner.adopt(&names, stat, what)?
+            what @ (CopyUp::Dir | CopyUp::Symlink(_) | CopyUp::Truncated(_)) => {
+                self.inner.copy_up(&names, stat, what)?
             }
-            Adopted::File(fill) => {
+            CopyUp::File(fill) => {
                 let faults = &self.faults;
                 // The file is only borrowed and cannot be wrapped: it fails before the first byte
                 // and after the last.
@@ -84,29 +84,29 @@ impl Layer for FaultyLayer {
                     fill(file)?;
                     faults.step(Step::Changes)
                 };
-                self.inner.adopt(&names, stat, Adopted::File(&mut fill))?
+                self.inner.copy_up(&names, stat, CopyUp::File(&mut fill))?
             }
         };
         let wrap =
             |inner| -> FileRef { Arc::new(FaultyFile { inner, faults: self.faults.clone() }) };
         Ok(match made {
-            Made::Named => Made::Named,
-            Made::File(file) => Made::File(wrap(file)),
-            Made::Truncated { file, opened } => {
-                Made::Truncated { file: wrap(file), opened: wrap(opened) }
+            CopiedUp::Named => CopiedUp::Named,
+            CopiedUp::File(file) => CopiedUp::File(wrap(file)),
+            CopiedUp::Truncated { file, opened } => {
+                CopiedUp::Truncated { file: wrap(file), opened: wrap(opened) }
             }
         })
     }
 
-    fn adopt_name(&self, name: Name<'_>, into: &dyn Layer, new_name: Name<'_>) -> Result<()> {
+    fn copy_up_link(&self, name: Name<'_>, into: &dyn UpperDir, new_name: Name<'_>) -> Result<()> {
         let into = layer_beneath(into)?;
         self.faults.step(Step::Changes)?;
-        self.inner.adopt_name(name, into, new_name)
+        self.inner.copy_up_link(name, into, new_name)
     }
 
-    fn white_out(&self, name: Name<'_>) -> Result<()> {
+    fn create_whiteout(&self, name: Name<'_>) -> Result<()> {
         self.faults.step(Step::Changes)?;
-        self.inner.white_out(name)
+        self.inner.create_whiteout(name)
     }
 
     fn create_opaque_dir(&self, name: Name<'_>) -> Result<()> {
@@ -134,15 +134,15 @@ impl Layer for FaultyLayer {
         self.inner.set_opaque()
     }
 
-    fn rename_and_white_out(
+    fn rename_with_whiteout(
         &self,
         name: Name<'_>,
-        into: &dyn Layer,
+        into: &dyn UpperDir,
         new_name: Name<'_>,
     ) -> Result<()> {
         let into = layer_beneath(into)?;
         self.faults.step(Step::Changes)?;
-        self.inner.rename_and_white_out(name, into, new_name)
+        self.inner.rename_with_whiteout(name, into, new_name)
     }
 
     fn lies_in(&self, dir: (u64, u64)) -> Result<bool> {
@@ -157,7 +157,7 @@ impl Layer for FaultyLayer {
 }
 
 #[deny(clippy::missing_trait_methods)]
-impl Dir for FaultyLayer {
+impl Dir for FaultyUpper {
     fn open(&self, path: Descent<'_>, how: OpenHow) -> Result<Node, Stop> {
         self.faults.step(opens(how))?;
         Ok(wrapped(self.inner.open(path, how)?, &self.faults))

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Weak;
 
 use super::Held;
-use super::marks::{Id, Marks, Sort};
+use super::xattrs::{Id, Marks, Sort};
 use crate::{FileType, Timestamp};
 
 /// Names that all images of a layer hold together: about 100 bytes each.
@@ -21,7 +21,7 @@ pub(super) enum Origin {
     /// Its own. Links are always in here: what they were adopted from is remembered elsewhere.
     Own,
     /// That of the node that it was adopted from.
-    Adopted(Id),
+    Lower(Id),
     /// It has to be asked.
     Unknown,
 }

@@ -17,7 +17,7 @@ use rustix::io::Errno as Os;
 
 use super::super::errno::errno;
 use super::super::stat::{kind, stat};
-use super::steps;
+use super::fault_points;
 use crate::{Errno, FileType, Result, Stat};
 
 /// `y` hides what is beneath the directory; `x` says that there are whiteouts in it that are files.
@@ -150,13 +150,13 @@ pub(super) fn set_origin(node: BorrowedFd<'_>, id: Id) -> Result<()> {
 
 /// Sets a mark of an open file or directory.
 pub(super) fn set(node: BorrowedFd<'_>, mark: &str, value: &[u8]) -> Result<()> {
-    steps::next().map_err(errno)?;
+    fault_points::next().map_err(errno)?;
     fs::fsetxattr(node, mark, value, XattrFlags::empty()).map_err(errno)
 }
 
 /// Removes a mark of an open file or directory, if it has it.
 pub(super) fn remove(node: BorrowedFd<'_>, mark: &str) -> Result<()> {
-    steps::next().map_err(errno)?;
+    fault_points::next().map_err(errno)?;
     match fs::fremovexattr(node, mark) {
         Ok(()) | Err(Os::NODATA) => Ok(()),
         Err(os) => Err(errno(os)),

@@ -7,12 +7,12 @@ use rustix::fs::{self, AtFlags, FlockOperation};
 
 use super::super::errno::{errno, errno_of_io};
 use super::dir::errno_of;
-use super::image::{Entry, Found, Origin};
-use super::marks::{self, Marks, Opaque};
+use super::name_cache::{Entry, Found, Origin};
 use super::rename::Leave;
-use super::work::{Shape, Style, Temp, Work, make_whiteout};
-use super::{Held, HostLayer, Tree, steps};
-use crate::overlay::{Adopted, Layer, LayerRef, Made, NewName, Opened, Says};
+use super::work_dir::{Shape, Style, Temp, Work, make_whiteout};
+use super::xattrs::{self, Marks, Opaque};
+use super::{Held, HostUpper, Tree, fault_points};
+use crate::overlay::{CopiedUp, CopyUp, NewName, UpperDir, UpperEntry, UpperOpen, UpperRef};
 use crate::{Errno, FileType, Name, OpenHow, Result, Stat, Stop};
 
 /// Whether a new directory hides what is beneath it.
@@ -69,7 +69,7 @@ impl Held {
         let work = self.core.work(tree)?;
         match (&found, opaqueness) {
             (Found::Nothing, Opaqueness::IfOverWhiteout) => {
-                steps::next().map_err(errno)?;
+                fault_points::next().map_err(errno)?;
                 let mode = fs::Mode::from_raw_mode(0o777);
                 fs::mkdirat(self.fd(), name.as_str(), mode).map_err(errno)?;
             }
@@ -78,7 +78,7 @@ impl Held {
                 let shows_lowers =
                     matches!((&found, opaqueness), (Found::Debris, Opaqueness::IfOverWhiteout));
                 if !shows_lowers {
-                    marks::set(dir.as_fd(), marks::OPAQUE, b"y")?;
+                    xattrs::set(dir.as_fd(), xattrs::OPAQUE, b"y")?;
                 }
                 self.place(temp, Shape::Dir, name, &found)?;
             }
@@ -102,7 +102,7 @@ impl Held {
         let work = self.core.work(tree)?;
         into.expect(&entry)?;
         if let Found::Nothing = found {
-            steps::next().map_err(errno)?;
+            fault_points::next().map_err(errno)?;
             let (from, to, flags) = (name.as_str(), new_name.as_str(), AtFlags::empty());
             fs::linkat(self.fd(), from, into.fd(), to, flags).map_err(errno)?;
         } else {
@@ -123,7 +123,7 @@ impl Held {
         if entry.origin == Origin::Own || marks.holds_adopted {
             return Ok(());
         }
-        marks::set(self.fd(), marks::HOLDS, b"y")?;
+        xattrs::set(self.fd(), xattrs::HOLDS, b"y")?;
         self.learn_marks(Marks { holds_adopted: true, ..marks });
         Ok(())
     }
@@ -140,7 +140,7 @@ impl Held {
             Opaque::HoldsWhiteouts => return Ok(true),
             Opaque::No => {}
         }
-        marks::set(self.fd(), marks::OPAQUE, b"x")?;
+        xattrs::set(self.fd(), xattrs::OPAQUE, b"x")?;
         self.learn_marks(Marks { opaque: Opaque::HoldsWhiteouts, ..marks });
         Ok(true)
     }
@@ -156,7 +156,7 @@ impl Held {
                 return if self.is_dead()? { Err(Errno::Noent) } else { Ok(()) };
             }
             Found::Nothing if work.style == Style::Device => {
-                steps::next().map_err(errno)?;
+                fault_points::next().map_err(errno)?;
                 make_whiteout(self.fd(), name.as_str()).map_err(errno)?;
                 self.set(name, Found::Whiteout);
                 return Ok(());
@@ -199,7 +199,7 @@ impl Held {
         if marks.opaque == Opaque::Yes {
             return Ok(());
         }
-        marks::set(self.fd(), marks::OPAQUE, b"y")?;
+        xattrs::set(self.fd(), xattrs::OPAQUE, b"y")?;
         self.learn_marks(Marks { opaque: Opaque::Yes, ..marks });
         if marks.opaque == Opaque::HoldsWhiteouts { self.remove_whiteouts() } else { Ok(()) }
     }
@@ -217,7 +217,7 @@ impl Held {
 
     /// Removes what is at a name and is no node.
     pub(super) fn remove_debris(&self, name: Name<'_>) -> Result<()> {
-        steps::next().map_err(errno)?;
+        fault_points::next().map_err(errno)?;
         fs::unlinkat(self.fd(), name.as_str(), AtFlags::empty()).map_err(errno)?;
         self.set(name, Found::Nothing);
         Ok(())
@@ -225,33 +225,33 @@ impl Held {
 }
 
 #[deny(clippy::missing_trait_methods)]
-impl Layer for HostLayer {
-    fn number_as(&self, _dev: u64) {}
+impl UpperDir for HostUpper {
+    fn set_node_dev(&self, _dev: u64) {}
 
-    fn look(&self, name: Name<'_>) -> Result<Says> {
+    fn lookup(&self, name: Name<'_>) -> Result<UpperEntry> {
         let tree = self.core().tree.read();
         Ok(match self.at.find(name)? {
-            Found::Nothing | Found::Debris => Says::Nothing,
-            Found::Whiteout => Says::Whiteout,
-            Found::Node(entry) => Says::Node(self.at.stat_name(&tree, name, &entry)?),
+            Found::Nothing | Found::Debris => UpperEntry::Absent,
+            Found::Whiteout => UpperEntry::Whiteout,
+            Found::Node(entry) => UpperEntry::Node(self.at.stat_name(&tree, name, &entry)?),
         })
     }
 
-    fn open_leaf(&self, name: Name<'_>, how: OpenHow) -> Result<Opened, Stop> {
+    fn open_leaf(&self, name: Name<'_>, how: OpenHow) -> Result<UpperOpen, Stop> {
         let tree = self.core().tree.read();
         let entry = match self.at.find(name)? {
-            Found::Nothing | Found::Debris => return Ok(Opened::Nothing),
-            Found::Whiteout => return Ok(Opened::Whiteout),
-            Found::Node(Entry { kind: FileType::Dir, .. }) => return Ok(Opened::Dir),
+            Found::Nothing | Found::Debris => return Ok(UpperOpen::Absent),
+            Found::Whiteout => return Ok(UpperOpen::Whiteout),
+            Found::Node(Entry { kind: FileType::Dir, .. }) => return Ok(UpperOpen::Dir),
             Found::Node(entry) => entry,
         };
         if how.is_exclusive() {
             return Err(Errno::Exist.into());
         }
-        Ok(Opened::File(self.at.open_leaf(&tree, name, &entry, how, 0)?))
+        Ok(UpperOpen::File(self.at.open_leaf(&tree, name, &entry, how, 0)?))
     }
 
-    fn enter(&self, name: Name<'_>) -> Result<LayerRef> {
+    fn enter(&self, name: Name<'_>) -> Result<UpperRef> {
         let _tree = self.core().tree.read();
         Ok(self.handle(self.at.child(name, 0).map_err(errno_of)?))
     }
@@ -272,11 +272,11 @@ impl Layer for HostLayer {
         Ok(())
     }
 
-    fn adopt(&self, names: &[NewName<'_>], stat: &Stat, what: Adopted<'_>) -> Result<Made> {
+    fn copy_up(&self, names: &[NewName<'_>], stat: &Stat, what: CopyUp<'_>) -> Result<CopiedUp> {
         self.adopt_node(names, stat, what)
     }
 
-    fn adopt_name(&self, name: Name<'_>, into: &dyn Layer, new_name: Name<'_>) -> Result<()> {
+    fn copy_up_link(&self, name: Name<'_>, into: &dyn UpperDir, new_name: Name<'_>) -> Result<()> {
         let into = self.same(into)?;
         let tree = self.core().tree.write();
         let times = into.times()?;
@@ -285,7 +285,7 @@ impl Layer for HostLayer {
         Ok(())
     }
 
-    fn white_out(&self, name: Name<'_>) -> Result<()> {
+    fn create_whiteout(&self, name: Name<'_>) -> Result<()> {
         let mut tree = self.core().tree.write();
         let found = self.at.find(name)?;
         let work = self.core().work(&tree)?;
@@ -304,13 +304,13 @@ impl Layer for HostLayer {
 
     fn commit_token(&self) -> Result<u128> {
         let tree = self.core().tree.write();
-        if let Some(token) = marks::token(self.at.fd())? {
+        if let Some(token) = xattrs::token(self.at.fd())? {
             return Ok(token);
         }
         self.core().work(&tree)?;
         let token = crate::overlay::fresh_token();
         let before = super::super::stat::stat(&fs::fstat(self.at.fd()).map_err(errno)?);
-        marks::set(self.at.fd(), marks::TOKEN, format!("{token:032x}").as_bytes())?;
+        xattrs::set(self.at.fd(), xattrs::TOKEN, format!("{token:032x}").as_bytes())?;
         // The attribute changes only the time of last change. A root whose times were set before
         // stays changed.
         if before.modified == before.changed {
@@ -322,13 +322,13 @@ impl Layer for HostLayer {
     fn begin_discard(&self) -> Result<()> {
         let tree = self.core().tree.write();
         self.core().work(&tree)?;
-        marks::set(self.at.fd(), marks::DISCARDED, b"y")
+        xattrs::set(self.at.fd(), xattrs::DISCARDED, b"y")
     }
 
     fn end_discard(&self) -> Result<()> {
         let tree = self.core().tree.write();
         self.core().work(&tree)?;
-        marks::remove(self.at.fd(), marks::DISCARDED)?;
+        xattrs::remove(self.at.fd(), xattrs::DISCARDED)?;
         self.at.set_equal_times()
     }
 
@@ -338,10 +338,10 @@ impl Layer for HostLayer {
         self.at.make_opaque()
     }
 
-    fn rename_and_white_out(
+    fn rename_with_whiteout(
         &self,
         name: Name<'_>,
-        into: &dyn Layer,
+        into: &dyn UpperDir,
         new_name: Name<'_>,
     ) -> Result<()> {
         self.rename_leaving(Leave::Whiteout, name, self.same(into)?, new_name)

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use crate::{Descent, Dir, File, FileRef, FileType, Name, Node, OpenHow, Result, Stat, Stop};
 
 /// A shared layer.
-pub type LayerRef = Arc<dyn Layer>;
+pub type UpperRef = Arc<dyn UpperDir>;
 
 /// What a layer says of a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Says {
+pub enum UpperEntry {
     /// Nothing: what lies beneath shows.
-    Nothing,
+    Absent,
     /// It is gone, whatever lies beneath.
     Whiteout,
     /// This node of the layer's own. A directory that is not opaque is merged with the directory
@@ -19,10 +19,10 @@ pub enum Says {
     Node(Stat),
 }
 
-/// What [`Layer::open_leaf`] found.
-pub enum Opened {
+/// What [`UpperDir::open_leaf`] found.
+pub enum UpperOpen {
     /// The layer says nothing of the name.
-    Nothing,
+    Absent,
     /// A whiteout.
     Whiteout,
     /// A directory, which is not opened.
@@ -35,13 +35,13 @@ pub enum Opened {
 #[derive(Clone, Copy)]
 pub struct NewName<'a> {
     /// A directory of the layer that adopts the node.
-    pub dir: &'a dyn Layer,
+    pub dir: &'a dyn UpperDir,
     /// The name in that directory.
     pub name: Name<'a>,
 }
 
 /// A node of a lower that is to be put into a layer.
-pub enum Adopted<'a> {
+pub enum CopyUp<'a> {
     /// A directory; what is in it shows from beneath, for it is not opaque.
     Dir,
     /// A symbolic link with this target.
@@ -55,8 +55,8 @@ pub enum Adopted<'a> {
     Truncated(OpenHow),
 }
 
-/// What [`Layer::adopt`] made.
-pub enum Made {
+/// What [`UpperDir::copy_up`] made.
+pub enum CopiedUp {
     /// A directory or a symbolic link.
     Named,
     /// A file, open for reading and writing.
@@ -65,7 +65,7 @@ pub enum Made {
     Truncated {
         /// Open for reading and writing.
         file: FileRef,
-        /// Open as [`Adopted::Truncated`] says.
+        /// Open as [`CopyUp::Truncated`] says.
         opened: FileRef,
     },
 }
@@ -85,13 +85,13 @@ pub enum Made {
 /// seen through it.
 ///
 /// A layer belongs to one overlay alone. It may remember what it has found.
-pub trait Layer: Dir {
+pub trait UpperDir: Dir {
     /// Numbers what is created in this layer from now on as nodes of the filesystem `dev`, each
     /// with a number that no other node has: the tree that the layer is a part of is one
     /// filesystem to a guest. Nothing changes where something else numbers the nodes, as the
     /// kernel does those of a directory of the host. An overlay says it once, before it creates
     /// anything.
-    fn number_as(&self, dev: u64);
+    fn set_node_dev(&self, dev: u64);
 
     /// What the layer says of a name.
     ///
@@ -99,21 +99,21 @@ pub trait Layer: Dir {
     /// from; so is it in all that [`Dir`] and [`File`] answer about it.
     ///
     /// Errors: `Io`.
-    fn look(&self, name: Name<'_>) -> Result<Says>;
+    fn lookup(&self, name: Name<'_>) -> Result<UpperEntry>;
 
     /// Opens the file of this name, if the layer has one; nothing is created. What an overlay asks
     /// most often, so worth a single look-up where there can be one.
     ///
     /// Errors, in order: [`Stop::Link`] at 0; `Exist` with `CREATE` and `EXCLUSIVE`; those of
     /// [`Dir::open`] for a file.
-    fn open_leaf(&self, name: Name<'_>, how: OpenHow) -> Result<Opened, Stop> {
-        match self.look(name)? {
-            Says::Nothing => Ok(Opened::Nothing),
-            Says::Whiteout => Ok(Opened::Whiteout),
-            Says::Node(stat) if stat.kind == FileType::Dir => Ok(Opened::Dir),
-            Says::Node(_) => match self.open(name.into(), how)? {
-                Node::File(file) => Ok(Opened::File(file)),
-                Node::Dir(_) => Ok(Opened::Dir),
+    fn open_leaf(&self, name: Name<'_>, how: OpenHow) -> Result<UpperOpen, Stop> {
+        match self.lookup(name)? {
+            UpperEntry::Absent => Ok(UpperOpen::Absent),
+            UpperEntry::Whiteout => Ok(UpperOpen::Whiteout),
+            UpperEntry::Node(stat) if stat.kind == FileType::Dir => Ok(UpperOpen::Dir),
+            UpperEntry::Node(_) => match self.open(name.into(), how)? {
+                Node::File(file) => Ok(UpperOpen::File(file)),
+                Node::Dir(_) => Ok(UpperOpen::Dir),
             },
         }
     }
@@ -121,7 +121,7 @@ pub trait Layer: Dir {
     /// Holds the directory that `name` leads to, as a layer.
     ///
     /// Errors, in order: `Noent`, for a whiteout too; `Notdir`.
-    fn enter(&self, name: Name<'_>) -> Result<LayerRef>;
+    fn enter(&self, name: Name<'_>) -> Result<UpperRef>;
 
     /// Whether this directory hides the directories beneath it.
     fn is_opaque(&self) -> Result<bool>;
@@ -138,19 +138,19 @@ pub trait Layer: Dir {
     /// layer; `Noent` for a removed directory; `Exist` if the layer has a node of one of the names;
     /// those of the function that fills a file; `Nospc`, `Io`. After an error the layer shows what
     /// it showed before, also if what was prepared cannot be removed.
-    fn adopt(&self, names: &[NewName<'_>], stat: &Stat, what: Adopted<'_>) -> Result<Made>;
+    fn copy_up(&self, names: &[NewName<'_>], stat: &Stat, what: CopyUp<'_>) -> Result<CopiedUp>;
 
     /// Gives an adopted file or link a further name that it has in the lower too. No times change.
     /// `into` is a directory of this layer.
     ///
     /// Errors, in order: `Xdev`; `Noent`; `Exist`; `Nospc`, `Io`.
-    fn adopt_name(&self, name: Name<'_>, into: &dyn Layer, new_name: Name<'_>) -> Result<()>;
+    fn copy_up_link(&self, name: Name<'_>, into: &dyn UpperDir, new_name: Name<'_>) -> Result<()>;
 
-    /// Says that `name` is gone, in place of what is there: nothing, a file, a link, or a directory
+    /// UpperEntry that `name` is gone, in place of what is there: nothing, a file, a link, or a directory
     /// that shows nothing. This directory's times change as by a removal.
     ///
     /// Errors, in order: `Notempty` for a directory with a node in it; `Nospc`, `Io`.
-    fn white_out(&self, name: Name<'_>) -> Result<()>;
+    fn create_whiteout(&self, name: Name<'_>) -> Result<()>;
 
     /// Creates an empty directory that hides the directories beneath it.
     ///
@@ -164,10 +164,10 @@ pub trait Layer: Dir {
     /// [`Dir::rename`] that leaves a whiteout behind, in the same step.
     ///
     /// Errors: as for [`Dir::rename`].
-    fn rename_and_white_out(
+    fn rename_with_whiteout(
         &self,
         name: Name<'_>,
-        into: &dyn Layer,
+        into: &dyn UpperDir,
         new_name: Name<'_>,
     ) -> Result<()>;
 
@@ -187,16 +187,16 @@ pub trait Layer: Dir {
     /// Errors: `Rofs` if the layer is frozen and has none; `Nospc`, `Io`.
     fn commit_token(&self) -> Result<u128>;
 
-    /// Says of this root of a layer that all in it is discarded. If the process ends before
-    /// [`Layer::end_discard`], opening the layer anew empties it first, so that a crash leaves all
+    /// UpperEntry of this root of a layer that all in it is discarded. If the process ends before
+    /// [`UpperDir::end_discard`], opening the layer anew empties it first, so that a crash leaves all
     /// of the changes or none: of a part of them one could not tell what they were.
     ///
     /// Errors: `Rofs` if the layer is frozen; `Nospc`, `Io`.
     fn begin_discard(&self) -> Result<()>;
 
-    /// Ends what [`Layer::begin_discard`] began: the layer is empty now.
+    /// Ends what [`UpperDir::begin_discard`] began: the layer is empty now.
     ///
-    /// Errors: as for [`Layer::begin_discard`].
+    /// Errors: as for [`UpperDir::begin_discard`].
     fn end_discard(&self) -> Result<()>;
 
     /// Ends all change to the filesystem that this layer is of, for ever: from now on what would

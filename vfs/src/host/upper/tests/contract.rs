@@ -1,7 +1,7 @@
 //! The contract of each method, on every filesystem and in every style.
 
 use super::*;
-use crate::overlay::Opened;
+use crate::overlay::UpperOpen;
 use crate::{SetTime, SetTimes};
 
 /// A directory with a node of each kind, whiteouts, and directories that show nothing.
@@ -15,11 +15,11 @@ fn furnish(world: &World) {
     world.write("dir/in", "in");
     layer.create_dir(n("empty")).unwrap();
     layer.create_dir(n("hollow")).unwrap();
-    world.enter("hollow").white_out(n("w")).unwrap();
-    layer.white_out(n("gone")).unwrap();
+    world.enter("hollow").create_whiteout(n("w")).unwrap();
+    layer.create_whiteout(n("gone")).unwrap();
 }
 
-fn dir(world: &World) -> &dyn Layer {
+fn dir(world: &World) -> &dyn UpperDir {
     &*world.layer
 }
 
@@ -45,9 +45,9 @@ fn a_whiteout_is_no_node_for_any_method() {
             layer.remove_file(n("gone")),
             layer.remove_dir(n("gone")),
             layer.rename(n("gone"), layer, n("new")),
-            layer.rename_and_white_out(n("gone"), layer, n("new")),
+            layer.rename_with_whiteout(n("gone"), layer, n("new")),
             layer.link(n("gone"), layer, n("new")),
-            layer.adopt_name(n("gone"), layer, n("new")),
+            layer.copy_up_link(n("gone"), layer, n("new")),
         ] {
             assert_eq!(done, Err(Errno::Noent), "{}", world.what);
         }
@@ -62,7 +62,7 @@ fn errors_come_as_the_contract_says() {
         let layer = dir(world);
         let before = world.shows();
         let stranger_dir = tempfile::tempdir().unwrap();
-        let stranger = HostLayer::open_ambient(stranger_dir.path()).unwrap();
+        let stranger = HostUpper::open_ambient(stranger_dir.path()).unwrap();
         let nested = world.enter("dir");
         for (what, done, errno) in [
             ("mkdir", layer.create_dir(n("file")), Errno::Exist),
@@ -72,7 +72,7 @@ fn errors_come_as_the_contract_says() {
             ("unlink nothing", layer.remove_file(n("no")), Errno::Noent),
             ("rmdir file", layer.remove_dir(n("file")), Errno::Notdir),
             ("rmdir full", layer.remove_dir(n("dir")), Errno::Notempty),
-            ("white out full", layer.white_out(n("dir")), Errno::Notempty),
+            ("white out full", layer.create_whiteout(n("dir")), Errno::Notempty),
             ("rename far", layer.rename(n("no"), &*stranger, n("x")), Errno::Xdev),
             ("rename nothing", layer.rename(n("no"), layer, n("x")), Errno::Noent),
             ("into itself", layer.rename(n("dir"), &*nested, n("x")), Errno::Inval),
@@ -88,32 +88,33 @@ fn errors_come_as_the_contract_says() {
             ("link nothing", layer.link(n("no"), layer, n("file")), Errno::Noent),
             ("link onto", layer.link(n("dir"), layer, n("file")), Errno::Exist),
             ("link dir", layer.link(n("dir"), layer, n("x")), Errno::Perm),
-            ("name far", layer.adopt_name(n("no"), &*stranger, n("x")), Errno::Xdev),
-            ("name onto", layer.adopt_name(n("file"), layer, n("link")), Errno::Exist),
+            ("name far", layer.copy_up_link(n("no"), &*stranger, n("x")), Errno::Xdev),
+            ("name onto", layer.copy_up_link(n("file"), layer, n("link")), Errno::Exist),
             ("enter file", layer.enter(n("file")).map(drop), Errno::Notdir),
             ("enter link", layer.enter(n("link")).map(drop), Errno::Notdir),
             ("readlink", layer.read_link(n("file")).map(drop), Errno::Inval),
         ] {
             assert_eq!(done, Err(errno), "{what} {}", world.what);
             if what.contains("into") || what.contains("onto") {
-                let (from, name): (&dyn Layer, _) =
+                let (from, name): (&dyn UpperDir, _) =
                     if what == "onto above" { (&*nested, "in") } else { (layer, "dir") };
                 assert_eq!(says(from, name), "node", "{what}");
             }
         }
-        let adopted = layer.adopt(&[at_name(layer, "file")], &like(FileType::Dir, 1), Adopted::Dir);
+        let adopted =
+            layer.copy_up(&[at_name(layer, "file")], &like(FileType::Dir, 1), CopyUp::Dir);
         assert_eq!(adopted.map(drop), Err(Errno::Exist));
         let mut is_called = false;
         let mut fill = |_: &dyn crate::File| {
             is_called = true;
             Ok(())
         };
-        let what = Adopted::File(&mut fill);
-        let adopted = layer.adopt(&[at_name(layer, "dir")], &like(FileType::File, 1), what);
+        let what = CopyUp::File(&mut fill);
+        let adopted = layer.copy_up(&[at_name(layer, "dir")], &like(FileType::File, 1), what);
         assert_eq!((adopted.map(drop), is_called), (Err(Errno::Exist), false));
         let mut fill = |_: &dyn crate::File| Err(Errno::Dquot);
-        let what = Adopted::File(&mut fill);
-        let adopted = layer.adopt(&[at_name(layer, "new")], &like(FileType::File, 1), what);
+        let what = CopyUp::File(&mut fill);
+        let adopted = layer.copy_up(&[at_name(layer, "new")], &like(FileType::File, 1), what);
         assert_eq!(adopted.map(drop), Err(Errno::Dquot));
         assert_eq!(world.shows(), before, "{}", world.what);
     });
@@ -166,10 +167,10 @@ fn a_leaf_is_opened_in_one_look_up() {
         furnish(world);
         let layer = dir(world);
         let opened = |name: &str, how| match layer.open_leaf(n(name), how).unwrap() {
-            Opened::Nothing => "nothing",
-            Opened::Whiteout => "whiteout",
-            Opened::Dir => "dir",
-            Opened::File(_) => "file",
+            UpperOpen::Absent => "nothing",
+            UpperOpen::Whiteout => "whiteout",
+            UpperOpen::Dir => "dir",
+            UpperOpen::File(_) => "file",
         };
         let creates = OpenHow::new(Access::ReadWrite, OpenFlags::CREATE);
         for how in [OpenHow::READ, OpenHow::HOLD, creates] {
@@ -201,7 +202,7 @@ fn what_takes_a_whiteouts_place_is_a_node_and_the_whiteout_is_gone() {
             ("rename", &|| layer.rename(n("other"), layer, n("w")).unwrap()),
             ("rename link", &|| layer.rename(n("link"), layer, n("w")).unwrap()),
             ("rename dir", &|| layer.rename(n("dir"), layer, n("w")).unwrap()),
-            ("rename empty", &|| layer.rename_and_white_out(n("empty"), layer, n("w")).unwrap()),
+            ("rename empty", &|| layer.rename_with_whiteout(n("empty"), layer, n("w")).unwrap()),
         ];
         for (what, put) in puts {
             if says(layer, "w") == "node" {
@@ -213,7 +214,7 @@ fn what_takes_a_whiteouts_place_is_a_node_and_the_whiteout_is_gone() {
                     _ => layer.remove_file(n("w")).unwrap(),
                 }
             }
-            layer.white_out(n("w")).unwrap();
+            layer.create_whiteout(n("w")).unwrap();
             assert_eq!(says(layer, "w"), "whiteout", "{what} {}", world.what);
             put();
             assert_eq!(says(layer, "w"), "node", "{what} {}", world.what);
@@ -228,7 +229,7 @@ fn what_takes_a_whiteouts_place_is_a_node_and_the_whiteout_is_gone() {
     });
 }
 
-fn has(layer: &dyn Layer, at: &str) -> bool {
+fn has(layer: &dyn UpperDir, at: &str) -> bool {
     layer.stat(d(at)).is_ok()
 }
 
@@ -243,21 +244,21 @@ fn a_directory_of_whiteouts_is_empty() {
             let name = format!("hollow{nth}");
             layer.create_dir(n(&name)).unwrap();
             let hollow = world.enter(&name);
-            hollow.white_out(n("a")).unwrap();
-            hollow.white_out(n("b")).unwrap();
+            hollow.create_whiteout(n("a")).unwrap();
+            hollow.create_whiteout(n("b")).unwrap();
             assert_eq!((names(&*hollow), whiteouts(&*hollow).len()), (vec![], 2));
             let left = match *what {
                 "remove" => layer.remove_dir(n(&name)).map(|()| "nothing"),
-                "white out" => layer.white_out(n(&name)).map(|()| "whiteout"),
+                "white out" => layer.create_whiteout(n(&name)).map(|()| "whiteout"),
                 "replace" => layer.rename(n("dir"), layer, n(&name)).map(|()| "node"),
-                _ => layer.rename_and_white_out(n("hollow"), layer, n(&name)).map(|()| "node"),
+                _ => layer.rename_with_whiteout(n("hollow"), layer, n(&name)).map(|()| "node"),
             };
             assert_eq!(left.map(|left| says(layer, &name) == left), Ok(true), "{what}");
             // The handle is a removed directory's.
             assert_eq!(says(&*hollow, "a"), "nothing", "{what} {}", world.what);
             assert_eq!(whiteouts(&*hollow), Vec::<String>::new());
             assert_eq!(hollow.create_dir(n("x")), Err(Errno::Noent));
-            assert_eq!(hollow.white_out(n("x")), Err(Errno::Noent));
+            assert_eq!(hollow.create_whiteout(n("x")), Err(Errno::Noent));
             assert_eq!(hollow.create_opaque_dir(n("x")), Err(Errno::Noent));
             let created = open(&*hollow, "x", Access::Write, OpenFlags::CREATE);
             assert_eq!(errno(created), Errno::Noent);
@@ -276,28 +277,28 @@ fn a_rename_leaves_what_it_is_told_to() {
         let id = |name: &str| (node(layer, name).ino, node(layer, name).nlink);
         for (from, to) in [("link", "l"), ("dir", "d"), ("empty", "e"), ("other", "o")] {
             let before = id(from);
-            layer.rename_and_white_out(n(from), layer, n(to)).unwrap();
+            layer.rename_with_whiteout(n(from), layer, n(to)).unwrap();
             assert_eq!((says(layer, from), id(to)), ("whiteout", before), "{from} {}", world.what);
             // Onto the whiteout that it left, and back.
-            layer.rename_and_white_out(n(to), layer, n(from)).unwrap();
+            layer.rename_with_whiteout(n(to), layer, n(from)).unwrap();
             assert_eq!((id(from), says(layer, to)), (before, "whiteout"), "{from} {}", world.what);
             layer.rename(n(from), layer, n(to)).unwrap();
             assert_eq!((says(layer, from), id(to)), ("nothing", before), "{from} {}", world.what);
         }
         // In the place of another node.
         let file = id("file");
-        layer.rename_and_white_out(n("file"), layer, n("o")).unwrap();
+        layer.rename_with_whiteout(n("file"), layer, n("o")).unwrap();
         assert_eq!((says(layer, "file"), id("o")), ("whiteout", file));
-        layer.rename_and_white_out(n("d"), layer, n("e")).unwrap();
+        layer.rename_with_whiteout(n("d"), layer, n("e")).unwrap();
         assert_eq!((says(layer, "d"), read(layer, "e/in")), ("whiteout", "in".to_owned()));
         // Two names of one file, and one name twice, are no change.
-        layer.rename_and_white_out(n("o"), layer, n("twin")).unwrap();
-        layer.rename_and_white_out(n("e"), layer, n("e")).unwrap();
+        layer.rename_with_whiteout(n("o"), layer, n("twin")).unwrap();
+        layer.rename_with_whiteout(n("e"), layer, n("e")).unwrap();
         assert_eq!((id("o"), id("twin"), read(layer, "e/in")), (file, file, "in".to_owned()));
         // Between directories.
         let inner = world.enter("e");
-        inner.rename_and_white_out(n("in"), layer, n("out")).unwrap();
-        layer.rename_and_white_out(n("o"), &*inner, n("o")).unwrap();
+        inner.rename_with_whiteout(n("in"), layer, n("out")).unwrap();
+        layer.rename_with_whiteout(n("o"), &*inner, n("o")).unwrap();
         assert_eq!((says(&*inner, "in"), read(layer, "out")), ("whiteout", "in".to_owned()));
         assert_eq!((says(layer, "o"), read(&*inner, "o")), ("whiteout", "file".to_owned()));
     });
@@ -312,10 +313,10 @@ fn adopted_nodes_have_the_identity_and_the_times_of_what_they_stand_for() {
         let modified = |world: &World, path| world.layer.stat(d(path)).unwrap().modified;
         let sub = world.enter("sub");
         let file = adopt_file(&*sub, "file", 11, "text");
-        adopt(&*sub, "link", FileType::Symlink, 12);
-        adopt(&*sub, "dir", FileType::Dir, 13);
-        sub.adopt_name(n("file"), &*world.layer, n("second")).unwrap();
-        sub.adopt_name(n("link"), &*world.layer, n("second link")).unwrap();
+        copy_up(&*sub, "link", FileType::Symlink, 12);
+        copy_up(&*sub, "dir", FileType::Dir, 13);
+        sub.copy_up_link(n("file"), &*world.layer, n("second")).unwrap();
+        sub.copy_up_link(n("link"), &*world.layer, n("second link")).unwrap();
         assert_eq!(modified(world, "").seconds(), 8, "{}", world.what);
         assert_eq!(modified(world, "sub").seconds(), 7, "{}", world.what);
         assert_eq!((file.stat().unwrap().ino, file.stat().unwrap().nlink), (11, 2));
@@ -362,7 +363,7 @@ fn adopted_nodes_have_the_identity_and_the_times_of_what_they_stand_for() {
         world.layer.create_dir(n("far")).unwrap();
         let far = world.enter("far");
         sub.rename(n("file"), &*far, n("f")).unwrap();
-        sub.rename_and_white_out(n("dir"), &*far, n("d")).unwrap();
+        sub.rename_with_whiteout(n("dir"), &*far, n("d")).unwrap();
         drop((sub, far));
         world.reopen();
         check(world, &[("far/f", 11), ("far/d", 13), ("second", 11)]);
@@ -383,14 +384,14 @@ fn a_removed_link_leaves_its_identity_to_nobody() {
     each_world(ALL, |world| {
         let layer = dir(world);
         for round in 0..40 {
-            adopt(layer, "a", FileType::Symlink, 100 + round);
+            copy_up(layer, "a", FileType::Symlink, 100 + round);
             assert_eq!(node(layer, "a").ino, 100 + round);
             layer.create_symlink(n("b"), "x").unwrap();
             match round % 4 {
                 0 => layer.remove_file(n("a")).unwrap(),
-                1 => layer.white_out(n("a")).unwrap(),
+                1 => layer.create_whiteout(n("a")).unwrap(),
                 2 => layer.rename(n("b"), layer, n("a")).unwrap(),
-                _ => layer.rename_and_white_out(n("b"), layer, n("a")).unwrap(),
+                _ => layer.rename_with_whiteout(n("b"), layer, n("a")).unwrap(),
             }
             // A filesystem gives the number to the next node that it creates.
             layer.create_symlink(n("c"), "x").unwrap();
@@ -408,9 +409,9 @@ fn a_removed_link_leaves_its_identity_to_nobody() {
 fn a_file_that_no_name_leads_to_is_adopted_too() {
     each_world(ALL, |world| {
         let mut fill = |file: &dyn crate::File| file.write_at(&[IoSlice::new(b"x")], 0).map(drop);
-        let what = Adopted::File(&mut fill);
-        let made = world.layer.adopt(&[], &like(FileType::File, 5), what).unwrap();
-        let Made::File(file) = made else { panic!("no file") };
+        let what = CopyUp::File(&mut fill);
+        let made = world.layer.copy_up(&[], &like(FileType::File, 5), what).unwrap();
+        let CopiedUp::File(file) = made else { panic!("no file") };
         let stat = file.stat().unwrap();
         assert_eq!((stat.ino, stat.nlink, stat.size), (5, 0, 1));
         assert_eq!(stat.modified, like(FileType::File, 5).modified);
@@ -423,7 +424,7 @@ fn an_opaque_directory_stays_as_it_is_but_for_its_whiteouts() {
     each_world(ALL, |world| {
         furnish(world);
         let inner = world.enter("dir");
-        inner.white_out(n("w")).unwrap();
+        inner.create_whiteout(n("w")).unwrap();
         inner.set_times(d(""), at(9)).unwrap();
         assert!(!inner.is_opaque().unwrap());
         inner.set_opaque().unwrap();
@@ -431,7 +432,7 @@ fn an_opaque_directory_stays_as_it_is_but_for_its_whiteouts() {
         assert!(inner.is_opaque().unwrap());
         assert_eq!(inner.stat(d("")).unwrap().modified.seconds(), 9);
         assert_eq!((names(&*inner), says(&*inner, "w") == "node"), (vec!["in".to_owned()], false));
-        inner.white_out(n("in")).unwrap();
+        inner.create_whiteout(n("in")).unwrap();
         assert_ne!(says(&*inner, "in"), "node");
         drop(inner);
         world.reopen();
@@ -464,11 +465,11 @@ fn a_frozen_layer_changes_no_more() {
             ("remove", layer.remove_file(n("file"))),
             ("rmdir", layer.remove_dir(n("hollow"))),
             ("rename", layer.rename(n("file"), layer, n("x"))),
-            ("rename away", layer.rename_and_white_out(n("file"), layer, n("gone"))),
+            ("rename away", layer.rename_with_whiteout(n("file"), layer, n("gone"))),
             ("link", layer.link(n("file"), layer, n("x"))),
-            ("name", layer.adopt_name(n("file"), layer, n("x"))),
-            ("adopt", layer.adopt(&[at_name(layer, "x")], &how, Adopted::Dir).map(drop)),
-            ("white out", layer.white_out(n("file"))),
+            ("name", layer.copy_up_link(n("file"), layer, n("x"))),
+            ("adopt", layer.copy_up(&[at_name(layer, "x")], &how, CopyUp::Dir).map(drop)),
+            ("white out", layer.create_whiteout(n("file"))),
             ("set opaque", inner.set_opaque()),
             ("times", layer.set_times(d("file"), at(1)).map_err(|_| Errno::Rofs)),
             ("times of a file", file.set_times(at(1))),
@@ -491,14 +492,14 @@ fn a_listing_may_change_what_it_lists() {
         let count = 300;
         for i in 0..count {
             let name = format!("n{i}");
-            if i % 3 == 0 { layer.white_out(n(&name)) } else { layer.create_dir(n(&name)) }
+            if i % 3 == 0 { layer.create_whiteout(n(&name)) } else { layer.create_dir(n(&name)) }
                 .unwrap();
         }
         let mut seen = Vec::new();
         layer
             .read_dir(Cookie::START, &mut |entry| {
                 seen.push(entry.name.as_str().to_owned());
-                layer.white_out(entry.name).unwrap();
+                layer.create_whiteout(entry.name).unwrap();
                 ControlFlow::Continue(())
             })
             .unwrap();

@@ -1,7 +1,7 @@
 //! Adoption: nodes that stand for one of a lower, and changes that leave a directory's times.
 //!
 //! A node is made whole in the work area. One name is given to it by one rename. Several names are
-//! one step too: the inode is marked as pending ([`marks::PENDING`]), so none of its names counts
+//! one step too: the inode is marked as pending ([`xattrs::PENDING`]), so none of its names counts
 //! while they are put into place, and removing the mark shows them all. If that fails, and if what
 //! was put into place cannot be removed either, it stays as [`Found::Debris`], which is nothing to
 //! every caller, for a layer that is opened anew too. Links take no marks: pending ones are
@@ -21,12 +21,12 @@ use super::super::errno::errno;
 use super::super::file::HostFile;
 use super::super::open::file_flags;
 use super::super::stat::{stat, timestamps};
-use super::file::LayerFile;
-use super::image::{DirTimes, Entry, Found, Image, Origin};
-use super::marks::{self, Id, Marks};
-use super::work::{Shape, Temp, Work};
-use super::{Held, HostLayer, Tree, steps};
-use crate::overlay::{Adopted, Made, NewName};
+use super::file::UpperFile;
+use super::name_cache::{DirTimes, Entry, Found, Image, Origin};
+use super::work_dir::{Shape, Temp, Work};
+use super::xattrs::{self, Id, Marks};
+use super::{Held, HostUpper, Tree, fault_points};
+use crate::overlay::{CopiedUp, CopyUp, NewName};
 use crate::{
     Access, Errno, File, FileType, Name, OpenFlags, OpenHow, Result, SetTime, SetTimes, Stat, bug,
 };
@@ -54,14 +54,14 @@ impl Held {
     /// owed.
     pub(super) fn restore_times(&self, times: &DirTimes) {
         if self.set_times(*times).is_err() {
-            steps::forgive();
+            fault_points::forgive();
             self.memory.lock().owed = Some(*times);
             self.core.owes.store(true, Ordering::Relaxed);
         }
     }
 
     fn set_times(&self, times: DirTimes) -> Result<()> {
-        steps::next().map_err(errno)?;
+        fault_points::next().map_err(errno)?;
         fs::futimens(self.fd(), &times_of(times.accessed, times.modified)).map_err(errno)
     }
 
@@ -130,8 +130,8 @@ impl Held {
         let found = self.vacant(name)?;
         let work = self.core.work(tree)?;
         let (temp, dir) = work.dir()?;
-        let entry = Entry::new(FileType::Dir, Origin::Adopted(Id::of(like)));
-        marks::set_origin(dir.as_fd(), Id::of(like))?;
+        let entry = Entry::new(FileType::Dir, Origin::Lower(Id::of(like)));
+        xattrs::set_origin(dir.as_fd(), Id::of(like))?;
         fs::futimens(&dir, &times_like(like)).map_err(errno)?;
         self.adopt_made(temp, (Shape::Dir, name), &found, entry)
     }
@@ -142,7 +142,7 @@ impl Held {
         if marks.holds_pending {
             return Ok(false);
         }
-        marks::set(self.fd(), marks::HOLDS, b"p")?;
+        xattrs::set(self.fd(), xattrs::HOLDS, b"p")?;
         self.learn_marks(Marks { holds_adopted: true, holds_pending: true, ..marks });
         Ok(true)
     }
@@ -150,9 +150,9 @@ impl Held {
     /// Takes the mark of [`Held::expect_pending`] away. If it stays, only looks take longer.
     fn expect_no_pending(&self) {
         let Ok(marks) = self.marks() else { return };
-        match marks::set(self.fd(), marks::HOLDS, b"y") {
+        match xattrs::set(self.fd(), xattrs::HOLDS, b"y") {
             Ok(()) => self.learn_marks(Marks { holds_pending: false, ..marks }),
-            Err(_) => steps::forgive(),
+            Err(_) => fault_points::forgive(),
         }
     }
 }
@@ -176,7 +176,7 @@ impl Naming<'_> {
         let mut marked = Vec::new();
         let done = self.place_all(temp, &mut marked).and_then(|()| match self.file {
             // The step: all names count from here on.
-            Some(file) => marks::remove(file, marks::PENDING),
+            Some(file) => xattrs::remove(file, xattrs::PENDING),
             None => Ok(()),
         });
         let Some(((first, _), _)) = self.targets.first() else { return done };
@@ -199,7 +199,7 @@ impl Naming<'_> {
 
     fn place_all(&mut self, temp: Temp<'_>, marked: &mut Vec<Arc<Held>>) -> Result<()> {
         if let Some(file) = self.file {
-            marks::set(file, marks::PENDING, b"y")?;
+            xattrs::set(file, xattrs::PENDING, b"y")?;
         }
         for ((dir, _), _) in &self.targets {
             if dir.expect_pending()? {
@@ -241,29 +241,29 @@ impl Naming<'_> {
     }
 }
 
-impl HostLayer {
-    /// As [`Layer::adopt`](crate::overlay::Layer::adopt).
+impl HostUpper {
+    /// As [`UpperDir::copy_up`](crate::overlay::UpperDir::copy_up).
     pub(super) fn adopt_node(
         &self,
         names: &[NewName<'_>],
         like: &Stat,
-        what: Adopted<'_>,
-    ) -> Result<Made> {
+        what: CopyUp<'_>,
+    ) -> Result<CopiedUp> {
         let target = |new: &NewName<'_>| -> Result<_> { Ok(Arc::clone(self.same(new.dir)?)) };
         let dirs = names.iter().map(target).collect::<Result<Vec<_>>>()?;
         let names: Vec<_> = dirs.into_iter().zip(names.iter().map(|new| new.name)).collect();
         match (what, &names[..]) {
-            (Adopted::Dir, [(dir, name)]) => {
+            (CopyUp::Dir, [(dir, name)]) => {
                 dir.adopt_dir(&self.core().tree.write(), *name, like)?;
-                Ok(Made::Named)
+                Ok(CopiedUp::Named)
             }
-            (Adopted::Dir, _) | (Adopted::Symlink(_), []) => Err(Errno::Inval),
-            (Adopted::Symlink(target), names) => {
+            (CopyUp::Dir, _) | (CopyUp::Symlink(_), []) => Err(Errno::Inval),
+            (CopyUp::Symlink(target), names) => {
                 self.adopt_link(names, like, target)?;
-                Ok(Made::Named)
+                Ok(CopiedUp::Named)
             }
-            (Adopted::File(fill), names) => self.adopt_file(names, like, Content::Filled(fill)),
-            (Adopted::Truncated(how), names) => {
+            (CopyUp::File(fill), names) => self.adopt_file(names, like, Content::Filled(fill)),
+            (CopyUp::Truncated(how), names) => {
                 self.adopt_file(names, like, Content::Truncated(how))
             }
         }
@@ -285,7 +285,12 @@ impl HostLayer {
         Ok(())
     }
 
-    fn adopt_file(&self, names: &[Target<'_>], like: &Stat, content: Content<'_>) -> Result<Made> {
+    fn adopt_file(
+        &self,
+        names: &[Target<'_>],
+        like: &Stat,
+        content: Content<'_>,
+    ) -> Result<CopiedUp> {
         let id = Id::of(like);
         let how = OpenHow::new(Access::ReadWrite, OpenFlags::CREATE | OpenFlags::EXCLUSIVE);
         // Filling takes as long as the file is large: nobody waits for it.
@@ -296,7 +301,7 @@ impl HostLayer {
             }
             let work = self.core().work(&tree)?;
             let (temp, file) = work.file(how)?;
-            (work, temp, LayerFile::new(self.core(), file, Some(id)))
+            (work, temp, UpperFile::new(self.core(), file, Some(id)))
         };
         let truncated = match content {
             Content::Filled(fill) => {
@@ -306,38 +311,38 @@ impl HostLayer {
             Content::Truncated(how) => Some(how),
         };
         if !names.is_empty() {
-            marks::set_origin(file.host().as_fd(), id)?;
+            xattrs::set_origin(file.host().as_fd(), id)?;
         }
-        steps::next().map_err(errno)?;
+        fault_points::next().map_err(errno)?;
         fs::futimens(file.host(), &times_like(like)).map_err(errno)?;
         // After the times, so that the truncation shows in them.
         let opened = truncated.map(|how| self.open_temp(work, &temp, how, id)).transpose()?;
         // The name hides the lower's bytes, so these have to be on the disk before it.
         if !names.is_empty() && file.stat()?.size > 0 {
-            steps::sync_bytes(file.host())?;
+            fault_points::sync_bytes(file.host())?;
         }
         let tree = self.core().tree.write();
         self.core().work(&tree)?;
         if names.is_empty() {
             temp.unname()?;
         } else {
-            let entry = Entry::new(FileType::File, Origin::Adopted(id));
+            let entry = Entry::new(FileType::File, Origin::Lower(id));
             self.name(work, temp, names, (entry, Some(file.host().as_fd())))?;
         }
         drop(tree);
         let file = Arc::new(file);
         Ok(match opened {
-            Some(opened) => Made::Truncated { file, opened: Arc::new(opened) },
-            None => Made::File(file),
+            Some(opened) => CopiedUp::Truncated { file, opened: Arc::new(opened) },
+            None => CopiedUp::File(file),
         })
     }
 
     /// Opens a file of the work area once more.
-    fn open_temp(&self, work: &Work, temp: &Temp<'_>, how: OpenHow, id: Id) -> Result<LayerFile> {
+    fn open_temp(&self, work: &Work, temp: &Temp<'_>, how: OpenHow, id: Id) -> Result<UpperFile> {
         let flags = file_flags(how) | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        steps::next().map_err(errno)?;
+        fault_points::next().map_err(errno)?;
         let fd = fs::openat(work.fd(), temp.name(), flags, Mode::empty()).map_err(errno)?;
-        Ok(LayerFile::new(self.core(), HostFile::verified(fd, how), Some(id)))
+        Ok(UpperFile::new(self.core(), HostFile::verified(fd, how), Some(id)))
     }
 
     /// Gives an adopted file or link its names, with the tree locked.

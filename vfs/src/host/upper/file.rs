@@ -6,21 +6,21 @@ use std::sync::atomic::Ordering;
 
 use super::super::file::HostFile;
 use super::Core;
-use super::marks::Id;
+use super::xattrs::Id;
 use crate::{Advice, Errno, File, FileType, Result, SetTimes, Stat, SyncScope};
 
 /// A file of a layer, open. It counts among the open files as long as it lives.
-pub(super) struct LayerFile {
+pub(super) struct UpperFile {
     file: HostFile,
     core: Arc<Core>,
     origin: Option<Id>,
 }
 
-impl LayerFile {
+impl UpperFile {
     /// With the layer's tree locked, so that it is not frozen meanwhile.
     pub(super) fn new(core: &Arc<Core>, file: HostFile, origin: Option<Id>) -> Self {
         core.open_files.fetch_add(1, Ordering::AcqRel);
-        LayerFile { file, core: Arc::clone(core), origin }
+        UpperFile { file, core: Arc::clone(core), origin }
     }
 
     pub(super) fn host(&self) -> &HostFile {
@@ -28,14 +28,14 @@ impl LayerFile {
     }
 }
 
-impl Drop for LayerFile {
+impl Drop for UpperFile {
     fn drop(&mut self) {
         self.core.open_files.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
 #[deny(clippy::missing_trait_methods)]
-impl File for LayerFile {
+impl File for UpperFile {
     fn kind(&self) -> FileType {
         FileType::File
     }

@@ -13,9 +13,9 @@ use rustix::io::Errno as Os;
 use super::super::errno::errno;
 use super::super::stat::stat;
 use super::dir::errno_of;
-use super::image::{Entry, Found};
-use super::work::{Shape, Work};
-use super::{Held, HostLayer, steps};
+use super::name_cache::{Entry, Found};
+use super::work_dir::{Shape, Work};
+use super::{Held, HostUpper, fault_points};
 use crate::{Errno, FileType, Name, Result};
 
 /// What a rename leaves where the node was.
@@ -36,7 +36,7 @@ struct Rename<'a> {
     target: Found,
 }
 
-impl HostLayer {
+impl HostUpper {
     pub(super) fn rename_leaving(
         &self,
         leave: Leave,
@@ -94,7 +94,7 @@ impl Rename<'_> {
                 self.exchange()?;
                 let (from, flags) = (self.from.fd(), AtFlags::empty());
                 let unlink = |()| fs::unlinkat(from, self.name.as_str(), flags);
-                match steps::next().and_then(unlink) {
+                match fault_points::next().and_then(unlink) {
                     Ok(()) => Ok(Found::Nothing),
                     Err(_) => Ok(Found::Whiteout),
                 }
@@ -107,7 +107,7 @@ impl Rename<'_> {
                 if self.work.renames_leave_whiteouts {
                     self.rename(RenameFlags::WHITEOUT).map_err(errno)?;
                 } else {
-                    self.rename_and_white_out()?;
+                    self.rename_with_whiteout()?;
                 }
                 Ok(Found::Whiteout)
             }
@@ -115,7 +115,7 @@ impl Rename<'_> {
     }
 
     fn rename(&self, flags: RenameFlags) -> rustix::io::Result<()> {
-        steps::next()?;
+        fault_points::next()?;
         let (from, into) = (self.from.fd(), self.into.fd());
         fs::renameat_with(from, self.name.as_str(), into, self.new_name.as_str(), flags)
     }
@@ -146,7 +146,7 @@ impl Rename<'_> {
 
     /// In the order in which a crash does the least harm, for filesystems that cannot leave a
     /// whiteout behind.
-    fn rename_and_white_out(&self) -> Result<()> {
+    fn rename_with_whiteout(&self) -> Result<()> {
         let whiteout = self.work.whiteout()?;
         let (from, into) = (self.from.fd(), self.into.fd());
         match (self.moved.kind, &self.target) {

@@ -1,6 +1,6 @@
 //! Whiteouts that are files, where devices may not be made.
 
-use super::super::marks;
+use super::super::xattrs;
 use super::kernel::{self, Mounted};
 use super::*;
 
@@ -9,7 +9,7 @@ fn a_whiteout_is_a_marked_file_and_other_empty_files_are_files() {
     each_world(&[MARKED], |world| {
         world.layer.create_dir(n("dir")).unwrap();
         let dir = world.enter("dir");
-        dir.white_out(n("gone")).unwrap();
+        dir.create_whiteout(n("gone")).unwrap();
         drop(create(&*dir, "empty"));
         drop(dir);
         world.reopen();
@@ -17,12 +17,12 @@ fn a_whiteout_is_a_marked_file_and_other_empty_files_are_files() {
         assert_eq!((names(&*dir), whiteouts(&*dir)), (vec!["empty".into()], vec!["gone".into()]));
         let at = |name: &str| world.upper.join("dir").join(name);
         assert_eq!(fs::metadata(at("gone")).unwrap().len(), 0);
-        assert_eq!(mark(&at("gone"), marks::WHITEOUT).as_deref(), Some("y"));
-        assert_eq!(mark(&at(""), marks::OPAQUE).as_deref(), Some("x"));
+        assert_eq!(mark(&at("gone"), xattrs::WHITEOUT).as_deref(), Some("y"));
+        assert_eq!(mark(&at(""), xattrs::OPAQUE).as_deref(), Some("x"));
         // In an opaque directory they would be files to the kernel.
         dir.set_opaque().unwrap();
         assert!(!at("gone").exists());
-        dir.white_out(n("empty")).unwrap();
+        dir.create_whiteout(n("empty")).unwrap();
         assert_eq!(fs::read_dir(at("")).unwrap().count(), 0);
     });
 }
@@ -34,10 +34,10 @@ fn the_kernel_finds_whiteouts_that_are_files_in_the_middle_of_a_tree() {
         fs::create_dir_all(below.join("a/b")).unwrap();
         fs::write(below.join("a/b/gone"), "gone").unwrap();
         fs::write(below.join("a/b/stays"), "stays").unwrap();
-        adopt(&*world.layer, "a", FileType::Dir, 1);
+        copy_up(&*world.layer, "a", FileType::Dir, 1);
         let a = world.enter("a");
-        adopt(&*a, "b", FileType::Dir, 2);
-        a.enter(n("b")).unwrap().white_out(n("gone")).unwrap();
+        copy_up(&*a, "b", FileType::Dir, 2);
+        a.enter(n("b")).unwrap().create_whiteout(n("gone")).unwrap();
         let merged = Mounted::new(&world.dir.join("m"), &[&world.upper, &below], None);
         let Some(merged) = merged else { return };
         let shows = [("/", "dir"), ("/a/", "dir"), ("/a/b/", "dir"), ("/a/b/stays", "stays")];
@@ -57,13 +57,13 @@ fn a_layer_can_be_kept_in_an_overlay_of_the_kernel_which_takes_no_whiteouts() {
         let upper = Some((&*upper, &*work));
         let mounted = Mounted::with_options(&dir.join("m"), "", &[&lower], upper);
         let Some(host) = mounted else { return };
-        let layer = HostLayer::open_ambient(&host.at).unwrap();
+        let layer = HostUpper::open_ambient(&host.at).unwrap();
         kernel::change(&layer);
         let gone = host.at.join("upper/gone");
         assert!(fs::metadata(&gone).unwrap().is_file());
-        assert_eq!(mark(&gone, marks::WHITEOUT).as_deref(), Some("y"));
+        assert_eq!(mark(&gone, xattrs::WHITEOUT).as_deref(), Some("y"));
         let before = tree(&layer);
         drop(layer);
-        assert_eq!(tree(&HostLayer::open_ambient(&host.at).unwrap()), before);
+        assert_eq!(tree(&HostUpper::open_ambient(&host.at).unwrap()), before);
     }
 }
