@@ -3,7 +3,8 @@
 //! Two kinds of impossible state are kept apart. A broken invariant of our own code is a
 //! [`bug!`](crate::bug!): it panics where debug assertions are on, so tests and fuzzers find it,
 //! and otherwise it is logged and fails closed. An implementation of [`Dir`](crate::Dir),
-//! [`File`](crate::File) or [`Layer`](crate::overlay::Layer) that does not keep its contract is
+//! [`File`](crate::File) or [`UpperDir`](crate::overlay::UpperDir) that does not keep its contract
+//! is
 //! foreign input: [`broken_contract`] makes an error of it in every build, and never a panic.
 
 use std::fmt;

@@ -5,7 +5,8 @@
 //!
 //! Every operation is neutral preparation and then one step. The preparation copies up what is
 //! needed (`copy_up.rs`), which changes nothing that is visible; the step is one method of the
-//! upper ([`UpperDir`]), which is atomic. So whatever fails, the tree is as it was, and a crash leaves
+//! upper ([`UpperDir`]), which is atomic. So whatever fails, the tree is as it was, and a crash
+//! leaves
 //! the old tree or the new one.
 //!
 //! What a lower has is found in `lowers.rs`, shared by all overlays over it; where upper and lowers

@@ -76,7 +76,8 @@ pub(super) fn lies_in(dir: BorrowedFd<'_>, top: (u64, u64)) -> std::io::Result<b
     open::lies_in(dir, Id { dev: top.0, ino: top.1 })
 }
 
-/// A directory of the host, as a [`UpperDir`](crate::overlay::UpperDir) in the format of Linux's overlay
+/// A directory of the host, as a [`UpperDir`](crate::overlay::UpperDir) in the format of Linux's
+/// overlay
 /// filesystem with `userxattr`.
 ///
 /// What is written can be mounted by the kernel, and what the kernel wrote with that option can be

@@ -24,7 +24,8 @@ const PIECE_BYTES: usize = 64 * 1024;
 /// - The removal of a directory is one change, and so is its renaming. Where a directory was
 ///   removed and another of its name created, what was in it is listed as removed.
 /// - A rename is told from the identity, which a layer keeps of what it adopted
-///   ([`UpperDir::look`](super::super::UpperDir::look)). In a layer that came from elsewhere, an archive
+///   ([`UpperDir::look`](super::super::UpperDir::look)). In a layer that came from elsewhere, an
+/// archive
 ///   say, there are no renames but removals and additions.
 /// - A node with a new further name is not changed; the name is added.
 ///
@@ -117,7 +118,8 @@ impl Diff<'_> {
         Ok(None)
     }
 
-    /// What the upper's node at `path` is in the lowers, and where, if it is the same node. UpperEntry
+    /// What the upper's node at `path` is in the lowers, and where, if it is the same node.
+    /// UpperEntry
     /// what became of it otherwise, or if it was renamed. `home` is what the lowers have there.
     fn in_place(
         &mut self,
