@@ -21,7 +21,7 @@ const ASKED_FIRST: u32 = 4;
 const NAMES_MAX: usize = 1 << 16;
 const BITS_PER_NAME: usize = 16;
 
-/// UpperEntry of names that a directory does not have them, once it was asked often enough.
+/// Says of names that a directory does not have them, once it was asked often enough.
 #[derive(Default)]
 pub(super) struct NegativeFilter {
     asked: AtomicU32,

@@ -146,7 +146,7 @@ pub trait UpperDir: Dir {
     /// Errors, in order: `Xdev`; `Noent`; `Exist`; `Nospc`, `Io`.
     fn copy_up_link(&self, name: Name<'_>, into: &dyn UpperDir, new_name: Name<'_>) -> Result<()>;
 
-    /// UpperEntry that `name` is gone, in place of what is there: nothing, a file, a link, or a
+    /// Says that `name` is gone, in place of what is there: nothing, a file, a link, or a
     /// directory
     /// that shows nothing. This directory's times change as by a removal.
     ///
@@ -188,7 +188,7 @@ pub trait UpperDir: Dir {
     /// Errors: `Rofs` if the layer is frozen and has none; `Nospc`, `Io`.
     fn commit_token(&self) -> Result<u128>;
 
-    /// UpperEntry of this root of a layer that all in it is discarded. If the process ends before
+    /// Says of this root of a layer that all in it is discarded. If the process ends before
     /// [`UpperDir::end_discard`], opening the layer anew empties it first, so that a crash leaves
     /// all
     /// of the changes or none: of a part of them one could not tell what they were.

@@ -25,7 +25,7 @@ const PIECE_BYTES: usize = 64 * 1024;
 ///   removed and another of its name created, what was in it is listed as removed.
 /// - A rename is told from the identity, which a layer keeps of what it adopted
 ///   ([`UpperDir::look`](super::super::UpperDir::look)). In a layer that came from elsewhere, an
-/// archive
+///   archive
 ///   say, there are no renames but removals and additions.
 /// - A node with a new further name is not changed; the name is added.
 ///
