@@ -5,6 +5,7 @@
 //! wasmtime and wasmi. There is no rule about paths, rights or files in this crate: it translates.
 //!
 //! The specification is
+//!
 //! <https://github.com/WebAssembly/WASI/blob/main/legacy/preview1/witx/wasi_snapshot_preview1.witx>.
 
 #![cfg_attr(

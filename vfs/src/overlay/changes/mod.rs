@@ -1,7 +1,8 @@
 //! What an overlay's layer has changed, as a value: to be looked at, committed, discarded, and
 //! written to an archive.
 //!
-//! What is here reads layers through [`UpperDir`] and lowers through [`Lowers`] alone, so it holds for
+//! What is here reads layers through [`UpperDir`] and lowers through [`Lowers`] alone, so it holds
+//! for
 //! any upper. Nothing else is said in a layer than nodes, whiteouts and opaque directories: that
 //! a node was renamed is told from its identity, which a copied-up node keeps.
 //!
