@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Instant;
 
-use palisade_kernel::{OpenAsked, RightsAsked, Status};
+use palisade_kernel::{OpenRequest, RightsRequest, Status};
 use palisade_preview1::Preview1;
 use palisade_preview1::engines::wasmtime::{self as preview1, State};
 use palisade_vfs::{EmbeddedFs, Follow, OpenFlags, Timestamp};
@@ -107,11 +107,11 @@ pub fn measure(bench: &Bench, rounds: usize) -> Result<Floor> {
     let files = [("page", Cow::Borrowed(&PAGE[..]), Timestamp::EPOCH)];
     let embedded = EmbeddedFs::from_files(files).context("no embedded file")?.root();
     let (mut process, _) = bench.process(&embedded, &[])?;
-    let asked = OpenAsked {
+    let asked = OpenRequest {
         follow: Follow::Yes,
         flags: OpenFlags::empty(),
         status: Status::empty(),
-        rights: RightsAsked::Inherited,
+        rights: RightsRequest::Inherited,
     };
     let fd = process.open(3, "page", asked).context("the embedded file cannot be opened")?;
     wasmtime::ensure!(fd == 4, "the guest reads descriptor 4");

@@ -67,7 +67,7 @@ pub(crate) fn run_specially(
     let config = config(&sandbox, path, preopens, stdout)?;
     let zero_rights = match sandbox.rights {
         RightsOf::Strict => ZeroRights::Literal,
-        RightsOf::Parent => ZeroRights::Unspoken,
+        RightsOf::Parent => ZeroRights::Inherited,
     };
     let engine = sandbox.engine.unwrap_or(Kind::Wasmtime);
     let remains = Remains { guard, overlays, diff, export, at_end };

@@ -43,7 +43,7 @@ pub const MODULE: &str = "wasi_snapshot_preview1";
 pub enum ZeroRights {
     /// The caller does not speak rights, and gets what the directory may pass on.
     #[default]
-    Unspoken,
+    Inherited,
     /// The caller wants none.
     Literal,
 }

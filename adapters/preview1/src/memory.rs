@@ -1,16 +1,20 @@
-//! Guest memory: the one type that turns a guest's pointers into bytes, or into `Fault`.
+//! Bounds-checked access to a guest's linear memory.
 //!
-//! A pointer and a length from a guest are allegations. Nothing else in this crate indexes memory.
+//! Pointers and lengths from a guest are untrusted: every access goes through [`Memory`], which
+//! returns `Fault` for a range outside the memory. Nothing else in this crate indexes memory.
+//!
+//! `iovec` arrays are parsed into [`Buffers`]. A call with one buffer, which is the common case,
+//! skips that table ([`Memory::sole_buffer`]).
 
 use std::io::{IoSlice, IoSliceMut};
 
 use palisade_vfs::{Errno, Result, bug};
 
-/// A guest's linear memory, as an engine lends it for one call.
+/// A guest's linear memory, borrowed from an engine for one call.
 pub trait GuestMemory {
-    /// The bytes.
+    /// Returns the whole memory.
     fn bytes(&self) -> &[u8];
-    /// The bytes, to write.
+    /// Returns the whole memory, writable.
     fn bytes_mut(&mut self) -> &mut [u8];
 }
 
@@ -34,48 +38,46 @@ impl GuestMemory for Vec<u8> {
     }
 }
 
-/// A guest's pointer.
+/// A guest pointer: an offset into its linear memory.
 pub(crate) type Ptr = u32;
 
-/// The buffers of a vectored call that need no memory of the host's.
+/// Buffers of one vectored call that are stored on the stack; longer arrays are heap-allocated.
 const BUFFERS_INLINE: usize = 16;
 
-/// A view of guest memory that answers every allegation with bytes or `Fault`.
+/// A bounds-checked view of a guest's linear memory.
 pub(crate) struct Memory<'a>(&'a mut [u8]);
 
-/// Where a buffer lies: checked against the memory that it was made for.
+/// A byte range that was checked against the memory's length.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Range {
     start: usize,
     end: usize,
 }
 
-/// What a vectored call may ask for.
+/// Limits of one vectored call.
 #[derive(Clone, Copy)]
 pub(crate) struct TransferLimits {
+    /// The longest `iovec` array; a longer one is `Inval`.
     pub(crate) buffers_max: u32,
+    /// Bytes that one call transfers; longer buffers are truncated.
     pub(crate) bytes_max: u32,
 }
 
-/// The buffers of a vectored call, checked.
-#[expect(clippy::large_enum_variant, reason = "on the stack, so that a few buffers take no memory")]
-pub(crate) enum Buffers {
-    /// What nearly every call has.
-    One(Range),
-    /// A few.
-    Few([Range; BUFFERS_INLINE], usize),
-    /// Many.
-    Many(Vec<Range>),
+/// The checked buffers of a vectored call.
+#[expect(clippy::large_enum_variant, reason = "on the stack, to avoid a heap allocation per call")]
+enum Buffers {
+    /// At most [`BUFFERS_INLINE`] buffers, and their count.
+    Inline([Range; BUFFERS_INLINE], usize),
+    Heap(Vec<Range>),
 }
 
 impl Buffers {
     fn ranges(&self) -> &[Range] {
         match self {
-            Buffers::One(range) => std::slice::from_ref(range),
-            Buffers::Few(ranges, len) => {
+            Buffers::Inline(ranges, len) => {
                 ranges.get(..*len).unwrap_or_else(|| bug!(&[]; "more than {len} buffers"))
             }
-            Buffers::Many(ranges) => ranges,
+            Buffers::Heap(ranges) => ranges,
         }
     }
 }
@@ -86,31 +88,41 @@ impl<'a> Memory<'a> {
         Memory(memory.bytes_mut())
     }
 
-    /// `Fault` unless `len` bytes lie at `ptr`: asked before a call does anything that it could
-    /// not tell the guest about.
+    /// Checks that `len` bytes at `ptr` are inside the memory, else `Fault`.
+    ///
+    /// Calls check their result pointer before they change anything, so that no call takes effect
+    /// and then fails to report its result.
     #[inline]
     pub(crate) fn check(&self, ptr: Ptr, len: usize) -> Result<()> {
         self.range(ptr, len).map(drop)
     }
 
+    /// Returns `len` bytes at `ptr`, or `Fault`.
     #[inline]
     pub(crate) fn slice(&self, ptr: Ptr, len: u32) -> Result<&[u8]> {
         let range = self.range(ptr, len as usize)?;
         self.0.get(range.start..range.end).ok_or(Errno::Fault)
     }
 
+    /// Returns `len` writable bytes at `ptr`, or `Fault`.
     #[inline]
     pub(crate) fn slice_mut(&mut self, ptr: Ptr, len: u32) -> Result<&mut [u8]> {
         let range = self.range(ptr, len as usize)?;
         self.0.get_mut(range.start..range.end).ok_or(Errno::Fault)
     }
 
-    /// Text. Errors, in order: `Fault`, `Ilseq`.
+    /// Returns the UTF-8 string of `len` bytes at `ptr`.
+    ///
+    /// # Errors
+    ///
+    /// - `Fault`: outside the memory.
+    /// - `Ilseq`: not UTF-8.
     #[inline]
     pub(crate) fn text(&self, ptr: Ptr, len: u32) -> Result<&str> {
         utf8(self.slice(ptr, len)?).ok_or(Errno::Ilseq)
     }
 
+    /// Copies `bytes` to `ptr`, or returns `Fault`.
     #[inline]
     pub(crate) fn write(&mut self, ptr: Ptr, bytes: &[u8]) -> Result<()> {
         let range = self.range(ptr, bytes.len())?;
@@ -128,47 +140,49 @@ impl<'a> Memory<'a> {
         self.write(ptr, &value.to_le_bytes())
     }
 
-    /// A count of bytes, which is never more than what fits into the memory.
+    /// Writes a byte count as a WASI `size` (32 bits), or returns `Overflow`.
     #[inline]
     pub(crate) fn write_size(&mut self, ptr: Ptr, value: usize) -> Result<()> {
         self.write_u32(ptr, u32::try_from(value).map_err(|_| Errno::Overflow)?)
     }
 
-    /// The buffers that an array of `count` pairs of pointer and length at `ptr` speaks of, cut to
-    /// `bytes_max` bytes in all.
+    /// Parses the array of `count` pairs of pointer and length at `ptr`. The buffers are truncated
+    /// to `limits.bytes_max` bytes in total.
     ///
-    /// Errors, in order: `Inval` above `count_max` buffers; `Fault`; `Inval` for lengths that add
-    /// up to more than a guest can count.
+    /// # Errors
+    ///
+    /// - `Inval`: more than `limits.buffers_max` buffers.
+    /// - `Fault`: the array or a buffer is outside the memory.
+    /// - `Inval`: the sum of the lengths overflows 32 bits.
     #[inline]
-    fn buffers(&self, ptr: Ptr, count: u32, count_max: u32, bytes_max: u32) -> Result<Buffers> {
-        if count > count_max {
+    fn buffers(&self, ptr: Ptr, count: u32, limits: TransferLimits) -> Result<Buffers> {
+        if count > limits.buffers_max {
             return Err(Errno::Inval);
         }
         let pairs = self.slice(ptr, count.checked_mul(8).ok_or(Errno::Fault)?)?;
-        if let Ok(pair) = <&[u8; 8]>::try_from(pairs) {
-            return Ok(Buffers::One(self.buffer(pair, bytes_max)?.0));
-        }
         let len = count as usize;
-        let mut few = [Range::default(); BUFFERS_INLINE];
-        let mut many = Vec::new();
+        let mut inline = [Range::default(); BUFFERS_INLINE];
+        let mut heap = Vec::new();
         let slots = if len > BUFFERS_INLINE {
-            many.resize(len, Range::default());
-            &mut many[..]
+            heap.resize(len, Range::default());
+            &mut heap[..]
         } else {
-            &mut few[..]
+            &mut inline[..]
         };
         let mut total: u32 = 0;
         for (pair, slot) in pairs.as_chunks().0.iter().zip(slots) {
-            let (range, said) = self.buffer(pair, bytes_max.saturating_sub(total))?;
-            total = total.checked_add(said).ok_or(Errno::Inval)?;
+            let (range, full_len) = self.buffer(pair, limits.bytes_max.saturating_sub(total))?;
+            total = total.checked_add(full_len).ok_or(Errno::Inval)?;
             *slot = range;
         }
-        Ok(if many.is_empty() { Buffers::Few(few, len) } else { Buffers::Many(many) })
+        Ok(if heap.is_empty() { Buffers::Inline(inline, len) } else { Buffers::Heap(heap) })
     }
 
-    /// The buffer, if the array has one: nearly every call has, and it goes by no table then.
+    /// Fast path: returns the bounds of the buffer of a one-element array, else `None`.
     ///
-    /// Errors: as for [`Memory::buffers`].
+    /// # Errors
+    ///
+    /// As for [`Memory::buffers`].
     #[inline(always)]
     fn sole_buffer(
         &self,
@@ -185,9 +199,12 @@ impl<'a> Memory<'a> {
         Ok(Some((range.start, range.end)))
     }
 
-    /// Calls `write` with the buffers of the array at `ptr`.
+    /// Calls `write` once with the buffers of the `iovec` array at `ptr`.
     ///
-    /// Errors: as for [`Memory::buffers`], then those of `write`.
+    /// # Errors
+    ///
+    /// - Those of [`Memory::buffers`].
+    /// - Those of `write`.
     #[inline]
     pub(crate) fn write_from<T>(
         &self,
@@ -199,12 +216,16 @@ impl<'a> Memory<'a> {
         if let Some((start, end)) = self.sole_buffer(ptr, count, limits)? {
             return write(&[IoSlice::new(self.checked(start, end))]);
         }
-        self.gather(&self.buffers(ptr, count, limits.buffers_max, limits.bytes_max)?, write)
+        self.gather(&self.buffers(ptr, count, limits)?, write)
     }
 
-    /// Calls `read` with the buffers of the array at `ptr`, as [`Memory::scatter`] does.
+    /// Calls `read` with the buffers of the `iovec` array at `ptr`; see [`Memory::scatter`] for the
+    /// second argument of `read`.
     ///
-    /// Errors: as for [`Memory::buffers`], then those of `read`.
+    /// # Errors
+    ///
+    /// - Those of [`Memory::buffers`].
+    /// - Those of `read`.
     #[inline]
     pub(crate) fn read_into(
         &mut self,
@@ -217,11 +238,11 @@ impl<'a> Memory<'a> {
             let slice = self.checked_mut(start, end);
             return read(&mut [IoSliceMut::new(slice)], 0);
         }
-        let buffers = self.buffers(ptr, count, limits.buffers_max, limits.bytes_max)?;
+        let buffers = self.buffers(ptr, count, limits)?;
         self.scatter(&buffers, read)
     }
 
-    /// One buffer, cut to `bytes_max` bytes, and the length that the guest said.
+    /// Returns one buffer, truncated to `bytes_max` bytes, and its length before truncation.
     #[inline]
     fn buffer(&self, pair: &[u8; 8], bytes_max: u32) -> Result<(Range, u32)> {
         let [p0, p1, p2, p3, l0, l1, l2, l3] = *pair;
@@ -231,7 +252,7 @@ impl<'a> Memory<'a> {
         Ok((range, len))
     }
 
-    /// Calls `write` with the buffers.
+    /// Calls `write` with slices of all buffers.
     #[inline]
     fn gather<T>(
         &self,
@@ -240,9 +261,6 @@ impl<'a> Memory<'a> {
     ) -> Result<T> {
         let slice = |range: &Range| IoSlice::new(self.checked(range.start, range.end));
         let ranges = buffers.ranges();
-        if let [range] = ranges {
-            return write(&[slice(range)]);
-        }
         if ranges.len() > BUFFERS_INLINE {
             return write(&ranges.iter().map(slice).collect::<Vec<_>>());
         }
@@ -256,8 +274,9 @@ impl<'a> Memory<'a> {
         }
     }
 
-    /// Calls `read` with the buffers: once, or where they overlap once for each until one is not
-    /// filled, with the number of bytes that were read before.
+    /// Calls `read` once with slices of all buffers and 0. Overlapping buffers cannot be borrowed
+    /// together: then `read` is called once per buffer, with the number of bytes read before, until
+    /// a buffer is not filled.
     #[inline]
     fn scatter(
         &mut self,
@@ -265,10 +284,6 @@ impl<'a> Memory<'a> {
         mut read: impl FnMut(&mut [IoSliceMut<'_>], usize) -> Result<usize>,
     ) -> Result<usize> {
         let ranges = buffers.ranges();
-        if let [range] = ranges {
-            let slice = self.checked_mut(range.start, range.end);
-            return read(&mut [IoSliceMut::new(slice)], 0);
-        }
         if ranges.len() <= BUFFERS_INLINE {
             let mut slots = [const { None }; BUFFERS_INLINE];
             let mut order = [0; BUFFERS_INLINE];
@@ -314,7 +329,8 @@ impl<'a> Memory<'a> {
         Ok(done)
     }
 
-    /// The bytes of a range that was checked. A memory does not shrink during a call.
+    /// Returns the bytes of a checked range.
+    // INVARIANT: a memory does not shrink during a call.
     #[inline]
     fn checked(&self, start: usize, end: usize) -> &[u8] {
         let bytes = self.0.get(start..end);
@@ -329,6 +345,7 @@ impl<'a> Memory<'a> {
         }
     }
 
+    /// Checks a range against the memory's length, or returns `Fault`.
     #[inline]
     fn range(&self, ptr: Ptr, len: usize) -> Result<Range> {
         let start = ptr as usize;
@@ -339,23 +356,24 @@ impl<'a> Memory<'a> {
     }
 }
 
-/// `bytes` as text, in registers: inlined, both halves of it go through memory, are written one by
-/// one and read as one, and that read waits for both writes.
+/// Validates UTF-8.
+// perf: store forwarding, see docs/performance.md. Not inlined, so that the slice is returned in
+// registers.
 #[inline(never)]
 fn utf8(bytes: &[u8]) -> Option<&str> {
     std::str::from_utf8(bytes).ok()
 }
 
-/// Cuts the ranges out of `memory` into `slots`, each at its own place. Answers false, with
-/// nothing promised, if two of them overlap.
+/// Borrows each range of `memory` into the slot of the same index. Returns false, with the slots
+/// in an unspecified state, if two ranges overlap. `order` is scratch space.
 fn carve<'m>(
     memory: &'m mut [u8],
     ranges: &[Range],
     order: &mut [usize],
     slots: &mut [Option<&'m mut [u8]>],
 ) -> bool {
-    for (at, place) in order.iter_mut().enumerate() {
-        *place = at;
+    for (at, index) in order.iter_mut().enumerate() {
+        *index = at;
     }
     order.sort_unstable_by_key(|at| ranges.get(*at).map_or(0, |range| range.start));
     let (mut rest, mut rest_start) = (memory, 0);
@@ -367,12 +385,12 @@ fn carve<'m>(
             continue;
         }
         let Some(gap) = range.start.checked_sub(rest_start) else { return false };
-        let Some((_, behind)) = rest.split_at_mut_checked(gap) else { return false };
-        let Some((slice, behind)) = behind.split_at_mut_checked(range.end - range.start) else {
+        let Some((_, tail)) = rest.split_at_mut_checked(gap) else { return false };
+        let Some((slice, tail)) = tail.split_at_mut_checked(range.end - range.start) else {
             return false;
         };
         *slot = Some(slice);
-        (rest, rest_start) = (behind, range.end);
+        (rest, rest_start) = (tail, range.end);
     }
     true
 }
@@ -402,13 +420,21 @@ mod tests {
         ] {
             assert_eq!(memory.slice(ptr, len).is_ok(), ok, "{ptr} {len}");
         }
-        assert_eq!(memory.buffers(0, 9, 8, 100).err(), Some(Errno::Inval));
-        assert_eq!(memory.buffers(0, 9, 9, 100).err(), Some(Errno::Fault));
-        assert_eq!(memory.buffers(8, u32::MAX, u32::MAX, 100).err(), Some(Errno::Fault));
+        for (ptr, count, buffers_max, errno) in [
+            (0, 9, 8, Errno::Inval),
+            (0, 1, 0, Errno::Inval),
+            (0, 9, 9, Errno::Fault),
+            (57, 1, 9, Errno::Fault),
+            (8, u32::MAX, u32::MAX, Errno::Fault),
+        ] {
+            let limits = TransferLimits { buffers_max, bytes_max: 100 };
+            let written = memory.write_from(ptr, count, limits, |_| Ok(()));
+            assert_eq!(written, Err(errno), "{ptr} {count}");
+        }
     }
 
     proptest! {
-        /// Reading into buffers, overlapping or not, does what reading byte by byte does.
+        /// The oracle fills the buffers byte by byte; they may overlap.
         #[test]
         fn scattering_fills_the_buffers_in_order(
             list in prop::collection::vec((0u32..96, 0u32..40), 0..24),
@@ -434,10 +460,8 @@ mod tests {
             }
 
             let mut view = Memory::new(&mut memory);
-            let buffers = view.buffers(AT as u32, count, 64, bytes_max).unwrap();
-            let mut calls = 0;
-            let done = view.scatter(&buffers, |slices, before| {
-                calls += 1;
+            let limits = TransferLimits { buffers_max: 64, bytes_max };
+            let done = view.read_into(AT as u32, count, limits, |slices, before| {
                 let mut n = 0;
                 for slice in slices.iter_mut() {
                     let left = &source[(before + n).min(source.len())..];
@@ -466,8 +490,8 @@ mod tests {
                 .collect();
             want.truncate(bytes_max as usize);
             let view = Memory::new(&mut memory);
-            let buffers = view.buffers(AT as u32, list.len() as u32, 64, bytes_max).unwrap();
-            let got = view.gather(&buffers, |slices| {
+            let limits = TransferLimits { buffers_max: 64, bytes_max };
+            let got = view.write_from(AT as u32, list.len() as u32, limits, |slices| {
                 Ok(slices.iter().flat_map(|slice| slice.to_vec()).collect::<Vec<_>>())
             }).unwrap();
             prop_assert_eq!(got, want);

@@ -4,7 +4,7 @@ use std::io::{IoSlice, IoSliceMut};
 use std::ops::ControlFlow;
 use std::time::Instant;
 
-use palisade_kernel::{Dots, FdRights, OpenAsked, Process, RightsAsked};
+use palisade_kernel::{Dots, FdRights, OpenRequest, Process, RightsRequest};
 use palisade_vfs::{Errno, Follow, OpenFlags, Result};
 
 use crate::worlds::{MANY, ROOT, World, asked};
@@ -102,10 +102,10 @@ fn open_read_close(process: &mut Process, calls: u32) -> Result<u32> {
 }
 
 /// Opened for reading alone, so that nothing is copied up.
-fn read_only() -> OpenAsked {
+fn read_only() -> OpenRequest {
     let base = FdRights::READ | FdRights::SEEK;
-    let rights = RightsAsked::Exactly { base, inheriting: FdRights::empty() };
-    OpenAsked { rights, ..asked(OpenFlags::empty()) }
+    let rights = RightsRequest::Exactly { base, inheriting: FdRights::empty() };
+    OpenRequest { rights, ..asked(OpenFlags::empty()) }
 }
 
 fn readdir(process: &mut Process, calls: u32) -> Result<u32> {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
 
-use palisade_kernel::{Config, Fd, Limits, OpenAsked, Process, RightsAsked, Status};
+use palisade_kernel::{Config, Fd, Limits, OpenRequest, Process, RightsRequest, Status};
 use palisade_vfs::overlay::{Lowers, Overlay};
 use palisade_vfs::{
     Access, DirRef, Errno, Follow, HostDir, MemFs, OpenFlags, OpenHow, Result, copy_tree, path,
@@ -47,12 +47,12 @@ impl World {
 }
 
 /// Opens with all rights.
-pub fn asked(flags: OpenFlags) -> OpenAsked {
-    OpenAsked {
+pub fn asked(flags: OpenFlags) -> OpenRequest {
+    OpenRequest {
         follow: Follow::Yes,
         flags,
         status: Status::empty(),
-        rights: RightsAsked::Inherited,
+        rights: RightsRequest::Inherited,
     }
 }
 

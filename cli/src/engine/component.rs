@@ -40,7 +40,7 @@ fn try_run(guest: Guest<'_>) -> Result<Ended, Ended> {
     let ctx = match (guest.form, guest.zero_rights) {
         // The C library of Preview 2 asks for `mutate-directory` only with write access, which no
         // program asks of a directory: it opens one to be read, and removes what is in it.
-        (Form::WrappedModule, _) | (Form::Component | Form::Module, ZeroRights::Unspoken) => {
+        (Form::WrappedModule, _) | (Form::Component | Form::Module, ZeroRights::Inherited) => {
             PalisadeCtx::for_preview1_guest(guest.process)
         }
         (Form::Component | Form::Module, ZeroRights::Literal) => PalisadeCtx::new(guest.process),

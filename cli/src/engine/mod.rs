@@ -143,7 +143,7 @@ mod tests {
             bytes,
             form,
             process: config.build().unwrap().start(),
-            zero_rights: ZeroRights::Unspoken,
+            zero_rights: ZeroRights::Inherited,
             bounds: Bounds { memory_bytes: None, instance_bytes: 0, stop: None },
             keep: Keep::Nowhere,
             compiling: CompileWatch::start(watched).unwrap(),

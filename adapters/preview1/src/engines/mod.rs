@@ -11,16 +11,16 @@ pub mod wasmtime;
 use crate::Preview1;
 
 /// What a store holds for one guest; `M` is the engine's handle of a memory.
-pub struct Bound<M> {
+pub struct GuestState<M> {
     preview1: Preview1,
     memory: Option<M>,
 }
 
-impl<M> Bound<M> {
+impl<M> GuestState<M> {
     /// For this guest.
     #[must_use]
     pub fn new(preview1: Preview1) -> Self {
-        Bound { preview1, memory: None }
+        GuestState { preview1, memory: None }
     }
 
     /// Says which memory the guest's pointers are of, once it is instantiated, which saves looking

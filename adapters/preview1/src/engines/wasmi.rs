@@ -12,7 +12,7 @@ use crate::memory::Memory;
 use crate::{MODULE, Preview1, errno};
 
 /// What a store holds for one guest.
-pub type State = super::Bound<EngineMemory>;
+pub type State = super::GuestState<EngineMemory>;
 
 /// A panic of the host in a call of a guest, which is a trap of the guest.
 ///

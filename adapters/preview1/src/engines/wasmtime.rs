@@ -7,7 +7,7 @@ use crate::memory::Memory;
 use crate::{MODULE, Preview1, errno};
 
 /// What a store holds for one guest.
-pub type State = super::Bound<EngineMemory>;
+pub type State = super::GuestState<EngineMemory>;
 
 /// Defines all functions of `wasi_snapshot_preview1` in `linker`. `state` finds the [`State`] in
 /// what the store holds.
