@@ -44,10 +44,10 @@ pub enum Clock {
 /// Wakes a guest that sleeps or waits, from another thread, once and for all: every sleep and
 /// every wait from then on ends at once with `Intr`.
 #[derive(Clone, Debug, Default)]
-pub struct Interrupt(Arc<Signal>);
+pub struct Interrupt(Arc<InterruptState>);
 
 #[derive(Debug, Default)]
-struct Signal {
+struct InterruptState {
     raised: Mutex<bool>,
     changed: Condvar,
     /// Tasks that wait for it. Taken before `raised`, if both are.
@@ -56,7 +56,7 @@ struct Signal {
 
 impl Interrupt {
     /// How long a wait for the host's descriptors goes on without looking up.
-    pub(crate) const LOOK_UP_EVERY: Duration = Duration::from_millis(20);
+    pub(crate) const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
     /// Wakes the guest.
     pub fn raise(&self) {
@@ -160,61 +160,61 @@ impl Alarm {
     /// Whether a fixed clock has reached the moment. This is no look, so it makes no step.
     #[must_use]
     pub fn has_passed(&self) -> bool {
-        self.is_fixed() && self.clocks.passed_ns.load(Ordering::Relaxed) >= self.due_ns
+        self.is_fixed() && self.clocks.elapsed_ns.load(Ordering::Relaxed) >= self.due_ns
     }
 
     /// Waits for the moment on a fixed clock, among all that are waited for on it.
     #[must_use]
-    pub fn turn(&self) -> Turn {
-        let mut turns = self.clocks.turns.lock();
-        *turns.due.entry(self.due_ns).or_default() += 1;
-        Turn { alarm: self.clone(), seen: turns.taken }
+    pub fn wait_on_fixed_clock(&self) -> FixedClockWait {
+        let mut fixed_waits = self.clocks.fixed_waits.lock();
+        *fixed_waits.due.entry(self.due_ns).or_default() += 1;
+        FixedClockWait { alarm: self.clone(), advances_seen: fixed_waits.advances }
     }
 }
 
 /// What is waited for on a fixed clock.
 #[derive(Debug, Default)]
-struct Turns {
+struct FixedClockWaits {
     /// The moments, with how many wait for each.
     due: BTreeMap<u64, usize>,
     /// How often the clock went on to one.
-    taken: u64,
+    advances: u64,
 }
 
 /// A wait on a fixed clock. The clock goes on to the earliest moment that is waited for, and no
 /// further until whoever waited for that had time to see it.
 #[derive(Debug)]
-pub struct Turn {
+pub struct FixedClockWait {
     alarm: Alarm,
     /// The clock's count when this one last looked.
-    seen: u64,
+    advances_seen: u64,
 }
 
-impl Turn {
+impl FixedClockWait {
     /// Whether the moment has come. With nothing else to happen first, the clock goes on.
-    pub fn has_come(&mut self) -> bool {
-        let mut turns = self.alarm.clocks.turns.lock();
+    pub fn is_due(&mut self) -> bool {
+        let mut fixed_waits = self.alarm.clocks.fixed_waits.lock();
         if self.alarm.has_passed() {
             return true;
         }
-        if self.seen != turns.taken {
+        if self.advances_seen != fixed_waits.advances {
             // It went on for someone else, whose turn it is.
-            self.seen = turns.taken;
+            self.advances_seen = fixed_waits.advances;
             return false;
         }
-        if let Some((&earliest_ns, _)) = turns.due.first_key_value() {
-            self.alarm.clocks.passed_ns.fetch_max(earliest_ns, Ordering::Relaxed);
+        if let Some((&earliest_ns, _)) = fixed_waits.due.first_key_value() {
+            self.alarm.clocks.elapsed_ns.fetch_max(earliest_ns, Ordering::Relaxed);
         }
-        turns.taken += 1;
-        self.seen = turns.taken;
+        fixed_waits.advances += 1;
+        self.advances_seen = fixed_waits.advances;
         self.alarm.has_passed()
     }
 }
 
-impl Drop for Turn {
+impl Drop for FixedClockWait {
     fn drop(&mut self) {
-        let mut turns = self.alarm.clocks.turns.lock();
-        if let Entry::Occupied(mut waiting) = turns.due.entry(self.alarm.due_ns) {
+        let mut fixed_waits = self.alarm.clocks.fixed_waits.lock();
+        if let Entry::Occupied(mut waiting) = fixed_waits.due.entry(self.alarm.due_ns) {
             *waiting.get_mut() -= 1;
             if *waiting.get() == 0 {
                 waiting.remove();
@@ -230,14 +230,19 @@ pub(crate) struct Clocks {
     /// The host's moment that the monotonic clock counts from.
     origin: Instant,
     /// What has passed on a fixed clock.
-    passed_ns: Arc<AtomicU64>,
+    elapsed_ns: Arc<AtomicU64>,
     /// What is waited for on a fixed clock.
-    turns: Arc<Mutex<Turns>>,
+    fixed_waits: Arc<Mutex<FixedClockWaits>>,
 }
 
 impl Clocks {
     pub(crate) fn new(clock: Clock) -> Self {
-        Clocks { clock, origin: Instant::now(), passed_ns: Arc::default(), turns: Arc::default() }
+        Clocks {
+            clock,
+            origin: Instant::now(),
+            elapsed_ns: Arc::default(),
+            fixed_waits: Arc::default(),
+        }
     }
 
     /// Nanoseconds on a clock.
@@ -254,9 +259,9 @@ impl Clocks {
                 u64::try_from(since.as_nanos()).map_err(|_| Errno::Overflow)
             }
             (Clock::Fixed { realtime_ns, step_ns }, ClockId::Realtime) => {
-                Ok(realtime_ns.saturating_add(self.pass(step_ns)))
+                Ok(realtime_ns.saturating_add(self.advance(step_ns)))
             }
-            (Clock::Fixed { step_ns, .. }, ClockId::Monotonic) => Ok(self.pass(step_ns)),
+            (Clock::Fixed { step_ns, .. }, ClockId::Monotonic) => Ok(self.advance(step_ns)),
         }
     }
 
@@ -285,7 +290,7 @@ impl Clocks {
         // A look at a fixed clock makes it step; this is none.
         let now_ns = match self.clock {
             Clock::Host => self.now_ns(ClockId::Monotonic).unwrap_or(0),
-            Clock::Fixed { .. } => self.passed_ns.load(Ordering::Relaxed),
+            Clock::Fixed { .. } => self.elapsed_ns.load(Ordering::Relaxed),
         };
         self.alarm_at(now_ns.saturating_add(after_ns))
     }
@@ -301,8 +306,8 @@ impl Clocks {
     }
 
     /// Lets `ns` pass on a fixed clock, and answers what had passed before.
-    pub(crate) fn pass(&self, ns: u64) -> u64 {
-        self.passed_ns
+    pub(crate) fn advance(&self, ns: u64) -> u64 {
+        self.elapsed_ns
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |passed| {
                 Some(passed.saturating_add(ns))
             })
@@ -319,10 +324,10 @@ mod tests {
         let clocks = Clocks::new(Clock::Fixed { realtime_ns: 1000, step_ns: 10 });
         assert_eq!(clocks.now_ns(ClockId::Realtime), Ok(1000));
         assert_eq!(clocks.now_ns(ClockId::Realtime), Ok(1010));
-        clocks.pass(500);
+        clocks.advance(500);
         assert_eq!(clocks.now_ns(ClockId::Monotonic), Ok(520));
         assert_eq!(clocks.resolution_ns(ClockId::Monotonic), Ok(10));
-        clocks.pass(u64::MAX);
+        clocks.advance(u64::MAX);
         assert_eq!(clocks.now_ns(ClockId::Realtime), Ok(u64::MAX));
     }
 

@@ -21,9 +21,9 @@ pub(crate) struct Preopen {
 ///
 /// A clone shares everything with its original; [`Config::start`] makes one guest's own state.
 #[derive(Clone)]
-pub struct Config(pub(crate) Arc<Given>);
+pub struct Config(pub(crate) Arc<Settings>);
 
-pub(crate) struct Given {
+pub(crate) struct Settings {
     pub(crate) args: Vec<Box<str>>,
     pub(crate) env: Vec<Box<str>>,
     pub(crate) stdin: Input,
@@ -37,9 +37,9 @@ pub(crate) struct Given {
 
 /// Builds a [`Config`].
 pub struct ConfigBuilder {
-    given: Given,
+    settings: Settings,
     /// The first variable whose name is none.
-    misnamed: Option<String>,
+    invalid_variable: Option<String>,
 }
 
 /// Why a configuration was refused.
@@ -88,7 +88,7 @@ impl Config {
     #[must_use]
     pub fn builder() -> ConfigBuilder {
         ConfigBuilder {
-            given: Given {
+            settings: Settings {
                 args: Vec::new(),
                 env: Vec::new(),
                 stdin: Input::null(),
@@ -99,7 +99,7 @@ impl Config {
                 random: Random::Secure,
                 limits: Limits::default(),
             },
-            misnamed: None,
+            invalid_variable: None,
         }
     }
 
@@ -126,14 +126,14 @@ impl ConfigBuilder {
     /// Adds an argument; the first is the program's name.
     #[must_use]
     pub fn arg(mut self, arg: impl Into<Box<str>>) -> Self {
-        self.given.args.push(arg.into());
+        self.settings.args.push(arg.into());
         self
     }
 
     /// Adds arguments.
     #[must_use]
     pub fn args<T: Into<Box<str>>>(mut self, args: impl IntoIterator<Item = T>) -> Self {
-        self.given.args.extend(args.into_iter().map(Into::into));
+        self.settings.args.extend(args.into_iter().map(Into::into));
         self
     }
 
@@ -141,32 +141,32 @@ impl ConfigBuilder {
     #[must_use]
     pub fn env(mut self, name: &str, value: &str) -> Self {
         if name.is_empty() || name.contains('=') {
-            self.misnamed.get_or_insert_with(|| name.to_owned());
+            self.invalid_variable.get_or_insert_with(|| name.to_owned());
         }
         let start = format!("{name}=");
-        self.given.env.retain(|entry| !entry.starts_with(&start));
-        self.given.env.push((start + value).into());
+        self.settings.env.retain(|entry| !entry.starts_with(&start));
+        self.settings.env.push((start + value).into());
         self
     }
 
     /// Sets standard input.
     #[must_use]
     pub fn stdin(mut self, stdin: Input) -> Self {
-        self.given.stdin = stdin;
+        self.settings.stdin = stdin;
         self
     }
 
     /// Sets standard output.
     #[must_use]
     pub fn stdout(mut self, stdout: Output) -> Self {
-        self.given.stdout = stdout;
+        self.settings.stdout = stdout;
         self
     }
 
     /// Sets standard error.
     #[must_use]
     pub fn stderr(mut self, stderr: Output) -> Self {
-        self.given.stderr = stderr;
+        self.settings.stderr = stderr;
         self
     }
 
@@ -188,53 +188,53 @@ impl ConfigBuilder {
         inheriting: FdRights,
     ) -> Self {
         let base = base & FdRights::OF_DIRS;
-        self.given.preopens.push(Preopen { name: name.into(), dir, base, inheriting });
+        self.settings.preopens.push(Preopen { name: name.into(), dir, base, inheriting });
         self
     }
 
     /// Sets where time comes from.
     #[must_use]
     pub fn clock(mut self, clock: Clock) -> Self {
-        self.given.clock = clock;
+        self.settings.clock = clock;
         self
     }
 
     /// Sets where random numbers come from.
     #[must_use]
     pub fn random(mut self, random: Random) -> Self {
-        self.given.random = random;
+        self.settings.random = random;
         self
     }
 
     /// Sets the limits.
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
-        self.given.limits = limits;
+        self.settings.limits = limits;
         self
     }
 
     /// Checks what was given.
     pub fn build(self) -> Result<Config, ConfigError> {
-        let given = self.given;
-        let names = given.preopens.iter().map(|preopen| &preopen.name);
-        for text in given.args.iter().chain(&given.env).chain(names) {
+        let settings = self.settings;
+        let names = settings.preopens.iter().map(|preopen| &preopen.name);
+        for text in settings.args.iter().chain(&settings.env).chain(names) {
             if text.contains('\0') {
                 return Err(ConfigError::Nul(text.to_string()));
             }
         }
-        if let Some(name) = self.misnamed {
+        if let Some(name) = self.invalid_variable {
             return Err(ConfigError::Variable(name));
         }
-        for texts in [&given.args, &given.env] {
+        for texts in [&settings.args, &settings.env] {
             let bytes = texts.iter().map(|text| text.len() as u64 + 1).sum();
-            if bytes > u64::from(given.limits.args_bytes_max) {
-                return Err(ConfigError::TooLarge { bytes, max: given.limits.args_bytes_max });
+            if bytes > u64::from(settings.limits.args_bytes_max) {
+                return Err(ConfigError::TooLarge { bytes, max: settings.limits.args_bytes_max });
             }
         }
-        if given.preopens.len() as u64 + 3 > u64::from(given.limits.descriptors_max) {
-            return Err(ConfigError::Preopens(given.preopens.len()));
+        if settings.preopens.len() as u64 + 3 > u64::from(settings.limits.descriptors_max) {
+            return Err(ConfigError::Preopens(settings.preopens.len()));
         }
-        Ok(Config(Arc::new(given)))
+        Ok(Config(Arc::new(settings)))
     }
 }
 

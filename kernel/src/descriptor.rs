@@ -74,7 +74,7 @@ impl Resource {
 }
 
 /// An offset that only the file knows; no offset is this large.
-const BEHIND_APPEND: u64 = u64::MAX;
+const AFTER_APPEND: u64 = u64::MAX;
 
 /// An open file description: shared by every descriptor that is a duplicate of another.
 pub(crate) struct Description {
@@ -100,7 +100,7 @@ impl Description {
     #[inline]
     pub(crate) fn offset(&self, file: &dyn File) -> Result<u64> {
         match self.offset.load(Ordering::Relaxed) {
-            BEHIND_APPEND => {
+            AFTER_APPEND => {
                 let offset = file.appended_to()?;
                 self.set_offset(offset);
                 Ok(offset)
@@ -110,8 +110,8 @@ impl Description {
     }
 
     /// The offset is where the file's handle has appended to.
-    pub(crate) fn set_offset_behind_append(&self) {
-        self.set_offset(BEHIND_APPEND);
+    pub(crate) fn set_offset_after_append(&self) {
+        self.set_offset(AFTER_APPEND);
     }
 
     pub(crate) fn set_offset(&self, offset: u64) {
@@ -130,33 +130,33 @@ impl Description {
 
 /// A description, for one descriptor or for several. Nearly all are for one, and memory and a count
 /// of their own would be a good part of what opening and closing take.
-pub(crate) enum Held {
+pub(crate) enum DescriptionRef {
     /// By one.
-    Alone(Description),
+    Unique(Description),
     /// By several.
     Shared(Arc<Description>),
 }
 
-impl Deref for Held {
+impl Deref for DescriptionRef {
     type Target = Description;
 
     #[inline(always)]
     fn deref(&self) -> &Description {
         match self {
-            Held::Alone(description) => description,
-            Held::Shared(description) => description,
+            DescriptionRef::Unique(description) => description,
+            DescriptionRef::Shared(description) => description,
         }
     }
 }
 
 /// An entry of the descriptor table: a description, and what may be done through it.
 pub(crate) struct Descriptor {
-    pub(crate) description: Held,
+    pub(crate) description: DescriptionRef,
     pub(crate) base: FdRights,
     pub(crate) inheriting: FdRights,
-    /// What it has for opening beneath it: [`FdRights::to_open_beneath`], until a guest says which
+    /// What it has for opening beneath it: [`FdRights::for_opens_under`], until a guest says which
     /// rights it keeps; then just `base`.
-    pub(crate) to_open: FdRights,
+    pub(crate) open_rights: FdRights,
     /// What the description leads to, beside it: the cheapest calls ask for nothing else.
     pub(crate) kind: FileType,
     /// The name that a preopened directory is known by.
@@ -181,23 +181,23 @@ impl Descriptor {
         Descriptor {
             base,
             inheriting,
-            to_open: FdRights::to_open_beneath(base, inheriting),
+            open_rights: FdRights::for_opens_under(base, inheriting),
             kind: resource.kind(),
-            description: Held::Alone(Description::new(resource, status)),
+            description: DescriptionRef::Unique(Description::new(resource, status)),
             preopen: None,
         }
     }
 
     /// This descriptor, and another one of its description with the same rights, not preopened.
     pub(crate) fn duplicate(self) -> (Self, Self) {
-        let Descriptor { description, base, inheriting, to_open, kind, preopen } = self;
+        let Descriptor { description, base, inheriting, open_rights, kind, preopen } = self;
         let description = match description {
-            Held::Alone(description) => Arc::new(description),
-            Held::Shared(description) => description,
+            DescriptionRef::Unique(description) => Arc::new(description),
+            DescriptionRef::Shared(description) => description,
         };
         let with = |description, preopen| {
-            let description = Held::Shared(description);
-            Descriptor { description, base, inheriting, to_open, kind, preopen }
+            let description = DescriptionRef::Shared(description);
+            Descriptor { description, base, inheriting, open_rights, kind, preopen }
         };
         (with(Arc::clone(&description), preopen), with(description, None))
     }

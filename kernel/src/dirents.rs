@@ -42,25 +42,25 @@ pub struct DirEntry<'a> {
 
 /// Behind `.`: with the top bit set, which no filesystem's cookie has, and not -1, which C's
 /// `telldir` has for an error.
-const BEHIND_DOT: u64 = (1 << 63) + 1;
+const AFTER_DOT: u64 = (1 << 63) + 1;
 /// Behind `..`, where the filesystem's own stream starts.
-const BEHIND_DOTS: u64 = (1 << 63) + 2;
+const AFTER_DOTS: u64 = (1 << 63) + 2;
 
 /// The number of a directory whose number is not told.
-const UNTOLD: u64 = u64::MAX;
+const INO_UNKNOWN: u64 = u64::MAX;
 
 /// A batch of entries that a filesystem has handed over.
 #[derive(Default)]
 pub(crate) struct Listing {
-    items: Vec<Item>,
+    entries: Vec<ListedEntry>,
     names: String,
-    /// The item that was to be next when the guest was last here.
+    /// The entry that was to be next when the guest was last here.
     at: usize,
     /// The directory's epoch before the batch was read.
     epoch: u64,
 }
 
-struct Item {
+struct ListedEntry {
     start: Cookie,
     next: Cookie,
     kind: FileType,
@@ -77,16 +77,16 @@ pub(crate) fn list(
     each: &mut dyn FnMut(DirEntry<'_>) -> ControlFlow<()>,
 ) -> Result<()> {
     let mut from = from;
-    if dots == Dots::With && (from == 0 || from == BEHIND_DOT) {
+    if dots == Dots::With && (from == 0 || from == AFTER_DOT) {
         let ino = match dir.stat(Descent::HERE) {
             Ok(stat) => stat.ino,
             // It may be listed, and not be looked at.
-            Err(Stop::Errno(Errno::Acces)) => UNTOLD,
+            Err(Stop::Errno(Errno::Acces)) => INO_UNKNOWN,
             Err(stop) => return Err(stop.without_following()),
         };
         // A directory does not know what lies above it, and a guest shall not.
-        for (name, next) in [(".", BEHIND_DOT), ("..", BEHIND_DOTS)] {
-            if name == "." && from == BEHIND_DOT {
+        for (name, next) in [(".", AFTER_DOT), ("..", AFTER_DOTS)] {
+            if name == "." && from == AFTER_DOT {
                 continue;
             }
             let entry = DirEntry { name, kind: FileType::Dir, ino, next };
@@ -94,9 +94,9 @@ pub(crate) fn list(
                 return Ok(());
             }
         }
-        from = BEHIND_DOTS;
+        from = AFTER_DOTS;
     }
-    let from = if from == BEHIND_DOTS { Cookie::START } else { Cookie(from) };
+    let from = if from == AFTER_DOTS { Cookie::START } else { Cookie(from) };
     listing.serve(dir, from, each)
 }
 
@@ -116,14 +116,14 @@ impl DirStream {
         DirStream { dir, listing, next, _slot: slot }
     }
 
-    pub(crate) fn is_of(&self, dir: &DirRef) -> bool {
+    pub(crate) fn is_stream_of(&self, dir: &DirRef) -> bool {
         Arc::ptr_eq(&self.dir, dir)
     }
 
     /// Whether the next entry has to be fetched, and that can wait for a disk or a device.
     #[must_use]
     pub fn may_block(&self) -> bool {
-        let has_buffered = self.listing.at < self.listing.items.len();
+        let has_buffered = self.listing.at < self.listing.entries.len();
         let fetches = if has_buffered { self.is_outdated() } else { self.next.is_some() };
         fetches && self.dir.may_block()
     }
@@ -135,8 +135,8 @@ impl DirStream {
     /// Drops the buffered entries if they are of another epoch: they are to be read again.
     fn drop_outdated(&mut self) {
         if self.is_outdated() {
-            if let Some(item) = self.listing.items.get(self.listing.at) {
-                self.next = Some(item.start);
+            if let Some(entry) = self.listing.entries.get(self.listing.at) {
+                self.next = Some(entry.start);
             }
             self.listing.clear();
         }
@@ -147,11 +147,11 @@ impl DirStream {
     /// Errors: those of the directory.
     pub fn fetch(&mut self) -> Result<()> {
         self.drop_outdated();
-        let Some(next) = self.next.filter(|_| self.listing.at >= self.listing.items.len()) else {
+        let Some(next) = self.next.filter(|_| self.listing.at >= self.listing.entries.len()) else {
             return Ok(());
         };
         self.listing.fill(&*self.dir, next)?;
-        self.next = self.listing.items.last().map(|last| last.next);
+        self.next = self.listing.entries.last().map(|last| last.next);
         if self.next.is_none() {
             // A stream at its end needs no buffer any more.
             self.listing = Listing::default();
@@ -165,7 +165,7 @@ impl DirStream {
     pub fn next_entry(&mut self) -> Result<Option<DirEntry<'_>>> {
         self.fetch()?;
         let at = self.listing.at;
-        if at < self.listing.items.len() {
+        if at < self.listing.entries.len() {
             self.listing.at = at + 1;
         }
         Ok(self.listing.entry(at))
@@ -174,12 +174,12 @@ impl DirStream {
 
 impl Listing {
     fn entry(&self, at: usize) -> Option<DirEntry<'_>> {
-        let item = self.items.get(at)?;
-        let start = at.checked_sub(1).and_then(|before| self.items.get(before));
+        let entry = self.entries.get(at)?;
+        let start = at.checked_sub(1).and_then(|before| self.entries.get(before));
         let start = start.map_or(0, |before| before.name_end);
-        let name = self.names.get(start..item.name_end);
+        let name = self.names.get(start..entry.name_end);
         let name = name.unwrap_or_else(|| bug!(""; "a listing has no name {at}"));
-        Some(DirEntry { name, kind: item.kind, ino: item.ino, next: item.next.0 })
+        Some(DirEntry { name, kind: entry.kind, ino: entry.ino, next: entry.next.0 })
     }
 
     fn serve(
@@ -206,21 +206,21 @@ impl Listing {
                 }
                 at += 1;
             }
-            let Some(last) = self.items.last() else { return Ok(()) };
+            let Some(last) = self.entries.last() else { return Ok(()) };
             let next = last.next;
             self.fill(dir, next)?;
             at = 0;
         }
     }
 
-    /// The item that starts at `from`: most often the one that was to be next.
+    /// The entry that starts at `from`: most often the one that was to be next.
     fn find(&self, from: Cookie) -> Option<usize> {
-        let starts = |at: &usize| self.items.get(*at).is_some_and(|item| item.start == from);
-        (self.at..self.items.len()).find(starts).or_else(|| (0..self.at).find(starts))
+        let starts = |at: &usize| self.entries.get(*at).is_some_and(|entry| entry.start == from);
+        (self.at..self.entries.len()).find(starts).or_else(|| (0..self.at).find(starts))
     }
 
     fn clear(&mut self) {
-        self.items.clear();
+        self.entries.clear();
         self.names.clear();
         self.at = 0;
     }
@@ -237,7 +237,7 @@ impl Listing {
                 return ControlFlow::Break(());
             }
             self.names.push_str(entry.name.as_str());
-            self.items.push(Item {
+            self.entries.push(ListedEntry {
                 start,
                 next: entry.next,
                 kind: entry.kind,
@@ -245,7 +245,7 @@ impl Listing {
                 name_end: self.names.len(),
             });
             start = entry.next;
-            let full = self.items.len() >= Limits::LISTING_ENTRIES_MAX
+            let full = self.entries.len() >= Limits::LISTING_ENTRIES_MAX
                 || self.names.len() >= Limits::LISTING_BYTES_MAX;
             if full { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         })?;

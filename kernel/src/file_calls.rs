@@ -7,7 +7,7 @@ use palisade_vfs::{
     Advice, Descent, Errno, FileType, Result, SetTimes, Stat, Stop, SyncScope, Timestamp,
 };
 
-use crate::counts;
+use crate::byte_counts;
 use crate::descriptor::{Resource, Status};
 use crate::dirents::{self, DirEntry, Dots};
 use crate::poll::wait_to_read;
@@ -47,12 +47,12 @@ impl Process {
                 if bufs.iter().any(|buf| !buf.is_empty()) {
                     wait_to_read(&**stream, &self.interrupt)?;
                 }
-                return counts::of_read(stream.read(bufs)?, bufs);
+                return byte_counts::of_read(stream.read(bufs)?, bufs);
             }
             Resource::File(file) => file,
         };
         let offset = description.offset(&**file)?;
-        let done = counts::of_read(file.read_at(bufs, offset)?, bufs)?;
+        let done = byte_counts::of_read(file.read_at(bufs, offset)?, bufs)?;
         description.set_offset(offset.saturating_add(done as u64));
         Ok(done)
     }
@@ -68,7 +68,7 @@ impl Process {
         if offset > OFFSET_MAX {
             return Err(Errno::Inval);
         }
-        counts::of_read(file.read_at(bufs, offset)?, bufs)
+        byte_counts::of_read(file.read_at(bufs, offset)?, bufs)
     }
 
     /// Reads at most `len` bytes at `offset` into `to`, which grows by them, and returns how many.
@@ -80,7 +80,7 @@ impl Process {
         if offset > OFFSET_MAX {
             return Err(Errno::Inval);
         }
-        counts::read_vec(&**file, to, len, offset)
+        byte_counts::read_vec(&**file, to, len, offset)
     }
 
     /// Writes at the offset, or at the end with `APPEND`; the offset moves behind what was
@@ -95,18 +95,18 @@ impl Process {
         let file = match &description.resource {
             Resource::Dir(_) => return Err(Errno::Isdir),
             _ if !descriptor.base.contains(FdRights::WRITE) => return Err(Errno::Badf),
-            Resource::Stream(stream) => return counts::of_write(stream.write(bufs)?, bufs),
+            Resource::Stream(stream) => return byte_counts::of_write(stream.write(bufs)?, bufs),
             Resource::File(file) => file,
         };
         if description.status().contains(Status::APPEND) {
-            let done = counts::of_write(file.append(bufs)?, bufs)?;
+            let done = byte_counts::of_write(file.append(bufs)?, bufs)?;
             if done > 0 {
-                description.set_offset_behind_append();
+                description.set_offset_after_append();
             }
             return Ok(done);
         }
         let offset = description.offset(&**file)?;
-        let done = counts::of_write(file.write_at(bufs, offset)?, bufs)?;
+        let done = byte_counts::of_write(file.write_at(bufs, offset)?, bufs)?;
         description.set_offset(offset.saturating_add(done as u64));
         Ok(done)
     }
@@ -126,9 +126,9 @@ impl Process {
             let before = description.offset(&**file)?;
             let done = file.append(bufs);
             description.set_offset(before);
-            return counts::of_write(done?, bufs);
+            return byte_counts::of_write(done?, bufs);
         }
-        counts::of_write(file.write_at(bufs, offset)?, bufs)
+        byte_counts::of_write(file.write_at(bufs, offset)?, bufs)
     }
 
     /// Moves the offset, and answers where it is now.
@@ -174,14 +174,14 @@ impl Process {
     pub fn stat(&self, fd: Fd) -> Result<Stat> {
         traced!("stat", fd);
         self.table.with(fd, FdRights::STAT)?;
-        self.stat_any(fd)
+        self.stat_unchecked(fd)
     }
 
     /// The same, whatever the rights.
     #[inline]
-    pub(crate) fn stat_any(&self, fd: Fd) -> Result<Stat> {
+    pub(crate) fn stat_unchecked(&self, fd: Fd) -> Result<Stat> {
         match &self.table.get(fd)?.description.resource {
-            Resource::Dir(dir) => at_end(dir.stat(Descent::HERE)),
+            Resource::Dir(dir) => without_link(dir.stat(Descent::HERE)),
             Resource::File(file) => file.stat(),
             Resource::Stream(stream) => Ok(Stat {
                 kind: stream.kind(),
@@ -267,9 +267,9 @@ impl Process {
     /// Errors, in order: `Badf`; `Notcapable`; `Inval` for a stream; those of the node.
     pub fn set_times(&self, fd: Fd, times: SetTimes) -> Result<()> {
         traced!("set_times", fd);
-        let times = self.on_our_clock(times);
+        let times = self.resolve_now(times);
         match &self.table.with(fd, FdRights::SET_TIMES)?.description.resource {
-            Resource::Dir(dir) => at_end(dir.set_times(Descent::HERE, times)),
+            Resource::Dir(dir) => without_link(dir.set_times(Descent::HERE, times)),
             Resource::File(file) => file.set_times(times),
             Resource::Stream(_) => Err(Errno::Inval),
         }
@@ -301,6 +301,6 @@ impl Process {
 }
 
 /// The result of an operation on [`Descent::HERE`], where no link can be.
-fn at_end<T>(done: Result<T, Stop>) -> Result<T> {
+fn without_link<T>(done: Result<T, Stop>) -> Result<T> {
     done.map_err(Stop::without_following)
 }

@@ -20,13 +20,12 @@
     )
 )]
 
+mod byte_counts;
 mod clock;
 mod config;
-mod counts;
 mod descriptor;
 mod dirents;
 mod file_calls;
-mod handles;
 mod limits;
 mod path_calls;
 mod poll;
@@ -35,23 +34,24 @@ mod random;
 mod rights;
 mod stdio;
 mod stream_slots;
+mod streams;
 mod table;
 #[cfg(test)]
 mod tests;
 mod trace;
 
-pub use clock::{Alarm, Clock, ClockId, Interrupt, Raised, Turn};
+pub use clock::{Alarm, Clock, ClockId, FixedClockWait, Interrupt, Raised};
 pub use config::{Config, ConfigBuilder, ConfigError};
 pub use descriptor::Status;
 pub use dirents::{DirEntry, DirStream, Dots};
 pub use file_calls::Whence;
-pub use handles::{Reader, Writer};
 pub use limits::Limits;
-pub use path_calls::{OpenAsked, Opened, RightsAsked};
+pub use path_calls::{OpenRequest, PendingDescriptor, RightsRequest};
 pub use poll::{Event, Ready, Subscription, is_readable, wait_readable};
 pub use process::{Exit, FdStat, Process};
 pub use random::Random;
 pub use rights::{FdRights, Modes};
 pub use stdio::{Input, Output, OutputBuffer, Stream, StreamRef};
+pub use streams::{Reader, Writer};
 pub use table::Fd;
 pub use trace::traced_call;

@@ -13,7 +13,7 @@ use crate::{ClockId, FdRights, Modes, Process};
 
 /// The rights that an open asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RightsAsked {
+pub enum RightsRequest {
     /// Whatever the directory may pass on and the node allows.
     Inherited,
     /// Exactly these, or `Notcapable`. What makes no sense for the node is left out.
@@ -29,9 +29,9 @@ pub enum RightsAsked {
 }
 
 /// What is open, but in no table yet.
-pub struct Opened(Descriptor);
+pub struct PendingDescriptor(Descriptor);
 
-impl Opened {
+impl PendingDescriptor {
     /// Whether a call on it can wait for a disk or a device.
     #[must_use]
     pub fn may_block(&self) -> bool {
@@ -51,20 +51,20 @@ struct Wanted {
 }
 
 impl Wanted {
-    fn new(asked: OpenAsked, inherited: FdRights) -> Result<Wanted> {
-        Ok(match asked.rights {
-            RightsAsked::Inherited => {
+    fn new(request: OpenRequest, inherited: FdRights) -> Result<Wanted> {
+        Ok(match request.rights {
+            RightsRequest::Inherited => {
                 Wanted { file: inherited, dir: (inherited, inherited), insists: false }
             }
-            RightsAsked::Exactly { base, inheriting } => {
+            RightsRequest::Exactly { base, inheriting } => {
                 let insists = base.contains(FdRights::WRITE);
                 Wanted { file: base, dir: (base, inheriting), insists }
             }
-            RightsAsked::For(modes) => {
+            RightsRequest::For(modes) => {
                 if !inherited.modes().contains(modes) {
                     return Err(Errno::Notcapable);
                 }
-                let creates = asked.flags.contains(OpenFlags::CREATE);
+                let creates = request.flags.contains(OpenFlags::CREATE);
                 let written = if creates { modes | Modes::WRITE } else { modes };
                 let (base, inheriting) = FdRights::of_dir(modes);
                 Wanted {
@@ -78,7 +78,7 @@ impl Wanted {
 }
 
 /// What an open has found, and the rights to it.
-struct Found {
+struct OpenedResource {
     resource: Resource,
     base: FdRights,
     inheriting: FdRights,
@@ -86,7 +86,7 @@ struct Found {
 
 /// How something is to be opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct OpenAsked {
+pub struct OpenRequest {
     /// Whether a link at the end of the path is followed.
     pub follow: Follow,
     /// `CREATE`, `EXCLUSIVE`, `TRUNCATE`, `DIRECTORY`.
@@ -94,48 +94,55 @@ pub struct OpenAsked {
     /// How the description shall behave.
     pub status: Status,
     /// The rights.
-    pub rights: RightsAsked,
+    pub rights: RightsRequest,
 }
 
 impl Process {
     /// Opens `path` beneath the directory `fd`, at the lowest free number.
     ///
     /// Errors, in order: `Badf`; `Notdir`; `Notcapable` if the directory's descriptor may not do
-    /// or pass on what is asked; `Mfile`; those of [`path::open`].
-    pub fn open(&mut self, fd: Fd, path: &str, asked: OpenAsked) -> Result<Fd> {
-        let Found { resource, base, inheriting } = self.find(fd, path, asked)?;
-        self.table.open(Descriptor::new(resource, asked.status, base, inheriting))
+    /// or pass on what is requested; `Mfile`; those of [`path::open`].
+    pub fn open(&mut self, fd: Fd, path: &str, request: OpenRequest) -> Result<Fd> {
+        let OpenedResource { resource, base, inheriting } =
+            self.open_resource(fd, path, request)?;
+        self.table.open(Descriptor::new(resource, request.status, base, inheriting))
     }
 
     /// The first half of [`Process::open`], which may have to wait and changes nothing here: the
     /// descriptor, not yet in the table.
     ///
     /// Errors: as for [`Process::open`].
-    pub fn open_apart(&self, fd: Fd, path: &str, asked: OpenAsked) -> Result<Opened> {
-        let Found { resource, base, inheriting } = self.find(fd, path, asked)?;
-        Ok(Opened(Descriptor::new(resource, asked.status, base, inheriting)))
+    pub fn open_pending(
+        &self,
+        fd: Fd,
+        path: &str,
+        request: OpenRequest,
+    ) -> Result<PendingDescriptor> {
+        let OpenedResource { resource, base, inheriting } =
+            self.open_resource(fd, path, request)?;
+        Ok(PendingDescriptor(Descriptor::new(resource, request.status, base, inheriting)))
     }
 
     /// What is opened. A part of both its callers: what has just been put together of pieces is
     /// waited for each time that it is handed on whole.
     #[inline(always)]
-    fn find(&self, fd: Fd, path: &str, asked: OpenAsked) -> Result<Found> {
+    fn open_resource(&self, fd: Fd, path: &str, request: OpenRequest) -> Result<OpenedResource> {
         traced!("open", fd, path);
         let (dir, parent) = self.dir(fd, FdRights::OPEN)?;
-        let mut flags = asked.flags;
-        if asked.status.contains(Status::APPEND) {
+        let mut flags = request.flags;
+        if request.status.contains(Status::APPEND) {
             flags |= OpenFlags::APPEND;
         }
-        if asked.status.contains(Status::DSYNC) {
+        if request.status.contains(Status::DSYNC) {
             flags |= OpenFlags::DSYNC;
         }
-        if asked.status.intersects(Status::SYNC | Status::RSYNC) {
+        if request.status.intersects(Status::SYNC | Status::RSYNC) {
             flags |= OpenFlags::SYNC;
         }
-        let wanted = Wanted::new(asked, parent.inheriting)?;
+        let wanted = Wanted::new(request, parent.inheriting)?;
         let on_dir = FdRights::for_open(OpenHow::new(Access::Hold, flags));
         let passable = parent.base | parent.inheriting;
-        if !parent.to_open.contains(on_dir)
+        if !parent.open_rights.contains(on_dir)
             || !passable.contains(FdRights::for_status(flags))
             || !parent.inheriting.contains(wanted.file | wanted.dir.0 | wanted.dir.1)
         {
@@ -144,15 +151,15 @@ impl Process {
         self.table.check_room()?;
         let mut access = wanted.file.access();
         loop {
-            return match path::open(&**dir, path, asked.follow, OpenHow::new(access, flags)) {
-                Ok(Node::File(file)) => Ok(Found {
+            return match path::open(&**dir, path, request.follow, OpenHow::new(access, flags)) {
+                Ok(Node::File(file)) => Ok(OpenedResource {
                     resource: Resource::File(file),
                     base: wanted.file.within(access),
                     inheriting: FdRights::empty(),
                 }),
                 Ok(Node::Dir(dir)) => {
                     let (base, inheriting) = wanted.dir;
-                    Ok(Found { resource: Resource::Dir(dir), base, inheriting })
+                    Ok(OpenedResource { resource: Resource::Dir(dir), base, inheriting })
                 }
                 Err(Errno::Isdir | Errno::Acces | Errno::Rofs | Errno::Perm | Errno::Txtbsy)
                     if access.writes() && !wanted.insists =>
@@ -168,7 +175,7 @@ impl Process {
     /// Puts what was opened into the table, at the lowest free number.
     ///
     /// Errors: `Mfile`.
-    pub fn install(&mut self, opened: Opened) -> Result<Fd> {
+    pub fn install(&mut self, opened: PendingDescriptor) -> Result<Fd> {
         self.table.open(opened.0)
     }
 
@@ -188,7 +195,7 @@ impl Process {
     pub fn set_times_at(&self, fd: Fd, path: &str, follow: Follow, times: SetTimes) -> Result<()> {
         traced!("set_times_at", fd, path);
         let (dir, _) = self.dir(fd, FdRights::SET_TIMES_AT)?;
-        path::set_times(&**dir, path, follow, self.on_our_clock(times))
+        path::set_times(&**dir, path, follow, self.resolve_now(times))
     }
 
     /// Creates a directory.
@@ -266,7 +273,7 @@ impl Process {
     }
 
     /// On a fixed clock, now is the guest's now and not the filesystem's.
-    pub(crate) fn on_our_clock(&self, times: SetTimes) -> SetTimes {
+    pub(crate) fn resolve_now(&self, times: SetTimes) -> SetTimes {
         if !self.clocks.is_fixed() {
             return times;
         }

@@ -90,11 +90,11 @@ impl Process {
                 Subscription::Moment { id, at_ns } => {
                     self.clocks.now_ns(id).map(|now_ns| Some(at_ns.saturating_sub(now_ns)))
                 }
-                Subscription::Read(fd) => self.wait_for(fd, FdRights::READ).map(|fd| {
+                Subscription::Read(fd) => self.host_descriptor(fd, FdRights::READ).map(|fd| {
                     waiting.extend(fd.map(|fd| Waiting { index, fd, flags: PollFlags::IN }));
                     None
                 }),
-                Subscription::Write(fd) => self.wait_for(fd, FdRights::WRITE).map(|fd| {
+                Subscription::Write(fd) => self.host_descriptor(fd, FdRights::WRITE).map(|fd| {
                     waiting.extend(fd.map(|fd| Waiting { index, fd, flags: PollFlags::OUT }));
                     None
                 }),
@@ -112,7 +112,7 @@ impl Process {
     }
 
     /// The host's descriptor that a wait for `fd` waits for; `None` if it never waits.
-    fn wait_for(&self, fd: Fd, right: FdRights) -> Result<Option<BorrowedFd<'_>>> {
+    fn host_descriptor(&self, fd: Fd, right: FdRights) -> Result<Option<BorrowedFd<'_>>> {
         let descriptor = self.table.get(fd)?;
         match &descriptor.description.resource {
             Resource::Dir(_) => Err(Errno::Badf),
@@ -148,12 +148,17 @@ impl Process {
         if self.clocks.is_fixed() {
             // A fixed clock passes at once, unless the host has something first.
             let host_waits = limit_ns.is_none();
-            look(events, waiting, if host_waits { None } else { started.into() }, &self.interrupt)?;
+            poll_host(
+                events,
+                waiting,
+                if host_waits { None } else { started.into() },
+                &self.interrupt,
+            )?;
             if events.is_empty() {
-                self.clocks.pass(shortest_ns.unwrap_or(0));
-                tell_due(events, waits, shortest_ns.unwrap_or(0));
+                self.clocks.advance(shortest_ns.unwrap_or(0));
+                push_due_events(events, waits, shortest_ns.unwrap_or(0));
             } else {
-                tell_due(events, waits, 0);
+                push_due_events(events, waits, 0);
             }
             return Ok(());
         }
@@ -163,20 +168,20 @@ impl Process {
                 self.interrupt.wait_until(deadline)?;
             }
         } else {
-            look(events, waiting, deadline, &self.interrupt)?;
+            poll_host(events, waiting, deadline, &self.interrupt)?;
         }
         let passed_ns = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
         // With nothing else to tell, the wait was for the shortest time, whatever the host's
         // clock makes of its length.
         let passed_ns =
             if events.is_empty() { passed_ns.max(shortest_ns.unwrap_or(0)) } else { passed_ns };
-        tell_due(events, waits, passed_ns);
+        push_due_events(events, waits, passed_ns);
         Ok(())
     }
 }
 
 /// Tells every clock whose time has come.
-fn tell_due(events: &mut Vec<Event>, waits: &[(usize, u64)], passed_ns: u64) {
+fn push_due_events(events: &mut Vec<Event>, waits: &[(usize, u64)], passed_ns: u64) {
     for (index, ns) in waits {
         if *ns <= passed_ns {
             events.push(Event { index: *index, result: Ok(Ready::NOW) });
@@ -185,7 +190,7 @@ fn tell_due(events: &mut Vec<Event>, waits: &[(usize, u64)], passed_ns: u64) {
 }
 
 /// Waits for the host's descriptors until `deadline`, or for ever. `Intr` if the guest is woken.
-fn look(
+fn poll_host(
     events: &mut Vec<Event>,
     waiting: &[Waiting<'_>],
     deadline: Option<Instant>,
@@ -194,7 +199,7 @@ fn look(
     loop {
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         let slice =
-            left.map_or(Interrupt::LOOK_UP_EVERY, |left| left.min(Interrupt::LOOK_UP_EVERY));
+            left.map_or(Interrupt::POLL_INTERVAL, |left| left.min(Interrupt::POLL_INTERVAL));
         let mut fds: Vec<_> =
             waiting.iter().map(|it| PollFd::from_borrowed_fd(it.fd, it.flags)).collect();
         let timeout = rustix::event::Timespec {
@@ -238,7 +243,7 @@ pub(crate) fn wait_to_read(stream: &dyn Stream, interrupt: &Interrupt) -> Result
         // Reading says that there is nothing.
         return Ok(());
     }
-    while !wait_readable(stream, Interrupt::LOOK_UP_EVERY) {
+    while !wait_readable(stream, Interrupt::POLL_INTERVAL) {
         if interrupt.is_raised() {
             return Err(Errno::Intr);
         }

@@ -72,27 +72,30 @@ pub struct Process {
 
 impl Process {
     pub(crate) fn new(config: Config, interrupt: Interrupt) -> Self {
-        let given = &config.0;
-        let mut table = Table::new(given.limits.descriptors_max);
+        let settings = &config.0;
+        let mut table = Table::new(settings.limits.descriptors_max);
         let (none, all) = (FdRights::empty(), FdRights::all());
         let (reads, writes) = (all - FdRights::WRITE, all - FdRights::READ);
-        let streams =
-            [(&given.stdin.0, reads), (&given.stdout.0, writes), (&given.stderr.0, writes)];
+        let streams = [
+            (&settings.stdin.0, reads),
+            (&settings.stdout.0, writes),
+            (&settings.stderr.0, writes),
+        ];
         for (stream, base) in streams {
             let stream = Resource::Stream(Arc::clone(stream));
             let stream = Descriptor::new(stream, Status::empty(), base, none);
-            opened_at_start(table.open(stream));
+            assert_opened(table.open(stream));
         }
-        for preopen in &given.preopens {
+        for preopen in &settings.preopens {
             let dir = Resource::Dir(Arc::clone(&preopen.dir));
             let mut descriptor =
                 Descriptor::new(dir, Status::empty(), preopen.base, preopen.inheriting);
             descriptor.preopen = Some(preopen.name.clone());
-            opened_at_start(table.open(descriptor));
+            assert_opened(table.open(descriptor));
         }
-        let clocks = Clocks::new(given.clock);
-        let random = Generator::new(given.random);
-        let streams = StreamSlots::new(given.limits.streams_max);
+        let clocks = Clocks::new(settings.clock);
+        let random = Generator::new(settings.random);
+        let streams = StreamSlots::new(settings.limits.streams_max);
         Process { table, streams, clocks, random, interrupt, config }
     }
 
@@ -315,7 +318,7 @@ impl Process {
 }
 
 /// The configuration made sure that the streams and the preopens fit into the table.
-fn opened_at_start(opened: Result<Fd>) {
+fn assert_opened(opened: Result<Fd>) {
     if let Err(errno) = opened {
         bug!((); "the table is too small for what a guest is started with: {errno}");
     }

@@ -240,7 +240,7 @@ impl FdRights {
     /// then truncate it is refused nothing by refusing to do both at once, except that programs
     /// fail: Go opens every directory without `SET_LEN_AT`, and creates files beneath it.
     #[must_use]
-    pub fn to_open_beneath(base: FdRights, inheriting: FdRights) -> FdRights {
+    pub fn for_opens_under(base: FdRights, inheriting: FdRights) -> FdRights {
         let mut rights = base;
         if inheriting.contains(FdRights::SET_LEN) {
             rights |= FdRights::SET_LEN_AT;
@@ -283,7 +283,7 @@ mod tests {
     #[test]
     fn who_is_passed_the_right_to_truncate_a_file_may_truncate_it_in_opening_it() {
         let (none, both) = (FdRights::empty(), FdRights::OPEN | FdRights::SET_LEN_AT);
-        let beneath = FdRights::to_open_beneath;
+        let beneath = FdRights::for_opens_under;
         assert_eq!(beneath(FdRights::OPEN, FdRights::SET_LEN), both);
         assert_eq!(beneath(both, none), both);
         assert_eq!(beneath(FdRights::OPEN, FdRights::all() - FdRights::SET_LEN), FdRights::OPEN);

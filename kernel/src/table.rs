@@ -117,7 +117,7 @@ impl Table {
         descriptor.base = base;
         descriptor.inheriting = inheriting;
         // What is given up is given up, and not had by another right.
-        descriptor.to_open = base;
+        descriptor.open_rights = base;
         Ok(())
     }
 

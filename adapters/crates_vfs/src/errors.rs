@@ -11,9 +11,9 @@ use vfs::VfsError;
 use vfs::error::VfsErrorKind;
 
 /// What an error of the crate means.
-pub(crate) fn inward(error: &VfsError) -> Errno {
+pub(crate) fn errno_of(error: &VfsError) -> Errno {
     match error.kind() {
-        VfsErrorKind::IoError(error) => of_io(error),
+        VfsErrorKind::IoError(error) => errno_of_io(error),
         VfsErrorKind::FileNotFound => Errno::Noent,
         VfsErrorKind::InvalidPath => Errno::Inval,
         VfsErrorKind::DirectoryExists | VfsErrorKind::FileExists => Errno::Exist,
@@ -24,15 +24,15 @@ pub(crate) fn inward(error: &VfsError) -> Errno {
 
 /// The same for an operation that every filesystem that can be written to has: what does not
 /// support it can only be read.
-pub(crate) fn inward_change(error: &VfsError) -> Errno {
-    match inward(error) {
+pub(crate) fn errno_of_change(error: &VfsError) -> Errno {
+    match errno_of(error) {
         Errno::Notsup => Errno::Rofs,
         errno => errno,
     }
 }
 
 /// What an error of the standard library means; our own come back as they went.
-pub(crate) fn of_io(error: &io::Error) -> Errno {
+pub(crate) fn errno_of_io(error: &io::Error) -> Errno {
     if let Some(errno) = error.get_ref().and_then(|inner| inner.downcast_ref::<Errno>()) {
         return *errno;
     }
@@ -66,18 +66,18 @@ pub(crate) fn of_io(error: &io::Error) -> Errno {
 }
 
 /// An error number as the crate says it.
-pub(crate) fn outward(errno: Errno) -> VfsError {
+pub(crate) fn vfs_error(errno: Errno) -> VfsError {
     let kind = match errno {
         Errno::Noent => VfsErrorKind::FileNotFound,
         Errno::Exist => VfsErrorKind::FileExists,
         Errno::Notsup | Errno::Nosys => VfsErrorKind::NotSupported,
-        _ => VfsErrorKind::IoError(to_io(errno)),
+        _ => VfsErrorKind::IoError(io_error(errno)),
     };
     VfsError::from(kind)
 }
 
 /// An error number as the standard library says it.
-pub(crate) fn to_io(errno: Errno) -> io::Error {
+pub(crate) fn io_error(errno: Errno) -> io::Error {
     io::Error::new(io_kind(errno), errno)
 }
 
@@ -120,17 +120,17 @@ mod tests {
     #[test]
     fn every_errno_that_goes_out_comes_back_in() {
         for errno in Errno::ALL.iter().copied().filter(|errno| *errno != Errno::Nosys) {
-            assert_eq!(inward(&outward(errno)), errno);
-            assert_eq!(of_io(&to_io(errno)), errno);
+            assert_eq!(errno_of(&vfs_error(errno)), errno);
+            assert_eq!(errno_of_io(&io_error(errno)), errno);
         }
-        assert_eq!(inward(&outward(Errno::Nosys)), Errno::Notsup);
+        assert_eq!(errno_of(&vfs_error(Errno::Nosys)), Errno::Notsup);
     }
 
     #[test]
     fn an_error_of_the_host_keeps_its_meaning() {
         for errno in [Errno::Acces, Errno::Notempty, Errno::Nospc, Errno::Rofs, Errno::Isdir] {
-            assert_eq!(of_io(&io::Error::from(io_kind(errno))), errno);
+            assert_eq!(errno_of_io(&io::Error::from(io_kind(errno))), errno);
         }
-        assert_eq!(of_io(&io::Error::other("whatever")), Errno::Io);
+        assert_eq!(errno_of_io(&io::Error::other("whatever")), Errno::Io);
     }
 }

@@ -3,9 +3,9 @@
 
 mod errors;
 mod mount;
-mod outward;
+mod palisade_fs;
 mod streams;
 mod times;
 
 pub use mount::{Limits, mount, mount_at, mount_with};
-pub use outward::{PalisadeFs, as_vfs};
+pub use palisade_fs::{PalisadeFs, as_vfs};

@@ -4,11 +4,11 @@ use std::io::{self, IoSlice, IoSliceMut, Read, Seek, SeekFrom, Write};
 
 use palisade_vfs::{FileRef, SyncScope};
 
-use crate::errors::{of_io, to_io};
+use crate::errors::{errno_of_io, io_error};
 
 /// Where a stream's writes go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
+pub(crate) enum WritePosition {
     /// To the cursor.
     Cursor,
     /// Behind the last byte, wherever the cursor is.
@@ -19,18 +19,18 @@ pub(crate) enum Place {
 /// for it to be durable.
 pub(crate) struct Stream {
     file: FileRef,
-    place: Place,
+    position: WritePosition,
     at: u64,
 }
 
 impl Stream {
     /// With its cursor at the beginning, or behind the last byte if that is where writes go.
-    pub(crate) fn new(file: FileRef, place: Place) -> palisade_vfs::Result<Self> {
-        let at = match place {
-            Place::Cursor => 0,
-            Place::End => file.stat()?.size,
+    pub(crate) fn new(file: FileRef, position: WritePosition) -> palisade_vfs::Result<Self> {
+        let at = match position {
+            WritePosition::Cursor => 0,
+            WritePosition::End => file.stat()?.size,
         };
-        Ok(Stream { file, place, at })
+        Ok(Stream { file, position, at })
     }
 
     fn advance(&mut self, count: usize) {
@@ -40,7 +40,7 @@ impl Stream {
 
 impl Read for Stream {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let count = self.file.read_at(&mut [IoSliceMut::new(buf)], self.at).map_err(to_io)?;
+        let count = self.file.read_at(&mut [IoSliceMut::new(buf)], self.at).map_err(io_error)?;
         self.advance(count);
         Ok(count)
     }
@@ -49,14 +49,14 @@ impl Read for Stream {
 impl Write for Stream {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         let bytes = [IoSlice::new(buf)];
-        match self.place {
-            Place::Cursor => {
-                let count = self.file.write_at(&bytes, self.at).map_err(to_io)?;
+        match self.position {
+            WritePosition::Cursor => {
+                let count = self.file.write_at(&bytes, self.at).map_err(io_error)?;
                 self.advance(count);
                 Ok(count)
             }
-            Place::End => {
-                let count = self.file.append(&bytes).map_err(to_io)?;
+            WritePosition::End => {
+                let count = self.file.append(&bytes).map_err(io_error)?;
                 // The bytes are written whatever is said about where.
                 if let Ok(end) = self.file.appended_to() {
                     self.at = end;
@@ -67,7 +67,7 @@ impl Write for Stream {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.file.sync(SyncScope::Data).map_err(to_io)
+        self.file.sync(SyncScope::Data).map_err(io_error)
     }
 }
 
@@ -76,9 +76,9 @@ impl Seek for Stream {
         let at = match to {
             SeekFrom::Start(at) => Some(at),
             SeekFrom::Current(by) => self.at.checked_add_signed(by),
-            SeekFrom::End(by) => self.file.stat().map_err(to_io)?.size.checked_add_signed(by),
+            SeekFrom::End(by) => self.file.stat().map_err(io_error)?.size.checked_add_signed(by),
         };
-        let at = at.ok_or_else(|| to_io(palisade_vfs::Errno::Inval))?;
+        let at = at.ok_or_else(|| io_error(palisade_vfs::Errno::Inval))?;
         self.at = at;
         Ok(at)
     }
@@ -92,7 +92,7 @@ pub(crate) fn copy(from: &mut dyn Read, to: &mut dyn Write) -> palisade_vfs::Res
     loop {
         let count = match from.read(&mut piece) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            count => count.map_err(|error| of_io(&error))?,
+            count => count.map_err(|error| errno_of_io(&error))?,
         };
         let Some(bytes) = piece.get(..count) else { return Err(palisade_vfs::Errno::Io) };
         if bytes.is_empty() {
@@ -101,7 +101,7 @@ pub(crate) fn copy(from: &mut dyn Read, to: &mut dyn Write) -> palisade_vfs::Res
         write_all(to, bytes)?;
         total += count as u64;
     }
-    to.flush().map_err(|error| of_io(&error))?;
+    to.flush().map_err(|error| errno_of_io(&error))?;
     Ok(total)
 }
 
@@ -111,7 +111,7 @@ pub(crate) fn write_all(to: &mut dyn Write, bytes: &[u8]) -> palisade_vfs::Resul
     while !rest.is_empty() {
         let count = match to.write(rest) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            count => count.map_err(|error| of_io(&error))?,
+            count => count.map_err(|error| errno_of_io(&error))?,
         };
         rest = rest.get(count..).filter(|_| count > 0).ok_or(palisade_vfs::Errno::Io)?;
     }

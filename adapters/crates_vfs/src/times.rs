@@ -9,15 +9,15 @@ use palisade_vfs::{Errno, Result, Timestamp};
 const SECONDS_MAX: u64 = 1 << 40;
 
 /// A moment as the crate says it. Errors: `Inval` if it is too far from 1970.
-pub(crate) fn inward(time: Timestamp) -> Result<SystemTime> {
+pub(crate) fn checked_system_time(time: Timestamp) -> Result<SystemTime> {
     if time.seconds().unsigned_abs() > SECONDS_MAX {
         return Err(Errno::Inval);
     }
-    outward(time).ok_or(Errno::Inval)
+    system_time(time).ok_or(Errno::Inval)
 }
 
 /// A moment as the standard library says it, if it can.
-pub(crate) fn outward(time: Timestamp) -> Option<SystemTime> {
+pub(crate) fn system_time(time: Timestamp) -> Option<SystemTime> {
     let whole = Duration::from_secs(time.seconds().unsigned_abs());
     let second = if time.seconds() < 0 {
         UNIX_EPOCH.checked_sub(whole)
@@ -36,9 +36,9 @@ mod tests {
         for seconds in [i64::MIN, -(1 << 40), -1, 0, 1, 1 << 40, i64::MAX] {
             for nanos in [0, 1, 999_999_999] {
                 let time = Timestamp::new(seconds, nanos);
-                let _ = outward(time);
+                let _ = system_time(time);
                 let fits = seconds.unsigned_abs() <= SECONDS_MAX;
-                let back = inward(time).map(Timestamp::from);
+                let back = checked_system_time(time).map(Timestamp::from);
                 assert_eq!(back, if fits { Ok(time) } else { Err(Errno::Inval) });
             }
         }

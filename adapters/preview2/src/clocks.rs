@@ -82,9 +82,9 @@ impl Pollable for Sleep {
         }
         if self.alarm.is_fixed() {
             // The clock goes on if nothing else is there first, and to the earliest moment alone.
-            let mut turn = self.alarm.turn();
+            let mut wait = self.alarm.wait_on_fixed_clock();
             tokio::task::yield_now().await;
-            while !turn.has_come() {
+            while !wait.is_due() {
                 tokio::task::yield_now().await;
             }
             self.has_yielded = true;

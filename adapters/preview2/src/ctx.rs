@@ -9,7 +9,7 @@ use wasmtime::component::{Resource, ResourceTable, ResourceTableError};
 use wasmtime_wasi::sockets::WasiSocketsCtx;
 
 use crate::executor::spawn_blocking;
-use crate::fs::hash::{Hashed, Hasher};
+use crate::fs::hash::{HashInput, MetadataHasher};
 
 /// Resources for standard streams, terminals and errors, beside those of `Limits::streams_max`.
 const STANDARD_MAX: usize = 16;
@@ -19,53 +19,53 @@ pub struct PalisadeCtx {
     /// Shared only with a call that is made on another thread, and with one that was abandoned
     /// there.
     process: Arc<Process>,
-    pub(crate) hasher: Hasher,
+    pub(crate) hasher: MetadataHasher,
     /// What the last call has looked at, or listed.
-    seen: Option<Seen>,
+    last_lookup: Option<LastLookup>,
     /// Counts what streams have written, which no call of ours sees.
     pub(crate) written: Arc<AtomicU64>,
     /// Whether a thread waits for standard input: one guest has at most one.
     pub(crate) input_waiter: Arc<AtomicBool>,
     pub(crate) sockets: WasiSocketsCtx,
-    subdirs: Subdirs,
+    subdirs: SubdirMutation,
     /// Whether the embedder wants every call to be made where it is.
-    waits_inline: bool,
-    pub(crate) linked: Linked,
+    runs_inline: bool,
+    pub(crate) linker: LinkerKind,
 }
 
 /// The kind of linker that the guest is linked by.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Linked {
+pub(crate) enum LinkerKind {
     Sync,
     Async,
 }
 
 /// What a directory that is opened without `mutate-directory` may be used for.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Subdirs {
-    AsAsked,
-    AsTheirParents,
+enum SubdirMutation {
+    AsRequested,
+    AsParent,
 }
 
-enum Seen {
-    Looked {
+enum LastLookup {
+    Node {
         fd: u32,
         /// `None` for the descriptor itself.
         path: Option<(Follow, String)>,
-        node: Hashed,
+        node: HashInput,
         written: u64,
         /// The epoch of `fd` when it was looked at.
         epoch: u64,
     },
-    Listed {
-        listed: Listed,
+    Entry {
+        listed: ListedEntry,
         /// The epoch of the directory when it was listed.
         epoch: u64,
     },
 }
 
-/// An entry that a listing of `fd` has told.
-pub(crate) struct Listed {
+/// An entry that a listing of `fd` has returned.
+pub(crate) struct ListedEntry {
     pub(crate) fd: u32,
     pub(crate) name: String,
     pub(crate) ino: u64,
@@ -134,16 +134,16 @@ impl PalisadeCtx {
     #[must_use]
     pub fn new(process: Process) -> Self {
         PalisadeCtx {
-            hasher: Hasher::new(process.secret_key().ok()),
+            hasher: MetadataHasher::new(process.secret_key().ok()),
             process: Arc::new(process),
-            seen: None,
+            last_lookup: None,
             written: Arc::default(),
             input_waiter: Arc::default(),
             sockets: WasiSocketsCtx::default(),
-            subdirs: Subdirs::AsAsked,
-            waits_inline: false,
+            subdirs: SubdirMutation::AsRequested,
+            runs_inline: false,
             // The safe answer, until a linker says otherwise.
-            linked: Linked::Async,
+            linker: LinkerKind::Async,
         }
     }
 
@@ -153,14 +153,14 @@ impl PalisadeCtx {
     /// nothing. So a directory can be changed through a descriptor if its parent can.
     #[must_use]
     pub fn for_preview1_guest(process: Process) -> Self {
-        PalisadeCtx { subdirs: Subdirs::AsTheirParents, ..PalisadeCtx::new(process) }
+        PalisadeCtx { subdirs: SubdirMutation::AsParent, ..PalisadeCtx::new(process) }
     }
 
     /// Makes every call where it is, also one that waits for a disk in an asynchronous embedder.
     /// For an executor that runs one guest alone, which saves a way to another thread and back.
     #[must_use]
     pub fn wait_inline(self) -> Self {
-        PalisadeCtx { waits_inline: true, ..self }
+        PalisadeCtx { runs_inline: true, ..self }
     }
 
     /// The guest.
@@ -178,27 +178,27 @@ impl PalisadeCtx {
 
     /// The guest, to change. `None` while a call that was abandoned still runs on another thread.
     pub fn process_mut(&mut self) -> Option<&mut Process> {
-        self.seen = None;
+        self.last_lookup = None;
         Arc::get_mut(&mut self.process)
     }
 
     /// The guest, for a call that is made now.
     #[inline]
-    pub(crate) fn world(&mut self) -> &Process {
-        self.seen = None;
+    pub(crate) fn process_for_call(&mut self) -> &Process {
+        self.last_lookup = None;
         &self.process
     }
 
     /// The guest, for a call that changes its table. `Busy` after an abandoned call.
     #[inline]
-    pub(crate) fn world_mut(&mut self) -> Result<&mut Process> {
+    pub(crate) fn process_for_mut_call(&mut self) -> Result<&mut Process> {
         self.process_mut().ok_or(Errno::Busy)
     }
 
     /// Whether a wait must not be made here.
     #[inline]
-    pub(crate) fn hops(&self) -> bool {
-        self.linked == Linked::Async && !self.waits_inline
+    pub(crate) fn offloads(&self) -> bool {
+        self.linker == LinkerKind::Async && !self.runs_inline
     }
 
     /// Makes a call on what lies beneath `fds`: here, or on another thread if it may have to wait
@@ -212,8 +212,8 @@ impl PalisadeCtx {
         fds: [u32; N],
         call: impl FnOnce(&Process) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        self.seen = None;
-        if !self.hops() || !fds.iter().any(|fd| self.process.may_block(*fd)) {
+        self.last_lookup = None;
+        if !self.offloads() || !fds.iter().any(|fd| self.process.may_block(*fd)) {
             return call(&self.process);
         }
         let process = Arc::clone(&self.process);
@@ -221,42 +221,50 @@ impl PalisadeCtx {
     }
 
     /// Keeps what the call that ends now has looked at.
-    pub(crate) fn remember(&mut self, fd: u32, path: Option<(Follow, String)>, node: Hashed) {
+    pub(crate) fn remember(&mut self, fd: u32, path: Option<(Follow, String)>, node: HashInput) {
         let (written, epoch) = (self.written.load(Ordering::Acquire), self.process.epoch(fd));
-        self.seen = Some(Seen::Looked { fd, path, node, written, epoch });
+        self.last_lookup = Some(LastLookup::Node { fd, path, node, written, epoch });
     }
 
     /// Keeps what the call that ends now has listed.
-    pub(crate) fn remember_listed(&mut self, listed: Listed) {
+    pub(crate) fn remember_listed(&mut self, listed: ListedEntry) {
         let epoch = self.process.epoch(listed.fd);
-        self.seen = Some(Seen::Listed { listed, epoch });
+        self.last_lookup = Some(LastLookup::Entry { listed, epoch });
     }
 
     /// What the last call has looked at, if that was the same, and nothing was done since: whoever
     /// wants a node's number calls `stat-at` and then `metadata-hash-at`.
-    pub(crate) fn recall(&mut self, fd: u32, path: Option<(Follow, &str)>) -> Option<Hashed> {
-        let seen = self.seen.take_if(|seen| matches!(seen, Seen::Looked { .. }))?;
-        let Seen::Looked { fd: seen_fd, path: seen_path, node, written, epoch } = seen else {
+    pub(crate) fn recall(&mut self, fd: u32, path: Option<(Follow, &str)>) -> Option<HashInput> {
+        let last_lookup = self
+            .last_lookup
+            .take_if(|last_lookup| matches!(last_lookup, LastLookup::Node { .. }))?;
+        let LastLookup::Node { fd: last_fd, path: last_path, node, written, epoch } = last_lookup
+        else {
             return None;
         };
-        let same_path = match (&seen_path, path) {
+        let same_path = match (&last_path, path) {
             (None, None) => true,
             (Some((follow, text)), Some((asked, path))) => *follow == asked && text == path,
             (None, Some(_)) | (Some(_), None) => false,
         };
         let is_fresh =
-            written == self.written.load(Ordering::Acquire) && epoch == self.process.epoch(seen_fd);
-        (seen_fd == fd && same_path && is_fresh).then_some(node)
+            written == self.written.load(Ordering::Acquire) && epoch == self.process.epoch(last_fd);
+        (last_fd == fd && same_path && is_fresh).then_some(node)
     }
 
     /// What the last call has listed, if it was this name.
-    pub(crate) fn recall_listed(&mut self, fd: u32, follow: Follow, path: &str) -> Option<Listed> {
-        match self.seen.take()? {
-            Seen::Listed { listed: it, epoch } => {
+    pub(crate) fn recall_listed(
+        &mut self,
+        fd: u32,
+        follow: Follow,
+        path: &str,
+    ) -> Option<ListedEntry> {
+        match self.last_lookup.take()? {
+            LastLookup::Entry { listed: it, epoch } => {
                 let is_it = follow == Follow::No && it.fd == fd && it.name == path;
                 (is_it && epoch == self.process.epoch(fd)).then_some(it)
             }
-            Seen::Looked { .. } => None,
+            LastLookup::Node { .. } => None,
         }
     }
 
@@ -266,8 +274,8 @@ impl PalisadeCtx {
             self.process.fdstat(fd).is_ok_and(|stat| stat.base().modes().contains(Modes::MUTATE))
         };
         match self.subdirs {
-            Subdirs::AsTheirParents if is_mutable() => asked | Modes::MUTATE,
-            Subdirs::AsTheirParents | Subdirs::AsAsked => asked,
+            SubdirMutation::AsParent if is_mutable() => asked | Modes::MUTATE,
+            SubdirMutation::AsParent | SubdirMutation::AsRequested => asked,
         }
     }
 }

@@ -8,9 +8,9 @@ use wasmtime_wasi::p2::{IoError, SocketError, SocketResult, UdpSocket};
 use wasmtime_wasi::sockets::{WasiSockets, WasiSocketsCtxView};
 use wasmtime_wasi_io::bindings::wasi::io as async_io;
 
-use crate::ctx::Linked;
+use crate::ctx::LinkerKind;
 use crate::executor;
-use crate::io::streams::{Streams, SyncStreams};
+use crate::io::streams::{StreamTable, SyncStreamTable};
 use crate::{PalisadeCtxView, PalisadeView};
 
 /// Names [`PalisadeCtxView`] for the bindings.
@@ -31,34 +31,34 @@ impl HasData for Io {
 struct Poll;
 
 impl HasData for Poll {
-    type Data<'a> = Streams<'a>;
+    type Data<'a> = StreamTable<'a>;
 }
 
 /// Names the table for the synchronous bindings of its streams.
 struct SyncIo;
 
 impl HasData for SyncIo {
-    type Data<'a> = SyncStreams<'a>;
+    type Data<'a> = SyncStreamTable<'a>;
 }
 
-fn streams<T: PalisadeView>(state: &mut T) -> Streams<'_> {
+fn streams<T: PalisadeView>(state: &mut T) -> StreamTable<'_> {
     let PalisadeCtxView { ctx, table } = state.palisade().bounded();
-    Streams { table, limits: ctx.process().limits() }
+    StreamTable { table, limits: ctx.process().limits() }
 }
 
-fn sync_streams<T: PalisadeView>(state: &mut T) -> SyncStreams<'_> {
-    SyncStreams(streams(state))
+fn sync_streams<T: PalisadeView>(state: &mut T) -> SyncStreamTable<'_> {
+    SyncStreamTable(streams(state))
 }
 
 fn sync_view<T: PalisadeView>(state: &mut T) -> PalisadeCtxView<'_> {
     let view = state.palisade().bounded();
-    view.ctx.linked = Linked::Sync;
+    view.ctx.linker = LinkerKind::Sync;
     view
 }
 
 fn async_view<T: PalisadeView>(state: &mut T) -> PalisadeCtxView<'_> {
     let view = state.palisade().bounded();
-    view.ctx.linked = Linked::Async;
+    view.ctx.linker = LinkerKind::Async;
     view
 }
 
@@ -119,7 +119,7 @@ impl network::HostNetwork for NoUdp<'_> {
 pub fn add_to_linker_sync<T: PalisadeView + 'static>(linker: &mut Linker<T>) -> Result<()> {
     use bindings::sync;
     executor::prepare()?;
-    add_unwaiting(linker, sync_view::<T>)?;
+    add_common(linker, sync_view::<T>)?;
     async_io::error::add_to_linker::<T, Io>(linker, table)?;
     sync::io::poll::add_to_linker::<T, SyncIo>(linker, sync_streams)?;
     sync::io::streams::add_to_linker::<T, SyncIo>(linker, sync_streams)?;
@@ -136,7 +136,7 @@ pub fn add_to_linker_sync<T: PalisadeView + 'static>(linker: &mut Linker<T>) -> 
 ///
 /// Errors: if one of the interfaces is defined in `linker` already.
 pub fn add_to_linker_async<T: PalisadeView + 'static>(linker: &mut Linker<T>) -> Result<()> {
-    add_unwaiting(linker, async_view::<T>)?;
+    add_common(linker, async_view::<T>)?;
     async_io::error::add_to_linker::<T, Io>(linker, table)?;
     async_io::poll::add_to_linker::<T, Poll>(linker, streams)?;
     async_io::streams::add_to_linker::<T, Io>(linker, table)?;
@@ -147,7 +147,7 @@ pub fn add_to_linker_async<T: PalisadeView + 'static>(linker: &mut Linker<T>) ->
 }
 
 /// What never waits, and so is the same for both.
-fn add_unwaiting<T: PalisadeView + 'static>(
+fn add_common<T: PalisadeView + 'static>(
     linker: &mut Linker<T>,
     view: fn(&mut T) -> PalisadeCtxView<'_>,
 ) -> Result<()> {

@@ -11,12 +11,12 @@ use crate::PalisadeCtxView;
 impl PalisadeCtxView<'_> {
     fn draw<const N: usize>(&mut self) -> Result<[u8; N]> {
         let mut bytes = [0; N];
-        self.ctx.world_mut()?.random(&mut bytes)?;
+        self.ctx.process_for_mut_call()?.random(&mut bytes)?;
         Ok(bytes)
     }
 
     fn draw_list(&mut self, len: u64) -> Result<Vec<u8>> {
-        let process: &mut Process = self.ctx.world_mut()?;
+        let process: &mut Process = self.ctx.process_for_mut_call()?;
         let max = process.limits().random_bytes_max;
         // Asked before memory is taken. The interface has no error, so this ends the guest.
         let len = u32::try_from(len).ok().filter(|len| *len <= max).ok_or_else(|| {

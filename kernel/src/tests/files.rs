@@ -10,7 +10,7 @@ use palisade_vfs::{
     SetTime, SetTimes, Stop, SyncScope, Timestamp, path,
 };
 
-use crate::{Config, Fd, FdRights, OpenAsked, Output, Process, RightsAsked, Status, Whence};
+use crate::{Config, Fd, FdRights, OpenRequest, Output, Process, RightsRequest, Status, Whence};
 
 const DIR: Fd = 3;
 const LAST: u64 = i64::MAX.unsigned_abs();
@@ -28,8 +28,8 @@ fn process(bytes: &[u8]) -> (Process, DirRef) {
 fn open(process: &mut Process, name: &str, status: Status) -> Fd {
     let (base, inheriting) = (FdRights::all() - FdRights::WRITE, FdRights::empty());
     let base = if name == "dir" { base } else { FdRights::all() };
-    let rights = RightsAsked::Exactly { base, inheriting };
-    let asked = OpenAsked { follow: Follow::Yes, flags: OpenFlags::empty(), status, rights };
+    let rights = RightsRequest::Exactly { base, inheriting };
+    let asked = OpenRequest { follow: Follow::Yes, flags: OpenFlags::empty(), status, rights };
     process.open(DIR, name, asked).unwrap()
 }
 
@@ -296,13 +296,13 @@ fn status_flags_of_an_open_reach_the_host() {
         assert_eq!(flags & APPEND, wanted & APPEND, "{status:?}");
         assert_eq!(flags & DSYNC, wanted & DSYNC, "{status:?}");
         process.close(fd).unwrap();
-        let asked = OpenAsked {
+        let asked = OpenRequest {
             follow: Follow::Yes,
             flags: OpenFlags::empty(),
             status,
-            rights: RightsAsked::Inherited,
+            rights: RightsRequest::Inherited,
         };
-        let opened = process.open_apart(DIR, "file", asked).unwrap();
+        let opened = process.open_pending(DIR, "file", asked).unwrap();
         assert!(opened.may_block());
         assert_eq!(process.open_descriptors(), 4, "it is in no table yet");
         let fd = process.install(opened).unwrap();
@@ -310,13 +310,13 @@ fn status_flags_of_an_open_reach_the_host() {
         process.close(fd).unwrap();
     }
     let (process, _root) = self::process(b"");
-    let asked = OpenAsked {
+    let asked = OpenRequest {
         follow: Follow::Yes,
         flags: OpenFlags::empty(),
         status: Status::empty(),
-        rights: RightsAsked::Inherited,
+        rights: RightsRequest::Inherited,
     };
-    assert!(!process.open_apart(DIR, "file", asked).unwrap().may_block());
+    assert!(!process.open_pending(DIR, "file", asked).unwrap().may_block());
 }
 
 #[test]

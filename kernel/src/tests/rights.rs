@@ -13,7 +13,7 @@ use palisade_vfs::{
 };
 
 use crate::{
-    Config, Dots, Fd, FdRights, Input, Modes, OpenAsked, Output, Process, RightsAsked, Status,
+    Config, Dots, Fd, FdRights, Input, Modes, OpenRequest, Output, Process, RightsRequest, Status,
     Subscription, Whence,
 };
 
@@ -49,19 +49,19 @@ fn process(base: FdRights, inheriting: FdRights) -> Process {
 }
 
 /// An open of what exists, for exactly these rights.
-fn asks(base: FdRights, inheriting: FdRights) -> OpenAsked {
-    OpenAsked {
+fn asks(base: FdRights, inheriting: FdRights) -> OpenRequest {
+    OpenRequest {
         follow: Follow::Yes,
         flags: OpenFlags::empty(),
         status: Status::empty(),
-        rights: RightsAsked::Exactly { base, inheriting },
+        rights: RightsRequest::Exactly { base, inheriting },
     }
 }
 
 const NO_RIGHTS: (FdRights, FdRights) = (FdRights::empty(), FdRights::empty());
 
 fn open_flags(process: &mut Process, name: &str, flags: OpenFlags) -> Result<()> {
-    let asked = OpenAsked { flags, ..asks(NO_RIGHTS.0, NO_RIGHTS.1) };
+    let asked = OpenRequest { flags, ..asks(NO_RIGHTS.0, NO_RIGHTS.1) };
     process.open(VARIED, name, asked).map(drop)
 }
 
@@ -88,8 +88,8 @@ const ON_DIRS: &[Row] = &[
     row!("open to truncate", [OPEN, SET_LEN_AT], |p, _| {
         open_flags(p, "file", OpenFlags::TRUNCATE)
     }),
-    row!("open_apart", [OPEN], |p, _| {
-        p.open_apart(VARIED, "file", asks(NO_RIGHTS.0, NO_RIGHTS.1)).map(drop)
+    row!("open_pending", [OPEN], |p, _| {
+        p.open_pending(VARIED, "file", asks(NO_RIGHTS.0, NO_RIGHTS.1)).map(drop)
     }),
     row!("stat_at", [STAT_AT], |p, fd| p.stat_at(fd, "file", Follow::Yes).map(drop)),
     row!("set_times_at", [SET_TIMES_AT], |p, fd| {
@@ -260,7 +260,7 @@ fn an_open_asks_for_nothing_that_its_directory_cannot_pass_on() {
                 (asks(asks_all, all_but), Ok(OPENED)),
             ] {
                 let mut process = process(FdRights::OF_DIRS, all_but);
-                let apart = process.open_apart(VARIED, name, asked).map(drop);
+                let apart = process.open_pending(VARIED, name, asked).map(drop);
                 assert_eq!(apart, wanted.map(drop), "{name} {asked:?}");
                 assert_eq!(process.open(VARIED, name, asked), wanted, "{name} {asked:?}");
             }
@@ -290,7 +290,7 @@ fn what_is_opened_has_the_rights_that_were_asked_for_and_apply() {
 #[test]
 fn an_open_that_asks_for_no_rights_gets_what_its_directory_passes_on() {
     let passed_on = FdRights::READ | FdRights::SEEK | FdRights::LIST | FdRights::OPEN;
-    let asked = OpenAsked { rights: RightsAsked::Inherited, ..asks(NO_RIGHTS.0, NO_RIGHTS.1) };
+    let asked = OpenRequest { rights: RightsRequest::Inherited, ..asks(NO_RIGHTS.0, NO_RIGHTS.1) };
     for (name, applicable) in [("file", FdRights::OF_FILES), ("dir", FdRights::OF_DIRS)] {
         let mut process = process(FdRights::OF_DIRS, passed_on);
         let fd = process.open(VARIED, name, asked).unwrap();
@@ -302,7 +302,7 @@ fn an_open_that_asks_for_no_rights_gets_what_its_directory_passes_on() {
 fn an_open_by_modes_takes_what_its_directory_passes_on() {
     let (reads, writes) = (FdRights::READ | FdRights::LIST, FdRights::WRITE);
     let asked =
-        |modes| OpenAsked { rights: RightsAsked::For(modes), ..asks(NO_RIGHTS.0, NO_RIGHTS.1) };
+        |modes| OpenRequest { rights: RightsRequest::For(modes), ..asks(NO_RIGHTS.0, NO_RIGHTS.1) };
     for (modes, needed) in
         [(Modes::READ, reads), (Modes::WRITE, writes), (Modes::MUTATE, FdRights::MUTATING)]
     {
@@ -334,7 +334,7 @@ fn synchronous_opens_take_the_right_to_sync() {
             (FdRights::OF_DIRS - both, (FdRights::all() - both) | right, Ok(OPENED)),
         ] {
             let mut process = process(base, inheriting);
-            let asked = OpenAsked { status, ..asks(FdRights::READ, FdRights::empty()) };
+            let asked = OpenRequest { status, ..asks(FdRights::READ, FdRights::empty()) };
             assert_eq!(process.open(VARIED, "file", asked), wanted, "{status:?} {base:?}");
         }
     }
@@ -408,7 +408,7 @@ fn standard_streams_go_one_way() {
 }
 
 /// Calls that take a descriptor and no right, or that have a test of their own above.
-const NO_ROW: &[&str] = &["tell", "kind", "is_listed_by", "is_same_object"];
+const NO_ROW: &[&str] = &["tell", "kind", "is_stream_of", "is_same_object"];
 
 /// A new call cannot be left out of the tables.
 #[test]
@@ -416,7 +416,7 @@ fn every_call_on_a_descriptor_has_a_row() {
     let sources = [
         include_str!("../path_calls.rs"),
         include_str!("../file_calls.rs"),
-        include_str!("../handles.rs"),
+        include_str!("../streams.rs"),
     ];
     let mut count = 0;
     for signature in sources.iter().flat_map(|source| source.split("pub fn ").skip(1)) {

@@ -70,8 +70,8 @@ impl Dir for MountDir {
         from: Cookie,
         each: &mut dyn FnMut(Entry<'_>) -> ControlFlow<()>,
     ) -> Result<()> {
-        let seats = self.state.lock().list(self.ino, from.0)?;
-        for (seat, text) in seats {
+        let positions = self.state.lock().list(self.ino, from.0)?;
+        for (position, text) in positions {
             let name = Name::new(&text)?;
             // The caller is called without the lock: it may well ask for what it was told of.
             let found = match self.state.lock().child(self.ino, &text) {
@@ -80,7 +80,7 @@ impl Dir for MountDir {
                 Ok(None) => continue,
                 Err(errno) => return Err(errno),
             };
-            let entry = Entry { name, kind: found.kind, ino: found.ino, next: Cookie(seat) };
+            let entry = Entry { name, kind: found.kind, ino: found.ino, next: Cookie(position) };
             if each(entry).is_break() {
                 break;
             }
@@ -99,7 +99,7 @@ impl Dir for MountDir {
         if state.child(self.ino, name.as_str())?.is_some() {
             return Err(Errno::Exist);
         }
-        state.living_dir(self.ino)?;
+        state.existing_dir(self.ino)?;
         Err(Errno::Perm)
     }
 
@@ -124,7 +124,7 @@ impl Dir for MountDir {
         if state.child(into.ino, new_name.as_str())?.is_some() {
             return Err(Errno::Exist);
         }
-        state.living_dir(into.ino)?;
+        state.existing_dir(into.ino)?;
         Err(Errno::Perm)
     }
 
@@ -136,6 +136,6 @@ impl Dir for MountDir {
 
     /// Also saves what a failed save left behind, anywhere in the mount.
     fn sync(&self) -> Result<()> {
-        self.state.lock().save_left()
+        self.state.lock().save_pending()
     }
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use palisade_vfs::{Errno, File, OpenFlags, OpenHow, Result, SetTimes, Stat, SyncScope};
 use parking_lot::Mutex;
 
-use super::bytes::{end_of, total};
+use super::contents::{end_of, total};
 use super::nodes::Ino;
 use super::state::State;
 

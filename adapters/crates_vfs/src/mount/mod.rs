@@ -2,9 +2,9 @@
 //!
 //! The crate answers by path and knows no node that outlives its name, so everything that a node
 //! is beyond its bytes is kept here: `nodes` gives each path that was ever looked at a number, a
-//! seat in its directory's stream and a place in a tree, so that a handle goes on through renames
-//! and a removed node is dead. `bytes` turns the crate's streams into bytes at offsets, `state`
-//! asks the filesystem, `moves` renames, and `dir` and `file` are the two contracts.
+//! position in its directory's stream and a place in a tree, so that a handle goes on through
+//! renames and a removed node is dead. `bytes` turns the crate's streams into bytes at offsets,
+//! `state` asks the filesystem, `moves` renames, and `dir` and `file` are the two contracts.
 //!
 //! Lock order: there is one lock, held while the filesystem is asked, because a path may not
 //! change under a question. So a filesystem must not reach back into its own mount.
@@ -23,11 +23,11 @@ use vfs::{AltrootFS, FileSystem, VfsPath};
 use dir::MountDir;
 use state::State;
 
-mod bytes;
+mod contents;
 mod dir;
 mod file;
-mod moves;
 mod nodes;
+mod rename;
 mod state;
 
 /// What a mount may hold in memory.

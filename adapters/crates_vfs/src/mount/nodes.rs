@@ -1,15 +1,15 @@
-//! What is remembered of each path: a number, a place in a tree, a seat in a listing.
+//! What is remembered of each path: a number, a place in a tree, a position in a listing.
 //!
-//! Nothing here asks the filesystem. A number is never given twice, and neither is a seat of one
-//! directory, so that a seat is the cookie. Directories know their children and children their
-//! directory, so that a rename of a whole tree is one change, and a path is put together when it
-//! is needed.
+//! Nothing here asks the filesystem. A number is never given twice, and neither is a position of
+//! one directory, so that a position is the cookie. Directories know their children and children
+//! their directory, so that a rename of a whole tree is one change, and a path is put together when
+//! it is needed.
 
 use std::collections::HashMap;
 
 use palisade_vfs::{Errno, FileType, Result, Stat, Timestamp};
 
-use super::bytes::Body;
+use super::contents::FileContents;
 
 /// The number of a node.
 pub(super) type Ino = u64;
@@ -19,14 +19,14 @@ pub(super) const ROOT: Ino = 1;
 pub(super) struct Nodes {
     of: HashMap<Ino, Node>,
     next: Ino,
-    seats: usize,
+    name_count: usize,
     names_max: usize,
 }
 
 /// One node.
 pub(super) struct Node {
-    pub(super) place: Place,
-    pub(super) what: What,
+    pub(super) parent: NodeParent,
+    pub(super) contents: NodeContents,
     /// How many handles there are.
     pub(super) handles: usize,
     /// When something other than its bytes was last changed through the mount.
@@ -34,22 +34,22 @@ pub(super) struct Node {
 }
 
 /// Where a node is.
-pub(super) enum Place {
+pub(super) enum NodeParent {
     Root,
     In {
         dir: Ino,
         name: Box<str>,
     },
     /// Nowhere; what it was when it went, which from then on is all that there is of it.
-    Gone {
+    Removed {
         last: Stat,
-        how: Gone,
+        how: RemovalCause,
     },
 }
 
 /// How a node went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Gone {
+pub(super) enum RemovalCause {
     /// It was removed through the mount.
     Removed,
     /// The filesystem did not have it any more.
@@ -57,29 +57,29 @@ pub(super) enum Gone {
 }
 
 /// What a node is.
-pub(super) enum What {
+pub(super) enum NodeContents {
     Dir(Entries),
-    File(Body),
+    File(FileContents),
 }
 
 /// The names of a directory that were seen.
 #[derive(Default)]
 pub(super) struct Entries {
     of: HashMap<Box<str>, Entry>,
-    last_seat: u64,
+    last_position: u64,
 }
 
 struct Entry {
-    seat: u64,
+    position: u64,
     /// `None` until somebody looks at more than the name.
     ino: Option<Ino>,
 }
 
-impl What {
+impl NodeContents {
     pub(super) fn kind(&self) -> FileType {
         match self {
-            What::Dir(_) => FileType::Dir,
-            What::File(_) => FileType::File,
+            NodeContents::Dir(_) => FileType::Dir,
+            NodeContents::File(_) => FileType::File,
         }
     }
 }
@@ -87,8 +87,8 @@ impl What {
 impl Nodes {
     /// Nothing but a root.
     pub(super) fn new(names_max: usize) -> Self {
-        let root = Node::new(Place::Root, What::Dir(Entries::default()));
-        Nodes { of: HashMap::from([(ROOT, root)]), next: ROOT + 1, seats: 0, names_max }
+        let root = Node::new(NodeParent::Root, NodeContents::Dir(Entries::default()));
+        Nodes { of: HashMap::from([(ROOT, root)]), next: ROOT + 1, name_count: 0, names_max }
     }
 
     /// The node; `Stale` cannot happen while a handle or a directory holds it.
@@ -100,14 +100,14 @@ impl Nodes {
         self.of.get_mut(&ino).ok_or(Errno::Stale)
     }
 
-    pub(super) fn inos(&self) -> Vec<Ino> {
+    pub(super) fn ids(&self) -> Vec<Ino> {
         self.of.keys().copied().collect()
     }
 
-    pub(super) fn bodies_mut(&mut self) -> impl Iterator<Item = &mut Body> {
-        self.of.values_mut().filter_map(|node| match &mut node.what {
-            What::File(body) => Some(body),
-            What::Dir(_) => None,
+    pub(super) fn file_contents_mut(&mut self) -> impl Iterator<Item = &mut FileContents> {
+        self.of.values_mut().filter_map(|node| match &mut node.contents {
+            NodeContents::File(body) => Some(body),
+            NodeContents::Dir(_) => None,
         })
     }
 
@@ -117,12 +117,12 @@ impl Nodes {
         let mut at = ino;
         // The tree has no loop, and no more nodes than this.
         for _ in 0..=self.of.len() {
-            match &self.of.get(&at)?.place {
-                Place::Gone { .. } => return None,
-                Place::Root => {
+            match &self.of.get(&at)?.parent {
+                NodeParent::Removed { .. } => return None,
+                NodeParent::Root => {
                     return Some(names.into_iter().rev().flat_map(|name| ["/", name]).collect());
                 }
-                Place::In { dir, name } => {
+                NodeParent::In { dir, name } => {
                     names.push(&**name);
                     at = *dir;
                 }
@@ -132,13 +132,13 @@ impl Nodes {
     }
 
     /// Whether `ino` is `above` or lies beneath it.
-    pub(super) fn is_beneath(&self, ino: Ino, above: Ino) -> bool {
+    pub(super) fn is_under(&self, ino: Ino, above: Ino) -> bool {
         let mut at = ino;
         for _ in 0..=self.of.len() {
-            match self.of.get(&at).map(|node| &node.place) {
+            match self.of.get(&at).map(|node| &node.parent) {
                 _ if at == above => return true,
-                Some(Place::In { dir, .. }) => at = *dir,
-                Some(Place::Root | Place::Gone { .. }) | None => return false,
+                Some(NodeParent::In { dir, .. }) => at = *dir,
+                Some(NodeParent::Root | NodeParent::Removed { .. }) | None => return false,
             }
         }
         false
@@ -150,21 +150,21 @@ impl Nodes {
     }
 
     /// Remembers that `name` leads to a node of this kind, and answers its number. Errors: `Nomem`.
-    pub(super) fn enter(&mut self, dir: Ino, name: &str, what: What) -> Result<Ino> {
-        self.seat(dir, name)?;
+    pub(super) fn insert(&mut self, dir: Ino, name: &str, contents: NodeContents) -> Result<Ino> {
+        self.assign_position(dir, name)?;
         let ino = self.next;
         self.next += 1;
-        let place = Place::In { dir, name: name.into() };
-        self.of.insert(ino, Node::new(place, what));
+        let parent = NodeParent::In { dir, name: name.into() };
+        self.of.insert(ino, Node::new(parent, contents));
         if let Some(entry) = self.entries_mut(dir).and_then(|entries| entries.of.get_mut(name)) {
             entry.ino = Some(ino);
         }
         Ok(ino)
     }
 
-    /// Gives a name its seat, if it has none. Errors: `Nomem`.
-    pub(super) fn seat(&mut self, dir: Ino, name: &str) -> Result<()> {
-        let full = self.seats >= self.names_max;
+    /// Gives a name its position, if it has none. Errors: `Nomem`.
+    pub(super) fn assign_position(&mut self, dir: Ino, name: &str) -> Result<()> {
+        let full = self.name_count >= self.names_max;
         let entries = self.entries_mut(dir).ok_or(Errno::Notdir)?;
         if entries.of.contains_key(name) {
             return Ok(());
@@ -172,22 +172,22 @@ impl Nodes {
         if full {
             return Err(Errno::Nomem);
         }
-        entries.last_seat += 1;
-        let seat = entries.last_seat;
-        entries.of.insert(name.into(), Entry { seat, ino: None });
-        self.seats += 1;
+        entries.last_position += 1;
+        let position = entries.last_position;
+        entries.of.insert(name.into(), Entry { position, ino: None });
+        self.name_count += 1;
         Ok(())
     }
 
-    /// The last seat that was given.
-    pub(super) fn last_seat(&self, dir: Ino) -> u64 {
-        self.entries(dir).map_or(0, |entries| entries.last_seat)
+    /// The last position that was given.
+    pub(super) fn last_position(&self, dir: Ino) -> u64 {
+        self.entries(dir).map_or(0, |entries| entries.last_position)
     }
 
-    /// All names with their seats and their nodes, in no order.
-    pub(super) fn seats(&self, dir: Ino) -> impl Iterator<Item = (u64, &str, Option<Ino>)> {
+    /// All names with their positions and their nodes, in no order.
+    pub(super) fn positions(&self, dir: Ino) -> impl Iterator<Item = (u64, &str, Option<Ino>)> {
         let entries = self.entries(dir).into_iter().flat_map(|entries| &entries.of);
-        entries.map(|(name, entry)| (entry.seat, &**name, entry.ino))
+        entries.map(|(name, entry)| (entry.position, &**name, entry.ino))
     }
 
     /// Takes a name away, and its node with all that lies beneath; `last` says what an open one
@@ -196,39 +196,40 @@ impl Nodes {
         &mut self,
         dir: Ino,
         name: &str,
-        how: Gone,
+        how: RemovalCause,
         last: impl Fn(&Node, Ino) -> Stat,
     ) {
         let Some(first) = self.take_name(dir, name) else { return };
         let mut pending = vec![first];
         while let Some(ino) = pending.pop() {
             let Some(node) = self.of.get_mut(&ino) else { continue };
-            if let What::Dir(entries) = &mut node.what {
-                self.seats = self.seats.saturating_sub(entries.of.len());
+            if let NodeContents::Dir(entries) = &mut node.contents {
+                self.name_count = self.name_count.saturating_sub(entries.of.len());
                 pending.extend(entries.of.drain().filter_map(|(_, entry)| entry.ino));
             }
             if node.handles == 0 {
                 self.of.remove(&ino);
             } else {
-                node.place = Place::Gone { last: last(node, ino), how };
+                node.parent = NodeParent::Removed { last: last(node, ino), how };
             }
         }
     }
 
-    /// Gives a node another name, whose own must have been taken away. The seat is a new one.
+    /// Gives a node another name, whose own must have been taken away. The position is a new one.
     pub(super) fn moved(&mut self, from: (Ino, &str), into: (Ino, &str)) -> Result<()> {
         let ino = self.take_name(from.0, from.1).ok_or(Errno::Noent)?;
-        self.seat(into.0, into.1)?;
+        self.assign_position(into.0, into.1)?;
         if let Some(entry) = self.entries_mut(into.0).and_then(|it| it.of.get_mut(into.1)) {
             entry.ino = Some(ino);
         }
-        self.get_mut(ino)?.place = Place::In { dir: into.0, name: into.1.into() };
+        self.get_mut(ino)?.parent = NodeParent::In { dir: into.0, name: into.1.into() };
         Ok(())
     }
 
     /// Forgets a node that is gone, once nobody has it open.
-    pub(super) fn forget_gone(&mut self, ino: Ino) {
-        let is_over = |node: &Node| node.handles == 0 && matches!(node.place, Place::Gone { .. });
+    pub(super) fn free_if_closed(&mut self, ino: Ino) {
+        let is_over =
+            |node: &Node| node.handles == 0 && matches!(node.parent, NodeParent::Removed { .. });
         if self.of.get(&ino).is_some_and(is_over) {
             self.of.remove(&ino);
         }
@@ -236,27 +237,27 @@ impl Nodes {
 
     fn take_name(&mut self, dir: Ino, name: &str) -> Option<Ino> {
         let entry = self.entries_mut(dir)?.of.remove(name)?;
-        self.seats = self.seats.saturating_sub(1);
+        self.name_count = self.name_count.saturating_sub(1);
         entry.ino
     }
 
     fn entries(&self, dir: Ino) -> Option<&Entries> {
-        match &self.of.get(&dir)?.what {
-            What::Dir(entries) => Some(entries),
-            What::File(_) => None,
+        match &self.of.get(&dir)?.contents {
+            NodeContents::Dir(entries) => Some(entries),
+            NodeContents::File(_) => None,
         }
     }
 
     fn entries_mut(&mut self, dir: Ino) -> Option<&mut Entries> {
-        match &mut self.of.get_mut(&dir)?.what {
-            What::Dir(entries) => Some(entries),
-            What::File(_) => None,
+        match &mut self.of.get_mut(&dir)?.contents {
+            NodeContents::Dir(entries) => Some(entries),
+            NodeContents::File(_) => None,
         }
     }
 }
 
 impl Node {
-    fn new(place: Place, what: What) -> Self {
-        Node { place, what, handles: 0, changed: Timestamp::EPOCH }
+    fn new(parent: NodeParent, contents: NodeContents) -> Self {
+        Node { parent, contents, handles: 0, changed: Timestamp::EPOCH }
     }
 }

@@ -13,9 +13,9 @@ use palisade_vfs::{
 use vfs::{FileSystem, VfsFileType, VfsMetadata};
 
 use super::Limits;
-use super::bytes::{self, Body, Buffer, Meter, Saved};
-use super::nodes::{Gone, Ino, Nodes, Place, What};
-use crate::errors::{inward, inward_change};
+use super::contents::{self, Buffer, FileContents, MemoryBudget, SaveState};
+use super::nodes::{Ino, NodeContents, NodeParent, Nodes, RemovalCause};
+use crate::errors::{errno_of, errno_of_change};
 use crate::streams::write_all;
 use crate::times;
 
@@ -23,14 +23,14 @@ use crate::times;
 pub(super) struct State {
     pub(super) fs: Box<dyn FileSystem>,
     pub(super) nodes: Nodes,
-    pub(super) meter: Arc<Meter>,
+    pub(super) budget: Arc<MemoryBudget>,
     pub(super) names_max: usize,
     dev: u64,
 }
 
 /// What is there at a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Found {
+pub(super) struct NodeRef {
     pub(super) ino: Ino,
     pub(super) kind: FileType,
 }
@@ -38,14 +38,14 @@ pub(super) struct Found {
 impl State {
     pub(super) fn new(fs: Box<dyn FileSystem>, dev: u64, limits: Limits) -> Self {
         let nodes = Nodes::new(limits.names);
-        State { fs, nodes, meter: Meter::new(limits), names_max: limits.names, dev }
+        State { fs, nodes, budget: MemoryBudget::new(limits), names_max: limits.names, dev }
     }
 
     /// What the filesystem says of a path; `None` if there is nothing.
-    pub(super) fn look(&self, path: &str) -> Result<Option<VfsMetadata>> {
+    pub(super) fn metadata_of(&self, path: &str) -> Result<Option<VfsMetadata>> {
         match self.fs.metadata(path) {
             Ok(metadata) => Ok(Some(metadata)),
-            Err(error) => match inward(&error) {
+            Err(error) => match errno_of(&error) {
                 Errno::Noent | Errno::Notdir => Ok(None),
                 // Some have no error of their own for what is missing.
                 errno => match self.fs.exists(path) {
@@ -62,38 +62,38 @@ impl State {
     }
 
     /// What is there at a name of a directory.
-    pub(super) fn child(&mut self, dir: Ino, name: &str) -> Result<Option<Found>> {
+    pub(super) fn child(&mut self, dir: Ino, name: &str) -> Result<Option<NodeRef>> {
         let Some(path) = self.path_in(dir, name) else { return Ok(None) };
         let known = self.nodes.child(dir, name);
         if let Some(ino) = known
             && self.unsaved(ino).is_some()
         {
             // What is not saved yet is there, whatever became of the file.
-            return Ok(Some(Found { ino, kind: FileType::File }));
+            return Ok(Some(NodeRef { ino, kind: FileType::File }));
         }
-        let Some(metadata) = self.look(&path)? else {
+        let Some(metadata) = self.metadata_of(&path)? else {
             if known.is_some() {
-                self.drop_name(dir, name, Gone::Vanished);
+                self.drop_name(dir, name, RemovalCause::Vanished);
             }
             return Ok(None);
         };
         let kind = kind_of(&metadata);
         if let Some(ino) = known {
-            if self.nodes.get(ino)?.what.kind() == kind {
-                return Ok(Some(Found { ino, kind }));
+            if self.nodes.get(ino)?.contents.kind() == kind {
+                return Ok(Some(NodeRef { ino, kind }));
             }
-            self.drop_name(dir, name, Gone::Vanished);
+            self.drop_name(dir, name, RemovalCause::Vanished);
         }
-        let what = match kind {
-            FileType::Dir => What::Dir(Default::default()),
-            _ => What::File(Body::Elsewhere(None)),
+        let contents = match kind {
+            FileType::Dir => NodeContents::Dir(Default::default()),
+            _ => NodeContents::File(FileContents::Stored(None)),
         };
-        Ok(Some(Found { ino: self.nodes.enter(dir, name, what)?, kind }))
+        Ok(Some(NodeRef { ino: self.nodes.insert(dir, name, contents)?, kind }))
     }
 
     /// Where a descent leads. Errors, in order: `Notdir`, `Noent` on the way.
-    pub(super) fn descend(&mut self, from: Ino, path: Descent<'_>) -> Result<Found> {
-        let mut at = Found { ino: from, kind: FileType::Dir };
+    pub(super) fn descend(&mut self, from: Ino, path: Descent<'_>) -> Result<NodeRef> {
+        let mut at = NodeRef { ino: from, kind: FileType::Dir };
         for name in path.names() {
             if at.kind != FileType::Dir {
                 return Err(Errno::Notdir);
@@ -104,19 +104,19 @@ impl State {
     }
 
     /// The path of a directory in which something is to be made. Errors: `Noent` if it is gone.
-    pub(super) fn living_dir(&self, dir: Ino) -> Result<String> {
+    pub(super) fn existing_dir(&self, dir: Ino) -> Result<String> {
         let path = self.nodes.path(dir).ok_or(Errno::Noent)?;
-        match self.look(&path)? {
+        match self.metadata_of(&path)? {
             Some(metadata) if kind_of(&metadata) == FileType::Dir => Ok(path),
             Some(_) | None => Err(Errno::Noent),
         }
     }
 
     /// As [`Dir::open`](palisade_vfs::Dir::open); the handle is counted.
-    pub(super) fn open(&mut self, from: Ino, path: Descent<'_>, how: OpenHow) -> Result<Found> {
+    pub(super) fn open(&mut self, from: Ino, path: Descent<'_>, how: OpenHow) -> Result<NodeRef> {
         let found = match path.split_last() {
             None if how.is_exclusive() => return Err(Errno::Exist),
-            None => Found { ino: from, kind: FileType::Dir },
+            None => NodeRef { ino: from, kind: FileType::Dir },
             Some((parent, name)) => {
                 let dir = self.descend(from, parent)?;
                 if dir.kind != FileType::Dir {
@@ -136,7 +136,7 @@ impl State {
             _ if how.wants_dir() => return Err(Errno::Notdir),
             _ if how.flags.contains(OpenFlags::TRUNCATE) => self.empty(found.ino)?,
             _ => {
-                if let What::File(body) = &mut self.nodes.get_mut(found.ino)?.what {
+                if let NodeContents::File(body) = &mut self.nodes.get_mut(found.ino)?.contents {
                     body.refresh();
                 }
                 if how.access.reads() {
@@ -148,44 +148,45 @@ impl State {
         Ok(found)
     }
 
-    fn create_file(&mut self, dir: Ino, name: Name<'_>) -> Result<Found> {
-        let path = format!("{}/{}", self.living_dir(dir)?, name.as_str());
-        let body = Body::Here { buffer: Buffer::new(&self.meter), saved: Saved::Written };
-        let ino = self.enter_made(dir, name, What::File(body), |state| {
-            drop(state.fs.create_file(&path).map_err(|error| inward_change(&error))?);
-            match state.look(&path)? {
+    fn create_file(&mut self, dir: Ino, name: Name<'_>) -> Result<NodeRef> {
+        let path = format!("{}/{}", self.existing_dir(dir)?, name.as_str());
+        let body =
+            FileContents::Buffered { buffer: Buffer::new(&self.budget), saved: SaveState::Clean };
+        let ino = self.insert_created(dir, name, NodeContents::File(body), |state| {
+            drop(state.fs.create_file(&path).map_err(|error| errno_of_change(&error))?);
+            match state.metadata_of(&path)? {
                 Some(metadata) if kind_of(&metadata) == FileType::File => Ok(()),
                 Some(_) | None => Err(Errno::Io),
             }
         })?;
-        Ok(Found { ino, kind: FileType::File })
+        Ok(NodeRef { ino, kind: FileType::File })
     }
 
     pub(super) fn create_dir(&mut self, dir: Ino, name: Name<'_>) -> Result<()> {
         if self.child(dir, name.as_str())?.is_some() {
             return Err(Errno::Exist);
         }
-        let path = format!("{}/{}", self.living_dir(dir)?, name.as_str());
-        self.enter_made(dir, name, What::Dir(Default::default()), |state| {
-            state.fs.create_dir(&path).map_err(|error| inward_change(&error))
+        let path = format!("{}/{}", self.existing_dir(dir)?, name.as_str());
+        self.insert_created(dir, name, NodeContents::Dir(Default::default()), |state| {
+            state.fs.create_dir(&path).map_err(|error| errno_of_change(&error))
         })?;
         Ok(())
     }
 
     /// Remembers what `make` makes. There is room for it before it is made.
-    fn enter_made(
+    fn insert_created(
         &mut self,
         dir: Ino,
         name: Name<'_>,
-        what: What,
+        contents: NodeContents,
         make: impl FnOnce(&State) -> Result<()>,
     ) -> Result<Ino> {
-        self.nodes.seat(dir, name.as_str())?;
+        self.nodes.assign_position(dir, name.as_str())?;
         if let Err(errno) = make(self) {
-            self.drop_name(dir, name.as_str(), Gone::Vanished);
+            self.drop_name(dir, name.as_str(), RemovalCause::Vanished);
             return Err(errno);
         }
-        self.nodes.enter(dir, name.as_str(), what)
+        self.nodes.insert(dir, name.as_str(), contents)
     }
 
     /// Removes a name that leads to a node of this kind.
@@ -195,7 +196,7 @@ impl State {
             (FileType::Dir, FileType::Dir) => self.check_empty(found.ino)?,
             (FileType::Dir, _) => return Err(Errno::Notdir),
             (_, FileType::Dir) => return Err(Errno::Isdir),
-            _ => self.keep_open(found.ino)?,
+            _ => self.load_if_open(found.ino)?,
         }
         let path = self.path_in(dir, name.as_str()).ok_or(Errno::Noent)?;
         let last = self.stat(found.ino)?;
@@ -203,24 +204,24 @@ impl State {
             FileType::Dir => self.fs.remove_dir(&path),
             _ => self.fs.remove_file(&path),
         };
-        match removed.map_err(|error| inward_change(&error)) {
+        match removed.map_err(|error| errno_of_change(&error)) {
             // A file that was made and vanished before it was saved.
             Err(Errno::Noent) if self.unsaved(found.ino).is_some() => {}
             removed => removed?,
         }
-        self.nodes.drop_name(dir, name.as_str(), Gone::Removed, |_, _| gone(last));
+        self.nodes.drop_name(dir, name.as_str(), RemovalCause::Removed, |_, _| gone(last));
         Ok(())
     }
 
     /// Errors: `Notempty`, also for names that a listing leaves out.
     pub(super) fn check_empty(&self, dir: Ino) -> Result<()> {
         let path = self.nodes.path(dir).ok_or(Errno::Noent)?;
-        let mut names = self.fs.read_dir(&path).map_err(|error| inward(&error))?;
+        let mut names = self.fs.read_dir(&path).map_err(|error| errno_of(&error))?;
         if names.next().is_some() { Err(Errno::Notempty) } else { Ok(()) }
     }
 
     /// Brings an open file into memory, before its name goes. Errors: `Busy` if it is too long.
-    pub(super) fn keep_open(&mut self, ino: Ino) -> Result<()> {
+    pub(super) fn load_if_open(&mut self, ino: Ino) -> Result<()> {
         if self.nodes.get(ino)?.handles == 0 {
             return Ok(());
         }
@@ -230,19 +231,19 @@ impl State {
         }
     }
 
-    /// The names of a directory with their seats behind `from`, in the order of the seats.
+    /// The names of a directory with their positions behind `from`, in the order of the positions.
     ///
-    /// Errors, in order: `Inval` for a seat that was never given; those of the filesystem; `Nomem`
-    /// above the limit.
+    /// Errors, in order: `Inval` for a position that was never given; those of the filesystem;
+    /// `Nomem` above the limit.
     pub(super) fn list(&mut self, dir: Ino, from: u64) -> Result<Vec<(u64, String)>> {
-        if from > self.nodes.last_seat(dir) {
+        if from > self.nodes.last_position(dir) {
             return Err(Errno::Inval);
         }
         let Some(path) = self.nodes.path(dir) else { return Ok(Vec::new()) };
-        if self.look(&path)?.is_none() {
+        if self.metadata_of(&path)?.is_none() {
             return Ok(Vec::new());
         }
-        let listed = self.fs.read_dir(&path).map_err(|error| inward(&error))?;
+        let listed = self.fs.read_dir(&path).map_err(|error| errno_of(&error))?;
         let mut names: Vec<String> = listed.take(self.names_max.saturating_add(1)).collect();
         if names.len() > self.names_max {
             return Err(Errno::Nomem);
@@ -251,7 +252,7 @@ impl State {
         names.retain(|name| Name::new(name).is_ok());
         names.sort();
         names.dedup();
-        let known = self.nodes.seats(dir);
+        let known = self.nodes.positions(dir);
         let missing: Vec<String> = known
             .filter(|(_, name, ino)| {
                 let is_unsaved = ino.is_some_and(|ino| self.unsaved(ino).is_some());
@@ -260,30 +261,31 @@ impl State {
             .map(|(_, name, _)| name.to_owned())
             .collect();
         for name in missing {
-            self.drop_name(dir, &name, Gone::Vanished);
+            self.drop_name(dir, &name, RemovalCause::Vanished);
         }
         for name in &names {
-            self.nodes.seat(dir, name)?;
+            self.nodes.assign_position(dir, name)?;
         }
-        let seats = self.nodes.seats(dir).filter(|(seat, ..)| *seat > from);
-        let mut seats: Vec<_> = seats.map(|(seat, name, _)| (seat, name.to_owned())).collect();
-        seats.sort();
-        Ok(seats)
+        let positions = self.nodes.positions(dir).filter(|(position, ..)| *position > from);
+        let mut positions: Vec<_> =
+            positions.map(|(position, name, _)| (position, name.to_owned())).collect();
+        positions.sort();
+        Ok(positions)
     }
 
     /// What a node is. Errors: `Noent` if it vanished.
     pub(super) fn stat(&self, ino: Ino) -> Result<Stat> {
         let node = self.nodes.get(ino)?;
-        let here = match &node.what {
-            What::File(body) => body.len_here(),
-            What::Dir(_) => None,
+        let here = match &node.contents {
+            NodeContents::File(body) => body.buffered_len(),
+            NodeContents::Dir(_) => None,
         };
-        if let Place::Gone { last, .. } = &node.place {
+        if let NodeParent::Removed { last, .. } = &node.parent {
             return Ok(Stat { size: here.unwrap_or(last.size), ..*last });
         }
         let path = self.nodes.path(ino).ok_or(Errno::Noent)?;
         let unsaved = self.unsaved(ino).map(Timestamp::from);
-        let found = self.look(&path)?;
+        let found = self.metadata_of(&path)?;
         if found.is_none() && unsaved.is_none() {
             return Err(Errno::Noent);
         }
@@ -292,7 +294,7 @@ impl State {
         };
         let born = says(|metadata| metadata.created).unwrap_or_default();
         let modified = unsaved.or(says(|metadata| metadata.modified)).unwrap_or(born);
-        let kind = node.what.kind();
+        let kind = node.contents.kind();
         let len = found.as_ref().map_or(0, |metadata| metadata.len);
         Ok(Stat {
             kind,
@@ -314,10 +316,10 @@ impl State {
         let at = |time| match time {
             SetTime::Keep => Ok(None),
             SetTime::Now => Ok(Some(now)),
-            SetTime::At(time) => times::inward(time).map(Some),
+            SetTime::At(time) => times::checked_system_time(time).map(Some),
         };
         let (accessed, modified) = (at(times.accessed)?, at(times.modified)?);
-        if let Place::Gone { last, .. } = &mut self.nodes.get_mut(ino)?.place {
+        if let NodeParent::Removed { last, .. } = &mut self.nodes.get_mut(ino)?.parent {
             last.accessed = accessed.map_or(last.accessed, Timestamp::from);
             last.modified = modified.map_or(last.modified, Timestamp::from);
             last.changed = now.into();
@@ -326,18 +328,18 @@ impl State {
         let path = self.nodes.path(ino).ok_or(Errno::Noent)?;
         if let Some(time) = modified {
             let set = self.fs.set_modification_time(&path, time);
-            set.map_err(|error| inward(&error))?;
+            set.map_err(|error| errno_of(&error))?;
         }
         if let Some(time) = accessed
             && let Err(error) = self.fs.set_access_time(&path, time)
         {
             if modified.is_some()
-                && let Some(time) = times::outward(before.modified)
+                && let Some(time) = times::system_time(before.modified)
             {
                 // Both or none; the error that counts is the first.
                 let _ = self.fs.set_modification_time(&path, time);
             }
-            return Err(inward(&error));
+            return Err(errno_of(&error));
         }
         self.nodes.get_mut(ino)?.changed = now.into();
         Ok(())
@@ -350,34 +352,40 @@ impl State {
         offset: u64,
     ) -> Result<usize> {
         self.reader(ino)?;
-        match &mut self.nodes.get_mut(ino)?.what {
-            What::Dir(_) => Err(Errno::Isdir),
-            What::File(Body::Here { buffer, .. }) => Ok(buffer.read_at(bufs, offset)),
-            What::File(Body::Elsewhere(None)) => Err(Errno::Stale),
-            What::File(Body::Elsewhere(Some(reader))) => bytes::read_at(reader, bufs, offset),
+        match &mut self.nodes.get_mut(ino)?.contents {
+            NodeContents::Dir(_) => Err(Errno::Isdir),
+            NodeContents::File(FileContents::Buffered { buffer, .. }) => {
+                Ok(buffer.read_at(bufs, offset))
+            }
+            NodeContents::File(FileContents::Stored(None)) => Err(Errno::Stale),
+            NodeContents::File(FileContents::Stored(Some(reader))) => {
+                contents::read_at(reader, bufs, offset)
+            }
         }
     }
 
     /// Opens a stream, if that is where the bytes are.
     fn reader(&mut self, ino: Ino) -> Result<()> {
-        if !matches!(&self.nodes.get(ino)?.what, What::File(Body::Elsewhere(None))) {
+        if !matches!(&self.nodes.get(ino)?.contents, NodeContents::File(FileContents::Stored(None)))
+        {
             return Ok(());
         }
         let path = self.nodes.path(ino).ok_or(Errno::Stale)?;
-        let reader = self.fs.open_file(&path).map_err(|error| inward(&error))?;
-        self.nodes.get_mut(ino)?.what = What::File(Body::Elsewhere(Some(reader)));
+        let reader = self.fs.open_file(&path).map_err(|error| errno_of(&error))?;
+        self.nodes.get_mut(ino)?.contents = NodeContents::File(FileContents::Stored(Some(reader)));
         Ok(())
     }
 
     /// Brings a file into memory. Errors: `Stale` if it vanished; `Fbig`, `Nospc`.
     pub(super) fn load(&mut self, ino: Ino) -> Result<()> {
-        if !matches!(&self.nodes.get(ino)?.what, What::File(Body::Elsewhere(_))) {
+        if !matches!(&self.nodes.get(ino)?.contents, NodeContents::File(FileContents::Stored(_))) {
             return Ok(());
         }
         let path = self.nodes.path(ino).ok_or(Errno::Stale)?;
-        let mut reader = self.fs.open_file(&path).map_err(|error| stale(inward(&error)))?;
-        let buffer = Buffer::read(&self.meter, &mut reader)?;
-        self.nodes.get_mut(ino)?.what = What::File(Body::Here { buffer, saved: Saved::Read });
+        let mut reader = self.fs.open_file(&path).map_err(|error| stale(errno_of(&error)))?;
+        let buffer = Buffer::read(&self.budget, &mut reader)?;
+        self.nodes.get_mut(ino)?.contents =
+            NodeContents::File(FileContents::Buffered { buffer, saved: SaveState::Unverified });
         Ok(())
     }
 
@@ -394,19 +402,20 @@ impl State {
         self.load(ino)?;
         let path = self.nodes.path(ino);
         let node = self.nodes.get_mut(ino)?;
-        let What::File(Body::Here { buffer, saved }) = &mut node.what else {
+        let NodeContents::File(FileContents::Buffered { buffer, saved }) = &mut node.contents
+        else {
             return Err(Errno::Isdir);
         };
-        if *saved == Saved::Read
+        if *saved == SaveState::Unverified
             && let Some(path) = &path
         {
             let stream = self.fs.append_file(path);
-            drop(stream.map_err(|error| stale(inward_change(&error)))?);
+            drop(stream.map_err(|error| stale(errno_of_change(&error)))?);
         }
         let done = change(buffer)?;
         let now = SystemTime::now();
-        *saved = Saved::No(now);
-        if let Place::Gone { last, .. } = &mut node.place {
+        *saved = SaveState::Dirty(now);
+        if let NodeParent::Removed { last, .. } = &mut node.parent {
             (last.modified, last.changed) = (now.into(), now.into());
         }
         Ok(done)
@@ -418,9 +427,10 @@ impl State {
         let Some(path) = self.nodes.path(ino) else {
             return self.change(ino, |buffer| buffer.set_len(0));
         };
-        drop(self.fs.create_file(&path).map_err(|error| inward_change(&error))?);
-        let body = Body::Here { buffer: Buffer::new(&self.meter), saved: Saved::Written };
-        self.nodes.get_mut(ino)?.what = What::File(body);
+        drop(self.fs.create_file(&path).map_err(|error| errno_of_change(&error))?);
+        let body =
+            FileContents::Buffered { buffer: Buffer::new(&self.budget), saved: SaveState::Clean };
+        self.nodes.get_mut(ino)?.contents = NodeContents::File(body);
         Ok(())
     }
 
@@ -438,16 +448,16 @@ impl State {
             }
         }
         let path = self.nodes.path(ino).ok_or(Errno::Stale)?;
-        let before = self.look(&path)?.ok_or(Errno::Stale)?.len;
-        let end = bytes::end_of(bufs, before)?;
-        let mut stream = self.fs.append_file(&path).map_err(|error| inward_change(&error))?;
+        let before = self.metadata_of(&path)?.ok_or(Errno::Stale)?.len;
+        let end = contents::end_of(bufs, before)?;
+        let mut stream = self.fs.append_file(&path).map_err(|error| errno_of_change(&error))?;
         for buf in bufs {
             write_all(&mut stream, buf)?;
         }
-        stream.flush().map_err(|error| crate::errors::of_io(&error))?;
+        stream.flush().map_err(|error| crate::errors::errno_of_io(&error))?;
         drop(stream);
-        self.nodes.get_mut(ino)?.what = What::File(Body::Elsewhere(None));
-        match self.look(&path)? {
+        self.nodes.get_mut(ino)?.contents = NodeContents::File(FileContents::Stored(None));
+        match self.metadata_of(&path)? {
             Some(metadata) if metadata.len == end => Ok(end),
             Some(_) | None => Err(Errno::Io),
         }
@@ -455,9 +465,9 @@ impl State {
 
     /// When a file was changed, if that is not saved yet.
     pub(super) fn unsaved(&self, ino: Ino) -> Option<SystemTime> {
-        match &self.nodes.get(ino).ok()?.what {
-            What::File(body) => body.unsaved(),
-            What::Dir(_) => None,
+        match &self.nodes.get(ino).ok()?.contents {
+            NodeContents::File(body) => body.unsaved(),
+            NodeContents::Dir(_) => None,
         }
     }
 
@@ -467,16 +477,19 @@ impl State {
     /// another length afterwards.
     pub(super) fn save(&mut self, ino: Ino) -> Result<()> {
         let Some(when) = self.unsaved(ino) else { return Ok(()) };
-        let path = match &self.nodes.get(ino)?.place {
+        let path = match &self.nodes.get(ino)?.parent {
             // A removed file is nobody's to keep.
-            Place::Gone { how: Gone::Removed, .. } => return Ok(()),
-            Place::Gone { how: Gone::Vanished, .. } => return Err(Errno::Stale),
-            Place::Root | Place::In { .. } => self.nodes.path(ino).ok_or(Errno::Stale)?,
+            NodeParent::Removed { how: RemovalCause::Removed, .. } => return Ok(()),
+            NodeParent::Removed { how: RemovalCause::Vanished, .. } => return Err(Errno::Stale),
+            NodeParent::Root | NodeParent::In { .. } => self.nodes.path(ino).ok_or(Errno::Stale)?,
         };
         let node = self.nodes.get_mut(ino)?;
-        let What::File(Body::Here { buffer, saved }) = &mut node.what else { return Ok(()) };
+        let NodeContents::File(FileContents::Buffered { buffer, saved }) = &mut node.contents
+        else {
+            return Ok(());
+        };
         write_whole(&*self.fs, &path, buffer.bytes())?;
-        *saved = Saved::Written;
+        *saved = SaveState::Clean;
         // Saving is no change; where a time cannot be set, it is the time of the save.
         let _ = self.fs.set_modification_time(&path, when);
         Ok(())
@@ -484,9 +497,9 @@ impl State {
 
     /// Saves every file that a failed save left behind and nobody has open; answers the first
     /// error.
-    pub(super) fn save_left(&mut self) -> Result<()> {
+    pub(super) fn save_pending(&mut self) -> Result<()> {
         let mut result = Ok(());
-        for ino in self.nodes.inos() {
+        for ino in self.nodes.ids() {
             let is_left = self.nodes.get(ino).is_ok_and(|node| node.handles == 0);
             if is_left && self.unsaved(ino).is_some() {
                 result = result.and(self.close(ino));
@@ -496,21 +509,21 @@ impl State {
     }
 
     /// Gives a handle back. The last one saves; what cannot be saved stays in memory, where it is
-    /// found by whoever opens the file next and by [`State::save_left`].
+    /// found by whoever opens the file next and by [`State::save_pending`].
     pub(super) fn release(&mut self, ino: Ino) {
         let Ok(node) = self.nodes.get_mut(ino) else { return };
         node.handles = node.handles.saturating_sub(1);
         if node.handles > 0 {
             return;
         }
-        self.nodes.forget_gone(ino);
+        self.nodes.free_if_closed(ino);
         let _ = self.close(ino);
     }
 
     fn close(&mut self, ino: Ino) -> Result<()> {
         self.save(ino)?;
         if let Ok(node) = self.nodes.get_mut(ino)
-            && let What::File(body) = &mut node.what
+            && let NodeContents::File(body) = &mut node.contents
         {
             body.refresh();
         }
@@ -518,10 +531,10 @@ impl State {
     }
 
     /// Takes a name away, with what is remembered beneath it.
-    pub(super) fn drop_name(&mut self, dir: Ino, name: &str, how: Gone) {
+    pub(super) fn drop_name(&mut self, dir: Ino, name: &str, how: RemovalCause) {
         let dev = self.dev;
         self.nodes.drop_name(dir, name, how, |node, ino| Stat {
-            kind: node.what.kind(),
+            kind: node.contents.kind(),
             dev,
             ino,
             nlink: 0,
@@ -536,21 +549,21 @@ impl State {
 impl Drop for State {
     fn drop(&mut self) {
         // Nobody is left to be told.
-        let _ = self.save_left();
+        let _ = self.save_pending();
     }
 }
 
 /// Makes a file that is `bytes`, and looks whether it is that long: a stream of the crate may save
 /// only when it is dropped, and cannot say then that it failed.
 fn write_whole(fs: &dyn FileSystem, path: &str, bytes: &[u8]) -> Result<()> {
-    let mut stream = fs.create_file(path).map_err(|error| inward_change(&error))?;
+    let mut stream = fs.create_file(path).map_err(|error| errno_of_change(&error))?;
     write_all(&mut stream, bytes)?;
-    stream.flush().map_err(|error| crate::errors::of_io(&error))?;
+    stream.flush().map_err(|error| crate::errors::errno_of_io(&error))?;
     drop(stream);
     match fs.metadata(path) {
         Ok(metadata) if metadata.len == bytes.len() as u64 => Ok(()),
         Ok(_) => Err(Errno::Io),
-        Err(error) => Err(inward(&error)),
+        Err(error) => Err(errno_of(&error)),
     }
 }
 

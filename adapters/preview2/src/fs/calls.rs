@@ -3,7 +3,7 @@
 
 use std::io::IoSlice;
 
-use palisade_kernel::{DirStream, OpenAsked, RightsAsked};
+use palisade_kernel::{DirStream, OpenRequest, RightsRequest};
 use palisade_vfs::{Errno, Follow, SetTimes, Stat, SyncScope};
 use wasmtime::Result;
 use wasmtime::component::Resource;
@@ -11,10 +11,10 @@ use wasmtime_wasi::filesystem::Descriptor;
 use wasmtime_wasi::p2::bindings::filesystem::{preopens, types};
 use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, FsError, FsResult, IoError};
 
-use crate::ctx::Listed;
+use crate::ctx::ListedEntry;
 use crate::errno::{error_code, mutation_refused, refused};
 use crate::executor::spawn_blocking;
-use crate::fs::hash::Hashed;
+use crate::fs::hash::HashInput;
 use crate::io::{input, output};
 use crate::{PalisadeCtxView, convert};
 
@@ -23,7 +23,7 @@ const READ_BYTES_MAX: u64 = input::CHUNK_BYTES_MAX as u64;
 
 /// A directory stream in the table; `None` while it is read on another thread, and for good if
 /// that call was abandoned.
-pub(crate) struct Entries {
+pub(crate) struct DirectoryEntries {
     stream: Option<DirStream>,
     /// The descriptor that it was made of.
     fd: u32,
@@ -31,7 +31,7 @@ pub(crate) struct Entries {
 
 impl preopens::Host for PalisadeCtxView<'_> {
     fn get_directories(&mut self) -> Result<Vec<(Resource<Descriptor>, String)>> {
-        let process = self.ctx.world_mut()?;
+        let process = self.ctx.process_for_mut_call()?;
         let named: Vec<_> = process.preopens().map(|(fd, name)| (fd, name.to_owned())).collect();
         let mut dirs = Vec::with_capacity(named.len());
         for (fd, name) in named {
@@ -70,46 +70,49 @@ impl types::Host for PalisadeCtxView<'_> {
 
 impl PalisadeCtxView<'_> {
     /// Looks at a path, and remembers what was seen for whoever asks for its hash next.
-    async fn look_at(&mut self, fd: u32, follow: Follow, path: String) -> Result<Stat, Errno> {
-        if !self.ctx.hops() {
-            return self.look_at_here(fd, follow, path, |stat| *stat);
+    async fn stat_path(&mut self, fd: u32, follow: Follow, path: String) -> Result<Stat, Errno> {
+        if !self.ctx.offloads() {
+            return self.stat_path_inline(fd, follow, path, |stat| *stat);
         }
         let looked = self.ctx.call([fd], move |process| {
             let stat = process.stat_at(fd, &path, follow)?;
             Ok((stat, path))
         });
         let (stat, path) = looked.await?;
-        self.ctx.remember(fd, Some((follow, path)), Hashed::from(&stat));
+        self.ctx.remember(fd, Some((follow, path)), HashInput::from(&stat));
         Ok(stat)
     }
 
-    /// The same, where it is, and `told` as it stands: a future, and each hand on the way, would
+    /// The same, where it is, and converted in place: a future, and each hand on the way, would
     /// copy it.
     #[inline]
-    pub(super) fn look_at_here<T>(
+    pub(super) fn stat_path_inline<T>(
         &mut self,
         fd: u32,
         follow: Follow,
         path: String,
-        told: impl FnOnce(&Stat) -> T,
+        convert: impl FnOnce(&Stat) -> T,
     ) -> Result<T, Errno> {
-        let looked = self.ctx.world().stat_at(fd, &path, follow);
+        let looked = self.ctx.process_for_call().stat_at(fd, &path, follow);
         let stat = looked.as_ref().map_err(|errno| *errno)?;
-        self.ctx.remember(fd, Some((follow, path)), Hashed::from(stat));
-        Ok(told(stat))
+        self.ctx.remember(fd, Some((follow, path)), HashInput::from(stat));
+        Ok(convert(stat))
     }
 
-    /// The number of an entry that was just told, and which cannot be looked at: a policy denies
-    /// that, or it is gone. Preview 1 tells it with the entry, and so does POSIX.
-    async fn number_of(&mut self, listed: &Listed) -> Result<types::MetadataHashValue, Errno> {
+    /// The number of an entry that was just returned, and which cannot be looked at: a policy
+    /// denies that, or it is gone. Preview 1 tells it with the entry, and so does POSIX.
+    async fn hash_listed_entry(
+        &mut self,
+        listed: &ListedEntry,
+    ) -> Result<types::MetadataHashValue, Errno> {
         let fd = listed.fd;
         let around = self.ctx.call([fd], move |process| process.stat(fd)).await?;
         self.ctx.hasher.number(around.dev, listed.ino)
     }
 
-    async fn look(&mut self, fd: u32) -> Result<Stat, Errno> {
+    async fn stat_descriptor(&mut self, fd: u32) -> Result<Stat, Errno> {
         let stat = self.ctx.call([fd], move |process| process.stat(fd)).await?;
-        self.ctx.remember(fd, None, Hashed::from(&stat));
+        self.ctx.remember(fd, None, HashInput::from(&stat));
         Ok(stat)
     }
 }
@@ -127,9 +130,9 @@ impl types::HostDescriptor for PalisadeCtxView<'_> {
         fd: Resource<Descriptor>,
         offset: u64,
     ) -> FsResult<Resource<DynInputStream>> {
-        let reader = self.ctx.world().reader(fd.rep(), offset).map_err(refused)?;
-        let hops = self.ctx.hops() && reader.may_block();
-        self.push(input::file(reader, hops)).map_err(refused)
+        let reader = self.ctx.process_for_call().reader(fd.rep(), offset).map_err(refused)?;
+        let offloads = self.ctx.offloads() && reader.may_block();
+        self.push(input::file(reader, offloads)).map_err(refused)
     }
 
     fn write_via_stream(
@@ -137,9 +140,9 @@ impl types::HostDescriptor for PalisadeCtxView<'_> {
         fd: Resource<Descriptor>,
         offset: u64,
     ) -> FsResult<Resource<DynOutputStream>> {
-        let writer = self.ctx.world().writer(fd.rep(), offset).map_err(refused)?;
-        let hops = self.ctx.hops() && writer.may_block();
-        let stream = output::file(writer, hops, &self.ctx.written);
+        let writer = self.ctx.process_for_call().writer(fd.rep(), offset).map_err(refused)?;
+        let offloads = self.ctx.offloads() && writer.may_block();
+        let stream = output::file(writer, offloads, &self.ctx.written);
         self.push(stream).map_err(refused)
     }
 
@@ -147,9 +150,9 @@ impl types::HostDescriptor for PalisadeCtxView<'_> {
         &mut self,
         fd: Resource<Descriptor>,
     ) -> FsResult<Resource<DynOutputStream>> {
-        let writer = self.ctx.world().appender(fd.rep()).map_err(refused)?;
-        let hops = self.ctx.hops() && writer.may_block();
-        let stream = output::file(writer, hops, &self.ctx.written);
+        let writer = self.ctx.process_for_call().appender(fd.rep()).map_err(refused)?;
+        let offloads = self.ctx.offloads() && writer.may_block();
+        let stream = output::file(writer, offloads, &self.ctx.written);
         self.push(stream).map_err(refused)
     }
 
@@ -235,8 +238,8 @@ impl types::HostDescriptor for PalisadeCtxView<'_> {
         fd: Resource<Descriptor>,
     ) -> FsResult<Resource<types::DirectoryEntryStream>> {
         let fd = fd.rep();
-        let stream = Some(self.ctx.world().dir_stream(fd).map_err(refused)?);
-        let entries = self.push(Entries { stream, fd }).map_err(refused)?;
+        let stream = Some(self.ctx.process_for_call().dir_stream(fd).map_err(refused)?);
+        let entries = self.push(DirectoryEntries { stream, fd }).map_err(refused)?;
         Ok(Resource::new_own(entries.rep()))
     }
 
@@ -257,7 +260,7 @@ impl types::HostDescriptor for PalisadeCtxView<'_> {
     }
 
     async fn stat(&mut self, fd: Resource<Descriptor>) -> FsResult<types::DescriptorStat> {
-        Ok(convert::stat(&self.look(fd.rep()).await.map_err(refused)?))
+        Ok(convert::stat(&self.stat_descriptor(fd.rep()).await.map_err(refused)?))
     }
 
     async fn stat_at(
@@ -266,7 +269,7 @@ impl types::HostDescriptor for PalisadeCtxView<'_> {
         flags: types::PathFlags,
         path: String,
     ) -> FsResult<types::DescriptorStat> {
-        let stat = self.look_at(fd.rep(), convert::follow(flags), path).await.map_err(refused)?;
+        let stat = self.stat_path(fd.rep(), convert::follow(flags), path).await.map_err(refused)?;
         Ok(convert::stat(&stat))
     }
 
@@ -309,19 +312,20 @@ impl types::HostDescriptor for PalisadeCtxView<'_> {
         flags: types::DescriptorFlags,
     ) -> FsResult<Resource<Descriptor>> {
         let fd = fd.rep();
-        let asked = OpenAsked {
+        let asked = OpenRequest {
             follow: convert::follow(path_flags),
             flags: convert::open_flags(open_flags),
             status: convert::status(flags),
-            rights: RightsAsked::For(self.ctx.modes(fd, convert::modes(flags))),
+            rights: RightsRequest::For(self.ctx.modes(fd, convert::modes(flags))),
         };
-        let opened = self.ctx.call([fd], move |process| process.open_apart(fd, &path, asked)).await;
+        let opened =
+            self.ctx.call([fd], move |process| process.open_pending(fd, &path, asked)).await;
         let mutates = open_flags.intersects(types::OpenFlags::CREATE | types::OpenFlags::TRUNCATE)
             || flags.intersects(
                 types::DescriptorFlags::WRITE | types::DescriptorFlags::MUTATE_DIRECTORY,
             );
         let opened = opened.map_err(if mutates { mutation_refused } else { refused })?;
-        let process = self.ctx.world_mut().map_err(refused)?;
+        let process = self.ctx.process_for_mut_call().map_err(refused)?;
         Ok(Resource::new_own(process.install(opened).map_err(refused)?))
     }
 
@@ -395,7 +399,7 @@ impl types::HostDescriptor for PalisadeCtxView<'_> {
         let fd = fd.rep();
         let node = match self.ctx.recall(fd, None) {
             Some(node) => node,
-            None => Hashed::from(&self.look(fd).await.map_err(refused)?),
+            None => HashInput::from(&self.stat_descriptor(fd).await.map_err(refused)?),
         };
         self.ctx.hasher.hash(&node).map_err(refused)
     }
@@ -411,17 +415,17 @@ impl types::HostDescriptor for PalisadeCtxView<'_> {
             return self.ctx.hasher.hash(&node).map_err(refused);
         }
         let listed = self.ctx.recall_listed(fd, follow, &path);
-        match (self.look_at(fd, follow, path).await, listed) {
-            (Ok(stat), _) => self.ctx.hasher.hash(&Hashed::from(&stat)).map_err(refused),
+        match (self.stat_path(fd, follow, path).await, listed) {
+            (Ok(stat), _) => self.ctx.hasher.hash(&HashInput::from(&stat)).map_err(refused),
             (Err(errno @ (Errno::Acces | Errno::Noent)), Some(listed)) => {
-                self.number_of(&listed).await.map_err(|_| refused(errno))
+                self.hash_listed_entry(&listed).await.map_err(|_| refused(errno))
             }
             (Err(errno), _) => Err(refused(errno)),
         }
     }
 
     fn drop(&mut self, fd: Resource<Descriptor>) -> Result<()> {
-        Ok(self.ctx.world_mut()?.close(fd.rep())?)
+        Ok(self.ctx.process_for_mut_call()?.close(fd.rep())?)
     }
 }
 
@@ -430,11 +434,11 @@ impl types::HostDirectoryEntryStream for PalisadeCtxView<'_> {
         &mut self,
         entries: Resource<types::DirectoryEntryStream>,
     ) -> FsResult<Option<types::DirectoryEntry>> {
-        self.ctx.world();
-        let hops = self.ctx.hops();
-        let entries = Resource::<Entries>::new_borrow(entries.rep());
-        let Entries { stream: slot, fd } = self.table.get_mut(&entries)?;
-        if hops && let Some(mut stream) = slot.take_if(|stream| stream.may_block()) {
+        self.ctx.process_for_call();
+        let offloads = self.ctx.offloads();
+        let entries = Resource::<DirectoryEntries>::new_borrow(entries.rep());
+        let DirectoryEntries { stream: slot, fd } = self.table.get_mut(&entries)?;
+        if offloads && let Some(mut stream) = slot.take_if(|stream| stream.may_block()) {
             let fetched = spawn_blocking(move || (stream.fetch(), stream));
             let (fetched, stream) = fetched.map_err(refused)?.await.map_err(refused)?;
             *slot = Some(stream);
@@ -442,18 +446,18 @@ impl types::HostDirectoryEntryStream for PalisadeCtxView<'_> {
         }
         // A fetch that was cancelled or failed took the stream along.
         let Some(stream) = slot else { return Err(refused(Errno::Io)) };
-        let is_here = self.ctx.process().is_listed_by(*fd, stream);
+        let is_here = self.ctx.process().is_stream_of(*fd, stream);
         let Some(entry) = stream.next_entry().map_err(refused)? else { return Ok(None) };
         let (type_, name) = (convert::file_type(entry.kind), entry.name.to_owned());
         if is_here {
             let (fd, ino) = (*fd, entry.ino);
-            self.ctx.remember_listed(Listed { fd, name: name.clone(), ino });
+            self.ctx.remember_listed(ListedEntry { fd, name: name.clone(), ino });
         }
         Ok(Some(types::DirectoryEntry { type_, name }))
     }
 
     fn drop(&mut self, entries: Resource<types::DirectoryEntryStream>) -> Result<()> {
-        self.table.delete(Resource::<Entries>::new_own(entries.rep()))?;
+        self.table.delete(Resource::<DirectoryEntries>::new_own(entries.rep()))?;
         Ok(())
     }
 }

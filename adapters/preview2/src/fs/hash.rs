@@ -14,25 +14,25 @@ use wasmtime_wasi::p2::bindings::filesystem::types::MetadataHashValue;
 
 /// What is hashed of a node.
 #[derive(Clone, Copy)]
-pub(crate) struct Hashed {
+pub(crate) struct HashInput {
     dev: u64,
     ino: u64,
     modified: Timestamp,
     size: u64,
 }
 
-impl From<&Stat> for Hashed {
+impl From<&Stat> for HashInput {
     fn from(stat: &Stat) -> Self {
-        Hashed { dev: stat.dev, ino: stat.ino, modified: stat.modified, size: stat.size }
+        HashInput { dev: stat.dev, ino: stat.ino, modified: stat.modified, size: stat.size }
     }
 }
 
 /// Hashes with a key that the guest does not know, so that no value tells a number of the host.
-pub(crate) struct Hasher(Option<SipHasher13>);
+pub(crate) struct MetadataHasher(Option<SipHasher13>);
 
-impl Hasher {
+impl MetadataHasher {
     pub(crate) fn new(key: Option<[u8; 16]>) -> Self {
-        Hasher(key.map(|key| SipHasher13::new_with_key(&key)))
+        MetadataHasher(key.map(|key| SipHasher13::new_with_key(&key)))
     }
 
     /// Of a node of which only the number is known.
@@ -48,7 +48,7 @@ impl Hasher {
     }
 
     /// Errors: `Io` if the operating system had no key to give.
-    pub(crate) fn hash(&self, node: &Hashed) -> Result<MetadataHashValue> {
+    pub(crate) fn hash(&self, node: &HashInput) -> Result<MetadataHashValue> {
         let mut hasher = self.0.ok_or(Errno::Io)?;
         hasher.write_u64(node.dev);
         hasher.write_u64(node.ino);

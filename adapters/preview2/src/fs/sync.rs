@@ -11,7 +11,7 @@ use wasmtime_wasi::p2::bindings::filesystem::types as calls;
 use wasmtime_wasi::p2::bindings::sync::filesystem::types;
 use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, FsError, FsResult, IoError};
 
-use crate::ctx::Linked;
+use crate::ctx::LinkerKind;
 use crate::errno::refused;
 use crate::{PalisadeCtxView, convert};
 
@@ -35,7 +35,7 @@ fn waited() -> wasmtime::Error {
 impl PalisadeCtxView<'_> {
     /// Whoever calls may wait.
     fn here(&mut self) -> &mut Self {
-        self.ctx.linked = Linked::Sync;
+        self.ctx.linker = LinkerKind::Sync;
         self
     }
 }
@@ -151,8 +151,8 @@ impl types::HostDescriptor for PalisadeCtxView<'_> {
         path: String,
     ) -> FsResult<types::DescriptorStat> {
         let follow = convert::follow(flags.into());
-        let told = |stat: &Stat| convert::stat(stat).into();
-        self.here().look_at_here(fd.rep(), follow, path, told).map_err(refused)
+        let convert = |stat: &Stat| convert::stat(stat).into();
+        self.here().stat_path_inline(fd.rep(), follow, path, convert).map_err(refused)
     }
 
     fn set_times_at(

@@ -19,7 +19,7 @@ pub(crate) const CHUNK_BYTES_MAX: usize = Limits::STREAM_BYTES_MAX;
 const AHEAD_BYTES: usize = 16 * 1024;
 
 /// What bytes come from.
-pub(crate) trait Source: Send + 'static {
+pub(crate) trait ByteSource: Send + 'static {
     /// Reads on, at most `len` bytes, into an empty `to`. Nothing for a `len` that is not 0 means
     /// the end.
     fn read(&mut self, to: &mut Vec<u8>, len: usize) -> Result<usize>;
@@ -35,7 +35,7 @@ pub(crate) trait Source: Send + 'static {
     }
 }
 
-impl Source for Reader {
+impl ByteSource for Reader {
     fn read(&mut self, to: &mut Vec<u8>, len: usize) -> Result<usize> {
         self.read_vec(to, len)
     }
@@ -50,13 +50,13 @@ impl Source for Reader {
 }
 
 /// A stream of a file.
-pub(crate) fn file(reader: Reader, hops: bool) -> DynInputStream {
-    let hops = if hops { Hops::Always } else { Hops::Never };
-    Box::new(Input::new(reader, hops))
+pub(crate) fn file(reader: Reader, offloads: bool) -> DynInputStream {
+    let offloads = if offloads { Offload::Always } else { Offload::Never };
+    Box::new(Input::new(reader, offloads))
 }
 
 /// At most `len` bytes, with a bound of its own.
-pub(crate) fn chunk(source: &mut impl Source, len: u64) -> Result<Vec<u8>> {
+pub(crate) fn chunk(source: &mut impl ByteSource, len: u64) -> Result<Vec<u8>> {
     let len = usize::try_from(len).unwrap_or(usize::MAX).min(CHUNK_BYTES_MAX);
     let mut bytes = Vec::new();
     source.read(&mut bytes, len)?;
@@ -65,11 +65,11 @@ pub(crate) fn chunk(source: &mut impl Source, len: u64) -> Result<Vec<u8>> {
 
 /// When a read is made on another thread.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Hops {
+pub(crate) enum Offload {
     /// It never waits, or whoever calls may wait for it.
     Never,
     /// Unless the guest itself asked to wait.
-    UnlessBlocking,
+    UnlessBlockingCall,
     /// Always.
     Always,
 }
@@ -77,7 +77,7 @@ pub(crate) enum Hops {
 /// A source as a stream.
 pub(crate) struct Input<S> {
     state: State<S>,
-    hops: Hops,
+    offloads: Offload,
 }
 
 enum State<S> {
@@ -98,9 +98,9 @@ pub(crate) fn failed(errno: Errno) -> StreamError {
     }
 }
 
-impl<S: Source> Input<S> {
-    pub(crate) fn new(source: S, hops: Hops) -> Self {
-        Input { state: State::Idle(source), hops }
+impl<S: ByteSource> Input<S> {
+    pub(crate) fn new(source: S, offloads: Offload) -> Self {
+        Input { state: State::Idle(source), offloads }
     }
 
     fn start(&mut self, len: usize) {
@@ -181,10 +181,10 @@ impl<S: Source> Input<S> {
 }
 
 #[wasmtime_wasi::async_trait]
-impl<S: Source> InputStream for Input<S> {
+impl<S: ByteSource> InputStream for Input<S> {
     fn read(&mut self, len: usize) -> StreamResult<Bytes> {
         self.drop_outdated();
-        if len == 0 || self.hops != Hops::Never {
+        if len == 0 || self.offloads != Offload::Never {
             if len > 0 {
                 self.start_if_idle(len);
             }
@@ -197,7 +197,7 @@ impl<S: Source> InputStream for Input<S> {
         self.finish().await;
         self.drop_outdated();
         if len > 0 && matches!(self.state, State::Idle(_)) {
-            if self.hops != Hops::Always {
+            if self.offloads != Offload::Always {
                 return self.read_here(len);
             }
             self.start(len);
@@ -214,7 +214,7 @@ impl<S: Source> InputStream for Input<S> {
     }
 }
 
-impl<S: Source> Input<S> {
+impl<S: ByteSource> Input<S> {
     fn start_if_idle(&mut self, len: usize) {
         if matches!(self.state, State::Idle(_)) {
             self.start(len);
@@ -223,9 +223,9 @@ impl<S: Source> Input<S> {
 }
 
 #[wasmtime_wasi::async_trait]
-impl<S: Source> Pollable for Input<S> {
+impl<S: ByteSource> Pollable for Input<S> {
     async fn ready(&mut self) {
-        if self.hops != Hops::Never {
+        if self.offloads != Offload::Never {
             self.start_if_idle(AHEAD_BYTES);
             self.finish().await;
         }

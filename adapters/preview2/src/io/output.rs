@@ -1,8 +1,8 @@
 //! Output streams.
 //!
 //! A write is made whole before it is answered, or on another thread, to which the sink goes and
-//! from which it comes back. Nothing is kept, so there is nothing to flush. An error is told once,
-//! by the next call, and then the stream is closed.
+//! from which it comes back. Nothing is kept, so there is nothing to flush. An error is returned
+//! once, by the next call, and then the stream is closed.
 
 use std::mem;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ const BUDGET_BYTES: usize = 1024 * 1024;
 static ZEROS: [u8; 4096] = [0; 4096];
 
 /// Where bytes go.
-pub(crate) trait Sink: Send + 'static {
+pub(crate) trait ByteSink: Send + 'static {
     /// Writes some of `bytes`: none only if there are none.
     fn write(&mut self, bytes: &[u8]) -> Result<usize>;
 }
@@ -34,7 +34,7 @@ struct FileSink {
     written: Arc<AtomicU64>,
 }
 
-impl Sink for FileSink {
+impl ByteSink for FileSink {
     fn write(&mut self, bytes: &[u8]) -> Result<usize> {
         let done = self.writer.write(bytes);
         self.written.fetch_add(1, Ordering::Release);
@@ -43,15 +43,15 @@ impl Sink for FileSink {
 }
 
 /// A stream of a file.
-pub(crate) fn file(writer: Writer, hops: bool, written: &Arc<AtomicU64>) -> DynOutputStream {
-    Box::new(Output::new(FileSink { writer, written: Arc::clone(written) }, hops))
+pub(crate) fn file(writer: Writer, offloads: bool, written: &Arc<AtomicU64>) -> DynOutputStream {
+    Box::new(Output::new(FileSink { writer, written: Arc::clone(written) }, offloads))
 }
 
 /// A sink as a stream.
 pub(crate) struct Output<K> {
     state: State<K>,
     /// Whether writes are made on another thread.
-    hops: bool,
+    offloads: bool,
 }
 
 enum State<K> {
@@ -61,7 +61,7 @@ enum State<K> {
     Closed,
 }
 
-fn write_all(sink: &mut impl Sink, bytes: &[u8]) -> Result<()> {
+fn write_all(sink: &mut impl ByteSink, bytes: &[u8]) -> Result<()> {
     let mut rest = bytes;
     while !rest.is_empty() {
         let done = sink.write(rest)?;
@@ -74,7 +74,7 @@ fn write_all(sink: &mut impl Sink, bytes: &[u8]) -> Result<()> {
     Ok(())
 }
 
-fn write_zeros(sink: &mut impl Sink, len: usize) -> Result<()> {
+fn write_zeros(sink: &mut impl ByteSink, len: usize) -> Result<()> {
     let mut left = len;
     while left > 0 {
         let piece = ZEROS.get(..left.min(ZEROS.len()));
@@ -85,9 +85,9 @@ fn write_zeros(sink: &mut impl Sink, len: usize) -> Result<()> {
     Ok(())
 }
 
-impl<K: Sink> Output<K> {
-    pub(crate) fn new(sink: K, hops: bool) -> Self {
-        Output { state: State::Idle(sink), hops }
+impl<K: ByteSink> Output<K> {
+    pub(crate) fn new(sink: K, offloads: bool) -> Self {
+        Output { state: State::Idle(sink), offloads }
     }
 
     /// Writes with `write`: here, or on another thread.
@@ -101,7 +101,7 @@ impl<K: Sink> Output<K> {
             return Err(StreamError::trap("a write of more than `check-write` permits"));
         }
         match mem::replace(&mut self.state, State::Closed) {
-            State::Idle(mut sink) if self.hops => {
+            State::Idle(mut sink) if self.offloads => {
                 let task = spawn_blocking(move || {
                     let done = write(&mut sink);
                     (sink, done)
@@ -126,7 +126,7 @@ impl<K: Sink> Output<K> {
 
     /// Bytes that one write takes. Those of a write on another thread are kept until it is done.
     fn budget(&self) -> usize {
-        if self.hops { Limits::STREAM_BYTES_MAX } else { BUDGET_BYTES }
+        if self.offloads { Limits::STREAM_BYTES_MAX } else { BUDGET_BYTES }
     }
 
     /// Tells an error, once.
@@ -153,7 +153,7 @@ impl<K: Sink> Output<K> {
 }
 
 #[wasmtime_wasi::async_trait]
-impl<K: Sink> OutputStream for Output<K> {
+impl<K: ByteSink> OutputStream for Output<K> {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
         self.start(bytes.len(), move |sink| write_all(sink, &bytes))
     }
@@ -186,7 +186,7 @@ impl<K: Sink> OutputStream for Output<K> {
 }
 
 #[wasmtime_wasi::async_trait]
-impl<K: Sink> Pollable for Output<K> {
+impl<K: ByteSink> Pollable for Output<K> {
     async fn ready(&mut self) {
         self.finish().await;
     }

@@ -17,12 +17,12 @@ use tokio::sync::oneshot;
 use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, InputStream, Pollable, StreamResult};
 use wasmtime_wasi_io::bytes::Bytes;
 
-use super::input::{Hops, Input, Source, failed};
-use super::output::{Output, Sink};
+use super::input::{ByteSource, Input, Offload, failed};
+use super::output::{ByteSink, Output};
 use crate::PalisadeCtx;
 
 /// How long a thread waits for input without looking whether anyone still wants it.
-const LOOK_UP_EVERY: Duration = Duration::from_millis(20);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// The most bytes of input that are read at once: what a pipe of Linux holds.
 const INPUT_BYTES_MAX: usize = 64 * 1024;
 /// How often a write is tried on an output that does not wait and takes nothing.
@@ -30,31 +30,31 @@ const TRIES_MAX: u32 = 500;
 
 /// Standard input.
 pub(crate) fn input(ctx: &PalisadeCtx) -> DynInputStream {
-    let (stream, hops) = (ctx.process().stdin(), ctx.hops());
+    let (stream, offloads) = (ctx.process().stdin(), ctx.offloads());
     let source = Standard { stream: Arc::clone(stream), fd: 0 };
     if stream.waits_for().is_some() {
         return Box::new(HostInput {
             stream: Arc::clone(stream),
-            input: Input::new(source, Hops::Never),
-            hops,
+            input: Input::new(source, Offload::Never),
+            offloads,
             interrupt: ctx.process().interrupt().clone(),
             waiter: Arc::clone(&ctx.input_waiter),
             waiting: None,
-            unwanted: Arc::default(),
+            is_dropped: Arc::default(),
         });
     }
-    let hops = match (stream.may_block(), hops) {
-        (false, _) => Hops::Never,
-        (true, false) => Hops::UnlessBlocking,
-        (true, true) => Hops::Always,
+    let offloads = match (stream.may_block(), offloads) {
+        (false, _) => Offload::Never,
+        (true, false) => Offload::UnlessBlockingCall,
+        (true, true) => Offload::Always,
     };
-    Box::new(Input::new(source, hops))
+    Box::new(Input::new(source, offloads))
 }
 
 /// Standard output or error.
-pub(crate) fn output(stream: &StreamRef, fd: u32, hops: bool) -> DynOutputStream {
-    let hops = hops && stream.may_block();
-    Box::new(Output::new(Standard { stream: Arc::clone(stream), fd }, hops))
+pub(crate) fn output(stream: &StreamRef, fd: u32, offloads: bool) -> DynOutputStream {
+    let offloads = offloads && stream.may_block();
+    Box::new(Output::new(Standard { stream: Arc::clone(stream), fd }, offloads))
 }
 
 struct Standard {
@@ -63,7 +63,7 @@ struct Standard {
     fd: u32,
 }
 
-impl Source for Standard {
+impl ByteSource for Standard {
     fn read(&mut self, to: &mut Vec<u8>, len: usize) -> Result<usize> {
         let _span = traced_call("read", self.fd);
         let mut buf = vec![0; len.min(INPUT_BYTES_MAX)];
@@ -74,13 +74,13 @@ impl Source for Standard {
     }
 }
 
-impl Sink for Standard {
+impl ByteSink for Standard {
     fn write(&mut self, bytes: &[u8]) -> Result<usize> {
         let _span = traced_call("write", self.fd);
         for _ in 0..TRIES_MAX {
             match self.stream.write(&[IoSlice::new(bytes)]) {
                 // Someone else has made the host's descriptor one that does not wait.
-                Err(Errno::Again) => thread::sleep(LOOK_UP_EVERY),
+                Err(Errno::Again) => thread::sleep(POLL_INTERVAL),
                 done => return done,
             }
         }
@@ -93,20 +93,20 @@ struct HostInput {
     stream: StreamRef,
     input: Input<Standard>,
     /// Whether a wait must not be made here.
-    hops: bool,
+    offloads: bool,
     /// Ends a wait that is made here.
     interrupt: Interrupt,
     /// Whether a thread waits for the guest's input, for whichever handle.
     waiter: Arc<AtomicBool>,
     /// The thread of this handle, which ends when there is something to read.
     waiting: Option<oneshot::Receiver<()>>,
-    unwanted: Arc<AtomicBool>,
+    is_dropped: Arc<AtomicBool>,
 }
 
 /// The one thread of a guest that waits for input. Its place is free again when this is dropped.
-struct WaiterPlace(Arc<AtomicBool>);
+struct WaiterSlot(Arc<AtomicBool>);
 
-impl Drop for WaiterPlace {
+impl Drop for WaiterSlot {
     fn drop(&mut self) {
         self.0.store(false, Ordering::Release);
     }
@@ -119,11 +119,11 @@ impl HostInput {
         if self.waiter.swap(true, Ordering::Acquire) {
             return None;
         }
-        let place = WaiterPlace(Arc::clone(&self.waiter));
-        let (stream, unwanted) = (Arc::clone(&self.stream), Arc::clone(&self.unwanted));
+        let place = WaiterSlot(Arc::clone(&self.waiter));
+        let (stream, is_dropped) = (Arc::clone(&self.stream), Arc::clone(&self.is_dropped));
         let (ended, has_ended) = oneshot::channel();
         let wait = move || {
-            while !unwanted.load(Ordering::Relaxed) && !wait_readable(&*stream, LOOK_UP_EVERY) {}
+            while !is_dropped.load(Ordering::Relaxed) && !wait_readable(&*stream, POLL_INTERVAL) {}
             drop(place);
             // A handle that is dropped waits no more.
             let _ = ended.send(());
@@ -135,7 +135,7 @@ impl HostInput {
 
 impl Drop for HostInput {
     fn drop(&mut self) {
-        self.unwanted.store(true, Ordering::Relaxed);
+        self.is_dropped.store(true, Ordering::Relaxed);
     }
 }
 
@@ -150,11 +150,11 @@ impl InputStream for HostInput {
 
     async fn blocking_read(&mut self, len: usize) -> StreamResult<Bytes> {
         loop {
-            if self.hops {
+            if self.offloads {
                 self.ready().await;
             } else {
                 // Whoever calls waits for this alone, so no other thread has to.
-                while !wait_readable(&*self.stream, LOOK_UP_EVERY) {
+                while !wait_readable(&*self.stream, POLL_INTERVAL) {
                     if self.interrupt.is_raised() {
                         return Err(failed(Errno::Intr));
                     }
@@ -181,7 +181,7 @@ impl Pollable for HostInput {
                     let _ = waiting.await;
                     self.waiting = None;
                 }
-                None => tokio::time::sleep(LOOK_UP_EVERY).await,
+                None => tokio::time::sleep(POLL_INTERVAL).await,
             }
         }
     }

@@ -16,19 +16,19 @@ use crate::ctx::too_many;
 use crate::executor::block_on;
 
 /// The table of streams and pollables, and the limits of its guest.
-pub(crate) struct Streams<'a> {
+pub(crate) struct StreamTable<'a> {
     pub(crate) table: &'a mut ResourceTable,
     pub(crate) limits: &'a Limits,
 }
 
 /// The same, for the synchronous linker.
-pub(crate) struct SyncStreams<'a>(pub(crate) Streams<'a>);
+pub(crate) struct SyncStreamTable<'a>(pub(crate) StreamTable<'a>);
 
 type In = Resource<DynInputStream>;
 type Out = Resource<DynOutputStream>;
 type Pollables = Vec<Resource<DynPollable>>;
 
-impl Streams<'_> {
+impl StreamTable<'_> {
     /// What wasmtime-wasi put into the table; the trap says which limit is met if that is full.
     fn pushed<T>(&self, pushed: Result<T>) -> Result<T> {
         pushed.map_err(|error| match error.downcast_ref() {
@@ -38,7 +38,7 @@ impl Streams<'_> {
     }
 }
 
-impl async_poll::Host for Streams<'_> {
+impl async_poll::Host for StreamTable<'_> {
     async fn poll(&mut self, pollables: Pollables) -> Result<Vec<u32>> {
         let (len, max) = (pollables.len(), self.limits.subscriptions_max);
         if len > max as usize {
@@ -49,7 +49,7 @@ impl async_poll::Host for Streams<'_> {
     }
 }
 
-impl async_poll::HostPollable for Streams<'_> {
+impl async_poll::HostPollable for StreamTable<'_> {
     async fn ready(&mut self, pollable: Resource<DynPollable>) -> Result<bool> {
         async_poll::HostPollable::ready(self.table, pollable).await
     }
@@ -63,13 +63,13 @@ impl async_poll::HostPollable for Streams<'_> {
     }
 }
 
-impl poll::Host for SyncStreams<'_> {
+impl poll::Host for SyncStreamTable<'_> {
     fn poll(&mut self, pollables: Pollables) -> Result<Vec<u32>> {
         block_on(async_poll::Host::poll(&mut self.0, pollables))
     }
 }
 
-impl poll::HostPollable for SyncStreams<'_> {
+impl poll::HostPollable for SyncStreamTable<'_> {
     fn ready(&mut self, pollable: Resource<DynPollable>) -> Result<bool> {
         block_on(async_poll::HostPollable::ready(&mut self.0, pollable))
     }
@@ -83,14 +83,14 @@ impl poll::HostPollable for SyncStreams<'_> {
     }
 }
 
-impl streams::Host for SyncStreams<'_> {
+impl streams::Host for SyncStreamTable<'_> {
     fn convert_stream_error(&mut self, error: StreamError) -> Result<streams::StreamError> {
         let converted = calls::Host::convert_stream_error(self.0.table, error);
         Ok(self.0.pushed(converted)?.into())
     }
 }
 
-impl streams::HostInputStream for SyncStreams<'_> {
+impl streams::HostInputStream for SyncStreamTable<'_> {
     fn read(&mut self, stream: In, len: u64) -> StreamResult<Vec<u8>> {
         calls::HostInputStream::read(self.0.table, stream, len)
     }
@@ -117,7 +117,7 @@ impl streams::HostInputStream for SyncStreams<'_> {
     }
 }
 
-impl streams::HostOutputStream for SyncStreams<'_> {
+impl streams::HostOutputStream for SyncStreamTable<'_> {
     fn check_write(&mut self, stream: Out) -> StreamResult<u64> {
         calls::HostOutputStream::check_write(self.0.table, stream)
     }

@@ -13,7 +13,7 @@ use palisade_vfs::{Errno, Result, bug};
 use vfs::SeekAndRead;
 
 use super::Limits;
-use crate::errors::of_io;
+use crate::errors::errno_of_io;
 
 /// Bytes that are read at once while a file is brought into memory.
 const PIECE_BYTES: usize = 64 * 1024;
@@ -23,58 +23,58 @@ const END_MAX: u64 = i64::MAX.unsigned_abs();
 pub(super) type Reader = Box<dyn SeekAndRead + Send>;
 
 /// Where a file's bytes are.
-pub(super) enum Body {
+pub(super) enum FileContents {
     /// With the filesystem; perhaps with an open stream.
-    Elsewhere(Option<Reader>),
+    Stored(Option<Reader>),
     /// In memory.
-    Here { buffer: Buffer, saved: Saved },
+    Buffered { buffer: Buffer, saved: SaveState },
 }
 
 /// Whether the filesystem has what is in memory.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Saved {
+pub(super) enum SaveState {
     /// It was read, and nobody knows whether it can be written.
-    Read,
+    Unverified,
     /// It was written.
-    Written,
+    Clean,
     /// It was changed since, last at this time.
-    No(SystemTime),
+    Dirty(SystemTime),
 }
 
-impl Body {
+impl FileContents {
     /// When it was changed, if that is not saved yet.
     pub(super) fn unsaved(&self) -> Option<SystemTime> {
         match self {
-            Body::Here { saved: Saved::No(when), .. } => Some(*when),
-            Body::Here { .. } | Body::Elsewhere(_) => None,
+            FileContents::Buffered { saved: SaveState::Dirty(when), .. } => Some(*when),
+            FileContents::Buffered { .. } | FileContents::Stored(_) => None,
         }
     }
 
     /// The length, if it is in memory.
-    pub(super) fn len_here(&self) -> Option<u64> {
+    pub(super) fn buffered_len(&self) -> Option<u64> {
         match self {
-            Body::Here { buffer, .. } => Some(buffer.len()),
-            Body::Elsewhere(_) => None,
+            FileContents::Buffered { buffer, .. } => Some(buffer.len()),
+            FileContents::Stored(_) => None,
         }
     }
 
     /// Lets go of what the filesystem has as well, so that the next look is a fresh one.
     pub(super) fn refresh(&mut self) {
         if self.unsaved().is_none() {
-            *self = Body::Elsewhere(None);
+            *self = FileContents::Stored(None);
         }
     }
 }
 
 /// What all buffers of a mount take.
-pub(super) struct Meter {
+pub(super) struct MemoryBudget {
     limits: Limits,
     used: AtomicU64,
 }
 
-impl Meter {
+impl MemoryBudget {
     pub(super) fn new(limits: Limits) -> Arc<Self> {
-        Arc::new(Meter { limits, used: AtomicU64::new(0) })
+        Arc::new(MemoryBudget { limits, used: AtomicU64::new(0) })
     }
 
     fn take(&self, count: u64) -> Result<()> {
@@ -91,17 +91,17 @@ impl Meter {
 /// A file's bytes in memory, paid for.
 pub(super) struct Buffer {
     bytes: Vec<u8>,
-    meter: Arc<Meter>,
+    budget: Arc<MemoryBudget>,
 }
 
 impl Buffer {
-    pub(super) fn new(meter: &Arc<Meter>) -> Self {
-        Buffer { bytes: Vec::new(), meter: Arc::clone(meter) }
+    pub(super) fn new(budget: &Arc<MemoryBudget>) -> Self {
+        Buffer { bytes: Vec::new(), budget: Arc::clone(budget) }
     }
 
     /// Reads a whole stream. Errors: `Fbig`, `Nospc`, those of the stream.
-    pub(super) fn read(meter: &Arc<Meter>, reader: &mut dyn Read) -> Result<Self> {
-        let mut buffer = Buffer::new(meter);
+    pub(super) fn read(budget: &Arc<MemoryBudget>, reader: &mut dyn Read) -> Result<Self> {
+        let mut buffer = Buffer::new(budget);
         let mut piece = vec![0; PIECE_BYTES];
         loop {
             let count = read_some(reader, &mut piece)?;
@@ -120,15 +120,15 @@ impl Buffer {
 
     /// Cuts, or lengthens with zeros. Errors: `Fbig`, `Nospc`, `Nomem`.
     pub(super) fn set_len(&mut self, len: u64) -> Result<()> {
-        if len > self.meter.limits.file_bytes {
+        if len > self.budget.limits.file_bytes {
             return Err(Errno::Fbig);
         }
         let to = usize::try_from(len).map_err(|_| Errno::Fbig)?;
         match len.checked_sub(self.len()) {
             Some(more) => {
-                self.meter.take(more)?;
+                self.budget.take(more)?;
                 if self.bytes.try_reserve(to.saturating_sub(self.bytes.len())).is_err() {
-                    self.meter.used.fetch_sub(more, Ordering::Relaxed);
+                    self.budget.used.fetch_sub(more, Ordering::Relaxed);
                     return Err(Errno::Nomem);
                 }
                 self.bytes.resize(to, 0);
@@ -137,7 +137,7 @@ impl Buffer {
                 let less = self.len() - len;
                 self.bytes.truncate(to);
                 self.bytes.shrink_to(to.saturating_mul(2));
-                self.meter.used.fetch_sub(less, Ordering::Relaxed);
+                self.budget.used.fetch_sub(less, Ordering::Relaxed);
             }
         }
         Ok(())
@@ -178,7 +178,7 @@ impl Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        self.meter.used.fetch_sub(self.len(), Ordering::Relaxed);
+        self.budget.used.fetch_sub(self.len(), Ordering::Relaxed);
     }
 }
 
@@ -200,11 +200,11 @@ pub(super) fn read_at(
     bufs: &mut [IoSliceMut<'_>],
     offset: u64,
 ) -> Result<usize> {
-    let end = reader.seek(SeekFrom::End(0)).map_err(|error| of_io(&error))?;
+    let end = reader.seek(SeekFrom::End(0)).map_err(|error| errno_of_io(&error))?;
     if offset >= end {
         return Ok(0);
     }
-    reader.seek(SeekFrom::Start(offset)).map_err(|error| of_io(&error))?;
+    reader.seek(SeekFrom::Start(offset)).map_err(|error| errno_of_io(&error))?;
     let mut done = 0;
     for buf in bufs {
         let count = match read_some(reader, buf) {
@@ -224,7 +224,7 @@ fn read_some(reader: &mut dyn Read, buf: &mut [u8]) -> Result<usize> {
     loop {
         match reader.read(buf) {
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return Err(of_io(&error)),
+            Err(error) => return Err(errno_of_io(&error)),
             Ok(count) if count > buf.len() => return Err(Errno::Io),
             Ok(count) => return Ok(count),
         }

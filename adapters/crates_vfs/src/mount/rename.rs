@@ -14,14 +14,14 @@ use palisade_vfs::{Errno, FileType, Name, Result};
 use vfs::error::VfsErrorKind;
 use vfs::{FileSystem, VfsError, VfsMetadata};
 
-use super::bytes::{Body, Buffer, Saved};
-use super::nodes::{Gone, Ino, What};
-use super::state::{Found, State, gone, kind_of};
-use crate::errors::{inward, inward_change};
+use super::contents::{Buffer, FileContents, SaveState};
+use super::nodes::{Ino, NodeContents, RemovalCause};
+use super::state::{NodeRef, State, gone, kind_of};
+use crate::errors::{errno_of, errno_of_change};
 use crate::streams::copy;
 
 /// A name in a directory.
-type Spot<'a> = (Ino, &'a str);
+type DirAndName<'a> = (Ino, &'a str);
 
 /// Where a rename leads from and to, as the crate writes paths.
 struct Paths {
@@ -30,23 +30,23 @@ struct Paths {
 }
 
 /// One node of a tree that is copied: its path beneath the top, and what it was.
-struct Item {
-    below: String,
+struct TreeEntry {
+    suffix: String,
     metadata: VfsMetadata,
 }
 
 impl State {
     /// As [`Dir::rename`](palisade_vfs::Dir::rename).
-    pub(super) fn rename(&mut self, from: Spot<'_>, into: Spot<'_>) -> Result<()> {
+    pub(super) fn rename(&mut self, from: DirAndName<'_>, into: DirAndName<'_>) -> Result<()> {
         let source = self.child(from.0, from.1)?.ok_or(Errno::Noent)?;
-        self.living_dir(into.0)?;
+        self.existing_dir(into.0)?;
         let is_dir = source.kind == FileType::Dir;
-        if is_dir && self.nodes.is_beneath(into.0, source.ino) {
+        if is_dir && self.nodes.is_under(into.0, source.ino) {
             return Err(Errno::Inval);
         }
         let target = self.child(into.0, into.1)?;
         if let Some(target) = target {
-            if self.nodes.is_beneath(from.0, target.ino) {
+            if self.nodes.is_under(from.0, target.ino) {
                 return Err(Errno::Notempty);
             }
             if target.ino == source.ino {
@@ -56,10 +56,10 @@ impl State {
                 (true, false) => return Err(Errno::Notdir),
                 (false, true) => return Err(Errno::Isdir),
                 (true, true) => self.check_empty(target.ino)?,
-                (false, false) => self.keep_open(target.ino)?,
+                (false, false) => self.load_if_open(target.ino)?,
             }
         }
-        self.save_beneath(source.ino)?;
+        self.save_under(source.ino)?;
         let paths = Paths {
             old: self.path_in(from.0, from.1).ok_or(Errno::Noent)?,
             new: self.path_in(into.0, into.1).ok_or(Errno::Noent)?,
@@ -71,7 +71,7 @@ impl State {
             self.move_file(&paths, target)?;
         }
         if let Some(last) = last {
-            self.nodes.drop_name(into.0, into.1, Gone::Removed, |_, _| gone(last));
+            self.nodes.drop_name(into.0, into.1, RemovalCause::Removed, |_, _| gone(last));
         }
         self.nodes.moved(from, into)?;
         self.nodes.get_mut(source.ino)?.changed = SystemTime::now().into();
@@ -79,37 +79,37 @@ impl State {
     }
 
     /// Saves what is changed at or beneath a node: the filesystem moves what it has.
-    fn save_beneath(&mut self, top: Ino) -> Result<()> {
-        for ino in self.nodes.inos() {
-            if self.unsaved(ino).is_some() && self.nodes.is_beneath(ino, top) {
+    fn save_under(&mut self, top: Ino) -> Result<()> {
+        for ino in self.nodes.ids() {
+            if self.unsaved(ino).is_some() && self.nodes.is_under(ino, top) {
                 self.save(ino)?;
             }
         }
         Ok(())
     }
 
-    fn move_file(&mut self, paths: &Paths, target: Option<Found>) -> Result<()> {
+    fn move_file(&mut self, paths: &Paths, target: Option<NodeRef>) -> Result<()> {
         match self.fs.move_file(&paths.old, &paths.new) {
             Ok(()) => return self.check_moved(paths, FileType::File),
-            Err(error) if !is_unable(&error) => return Err(inward_change(&error)),
+            Err(error) if !is_unsupported(&error) => return Err(errno_of_change(&error)),
             Err(_) => {}
         }
         self.move_file_by_copy(paths, target)
     }
 
-    fn move_file_by_copy(&mut self, paths: &Paths, target: Option<Found>) -> Result<()> {
+    fn move_file_by_copy(&mut self, paths: &Paths, target: Option<NodeRef>) -> Result<()> {
         // What the target held, in case that it must be put back.
         let kept = match target {
             None => None,
             Some(target) => {
-                let mut reader = self.fs.open_file(&paths.new).map_err(|error| inward(&error))?;
-                Some((target.ino, Buffer::read(&self.meter, &mut reader)?))
+                let mut reader = self.fs.open_file(&paths.new).map_err(|error| errno_of(&error))?;
+                Some((target.ino, Buffer::read(&self.budget, &mut reader)?))
             }
         };
-        let metadata = self.look(&paths.old)?.ok_or(Errno::Noent)?;
+        let metadata = self.metadata_of(&paths.old)?.ok_or(Errno::Noent)?;
         let moved = copy_file(&*self.fs, &paths.old, &paths.new).and_then(|()| {
             keep_times(&*self.fs, &paths.new, &metadata);
-            self.fs.remove_file(&paths.old).map_err(|error| inward_change(&error))
+            self.fs.remove_file(&paths.old).map_err(|error| errno_of_change(&error))
         });
         if moved.is_ok() {
             self.reopen_all();
@@ -120,22 +120,23 @@ impl State {
             Some((ino, buffer)) => {
                 // As if somebody had just written it: what cannot be saved now stays, and is tried
                 // again.
-                let saved = Saved::No(SystemTime::now());
-                self.nodes.get_mut(ino)?.what = What::File(Body::Here { buffer, saved });
+                let saved = SaveState::Dirty(SystemTime::now());
+                self.nodes.get_mut(ino)?.contents =
+                    NodeContents::File(FileContents::Buffered { buffer, saved });
                 let _ = self.save(ino);
             }
         }
         moved
     }
 
-    fn move_dir(&mut self, paths: &Paths, target: Option<Found>) -> Result<()> {
+    fn move_dir(&mut self, paths: &Paths, target: Option<NodeRef>) -> Result<()> {
         // The crate promises a move only to where nothing is.
         if target.is_some() {
-            self.fs.remove_dir(&paths.new).map_err(|error| inward_change(&error))?;
+            self.fs.remove_dir(&paths.new).map_err(|error| errno_of_change(&error))?;
         }
         let moved = match self.fs.move_dir(&paths.old, &paths.new) {
             Ok(()) => self.check_moved(paths, FileType::Dir),
-            Err(error) if !is_unable(&error) => Err(inward_change(&error)),
+            Err(error) if !is_unsupported(&error) => Err(errno_of_change(&error)),
             Err(_) => self.move_dir_by_copy(paths),
         };
         if moved.is_err() && target.is_some() {
@@ -147,28 +148,28 @@ impl State {
 
     /// A filesystem that says it moved something must have.
     fn check_moved(&self, paths: &Paths, kind: FileType) -> Result<()> {
-        let arrived = self.look(&paths.new)?.is_some_and(|it| kind_of(&it) == kind);
-        if arrived && self.look(&paths.old)?.is_none() { Ok(()) } else { Err(Errno::Io) }
+        let arrived = self.metadata_of(&paths.new)?.is_some_and(|it| kind_of(&it) == kind);
+        if arrived && self.metadata_of(&paths.old)?.is_none() { Ok(()) } else { Err(Errno::Io) }
     }
 
     fn move_dir_by_copy(&mut self, paths: &Paths) -> Result<()> {
-        let items = self.items(&paths.old)?;
+        let entries = self.entries(&paths.old)?;
         let fs = &*self.fs;
-        for (nth, item) in items.iter().enumerate() {
-            if let Err(errno) = copy_item(fs, item, &paths.old, &paths.new) {
+        for (nth, entry) in entries.iter().enumerate() {
+            if let Err(errno) = copy_entry(fs, entry, &paths.old, &paths.new) {
                 // The last one may be half there.
-                remove_items(fs, items.get(..=nth).unwrap_or(&items), &paths.new);
+                remove_entries(fs, entries.get(..=nth).unwrap_or(&entries), &paths.new);
                 return Err(errno);
             }
         }
-        keep_times_of(fs, &items, &paths.new);
-        let (left, failed) = remove_items(fs, &items, &paths.old);
+        keep_times_of(fs, &entries, &paths.new);
+        let (left, failed) = remove_entries(fs, &entries, &paths.old);
         if let Some(errno) = failed {
             // What is gone already comes back from the copy, and the copy goes.
-            let gone = items.get(left..).unwrap_or_default();
-            if gone.iter().all(|item| copy_item(fs, item, &paths.new, &paths.old).is_ok()) {
-                keep_times_of(fs, &items, &paths.old);
-                remove_items(fs, &items, &paths.new);
+            let gone = entries.get(left..).unwrap_or_default();
+            if gone.iter().all(|entry| copy_entry(fs, entry, &paths.new, &paths.old).is_ok()) {
+                keep_times_of(fs, &entries, &paths.old);
+                remove_entries(fs, &entries, &paths.new);
             }
             return Err(errno);
         }
@@ -179,31 +180,31 @@ impl State {
     /// A directory and all that lies beneath it, each directory before what it holds.
     ///
     /// Errors: `Nomem` above the limit of names; `Io` for a name that is none.
-    fn items(&self, top: &str) -> Result<Vec<Item>> {
-        let mut items = Vec::new();
+    fn entries(&self, top: &str) -> Result<Vec<TreeEntry>> {
+        let mut entries = Vec::new();
         let mut pending = vec![String::new()];
-        while let Some(below) = pending.pop() {
-            let path = format!("{top}{below}");
-            let metadata = self.look(&path)?.ok_or(Errno::Io)?;
+        while let Some(suffix) = pending.pop() {
+            let path = format!("{top}{suffix}");
+            let metadata = self.metadata_of(&path)?.ok_or(Errno::Io)?;
             if kind_of(&metadata) == FileType::Dir {
-                let names = self.fs.read_dir(&path).map_err(|error| inward(&error))?;
+                let names = self.fs.read_dir(&path).map_err(|error| errno_of(&error))?;
                 for name in names {
                     Name::new(&name).map_err(|_| Errno::Io)?;
-                    if items.len() + pending.len() >= self.names_max {
+                    if entries.len() + pending.len() >= self.names_max {
                         return Err(Errno::Nomem);
                     }
-                    pending.push(format!("{below}/{name}"));
+                    pending.push(format!("{suffix}/{name}"));
                 }
             }
-            items.push(Item { below, metadata });
+            entries.push(TreeEntry { suffix, metadata });
         }
-        Ok(items)
+        Ok(entries)
     }
 
     /// Streams of what was copied lead to what is not there any more.
     fn reopen_all(&mut self) {
-        for body in self.nodes.bodies_mut() {
-            if let Body::Elsewhere(reader) = body {
+        for body in self.nodes.file_contents_mut() {
+            if let FileContents::Stored(reader) = body {
                 *reader = None;
             }
         }
@@ -211,7 +212,7 @@ impl State {
 }
 
 /// Whether a filesystem did not move because it cannot, and not because it may not.
-fn is_unable(error: &VfsError) -> bool {
+fn is_unsupported(error: &VfsError) -> bool {
     match error.kind() {
         VfsErrorKind::IoError(error) => {
             matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::AlreadyExists)
@@ -221,35 +222,35 @@ fn is_unable(error: &VfsError) -> bool {
     }
 }
 
-fn copy_item(fs: &dyn FileSystem, item: &Item, from: &str, to: &str) -> Result<()> {
-    let (from, to) = (format!("{from}{}", item.below), format!("{to}{}", item.below));
-    match kind_of(&item.metadata) {
-        FileType::Dir => fs.create_dir(&to).map_err(|error| inward_change(&error)),
+fn copy_entry(fs: &dyn FileSystem, entry: &TreeEntry, from: &str, to: &str) -> Result<()> {
+    let (from, to) = (format!("{from}{}", entry.suffix), format!("{to}{}", entry.suffix));
+    match kind_of(&entry.metadata) {
+        FileType::Dir => fs.create_dir(&to).map_err(|error| errno_of_change(&error)),
         _ => copy_file(fs, &from, &to),
     }
 }
 
 fn copy_file(fs: &dyn FileSystem, from: &str, to: &str) -> Result<()> {
-    let mut reader = fs.open_file(from).map_err(|error| inward(&error))?;
-    let mut writer = fs.create_file(to).map_err(|error| inward_change(&error))?;
+    let mut reader = fs.open_file(from).map_err(|error| errno_of(&error))?;
+    let mut writer = fs.create_file(to).map_err(|error| errno_of_change(&error))?;
     let len = copy(&mut reader, &mut writer)?;
     drop((reader, writer));
     match fs.metadata(to) {
         Ok(metadata) if metadata.len == len => Ok(()),
         Ok(_) => Err(Errno::Io),
-        Err(error) => Err(inward(&error)),
+        Err(error) => Err(errno_of(&error)),
     }
 }
 
 /// Removes what is there, from the end to the beginning. Answers how many are left and why.
-fn remove_items(fs: &dyn FileSystem, items: &[Item], top: &str) -> (usize, Option<Errno>) {
-    for (nth, item) in items.iter().enumerate().rev() {
-        let path = format!("{top}{}", item.below);
-        let removed = match kind_of(&item.metadata) {
+fn remove_entries(fs: &dyn FileSystem, entries: &[TreeEntry], top: &str) -> (usize, Option<Errno>) {
+    for (nth, entry) in entries.iter().enumerate().rev() {
+        let path = format!("{top}{}", entry.suffix);
+        let removed = match kind_of(&entry.metadata) {
             FileType::Dir => fs.remove_dir(&path),
             _ => fs.remove_file(&path),
         };
-        match removed.map_err(|error| inward_change(&error)) {
+        match removed.map_err(|error| errno_of_change(&error)) {
             Ok(()) | Err(Errno::Noent) => {}
             Err(errno) => return (nth + 1, Some(errno)),
         }
@@ -258,9 +259,9 @@ fn remove_items(fs: &dyn FileSystem, items: &[Item], top: &str) -> (usize, Optio
 }
 
 /// A directory's times are changed by what is made in it, so they are set from below.
-fn keep_times_of(fs: &dyn FileSystem, items: &[Item], top: &str) {
-    for item in items.iter().rev() {
-        keep_times(fs, &format!("{top}{}", item.below), &item.metadata);
+fn keep_times_of(fs: &dyn FileSystem, entries: &[TreeEntry], top: &str) {
+    for entry in entries.iter().rev() {
+        keep_times(fs, &format!("{top}{}", entry.suffix), &entry.metadata);
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use palisade_vfs::{Errno, FileRef, Result};
 
-use crate::counts;
+use crate::byte_counts;
 use crate::dirents::DirStream;
 use crate::file_calls::OFFSET_MAX;
 use crate::stream_slots::StreamSlot;
@@ -33,7 +33,7 @@ impl Reader {
     /// Errors: those of the file.
     pub fn read_vec(&mut self, to: &mut Vec<u8>, len: usize) -> Result<usize> {
         traced!("read", self.fd);
-        let done = counts::read_vec(&*self.file, to, len, self.offset)?;
+        let done = byte_counts::read_vec(&*self.file, to, len, self.offset)?;
         self.offset = self.offset.saturating_add(done as u64);
         Ok(done)
     }
@@ -75,9 +75,9 @@ impl Writer {
         traced!("write", self.fd);
         let bytes = &[IoSlice::new(bytes)];
         let Some(offset) = &mut self.offset else {
-            return counts::of_write(self.file.append(bytes)?, bytes);
+            return byte_counts::of_write(self.file.append(bytes)?, bytes);
         };
-        let done = counts::of_write(self.file.write_at(bytes, *offset)?, bytes)?;
+        let done = byte_counts::of_write(self.file.write_at(bytes, *offset)?, bytes)?;
         *offset = offset.saturating_add(done as u64);
         Ok(done)
     }
@@ -138,8 +138,8 @@ impl Process {
 
     /// Whether `stream` lists the directory that `fd` leads to now.
     #[must_use]
-    pub fn is_listed_by(&self, fd: Fd, stream: &DirStream) -> bool {
-        self.dir(fd, FdRights::LIST).is_ok_and(|(dir, _)| stream.is_of(dir))
+    pub fn is_stream_of(&self, fd: Fd, stream: &DirStream) -> bool {
+        self.dir(fd, FdRights::LIST).is_ok_and(|(dir, _)| stream.is_stream_of(dir))
     }
 
     /// Whether two descriptors lead to one node, by whatever names and through whatever mounts.
@@ -147,7 +147,7 @@ impl Process {
     ///
     /// Errors, in order: `Badf`; `Io`.
     pub fn is_same_object(&self, one: Fd, other: Fd) -> Result<bool> {
-        let identity = |fd| self.stat_any(fd).map(|stat| (stat.dev, stat.ino));
+        let identity = |fd| self.stat_unchecked(fd).map(|stat| (stat.dev, stat.ino));
         Ok(identity(one)? == identity(other)?)
     }
 }
