@@ -46,7 +46,7 @@ fn meaning(rules: &[Rule], path: Descent<'_>) -> Meaning {
                 if rule.glob.matches(path) {
                     allowed |= rights | Rights::LOOKUP;
                 }
-                if rule.glob.matches_beneath(path) {
+                if rule.glob.matches_under(path) {
                     allowed |= Rights::LOOKUP;
                 }
             }

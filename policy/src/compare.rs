@@ -1,9 +1,9 @@
-//! Compares policies, and states of one policy: who grants more, and where.
+//! Compares two policies, or two states of one policy, for the rights that they grant.
 //!
-//! Both tables are walked at once, through every pair of states that a path leads to. From each
-//! pair go the names that either treats apart, and for every way in which the patterns of both can
-//! match some name, one such name, if there is one beside those. So the answer is for all paths,
-//! and every difference has a path that shows it.
+//! The comparison is a breadth-first search of the product automaton: it visits each pair of
+//! states that some path reaches. From each pair it follows the literal names of either state,
+//! and for each pair of name classes one sample name that is none of these literals, if there is
+//! one. The result therefore holds for all paths, and each difference has a path as a witness.
 
 mod joint;
 mod walk;
@@ -14,55 +14,55 @@ use crate::table::Table;
 use crate::{Policy, RuleId, State};
 use walk::{TooLong, Walk};
 
-/// How far two policies differ: this one, and the other.
+/// The differences between two policies, `this` and `other`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Comparison {
-    /// Where this one grants more, or shows what the other hides.
+    /// The paths where `this` grants more, or shows a path that `other` hides.
     pub more: Vec<Witness>,
-    /// Where the other does.
+    /// The paths where `other` grants more, or shows a path that `this` hides.
     pub less: Vec<Witness>,
-    /// Whether there is more to tell than was found out; then neither is at most the other.
+    /// Whether the comparison stopped at its limit; then neither policy is at most the other.
     pub cut: bool,
 }
 
-/// A path where one policy grants what the other does not.
+/// A path where one policy grants more than the other.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Witness {
-    /// The path, from the root; the root itself is empty.
+    /// The path from the root; the root itself is the empty path.
     pub path: String,
-    /// The rights that only the one policy grants there.
+    /// The rights that only one policy grants on the path.
     pub gained: Rights,
-    /// Whether the one policy shows it and the other hides it.
+    /// Whether one policy shows the path and the other hides it.
     pub shown: bool,
-    /// The rules of the policy that grants more which match there.
+    /// The matching rules of the policy that grants more.
     pub rules: Vec<RuleId>,
-    /// The rules of the policy that grants less which match there.
+    /// The matching rules of the policy that grants less.
     pub than_rules: Vec<RuleId>,
 }
 
-/// Most witnesses of each direction: more is not read by anybody.
+/// The maximum number of witnesses in each direction, which bounds the output.
 const WITNESSES_MAX: usize = 256;
 
-/// Most steps of a comparison of policies. Ten times what a hundred thousand rules take.
+/// The maximum work of comparing policies: ten times the work for a hundred thousand rules.
 const STEPS_MAX: usize = 1 << 28;
 
-/// Most steps of a comparison of states, which is made while a guest waits: some milliseconds.
+/// The maximum work of comparing states, a few milliseconds: a guest waits for the result.
 const STATE_STEPS_MAX: usize = 1 << 16;
 
 impl Comparison {
-    /// Whether this policy grants at most what the other grants, and hides at least what it hides.
+    /// Returns whether `this` grants at most the rights of `other`, and hides at least its paths.
     #[must_use]
     pub fn is_at_most(&self) -> bool {
         self.more.is_empty() && !self.cut
     }
 
-    /// Whether this policy grants at least what the other grants, and hides at most what it hides.
+    /// Returns whether `this` grants at least the rights of `other`, and hides at most its paths.
     #[must_use]
     pub fn is_at_least(&self) -> bool {
         self.less.is_empty() && !self.cut
     }
 
-    /// Whether both say the same of every path.
+    /// Returns whether both grant and hide the same on every path.
     #[must_use]
     pub fn is_same(&self) -> bool {
         self.is_at_most() && self.is_at_least()
@@ -93,19 +93,20 @@ pub(crate) fn compare(this: &Policy, other: &Policy) -> Comparison {
     found
 }
 
-/// Whether `state` is at most `than`, at every path beneath. No, if that takes too long to say.
+/// Returns whether `state` grants at most the rights of `than` on every path under them, and
+/// `false` if the comparison exceeds its limit.
 pub(crate) fn is_at_most(table: &Table, state: u32, than: u32) -> bool {
     excess(table, state, than) == Ok(None)
 }
 
-/// A path beneath both at which `state` exceeds `than`.
+/// Returns a path under both states on which `state` grants more than `than`.
 pub(crate) fn excess(table: &Table, state: u32, than: u32) -> Result<Option<String>, TooLong> {
     let mut walk = Walk::new(table, table, (state, than), STATE_STEPS_MAX);
     while let Some((at, (left, right))) = walk.next() {
         if exceeds(table, left, table, right).is_some() {
             return Ok(Some(walk.path(at)));
         }
-        // What is hidden, or alike, does not exceed anything further down.
+        // A hidden state, or an equivalent pair, has no excess in its descendants.
         if table.row(left).is_some_and(|row| row.hidden) || table.kind(left) == table.kind(right) {
             continue;
         }
@@ -114,7 +115,7 @@ pub(crate) fn excess(table: &Table, state: u32, than: u32) -> Result<Option<Stri
     Ok(None)
 }
 
-/// What `left` grants that `right` does not; also if it is nothing but that it is seen.
+/// Returns the rights that `left` grants and `right` does not, or that only `left` is visible.
 fn exceeds(left_table: &Table, left: u32, right_table: &Table, right: u32) -> Option<Gain> {
     let (left, right) = (left_table.row(left)?, right_table.row(right)?);
     let gain = Gain { rights: left.rights - right.rights, shown: right.hidden && !left.hidden };
@@ -141,13 +142,13 @@ fn witness(path: String, gain: Gain, more: (&Policy, u32), less: (&Policy, u32))
     }
 }
 
-/// Adds a witness, unless it says of the same rules what one with a shorter path says.
+/// Adds a witness, unless a witness with a shorter path has the same rights and rules.
 fn add(witnesses: &mut Vec<Witness>, new: Witness) {
-    let says = |known: &Witness| {
+    let is_same = |known: &Witness| {
         (known.gained, known.shown) == (new.gained, new.shown)
             && (&known.rules, &known.than_rules) == (&new.rules, &new.than_rules)
     };
-    if witnesses.len() < WITNESSES_MAX && !witnesses.iter().any(says) {
+    if witnesses.len() < WITNESSES_MAX && !witnesses.iter().any(is_same) {
         witnesses.push(new);
     }
 }

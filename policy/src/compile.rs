@@ -1,14 +1,15 @@
-//! Compiles rules: from globs to the table that steps are looked up in.
+//! The policy compiler: turns the globs of the rules into a deterministic transition table.
 //!
-//! The rules are a tree ([`trie`]) in which a path can be at several nodes at once. A state of the
-//! table is such a set of nodes; all that can be reached are made here, so that a step makes none.
-//! What could multiply is bounded by a [`budget`], in proportion to the rules.
+//! The rules form a nondeterministic automaton, a [`trie`] in which a path can reach several
+//! nodes at once. A state of the table is a set of these nodes (the subset construction). All
+//! reachable states are built here, so that a step at run time builds none. A [`budget`] in
+//! proportion to the rules bounds the number of states.
 //!
-//! A state treats apart the names that are written out in its nodes. Where `**` is above, that
-//! would be all names beneath it, once more for each state; so the names that a `**` hides are kept
-//! once for all states that it is in, which works because what is hidden is hidden whatever else
-//! holds. And nodes that lead nowhere add nothing to where a state leads, so states that differ in
-//! them alone share that.
+//! A state has an edge for each literal name of its nodes. Under a `**` that would repeat all
+//! literal names under the `**` for each state. Therefore the names that a `**` hides are stored
+//! once, as a group that all states of the `**` share; that is sound because no other rule can
+//! make a hidden path visible. Nodes without children do not affect where a state leads, so
+//! states that differ only in such nodes share their edges.
 
 pub(crate) mod budget;
 pub(crate) mod lists;
@@ -32,14 +33,14 @@ use names::NameAutomaton;
 pub(crate) use source::{CONJUNCTS_MAX, Source};
 use trie::{Trie, number};
 
-/// Rules that need more states than they are worth.
+/// The error of rules that need more states than the budget allows.
 #[derive(Debug)]
 pub(crate) struct Explosion {
-    /// Some of the rules that meet where it was given up.
+    /// Some of the rules that met in the state where compilation stopped.
     pub(crate) rules: Vec<RuleId>,
 }
 
-/// Most rules that are named in an error.
+/// The maximum number of rules that an error names.
 const NAMED_MAX: usize = 4;
 
 pub(crate) fn compile(source: &Source) -> Result<Table, Explosion> {
@@ -58,7 +59,7 @@ pub(crate) fn compile(source: &Source) -> Result<Table, Explosion> {
     Ok(maker.finish())
 }
 
-/// Of a source without rules.
+/// Returns the table of a policy without rules.
 pub(crate) fn uniform(source: &Source) -> Table {
     let granted = source.granted(&[], 0);
     let (rights, rofs) = (granted - source.rofs, granted & source.rofs);
@@ -69,34 +70,34 @@ struct Maker<'s> {
     source: &'s Source,
     trie: &'s Trie<'s>,
     table: Table,
-    /// The sets of nodes, by state.
+    /// The set of nodes of each state.
     states: Lists,
-    /// The nodes of states that lead anywhere, and the first state that has them.
+    /// The nodes of each state that have children, and the first state with these nodes.
     cores: Lists,
     owners: Vec<u32>,
     automata: HashMap<Box<[u32]>, u32, FixedState>,
-    /// How many names each `**` hides, and their group once there is one.
+    /// For each `**`, the number of names that it hides, and their group once it is built.
     hiders: HashMap<u32, Hider, FixedState>,
-    /// Where the text of each name is in the table.
+    /// The range of each name in the table's text.
     texts: Vec<Range<u32>>,
     scratch: Scratch,
-    /// What is looked at.
+    /// The state that is being compiled.
     current: u32,
 }
 
-/// A `**` with names that it hides.
+/// A `**` node that hides literal names.
 #[derive(Clone, Copy)]
 struct Hider {
     names: u32,
     group: u32,
 }
 
-/// Buffers, kept because allocating them for each state takes longer than filling them.
+/// Reused buffers: allocating them for each state takes longer than filling them.
 #[derive(Default)]
 struct Scratch {
     nodes: Vec<u32>,
     set: Vec<u32>,
-    /// What all names lead to.
+    /// The nodes that all names lead to.
     base: Vec<u32>,
     literals: Vec<(u32, u32)>,
     by_pattern: Vec<(u32, u32)>,
@@ -147,14 +148,14 @@ impl<'s> Maker<'s> {
         self.table
     }
 
-    /// The state that is at `nodes`, and at what is reached from them without a name.
+    /// Returns the state of `nodes` and of the nodes that `**` reaches without a name.
     fn state_of(&mut self, nodes: &mut Vec<u32>, budget: &mut Budget) -> Result<u32, Spent> {
         for at in 0..nodes.len() {
             let deep = nodes.get(at).map_or(NONE, |node| self.trie.node(*node).deep);
             nodes.extend((deep != NONE).then_some(deep));
         }
         if nodes.iter().any(|node| self.trie.node(*node).hides) {
-            // Hidden is hidden: nothing else matters here or beneath.
+            // Hiding overrides every other rule, here and in all descendants.
             nodes.retain(|node| self.trie.node(*node).hides);
         }
         nodes.sort_unstable();
@@ -166,7 +167,7 @@ impl<'s> Maker<'s> {
         Ok(state)
     }
 
-    /// What holds at the current state, and where it leads.
+    /// Compiles the rights and the transitions of the current state.
     fn row(&mut self, scratch: &mut Scratch, budget: &mut Budget) -> Result<Row, Spent> {
         scratch.nodes.clear();
         scratch.nodes.extend(self.states.get(self.current));
@@ -174,7 +175,7 @@ impl<'s> Maker<'s> {
         if row.hidden {
             return Ok(Row { owner: self.current, others: self.current, ..row });
         }
-        // What leads nowhere makes no difference to where names lead.
+        // Nodes without children do not affect the transitions.
         scratch.nodes.retain(|node| self.trie.leads_on(*node));
         let known = self.owners.len();
         let core = self.cores.intern(&scratch.nodes);
@@ -191,7 +192,7 @@ impl<'s> Maker<'s> {
         self.lead_on(row, scratch, budget)
     }
 
-    /// Where names lead from the nodes, which no state had before.
+    /// Compiles the transitions of nodes that no earlier state has.
     fn lead_on(
         &mut self,
         mut row: Row,
@@ -203,7 +204,7 @@ impl<'s> Maker<'s> {
         if let Some(hider) = hider {
             row.group = self.group(hider, scratch, budget)?;
         }
-        // The edges of a new group may have come before.
+        // Compiling a new group may have appended edges before these.
         let start = number(self.table.edges.len());
         self.gather(hider, scratch);
         let Scratch { nodes, literals, by_pattern, .. } = &scratch;
@@ -222,7 +223,7 @@ impl<'s> Maker<'s> {
         Ok(row)
     }
 
-    /// The rights of the nodes, and the rules that match.
+    /// Computes the rights of the nodes and the matching rules.
     fn judge(&mut self, scratch: &mut Scratch, budget: &mut Budget) -> Result<Row, Spent> {
         let Scratch { nodes, rules, .. } = scratch;
         rules.clear();
@@ -234,7 +235,7 @@ impl<'s> Maker<'s> {
             hides_beneath |= here.hides_beneath;
             rules.extend(self.trie.accepts(*node));
         }
-        // Each is kept for each state, and looked at for each conjunct.
+        // Each state stores the matching rules, and evaluates them once per conjunct.
         budget.spend(rules.len() * usize::from(self.source.conjuncts))?;
         rules.sort_unstable();
         if hidden {
@@ -257,8 +258,8 @@ impl<'s> Maker<'s> {
         Ok(Row { rights, rofs, hidden, hides_beneath, ..Row::NOTHING })
     }
 
-    /// The `**` of `nodes` whose hidden names are not repeated for each state, if no pattern hides
-    /// some of them as well.
+    /// Returns the `**` node in `nodes` whose hidden names are shared, unless a pattern hides names
+    /// as well.
     fn hider(&self, nodes: &[u32]) -> Option<u32> {
         if self.hiders.is_empty() {
             return None;
@@ -273,7 +274,7 @@ impl<'s> Maker<'s> {
         (!nodes.iter().any(by_pattern)).then_some(hider)
     }
 
-    /// The group of the names that `hider` hides.
+    /// Returns the group of the names that `hider` hides, building it on the first call.
     fn group(
         &mut self,
         hider: u32,
@@ -307,7 +308,7 @@ impl<'s> Maker<'s> {
         Ok(group)
     }
 
-    /// Collects where the nodes lead, without the names that `hider` hides.
+    /// Collects the transitions of the nodes, except for the names that `hider` hides.
     fn gather(&self, hider: Option<u32>, scratch: &mut Scratch) {
         let Scratch { nodes, base, literals, by_pattern, patterns, .. } = scratch;
         base.clear();
@@ -350,7 +351,7 @@ impl<'s> Maker<'s> {
         Ok(id)
     }
 
-    /// Where the names that are not treated apart lead, by their class.
+    /// Computes the target state for each class of the names that have no edge of their own.
     fn make_targets(
         &mut self,
         automaton: u32,
@@ -380,7 +381,7 @@ impl<'s> Maker<'s> {
         Ok(())
     }
 
-    /// The edges of the names that are treated apart.
+    /// Adds an edge for each literal name that leads elsewhere than its class.
     fn make_edges(
         &mut self,
         row: &Row,
@@ -399,7 +400,7 @@ impl<'s> Maker<'s> {
                 return Err(bug!(Spent; "class {class} leads nowhere"));
             };
             set.clear();
-            // What the name would lead to without being written out, it leads to as well.
+            // A literal name also leads to the targets of its class.
             set.extend(self.states.get(rest));
             set.extend(same.iter().map(|(_, child)| *child));
             let grouped = hider.map_or(&[][..], |hider| self.trie.literal(hider, *name));
@@ -414,7 +415,7 @@ impl<'s> Maker<'s> {
         Ok(())
     }
 
-    /// Where the text of `name` is in the table.
+    /// Returns the range of `name` in the table's text, appending it if it is new.
     fn text(&mut self, name: u32) -> Range<u32> {
         let Some(range) = self.texts.get_mut(name as usize) else {
             return bug!(0..0; "the rules have no name {name}");
@@ -425,7 +426,7 @@ impl<'s> Maker<'s> {
         range.clone()
     }
 
-    /// Rules that meet at the current state: those with patterns if it is they that multiply.
+    /// Returns some rules of the current state, preferring rules with patterns, which multiply.
     fn culprits(&self) -> Vec<RuleId> {
         let nodes = self.states.get(self.current);
         let of = |node: u32| self.trie.node(node).rule;

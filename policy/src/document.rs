@@ -1,15 +1,16 @@
-//! The policy document: rules, quotas and audit settings, written down in TOML.
+//! The policy document: rules, quotas and audit settings in TOML.
 //!
-//! A document is read in two steps: the text becomes a table of values that know where they stand
-//! (the `toml` crate), and the reader turns that into a [`Document`], collecting everything that is
-//! wrong on the way. What can be said is what the reader asks for; `docs/policy.md` says it to
-//! people and `docs/policy.schema.json` to editors, and a test holds the three together.
+//! A document is read in two steps. The `toml` crate parses the text into a table of values with
+//! spans; the reader converts the table into a [`Document`] and collects all faults on the way.
+//! `docs/policy.md` describes the format for people and `docs/policy.schema.json` for editors; a
+//! test checks that reader, reference and schema agree.
 //!
-//! Everything is bounded: the size of all texts together, the number of included files and how
-//! deep they include each other, the sets, the rules, and the faults that are told at once.
+//! Everything is bounded: the total size of the texts, the number of included files and their
+//! nesting, the sets, the rules, and the number of reported faults.
 //!
-//! Deliberately absent: conditions, priorities, and any way for an included document to allow less
-//! than it says or for an including one to take back what was denied. Rules have no order.
+//! Deliberately absent: conditions, priorities, and any way for an included document to reduce
+//! what another document allows, or for an including document to revoke a `deny`. Rules have no
+//! order.
 
 mod error;
 mod reader;
@@ -24,58 +25,63 @@ pub use settings::{AuditOnly, AuditSettings, AuditTo, WhenFull};
 
 use crate::{Policy, PolicyBuilder, PolicyError, Quota, Rule};
 
-/// Values that the host gives to the variables of a document.
+/// The values that the host assigns to the variables of a document, by name.
 pub type Variables = BTreeMap<String, String>;
 
-/// Reads the files that a document includes.
+/// A source of the files that a document includes.
 pub trait Loader {
-    /// The name and the text of the file that `path` means in a document called `from`. `path` is
-    /// relative, and has neither `..` nor `.` nor an empty name in it. The same file has the same
-    /// name each time, which is how documents that include each other come to an end.
+    /// Returns the name and the text of the file `path` that the document `from` includes.
     ///
-    /// Whoever reads files should stop behind [`Document::TEXT_MAX`] bytes.
+    /// `path` is relative and has no `..`, no `.` and no empty component. The name identifies the
+    /// file: an implementation must return the same name for the same file each time, because that
+    /// ends the recursion of documents that include each other. An implementation should stop
+    /// reading after [`Document::TEXT_MAX`] bytes.
     ///
-    /// Errors: why it cannot be read, for a person.
+    /// # Errors
+    ///
+    /// A message for people that says why the file cannot be read.
     fn load(&mut self, from: &str, path: &str) -> Result<(String, String), String>;
 }
 
-/// Includes nothing: any `include` is refused.
+/// A loader that refuses each `include`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NoIncludes;
 
 impl Loader for NoIncludes {
     fn load(&mut self, _from: &str, _path: &str) -> Result<(String, String), String> {
-        Err("nothing can be included here".to_owned())
+        Err("includes are not supported here".to_owned())
     }
 }
 
-/// A policy document that was read.
+/// A parsed policy document.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Document {
-    /// The rules of the document and of all that it includes, each with its file and line.
+    /// The rules of the document and of its includes, each with its file and line.
     pub rules: Vec<Rule>,
-    /// The quotas. Where several documents name one, the smallest counts.
+    /// The quotas. If several documents set the same quota, the smallest applies.
     pub quota: Quota,
-    /// What is recorded, if anything. Only the outermost document can say so.
+    /// The audit settings, if any. Only the outermost document can contain them.
     pub audit: Option<AuditSettings>,
-    /// The variables that the document and all that it includes name, in paths or to say what they
-    /// are. A value that the host gives to any other is surely a mistake.
+    /// The variables that the document and its includes use in paths or define. A host value for
+    /// any other variable is probably a mistake.
     pub variables: BTreeSet<String>,
 }
 
 impl Document {
-    /// The largest document, in bytes, with all that it includes.
+    /// The maximum size of a document including its includes, in bytes.
     pub const TEXT_MAX: usize = 16 << 20;
-    /// The most files that one document can consist of.
+    /// The maximum number of files of one document.
     pub const FILES_MAX: usize = 64;
-    /// How deep documents can include each other.
+    /// The maximum nesting of includes.
     pub const DEPTH_MAX: usize = 8;
-    /// The most sets of rights that have a name.
+    /// The maximum number of named sets of rights.
     pub const SETS_MAX: usize = 256;
 
-    /// Reads a document called `name`.
+    /// Parses a document called `name`.
     ///
-    /// Errors: all that is wrong with it, up to a bound.
+    /// # Errors
+    ///
+    /// All faults of the document, up to a limit.
     pub fn parse(
         name: &str,
         text: &str,
@@ -85,10 +91,12 @@ impl Document {
         reader::read(SourceText::new(name, text), None, variables, loader)
     }
 
-    /// Reads the table `key` of a larger document called `name`, such as the policy of a
-    /// `palisade.toml`. Everything else in it is left alone.
+    /// Parses the table `key` of a larger document called `name`, such as the policy of a
+    /// `palisade.toml`. The other tables are ignored.
     ///
-    /// Errors: as for [`Document::parse`].
+    /// # Errors
+    ///
+    /// As for [`Document::parse`].
     pub fn parse_section(
         name: &str,
         text: &str,
@@ -99,7 +107,7 @@ impl Document {
         reader::read(SourceText::new(name, text), Some(key), variables, loader)
     }
 
-    /// The compiled rules.
+    /// Compiles the rules.
     pub fn to_policy(&self) -> Result<Policy, PolicyError> {
         let mut builder = PolicyBuilder::default();
         builder.extend(self.rules.iter().cloned());
@@ -107,5 +115,5 @@ impl Document {
     }
 }
 
-/// A text that is shared by everything that points into it.
+/// A source text, shared by the faults that refer to it.
 pub(crate) type Text = Arc<SourceText>;

@@ -1,22 +1,22 @@
-//! Globs: which paths a rule is about.
+//! Glob patterns that select the paths of a rule.
 //!
-//! A glob is an absolute path whose components are patterns. It is matched against the path that
-//! was really walked, name by name, by the bytes of the names: case matters, nothing is
-//! normalized, and a leading dot is a character like any other.
+//! A glob is an absolute path whose components are patterns. A glob is matched against the
+//! resolved path, component by component, by the bytes of the names: matching is case-sensitive,
+//! nothing is normalized, and a leading dot is an ordinary character.
 //!
 //! | pattern | matches |
 //! |---|---|
-//! | `*` | any run of characters within a name, also none |
+//! | `*` | any run of characters within a name, including the empty run |
 //! | `?` | one character |
-//! | `[a-z_]`, `[!a-z]` | one character of the class, one that is not in it |
-//! | `{a,b*}` | what one of the alternatives matches; may be nested |
-//! | `**` | as a whole component: any number of names, also none |
-//! | `\` | takes the next character as it is |
+//! | `[a-z_]`, `[!a-z]` | one character of the class, one character outside the class |
+//! | `{a,b*}` | one of the alternatives, which may be nested |
+//! | `**` | as a whole component: any number of names, including none |
+//! | `\` | escapes the next character |
 //!
-//! So `/data/**` matches `/data` itself and everything beneath it, and `/` the root alone. What is
-//! hard to read two ways is refused, and so is a glob that no path can match.
+//! So `/data/**` matches `/data` itself and every path under it, and `/` matches the root alone.
+//! Ambiguous syntax is rejected, and so is a glob that no path can match.
 //!
-//! Deliberately absent: alternatives that reach across a `/`, which are two rules; and anything
+//! Deliberately absent: alternatives that span a `/` (write two rules instead), and everything
 //! that depends on a locale.
 
 mod error;
@@ -34,7 +34,7 @@ pub use error::{GlobError, GlobErrorKind};
 pub(crate) use parse::is_name;
 use pattern::Pattern;
 
-/// A glob that was read and can match something.
+/// A parsed glob that matches at least one path.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Glob {
     text: Box<str>,
@@ -50,7 +50,7 @@ pub(crate) enum Part {
     Literal(Box<str>),
     /// One of these names: alternatives of literals, without repetition.
     Words(Box<[Box<str>]>),
-    /// Names of a pattern.
+    /// Any name that matches the pattern.
     Pattern(Box<Pattern>),
 }
 
@@ -58,16 +58,18 @@ impl Glob {
     /// The longest glob, in bytes: as long as the longest path of a guest, Linux's `PATH_MAX`.
     pub const LEN_MAX: usize = 4096;
 
-    /// Reads `text`.
+    /// Parses `text`.
     ///
-    /// The error says where in `text` the fault is and how it could be written.
+    /// # Errors
+    ///
+    /// A [`GlobError`] with the span of the fault in `text` and a suggested correction.
     pub fn new(text: &str) -> Result<Self, GlobError> {
         let parts = parse::parse(text, None)?.parts;
         Ok(Glob { text: text.into(), parts })
     }
 
-    /// Reads `text`, in which `${NAME}` is the literal text that `values` says, and returns the
-    /// variables that it names too. [`Glob::as_str`] is the text with the values in place.
+    /// Parses `text`, replaces each `${NAME}` by its literal value from `values`, and returns the
+    /// glob with the variables that it uses. [`Glob::as_str`] returns the expanded text.
     #[cfg(feature = "document")]
     pub(crate) fn with_variables<'t>(
         text: &'t str,
@@ -78,8 +80,8 @@ impl Glob {
         Ok((Glob { text: text.into(), parts: parsed.parts }, parsed.variables))
     }
 
-    /// A glob that matches `path` and nothing else, if `path` is absolute: what has a meaning is
-    /// escaped.
+    /// Returns a glob that matches only `path`, which should be absolute: escapes each special
+    /// character.
     #[must_use]
     pub fn escape(path: &str) -> String {
         let mut glob = String::with_capacity(path.len());
@@ -87,35 +89,35 @@ impl Glob {
         glob
     }
 
-    /// The text that it was read from.
+    /// Returns the text of the glob.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// Whether it matches `path`, which starts at the root of the guest's world.
+    /// Returns whether the glob matches `path`, which starts at the root of the guest.
     ///
-    /// A plain look at one glob and one path: what [`Policy`](crate::Policy) does for all rules at
-    /// once must come to the same, and is tested against it. Takes time proportional to the length
-    /// of the glob times that of the path.
+    /// This is the reference implementation for one glob and one path. A [`Policy`](crate::Policy)
+    /// matches all rules at once and is tested against this function. The running time is
+    /// proportional to the length of the glob times the length of the path.
     #[must_use]
     pub fn matches(&self, path: Descent<'_>) -> bool {
         self.reached(path).last().copied().unwrap_or(false)
     }
 
-    /// Whether it matches some path beneath `path`, so that `path` is a way to what it matches.
+    /// Returns whether the glob matches some path under `path`, so that `path` leads to a match.
     #[must_use]
-    pub fn matches_beneath(&self, path: Descent<'_>) -> bool {
-        // Every part matches some name, so what is begun can be finished.
+    pub fn matches_under(&self, path: Descent<'_>) -> bool {
+        // Each part matches at least one name, so every proper prefix can be completed.
         self.reached(path).iter().rev().skip(1).any(|reached| *reached)
     }
 
-    /// For each number of parts, whether they match all of `path`.
+    /// Returns, for each number of leading parts, whether these parts match all of `path`.
     fn reached(&self, path: Descent<'_>) -> Vec<bool> {
         path.names().fold(self.start(), |reached, name| self.step(&reached, name))
     }
 
-    /// [`Glob::reached`] for the root.
+    /// Returns [`Glob::reached`] of the root.
     pub(crate) fn start(&self) -> Vec<bool> {
         let mut reached = vec![false; self.parts.len() + 1];
         if let Some(start) = reached.first_mut() {
@@ -125,15 +127,15 @@ impl Glob {
         reached
     }
 
-    /// [`Glob::reached`] for `name` in a directory, given that of the directory.
+    /// Returns [`Glob::reached`] of the entry `name`, given the `reached` of its directory.
     pub(crate) fn step(&self, reached: &[bool], name: Name<'_>) -> Vec<bool> {
         let mut next = vec![false; self.parts.len() + 1];
         for (at, (part, here)) in self.parts.iter().zip(reached).enumerate() {
             if !here || !part.matches(name.as_str()) {
                 continue;
             }
-            let behind = if *part == Part::Deep { at } else { at + 1 };
-            if let Some(slot) = next.get_mut(behind) {
+            let following = if *part == Part::Deep { at } else { at + 1 };
+            if let Some(slot) = next.get_mut(following) {
                 *slot = true;
             }
         }
@@ -145,14 +147,14 @@ impl Glob {
         &self.parts
     }
 
-    /// `**` also matches no name: what is before it is also behind it.
+    /// Propagates through `**`, which also matches no name: the next part is reached as well.
     fn skip_deep(&self, reached: &mut [bool]) {
         for (at, part) in self.parts.iter().enumerate() {
             if *part == Part::Deep
                 && reached.get(at).copied().unwrap_or(false)
-                && let Some(behind) = reached.get_mut(at + 1)
+                && let Some(following) = reached.get_mut(at + 1)
             {
-                *behind = true;
+                *following = true;
             }
         }
     }

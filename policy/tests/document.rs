@@ -1,4 +1,4 @@
-//! Policy documents: what they say, and what is said about what is wrong with them.
+//! Tests of policy documents: parsing, includes, variables, sections and faults.
 
 #![cfg(feature = "document")]
 #![allow(
@@ -30,7 +30,7 @@ use palisade_policy::{Effect, Policy, Quota, Rule, words_of_rights};
 use palisade_vfs::{Descent, Rights};
 use proptest::prelude::*;
 
-/// Files that can be included.
+/// An in-memory loader of included files.
 #[derive(Default)]
 struct Files(BTreeMap<&'static str, String>);
 
@@ -51,19 +51,19 @@ fn read(text: &str) -> Result<Document, DocumentError> {
     Document::parse("policy.toml", text, &Variables::new(), &mut NoIncludes)
 }
 
-/// What a document grants on a path.
+/// Returns the rights that the policy grants on a path.
 fn rights(policy: &Policy, path: &str) -> Rights {
     policy.rights(policy.at(path))
 }
 
 #[test]
-fn rules_say_what_they_say_and_where_they_stand() {
+fn rules_have_their_rights_and_source_lines() {
     let text = "version = 1\n[rights]\neditor = [\"read\", \"write\"]\n\n[[allow]]\n\
                 path = \"/data/**\"\nrights = \"editor\"\n[[allow]]\npath = [\"/a\",\n \"/b\"]\n\
                 rights = [\"stat\", \"list\"]\n[[deny]]\npath = \"/data/x\"\n\
                 [[hide]]\npath = \"/data/h\"\n";
     let document = read(text).unwrap();
-    let said: Vec<_> = document
+    let rules: Vec<_> = document
         .rules
         .iter()
         .map(|rule| {
@@ -83,11 +83,11 @@ fn rules_say_what_they_say_and_where_they_stand() {
         ("/data/h", "hide", "policy.toml:15"),
     ];
     let expected = expected.map(|(a, b, c)| (a.to_owned(), b.to_owned(), c.to_owned()));
-    assert_eq!(said, expected);
+    assert_eq!(rules, expected);
 }
 
 #[test]
-fn the_builder_and_the_document_say_the_same() {
+fn builder_and_document_compile_to_the_same_policy() {
     let written = read(
         "[[allow]]\npath = \"/data/**\"\nrights = [\"read\", \"create\"]\n[[deny]]\n\
          path = \"/data/*.key\"\nrights = \"read-bytes\"\n[[hide]]\npath = \"/**/.git\"",
@@ -102,7 +102,7 @@ fn the_builder_and_the_document_say_the_same() {
     assert!(written.unwrap().to_policy().unwrap().compare(&built).is_same());
 }
 
-/// Rules of a policy, as someone would write them down.
+/// Generates rules with globs that need escapes in TOML.
 fn some_rules() -> impl Strategy<Value = Vec<(&'static str, Effect)>> {
     let globs =
         ["/", "/**", "/a b/*.{c,d}", "/\"q\"/'x'", "/\\\\*/[!a-z]", "/é/**/\\-u", "/$x", "/#/="];
@@ -115,7 +115,7 @@ fn some_rules() -> impl Strategy<Value = Vec<(&'static str, Effect)>> {
     prop::collection::vec((prop::sample::select(globs.to_vec()), effect), 0..8)
 }
 
-/// A document with these rules, in this order.
+/// Returns a document with these rules, in this order.
 fn written(rules: &[(&'static str, Effect)]) -> String {
     let mut text = String::new();
     for (glob, effect) in rules {
@@ -124,7 +124,7 @@ fn written(rules: &[(&'static str, Effect)]) -> String {
             Effect::Deny(rights) => ("deny", *rights),
             Effect::Hide => ("hide", Rights::empty()),
         };
-        // A Rust string without control characters is a TOML string.
+        // Without control characters, Rust's debug format of a string is valid TOML.
         let _ = writeln!(text, "[[{table}]]\npath = {glob:?}");
         if !rights.is_empty() {
             let _ = writeln!(text, "rights = {:?}", words_of_rights(rights));
@@ -137,7 +137,7 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..Default::default() })]
 
     #[test]
-    fn any_rules_of_the_builder_can_be_written_down(rules in some_rules()) {
+    fn rules_of_the_builder_round_trip_through_a_document(rules in some_rules()) {
         let builder = rules.iter().fold(Policy::builder(), |builder, (glob, effect)| match effect {
             Effect::Allow(rights) => builder.allow(glob, *rights),
             Effect::Deny(rights) => builder.deny(glob, *rights),
@@ -145,19 +145,19 @@ proptest! {
         });
         let built = builder.build().unwrap();
         let document = read(&written(&rules)).unwrap();
-        let said = |rules: &[Rule]| {
-            let said = rules.iter().map(|rule| format!("{} {:?}", rule.glob, rule.effect));
-            let mut said: Vec<String> = said.collect();
-            said.sort();
-            said
+        let sorted = |rules: &[Rule]| {
+            let lines = rules.iter().map(|rule| format!("{} {:?}", rule.glob, rule.effect));
+            let mut lines: Vec<String> = lines.collect();
+            lines.sort();
+            lines
         };
-        prop_assert_eq!(said(&document.rules), said(built.rules()));
+        prop_assert_eq!(sorted(&document.rules), sorted(built.rules()));
         prop_assert!(document.to_policy().unwrap().compare(&built).is_same());
     }
 }
 
 #[test]
-fn the_marks_that_editors_leave_mean_nothing() {
+fn byte_order_mark_and_crlf_are_ignored() {
     let text = "[[allow]]\npath = \"/a\"\nrights = \"read\"\n[[deny]]\npath = \"/b\"\n";
     let plain = read(text).unwrap();
     assert_eq!(read(&text.replace('\n', "\r\n")).unwrap(), plain);
@@ -165,14 +165,14 @@ fn the_marks_that_editors_leave_mean_nothing() {
 }
 
 #[test]
-fn an_empty_document_grants_nothing() {
+fn empty_document_grants_nothing() {
     let policy = read("").unwrap().to_policy().unwrap();
     assert_eq!(rights(&policy, "/"), Rights::empty());
     assert_eq!(rights(&policy, "/a/b"), Rights::empty());
 }
 
 #[test]
-fn quotas_and_audit_are_read() {
+fn quota_and_audit_tables_are_parsed() {
     let text = "[quota]\nbytes = \"64 MiB\"\ninodes = 1_000\nfile-size = 10\ndir-entries = 5\n\
                 descriptors = 6\nread-bytes = \"1 GB\"\nwrite-bytes = \"1 kB\"\n[audit]\n\
                 to = \"a.jsonl\"\nonly = [\"denied\", \"writes\"]\nsample = 10\n\
@@ -199,7 +199,7 @@ fn quotas_and_audit_are_read() {
 }
 
 #[test]
-fn numbers_are_read_in_every_notation() {
+fn numbers_are_parsed_in_every_toml_notation() {
     for (text, bytes) in [
         ("0x10", 16),
         ("0o17", 15),
@@ -215,7 +215,7 @@ fn numbers_are_read_in_every_notation() {
 }
 
 #[test]
-fn sets_are_made_of_sets_in_any_order() {
+fn sets_refer_to_sets_in_any_order() {
     let text = "[rights]\nall-but = [\"edit\", \"remove\"]\n\
                 edit = [\"view\", \"write\", \"view\"]\n\
                 view = \"read\"\n[[allow]]\npath = \"/a\"\nrights = \"all-but\"";
@@ -225,22 +225,22 @@ fn sets_are_made_of_sets_in_any_order() {
 }
 
 #[test]
-fn variables_are_the_hosts_before_the_documents() {
+fn host_variables_override_document_variables() {
     let text = "[variables]\nA = \"/default\"\nB = \"/b*\"\n[[allow]]\n\
                 path = [\"${A}/x\", \"${B}\"]\nrights = \"read\"";
     let given = Variables::from([("A".to_owned(), "/given".to_owned())]);
     let document = Document::parse("p", text, &given, &mut NoIncludes).unwrap();
-    let named: Vec<_> = document.variables.iter().map(String::as_str).collect();
-    assert_eq!(named, ["A", "B"]);
+    let names: Vec<_> = document.variables.iter().map(String::as_str).collect();
+    assert_eq!(names, ["A", "B"]);
     let policy = document.to_policy().unwrap();
     assert_eq!(rights(&policy, "/given/x"), Rights::READ_ONLY);
     assert_eq!(rights(&policy, "/default/x"), Rights::empty());
-    assert_eq!(rights(&policy, "/b*"), Rights::READ_ONLY, "a value is no pattern");
+    assert_eq!(rights(&policy, "/b*"), Rights::READ_ONLY, "a value is not a pattern");
     assert_eq!(rights(&policy, "/bc"), Rights::empty());
 }
 
 #[test]
-fn what_is_included_adds_rules_and_takes_the_smaller_quota() {
+fn includes_add_rules_and_the_smaller_quota_applies() {
     let mut files = Files::of([
         (
             "base.toml",
@@ -256,13 +256,13 @@ fn what_is_included_adds_rules_and_takes_the_smaller_quota() {
     assert!(rights(&policy, "/d/x").contains(Rights::READ_ONLY | Rights::WRITE));
     assert_eq!(rights(&policy, "/d/secret"), Rights::empty());
     assert_eq!((document.quota.bytes, document.quota.inodes), (Some(10), Some(7)));
-    let places: Vec<_> =
+    let lines: Vec<_> =
         document.rules.iter().map(|rule| rule.place.clone().unwrap().to_string()).collect();
-    assert_eq!(places, ["base.toml:3", "top.toml:3"]);
+    assert_eq!(lines, ["base.toml:3", "top.toml:3"]);
 }
 
 #[test]
-fn a_section_of_a_larger_document_is_read_alone() {
+fn parse_section_ignores_the_other_tables() {
     let text = "engine = \"wasmi\"\n[policy]\nversion = 1\n[[policy.allow]]\npath = \"/a\"\n\
                 rights = \"read\"\n[limits]\nmemory = 1";
     let read = |key| {
@@ -275,7 +275,7 @@ fn a_section_of_a_larger_document_is_read_alone() {
 }
 
 #[test]
-fn a_large_document_is_read_in_time_and_one_too_large_is_refused() {
+fn document_over_the_size_limit_is_rejected() {
     let rule =
         |n: usize| format!("[[allow]]\npath = \"/srv/user{n}/data/**\"\nrights = \"read\"\n");
     let text: String = (0..20_000).map(rule).collect();

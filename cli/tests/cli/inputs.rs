@@ -203,7 +203,7 @@ fn variables_are_literal_used_and_given_once() {
         case.palisade(&["check", "q.toml", "--policy-var", &given]).fails(2, &["`${V}`"]);
     }
     let check = |args: &[&str]| case.palisade(&[&["check", "p.toml"], args].concat());
-    check(&[]).fails(2, &["nothing says what `${V}` is", "--policy-var V="]);
+    check(&[]).fails(2, &["undefined variable `${V}`", "--policy-var V="]);
     check(&["--policy-var", "V=a", "--policy-var", "V=b"]).fails(2, &["`V` is given twice"]);
     check(&["--policy-var", "V=a", "--policy-var", "W=b"]).fails(2, &["is called `W`"]);
     case.file("old.toml", POLICY);

@@ -1,5 +1,4 @@
-//! Names by what two automata say about them: which pairs of classes there are, and a name for
-//! each that is none of some given ones.
+//! The product of two name automata: pairs of name classes, each with a sample name.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -11,31 +10,31 @@ use palisade_vfs::{Name, bug};
 use crate::compile::names::NameAutomaton;
 use crate::compile::trie::number;
 
-/// What two automata say of names. Without an automaton, all names are of one class.
+/// The product of two name automata. A missing automaton has one class for all names.
 pub(crate) struct Joint {
     letters: Vec<Letter>,
     states: Vec<(u32, u32)>,
-    /// Where each state leads by each letter.
+    /// The transition table: the target of each state for each letter.
     next: Vec<u32>,
     /// The classes of the names that end in each state.
     classes: Vec<(u32, u32)>,
-    /// The pairs of classes of names, each with one of its shortest names.
+    /// The reachable pairs of classes, each with one of its shortest texts.
     samples: Vec<((u32, u32), String)>,
 }
 
-/// Characters that neither automaton tells apart.
+/// An equivalence class of the characters that neither automaton distinguishes.
 struct Letter {
     kinds: (u32, u32),
-    /// A character of it that takes the fewest bytes, and is good to read if one is.
+    /// A character with the fewest bytes, a legible one if possible.
     sample: char,
     ranges: Vec<(char, char)>,
 }
 
-/// No way there.
+/// The distance of an unreachable state.
 const FAR: usize = usize::MAX;
 
 impl Joint {
-    /// Both at once; `None` if telling them apart takes more than `most` steps.
+    /// Builds the product, or returns `None` if it takes more than `most` transitions.
     pub(crate) fn new(
         left: Option<&NameAutomaton>,
         right: Option<&NameAutomaton>,
@@ -77,7 +76,7 @@ impl Joint {
         Some(joint)
     }
 
-    /// The pairs of classes that texts are of, by number.
+    /// Returns the reachable pairs of classes, with their numbers.
     pub(crate) fn classes(&self) -> impl Iterator<Item = (usize, (u32, u32))> {
         self.samples.iter().map(|(classes, _)| *classes).enumerate()
     }
@@ -86,20 +85,20 @@ impl Joint {
         self.samples.len()
     }
 
-    /// How many steps it took to make.
+    /// Returns the number of transitions, as a measure of the work.
     pub(crate) fn size(&self) -> usize {
         self.next.len()
     }
 
-    /// The sample of the pair of classes with this number, if it is a name and none of `names`.
+    /// Returns the sample of the pair of classes `class`, if it is a valid name outside `names`.
     pub(crate) fn sample(&self, class: usize, names: &[&str]) -> Option<&str> {
         let (_, sample) = self.samples.get(class)?;
         let is_free = names.binary_search(&sample.as_str()).is_err() && Name::new(sample).is_ok();
         is_free.then_some(sample)
     }
 
-    /// A name of the pair of classes with this number which is none of `names`, if there is one.
-    /// `names` are sorted. Takes time for all of them and for all of the automata.
+    /// Returns a name of the pair of classes `class` outside `names`, which are sorted. Takes time
+    /// proportional to the names and to the size of the product.
     pub(crate) fn beside(&self, class: usize, names: &[&str]) -> Option<String> {
         let (classes, _) = self.samples.get(class)?;
         let mut taken = [names, &[".", ".."]].concat();
@@ -109,9 +108,10 @@ impl Joint {
         search.find(&mut String::new(), 0, &taken)
     }
 
-    /// A shortest text for each pair of classes: short enough for a name, but perhaps none.
+    /// Returns a shortest text for each pair of classes: of at most the length of a name, but
+    /// possibly `.` or `..`.
     fn samples(&self) -> Vec<((u32, u32), String)> {
-        // How each state is got to with the fewest bytes: from which, and by which letter.
+        // The shortest path to each state (Dijkstra): its length in bytes, predecessor and letter.
         let mut ways: Vec<(usize, u32, usize)> = vec![(FAR, 0, 0); self.states.len()];
         let mut ahead = BinaryHeap::from([Reverse((0, 0, 0, 0))]);
         let mut samples: HashSet<(u32, u32), FixedState> = HashSet::default();
@@ -126,7 +126,7 @@ impl Joint {
                 if longer > Name::LEN_MAX {
                     continue;
                 }
-                // The empty text is no name: its class counts where a name ends.
+                // The empty text is not a name, so classes are collected only after a letter.
                 let classes = self.class(*to);
                 if samples.insert(classes) {
                     order.push((classes, state, by));
@@ -150,7 +150,7 @@ impl Joint {
         order.into_iter().map(|(classes, state, by)| (classes, text(state, by))).collect()
     }
 
-    /// The fewest bytes from each state to one of `classes`.
+    /// Returns the minimum number of bytes from each state to a name of `classes`.
     fn ahead(&self, classes: (u32, u32)) -> Vec<usize> {
         let mut ahead = vec![FAR; self.states.len()];
         for (slot, here) in ahead.iter_mut().zip(&self.classes) {
@@ -158,13 +158,14 @@ impl Joint {
                 *slot = 0;
             }
         }
-        // Each round settles those that are one letter further away; names end soon enough.
+        // Each round settles the states one letter further away (Bellman-Ford); the length limit of
+        // names bounds the rounds.
         for _ in 0..Name::LEN_MAX {
             let mut changed = false;
             for state in (0..number(self.states.len())).rev() {
                 let over = |(letter, to): (&Letter, &u32)| {
-                    let behind = ahead.get(*to as usize).copied().unwrap_or(FAR);
-                    behind.saturating_add(letter.sample.len_utf8())
+                    let rest = ahead.get(*to as usize).copied().unwrap_or(FAR);
+                    rest.saturating_add(letter.sample.len_utf8())
                 };
                 let least = self.letters.iter().zip(self.from(state)).map(over).min();
                 let least = least.unwrap_or(FAR);
@@ -202,17 +203,17 @@ impl Joint {
     }
 }
 
-/// A search for a name of two classes that is none of those which are taken.
+/// A search for a name of given classes that is not taken.
 struct Search<'j> {
     joint: &'j Joint,
     classes: (u32, u32),
-    /// The fewest bytes from each state to a name of the classes.
+    /// The minimum number of bytes from each state to a name of the classes.
     ahead: Vec<usize>,
 }
 
 impl Search<'_> {
-    /// A name that begins with `prefix`, which leads to `state`. `taken` are the taken names that
-    /// begin with it, sorted. Calls itself once for each character of a taken name at most.
+    /// Returns a name that begins with `prefix`, which leads to `state`. `taken` holds the taken
+    /// names with this prefix, sorted. The recursion depth is at most the length of a taken name.
     fn find(&self, prefix: &mut String, state: u32, taken: &[&str]) -> Option<String> {
         let is_taken = taken.first() == Some(&prefix.as_str());
         if !prefix.is_empty() && !is_taken && self.joint.class(state) == self.classes {
@@ -226,7 +227,7 @@ impl Search<'_> {
             let Some(rest) = self.ahead.get(*to as usize).filter(|rest| **rest != FAR) else {
                 continue;
             };
-            // Characters of the fewest bytes come first.
+            // Characters with the fewest bytes come first.
             let mut all = letter.ranges.iter().flat_map(|(first, last)| *first..=*last);
             let Some(free) = all.find(|c| used.binary_search(c).is_err()) else { continue };
             if at + free.len_utf8() + rest <= Name::LEN_MAX {
@@ -251,7 +252,7 @@ impl Search<'_> {
         None
     }
 
-    /// Adds the shortest way from `state` to a name of the classes.
+    /// Appends the shortest text that leads from `state` to a name of the classes.
     fn complete(&self, prefix: &mut String, mut state: u32) {
         let ahead = |state: u32| self.ahead.get(state as usize).copied().unwrap_or(FAR);
         while ahead(state) > 0 && prefix.len() < Name::LEN_MAX {
@@ -266,11 +267,11 @@ impl Search<'_> {
     }
 }
 
-/// All characters that a name can hold, by what the automata tell apart.
+/// Returns the characters that a name can contain, partitioned by both automata.
 fn letters(left: Option<&NameAutomaton>, right: Option<&NameAutomaton>) -> Vec<Letter> {
     let mut starts: Vec<u32> =
         [left, right].into_iter().flatten().flat_map(NameAutomaton::starts).collect();
-    // A letter holds characters of one length, so that any of them is as short as another.
+    // A letter holds characters of one encoded length, so each of them is equally short.
     starts.extend([1, 0x2f, 0x30, 0x80, 0x800, 0xe000, 0x1_0000]);
     starts.sort_unstable();
     starts.dedup();
@@ -279,7 +280,7 @@ fn letters(left: Option<&NameAutomaton>, right: Option<&NameAutomaton>) -> Vec<L
     let mut known: HashMap<(u32, u32, usize), usize, FixedState> = HashMap::default();
     let ends = starts.iter().skip(1).copied().chain([0x11_0000]);
     for (start, end) in starts.iter().zip(ends) {
-        // Surrogates are no characters; NUL and `/` are in no name.
+        // Surrogates are not characters; NUL and `/` occur in no name.
         let (Some(first), Some(last)) =
             (char::from_u32(*start), char::from_u32(end - 1).or(Some('\u{d7ff}')))
         else {
@@ -301,7 +302,7 @@ fn letters(left: Option<&NameAutomaton>, right: Option<&NameAutomaton>) -> Vec<L
     letters
 }
 
-/// A character that is good to read, if there is one.
+/// Returns a legible character of the letter, if it has one.
 fn legible(letter: &Letter) -> char {
     let holds = |c: &char| letter.ranges.iter().any(|(first, last)| (*first..=*last).contains(c));
     let mut good = ('a'..='z').chain('A'..='Z').chain('0'..='9').chain("_-.é中".chars());

@@ -1,4 +1,4 @@
-//! Walks two tables at once: every pair of states that some path leads to.
+//! A breadth-first walk over the pairs of states of two tables.
 
 use std::collections::VecDeque;
 
@@ -9,15 +9,15 @@ use palisade_vfs::bug;
 use super::joint::Joint;
 use crate::table::Table;
 
-/// A pair of states, and how it is got to.
+/// A pair of states, with its predecessor.
 #[derive(Clone, Debug)]
 pub(crate) struct Pair {
     pub(crate) states: (u32, u32),
-    /// The pair before, and the name that leads on from there.
+    /// The previous pair, and the name that leads from it to this pair.
     from: Option<(usize, String)>,
 }
 
-/// A walk, breadth first. Pairs that behave like one that was met are left out.
+/// A breadth-first walk that skips pairs equivalent to a visited pair.
 pub(crate) struct Walk<'t> {
     left: &'t Table,
     right: &'t Table,
@@ -25,11 +25,11 @@ pub(crate) struct Walk<'t> {
     known: HashSet<(u32, u32), FixedState>,
     joints: HashMap<(u32, u32), Joint, FixedState>,
     ahead: VecDeque<usize>,
-    /// Steps that may still be taken.
+    /// The remaining work.
     left_over: usize,
 }
 
-/// The walk was longer than it may be.
+/// The error of a walk that exceeds its limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TooLong;
 
@@ -48,13 +48,13 @@ impl<'t> Walk<'t> {
         walk
     }
 
-    /// The next pair.
+    /// Returns the next pair.
     pub(crate) fn next(&mut self) -> Option<(usize, (u32, u32))> {
         let at = self.ahead.pop_front()?;
         Some((at, self.pairs.get(at)?.states))
     }
 
-    /// Finds the pairs that names lead to from the pair `at`.
+    /// Enqueues the pairs that names lead to from the pair `at`.
     pub(crate) fn go_on(&mut self, at: usize) -> Result<(), TooLong> {
         let Some(Pair { states: (left, right), .. }) = self.pairs.get(at).cloned() else {
             return Ok(());
@@ -87,7 +87,7 @@ impl<'t> Walk<'t> {
         let targets = joint.classes().filter_map(|(at, (left, right))| {
             Some((at, (self.left.target(l, left)?, self.right.target(r, right)?)))
         });
-        // Only for what is new is a name needed.
+        // Only a new pair needs a sample name.
         let new: Vec<_> =
             targets.filter(|(_, to)| !self.known.contains(&self.kinds(*to))).collect();
         for (class, to) in new {
@@ -104,7 +104,7 @@ impl<'t> Walk<'t> {
         Ok(())
     }
 
-    /// The path to the pair `at`: names joined by slashes.
+    /// Returns the path to the pair `at`, joined by slashes.
     pub(crate) fn path(&self, at: usize) -> String {
         let mut names = Vec::new();
         let mut pair = self.pairs.get(at);

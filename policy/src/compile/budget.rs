@@ -1,24 +1,26 @@
-//! How much may be built from rules: so much per rule that no sensible policy gets near it, and no
-//! more, so that rules which multiply each other end in an error and not in a full memory.
+//! A work budget that bounds the size of compiled policies, in proportion to the rules.
+//!
+//! Practical policies stay far below the budget. Rules that multiply each other end in an error
+//! instead of exhausting the memory.
 
-/// What was asked for is more than the rules are worth.
+/// The error of an exhausted budget.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Spent;
 
-/// What is left to be spent.
+/// The remaining budget.
 #[derive(Debug)]
 pub(crate) struct Budget(u64);
 
-/// What even a small policy may cost.
+/// The minimum budget, for small policies.
 const LEAST: u64 = 4 << 20;
 
-/// What each component of each glob adds to it. A hundred thousand rules `/srv/u1/data/**` and ten
-/// patterns that are denied at any depth get by with it, each of which needs a state in each;
-/// unless the patterns overlap, so that names match many sets of them.
+/// The budget that each component of each glob adds. It suffices for a hundred thousand rules
+/// `/srv/u1/data/**` together with ten patterns that are denied at any depth, each of which needs
+/// a state in each; except if the patterns overlap, so that names match many sets of them.
 const PER_PART: u64 = 128;
 
 impl Budget {
-    /// For rules with so many components, or characters in patterns, altogether.
+    /// Creates the budget for rules with `parts` components and pattern characters in total.
     pub(crate) fn new(parts: usize) -> Self {
         let parts = u64::try_from(parts).unwrap_or(u64::MAX);
         Budget(parts.saturating_mul(PER_PART).saturating_add(LEAST))

@@ -1,4 +1,4 @@
-//! Lists of numbers, each kept once.
+//! An interner for lists of numbers.
 
 use std::hash::{BuildHasher, Hasher};
 
@@ -8,17 +8,17 @@ use palisade_vfs::bug;
 
 use super::trie::number;
 
-/// Lists by number. The same list has the same number.
+/// Interned lists: equal lists have the same number.
 #[derive(Debug, Default)]
 pub(crate) struct Lists {
     flat: Vec<u32>,
-    /// Where each list ends in `flat`; it starts where the one before ends.
+    /// The end of each list in `flat`; a list starts where the previous list ends.
     ends: Vec<u32>,
     index: HashTable<u32>,
 }
 
 impl Lists {
-    /// The number of `list`.
+    /// Returns the number of `list`, inserting it if it is new.
     pub(crate) fn intern(&mut self, list: &[u32]) -> u32 {
         let hash = hash(list);
         if let Some(id) = self.index.find(hash, |id| get(&self.flat, &self.ends, *id) == list) {
@@ -36,7 +36,7 @@ impl Lists {
         get(&self.flat, &self.ends, id)
     }
 
-    /// How many lists there are.
+    /// Returns the number of lists.
     pub(crate) fn len(&self) -> usize {
         self.ends.len()
     }
@@ -50,7 +50,7 @@ fn get<'a>(flat: &'a [u32], ends: &[u32], id: u32) -> &'a [u32] {
 }
 
 fn hash(list: &[u32]) -> u64 {
-    // Nobody but the author of the policy chooses what is hashed.
+    // A fixed seed suffices: only the author of the policy chooses the hashed values.
     let mut hasher = FixedState::default().build_hasher();
     for number in list {
         hasher.write_u32(*number);

@@ -1,10 +1,11 @@
-//! Finds states that behave alike, so that comparing them costs nothing.
+//! Minimizes the table: assigns equal kinds to equivalent states, so that comparing is cheap.
 //!
-//! First cheaply: states are mostly made before those that they lead to, so one look from the last
-//! to the first finds those whose names lead to what is already known to be alike. Where names lead
-//! back, that misses some; so what is left is taken for alike until something tells it apart, round
-//! by round. Rules that are so deep that this takes too many rounds stay as the first look left
-//! them: that costs a comparison its time, and neither ever finds too many alike.
+//! The first pass runs from the last state to the first. States mostly precede the states that
+//! they lead to, so this pass finds the states whose targets are already known to be equivalent.
+//! It misses equivalences on cycles. The second pass refines a partition of the remaining states
+//! (Moore's algorithm) for a bounded number of rounds. If the bound is reached, the result of
+//! the first pass stands: comparisons are slower then, but no two different states are ever
+//! treated as equivalent.
 
 use std::hash::{BuildHasher, Hasher};
 
@@ -15,12 +16,12 @@ use palisade_vfs::{Rights, bug};
 use super::trie::number;
 use crate::table::{Row, Table};
 
-/// Most rounds: what differs only that far down is rarely compared.
+/// The maximum number of refinement rounds: states that differ only deeper are rarely compared.
 const ROUNDS_MAX: usize = 32;
 
-/// Fills in [`Detail::kind`](crate::table::Detail::kind), and what follows from it.
+/// Fills in [`Detail::kind`](crate::table::Detail::kind) and the fields that depend on it.
 pub(crate) fn set_kinds(table: &mut Table) {
-    let mut kinds = look_back(table);
+    let mut kinds = merge_backward(table);
     refine(table, &mut kinds);
     for (detail, kind) in table.details.iter_mut().zip(kinds) {
         detail.kind = kind;
@@ -28,7 +29,7 @@ pub(crate) fn set_kinds(table: &mut Table) {
     set_constant(table);
 }
 
-/// Fills in [`Row::constant`], for states that nothing is hidden at.
+/// Fills in [`Row::constant`] for states that are not hidden.
 fn set_constant(table: &mut Table) {
     let is_constant = |(row, state): (&Row, u32)| {
         let leads_to = table.row(row.others);
@@ -43,14 +44,14 @@ fn set_constant(table: &mut Table) {
     }
 }
 
-/// What an edge to something hidden counts as: all that is hidden is alike.
+/// The signature of an edge to a hidden state: all hidden states are equivalent.
 const HIDDEN: u32 = u32::MAX;
-/// What an edge back to where it comes from counts as.
+/// The signature of an edge from a state to itself.
 const ITSELF: u32 = u32::MAX - 1;
 
-/// For each state a later one that is alike, or itself. States that share where they lead are left
-/// out: they would be looked at again and again.
-fn look_back(table: &Table) -> Vec<u32> {
+/// Returns for each state a later equivalent state, or the state itself. States that share the
+/// edges of another state are skipped, because the same edges would be compared repeatedly.
+fn merge_backward(table: &Table) -> Vec<u32> {
     let mut kinds: Vec<u32> = (0..number(table.rows.len())).collect();
     let mut known = HashTable::new();
     for state in (0..number(table.rows.len())).rev() {
@@ -63,7 +64,7 @@ fn look_back(table: &Table) -> Vec<u32> {
             } else if to > from {
                 at(&kinds, to)
             } else {
-                // Exactly this state: nothing is known of it yet.
+                // The earlier state has no kind yet, so it is equivalent only to itself.
                 to
             }
         };
@@ -80,12 +81,12 @@ fn look_back(table: &Table) -> Vec<u32> {
     kinds
 }
 
-/// The number that `all` has for `state`. Without one the state is alike to none but itself.
+/// Returns the number in `all` of `state`, or the state itself if it has none.
 fn at(all: &[u32], state: u32) -> u32 {
     all.get(state as usize).copied().unwrap_or_else(|| bug!(state; "no number for state {state}"))
 }
 
-/// Finds more that are alike among those that `kinds` tells apart.
+/// Merges further equivalent states among those that `kinds` distinguishes.
 fn refine(table: &Table, kinds: &mut [u32]) {
     let apart = (0..).zip(&*kinds).zip(&table.rows);
     let apart = apart.filter(|((state, kind), _)| state == *kind);
@@ -93,7 +94,7 @@ fn refine(table: &Table, kinds: &mut [u32]) {
     let of = |all: &[u32], state: u32| at(all, at(kinds, state));
     let (mut classes, mut count) = (vec![0; kinds.len()], 1);
     for _ in 0..ROUNDS_MAX {
-        // Where they lead comes first, once for all that share it; then what holds at them.
+        // Computes the class of the edges first, once for all states that share them.
         let leads = leads(table, &apart, |to| of(&classes, to));
         let mut known: HashMap<_, u32, FixedState> = HashMap::default();
         let mut next = vec![0; kinds.len()];
@@ -104,7 +105,7 @@ fn refine(table: &Table, kinds: &mut [u32]) {
                 *slot = class;
             }
         }
-        // Each round tells apart what the one before did, and more, until there is no more.
+        // Each round refines the partition of the round before, until it is stable.
         if known.len() == count {
             for kind in kinds.iter_mut() {
                 *kind = at(&next, *kind);
@@ -115,7 +116,7 @@ fn refine(table: &Table, kinds: &mut [u32]) {
     }
 }
 
-/// For each of `states` that others share where they lead with, the first that leads alike.
+/// Returns for each owner of edges in `states` the first state with equivalent edges.
 fn leads(table: &Table, states: &[(u32, &Row)], class: impl Fn(u32) -> u32) -> Vec<u32> {
     let (mut leads, mut known) = (vec![0; table.rows.len()], HashTable::new());
     for (state, row) in states.iter().filter(|(state, row)| row.owner == *state) {
@@ -130,7 +131,7 @@ fn leads(table: &Table, states: &[(u32, &Row)], class: impl Fn(u32) -> u32) -> V
     leads
 }
 
-/// The first of the known states that is the same as `state`, which becomes known if none is.
+/// Returns the first known state that is the same as `state`, and inserts `state` if none is.
 fn first(
     table: &Table,
     known: &mut HashTable<(u64, u32)>,
@@ -147,10 +148,10 @@ fn first(
     }
 }
 
-/// What holds at a state itself.
+/// The local properties of a state: rights, read-only rights, and whether it is hidden.
 type Holds = (Rights, Rights, bool);
 
-/// For where it does not matter.
+/// The placeholder where the local properties do not matter.
 const NOTHING: Holds = (Rights::empty(), Rights::empty(), false);
 
 fn holds(row: &Row) -> Holds {
@@ -182,7 +183,7 @@ fn hash(
     hasher.finish()
 }
 
-/// Whether names lead alike from both.
+/// Returns whether the edges of both states are equivalent.
 fn lead_alike(table: &Table, left: u32, right: u32, sign: impl Fn(u32, u32) -> u32) -> bool {
     let (Some(a), Some(b)) = (table.row(left), table.row(right)) else {
         return bug!(false; "there is no state {left} or {right}");

@@ -1,7 +1,7 @@
-//! The automaton of a set of patterns: one pass over a name tells which of them match it.
+//! A deterministic automaton that matches a name against a set of patterns in one pass.
 //!
-//! Characters that no pattern tells apart are one kind. States are sets of places in the patterns,
-//! made before they are needed, so that a pass only looks up.
+//! Characters that no pattern distinguishes form one kind. The states are sets of NFA nodes (the
+//! subset construction) and are built in advance, so that matching only looks up transitions.
 
 use std::ops::Range;
 
@@ -14,20 +14,20 @@ use super::lists::Lists;
 use super::trie::number;
 use crate::glob::pattern::{Atom, Pattern};
 
-/// The automaton of some patterns.
+/// A deterministic automaton for a set of patterns.
 #[derive(Debug)]
 pub(crate) struct NameAutomaton {
     /// The kinds of the ASCII characters.
     ascii: [u8; 128],
-    /// Where the intervals of the other characters start, and their kinds; the first at 128.
+    /// The first character and the kind of each interval of other characters, starting at 128.
     beyond: Box<[(u32, u32)]>,
-    /// How many kinds there are.
+    /// The number of kinds.
     kinds: u32,
-    /// The states, one after the other: where each leads by each kind, and at its end the class of
-    /// the names that end in it. A state is the place where it starts.
+    /// The states, in sequence: the target state for each kind, then the class of the names that
+    /// end in the state. A state is identified by its offset.
     states: Box<[u32]>,
-    /// For each class, the patterns that match its names, as indices into what it was made of. That
-    /// of names which none matches is the first.
+    /// For each class, the indices of the patterns that match its names. Class 0 holds the names
+    /// that match no pattern.
     pub(crate) matched: Lists,
 }
 
@@ -52,7 +52,7 @@ impl NameAutomaton {
         Ok(NameAutomaton { ascii, beyond, kinds: kinds.count, states: states.into(), matched })
     }
 
-    /// The class of `name`. Does not allocate.
+    /// Returns the class of `name`. Does not allocate.
     pub(crate) fn class(&self, name: &str) -> u32 {
         let step = |state, c| self.step_kind(state, self.kind(c));
         self.class_at(name.chars().fold(Self::START, step))
@@ -71,7 +71,7 @@ impl NameAutomaton {
         self.matched.len()
     }
 
-    /// Where the kind of characters may change: the first characters of intervals.
+    /// Returns the characters where the kind may change: the first character of each interval.
     pub(crate) fn starts(&self) -> impl Iterator<Item = u32> {
         (0..128).chain(self.beyond.iter().map(|(start, _)| *start))
     }
@@ -80,34 +80,34 @@ impl NameAutomaton {
         if let Some(kind) = self.ascii.get(c as usize) {
             return u32::from(*kind);
         }
-        let behind = self.beyond.partition_point(|(start, _)| *start <= u32::from(c));
-        behind.checked_sub(1).and_then(|at| self.beyond.get(at)).map_or(0, |(_, kind)| *kind)
+        let next = self.beyond.partition_point(|(start, _)| *start <= u32::from(c));
+        next.checked_sub(1).and_then(|at| self.beyond.get(at)).map_or(0, |(_, kind)| *kind)
     }
 
-    /// The bytes that it takes.
+    /// Returns the memory use in bytes.
     #[cfg(test)]
     pub(crate) fn size_bytes(&self) -> usize {
         size_of::<Self>() + 8 * self.beyond.len() + 4 * self.states.len()
     }
 }
 
-/// The patterns as one automaton that may be at many places at once.
+/// The patterns as a nondeterministic automaton (Thompson's construction).
 #[derive(Default)]
 struct Nfa {
-    nodes: Vec<Place>,
-    /// The sets of characters, by number.
+    nodes: Vec<NfaNode>,
+    /// The distinct character sets, by number.
     sets: Vec<Set>,
     set_ids: HashMap<Set, u32, FixedState>,
     starts: Vec<u32>,
 }
 
 #[derive(Default)]
-struct Place {
-    /// Where one can be without a character.
+struct NfaNode {
+    /// The targets of epsilon transitions.
     free: Vec<u32>,
-    /// A set of characters and where they lead.
+    /// A transition: a character set and its target.
     on: Option<(u32, u32)>,
-    /// The pattern that ends here.
+    /// The pattern that accepts at this node.
     accepts: Option<u32>,
 }
 
@@ -119,40 +119,40 @@ enum Set {
 
 impl Nfa {
     fn add(&mut self, id: u32, pattern: &Pattern) {
-        let start = self.place();
+        let start = self.node();
         self.starts.push(start);
         let end = self.sequence(start, &pattern.atoms);
         self.change(end, |end| end.accepts = Some(id));
     }
 
-    fn place(&mut self) -> u32 {
-        self.nodes.push(Place::default());
+    fn node(&mut self) -> u32 {
+        self.nodes.push(NfaNode::default());
         number(self.nodes.len() - 1)
     }
 
-    fn change(&mut self, place: u32, change: impl FnOnce(&mut Place)) {
-        if let Some(place) = self.nodes.get_mut(place as usize) {
-            change(place);
+    fn change(&mut self, node: u32, change: impl FnOnce(&mut NfaNode)) {
+        if let Some(node) = self.nodes.get_mut(node as usize) {
+            change(node);
         }
     }
 
-    /// The place behind `atoms`. It is a new one.
+    /// Adds `atoms` after the node `at` and returns the node after them, which is new.
     fn sequence(&mut self, mut at: u32, atoms: &[Atom]) -> u32 {
         for atom in atoms {
-            let end = self.place();
+            let end = self.node();
             match atom {
                 Atom::Char(c) => self.lead(at, Set::Of([(*c, *c)].into()), end),
                 Atom::One => self.lead(at, Set::All, end),
                 Atom::Class(ranges) => self.lead(at, Set::Of(ranges.clone()), end),
                 Atom::Run => {
-                    let turn = self.place();
+                    let turn = self.node();
                     self.change(at, |at| at.free.push(turn));
                     self.lead(turn, Set::All, turn);
                     self.change(turn, |turn| turn.free.push(end));
                 }
                 Atom::Either(choices) => {
                     for choice in choices {
-                        let start = self.place();
+                        let start = self.node();
                         self.change(at, |at| at.free.push(start));
                         let last = self.sequence(start, choice);
                         self.change(last, |last| last.free.push(end));
@@ -177,51 +177,52 @@ impl Nfa {
         self.change(from, |from| from.on = Some((id, to)));
     }
 
-    /// `places` and what is reached from them without a character: those that matter, sorted.
-    fn close(&self, places: &mut Vec<u32>, seen: &mut Seen) {
-        seen.places.clear();
-        seen.round += 1;
-        while let Some(at) = places.pop() {
-            // Each once, or choices of choices would be gone through again and again.
-            if !seen.is_new(at) {
+    /// Replaces `nodes` by its epsilon closure, sorted: the nodes with a transition or a pattern.
+    fn close(&self, nodes: &mut Vec<u32>, visited: &mut VisitedNodes) {
+        visited.kept.clear();
+        visited.round += 1;
+        while let Some(at) = nodes.pop() {
+            // Visits each node once; nested alternatives would otherwise take exponential time.
+            if !visited.insert(at) {
                 continue;
             }
-            let Some(place) = self.nodes.get(at as usize) else {
-                bug!((); "the patterns have no place {at}");
+            let Some(node) = self.nodes.get(at as usize) else {
+                bug!((); "the NFA has no node {at}");
                 continue;
             };
-            places.extend(&place.free);
-            if place.on.is_some() || place.accepts.is_some() {
-                seen.places.push(at);
+            nodes.extend(&node.free);
+            if node.on.is_some() || node.accepts.is_some() {
+                visited.kept.push(at);
             }
         }
-        seen.places.sort_unstable();
-        places.extend(&seen.places);
+        visited.kept.sort_unstable();
+        nodes.extend(&visited.kept);
     }
 
-    /// The table of all states by all kinds, and what each state accepts.
+    /// Returns the transition table (states by kinds), and the patterns that each state accepts.
     fn determinize(
         &self,
         kinds: &Kinds,
         budget: &mut Budget,
     ) -> Result<(Vec<u32>, Vec<Vec<u32>>), Spent> {
         let mut states = Lists::default();
-        let mut seen = Seen { rounds: vec![0; self.nodes.len()], ..Seen::default() };
+        let mut visited =
+            VisitedNodes { rounds: vec![0; self.nodes.len()], ..VisitedNodes::default() };
         let mut start = self.starts.clone();
-        self.close(&mut start, &mut seen);
+        self.close(&mut start, &mut visited);
         states.intern(&start);
         let (mut next, mut accepted) = (Vec::new(), Vec::new());
         let mut buckets = vec![Vec::new(); kinds.count as usize];
         while accepted.len() < states.len() {
             let mut accepts = Vec::new();
             for at in states.get(number(accepted.len())) {
-                let Some(place) = self.nodes.get(*at as usize) else {
-                    return Err(bug!(Spent; "the patterns have no place {at}"));
+                let Some(node) = self.nodes.get(*at as usize) else {
+                    return Err(bug!(Spent; "the NFA has no node {at}"));
                 };
-                accepts.extend(place.accepts);
-                let Some((set, to)) = place.on else { continue };
+                accepts.extend(node.accepts);
+                let Some((set, to)) = node.on else { continue };
                 let Some(by) = kinds.of_sets.get(set as usize) else {
-                    return Err(bug!(Spent; "there is no set {set} of characters"));
+                    return Err(bug!(Spent; "the NFA has no character set {set}"));
                 };
                 budget.spend(by.len())?;
                 for kind in by {
@@ -236,7 +237,7 @@ impl Nfa {
             budget.spend(4 * buckets.len())?;
             for bucket in &mut buckets {
                 let before = bucket.len();
-                self.close(bucket, &mut seen);
+                self.close(bucket, &mut visited);
                 budget.spend(before + bucket.len())?;
                 next.push(states.intern(bucket));
                 bucket.clear();
@@ -246,18 +247,20 @@ impl Nfa {
     }
 }
 
-/// The places that were met in this round.
+/// The nodes that the current closure has visited.
 #[derive(Default)]
-struct Seen {
-    /// The last round in which each was met.
+struct VisitedNodes {
+    /// The last round in which each node was visited.
     rounds: Vec<u32>,
     round: u32,
-    places: Vec<u32>,
+    /// The nodes that the closure keeps.
+    kept: Vec<u32>,
 }
 
-impl Seen {
-    fn is_new(&mut self, place: u32) -> bool {
-        match self.rounds.get_mut(place as usize) {
+impl VisitedNodes {
+    /// Marks `node` and returns whether it was not visited in this round before.
+    fn insert(&mut self, node: u32) -> bool {
+        match self.rounds.get_mut(node as usize) {
             Some(round) if *round != self.round => {
                 *round = self.round;
                 true
@@ -267,12 +270,12 @@ impl Seen {
     }
 }
 
-/// The kinds of characters that some sets tell apart.
+/// A partition of the characters into kinds: the equivalence classes of some character sets.
 struct Kinds {
     ascii: [u8; 128],
     beyond: Vec<(u32, u32)>,
     count: u32,
-    /// The kinds that are in each set.
+    /// The kinds that each set consists of.
     of_sets: Vec<Vec<u32>>,
 }
 
@@ -287,7 +290,7 @@ impl Kinds {
         }
         starts.sort_unstable();
         starts.dedup();
-        // The sets that hold each interval.
+        // The sets that contain each interval.
         let mut holders = vec![Vec::new(); starts.len()];
         for (id, set) in sets.iter().enumerate() {
             let all = [('\0', char::MAX)];
@@ -308,7 +311,7 @@ impl Kinds {
         }
         let mut signatures = Lists::default();
         let (mut ascii, mut beyond) = ([0; 128], Vec::new());
-        // ASCII comes first, so that its kinds are below 128.
+        // ASCII is numbered first, so its kinds are below 128.
         let ends = starts.iter().skip(1).copied().chain([u32::MAX]);
         for ((start, end), holder) in starts.iter().zip(ends).zip(&holders) {
             let kind = signatures.intern(holder);

@@ -1,29 +1,29 @@
-//! What a policy is made of, before it is compiled, so that it can be put together with others.
+//! The uncompiled rules of a policy, which can be combined with those of other policies.
 
 use palisade_vfs::{Rights, bug};
 
 use crate::builder::PolicyError;
 use crate::{Effect, Rule};
 
-/// Most conjuncts: one bit each says which of them lead on from a node.
+/// The maximum number of conjuncts: a `u64` holds one bit for each.
 pub(crate) const CONJUNCTS_MAX: u8 = 64;
 
-/// Rules, each in one of several conjuncts, and rights that are missing everywhere. What is granted
-/// is what all of the conjuncts grant and is not missing.
+/// Rules in several conjuncts, and rights that are removed everywhere. The policy grants the
+/// intersection of the rights of all conjuncts, without the removed rights.
 #[derive(Clone, Debug)]
 pub(crate) struct Source {
     pub(crate) rules: Vec<Rule>,
-    /// The conjunct of each rule, below `conjuncts`.
+    /// The conjunct of each rule, less than `conjuncts`.
     pub(crate) of: Vec<u8>,
     pub(crate) conjuncts: u8,
-    /// Rights that are missing everywhere and told as denied.
+    /// Rights that are removed everywhere and reported as denied.
     pub(crate) denied: Rights,
-    /// Rights that are missing everywhere and told as read-only.
+    /// Rights that are removed everywhere and reported as read-only.
     pub(crate) rofs: Rights,
 }
 
 impl Default for Source {
-    /// Grants everything.
+    /// A policy that grants everything.
     fn default() -> Self {
         let (denied, rofs) = (Rights::empty(), Rights::empty());
         Source { rules: Vec::new(), of: Vec::new(), conjuncts: 0, denied, rofs }
@@ -31,8 +31,8 @@ impl Default for Source {
 }
 
 impl Source {
-    /// The conjuncts of both. One that both have is there once, so that what is narrowed to the
-    /// same again and again does not grow.
+    /// Returns the conjuncts of both. A conjunct of both is kept once, so that repeating the same
+    /// attenuation does not grow the policy.
     pub(crate) fn and(&self, other: &Source) -> Result<Source, PolicyError> {
         let mut both = self.clone();
         both.denied |= other.denied;
@@ -52,8 +52,8 @@ impl Source {
         Ok(both)
     }
 
-    /// What all of the conjuncts grant where `rules` match and which is a way to what the
-    /// conjuncts `ways` allow beneath.
+    /// Returns the rights that all conjuncts grant on a path that `rules` match, and under which
+    /// the conjuncts with a bit in `ways` allow something.
     pub(crate) fn granted(&self, rules: &[u32], ways: u64) -> Rights {
         let mut granted = Rights::all() - self.denied;
         for conjunct in 0..self.conjuncts {

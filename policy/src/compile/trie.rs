@@ -1,8 +1,8 @@
-//! The rules as one nondeterministic automaton: a tree over the components of their globs, in
-//! which globs share what they have in common at the start.
+//! A trie over glob components: the rules as one nondeterministic automaton.
 //!
-//! A node is reached by the paths that match the components above it. `**` is a node of its own
-//! beneath the node where it stands, reached without a name, that leads to itself by every name.
+//! Globs share the nodes of their common prefix. A node is reached by the paths that match the
+//! components above it. `**` is a separate child node that is reached without consuming a name
+//! and leads to itself by every name.
 
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
@@ -14,7 +14,7 @@ use crate::{Effect, Rule};
 
 type Map<K, V> = HashMap<K, V, FixedState>;
 
-/// No node.
+/// The placeholder for "no node".
 pub(crate) const NONE: u32 = u32::MAX;
 
 #[derive(Debug)]
@@ -27,43 +27,43 @@ pub(crate) struct Trie<'r> {
     accepts: Grouped,
 }
 
-/// A node of the tree. Parents come before their children.
+/// A node of the trie. Parents precede their children.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TrieNode {
     parent: u32,
-    /// The `**` beneath it.
+    /// The `**` child.
     pub(crate) deep: u32,
-    /// What all names lead to: `*`.
+    /// The `*` child, which all names lead to.
     pub(crate) star: u32,
-    /// Whether it is a `**`, and so leads to itself by every name.
+    /// Whether this is a `**` node, which leads to itself by every name.
     pub(crate) loops: bool,
-    /// The first rule that goes through it.
+    /// The first rule that passes through this node.
     pub(crate) rule: u32,
-    /// The conjuncts with a rule that allows something beneath it, one bit each.
+    /// The conjuncts with a rule that allows something under this node, one bit each.
     pub(crate) leads: u64,
-    /// Whether a rule hides what it is reached by.
+    /// Whether a rule hides the paths that reach this node.
     pub(crate) hides: bool,
-    /// Whether a rule hides something beneath it.
+    /// Whether a rule hides a path under this node.
     pub(crate) hides_beneath: bool,
 }
 
-/// The literal names of all rules, by number.
+/// The interned literal names of all rules.
 #[derive(Debug, Default)]
 pub(crate) struct Names<'r> {
     ids: Map<&'r str, u32>,
     texts: Vec<&'r str>,
 }
 
-/// Pairs by the node that they belong to.
+/// Pairs, grouped by their node.
 #[derive(Debug, Default)]
 struct Grouped {
     pairs: Vec<(u32, u32)>,
-    /// Where those of each node start, and where the last ones end.
+    /// The start of each node's pairs, and the end of the last.
     starts: Vec<u32>,
 }
 
 impl Grouped {
-    /// Of (node, first, second).
+    /// Groups triples of (node, first, second).
     fn new(mut all: Vec<(u32, u32, u32)>, nodes: usize) -> Self {
         all.sort_unstable();
         let mut starts = Vec::with_capacity(nodes + 1);
@@ -107,7 +107,7 @@ impl<'r> Names<'r> {
     }
 }
 
-/// What a name leads by, as a key.
+/// A component as the key of a child.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Key {
     Literal(u32),
@@ -133,7 +133,7 @@ impl<'r> Trie<'r> {
     /// The root, which the empty path reaches.
     pub(crate) const ROOT: u32 = 0;
 
-    /// Of `rules`, each of which belongs to the conjunct that `conjuncts` says, below 64.
+    /// Builds the trie of `rules`; `conjuncts` holds the conjunct of each rule, less than 64.
     pub(crate) fn new(rules: &'r [Rule], conjuncts: &[u8]) -> Self {
         let mut builder = Builder {
             nodes: vec![TrieNode::new(NONE, 0)],
@@ -157,12 +157,12 @@ impl<'r> Trie<'r> {
         found.unwrap_or_else(|| bug!(TrieNode::new(NONE, 0); "the rules have no node {node}"))
     }
 
-    /// (name, child), by name.
+    /// Returns pairs of (name, child), sorted by name.
     pub(crate) fn literals(&self, node: u32) -> &[(u32, u32)] {
         self.literals.of(node)
     }
 
-    /// The children that `name` leads to.
+    /// Returns the pairs of the children that `name` leads to.
     pub(crate) fn literal(&self, node: u32, name: u32) -> &[(u32, u32)] {
         let all = self.literals(node);
         let start = all.partition_point(|(other, _)| *other < name);
@@ -170,13 +170,13 @@ impl<'r> Trie<'r> {
         all.get(start..end).unwrap_or_else(|| bug!(&[]; "names of node {node} are not sorted"))
     }
 
-    /// Whether what reaches `node` is hidden, by it or by the `**` beneath it.
+    /// Returns whether the paths that reach `node` are hidden, by it or by its `**` child.
     pub(crate) fn hides(&self, node: u32) -> bool {
         let here = self.node(node);
         here.hides || (here.deep != NONE && self.node(here.deep).hides)
     }
 
-    /// Whether any name leads from `node` to somewhere.
+    /// Returns whether `node` has a transition by any name.
     pub(crate) fn leads_on(&self, node: u32) -> bool {
         let here = self.node(node);
         here.loops
@@ -185,12 +185,12 @@ impl<'r> Trie<'r> {
             || !self.by_pattern(node).is_empty()
     }
 
-    /// (pattern, child), by pattern.
+    /// Returns pairs of (pattern, child), sorted by pattern.
     pub(crate) fn by_pattern(&self, node: u32) -> &[(u32, u32)] {
         self.by_pattern.of(node)
     }
 
-    /// The rules whose globs end here, lowest first.
+    /// Returns the rules whose globs end at `node`, in ascending order.
     pub(crate) fn accepts(&self, node: u32) -> impl Iterator<Item = u32> {
         self.accepts.of(node).iter().map(|(rule, _)| *rule)
     }
@@ -222,7 +222,7 @@ impl<'r> Builder<'r> {
             return bug!((); "rule {id} has no node");
         };
         match rule.effect {
-            // Until `finish`: what ends here.
+            // `finish` completes this; here it holds the rules that end at the node.
             Effect::Allow(rights) if rights != Rights::empty() => node.leads |= bit(conjunct),
             Effect::Hide => node.hides = true,
             Effect::Allow(_) | Effect::Deny(_) => {}
@@ -276,20 +276,19 @@ impl<'r> Builder<'r> {
     }
 
     fn finish(mut self) -> Trie<'r> {
-        // Children come after their parents, so that all is known about a node when it is met.
+        // Children follow their parents, so the reverse order visits each node after its children.
         let mut leads = vec![0; self.nodes.len()];
         for at in (0..self.nodes.len()).rev() {
-            let (Some(node), Some(beneath)) = (self.nodes.get_mut(at), leads.get(at).copied())
-            else {
+            let (Some(node), Some(below)) = (self.nodes.get_mut(at), leads.get(at).copied()) else {
                 bug!((); "the rules have no node {at}");
                 continue;
             };
             let ends = node.leads;
-            // What `**` reaches, it reaches beneath itself too.
-            node.leads = if node.loops { ends | beneath } else { beneath };
+            // A path that reaches `**` also reaches it from every descendant.
+            node.leads = if node.loops { ends | below } else { below };
             let (parent, hides) = (node.parent, node.hides || node.hides_beneath);
             if let Some(above) = leads.get_mut(parent as usize) {
-                *above |= ends | beneath;
+                *above |= ends | below;
             }
             self.set(parent, |parent| parent.hides_beneath |= hides);
         }
@@ -310,7 +309,7 @@ fn bit(conjunct: u8) -> u64 {
     bit.unwrap_or_else(|| bug!(0; "conjunct {conjunct} has no bit"))
 }
 
-/// Numbers are small: the budget ends long before they do.
+/// Converts an index to `u32`. The budget is exhausted long before the conversion can fail.
 pub(crate) fn number(at: usize) -> u32 {
     u32::try_from(at).unwrap_or_else(|_| bug!(NONE; "{at} has no number"))
 }

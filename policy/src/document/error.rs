@@ -1,4 +1,4 @@
-//! What is wrong with a document, where, and what to write instead.
+//! Faults of policy documents, each with its span and a suggested correction.
 
 use std::fmt;
 use std::ops::Range;
@@ -9,33 +9,33 @@ use palisade_vfs::escape;
 /// A text and its name.
 #[derive(Debug, PartialEq, Eq)]
 pub struct SourceText {
-    /// What its reader called it.
+    /// The name that the reader or the loader gave to the text.
     pub name: Arc<str>,
     /// The text.
     pub text: Box<str>,
-    /// Where each line begins.
+    /// The offset of each line.
     lines: Box<[usize]>,
 }
 
-/// One thing that is wrong.
+/// One fault of a document.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DocumentFault {
-    /// The text in which it is.
+    /// The text that contains the fault.
     pub source: Arc<SourceText>,
-    /// Where, in bytes; on character boundaries.
+    /// The span of the fault in bytes; on character boundaries.
     pub span: Range<usize>,
-    /// What is wrong, in a sentence without a period.
+    /// The description of the fault, without a final period.
     pub message: String,
-    /// What to write instead.
+    /// The suggested correction.
     pub help: Option<String>,
 }
 
-/// Everything that is wrong with a document: at least one fault.
+/// The faults of a document; at least one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DocumentError {
-    /// The faults: file by file in the order in which they were read, each from its top down.
+    /// The faults: file by file in reading order, each file from top to bottom.
     pub faults: Vec<DocumentFault>,
-    /// Whether there were more than are told.
+    /// Whether further faults were omitted.
     pub has_more: bool,
 }
 
@@ -46,14 +46,14 @@ impl SourceText {
         Arc::new(SourceText { name: name.into(), text: text.into(), lines })
     }
 
-    /// The line of a byte, from 1.
+    /// Returns the line of a byte offset, from 1.
     #[must_use]
     pub fn line(&self, at: usize) -> u32 {
         let line = self.lines.partition_point(|start| *start <= at);
         u32::try_from(line).unwrap_or(u32::MAX)
     }
 
-    /// The column of a byte in its line, in characters from 1.
+    /// Returns the column of a byte offset in its line, in characters from 1.
     #[must_use]
     pub fn column(&self, at: usize) -> usize {
         let before = self.text.get(..at.min(self.text.len())).unwrap_or_default();
@@ -62,8 +62,8 @@ impl SourceText {
 }
 
 impl SourceText {
-    /// The bytes `within` a text that is written down in `span`, if there are any and it is written
-    /// there as it is; otherwise all of `span`.
+    /// Returns the span of the bytes `within` the string `raw` whose literal is at `span`, or all
+    /// of `span` if `within` is empty or the literal contains escapes.
     pub(crate) fn within(
         &self,
         raw: &str,
@@ -79,7 +79,7 @@ impl SourceText {
         }
     }
 
-    /// `span` within the text, and widened to whole characters.
+    /// Returns `span`, limited to the text and widened to character boundaries.
     pub(crate) fn on_characters(&self, span: Range<usize>) -> Range<usize> {
         let start = self.text.floor_char_boundary(span.start);
         start..self.text.ceil_char_boundary(span.end).max(start)

@@ -1,9 +1,9 @@
-//! From a table of values that know where they stand to a [`Document`].
+//! Converts a table of values with spans into a [`Document`].
 //!
-//! What a hostile text can make of this is bounded: all texts of a document together, the files,
-//! how deep they include each other, the sets, the rules, the faults and the length of each. Work
-//! is in proportion to the text; what is not, such as the search for the nearest word, is done
-//! only for a fault that is told.
+//! The work for a hostile text is bounded: the total size of the texts, the files, their nesting,
+//! the sets, the rules, and the number and the length of the faults. The work is proportional to
+//! the text. Costlier work, such as the search for the nearest word, is done only for a fault
+//! that is reported.
 
 mod rules;
 mod sets;
@@ -27,16 +27,16 @@ use rules::Kind;
 use table::Table;
 use words::quoted;
 
-/// Faults that are told at once.
+/// The maximum number of reported faults.
 const FAULTS_MAX: usize = 20;
-/// Files that are asked for, those included that turn out to have been read.
+/// The maximum number of loader calls, including calls for files that were read before.
 const LOADS_MAX: usize = 4 * Document::FILES_MAX;
-/// The largest text of which more than one fault of the syntax is told: each takes memory.
+/// The largest text with more than one reported syntax error: each further error takes memory.
 const RECOVER_MAX: usize = 1 << 18;
-/// The version of documents that this reads.
+/// The supported version of the format.
 const VERSION: u64 = 1;
 
-/// Reads a document, or one table of it.
+/// Reads a document, or one table of a larger document.
 pub(super) fn read(
     text: Text,
     section: Option<&str>,
@@ -45,7 +45,7 @@ pub(super) fn read(
 ) -> Result<Document, DocumentError> {
     let mut reader = Reader {
         variables: variables.clone(),
-        said: BTreeMap::new(),
+        defined_by: BTreeMap::new(),
         open: vec![Arc::clone(&text.name)],
         sets: BTreeMap::new(),
         loader,
@@ -66,22 +66,22 @@ pub(super) fn read(
     Err(DocumentError { faults, has_more })
 }
 
-/// One document with all that it includes, on the way.
+/// The state of reading one document and its includes.
 struct Reader<'l> {
-    /// What the host gave; what documents say is added where the host gave nothing.
+    /// The variables of the host, and those that documents define in addition.
     variables: Variables,
-    /// The document from which a variable has its value, of those that the host did not give.
-    said: BTreeMap<String, Arc<str>>,
+    /// For each variable that the host does not set, the document that defines it.
+    defined_by: BTreeMap<String, Arc<str>>,
     /// The documents that are being read: each includes the next.
     open: Vec<Arc<str>>,
-    /// The sets of rights that have been named, and where.
+    /// The named sets of rights, with their source lines.
     sets: BTreeMap<String, (Rights, Place)>,
     loader: &'l mut dyn Loader,
     /// The names of the files that were read.
     read: Vec<Arc<str>>,
-    /// How many files the loader was asked for.
+    /// The number of loader calls.
     loads: usize,
-    /// The bytes that were read.
+    /// The total size of the files that were read.
     bytes: usize,
     document: Document,
     faults: Vec<DocumentFault>,
@@ -105,7 +105,7 @@ impl Reader<'_> {
         self.faults.push(DocumentFault { source: Arc::clone(text), span, message, help });
     }
 
-    /// Whether no further fault is told. To be asked before a fault is told.
+    /// Returns whether the limit of reported faults is reached. Called before each report.
     fn is_full(&mut self) -> bool {
         self.has_more |= self.faults.len() >= FAULTS_MAX;
         self.has_more
@@ -117,7 +117,7 @@ impl Reader<'_> {
         self.bytes = self.bytes.saturating_add(text.text.len());
         if self.bytes > Document::TEXT_MAX {
             let message = format!("the document is larger than {} bytes", Document::TEXT_MAX);
-            let help = "join rules with `*` or `{a,b}`; what is included counts too";
+            let help = "join rules with `*` or `{a,b}`; included documents count as well";
             return self.fault(text, 0..0, message, help.to_owned());
         }
         let Some(table) = self.syntax(text) else { return };
@@ -135,7 +135,7 @@ impl Reader<'_> {
         }
     }
 
-    /// The text as a table, if it is TOML.
+    /// Parses the text as TOML, or reports its syntax errors.
     fn syntax<'t>(&mut self, text: &'t Text) -> Option<Spanned<DeTable<'t>>> {
         let (table, errors) = if text.text.len() <= RECOVER_MAX {
             DeTable::parse_recoverable(&text.text)
@@ -160,9 +160,9 @@ impl Reader<'_> {
         if let Some(version) = table.take("version")
             && table::whole_number(&version) != Some(VERSION)
         {
-            // What another version means is not known: its keys are no faults.
+            // The keys of another version are unknown, so they are not reported as faults.
             let help = format!("write `version = {VERSION}`");
-            let message = "a version that is not known here";
+            let message = "unsupported version";
             return self.fault(table.text, version.span(), message, help);
         }
         if let Some(given) = table.take("variables") {
@@ -187,8 +187,8 @@ impl Reader<'_> {
             if depth == 0 {
                 self.audit(table.text, audit);
             } else {
-                let help = "say it in the document that includes this one".to_owned();
-                self.fault(table.text, span, "an included document cannot say `audit`", help);
+                let help = "move it to the document that includes this one".to_owned();
+                self.fault(table.text, span, "an included document cannot contain `audit`", help);
             }
         }
         table.refuse_rest(self, "this document");
@@ -199,8 +199,8 @@ impl Reader<'_> {
         let Some(table) = self.table(text, "`variables`", value, example) else { return };
         for (key, value) in table.into_entries() {
             if !is_name(key.get_ref()) {
-                let message = format!("{} is no name for a variable", quoted(key.get_ref()));
-                let help = "letters of ASCII, digits and `_` make a name".to_owned();
+                let message = format!("{} is not a valid variable name", quoted(key.get_ref()));
+                let help = "a variable's name has only ASCII letters, digits and `_`".to_owned();
                 self.fault(text, key.span(), message, help);
                 continue;
             }
@@ -214,17 +214,17 @@ impl Reader<'_> {
         }
     }
 
-    /// Takes the value of a variable, unless the host or a document that includes this one says it.
-    /// Two documents of which neither includes the other must agree: they have no order.
+    /// Defines a variable, unless the host or an including document defines it. Two documents of
+    /// which neither includes the other must agree, because they have no order.
     fn named_value(&mut self, text: &Text, span: Range<usize>, name: String, value: &str) {
-        match (self.variables.get(&name), self.said.get(&name)) {
+        match (self.variables.get(&name), self.defined_by.get(&name)) {
             (None, _) => {
-                self.said.insert(name.clone(), Arc::clone(&text.name));
+                self.defined_by.insert(name.clone(), Arc::clone(&text.name));
                 self.variables.insert(name, value.to_owned());
             }
             (Some(known), Some(by)) if known != value && !self.open.contains(by) => {
-                let message = format!("{} has another value in {}", quoted(&name), quoted(by));
-                let help = "say it in the document that includes both, or by `--policy-var`";
+                let message = format!("{} has a different value in {}", quoted(&name), quoted(by));
+                let help = "define it in the document that includes both, or with `--policy-var`";
                 self.fault(text, span, message, help.to_owned());
             }
             (Some(_), _) => {}
@@ -235,18 +235,18 @@ impl Reader<'_> {
         for (path, span) in self.strings(text, "`include`", value) {
             let names = || path.split('/').filter(|name| *name != ".");
             if path.contains("${") {
-                let help = "name the file as it is: variables stand in the `path` of rules alone";
-                self.fault(text, span, "an include has no variables", help.to_owned());
+                let help = "write the file name literally: only the `path` of a rule has variables";
+                self.fault(text, span, "an include cannot contain variables", help.to_owned());
                 continue;
             }
             let is_odd = path.contains(['\\', '\0']) || names().next().is_none();
             if is_odd || names().any(|name| name == ".." || name.is_empty()) {
-                let help = "name a file in the directory of this one, or beneath it: \
+                let help = "name a file in the directory of this one or in a subdirectory: \
                             `include = [\"base.toml\"]`";
                 self.fault(
                     text,
                     span,
-                    "an include names a file, and does not go up",
+                    "an include must be a relative path without `..`",
                     help.to_owned(),
                 );
                 continue;
@@ -256,11 +256,11 @@ impl Reader<'_> {
                 || self.loads >= LOADS_MAX;
             if is_too_much {
                 let message = format!(
-                    "too many includes: at most {} files, {} deep, named {LOADS_MAX} times",
+                    "too many includes: at most {} files, {} deep, included {LOADS_MAX} times",
                     Document::FILES_MAX,
                     Document::DEPTH_MAX
                 );
-                let help = "put some of them together".to_owned();
+                let help = "merge some of the included documents".to_owned();
                 return self.fault(text, span, message, help);
             }
             self.loads += 1;
@@ -274,7 +274,7 @@ impl Reader<'_> {
                         None,
                     );
                 }
-                // Rules have no order, so once is enough.
+                // Rules have no order, so each file is read once.
                 Ok((name, _)) if self.read.iter().any(|read| **read == name) => {}
                 Ok((name, content)) => {
                     let included = SourceText::new(&name, &content);

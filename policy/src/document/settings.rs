@@ -1,42 +1,42 @@
-//! What a document says beside rules.
+//! The audit settings of a document.
 
-/// What is recorded of a run.
+/// The settings of the audit log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuditSettings {
-    /// Where records go.
+    /// The destination of the records.
     pub to: AuditTo,
-    /// Which decisions are recorded: those that are in all of these; all, if there are none.
+    /// The filters: a decision is recorded if it matches all of them.
     pub only: Vec<AuditOnly>,
-    /// Of those, every how many-th.
+    /// Records every n-th of the matching decisions.
     pub sample: u64,
-    /// What happens when records come faster than they can be written.
+    /// The behavior when the log's buffer is full.
     pub when_full: WhenFull,
 }
 
-/// Where records go.
+/// The destination of audit records.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AuditTo {
-    /// To standard error.
+    /// Standard error.
     Stderr,
-    /// To a file of the host, as the document names it.
+    /// A file of the host, as the document names it.
     File(String),
 }
 
-/// A kind of decision that is recorded.
+/// A filter of audit records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AuditOnly {
-    /// What was refused.
+    /// Denied operations.
     Denied,
-    /// What changes something, or would.
+    /// Operations that change something, or would if they were allowed.
     Writes,
 }
 
-/// What happens when records come faster than they can be written.
+/// The behavior when records arrive faster than they are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum WhenFull {
     /// The guest waits.
     #[default]
     Wait,
-    /// Records are dropped, and counted.
+    /// Records are dropped and counted.
     Drop,
 }

@@ -1,6 +1,6 @@
-//! Numbers of bytes as people write them.
+//! Sizes with units, such as `64 MiB`.
 
-/// Units, by what follows the number.
+/// The supported units, as the suffix of a number.
 const UNITS: [(&str, u64); 9] = [
     ("", 1),
     ("B", 1),
@@ -13,7 +13,7 @@ const UNITS: [(&str, u64); 9] = [
     ("GB", 1_000_000_000),
 ];
 
-/// The bytes that `text` says: a whole number and a unit, such as `64 MiB`.
+/// Parses a size in bytes: a whole number and an optional unit, such as `64 MiB`.
 pub(super) fn bytes(text: &str) -> Option<u64> {
     let digits = text.find(|char: char| !char.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
@@ -21,7 +21,7 @@ pub(super) fn bytes(text: &str) -> Option<u64> {
     number.parse::<u64>().ok()?.checked_mul(*times)
 }
 
-/// The units that there are.
+/// Returns the supported units.
 pub(super) fn units() -> impl Iterator<Item = &'static str> {
     UNITS.iter().map(|(unit, _)| *unit).filter(|unit| !unit.is_empty())
 }
@@ -31,7 +31,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_number_and_a_unit_are_bytes() {
+    fn size_is_a_whole_number_and_a_unit() {
         for (text, expected) in [
             ("0", Some(0)),
             ("17", Some(17)),

@@ -1,18 +1,18 @@
-//! What is wrong with a glob, where, and what to write instead.
+//! Errors of glob syntax, each with its span and a suggested correction.
 
 use std::fmt;
 use std::ops::Range;
 
-/// A text that is no glob.
+/// A syntax error of a glob.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GlobError {
-    /// What is wrong.
+    /// The kind of the error.
     pub kind: GlobErrorKind,
-    /// Where in the text it is, in bytes; on character boundaries.
+    /// The span of the error in the text, in bytes; on character boundaries.
     pub span: Range<usize>,
 }
 
-/// What can be wrong with a glob.
+/// The kinds of glob syntax errors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum GlobErrorKind {
     /// It does not begin with `/`.
@@ -23,11 +23,11 @@ pub enum GlobErrorKind {
     EmptyName,
     /// A component is `.` or `..`.
     DotName,
-    /// A component matches only names that are longer than a name can be.
+    /// A component matches only names that are longer than the limit for names.
     NameTooLong,
     /// A component matches no name, such as `{,.}`.
     Unmatchable,
-    /// There is a NUL in it.
+    /// The glob contains a NUL.
     Nul,
     /// `**` is not the whole component.
     DeepInName,
@@ -37,7 +37,7 @@ pub enum GlobErrorKind {
     EmptyClass,
     /// A range of a class whose end is before its start, such as `[z-a]`.
     BackwardRange,
-    /// `[^…]`, which others read as a negation and others not.
+    /// `[^…]`, which some tools treat as a negation and others do not.
     CaretClass,
     /// `{` is not closed within its component.
     OpenBrace,
@@ -47,7 +47,7 @@ pub enum GlobErrorKind {
     TooDeep,
     /// `\` at the end of a component.
     OpenEscape,
-    /// `\` before a letter or a digit, which other syntaxes give a meaning.
+    /// `\` before a letter or a digit, which has a meaning in other syntaxes.
     LetterEscape,
     /// `@(…)`, `+(…)`, `!(…)`, `?(…)` or `*(…)`, the extended globs of shells.
     ExtendedGlob,
@@ -57,15 +57,15 @@ pub enum GlobErrorKind {
     NamedClass,
     /// `{1..3}`, a sequence of shells.
     Sequence,
-    /// `!` at the start, which negates in lists of other tools.
+    /// `!` at the start, which negates a pattern in other tools.
     Negation,
-    /// `${` where there are no variables.
+    /// `${` where variables are not supported.
     NoVariables,
     /// `${` without `}`.
     OpenVariable,
     /// `\${`.
     EscapedVariable,
-    /// `${…}` whose name is none.
+    /// `${…}` whose name is not valid.
     VariableName,
     /// A variable in a class.
     VariableInClass,
@@ -86,22 +86,24 @@ pub enum GlobErrorKind {
 }
 
 impl GlobErrorKind {
-    /// What to write instead.
+    /// Returns the suggested correction.
     #[must_use]
     pub fn help(self) -> &'static str {
         match self {
             Self::Relative => "paths are those of the guest's world; begin with `/`",
-            Self::TooLong => "say it in several rules",
+            Self::TooLong => "split it into several rules",
             Self::EmptyName => "write a single `/` between names, and none at the end",
-            Self::DotName => "write the path that is really walked, without `.` and `..`",
+            Self::DotName => "write the resolved path, without `.` and `..`",
             Self::NameTooLong => "a name has at most 255 bytes",
             Self::Unmatchable => "no file can have such a name; leave the rule out",
-            Self::Nul => "no name holds a NUL",
+            Self::Nul => "a name cannot contain a NUL",
             Self::DeepInName => {
                 "`**` stands for whole names: write `/**/x` for x at any depth, `*` within a name"
             }
             Self::OpenClass => "close it with `]`, or write `\\[` for the character itself",
-            Self::EmptyClass => "name at least one character that a name can hold; `\\]` is a `]`",
+            Self::EmptyClass => {
+                "list at least one character that a name can contain; `\\]` is a literal `]`"
+            }
             Self::BackwardRange => "write the lower character first, as in `[a-z]`",
             Self::CaretClass => "write `[!…]` for all but these, `[\\^…]` for the character `^`",
             Self::OpenBrace => {
@@ -133,17 +135,19 @@ impl GlobErrorKind {
             Self::EscapedVariable => {
                 "write `$\\{` for the characters `${`, and `\\\\${NAME}` for a `\\` and a variable"
             }
-            Self::VariableName => "letters of ASCII, digits and `_` make a name",
-            Self::VariableInClass => "a value is text; `{${A},${B}}` is one of two",
-            Self::UnknownVariable => "give it a value",
+            Self::VariableName => "a variable's name has only ASCII letters, digits and `_`",
+            Self::VariableInClass => {
+                "a variable's value is literal text; write `{${A},${B}}` for alternatives"
+            }
+            Self::UnknownVariable => "set a value for it",
             Self::ValueNotAbsolute => "begin the path with `/`, or give the variable such a value",
             Self::ValueEmpty => {
-                "give the variable a value that leaves no name empty: without `//` and a `/` at its end"
+                "use a value that leaves no name empty: without `//` and without a `/` at its end"
             }
-            Self::ValueDots => "give the variable the path that is really walked",
+            Self::ValueDots => "set the variable to a resolved path, without `.` and `..`",
             Self::ValueSlash => "write a rule for each value instead",
-            Self::ValueNul => "no name holds a NUL",
-            Self::ValueTooLong => "no path of a guest is that long",
+            Self::ValueNul => "a name cannot contain a NUL",
+            Self::ValueTooLong => "no path can be that long",
         }
     }
 }
@@ -151,40 +155,40 @@ impl GlobErrorKind {
 impl fmt::Display for GlobErrorKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Relative => "a glob that does not begin with `/`",
-            Self::TooLong => "a glob that is too long",
-            Self::EmptyName => "an empty name in a glob",
-            Self::DotName => "`.` or `..` in a glob",
-            Self::NameTooLong => "a name in a glob that is too long",
-            Self::Unmatchable => "a pattern that matches no name",
-            Self::Nul => "a NUL in a glob",
+            Self::Relative => "the glob does not begin with `/`",
+            Self::TooLong => "the glob is too long",
+            Self::EmptyName => "the glob has an empty name",
+            Self::DotName => "the glob has a `.` or `..` component",
+            Self::NameTooLong => "the glob has a name that is too long",
+            Self::Unmatchable => "the pattern matches no name",
+            Self::Nul => "the glob contains a NUL",
             Self::DeepInName => "`**` within a name",
-            Self::OpenClass => "a class that is not closed",
-            Self::EmptyClass => "a class without a character",
+            Self::OpenClass => "unclosed character class",
+            Self::EmptyClass => "empty character class",
             Self::BackwardRange => "a range that runs backward",
-            Self::CaretClass => "a class that begins with `^`",
-            Self::OpenBrace => "alternatives that are not closed",
-            Self::LoneBrace => "a `}` that closes nothing",
+            Self::CaretClass => "a character class that begins with `^`",
+            Self::OpenBrace => "unclosed alternatives",
+            Self::LoneBrace => "unmatched `}`",
             Self::TooDeep => "alternatives nested too deeply",
-            Self::OpenEscape => "a `\\` that escapes nothing",
+            Self::OpenEscape => "a trailing `\\`",
             Self::LetterEscape => "a `\\` before a letter or a digit",
-            Self::ExtendedGlob => "an extended glob of a shell",
-            Self::Parentheses => "alternatives in parentheses",
-            Self::NamedClass => "a class by a name",
-            Self::Sequence => "a sequence of a shell",
-            Self::Negation => "a glob that begins with `!`",
-            Self::NoVariables => "a variable where there are none",
-            Self::OpenVariable => "a variable that is not closed",
-            Self::EscapedVariable => "`\\${` can be read in two ways",
-            Self::VariableName => "no name for a variable",
-            Self::VariableInClass => "a variable in a class",
-            Self::UnknownVariable => "a variable without a value",
-            Self::ValueNotAbsolute => "its value begins the path, and not with `/`",
-            Self::ValueEmpty => "its value leaves a name of the path empty",
-            Self::ValueDots => "its value makes a name of the path `.` or `..`",
-            Self::ValueSlash => "its value has a `/` and stands in alternatives",
-            Self::ValueNul => "its value has a NUL in it",
-            Self::ValueTooLong => "with its value the path is longer than 4096 bytes",
+            Self::ExtendedGlob => "extended globs are not supported",
+            Self::Parentheses => "alternatives in parentheses are not supported",
+            Self::NamedClass => "named character classes are not supported",
+            Self::Sequence => "brace sequences are not supported",
+            Self::Negation => "negated globs are not supported",
+            Self::NoVariables => "variables are not supported here",
+            Self::OpenVariable => "unclosed variable",
+            Self::EscapedVariable => "`\\${` is ambiguous",
+            Self::VariableName => "invalid variable name",
+            Self::VariableInClass => "a variable inside a character class",
+            Self::UnknownVariable => "undefined variable",
+            Self::ValueNotAbsolute => "its value starts the path but does not begin with `/`",
+            Self::ValueEmpty => "its value leaves a name in the path empty",
+            Self::ValueDots => "its value makes a name in the path `.` or `..`",
+            Self::ValueSlash => "its value contains a `/` and is used in alternatives",
+            Self::ValueNul => "its value contains a NUL",
+            Self::ValueTooLong => "its value makes the path longer than 4096 bytes",
         })
     }
 }

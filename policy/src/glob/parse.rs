@@ -1,4 +1,4 @@
-//! Reads the text of a glob.
+//! A recursive-descent parser for globs.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -9,30 +9,30 @@ use super::error::{GlobError, GlobErrorKind as Kind};
 use super::pattern::{Atom, Pattern};
 use super::{Glob, Part};
 
-/// How deep alternatives may be nested: no person writes more, and the reader calls itself.
+/// The maximum nesting of alternatives; it bounds the recursion of the parser.
 pub(super) const DEPTH_MAX: usize = 8;
 
-/// The last character that there is.
+/// The greatest Unicode character.
 const LAST: char = char::MAX;
 
-/// Values of variables by their names.
+/// The values of variables, by name.
 pub(super) type Values<'v> = &'v BTreeMap<String, String>;
 
-/// A glob that was read.
+/// The result of parsing a glob.
 pub(super) struct Parsed<'t> {
     pub(super) parts: Box<[Part]>,
-    /// The glob with its values in place, as literal text.
+    /// The text of the glob with each variable replaced by its escaped value.
     pub(super) expanded: String,
-    /// The variables that it names.
+    /// The variables that the glob uses.
     pub(super) variables: Vec<&'t str>,
 }
 
-/// Whether a variable can have this name.
+/// Returns whether `text` is a valid variable name.
 pub(crate) fn is_name(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
-/// Adds `literal` to a glob that then matches it alone.
+/// Appends `literal` to `glob`, escaped so that it matches only itself.
 pub(super) fn push_literal(glob: &mut String, literal: &str, in_alternatives: bool) {
     for char in literal.chars() {
         let is_comma = char == ',' && in_alternatives;
@@ -43,10 +43,11 @@ pub(super) fn push_literal(glob: &mut String, literal: &str, in_alternatives: bo
     }
 }
 
-/// Reads `text`, in which `${NAME}` is a literal: `values` says which. Neighboring `**` are one.
+/// Parses `text`, in which each `${NAME}` stands for its literal value from `values`. Adjacent
+/// `**` components are merged.
 ///
-/// The text is cut into components and tokens first. A value therefore never changes how the text
-/// around it is read, whatever characters it holds; only then is it cut at its own slashes.
+/// The text is first split into components and tokens, and values are split at their slashes
+/// afterwards. The characters of a value therefore never change how the surrounding text parses.
 pub(super) fn parse<'t>(
     text: &'t str,
     values: Option<Values<'_>>,
@@ -100,21 +101,21 @@ fn fault(kind: Kind, span: Range<usize>) -> GlobError {
     GlobError { kind, span }
 }
 
-/// Reads one component of the text.
+/// The parser of one component.
 struct Reader<'t, 'v, 'p> {
     component: &'t str,
-    /// Where the component starts in the glob.
+    /// The offset of the component in the glob.
     start: usize,
-    /// Where the next character is in the component.
+    /// The offset of the next character in the component.
     at: usize,
     values: Option<Values<'v>>,
     parsed: &'p mut Parsed<'t>,
-    /// Whether the component must yield the slash at the start of the glob.
+    /// Whether the component must provide the slash at the start of the glob.
     is_first: bool,
-    /// Whether a `(` was read as a character.
+    /// Whether a literal `(` was parsed.
     in_parens: bool,
-    /// Where the variables of the component are in it, each with the number of atoms before it and
-    /// behind it, if it stands in no alternatives.
+    /// The span of each variable in the component, and the range of its atoms if the variable is
+    /// outside alternatives.
     variables: Vec<(Range<usize>, Option<Range<usize>>)>,
 }
 
@@ -129,7 +130,7 @@ impl<'t, 'v, 'p> Reader<'t, 'v, 'p> {
         Reader { component, start, at, values, parsed, is_first, in_parens, variables }
     }
 
-    /// The parts: one, or several if a value holds slashes.
+    /// Parses the component into one part, or into several if a value contains slashes.
     fn parts(mut self) -> Result<Vec<Part>, GlobError> {
         match self.component {
             "" => return Err(fault(Kind::EmptyName, self.start - 1..self.start)),
@@ -144,7 +145,7 @@ impl<'t, 'v, 'p> Reader<'t, 'v, 'p> {
         if let Some(at) = self.peek_at('}') {
             return Err(self.fault_since(Kind::LoneBrace, at, at + 1));
         }
-        // Only a value can hold a slash.
+        // Only a value can contain a slash.
         let mut parts = Vec::new();
         let mut from = 0;
         for piece in atoms.split(|atom| *atom == Atom::Char('/')) {
@@ -161,11 +162,11 @@ impl<'t, 'v, 'p> Reader<'t, 'v, 'p> {
         Ok(parts)
     }
 
-    /// The part that these atoms of the component are.
+    /// Builds the part of these atoms of the component.
     fn part(&self, atoms: &[Atom], at: &Range<usize>) -> Result<Part, GlobError> {
         let pattern = Pattern { atoms: atoms.into() };
         if !self.variables.is_empty() {
-            // Without wildcards it must be names and nothing else: the rule would lack the others.
+            // Without wildcards each text must be a valid name, or the rule would lose that text.
             for text in pattern.texts().unwrap_or_default() {
                 match text.as_str() {
                     "" => return Err(self.fault_of_value(Kind::ValueEmpty, at)),
@@ -194,19 +195,19 @@ impl<'t, 'v, 'p> Reader<'t, 'v, 'p> {
         })
     }
 
-    /// A fault of the value that touches these atoms, or of the first value of the component.
+    /// Returns an error for the value that touches these atoms, or for the component's first value.
     fn fault_of_value(&self, kind: Kind, atoms: &Range<usize>) -> GlobError {
         let touches = |(_, its): &&(Range<usize>, Option<Range<usize>>)| {
             its.as_ref().is_some_and(|its| its.start <= atoms.end && atoms.start <= its.end)
         };
-        let found = self.variables.iter().find(touches).or(self.variables.first());
-        match found {
+        let variable = self.variables.iter().find(touches).or(self.variables.first());
+        match variable {
             Some((span, _)) => self.fault_since(kind, span.start, span.end),
             None => self.fault_since(kind, 0, self.component.len()),
         }
     }
 
-    /// Atoms up to the end, or to the `,` or `}` of the alternatives that they are in.
+    /// Parses atoms up to the end, or up to the `,` or `}` of the enclosing alternatives.
     fn atoms(&mut self, depth: usize) -> Result<Vec<Atom>, GlobError> {
         let mut atoms = Vec::new();
         loop {
@@ -235,7 +236,7 @@ impl<'t, 'v, 'p> Reader<'t, 'v, 'p> {
                         return Err(self.fault_since(Kind::DeepInName, at, at + 2));
                     }
                     if atoms.last() == Some(&Atom::Run) {
-                        // Between the two is a variable without a value.
+                        // A variable with an empty value separates the two stars.
                         self.parsed.expanded.pop();
                     } else {
                         atoms.push(Atom::Run);
@@ -255,7 +256,7 @@ impl<'t, 'v, 'p> Reader<'t, 'v, 'p> {
         }
     }
 
-    /// Adds the value of a variable, character by character.
+    /// Appends the value of a variable, character by character.
     fn variable(&mut self, depth: usize, atoms: &mut Vec<Atom>) -> Result<(), GlobError> {
         let open = self.at;
         let from = self.component.get(open + "${".len()..).unwrap_or_default();
@@ -345,7 +346,7 @@ impl<'t, 'v, 'p> Reader<'t, 'v, 'p> {
             }
             let first = self.char()?;
             let mut last = first;
-            // A `-` is a range's, unless nothing follows in the class.
+            // A `-` forms a range unless it is the last character of the class.
             if self.peek() == Some('-') && !self.rest().starts_with("-]") {
                 self.next();
                 if self.peek().is_none() {
@@ -360,14 +361,14 @@ impl<'t, 'v, 'p> Reader<'t, 'v, 'p> {
         }
         self.next();
         let ranges = class_of(ranges, negated);
-        // `[]` and `[!]` are as suspicious as a class that leaves nothing.
+        // `[]` and `[!]` are rejected like a class that matches nothing.
         if ranges.is_empty() || self.at - open <= if negated { 3 } else { 2 } {
             return Err(self.fault_since(Kind::EmptyClass, open, self.at));
         }
         Ok(Atom::Class(ranges.into()))
     }
 
-    /// The next character as it is, or the one that is escaped.
+    /// Returns the next character, unescaped.
     fn char(&mut self) -> Result<char, GlobError> {
         let at = self.at;
         let escaped = self.peek() == Some('\\');
@@ -392,7 +393,7 @@ impl<'t, 'v, 'p> Reader<'t, 'v, 'p> {
         self.rest().chars().next()
     }
 
-    /// Where it is, if `c` is next.
+    /// Returns the current offset if the next character is `c`.
     fn peek_at(&self, c: char) -> Option<usize> {
         (self.peek() == Some(c)).then_some(self.at)
     }
@@ -401,7 +402,7 @@ impl<'t, 'v, 'p> Reader<'t, 'v, 'p> {
         let Some(c) = self.peek() else { return };
         self.at += c.len_utf8();
         let expanded = &mut self.parsed.expanded;
-        // What a value ends with must not be read together with what follows it.
+        // The end of a value must not combine with the text that follows it.
         if c == '(' && expanded.ends_with(['@', '+', '!', '?', '*']) {
             expanded.push('\\');
         }
@@ -417,46 +418,46 @@ impl<'t, 'v, 'p> Reader<'t, 'v, 'p> {
     }
 }
 
-/// Whether `text` is what a shell makes a sequence of, such as `1..10` or `a..z..2`.
+/// Returns whether a shell would expand `{text}` as a sequence, such as `1..10` or `a..z..2`.
 fn is_of_sequence(text: &str) -> bool {
     text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.'))
 }
 
-/// `ranges`, or all but them, sorted and disjoint, without what no name holds.
+/// Returns `ranges` or their complement, sorted and disjoint, without NUL and `/`.
 fn class_of(mut ranges: Vec<(char, char)>, negated: bool) -> Vec<(char, char)> {
     let never = [('\0', '\0'), ('/', '/')];
     if negated {
         ranges.extend(never);
         return gaps(ranges);
     }
-    // All but the gaps, and but what no name holds.
+    // The complement of the gaps, without NUL and `/`.
     let mut outside = gaps(ranges);
     outside.extend(never);
     gaps(outside)
 }
 
-/// All characters that are in none of `ranges`.
+/// Returns the complement of `ranges`.
 fn gaps(mut ranges: Vec<(char, char)>) -> Vec<(char, char)> {
     ranges.sort_unstable();
     let mut gaps = Vec::new();
     let mut next = Some('\0');
     for (first, last) in ranges {
         let Some(from) = next else { break };
-        if let Some(until) = before(first).filter(|until| from <= *until) {
+        if let Some(until) = predecessor(first).filter(|until| from <= *until) {
             gaps.push((from, until));
         }
         if last >= from {
-            next = behind(last);
+            next = successor(last);
         }
     }
     gaps.extend(next.map(|from| (from, LAST)));
     gaps
 }
 
-fn before(c: char) -> Option<char> {
+fn predecessor(c: char) -> Option<char> {
     ('\0'..c).next_back()
 }
 
-fn behind(c: char) -> Option<char> {
+fn successor(c: char) -> Option<char> {
     (c..=LAST).nth(1)
 }

@@ -1,14 +1,14 @@
-//! The pattern of one name: its atoms, and what can be said about them without an automaton.
+//! Patterns of one name as atoms, with the analyses that need no automaton.
 
 use palisade_vfs::Name;
 
-/// A pattern of one component.
+/// A pattern of one path component.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Pattern {
     pub(crate) atoms: Box<[Atom]>,
 }
 
-/// A piece of a pattern.
+/// An element of a pattern.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Atom {
     /// This character.
@@ -19,15 +19,15 @@ pub(crate) enum Atom {
     Run,
     /// One character of these ranges, which are sorted, disjoint, and without `/` and NUL.
     Class(Box<[(char, char)]>),
-    /// One of these.
+    /// One of these alternatives.
     Either(Box<[Box<[Atom]>]>),
 }
 
-/// Most names that a component's alternatives are expanded to; with more it stays a pattern.
+/// The maximum number of names that alternatives expand to; above it the part stays a pattern.
 const WORDS_MAX: usize = 64;
 
 impl Pattern {
-    /// Whether all of `name` is matched.
+    /// Returns whether the pattern matches all of `name`.
     pub(crate) fn matches(&self, name: &str) -> bool {
         let mut at = vec![false; name.len() + 1];
         if let Some(start) = at.first_mut() {
@@ -36,12 +36,12 @@ impl Pattern {
         after(&self.atoms, name, at).last().copied().unwrap_or(false)
     }
 
-    /// Whether it matches every name: nothing but `*`.
+    /// Returns whether the pattern is a lone `*`, which matches every name.
     pub(crate) fn is_all(&self) -> bool {
         *self.atoms == [Atom::Run]
     }
 
-    /// What follows the `*` that it begins with, if that is nothing but characters.
+    /// Returns the literal suffix of a pattern that is `*` and a literal.
     #[cfg(feature = "document")]
     pub(crate) fn literal_tail(&self) -> Option<String> {
         let [Atom::Run, tail @ ..] = &*self.atoms else { return None };
@@ -52,27 +52,27 @@ impl Pattern {
         tail.iter().map(char).collect()
     }
 
-    /// The names, if it is alternatives of at most [`WORDS_MAX`] literals.
+    /// Returns the valid names of a pattern that is alternatives of at most [`WORDS_MAX`] literals.
     pub(crate) fn words(&self) -> Option<Vec<String>> {
         let mut words = self.texts()?;
         words.sort();
         words.dedup();
-        // What is no name is matched by no path.
+        // No path contains a word that is not a valid name.
         words.retain(|word| Name::new(word).is_ok());
         Some(words)
     }
 
-    /// What the alternatives say, names or not, if they are at most [`WORDS_MAX`] literals.
+    /// Returns the expanded texts, valid names or not, if there are at most [`WORDS_MAX`] of them.
     pub(crate) fn texts(&self) -> Option<Vec<String>> {
         words(&self.atoms)
     }
 
-    /// How many atoms it has, those of alternatives included.
+    /// Returns the number of atoms, including those of alternatives.
     pub(crate) fn size(&self) -> usize {
         size(&self.atoms)
     }
 
-    /// The fewest bytes that a name of it has, not counting `.`, `..` and nothing; above
+    /// Returns the length in bytes of the shortest valid name that matches, which is above
     /// [`Name::LEN_MAX`] if there is none.
     pub(crate) fn len_min(&self) -> usize {
         let [.., dots, other] = Shortest::of_all(&self.atoms).0;
@@ -80,7 +80,7 @@ impl Pattern {
     }
 }
 
-/// Where in `name` one can be behind `atoms`, having been at `at` before.
+/// Returns the offsets in `name` that are reachable after `atoms` from the offsets in `at`.
 fn after(atoms: &[Atom], name: &str, mut at: Vec<bool>) -> Vec<bool> {
     for atom in atoms {
         at = match atom {
@@ -147,11 +147,11 @@ fn words(atoms: &[Atom]) -> Option<Vec<String>> {
     Some(words)
 }
 
-/// The fewest bytes of a text that is empty, `.`, `..`, more dots, and anything else.
+/// The minimum length in bytes of an empty text, `.`, `..`, a longer run of dots, and any other.
 #[derive(Clone, Copy)]
 struct Shortest([usize; 5]);
 
-/// No text.
+/// No text of this kind matches.
 const NONE: usize = usize::MAX;
 
 impl Shortest {
@@ -195,7 +195,7 @@ impl Shortest {
         let mut sums = [NONE; 5];
         for (i, left) in self.0.into_iter().enumerate() {
             for (j, right) in other.0.into_iter().enumerate() {
-                // Dots add up to dots; with anything else in it, it is anything else.
+                // Concatenated dots are a run of dots; every other concatenation is "any other".
                 let kind = if i == 4 || j == 4 { 4 } else { (i + j).min(3) };
                 if let Some(slot) = sums.get_mut(kind)
                     && left != NONE

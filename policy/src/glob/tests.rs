@@ -1,4 +1,4 @@
-//! Tables of globs: what they match, and what is no glob.
+//! Table-driven tests of glob matching and glob syntax errors.
 
 use palisade_vfs::Descent;
 
@@ -26,7 +26,7 @@ fn names_match_themselves_and_nothing_else() {
 }
 
 #[test]
-fn a_star_stays_within_its_name() {
+fn star_stays_within_its_name() {
     check("/*", &["a", ".a", "...", "é"], &["", "a/b"]);
     check("/a*", &["a", "ab", "a*"], &["ba", "a/b"]);
     check("/*.txt", &[".txt", "a.txt", "a.txt.txt"], &["a.txt/b", "a.tx", "txt"]);
@@ -35,14 +35,14 @@ fn a_star_stays_within_its_name() {
 }
 
 #[test]
-fn a_question_mark_is_one_character_and_not_one_byte() {
+fn question_mark_matches_one_character_not_one_byte() {
     check("/?", &["a", "é", "中", "\u{10ffff}"], &["", "ab", "e\u{301}"]);
     check("/??", &["ab", "é中"], &["a", "é"]);
     check("/?*", &["a", "ab"], &[""]);
 }
 
 #[test]
-fn classes_are_of_characters() {
+fn classes_match_characters() {
     check("/[ab]", &["a", "b"], &["c", "ab", "A"]);
     check("/[a-c]x", &["ax", "cx"], &["dx", "x"]);
     check("/[!a-c]", &["d", "é", "!"], &["a", "b", "c"]);
@@ -57,7 +57,7 @@ fn classes_are_of_characters() {
 }
 
 #[test]
-fn alternatives_are_of_one_name() {
+fn alternatives_match_within_one_name() {
     check("/{a,b}", &["a", "b"], &["c", "ab", "a,b"]);
     check("/x{a,}y", &["xay", "xy"], &["xa", "x"]);
     check("/{a{b,c},d*}e", &["abe", "ace", "de", "dxe"], &["ae", "bce"]);
@@ -68,7 +68,7 @@ fn alternatives_are_of_one_name() {
 }
 
 #[test]
-fn two_stars_are_any_names() {
+fn double_star_matches_any_number_of_names() {
     check("/**", &["", "a", "a/b/c"], &[]);
     check("/data/**", &["data", "data/a", "data/a/b"], &["", "database", "b/data"]);
     check("/**/x", &["x", "a/x", "a/b/x"], &["x/a", ""]);
@@ -80,7 +80,7 @@ fn two_stars_are_any_names() {
 }
 
 #[test]
-fn escapes_take_a_character_as_it_is() {
+fn backslash_escapes_the_next_character() {
     check("/\\*", &["*"], &["a", "\\*"]);
     check("/\\[a\\]", &["[a]"], &["a"]);
     check("/\\{a,b\\}", &["{a,b}"], &["a"]);
@@ -96,7 +96,7 @@ fn escapes_take_a_character_as_it_is() {
 }
 
 #[test]
-fn what_is_beneath_is_known() {
+fn matches_under_detects_descendants() {
     for (glob, path, expected) in [
         ("/a/b", "", true),
         ("/a/b", "a", true),
@@ -108,12 +108,12 @@ fn what_is_beneath_is_known() {
         ("/*/{b,c}", "x", true),
     ] {
         let glob = Glob::new(glob).unwrap();
-        assert_eq!(glob.matches_beneath(Descent::new(path).unwrap()), expected, "{glob} {path}");
+        assert_eq!(glob.matches_under(Descent::new(path).unwrap()), expected, "{glob} {path}");
     }
 }
 
 #[test]
-fn what_is_no_glob_is_refused_where_it_is_wrong() {
+fn syntax_errors_have_their_kind_and_span() {
     let long = format!("/{}", "x".repeat(256));
     let wide = format!("/{}", "?".repeat(256));
     let path = "/a".repeat(2049);
@@ -184,7 +184,7 @@ fn what_is_no_glob_is_refused_where_it_is_wrong() {
 }
 
 #[test]
-fn extended_globs_are_refused_by_each_of_their_signs() {
+fn extended_globs_are_rejected_for_each_prefix() {
     for sign in ["@", "+", "!", "?", "*"] {
         let error = Glob::new(&format!("/a{sign}(b)")).unwrap_err();
         assert_eq!((error.kind, error.span), (Kind::ExtendedGlob, 2..4), "{sign}");
@@ -192,19 +192,19 @@ fn extended_globs_are_refused_by_each_of_their_signs() {
 }
 
 #[test]
-fn the_longest_names_and_globs_are_read() {
+fn longest_names_and_globs_are_accepted() {
     let name = "x".repeat(255);
     check(&format!("/{name}"), &[&name], &[&name[1..]]);
     let wide = format!("/{}", "é".repeat(127));
     assert!(Glob::new(&wide).is_ok());
     assert!(Glob::new(&format!("{wide}é")).is_err());
     assert!(Glob::new(&"/a".repeat(2048)).is_ok());
-    // `?` may be one byte, so 255 of them match something.
+    // `?` can match a single byte, so 255 of them match a valid name.
     check(&format!("/{}", "?".repeat(255)), &[&name], &[&"é".repeat(127)]);
 }
 
 #[test]
-fn globs_made_to_take_long_do_not() {
+fn pathological_globs_match_in_bounded_time() {
     let name = "a".repeat(255);
     let stars = format!("/{}b", "*a".repeat(1000));
     assert_eq!(Glob::new(&stars).unwrap_err().kind, Kind::NameTooLong);

@@ -1,4 +1,4 @@
-//! Variables of globs: a value is the literal text that it is, wherever it stands.
+//! Variables in globs: a value always matches as literal text.
 
 use std::collections::BTreeMap;
 
@@ -50,7 +50,7 @@ fn check(glob: &str, matched: &[&str], others: &[&str]) {
 }
 
 #[test]
-fn an_empty_value_joins_no_stars() {
+fn empty_value_joins_no_stars() {
     check("/*${EMPTY}*", &["a", "ab"], &["a/b", ""]);
     check("/a*${EMPTY}*b", &["ab", "axb"], &["a/b"]);
     check("/{*${EMPTY}*,b}", &["a"], &["a/b"]);
@@ -59,7 +59,7 @@ fn an_empty_value_joins_no_stars() {
 }
 
 #[test]
-fn a_value_is_text_and_never_a_pattern() {
+fn value_is_literal_and_never_a_pattern() {
     check("/${ODD}", &["a*b{c}\\[d]?"], &["aXb{c}\\[d]?", "a*bc\\[d]?"]);
     check("/${STARS}", &["**"], &["a", "a/b", ""]);
     check("/${STAR}${STAR}", &["**"], &["a", "a/b"]);
@@ -78,7 +78,7 @@ fn a_value_is_text_and_never_a_pattern() {
 }
 
 #[test]
-fn a_slash_of_a_value_separates_names() {
+fn slash_in_a_value_separates_names() {
     check("${HOME}/x", &["home/me/x"], &["x"]);
     check("${HOME}/**", &["home/me", "home/me/x/y"], &["home", "x"]);
     check("/x${SUB}y", &["xa/by"], &["xa", "xa/b"]);
@@ -87,8 +87,8 @@ fn a_slash_of_a_value_separates_names() {
 }
 
 #[test]
-fn a_value_that_cannot_stand_is_refused_by_its_name() {
-    for (glob, kind, place) in [
+fn invalid_value_is_reported_at_its_variable() {
+    for (glob, kind, location) in [
         ("${EMPTY}/**", Kind::ValueNotAbsolute, "${EMPTY}"),
         ("${SUB}/**", Kind::ValueNotAbsolute, "${SUB}"),
         ("${SLASH}/a", Kind::ValueEmpty, "${SLASH}"),
@@ -120,18 +120,18 @@ fn a_value_that_cannot_stand_is_refused_by_its_name() {
         ("/${a b}", Kind::VariableName, "${a b}"),
     ] {
         let error = Glob::with_variables(glob, &given()).unwrap_err();
-        assert_eq!((error.kind, glob.get(error.span.clone())), (kind, Some(place)), "{glob}");
+        assert_eq!((error.kind, glob.get(error.span.clone())), (kind, Some(location)), "{glob}");
     }
     assert_eq!(Glob::new("/${HOME}").unwrap_err().kind, Kind::NoVariables);
 }
 
 #[test]
-fn the_variables_of_a_glob_are_known() {
+fn with_variables_returns_the_used_variables() {
     let (_, names) = Glob::with_variables("/${SUB}/{a,${TWO}}", &given()).unwrap();
     assert_eq!(names, ["SUB", "TWO"]);
 }
 
-/// Templates, each with the text that it is when `V` is a single name without wildcards around it.
+/// Templates, each with the literal text before and after the value of `V`.
 const AROUND: &[(&str, &str, &str)] = &[
     ("/x${V}", "x", ""),
     ("/${V}x", "", "x"),
@@ -147,7 +147,7 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..Default::default() })]
 
     #[test]
-    fn a_value_matches_itself_and_nothing_else(
+    fn value_matches_itself_and_nothing_else(
         value in "[-a,!^*?{}\\[\\]\\\\$.é@+()|~\n]{0,8}", other in "[a.*\\\\$]{0,8}"
     ) {
         for (glob, before, after) in AROUND {
@@ -163,10 +163,10 @@ proptest! {
     }
 
     #[test]
-    fn no_value_widens_a_glob_of_stars(
+    fn value_never_widens_a_glob_of_stars(
         value in "[-a,!*?{}\\[\\]\\\\$./]{0,6}", path in "[a*.]{1,3}(/[a*.]{1,3}){0,3}"
     ) {
-        // As the value is literal, a path that is matched holds it, and is as deep.
+        // The value is literal, so each matched path contains it and has as many slashes.
         let Ok((read, _)) = Glob::with_variables("/*${V}*", &values(&[("V", &value)])) else {
             return Ok(());
         };

@@ -1,4 +1,4 @@
-//! Counting what is there already.
+//! Counts the nodes that exist when a directory is guarded.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -11,10 +11,10 @@ use palisade_vfs::{
 use super::meter::{Group, What};
 use super::nodes::sized;
 
-/// How a directory is opened to be listed.
+/// Opens a directory for listing.
 pub(super) const LIST: OpenHow = OpenHow::new(Access::Read, OpenFlags::DIRECTORY);
 
-/// Counts every node beneath `root` that `group` does not know: all or none.
+/// Counts each node under `root` that `group` does not track: all nodes, or none on an error.
 pub(super) fn count(group: &Arc<Group>, root: &DirRef) -> Result<()> {
     let _names = group.names.write();
     let mut counted = Vec::new();
@@ -29,7 +29,7 @@ fn walk(group: &Group, root: &DirRef, counted: &mut Vec<(u64, u64)>) -> Result<(
     let root = end(root.open(Descent::HERE, LIST))?.into_dir()?;
     let visit = |dir: &DirRef, name: Name<'_>| {
         let stat = match dir.stat(name.into()) {
-            // It went meanwhile.
+            // Another process removed the entry in the meantime.
             Err(Stop::Errno(Errno::Noent)) => return Ok(Below::Skip),
             stat => end(stat)?,
         };
@@ -45,7 +45,7 @@ fn walk(group: &Group, root: &DirRef, counted: &mut Vec<(u64, u64)>) -> Result<(
     visit_nodes(&root, LIST, visit).map_err(|PathError { errno, .. }| errno)
 }
 
-/// The number of entries of `dir`, which need not have been opened to be listed.
+/// Returns the number of entries of `dir`, which it reopens for listing.
 pub(super) fn entries(dir: &DirRef) -> Result<u64> {
     let dir = end(dir.open(Descent::HERE, LIST))?.into_dir()?;
     let mut entries = 0;
@@ -56,7 +56,8 @@ pub(super) fn entries(dir: &DirRef) -> Result<u64> {
     Ok(entries)
 }
 
-/// For what is at most one name deep: a link that is not shown may not be looked at.
+/// Converts the result of an operation on at most one name: a symbolic link that the policy does
+/// not let the caller read becomes `Acces`.
 pub(super) fn end<T>(done: Result<T, Stop>) -> Result<T> {
     done.map_err(|stop| match stop {
         Stop::Errno(errno) => errno,
@@ -64,8 +65,8 @@ pub(super) fn end<T>(done: Result<T, Stop>) -> Result<T> {
     })
 }
 
-/// What the node is that `name` leads to. `None` if there is nothing.
-pub(super) fn look(dir: &dyn Dir, name: Name<'_>) -> Result<Option<Stat>> {
+/// Stats the node `name`. Returns `None` if it does not exist.
+pub(super) fn stat_entry(dir: &dyn Dir, name: Name<'_>) -> Result<Option<Stat>> {
     match end(dir.stat(name.into())) {
         Ok(stat) => Ok(Some(stat)),
         Err(Errno::Noent) => Ok(None),

@@ -1,7 +1,7 @@
-//! A directory of a group: what changes names is counted, and everything else is passed on.
+//! A guarded directory: accounts for operations that change names and forwards all others.
 //!
-//! Names change with [`Group::names`] held: between the look that says what a change will take or
-//! give back, and the change, nobody of the group comes in between.
+//! Names change with [`Group::names`] held exclusively, so that no other operation of the group
+//! runs between the stat that determines the change of the counters and the change itself.
 
 use std::any::Any;
 use std::ops::ControlFlow;
@@ -13,31 +13,33 @@ use palisade_vfs::{
     Stat, Stop,
 };
 
-use super::count::{end, entries, look};
+use super::count::{end, entries, stat_entry};
 use super::meter::{Group, Permit, What};
-use super::nodes::{Held, Identity};
+use super::nodes::{Identity, NodeRef};
 
-/// A directory of a group. Dropped from the top, as a file is.
+/// A directory of a group. The field order is the drop order, as for [`QuotaFile`].
+///
+/// [`QuotaFile`]: super::file::QuotaFile
 pub(super) struct QuotaDir {
     pub(super) inner: DirRef,
-    /// `None` if it may not be looked at.
-    pub(super) held: Option<Held>,
+    /// The node. `None` if the policy under the quota denies a stat.
+    pub(super) held: Option<NodeRef>,
     pub(super) group: Arc<Group>,
-    /// `None` for what the host was given.
+    /// The descriptor. `None` for the root, which the host receives.
     _permit: Option<Permit>,
 }
 
 impl QuotaDir {
-    /// What the host is given.
-    pub(super) fn root(inner: DirRef, group: Arc<Group>, held: Held) -> Self {
+    /// Creates the directory that the host receives.
+    pub(super) fn root(inner: DirRef, group: Arc<Group>, held: NodeRef) -> Self {
         QuotaDir { inner, held: Some(held), group, _permit: None }
     }
 
-    /// What a guest has opened.
+    /// Creates a directory that a guest opened.
     pub(super) fn opened(
         inner: DirRef,
         group: &Arc<Group>,
-        held: Option<Held>,
+        held: Option<NodeRef>,
         permit: Permit,
     ) -> Self {
         QuotaDir { inner, held, group: Arc::clone(group), _permit: Some(permit) }
@@ -51,18 +53,18 @@ impl QuotaDir {
         self.inner.stat(Descent::HERE).is_ok_and(|stat| stat.nlink == 0)
     }
 
-    /// Another directory of this group, or `Xdev`.
+    /// Returns `into` as a directory of this group, or `Xdev`.
     fn same<'d>(&self, into: &'d dyn Dir) -> Result<&'d QuotaDir> {
         QuotaDir::of(&self.group, into).ok_or(Errno::Xdev)
     }
 
-    /// `dir`, if it is one of `group`'s.
+    /// Returns `dir` as a directory of `group`.
     fn of<'d>(group: &Group, dir: &'d dyn Dir) -> Option<&'d QuotaDir> {
         let dir: &dyn Any = dir;
         dir.downcast_ref::<QuotaDir>().filter(|dir| std::ptr::eq(&*dir.group, group))
     }
 
-    /// Whether there is room for one more entry in this directory.
+    /// Checks that this directory has room for one more entry.
     fn check_entry(&self) -> Result<()> {
         if self.group.entries.is_none() {
             return Ok(());
@@ -71,7 +73,7 @@ impl QuotaDir {
         self.group.check_entry(&self.inner, &stat)
     }
 
-    /// An entry more or fewer is here.
+    /// Adds `more`, which is 1 or -1, to the number of entries.
     fn count_entry(&self, more: i64) {
         if self.group.entries.is_some()
             && let Some(id) = self.id()
@@ -80,9 +82,9 @@ impl QuotaDir {
         }
     }
 
-    /// For what would be created, but is refused: the error that comes first.
+    /// Returns the first error of a creation that `refusal` prevents.
     fn refuse_new(&self, name: Name<'_>, refusal: Errno) -> Errno {
-        match look(&*self.inner, name) {
+        match stat_entry(&*self.inner, name) {
             Ok(Some(_)) => Errno::Exist,
             Ok(None) if self.is_removed() => Errno::Noent,
             Ok(None) => refusal,
@@ -90,7 +92,7 @@ impl QuotaDir {
         }
     }
 
-    /// Creates `name` by `create`, which takes `bytes`. If it cannot be found out what it is,
+    /// Runs `create`, which creates `name` and takes `bytes`. If the new node cannot be identified,
     /// `undo` removes it.
     fn create(
         &self,
@@ -119,7 +121,7 @@ impl QuotaDir {
             }
             Err(errno) => {
                 if undo(inner).is_err() {
-                    // It is there, and what it takes is never given back.
+                    // The node remains, and its reservation is never given back.
                     inode.keep_all();
                     bytes.keep_all();
                     self.count_entry(1);
@@ -129,20 +131,20 @@ impl QuotaDir {
         }
     }
 
-    /// Removes `name` by `remove`.
+    /// Runs `remove`, which removes `name`.
     fn remove(&self, name: Name<'_>, remove: impl FnOnce(&dyn Dir) -> Result<()>) -> Result<()> {
         let _names = self.group.names.write();
-        let Some(stat) = look(&*self.inner, name)? else { return remove(&*self.inner) };
+        let Some(stat) = stat_entry(&*self.inner, name)? else { return remove(&*self.inner) };
         remove(&*self.inner)?;
         self.group.lost_name(&stat);
         self.count_entry(-1);
         Ok(())
     }
 
-    /// Whether `name` may become one more entry of `into`.
+    /// Checks that `into` has room for `name` as one more entry.
     fn check_entry_into(&self, name: Name<'_>, into: &QuotaDir) -> Result<()> {
         let Err(refusal) = into.check_entry() else { return Ok(()) };
-        match look(&*self.inner, name)? {
+        match stat_entry(&*self.inner, name)? {
             None => Err(Errno::Noent),
             Some(_) if into.is_removed() => Err(Errno::Noent),
             Some(_) => Err(refusal),
@@ -151,13 +153,12 @@ impl QuotaDir {
 }
 
 impl Group {
-    /// Whether `dir` is one of this group's.
+    /// Returns whether `dir` is a directory of this group.
     pub(super) fn is_guarding(&self, dir: &dyn Dir) -> bool {
         QuotaDir::of(self, dir).is_some()
     }
 
-    /// Whether there is room for one more entry in `dir`, whose entries are counted if they have
-    /// not been.
+    /// Checks that `dir` has room for one more entry. Counts its entries on the first call.
     pub(super) fn check_entry(&self, dir: &DirRef, stat: &Stat) -> Result<()> {
         let Some((limit, refusal)) = self.entries else { return Ok(()) };
         let there = match self.entries_of((stat.dev, stat.ino)) {
@@ -220,11 +221,11 @@ impl Dir for QuotaDir {
         let into = self.same(into)?;
         let rename = || self.inner.rename(name, &*into.inner, new_name);
         let _names = self.group.names.write();
-        let new = look(&*into.inner, new_name)?;
+        let new = stat_entry(&*into.inner, new_name)?;
         if let Some(new) = &new {
-            let old = look(&*self.inner, name)?;
+            let old = stat_entry(&*self.inner, name)?;
             if old.is_none_or(|old| (new.dev, new.ino) == (old.dev, old.ino)) {
-                // Nothing has that name, or one node has both, and then there is nothing to do.
+                // The old name does not exist, or both name one node, so that nothing changes.
                 return rename();
             }
         } else if self.id().is_none() || self.id() != into.id() {
@@ -244,7 +245,7 @@ impl Dir for QuotaDir {
         let link = || self.inner.link(name, &*into.inner, new_name);
         let _names = self.group.names.write();
         if let Err(refusal) = into.check_entry() {
-            let Some(stat) = look(&*self.inner, name)? else { return Err(Errno::Noent) };
+            let Some(stat) = stat_entry(&*self.inner, name)? else { return Err(Errno::Noent) };
             return Err(match into.refuse_new(new_name, refusal) {
                 errno if errno != refusal => errno,
                 _ if stat.kind == FileType::Dir => Errno::Perm,
@@ -265,7 +266,7 @@ impl Dir for QuotaDir {
     }
 
     fn may_block(&self) -> bool {
-        // Even where this directory cannot, whoever holds the names may.
+        // An operation may wait for another holder of `names`, even if this directory never blocks.
         self.group.may_block.load(Ordering::Relaxed) || self.inner.may_block()
     }
 

@@ -1,8 +1,8 @@
-//! An open file whose growth is paid for before it happens.
+//! An open file whose growth is reserved before it happens.
 //!
-//! What a write would take is reserved for the whole of it, so that it is refused before its first
-//! byte; what the inner file did not write is given back. Bytes that are there already cost
-//! nothing to write again, and are written with the size's lock shared.
+//! A write reserves all bytes that it can add, so that a quota refuses it before the first byte
+//! is written. The reservation of bytes that the inner file did not write is given back.
+//! Overwriting existing bytes is free and holds the size lock shared.
 
 use std::io::{IoSlice, IoSliceMut};
 use std::sync::Arc;
@@ -12,18 +12,18 @@ use palisade_vfs::{
 };
 
 use super::meter::{Group, Permit, What};
-use super::nodes::{Held, Node};
+use super::nodes::{CountedNode, NodeRef};
 
-/// The longest file: POSIX's `off_t`.
+/// The maximum file length, from POSIX's `off_t`.
 const LEN_MAX: u64 = i64::MAX as u64;
 
 /// An open file of a group.
 ///
-/// Dropped from the top: what a file holds is given back once the inner handle is gone.
+/// The field order is the drop order: the inner handle closes before the node is released.
 pub(super) struct QuotaFile {
     pub(super) inner: FileRef,
-    /// `None` if it may not be looked at, and then it is not open for writing.
-    pub(super) held: Option<Held>,
+    /// The node. `None` if the policy under the quota denies a stat; the file is read-only then.
+    pub(super) held: Option<NodeRef>,
     pub(super) group: Arc<Group>,
     pub(super) access: Access,
     pub(super) _permit: Permit,
@@ -34,13 +34,13 @@ impl QuotaFile {
         if self.access.writes() { Ok(()) } else { Err(errno) }
     }
 
-    /// What is counted of this file: nothing, if it is a device.
-    fn node(&self) -> Option<&Node> {
+    /// Returns the node whose size is counted, or `None` for a device.
+    fn node(&self) -> Option<&CountedNode> {
         let held = self.held.as_ref().filter(|_| self.inner.kind() == FileType::File);
         held.map(|held| &*held.node)
     }
 
-    /// Lets `op` write `total` bytes, and counts those that it did.
+    /// Runs `op`, which writes up to `total` bytes, and counts the bytes that it wrote.
     fn transfer(&self, total: u64, op: impl FnOnce() -> Result<usize>) -> Result<usize> {
         if !self.group.meters_writes {
             return op();
@@ -51,11 +51,11 @@ impl QuotaFile {
         Ok(done)
     }
 
-    /// Lets `op` make the file, which is `size` long, at most `most` long. `op` answers how long it
-    /// is then.
+    /// Runs `op`, which extends the file from `size` to at most `most` bytes and returns the new
+    /// length with its result.
     fn grow<T>(
         &self,
-        node: &Node,
+        node: &CountedNode,
         size: &mut u64,
         most: u64,
         op: impl FnOnce() -> Result<(u64, T)>,
@@ -66,14 +66,14 @@ impl QuotaFile {
         }
         let before = node.paid(*size);
         let grown = self.group.reserve(What::Bytes, node.paid(most).saturating_sub(before))?;
-        let (now, answer) = op()?;
+        let (now, result) = op()?;
         let now = now.clamp(*size, most.max(*size));
         grown.keep(node.paid(now) - before);
         *size = now;
-        Ok(answer)
+        Ok(result)
     }
 
-    /// Reads at most as much as may still be read: `read` is given how many bytes of `total`.
+    /// Runs `read` with the part of `total` bytes that the quota for reads permits.
     fn metered(
         &self,
         total: u64,
@@ -85,7 +85,7 @@ impl QuotaFile {
         }
         let taken = self.group.take_some(What::Reads, total);
         if taken == 0 {
-            // Whoever has read everything learns that it is the end.
+            // A reader at the end of the file still gets the end of the file.
             let is_at_end = self.kind() == FileType::File && self.inner.stat()?.size <= offset;
             return if is_at_end { Ok(0) } else { Err(Errno::Dquot) };
         }
@@ -95,8 +95,8 @@ impl QuotaFile {
         done
     }
 
-    /// As [`File::set_len`], for a file whose size is locked.
-    fn resize(&self, node: &Node, size: &mut u64, len: u64) -> Result<()> {
+    /// Implements [`File::set_len`] for a file whose size is locked.
+    fn resize(&self, node: &CountedNode, size: &mut u64, len: u64) -> Result<()> {
         if len > *size {
             return self.grow(node, size, len, || Ok((len, self.inner.set_len(len)?)));
         }
@@ -107,8 +107,8 @@ impl QuotaFile {
 }
 
 impl Group {
-    /// The file is shorter now.
-    pub(super) fn shrunk(&self, node: &Node, size: &mut u64, len: u64) {
+    /// Gives back the bytes that a truncation to `len` freed.
+    pub(super) fn shrunk(&self, node: &CountedNode, size: &mut u64, len: u64) {
         self.give(What::Bytes, node.paid(*size).saturating_sub(node.paid(len)));
         *size = len;
     }

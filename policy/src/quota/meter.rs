@@ -1,8 +1,8 @@
-//! The counters of a group, and the groups above it.
+//! The hierarchical counters of a group.
 //!
-//! `take` reserves in every group from the innermost outward or in none; nobody else sees more
-//! than the limit in any of them, at any time. `give` takes back what was reserved and not used,
-//! or what is gone.
+//! `take` reserves an amount in each group from the innermost outward, or in none of them. No
+//! counter exceeds its limit at any time. `give` gives back a reservation that was not used, or
+//! the amount of a removed node.
 
 use std::iter::successors;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use parking_lot::RwLock;
 use super::nodes::Nodes;
 use super::{Quota, Usage, WhenFull};
 
-/// What is counted for a whole group.
+/// The resources that are counted for a whole group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum What {
     Bytes,
@@ -24,7 +24,7 @@ pub(super) enum What {
     Writes,
 }
 
-/// INVARIANT: `used` is at most `limit`.
+/// A counter with a limit. INVARIANT: `used` is at most `limit`.
 struct Meter {
     limit: Option<u64>,
     used: AtomicU64,
@@ -35,7 +35,7 @@ impl Meter {
         Meter { limit, used: AtomicU64::new(0) }
     }
 
-    /// Takes as much of `n` as there is, and answers that.
+    /// Reserves up to `n` and returns the reserved amount.
     fn take_some(&self, n: u64) -> u64 {
         let limit = self.limit.unwrap_or(u64::MAX);
         let more = |used: u64| Some(used + n.min(limit - used));
@@ -52,13 +52,13 @@ impl Meter {
     fn give(&self, n: u64) {
         let before = self.used.fetch_sub(n, Ordering::AcqRel);
         if before < n {
-            // What is taken is too much from now on, so everything is refused.
+            // `used` wrapped around and exceeds every limit, so that further reservations fail.
             bug!((); "a meter gave back {n} of {before}");
         }
     }
 }
 
-/// One group: its counters, its nodes, and the group that it lies in.
+/// A group: its limits, its counters, its nodes and its parent.
 pub(super) struct Group {
     bytes: Meter,
     inodes: Meter,
@@ -67,16 +67,16 @@ pub(super) struct Group {
     writes: Meter,
     when_full: WhenFull,
     parent: Option<Arc<Group>>,
-    /// The least of this group and those above.
+    /// The smallest limit of this group and its ancestors.
     pub(super) file_size: Option<u64>,
-    /// The least, and what it is called.
+    /// The smallest limit of this group and its ancestors, and the errno of reaching it.
     pub(super) entries: Option<(u64, Errno)>,
-    /// Whether this group or one above has such a limit.
+    /// Whether this group or an ancestor limits the bytes that are read.
     pub(super) meters_reads: bool,
     pub(super) meters_writes: bool,
-    /// Whether a directory that is guarded can.
+    /// Whether a guarded directory of the group may block.
     pub(super) may_block: AtomicBool,
-    /// Held to change names, and shared to open.
+    /// Guards the directory entries: exclusive to change names, shared to open nodes.
     pub(super) names: RwLock<()>,
     pub(super) nodes: Nodes,
 }
@@ -120,7 +120,7 @@ impl Group {
         Usage { limit: meter.limit, used: meter.used.load(Ordering::Acquire) }
     }
 
-    /// This group and those above, from the innermost outward.
+    /// Returns this group and its ancestors, from the innermost outward.
     fn chain(&self) -> impl Iterator<Item = &Group> {
         successors(Some(self), |group| group.parent.as_deref())
     }
@@ -141,7 +141,7 @@ impl Group {
         Ok(())
     }
 
-    /// Reserves as much of `n` as there is, and answers that.
+    /// Reserves up to `n` and returns the reserved amount.
     pub(super) fn take_some(&self, what: What, n: u64) -> u64 {
         let mut most = n;
         for (depth, group) in self.chain().enumerate() {
@@ -153,14 +153,14 @@ impl Group {
         most
     }
 
-    /// Takes back what was reserved.
+    /// Gives back a reservation.
     pub(super) fn give(&self, what: What, n: u64) {
         if n > 0 {
             self.chain().for_each(|group| group.meter(what).give(n));
         }
     }
 
-    /// Reserves `n` for as long as what it answers lives, unless it is kept.
+    /// Returns a reservation of `n`, which is given back on drop unless it is kept.
     pub(super) fn reserve(&self, what: What, n: u64) -> Result<Reserved<'_>> {
         self.take(what, n)?;
         Ok(Reserved { group: self, what, n })
@@ -185,7 +185,7 @@ impl WhenFull {
     }
 }
 
-/// A reservation, which goes back when it is dropped.
+/// A reservation that is given back on drop.
 pub(super) struct Reserved<'g> {
     group: &'g Group,
     what: What,
@@ -193,14 +193,14 @@ pub(super) struct Reserved<'g> {
 }
 
 impl Reserved<'_> {
-    /// Gives back all but `n`, and leaves those taken.
+    /// Keeps `n` for good and gives back the rest.
     pub(super) fn keep(mut self, n: u64) {
         let n = n.min(self.n);
         self.group.give(self.what, self.n - n);
         self.n = 0;
     }
 
-    /// Leaves all of it taken.
+    /// Keeps the whole reservation for good.
     pub(super) fn keep_all(self) {
         let n = self.n;
         self.keep(n);
@@ -213,7 +213,7 @@ impl Drop for Reserved<'_> {
     }
 }
 
-/// One open descriptor, which is given back when it is closed.
+/// The reservation of one open descriptor, given back on drop.
 pub(super) struct Permit(Arc<Group>);
 
 impl Permit {
@@ -235,7 +235,7 @@ mod tests {
     use std::thread;
 
     #[test]
-    fn what_is_there_once_is_taken_once() {
+    fn concurrent_takes_never_exceed_the_limit() {
         let (meter, inside) = (Meter::new(Some(1)), AtomicU64::new(0));
         let enter = |taken: u64| {
             if taken > 0 {

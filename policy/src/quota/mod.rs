@@ -1,31 +1,39 @@
-//! Quotas as a layer: how much, where confinement says what.
+//! Quotas: limits on bytes, nodes, entries, descriptors and transfers, as a policy layer.
 //!
-//! What this module alone is responsible for: that a number never passes its limit, and that it is
-//! what one would count. A [`QuotaGroup`] has counters; a guarded directory reserves what an
-//! operation would take before the inner directory hears of it, and gives back what was not taken.
-//! A reservation is one atomic step for each group from the innermost outward, so however many
-//! guests share a group, none of them is ever let past a limit (`meter.rs`).
+//! This module guarantees that no counter exceeds its limit and that the counters are exact. A
+//! [`QuotaGroup`] has counters. A guarded directory reserves the maximum change of an operation
+//! before it calls the inner directory, and gives back the unused part afterwards. A reservation
+//! is one atomic operation per group, from the innermost outward, so that concurrent guests of a
+//! group never exceed a limit (`meter.rs`).
 //!
-//! What is counted is what a guest can see: the length of files, holes included, and of the
-//! targets of links; nodes; entries. It is the same on every filesystem, and a copy-up changes
-//! nothing of it. A node is known by its identity, so it is counted once whatever the number of
-//! its names, and until its last name and its last handle are gone (`nodes.rs`).
+//! The counters measure what a guest can observe: the lengths of files (including holes) and of
+//! symlink targets, the nodes, and the entries. They are independent of the filesystem, and a
+//! copy-up does not change them. A node is identified by its device and inode number. It is
+//! counted once, regardless of its number of names, until its last name and its last handle are
+//! gone (`nodes.rs`).
 //!
-//! Why the numbers stay exact: the size of a file changes under that file's lock, which is held
-//! while the inner file works; names change one at a time in a group, and nothing is opened
-//! meanwhile. Everything that can fail is asked before the one step that changes something. The
-//! exception is the identity of what was just created: it is asked for twice, in two ways, and if
-//! neither answers, what was created is removed again.
+//! The counters stay exact because the size of a file changes under the lock of that file, which
+//! is held during the inner operation; names change one at a time in a group, and no open runs
+//! meanwhile. Everything that can fail happens before the single step that changes the tree. The
+//! exception is the stat of a newly created node: it is tried twice, in two ways, and if both
+//! fail, the node is removed again.
 //!
-//! Lock order: `Group::names`, then a node's `size`, then `Nodes`, which no call of the inner
-//! directory is made with. Whoever opens waits for whoever changes names, so a directory of the
-//! group can block if one of them can.
+//! Lock order; no inner directory is called with `Nodes` held:
 //!
-//! Copies that an overlay makes for itself are seen by nobody, and take as much room as the files
-//! that they are copies of. An overlay asks for it ([`QuotaGroup::take_bytes`]) if it is told to,
-//! and what is taken counts among the bytes for good.
+//! ```text
+//! Group::names
+//!   CountedNode::size
+//!     Nodes
+//! ```
 //!
-//! Deliberately absent: what a process of the host does beneath; room on a disk.
+//! An open waits for a change of names, so each directory of a group may block if one of them
+//! may block.
+//!
+//! Copies that an overlay makes internally are invisible to guests, and take as much space as the
+//! original files. An overlay reserves this space ([`QuotaGroup::take_bytes`]) if it is
+//! configured to; the reservation counts as bytes until it is given back.
+//!
+//! Deliberately absent: changes by other processes of the host, and the free space of a disk.
 
 mod count;
 mod dir;
@@ -43,41 +51,40 @@ use palisade_vfs::{Descent, DirRef, Errno, Result};
 use self::dir::QuotaDir;
 use self::meter::{Group, What};
 
-/// What a limit that is reached is called.
+/// The errno of a reached limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum WhenFull {
     /// A quota: `Dquot`.
     #[default]
     Quota,
-    /// A disk: `Nospc`, for programs that know nothing else.
+    /// A full disk: `Nospc`, for programs that do not handle `Dquot`.
     Disk,
 }
 
-/// The limits of a group. What is `None` has no limit.
+/// The limits of a group. `None` means unlimited.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Quota {
-    /// The sum of the lengths of files, holes included, and of the targets of symbolic links.
-    /// Beyond it: `Dquot`.
+    /// The total length of files, including holes, and of symlink targets. Above it: `Dquot`.
     pub bytes: Option<u64>,
-    /// Files, directories and symbolic links. Beyond it: `Dquot`.
+    /// Files, directories and symbolic links. Above it: `Dquot`.
     pub inodes: Option<u64>,
-    /// The length to which a file may grow. Beyond it: `Fbig`.
+    /// The length of a file. Growing beyond it: `Fbig`.
     pub file_size: Option<u64>,
-    /// The names in one directory. Beyond it: `Dquot`.
+    /// The entries of one directory. Above it: `Dquot`.
     pub dir_entries: Option<u64>,
-    /// Files and directories that are open at once. Beyond it: `Mfile`. An operation on a path of
-    /// several names holds a directory while it lasts.
+    /// Files and directories that are open at the same time. Above it: `Mfile`. An operation on a
+    /// path of several names holds a directory open meanwhile.
     pub descriptors: Option<u64>,
-    /// Bytes that are read from files, over all time. Beyond it: `Dquot`; the last read is short.
+    /// Bytes that are read from files, in total. Above it: `Dquot`; the last read is short.
     pub read_bytes: Option<u64>,
-    /// Bytes that are written to files, over all time. Beyond it: `Dquot`.
+    /// Bytes that are written to files, in total. Above it: `Dquot`.
     pub write_bytes: Option<u64>,
-    /// What `bytes`, `inodes` and `dir_entries` are called when they are reached.
+    /// The errno for reaching `bytes`, `inodes` or `dir_entries`.
     pub when_full: WhenFull,
 }
 
 impl Quota {
-    /// The smaller of each limit; what a limit is called that is reached stays as it is here.
+    /// Returns the smaller of each limit, with `when_full` of `self`.
     #[must_use]
     pub fn at_most(self, other: Self) -> Self {
         let least = |a: Option<u64>, b: Option<u64>| match (a, b) {
@@ -97,27 +104,27 @@ impl Quota {
     }
 }
 
-/// One number of a [`QuotaReport`].
+/// One counter of a [`QuotaReport`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Usage {
-    /// The most that there may be.
+    /// The limit, if any.
     pub limit: Option<u64>,
-    /// What there is.
+    /// The amount in use.
     pub used: u64,
 }
 
 impl Usage {
-    /// What is left of the limit.
+    /// Returns the remaining amount, or `None` without a limit.
     #[must_use]
     pub fn left(self) -> Option<u64> {
         self.limit.map(|limit| limit.saturating_sub(self.used))
     }
 }
 
-/// The numbers of a group at a moment, those of its children included.
+/// A snapshot of the counters of a group, including its children.
 ///
-/// Each is exact by itself. While operations are under way, a number includes what they have
-/// reserved.
+/// Each counter is exact by itself. A counter includes the reservations of operations in
+/// progress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct QuotaReport {
     /// As [`Quota::bytes`].
@@ -126,57 +133,59 @@ pub struct QuotaReport {
     pub inodes: Usage,
     /// As [`Quota::descriptors`].
     pub descriptors: Usage,
-    /// As [`Quota::read_bytes`]. Only counted if this group or one above it has that limit.
+    /// As [`Quota::read_bytes`]. Counted only if this group or an ancestor has that limit.
     pub read_bytes: Usage,
-    /// As [`Quota::write_bytes`]. Only counted if this group or one above it has that limit.
+    /// As [`Quota::write_bytes`]. Counted only if this group or an ancestor has that limit.
     pub write_bytes: Usage,
-    /// [`Quota::file_size`], or a group's above if that is less.
+    /// The smallest [`Quota::file_size`] of this group and its ancestors.
     pub file_size: Option<u64>,
-    /// [`Quota::dir_entries`], or a group's above if that is less.
+    /// The smallest [`Quota::dir_entries`] of this group and its ancestors.
     pub dir_entries: Option<u64>,
 }
 
-/// Directories that share limits. A clone is the same group.
+/// A group of directories that share limits. A clone refers to the same group.
 ///
-/// - Whatever succeeds in a guarded directory succeeds without it, with the same effect. What
-///   would pass a limit is refused whole, before anything is done, and after the errors that come
-///   before it as far as they can be seen without doing it. What fails leaves the numbers as they
-///   were.
-/// - Rename and link between two directories of one group are the inner directories' business;
-///   between two groups they are `Xdev`.
-/// - A node is known by its identity. All directories of one group must therefore agree on
-///   identities: two overlays over the same lowers do not, and get a child group each. A directory
-///   belongs to one group, and no two guarded by one group are laid upon one another.
-/// - A guarded directory asks what it changes for its identity, and lists what it limits the
-///   entries of, so it belongs beneath confinement. Above one, what may not be looked at can be
-///   read, and not changed.
-/// - The numbers are exact as long as the tree is changed through the group alone. A node is gone
-///   when its own link count says so: one that counts names that nobody can see stays counted.
+/// - A successful operation on a guarded directory has the same effect without the guard. An
+///   operation that would exceed a limit is refused as a whole, before it changes anything, and
+///   after the errors that take precedence, as far as they can be determined without performing
+///   the operation. A failed operation leaves the counters unchanged.
+/// - The inner directories decide about `rename` and `link` between two directories of one group.
+///   Between two groups, both return `Xdev`.
+/// - Nodes are identified by device and inode number, so all directories of a group must agree
+///   on these. Two overlays over the same lowers do not, and need a child group each. A directory
+///   belongs to one group, and directories guarded by one group must not be stacked.
+/// - A guarded directory stats the nodes that it changes, and lists the directories whose entries
+///   are limited. It therefore belongs under confinement. Above confinement, a node whose stat is
+///   denied can be read but not changed.
+/// - The counters are exact if the tree changes only through the group. A node is gone when its
+///   link count says so: a link count that includes invisible names keeps the node counted.
 #[derive(Clone)]
 pub struct QuotaGroup(Arc<Group>);
 
 impl QuotaGroup {
-    /// A group of its own.
+    /// Creates a group without a parent.
     #[must_use]
     pub fn new(quota: Quota) -> Self {
         QuotaGroup(Group::new(quota, None))
     }
 
-    /// A group within this one: what it takes is taken of both, and neither passes its limits.
+    /// Creates a child of this group, whose operations count against both groups.
     ///
-    /// When the child and all that is open in it are gone, what it held is given back to this
-    /// group; what was read and written stays.
+    /// When the child and all its open handles are dropped, its counts are given back to this
+    /// group, except for the bytes read and written.
     #[must_use]
     pub fn child(&self, quota: Quota) -> Self {
         QuotaGroup(Group::new(quota, Some(Arc::clone(&self.0))))
     }
 
-    /// Guards `dir`, with what is there for free: only growth is counted. A file that was there
-    /// pays for what it is longer than when it was first seen, and gives nothing back for being
-    /// shorter or removed.
+    /// Guards `dir`. Existing nodes are free: only their growth is counted. An existing file counts
+    /// for the bytes beyond its first observed length, and gives nothing back when it is truncated
+    /// below that length or removed.
     ///
-    /// Errors, in order: `Inval` for a directory of this group; those of
-    /// [`Dir::stat`](palisade_vfs::Dir::stat).
+    /// # Errors
+    ///
+    /// - `Inval` for a directory of this group.
+    /// - The errors of [`Dir::stat`](palisade_vfs::Dir::stat).
     pub fn guard(&self, dir: DirRef) -> Result<DirRef> {
         if self.0.is_guarding(&*dir) {
             return Err(Errno::Inval);
@@ -189,13 +198,16 @@ impl QuotaGroup {
         Ok(Arc::new(QuotaDir::root(dir, Arc::clone(&self.0), node)))
     }
 
-    /// Guards `dir`, and counts what is there as if it had been created in it; not `dir` itself.
-    /// What the group counts already is not counted again.
+    /// Guards `dir` and counts the existing nodes under it (without `dir` itself) as if they had
+    /// been created through the group. Nodes that the group counts already are not counted again.
     ///
-    /// It takes time and memory for every node. Nothing must be changed in `dir` meanwhile.
+    /// The call takes time and memory for each node. Nothing may change `dir` meanwhile.
     ///
-    /// Errors, in order: `Inval` for a directory of this group; those of reading the tree; `Dquot`,
-    /// or `Nospc`, if there is more than the limits allow. Nothing is counted then.
+    /// # Errors
+    ///
+    /// - `Inval` for a directory of this group.
+    /// - The errors of reading the tree.
+    /// - `Dquot` or `Nospc` if the nodes exceed the limits. Nothing is counted then.
     pub fn guard_counted(&self, dir: DirRef) -> Result<DirRef> {
         if self.0.is_guarding(&*dir) {
             return Err(Errno::Inval);
@@ -204,20 +216,22 @@ impl QuotaGroup {
         self.guard(dir)
     }
 
-    /// Takes `bytes` for something that no guarded directory shows, such as the copy of a file that
-    /// an overlay beneath makes for itself.
+    /// Reserves `bytes` for data that no guarded directory shows, such as a file that an inner
+    /// overlay copies up.
     ///
-    /// Errors: `Dquot`, or `Nospc`, if there are not so many left. Nothing is taken then.
+    /// # Errors
+    ///
+    /// - `Dquot` or `Nospc` if the limit would be exceeded. Nothing is reserved then.
     pub fn take_bytes(&self, bytes: u64) -> Result<()> {
         self.0.take(What::Bytes, bytes)
     }
 
-    /// Gives back some of what [`QuotaGroup::take_bytes`] took.
+    /// Gives back a part of the bytes that [`QuotaGroup::take_bytes`] reserved.
     pub fn give_bytes(&self, bytes: u64) {
         self.0.give(What::Bytes, bytes);
     }
 
-    /// The numbers now.
+    /// Returns a snapshot of the counters.
     #[must_use]
     pub fn report(&self) -> QuotaReport {
         let usage = |what| self.0.usage(what);

@@ -1,9 +1,8 @@
-//! The nodes that a group knows: those that are open, those that it counts, and directories whose
-//! entries it has counted.
+//! The tracked nodes of a group: open nodes, counted nodes, and directories with counted entries.
 //!
-//! All others cost nothing. A node is counted from its creation until its last name and its last
-//! handle are gone, once, whatever the number of its names. One that was there before is counted
-//! with the bytes that it has grown by since it was first seen.
+//! All other nodes take no memory. A node is counted once, from its creation until its last name
+//! and its last handle are gone, regardless of its number of names. An existing node counts for
+//! the bytes by which it has grown since it was first observed.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -15,51 +14,52 @@ use parking_lot::{Mutex, RwLock};
 
 use super::meter::{Group, What};
 
-/// What two names of one node have in common: the filesystem's number and the node's.
+/// The identity of a node: device and inode number. All names of a node share it.
 pub(super) type Identity = (u64, u64);
 
-/// A node that a group knows.
-pub(super) struct Node {
+/// A tracked node.
+pub(super) struct CountedNode {
     pub(super) id: Identity,
-    /// How long it is. The lock is held while the inner file changes it; shared, while bytes are
-    /// written that are there already.
+    /// The length. Held exclusively while the inner file changes the length, and shared while
+    /// existing bytes are overwritten.
     pub(super) size: RwLock<u64>,
-    /// The bytes of it that are free.
+    /// The bytes that are free, because they existed when the node was first observed.
     base: u64,
 }
 
-impl Node {
-    /// How many of `size` bytes are paid for.
+impl CountedNode {
+    /// Returns the part of `size` bytes that counts.
     pub(super) fn paid(&self, size: u64) -> u64 {
         size.saturating_sub(self.base)
     }
 }
 
-struct Known {
-    node: Arc<Node>,
+/// The entry of a node in [`Nodes`].
+struct TrackedNode {
+    node: Arc<CountedNode>,
     handles: usize,
-    /// Whether it was created in the group, or counted by it.
+    /// Whether the group counts the node as an inode.
     is_counted: bool,
-    /// Whether its last name is gone.
+    /// Whether the last name is gone.
     is_gone: bool,
-    /// The number of a directory's entries, once they have been counted.
+    /// The number of entries of a directory, once counted.
     entries: Option<u64>,
 }
 
-impl Known {
+impl TrackedNode {
     fn new(stat: &Stat, base: u64, is_counted: bool) -> Self {
         let id = (stat.dev, stat.ino);
-        let node = Arc::new(Node { id, size: RwLock::new(sized(stat)), base });
-        Known { node, handles: 0, is_counted, is_gone: false, entries: None }
+        let node = Arc::new(CountedNode { id, size: RwLock::new(sized(stat)), base });
+        TrackedNode { node, handles: 0, is_counted, is_gone: false, entries: None }
     }
 
-    /// Gives back what it holds. Nobody has a handle, so nobody holds the size's lock.
+    /// Gives back the counts of the node. The node has no handle, so the size lock is free.
     fn settle(&self, group: &Group) {
         group.give(What::Bytes, self.node.paid(*self.node.size.read()));
         group.give(What::Inodes, u64::from(self.is_counted));
     }
 
-    /// Whether anything would be lost if it were forgotten.
+    /// Returns whether the entry carries information that dropping it would lose.
     fn matters(&self) -> bool {
         let is_open = self.handles > 0;
         is_open
@@ -69,7 +69,7 @@ impl Known {
     }
 }
 
-/// The bytes that a node is counted with.
+/// Returns the bytes for which a node counts.
 pub(super) fn sized(stat: &Stat) -> u64 {
     match stat.kind {
         FileType::File | FileType::Symlink => stat.size,
@@ -81,17 +81,17 @@ pub(super) fn sized(stat: &Stat) -> u64 {
     }
 }
 
-/// The nodes of a group.
+/// The tracked nodes of a group, by identity.
 #[derive(Default)]
-pub(super) struct Nodes(Mutex<HashMap<Identity, Known, RandomState>>);
+pub(super) struct Nodes(Mutex<HashMap<Identity, TrackedNode, RandomState>>);
 
-/// A node that is held: it is counted at least as long as this lives.
-pub(super) struct Held {
+/// A reference to a tracked node, which stays counted at least as long.
+pub(super) struct NodeRef {
     group: Arc<Group>,
-    pub(super) node: Arc<Node>,
+    pub(super) node: Arc<CountedNode>,
 }
 
-impl Drop for Held {
+impl Drop for NodeRef {
     fn drop(&mut self) {
         let mut nodes = self.group.nodes.0.lock();
         let Entry::Occupied(mut known) = nodes.entry(self.node.id) else { return };
@@ -111,53 +111,52 @@ impl Drop for Held {
 }
 
 impl Group {
-    /// Holds a node that there is. To be called while names cannot change.
-    pub(super) fn attach(self: &Arc<Self>, stat: &Stat) -> Held {
+    /// Tracks an existing node. `names` must be held.
+    pub(super) fn attach(self: &Arc<Self>, stat: &Stat) -> NodeRef {
         let mut nodes = self.nodes.0.lock();
         let known = nodes
             .entry((stat.dev, stat.ino))
-            .or_insert_with(|| Known::new(stat, sized(stat), false));
+            .or_insert_with(|| TrackedNode::new(stat, sized(stat), false));
         known.handles += 1;
-        Held { group: Arc::clone(self), node: Arc::clone(&known.node) }
+        NodeRef { group: Arc::clone(self), node: Arc::clone(&known.node) }
     }
 
-    /// Counts a node that was just created, and holds it. An inode, and the bytes of a link, have
-    /// been reserved.
-    pub(super) fn created(self: &Arc<Self>, stat: &Stat) -> Held {
+    /// Tracks a newly created node. Its inode, and the bytes of a symlink target, are reserved.
+    pub(super) fn created(self: &Arc<Self>, stat: &Stat) -> NodeRef {
         let base = match stat.kind {
             FileType::Symlink => 0,
-            // Whatever somebody else has put into it already is free.
+            // Bytes that another process has written to the new file already are free.
             _ => sized(stat),
         };
-        let fresh = Known { handles: 1, ..Known::new(stat, base, true) };
+        let fresh = TrackedNode { handles: 1, ..TrackedNode::new(stat, base, true) };
         let node = Arc::clone(&fresh.node);
         let mut nodes = self.nodes.0.lock();
         if let Some(stale) = nodes.insert(node.id, fresh) {
-            // Its number was given again, so it is gone without our having been told.
+            // The inode number was reused, so the old node was removed outside the group.
             stale.settle(self);
         }
-        Held { group: Arc::clone(self), node }
+        NodeRef { group: Arc::clone(self), node }
     }
 
-    /// Whether the node is counted, or was there for free when it was first seen.
+    /// Returns whether the node is tracked.
     pub(super) fn knows(&self, stat: &Stat) -> bool {
         self.nodes.0.lock().contains_key(&(stat.dev, stat.ino))
     }
 
-    /// Counts a node that was there. What it takes has been reserved.
+    /// Counts an existing node, whose inode and bytes are reserved.
     pub(super) fn count(&self, stat: &Stat) {
-        let known = Known::new(stat, 0, true);
+        let known = TrackedNode::new(stat, 0, true);
         self.nodes.0.lock().insert(known.node.id, known);
     }
 
-    /// A name of the node is gone; `stat` is what it was before.
+    /// Accounts for a removed name of a node; `stat` is from before the removal.
     pub(super) fn lost_name(&self, stat: &Stat) {
         if stat.kind == FileType::Dir || stat.nlink <= 1 {
             self.lost((stat.dev, stat.ino));
         }
     }
 
-    /// The last name of the node is gone.
+    /// Accounts for the removal of the last name of a node.
     pub(super) fn lost(&self, id: Identity) {
         let mut nodes = self.nodes.0.lock();
         let Entry::Occupied(mut known) = nodes.entry(id) else { return };
@@ -168,21 +167,21 @@ impl Group {
         }
     }
 
-    /// How many entries the directory has, if they have been counted.
+    /// Returns the number of entries of a directory, if it has been counted.
     pub(super) fn entries_of(&self, id: Identity) -> Option<u64> {
         self.nodes.0.lock().get(&id).and_then(|known| known.entries)
     }
 
-    /// The directory, which has been counted, has `entries`.
+    /// Records the counted number of entries of a directory.
     pub(super) fn set_entries(&self, stat: &Stat, entries: u64) {
         let mut nodes = self.nodes.0.lock();
         let known = nodes
             .entry((stat.dev, stat.ino))
-            .or_insert_with(|| Known::new(stat, sized(stat), false));
+            .or_insert_with(|| TrackedNode::new(stat, sized(stat), false));
         known.entries = Some(entries);
     }
 
-    /// Counts an entry more or fewer in a directory, if its entries have been counted.
+    /// Adds `more` to the number of entries of a directory, if it has been counted.
     pub(super) fn count_entry(&self, id: Identity, more: i64) {
         if let Some(known) = self.nodes.0.lock().get_mut(&id) {
             known.entries = known.entries.map(|entries| entries.saturating_add_signed(more));

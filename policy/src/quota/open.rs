@@ -1,4 +1,4 @@
-//! Opening through a group: who holds what, and what is created or emptied by it.
+//! `open` of a guarded directory, with the accounting of created and truncated files.
 
 use std::sync::Arc;
 
@@ -8,13 +8,13 @@ use super::count::{LIST, end};
 use super::dir::QuotaDir;
 use super::file::QuotaFile;
 use super::meter::{Permit, What};
-use super::nodes::Held;
+use super::nodes::NodeRef;
 
-/// An inner node that was opened, and what of the group is held with it.
-type Opened = (Node, Option<Held>);
+/// An opened inner node with the reference to its tracked node.
+type OpenedNode = (Node, Option<NodeRef>);
 
 impl QuotaDir {
-    /// As [`palisade_vfs::Dir::open`].
+    /// Implements [`palisade_vfs::Dir::open`].
     pub(super) fn open_counted(&self, path: Descent<'_>, how: OpenHow) -> Result<Node, Stop> {
         let permit = match Permit::new(&self.group) {
             Ok(permit) => permit,
@@ -34,24 +34,24 @@ impl QuotaDir {
         })
     }
 
-    /// Opens what is there, and changes nothing.
-    fn open_plain(&self, path: Descent<'_>, how: OpenHow) -> Result<Opened, Stop> {
+    /// Opens an existing node without changing it.
+    fn open_plain(&self, path: Descent<'_>, how: OpenHow) -> Result<OpenedNode, Stop> {
         let _names = self.group.names.read();
         let node = self.inner.open(path, how)?;
         self.hold(path, how, node)
     }
 
-    /// Takes note of what was opened.
-    fn hold(&self, path: Descent<'_>, how: OpenHow, node: Node) -> Result<Opened, Stop> {
+    /// Tracks an opened node.
+    fn hold(&self, path: Descent<'_>, how: OpenHow, node: Node) -> Result<OpenedNode, Stop> {
         match self.identify(path, &node) {
             Ok(stat) => Ok((node, Some(self.group.attach(&stat)))),
-            // It may not be looked at; but it can do no harm either.
+            // The stat is denied; but a read-only handle cannot change the counters.
             Err(Stop::Errno(Errno::Acces)) if !how.access.writes() => Ok((node, None)),
             Err(stop) => Err(stop),
         }
     }
 
-    /// What was opened at `path`, by the handle, or else by its name.
+    /// Stats the node that was opened at `path`, by its handle or else by its path.
     fn identify(&self, path: Descent<'_>, node: &Node) -> Result<Stat, Stop> {
         let stat = match node {
             Node::Dir(dir) => dir.stat(Descent::HERE),
@@ -60,10 +60,10 @@ impl QuotaDir {
         stat.or_else(|_| self.inner.stat(path))
     }
 
-    /// Opens what may have to be created or emptied.
-    fn open_acting(&self, path: Descent<'_>, how: OpenHow) -> Result<Opened, Stop> {
+    /// Opens a node that the open may create or truncate.
+    fn open_acting(&self, path: Descent<'_>, how: OpenHow) -> Result<OpenedNode, Stop> {
         if !how.is_exclusive() && !how.flags.contains(OpenFlags::TRUNCATE) {
-            // Most of what may be created is there, and is opened while others open too.
+            // Fast path: the file usually exists, and `names` is only held shared to open it.
             let there = OpenHow { flags: how.flags - OpenFlags::CREATE, ..how };
             match self.open_plain(path, there) {
                 Ok((Node::Dir(_), _)) => return Err(Errno::Isdir.into()),
@@ -76,8 +76,8 @@ impl QuotaDir {
             return self.open_new(path, how);
         }
         match self.inner.stat(path) {
-            Ok(stat) if stat.kind == FileType::File => self.open_there(path, how, &stat),
-            // Nothing is created or emptied here.
+            Ok(stat) if stat.kind == FileType::File => self.open_existing(path, how, &stat),
+            // Neither created nor truncated.
             Ok(_) => {
                 let node = self.inner.open(path, how)?;
                 self.hold(path, how, node)
@@ -87,8 +87,13 @@ impl QuotaDir {
         }
     }
 
-    /// Opens a file that is there, and may be emptied by it.
-    fn open_there(&self, path: Descent<'_>, how: OpenHow, stat: &Stat) -> Result<Opened, Stop> {
+    /// Opens an existing file, which the open may truncate.
+    fn open_existing(
+        &self,
+        path: Descent<'_>,
+        how: OpenHow,
+        stat: &Stat,
+    ) -> Result<OpenedNode, Stop> {
         let held = self.group.attach(stat);
         if !how.flags.contains(OpenFlags::TRUNCATE) {
             return Ok((self.inner.open(path, how)?, Some(held)));
@@ -102,8 +107,8 @@ impl QuotaDir {
         Ok((node, Some(held)))
     }
 
-    /// Creates a file. If something is there, the open is exclusive, and fails.
-    fn open_new(&self, path: Descent<'_>, how: OpenHow) -> Result<Opened, Stop> {
+    /// Creates a file. An existing node makes the open fail, because it is exclusive then.
+    fn open_new(&self, path: Descent<'_>, how: OpenHow) -> Result<OpenedNode, Stop> {
         let parent = match self.check_parent_entry(path) {
             Ok(parent) => parent,
             Err(Stop::Errno(refusal)) => return Err(self.refuse_open(path, how, refusal)),
@@ -119,7 +124,7 @@ impl QuotaDir {
             Err(stop) => {
                 drop(node);
                 if self.remove_new(path).is_err() {
-                    // It is there, and its inode is never given back.
+                    // The file remains, and its inode is never given back.
                     inode.keep_all();
                     self.count_parent_entry(parent);
                 }
@@ -131,15 +136,15 @@ impl QuotaDir {
         Ok((node, Some(self.group.created(&stat))))
     }
 
-    /// Removes what was just created.
+    /// Removes a newly created file.
     fn remove_new(&self, path: Descent<'_>) -> Result<()> {
         let (above, name) = path.split_last().ok_or(Errno::Isdir)?;
         let parent = end(self.inner.open(above, OpenHow::HOLD_DIR))?.into_dir()?;
         parent.remove_file(name)
     }
 
-    /// Whether there is room for one more entry in the directory that holds the last name. Answers
-    /// what that directory is, if its entries are limited.
+    /// Checks that the parent directory has room for one more entry. Returns the stat of the parent
+    /// if its entries are limited.
     fn check_parent_entry(&self, path: Descent<'_>) -> Result<Option<Stat>, Stop> {
         if self.group.entries.is_none() {
             return Ok(None);
@@ -157,7 +162,7 @@ impl QuotaDir {
         }
     }
 
-    /// An open that is going to be refused: the error that comes first. Nothing is changed.
+    /// Returns the first error of an open that `refusal` prevents. Changes nothing.
     fn refuse_open(&self, path: Descent<'_>, how: OpenHow, refusal: Errno) -> Stop {
         if how.is_exclusive() {
             match self.inner.stat(path) {
@@ -177,7 +182,7 @@ impl QuotaDir {
                 Err(stop) => return stop,
             }
         }
-        // It would be created, if its directory is there.
+        // The open would create a file if its parent directory exists.
         let above = path.split_last().map_or(Descent::HERE, |(above, _)| above);
         let parent = self.inner.open(above, OpenHow::HOLD_DIR).and_then(|dir| Ok(dir.into_dir()?));
         match parent.and_then(|dir| dir.stat(Descent::HERE)) {

@@ -1,4 +1,4 @@
-//! Policies laid upon each other, and compared.
+//! Attenuation and comparison of policies.
 
 use palisade_vfs::{Descent, Rights};
 use proptest::prelude::*;
@@ -19,7 +19,7 @@ fn check_witness(witness: &Witness, more: &[Rule], less: &[Rule]) -> Result<(), 
     Ok(())
 }
 
-/// Rules, and others that differ little from them.
+/// Generates two similar lists of rules.
 fn some_pair() -> impl Strategy<Value = (Vec<Rule>, Vec<Rule>)> {
     let edited = (some_rules(), some_rule(), any::<prop::sample::Index>(), 0..4u8);
     let edited = edited.prop_map(|(rules, rule, at, kind)| {
@@ -41,7 +41,7 @@ proptest! {
     #![proptest_config(config(2000))]
 
     #[test]
-    fn attenuation_is_exactly_what_both_grant(
+    fn attenuation_grants_the_intersection(
         one in some_rules(), two in some_rules(), three in some_rules(), path in some_path(),
     ) {
         let all = build(&one).attenuate(&build(&two)).unwrap().attenuate(&build(&three)).unwrap();
@@ -51,7 +51,7 @@ proptest! {
         prop_assert_eq!(here.hidden, a.hidden || b.hidden || c.hidden);
         let rights = if here.hidden { Rights::empty() } else { a.rights & b.rights & c.rights };
         prop_assert_eq!(here.rights, rights);
-        // A conjunct that is there twice is kept once, so numbers are known only for two.
+        // An equal conjunct is stored once, so the rule numbers are only predictable otherwise.
         if one != two {
             let two_layers = build(&one).attenuate(&build(&two)).unwrap();
             let expected: Meaning = a.and(b, one.len() as u32);
@@ -77,7 +77,7 @@ proptest! {
     }
 
     #[test]
-    fn a_comparison_is_right_and_its_witnesses_check(
+    fn comparison_and_its_witnesses_agree_with_the_evaluator(
         (one, two) in some_pair(), paths in prop::collection::vec(some_path(), 8),
     ) {
         let found = build(&one).compare(&build(&two));
@@ -100,23 +100,23 @@ proptest! {
     }
 
     #[test]
-    fn a_state_that_is_at_most_another_grants_nothing_more_beneath(
+    fn state_at_most_another_grants_no_more_on_descendants(
         rules in some_rules(), from in some_path(), to in some_path(),
         paths in prop::collection::vec(some_path(), 8),
     ) {
         let policy = build(&rules);
         let (state, than) = (policy.at(&to), policy.at(&from));
-        let answer = policy.is_at_most(state, than);
-        prop_assert_eq!(answer, policy.is_at_most(state, than), "remembered");
+        let is_at_most = policy.is_at_most(state, than);
+        prop_assert_eq!(is_at_most, policy.is_at_most(state, than), "cached");
         let join = |above: &str, path: &str| {
             let both = [above, path].join("/");
             meaning(&rules, Descent::new(both.trim_matches('/')).unwrap())
         };
         for path in &paths {
             let (new, old) = (join(&to, path), join(&from, path));
-            prop_assert!(!answer || !new.exceeds(&old), "{path}");
+            prop_assert!(!is_at_most || !new.exceeds(&old), "{path}");
         }
-        if !answer {
+        if !is_at_most {
             let path = excess(&policy.table, state.0, than.0).unwrap().unwrap();
             prop_assert!(join(&to, &path).exceeds(&join(&from, &path)), "{path:?}");
         }
@@ -124,8 +124,8 @@ proptest! {
 }
 
 #[test]
-fn names_that_are_all_written_out_leave_no_difference() {
-    // Of the class, there is no name beside those which are treated apart.
+fn literals_that_exhaust_a_class_equal_the_pattern() {
+    // The class has no name besides the literal names.
     let builder = |glob| Policy::builder().allow(glob, Rights::READ);
     let one = builder("/[ab]").build().unwrap();
     for (globs, same) in [
@@ -140,14 +140,14 @@ fn names_that_are_all_written_out_leave_no_difference() {
         assert_eq!(one.compare(&other).is_same(), same, "{globs:?}");
     }
     let dots = builder("/[.][.a]").build().unwrap();
-    assert!(dots.compare(&builder("/.a").build().unwrap()).is_same(), "`..` is no name");
+    assert!(dots.compare(&builder("/.a").build().unwrap()).is_same(), "`..` is not a name");
     let long = format!("/{}*", "a".repeat(255));
     let exact = format!("/{}", "a".repeat(255));
     assert!(builder(&long).build().unwrap().compare(&builder(&exact).build().unwrap()).is_same());
 }
 
 #[test]
-fn a_witness_names_the_path_and_the_rules() {
+fn witness_names_the_path_and_the_rules() {
     let old = Policy::builder().allow("/data/**", Rights::READ).hide("/**/.git").build().unwrap();
     let new = Policy::builder()
         .allow("/data/**", Rights::READ)
@@ -164,7 +164,7 @@ fn a_witness_names_the_path_and_the_rules() {
 }
 
 #[test]
-fn states_of_a_hundred_alike_rules_are_alike() {
+fn equivalent_states_have_the_same_kind() {
     let mut builder = Policy::builder().hide("/**/.git").deny("/**/*.key", Rights::WRITE);
     for user in 0..100 {
         builder = builder.allow(&format!("/srv/u{user}/data/**"), Rights::all());
@@ -178,7 +178,7 @@ fn states_of_a_hundred_alike_rules_are_alike() {
 }
 
 #[test]
-fn states_whose_names_lead_back_to_what_differs_are_not_alike() {
+fn states_on_cycles_with_different_targets_are_not_equivalent() {
     let policy = Policy::builder()
         .allow("/a/**", Rights::READ)
         .allow("/b/**", Rights::READ | Rights::WRITE)
@@ -204,7 +204,7 @@ fn states_whose_names_lead_back_to_what_differs_are_not_alike() {
 }
 
 #[test]
-fn a_policy_that_is_narrowed_to_the_same_again_and_again_does_not_grow() {
+fn repeated_attenuation_does_not_grow_the_policy() {
     let mut policy = Policy::builder().allow("/**", Rights::all()).build().unwrap();
     let narrower = Policy::builder().allow("/a/**", Rights::all()).build().unwrap();
     for _ in 0..200 {

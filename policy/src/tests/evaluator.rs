@@ -1,11 +1,13 @@
-//! The plain evaluator: matches every glob, then combines. What it says is what the rules mean.
+//! The reference evaluator: matches each glob against a path and combines the effects.
+//!
+//! It defines the semantics of the rules; the compiled policy is tested against it.
 
 use palisade_vfs::{Descent, Rights};
 use proptest::prelude::*;
 
 use crate::{Effect, Glob, Policy, Rule, RuleId};
 
-/// What rules mean for one path.
+/// The effect of all rules on one path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Meaning {
     pub(super) rights: Rights,
@@ -14,21 +16,21 @@ pub(super) struct Meaning {
 }
 
 impl Meaning {
-    /// Of several policies laid upon each other.
+    /// Returns the effect of both policies together.
     pub(super) fn and(self, other: Meaning, rules_before: u32) -> Meaning {
         let hidden = self.hidden || other.hidden;
         let rights = if hidden { Rights::empty() } else { self.rights & other.rights };
-        let behind = other.matched.iter().map(|id| RuleId::new(id.index() as u32 + rules_before));
-        // Where only one of them hides, the rules of the other do not matter.
+        let appended = other.matched.iter().map(|id| RuleId::new(id.index() as u32 + rules_before));
+        // If only one policy hides the path, the rules of the other are irrelevant.
         let matched = match (self.hidden, other.hidden) {
             (true, false) => self.matched,
-            (false, true) => behind.collect(),
-            _ => self.matched.into_iter().chain(behind).collect(),
+            (false, true) => appended.collect(),
+            _ => self.matched.into_iter().chain(appended).collect(),
         };
         Meaning { rights, hidden, matched }
     }
 
-    /// Whether it shows more, or grants more.
+    /// Returns whether it makes the path visible, or grants more rights, where `other` does not.
     pub(super) fn exceeds(&self, other: &Meaning) -> bool {
         !self.hidden && (other.hidden || !other.rights.contains(self.rights))
     }
@@ -36,7 +38,7 @@ impl Meaning {
 
 pub(super) fn meaning(rules: &[Rule], path: Descent<'_>) -> Meaning {
     let ids = || (0..).map(RuleId::new).zip(rules);
-    // What is hidden first, from the top, hides all the rest.
+    // The first hidden ancestor from the top hides all its descendants.
     for depth in 0..=path.depth() {
         let (above, _) = path.split_at(depth);
         let hides = |rule: &Rule| rule.effect == Effect::Hide && rule.glob.matches(above);
@@ -50,7 +52,7 @@ pub(super) fn meaning(rules: &[Rule], path: Descent<'_>) -> Meaning {
     for (id, rule) in ids() {
         if let Effect::Allow(rights) = rule.effect
             && !rights.is_empty()
-            && rule.glob.matches_beneath(path)
+            && rule.glob.matches_under(path)
         {
             allowed |= Rights::LOOKUP;
         }
@@ -68,7 +70,7 @@ pub(super) fn meaning(rules: &[Rule], path: Descent<'_>) -> Meaning {
     Meaning { rights: allowed - denied, hidden: false, matched }
 }
 
-/// What a compiled policy says of one path.
+/// Returns the effect of a compiled policy on one path.
 pub(super) fn compiled(policy: &Policy, path: Descent<'_>) -> Meaning {
     let state = path.names().fold(Policy::START, |state, name| policy.step(state, name));
     Meaning {
@@ -87,7 +89,7 @@ pub(super) fn build(rules: &[Rule]) -> Policy {
         .unwrap()
 }
 
-/// Names that the patterns below tell apart, and some that nothing is said about.
+/// Names that the patterns below distinguish, and names that no pattern matches.
 const NAMES: &[&str] = &[
     "a",
     "b",
@@ -121,7 +123,7 @@ pub(super) fn some_glob() -> impl Strategy<Value = Glob> {
 }
 
 pub(super) fn some_rule() -> impl Strategy<Value = Rule> {
-    // Few rights, so that rules meet in them.
+    // Few rights, so that the rights of different rules overlap.
     let rights = (0..8_u32).prop_map(Rights::from_bits_truncate);
     (some_glob(), 0..7u8, rights).prop_map(|(glob, kind, rights)| {
         let effect = match kind {

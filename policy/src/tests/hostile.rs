@@ -1,4 +1,4 @@
-//! Rules that are made to take long: each ends soon, in a policy or in an error that names them.
+//! Adversarial rules: compilation ends in bounded time, in a policy or an error that names rules.
 
 use std::time::{Duration, Instant};
 
@@ -7,8 +7,9 @@ use palisade_vfs::{Descent, Rights};
 use super::evaluator::{compiled, meaning};
 use crate::{Effect, Glob, Place, Policy, PolicyBuilder, PolicyError, Rule};
 
-/// Long for one test: what multiplies would take years. Machines do other things too.
-const SOON: Duration = Duration::from_secs(120);
+/// The time limit of one compilation, with room for a loaded machine; exponential work would take
+/// years.
+const TIME_MAX: Duration = Duration::from_secs(120);
 
 fn rules(globs: impl IntoIterator<Item = String>) -> Vec<Rule> {
     let effects = [Effect::Allow(Rights::READ), Effect::Deny(Rights::READ)];
@@ -25,12 +26,12 @@ fn build(rules: &[Rule]) -> Result<Policy, PolicyError> {
     builder.extend(rules.iter().cloned());
     let start = Instant::now();
     let policy = builder.build();
-    assert!(start.elapsed() < SOON, "{:?}", start.elapsed());
+    assert!(start.elapsed() < TIME_MAX, "{:?}", start.elapsed());
     policy
 }
 
 #[track_caller]
-fn explodes(rules: &[Rule]) {
+fn assert_explodes(rules: &[Rule]) {
     match build(rules) {
         Err(error @ PolicyError::Explodes { .. }) => {
             let PolicyError::Explodes { rules: named } = &error else { unreachable!() };
@@ -45,7 +46,7 @@ fn explodes(rules: &[Rule]) {
 }
 
 #[track_caller]
-fn means_the_same(rules: &[Rule], paths: &[&str]) {
+fn assert_matches_evaluator(rules: &[Rule], paths: &[&str]) {
     let policy = build(rules).unwrap();
     for path in paths {
         let path = Descent::new(path).unwrap();
@@ -54,45 +55,45 @@ fn means_the_same(rules: &[Rule], paths: &[&str]) {
 }
 
 #[test]
-fn patterns_that_multiply_each_other_are_refused_by_name() {
-    explodes(&rules((0..2000).map(|at| format!("/*{at}*{}*", at * 7))));
+fn exponential_patterns_are_rejected_with_their_rules() {
+    assert_explodes(&rules((0..2000).map(|at| format!("/*{at}*{}*", at * 7))));
     let distance = format!("/*a{}", "?".repeat(30));
-    explodes(&rules([distance]));
+    assert_explodes(&rules([distance]));
 }
 
 #[test]
-fn paths_that_multiply_each_other_are_refused_by_name() {
-    explodes(&rules((0..40).map(|at| format!("/**/a{at}/**/b{at}"))));
-    explodes(&rules([format!("/**/a{}", "/*".repeat(30))]));
+fn exponential_paths_are_rejected_with_their_rules() {
+    assert_explodes(&rules((0..40).map(|at| format!("/**/a{at}/**/b{at}"))));
+    assert_explodes(&rules([format!("/**/a{}", "/*".repeat(30))]));
 }
 
 #[test]
-fn rules_that_only_look_as_if_they_multiplied_are_compiled() {
+fn rules_that_only_look_exponential_are_compiled() {
     let stars = format!("/{}b", "*a".repeat(100));
     let long = "a".repeat(255);
-    means_the_same(&rules([stars]), &[&long, &format!("{}b", &long[1..])]);
+    assert_matches_evaluator(&rules([stars]), &[&long, &format!("{}b", &long[1..])]);
     let choices = format!("/{}", "{,a}".repeat(500));
-    means_the_same(&rules([choices]), &["a", &long, "b"]);
+    assert_matches_evaluator(&rules([choices]), &["a", &long, "b"]);
     let deep = format!("/{}x{}", "{a,{b,".repeat(4), "}}".repeat(4));
-    means_the_same(&rules([deep]), &["a", "b", "x", "c"]);
+    assert_matches_evaluator(&rules([deep]), &["a", "b", "x", "c"]);
     let below = format!("{}/b", "/**/*".repeat(500));
-    means_the_same(&rules([below]), &["b", "a/b"]);
-    means_the_same(&rules(["/a".repeat(2048)]), &["a", "a/a", "b"]);
+    assert_matches_evaluator(&rules([below]), &["b", "a/b"]);
+    assert_matches_evaluator(&rules(["/a".repeat(2048)]), &["a", "a/a", "b"]);
     let words = (0..50).map(|at| format!("/{{{}}}/x", vec![format!("n{at}"); 64].join(",")));
-    means_the_same(&rules(words), &["n1/x", "n49/x", "n50/x"]);
+    assert_matches_evaluator(&rules(words), &["n1/x", "n49/x", "n50/x"]);
     let both = (0..10).flat_map(|at| [format!("/**/a{at}"), format!("/b{at}/**")]);
-    means_the_same(&rules(both), &["a1", "b1/a1", "b1/x/a2/a3", "x/b1"]);
+    assert_matches_evaluator(&rules(both), &["a1", "b1/a1", "b1/x/a2/a3", "x/b1"]);
 }
 
 #[test]
-fn rules_that_all_match_everywhere_do_not_multiply_with_the_rest() {
+fn many_rules_that_match_everywhere_are_rejected() {
     let everywhere = std::iter::repeat_n("/**".to_owned(), 20_000);
     let apart = (0..20_000).map(|at| format!("/u{at}/x/y"));
-    explodes(&rules(everywhere.chain(apart)));
+    assert_explodes(&rules(everywhere.chain(apart)));
 }
 
 #[test]
-fn names_that_a_rule_hides_everywhere_are_kept_once() {
+fn names_hidden_at_any_depth_are_stored_once() {
     let rules_of = |users: usize, hidden: usize| {
         let allowed = (0..users).map(|at| format!("/u{at}/**"));
         let mut all = rules(allowed);
@@ -114,7 +115,7 @@ fn names_that_a_rule_hides_everywhere_are_kept_once() {
 }
 
 #[test]
-fn ten_megabytes_of_rules_end_soon() {
+fn ten_megabytes_of_rules_compile_in_time() {
     let long = "l".repeat(180);
     let globs = (0..50_000).map(|at| format!("/s/u{at:07}/{long}/[ab]*/x*"));
     let many = rules(globs);
@@ -130,7 +131,7 @@ fn ten_megabytes_of_rules_end_soon() {
 }
 
 #[test]
-fn more_rules_than_can_be_are_refused() {
+fn rules_over_the_limit_are_rejected() {
     let root = rules(["/".to_owned()]);
     let mut builder = Policy::builder();
     builder.extend(std::iter::repeat_n(root[0].clone(), PolicyBuilder::RULES_MAX + 1));
@@ -138,7 +139,7 @@ fn more_rules_than_can_be_are_refused() {
 }
 
 #[test]
-fn memory_and_states_are_in_proportion_to_the_rules() {
+fn memory_is_proportional_to_the_rules() {
     let size = |count: usize| {
         let mut all = rules((0..count).map(|at| format!("/srv/u{at}/data/**")));
         all.extend(rules(["/**/*.key".to_owned(), "/**/.env".to_owned()]));
@@ -150,7 +151,7 @@ fn memory_and_states_are_in_proportion_to_the_rules() {
 }
 
 #[test]
-fn errors_say_where_the_rules_were_written() {
+fn errors_name_the_source_lines_of_rules() {
     let mut all = rules((0..40).map(|at| format!("/**/a{at}/**/b{at}")));
     for (rule, line) in all.iter_mut().zip(1..) {
         rule.place = Some(Place { file: Some("policy.toml".into()), line });
@@ -162,7 +163,7 @@ fn errors_say_where_the_rules_were_written() {
 }
 
 #[test]
-fn more_policies_upon_each_other_than_can_be_are_refused() {
+fn attenuations_over_the_limit_are_rejected() {
     let one =
         |at: usize| Policy::builder().allow(&format!("/a{at}/**"), Rights::READ).build().unwrap();
     let narrowed = (1..64).fold(one(0), |policy, at| policy.attenuate(&one(at)).unwrap());

@@ -1,4 +1,4 @@
-//! What a quota promises, one promise each.
+//! Unit tests of quotas: one guarantee per test.
 
 use std::io::{IoSlice, IoSliceMut};
 use std::sync::Arc;
@@ -25,7 +25,7 @@ const NONE: Quota = Quota {
     when_full: WhenFull::Quota,
 };
 
-fn under(quota: Quota) -> (QuotaGroup, DirRef) {
+fn guarded(quota: Quota) -> (QuotaGroup, DirRef) {
     let group = QuotaGroup::new(quota);
     let root = group.guard(MemFs::new().root()).unwrap();
     (group, root)
@@ -49,32 +49,32 @@ fn read(file: &FileRef, len: usize, offset: u64) -> Result<usize> {
     file.read_at(&mut [IoSliceMut::new(one), IoSliceMut::new(two)], offset)
 }
 
-fn put(root: &DirRef, at: &str, len: usize) {
+fn write_file(root: &DirRef, at: &str, len: usize) {
     assert_eq!(write(&created(root, at), len, 0), Ok(len));
 }
 
-/// Bytes and inodes.
+/// Returns the used bytes and inodes.
 fn used(group: &QuotaGroup) -> (u64, u64) {
     let report = group.report();
     (report.bytes.used, report.inodes.used)
 }
 
 #[test]
-fn a_write_that_does_not_fit_is_refused_whole() {
-    let (group, root) = under(Quota { bytes: Some(10), ..NONE });
+fn write_over_the_limit_is_refused_as_a_whole() {
+    let (group, root) = guarded(Quota { bytes: Some(10), ..NONE });
     let file = created(&root, "f");
     assert_eq!(write(&file, 6, 0), Ok(6));
     assert_eq!(write(&file, 5, 6), Err(Errno::Dquot));
     assert_eq!(file.append(&[IoSlice::new(b"12345")]), Err(Errno::Dquot));
     assert_eq!((file.stat().unwrap().size, used(&group)), (6, (6, 1)));
     assert_eq!(file.append(&[IoSlice::new(b"1234")]), Ok(4));
-    // What is there can be written again.
+    // Existing bytes can be overwritten.
     assert_eq!(write(&file, 10, 0), Ok(10));
     assert_eq!((group.report().bytes.left(), used(&group)), (Some(0), (10, 1)));
 }
 
 #[test]
-fn what_is_not_written_is_not_counted() {
+fn short_write_gives_back_the_unused_reservation() {
     let group = QuotaGroup::new(Quota { bytes: Some(500_000), write_bytes: Some(1 << 20), ..NONE });
     let small = MemFs::builder().capacity_bytes(100_000).build();
     let root = group.guard(small.root()).unwrap();
@@ -88,8 +88,8 @@ fn what_is_not_written_is_not_counted() {
 }
 
 #[test]
-fn a_hole_is_counted_before_it_is_made() {
-    let (group, root) = under(Quota { bytes: Some(1 << 20), ..NONE });
+fn holes_are_counted_before_the_file_grows() {
+    let (group, root) = guarded(Quota { bytes: Some(1 << 20), ..NONE });
     let file = created(&root, "f");
     for len in [(1 << 20) + 1, 1 << 62, i64::MAX as u64] {
         assert_eq!(file.set_len(len), Err(Errno::Dquot), "{len}");
@@ -107,9 +107,9 @@ fn a_hole_is_counted_before_it_is_made() {
 }
 
 #[test]
-fn what_is_cut_off_is_given_back() {
-    let (group, root) = under(Quota { bytes: Some(10), ..NONE });
-    put(&root, "f", 10);
+fn truncation_gives_back_bytes() {
+    let (group, root) = guarded(Quota { bytes: Some(10), ..NONE });
+    write_file(&root, "f", 10);
     let file = created(&root, "f");
     file.set_len(4).unwrap();
     assert_eq!(used(&group), (4, 1));
@@ -119,9 +119,9 @@ fn what_is_cut_off_is_given_back() {
 }
 
 #[test]
-fn a_file_without_a_name_counts_until_it_is_closed() {
-    let (group, root) = under(Quota { bytes: Some(10), ..NONE });
-    put(&root, "f", 4);
+fn unlinked_file_counts_until_it_is_closed() {
+    let (group, root) = guarded(Quota { bytes: Some(10), ..NONE });
+    write_file(&root, "f", 4);
     let (one, two) = (created(&root, "f"), open(&root, "f", Access::Read, OpenFlags::empty()));
     path::remove_file(&*root, "f").unwrap();
     assert_eq!(used(&group), (4, 1));
@@ -134,8 +134,8 @@ fn a_file_without_a_name_counts_until_it_is_closed() {
 }
 
 #[test]
-fn a_directory_without_a_name_counts_until_it_is_closed() {
-    let (group, root) = under(NONE);
+fn removed_directory_counts_until_it_is_closed() {
+    let (group, root) = guarded(NONE);
     path::create_dir(&*root, "d").unwrap();
     let held = path::open(&*root, "d", Follow::No, OpenHow::HOLD_DIR).unwrap();
     path::remove_dir(&*root, "d").unwrap();
@@ -145,9 +145,9 @@ fn a_directory_without_a_name_counts_until_it_is_closed() {
 }
 
 #[test]
-fn a_file_with_several_names_is_counted_once() {
-    let (group, root) = under(NONE);
-    put(&root, "f", 7);
+fn file_with_hard_links_is_counted_once() {
+    let (group, root) = guarded(NONE);
+    write_file(&root, "f", 7);
     path::link(&*root, "f", &*root, "g").unwrap();
     assert_eq!(used(&group), (7, 1));
     path::remove_file(&*root, "f").unwrap();
@@ -158,10 +158,10 @@ fn a_file_with_several_names_is_counted_once() {
 }
 
 #[test]
-fn what_is_renamed_over_is_given_back() {
-    let (group, root) = under(NONE);
-    put(&root, "f", 7);
-    put(&root, "g", 5);
+fn rename_gives_back_the_replaced_file() {
+    let (group, root) = guarded(NONE);
+    write_file(&root, "f", 7);
+    write_file(&root, "g", 5);
     path::rename(&*root, "f", &*root, "g").unwrap();
     assert_eq!(used(&group), (7, 1));
     path::create_dir(&*root, "d").unwrap();
@@ -171,8 +171,8 @@ fn what_is_renamed_over_is_given_back() {
 }
 
 #[test]
-fn the_target_of_a_link_is_counted() {
-    let (group, root) = under(Quota { bytes: Some(5), ..NONE });
+fn symlink_target_is_counted() {
+    let (group, root) = guarded(Quota { bytes: Some(5), ..NONE });
     assert_eq!(path::create_symlink(&*root, "longer", "l"), Err(Errno::Dquot));
     path::create_symlink(&*root, "short", "l").unwrap();
     assert_eq!(used(&group), (5, 1));
@@ -181,24 +181,24 @@ fn the_target_of_a_link_is_counted() {
 }
 
 #[test]
-fn nothing_is_created_beyond_the_inodes() {
-    let (group, root) = under(Quota { inodes: Some(2), ..NONE });
+fn creation_beyond_the_inode_limit_fails() {
+    let (group, root) = guarded(Quota { inodes: Some(2), ..NONE });
     path::create_dir(&*root, "d").unwrap();
-    put(&root, "f", 3);
+    write_file(&root, "f", 3);
     assert_eq!(path::create_dir(&*root, "n"), Err(Errno::Dquot));
     assert_eq!(path::create_symlink(&*root, "t", "n"), Err(Errno::Dquot));
     let flags = OpenFlags::CREATE;
     assert_eq!(open(&root, "n", Access::Write, flags).map(drop), Err(Errno::Dquot));
     assert_eq!(path::stat(&*root, "n", Follow::No).map(drop), Err(Errno::Noent));
     assert_eq!(used(&group), (3, 2));
-    // A further name is no further node.
+    // A hard link adds no inode.
     path::link(&*root, "f", &*root, "n").unwrap();
 }
 
 #[test]
-fn a_file_does_not_grow_beyond_its_limit() {
+fn file_size_limit_is_efbig() {
     let inner = MemFs::new().root();
-    put(&inner, "old", 9);
+    write_file(&inner, "old", 9);
     let group = QuotaGroup::new(Quota { file_size: Some(4), ..NONE });
     let root = group.guard(inner).unwrap();
     let file = created(&root, "f");
@@ -206,7 +206,7 @@ fn a_file_does_not_grow_beyond_its_limit() {
     assert_eq!(file.set_len(5), Err(Errno::Fbig));
     assert_eq!(file.allocate(4, 1), Err(Errno::Fbig));
     assert_eq!(write(&file, 4, 0), Ok(4));
-    // One that is longer already can be written, and cut.
+    // A longer existing file can be overwritten and truncated.
     let old = created(&root, "old");
     assert_eq!(write(&old, 9, 0), Ok(9));
     assert_eq!(write(&old, 1, 9), Err(Errno::Fbig));
@@ -214,7 +214,7 @@ fn a_file_does_not_grow_beyond_its_limit() {
 }
 
 #[test]
-fn a_directory_does_not_grow_beyond_its_limit() {
+fn dir_entries_limit_is_enforced() {
     let inner = MemFs::new().root();
     op::seed(&inner, &[("mkdir", "d"), ("file", "d/a"), ("file", "a")]);
     let group = QuotaGroup::new(Quota { dir_entries: Some(2), ..NONE });
@@ -229,19 +229,19 @@ fn a_directory_does_not_grow_beyond_its_limit() {
     refused("n");
     path::rename(&*root, "a", &*root, "d/b").unwrap();
     refused("d/n");
-    put(&root, "n", 1);
+    write_file(&root, "n", 1);
     assert_eq!(path::rename(&*root, "n", &*root, "d/n"), Err(Errno::Dquot));
-    // Names that take the place of others need no room.
+    // A rename that replaces an entry needs no further entry.
     path::rename(&*root, "n", &*root, "d/b").unwrap();
     path::rename(&*root, "d/b", &*root, "d/c").unwrap();
     path::remove_file(&*root, "d/c").unwrap();
-    put(&root, "d/n", 1);
+    write_file(&root, "d/n", 1);
     refused("d/m");
 }
 
 #[test]
-fn no_more_is_open_than_the_descriptors_allow() {
-    let (group, root) = under(Quota { descriptors: Some(2), ..NONE });
+fn descriptor_limit_is_emfile() {
+    let (group, root) = guarded(Quota { descriptors: Some(2), ..NONE });
     let file = created(&root, "f");
     let dir = path::open(&*root, ".", Follow::No, OpenHow::HOLD_DIR).unwrap();
     assert_eq!(open(&root, "f", Access::Read, OpenFlags::empty()).map(drop), Err(Errno::Mfile));
@@ -256,15 +256,15 @@ fn no_more_is_open_than_the_descriptors_allow() {
 }
 
 #[test]
-fn a_transfer_ends_at_its_limit() {
+fn transfer_limits_end_reads_and_writes() {
     let quota = Quota { read_bytes: Some(10), write_bytes: Some(10), ..NONE };
-    let (group, root) = under(quota);
+    let (group, root) = guarded(quota);
     let file = created(&root, "f");
     assert_eq!(write(&file, 8, 0), Ok(8));
     assert_eq!(write(&file, 3, 0), Err(Errno::Dquot));
     assert_eq!(write(&file, 2, 8), Ok(2));
     assert_eq!(write(&file, 1, 0), Err(Errno::Dquot));
-    // The end costs nothing, and what is asked for beyond it neither.
+    // Bytes past the end of the file are not counted.
     assert_eq!(read(&file, 64, 4), Ok(6));
     assert_eq!(read(&file, 64, 10), Ok(0));
     assert_eq!(read(&file, 64, 0), Ok(4));
@@ -274,20 +274,20 @@ fn a_transfer_ends_at_its_limit() {
 }
 
 #[test]
-fn a_full_disk_says_so() {
+fn when_full_disk_returns_enospc() {
     let when_full = WhenFull::Disk;
     let quota = Quota { bytes: Some(3), inodes: Some(2), dir_entries: Some(9), when_full, ..NONE };
-    let (_, root) = under(quota);
+    let (_, root) = guarded(quota);
     let file = created(&root, "f");
     assert_eq!(write(&file, 4, 0), Err(Errno::Nospc));
     path::create_dir(&*root, "d").unwrap();
     assert_eq!(path::create_dir(&*root, "e"), Err(Errno::Nospc));
-    let (_, root) = under(Quota { dir_entries: Some(0), when_full, ..NONE });
+    let (_, root) = guarded(Quota { dir_entries: Some(0), when_full, ..NONE });
     assert_eq!(path::create_dir(&*root, "e"), Err(Errno::Nospc));
 }
 
 #[test]
-fn the_errors_that_come_first_do_so_when_nothing_is_left() {
+fn errors_with_precedence_win_over_an_exhausted_quota() {
     let inner = MemFs::new().root();
     op::seed(&inner, SEED);
     for quota in [
@@ -313,7 +313,7 @@ fn the_errors_that_come_first_do_so_when_nothing_is_left() {
         assert_eq!(tried("gone", OpenFlags::empty()), Errno::Noent);
         assert_eq!(tried("n", create), tried("b/n", create));
     }
-    let (_, root) = under(Quota { bytes: Some(0), write_bytes: Some(0), ..NONE });
+    let (_, root) = guarded(Quota { bytes: Some(0), write_bytes: Some(0), ..NONE });
     drop(created(&root, "f"));
     let file = open(&root, "f", Access::Read, OpenFlags::empty()).unwrap();
     assert_eq!((write(&file, 1, 0), file.set_len(1)), (Err(Errno::Badf), Err(Errno::Inval)));
@@ -321,7 +321,7 @@ fn the_errors_that_come_first_do_so_when_nothing_is_left() {
 }
 
 #[test]
-fn nothing_is_created_in_a_removed_directory_and_that_is_said_first() {
+fn creation_in_a_removed_directory_is_enoent_despite_the_quota() {
     let group = QuotaGroup::new(Quota { inodes: Some(1), ..NONE });
     let root = group.guard(MemFs::new().root()).unwrap();
     path::create_dir(&*root, "d").unwrap();
@@ -334,9 +334,9 @@ fn nothing_is_created_in_a_removed_directory_and_that_is_said_first() {
 }
 
 #[test]
-fn what_was_there_is_free_and_gives_nothing_back() {
+fn existing_nodes_are_free_and_give_nothing_back() {
     let inner = MemFs::new().root();
-    put(&inner, "f", 10);
+    write_file(&inner, "f", 10);
     let group = QuotaGroup::new(Quota { bytes: Some(5), inodes: Some(1), ..NONE });
     let root = group.guard(inner).unwrap();
     let file = created(&root, "f");
@@ -345,18 +345,18 @@ fn what_was_there_is_free_and_gives_nothing_back() {
     file.set_len(1).unwrap();
     drop(file);
     assert_eq!(used(&group), (0, 0));
-    // It has paid for nothing up to the length that it had.
+    // The bytes up to the first observed length are free.
     let file = created(&root, "f");
     assert_eq!((write(&file, 15, 0), used(&group)), (Ok(15), (5, 0)));
     drop(file);
     path::remove_file(&*root, "f").unwrap();
     assert_eq!(used(&group), (0, 0));
-    put(&root, "g", 5);
+    write_file(&root, "g", 5);
     assert_eq!(used(&group), (5, 1));
 }
 
 #[test]
-fn what_was_there_can_be_counted_and_then_gives_back() {
+fn guard_counted_counts_existing_nodes() {
     let inner = MemFs::new().root();
     op::seed(&inner, SEED);
     path::link(&*inner, "f", &*inner, "a/d/h").unwrap();
@@ -367,7 +367,7 @@ fn what_was_there_can_be_counted_and_then_gives_back() {
     path::remove_file(&*root, "a/d/h").unwrap();
     path::remove_file(&*root, "b/l").unwrap();
     assert_eq!(used(&group), (3 + 5 + 1 + 4, 7));
-    // Twice the same is counted once.
+    // Guarding the same directory twice counts it once.
     group.guard_counted(inner.clone()).unwrap();
     assert_eq!(used(&group), (3 + 5 + 1 + 4, 7));
     let small = QuotaGroup::new(Quota { inodes: Some(6), ..NONE });
@@ -376,16 +376,16 @@ fn what_was_there_can_be_counted_and_then_gives_back() {
 }
 
 #[test]
-fn a_further_name_is_counted_when_nothing_is_left() {
+fn guard_counted_counts_hard_links_once() {
     let inner = MemFs::new().root();
-    put(&inner, "f", 3);
+    write_file(&inner, "f", 3);
     path::link(&*inner, "f", &*inner, "g").unwrap();
     let group = QuotaGroup::new(Quota { bytes: Some(3), inodes: Some(1), ..NONE });
     assert!(group.guard_counted(inner).is_ok());
 }
 
 #[test]
-fn copying_up_changes_no_number() {
+fn copy_up_does_not_change_the_counters() {
     let lower = MemFs::new().root();
     op::seed(&lower, &[("mkdir", "d"), ("file", "d/file")]);
     path::link(&*lower, "d/file", &*lower, "d/other").unwrap();
@@ -412,11 +412,11 @@ fn copying_up_changes_no_number() {
 }
 
 #[test]
-fn a_child_takes_from_those_above_it_and_gives_back_when_it_goes() {
+fn child_group_counts_in_its_ancestors_until_dropped() {
     let host = QuotaGroup::new(Quota { bytes: Some(10), ..NONE });
     let guests = [(); 2].map(|()| host.child(Quota { bytes: Some(8), ..NONE }));
     let roots = [0, 1].map(|nth| guests[nth].guard(MemFs::new().root()).unwrap());
-    put(&roots[0], "f", 7);
+    write_file(&roots[0], "f", 7);
     let file = created(&roots[1], "f");
     assert_eq!(write(&file, 4, 0), Err(Errno::Dquot));
     assert_eq!((used(&host), used(&guests[1])), ((7, 2), (0, 1)));
@@ -430,7 +430,7 @@ fn a_child_takes_from_those_above_it_and_gives_back_when_it_goes() {
 }
 
 #[test]
-fn limits_of_sizes_are_the_least_of_those_above() {
+fn size_limits_are_the_minimum_of_all_ancestors() {
     let host = QuotaGroup::new(Quota {
         file_size: Some(4),
         dir_entries: Some(1),
@@ -445,14 +445,14 @@ fn limits_of_sizes_are_the_least_of_those_above() {
 }
 
 #[test]
-fn names_move_within_a_group_and_not_between_groups() {
+fn rename_and_link_between_groups_are_exdev() {
     let inner = MemFs::new().root();
     op::seed(&inner, &[("mkdir", "a"), ("mkdir", "b")]);
     let part = |at| path::open(&*inner, at, Follow::No, OpenHow::HOLD_DIR).unwrap().into_dir();
     let (a, b) = (part("a").unwrap(), part("b").unwrap());
     let group = QuotaGroup::new(NONE);
     let (one, two) = (group.guard(a.clone()).unwrap(), group.guard(b.clone()).unwrap());
-    put(&one, "f", 3);
+    write_file(&one, "f", 3);
     path::rename(&*one, "f", &*two, "g").unwrap();
     path::link(&*two, "g", &*one, "f").unwrap();
     assert_eq!(used(&group), (3, 1));
@@ -467,8 +467,8 @@ fn names_move_within_a_group_and_not_between_groups() {
 }
 
 #[test]
-fn a_group_does_not_guard_what_it_guards() {
-    let (group, root) = under(NONE);
+fn guarding_a_directory_of_the_group_is_einval() {
+    let (group, root) = guarded(NONE);
     assert_eq!(group.guard(root.clone()).map(drop), Err(Errno::Inval));
     assert_eq!(group.guard_counted(root.clone()).map(drop), Err(Errno::Inval));
     assert!(group.child(NONE).guard(root).is_ok());
@@ -479,15 +479,15 @@ fn mounts_of_one_guest_share_a_group() {
     let group = QuotaGroup::new(Quota { bytes: Some(10), ..NONE });
     let guard = || group.guard(MemFs::new().root()).unwrap();
     let root = Mounts::builder(guard()).mount("m", guard()).unwrap().build();
-    put(&root, "f", 6);
+    write_file(&root, "f", 6);
     assert_eq!(write(&created(&root, "m/f"), 5, 0), Err(Errno::Dquot));
     assert_eq!(write(&created(&root, "m/f"), 4, 0), Ok(4));
 }
 
 #[test]
-fn a_quota_lies_beneath_confinement_and_above_it() {
-    let (group, root) = under(Quota { bytes: Some(10), ..NONE });
-    put(&root, "f", 4);
+fn quota_works_under_and_above_confinement() {
+    let (group, root) = guarded(Quota { bytes: Some(10), ..NONE });
+    write_file(&root, "f", 4);
     let guest = read_only(root.clone());
     assert_eq!(open(&guest, "f", Access::Write, OpenFlags::TRUNCATE).map(drop), Err(Errno::Rofs));
     assert_eq!(used(&group), (4, 1));
@@ -496,16 +496,16 @@ fn a_quota_lies_beneath_confinement_and_above_it() {
     assert_eq!(read(&open(&above, "f", Access::Read, OpenFlags::empty()).unwrap(), 9, 0), Ok(4));
 }
 
-/// Beneath a policy the entries of a directory are counted as they are: docs/policy.md lists that
-/// trace. Above it they are counted as the guest sees them.
+/// A quota guarded a policy counts all entries of a directory, including hidden ones
+/// (docs/policy.md documents this side channel). A quota above a policy counts visible entries.
 #[test]
-fn a_quota_above_a_policy_counts_no_hidden_entries() {
+fn quota_above_a_policy_counts_no_hidden_entries() {
     let hiding = Policy::builder().allow("/**", Rights::all()).hide("/h*").build().unwrap();
     let hiding = Arc::new(hiding);
     for (is_above, room) in [(true, 2), (false, 0)] {
         let inner = MemFs::new().root();
         for name in ["a", "h1", "h2"] {
-            put(&inner, name, 1);
+            write_file(&inner, name, 1);
         }
         let group = QuotaGroup::new(Quota { dir_entries: Some(3), ..NONE });
         let guest = if is_above {
@@ -518,8 +518,8 @@ fn a_quota_above_a_policy_counts_no_hidden_entries() {
     }
 }
 
-/// A policy that grants everything but to look at `f`.
-fn blind_for_f() -> Arc<Policy> {
+/// A policy that grants everything except a stat of `f`.
+fn stat_denied_for_f() -> Arc<Policy> {
     let row = |rights, names: &[(&str, u32)]| Row {
         rights,
         refusal: Refusal::Denied,
@@ -531,11 +531,11 @@ fn blind_for_f() -> Arc<Policy> {
 }
 
 #[test]
-fn what_may_not_be_looked_at_is_read_and_not_changed() {
+fn node_without_stat_right_is_read_only() {
     let inner = MemFs::new().root();
-    put(&inner, "f", 4);
+    write_file(&inner, "f", 4);
     let group = QuotaGroup::new(NONE);
-    let root = group.guard(confine(inner.clone(), blind_for_f())).unwrap();
+    let root = group.guard(confine(inner.clone(), stat_denied_for_f())).unwrap();
     let tried = |access, flags| open(&root, "f", access, flags).map(drop);
     let exclusive = OpenFlags::CREATE | OpenFlags::EXCLUSIVE;
     assert_eq!(tried(Access::Read, OpenFlags::empty()), Ok(()));
@@ -545,7 +545,7 @@ fn what_may_not_be_looked_at_is_read_and_not_changed() {
     assert_eq!(path::rename(&*root, "f", &*root, "f"), Err(Errno::Acces));
     assert_eq!(path::stat(&*inner, "f", Follow::No).unwrap().size, 4);
     path::remove_file(&*inner, "f").unwrap();
-    // What cannot be found out is undone.
+    // A creation whose node cannot be identified is rolled back.
     assert_eq!(tried(Access::Write, OpenFlags::CREATE), Err(Errno::Acces));
     assert_eq!(tried(Access::Write, exclusive), Err(Errno::Acces));
     assert_eq!(path::create_dir(&*root, "f"), Err(Errno::Acces));
@@ -555,8 +555,8 @@ fn what_may_not_be_looked_at_is_read_and_not_changed() {
 }
 
 #[test]
-fn threads_that_share_what_is_left_share_it_exactly() {
-    let (group, root) = under(Quota { bytes: Some(1000), inodes: Some(8), ..NONE });
+fn concurrent_threads_share_the_quota_exactly() {
+    let (group, root) = guarded(Quota { bytes: Some(1000), inodes: Some(8), ..NONE });
     let files: Vec<_> = (0..8).map(|nth| created(&root, &format!("f{nth}"))).collect();
     let written: usize = thread::scope(|scope| {
         let threads: Vec<_> = files
@@ -566,7 +566,7 @@ fn threads_that_share_what_is_left_share_it_exactly() {
         threads.into_iter().map(|it| it.join().unwrap()).sum()
     });
     assert_eq!((written, used(&group)), (1000, (1000, 8)));
-    // All at one file, which others cut meanwhile.
+    // All threads write and truncate the same file.
     let one = &files[0];
     thread::scope(|scope| {
         for nth in 0..4 {

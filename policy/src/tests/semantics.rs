@@ -63,7 +63,7 @@ proptest! {
         for right in granted.iter() {
             let allows = |rule: &Rule| match rule.effect {
                 Effect::Allow(rights) if right == Rights::LOOKUP => {
-                    let leads = rule.glob.matches(path) || rule.glob.matches_beneath(path);
+                    let leads = rule.glob.matches(path) || rule.glob.matches_under(path);
                     leads && !rights.is_empty()
                 }
                 Effect::Allow(rights) => rights.contains(right) && rule.glob.matches(path),

@@ -1,6 +1,6 @@
-//! The policies in `examples/policies`: what each allows, and what it refuses.
+//! Tests of the policies in `examples/policies`: operations that each allows and denies.
 //!
-//! Each is laid over a tree in memory, and what a guest may do there is done.
+//! Each policy confines a tree in memory, on which the operations run.
 
 use std::io::{IoSlice, IoSliceMut};
 use std::ops::ControlFlow;
@@ -19,27 +19,27 @@ pub(super) fn text(file: &str) -> String {
     std::fs::read_to_string(path).unwrap()
 }
 
-/// What a guest does at a path.
-enum Do {
+/// An operation of a guest on a path.
+enum GuestOp {
     Read,
-    /// Writes what is there.
+    /// Writes an existing file.
     Write,
-    /// Creates and writes, as most programs do: what is there is emptied.
+    /// Creates or truncates a file and writes it, as most programs do.
     Save,
     List,
     Stat,
     CreateDir,
     RemoveFile,
     RemoveDir,
-    /// Makes a link that says this.
+    /// Creates a symbolic link with this target.
     Symlink(&'static str),
     Rename(&'static str),
     Link(&'static str),
 }
 
-use Do::*;
+use GuestOp::*;
 
-impl Do {
+impl GuestOp {
     fn at(&self, dir: &dyn Dir, at: &str) -> Result<(), Errno> {
         let saving = OpenFlags::CREATE | OpenFlags::TRUNCATE;
         match self {
@@ -71,7 +71,7 @@ fn write(dir: &dyn Dir, at: &str, flags: OpenFlags) -> Result<(), Errno> {
     file.write_at(&[IoSlice::new(b"text")], 0).map(drop)
 }
 
-/// A tree with these files, and with these directories where a path ends in `/`.
+/// Returns a tree with these files; a path that ends in `/` is an empty directory.
 fn tree(paths: &[&str]) -> DirRef {
     let root = MemFs::new().root();
     for at in paths {
@@ -85,24 +85,24 @@ fn tree(paths: &[&str]) -> DirRef {
     root
 }
 
-/// Does one thing after the other in the tree under the policy of `file`.
-fn check(file: &str, paths: &[&str], cases: &[(Do, &str, Result<(), Errno>)]) {
-    let document =
-        read(&text(file)).unwrap_or_else(|error| panic!("the example {file} is refused:\n{error}"));
+/// Runs the operations in order on the tree, confined by the policy of `file`.
+fn check(file: &str, paths: &[&str], cases: &[(GuestOp, &str, Result<(), Errno>)]) {
+    let document = read(&text(file))
+        .unwrap_or_else(|error| panic!("the example {file} is rejected:\n{error}"));
     let policy = Arc::new(document.to_policy().unwrap());
     let root = confine(tree(paths), policy);
-    for (nth, (what, at, expected)) in cases.iter().enumerate() {
-        assert_eq!(what.at(&*root, at), *expected, "{file}: {nth}: {at}");
+    for (nth, (op, at, expected)) in cases.iter().enumerate() {
+        assert_eq!(op.at(&*root, at), *expected, "{file}: {nth}: {at}");
     }
 }
 
 const DENIED: Result<(), Errno> = Err(Errno::Acces);
-/// To where more is allowed.
-const ELSEWHERE: Result<(), Errno> = Err(Errno::Xdev);
+/// A rename or link to a path with more rights.
+const WIDENING: Result<(), Errno> = Err(Errno::Xdev);
 const ABSENT: Result<(), Errno> = Err(Errno::Noent);
 
 #[test]
-fn an_agent_changes_the_project_and_neither_its_history_nor_what_runs_it() {
+fn agent_sandbox_protects_git_data_and_build_scripts() {
     let tree = [
         "work/src/main.rs",
         "work/src/old.rs",
@@ -124,22 +124,22 @@ fn an_agent_changes_the_project_and_neither_its_history_nor_what_runs_it() {
             (Rename("work/lib"), "work/src", Ok(())),
             (Read, "work/lib/main.rs", Ok(())),
             (List, "work", Ok(())),
-            // What builds run is read only.
+            // Build scripts and CI configuration are read-only.
             (Read, "work/.github/workflows/ci.yml", Ok(())),
             (Write, "work/.github/workflows/ci.yml", DENIED),
             (Save, "work/.github/workflows/new.yml", DENIED),
             (RemoveFile, "work/Makefile", DENIED),
             (Rename("work/Makefile"), "work/lib/main.rs", DENIED),
-            (Rename("work/github"), "work/.github", ELSEWHERE),
-            (Link("work/M"), "work/Makefile", ELSEWHERE),
-            // What is hidden is not there, and cannot be made.
+            (Rename("work/github"), "work/.github", WIDENING),
+            (Link("work/M"), "work/Makefile", WIDENING),
+            // Hidden paths do not exist and cannot be created.
             (Stat, "work/.git", ABSENT),
             (Read, "work/.git/config", ABSENT),
             (Read, "work/deploy/.env", ABSENT),
             (Rename("work/x"), "work/deploy/site.pem", ABSENT),
             (Save, "work/.git/config", ABSENT),
             (Save, "work/.env", DENIED),
-            // A link leads no further than its target.
+            // A symbolic link grants no rights on its target.
             (Symlink("../etc/passwd"), "work/link", Ok(())),
             (Read, "work/link", DENIED),
             (Read, "etc/passwd", DENIED),
@@ -149,14 +149,14 @@ fn an_agent_changes_the_project_and_neither_its_history_nor_what_runs_it() {
 }
 
 #[test]
-fn a_plugin_keeps_its_state_and_nothing_else() {
+fn plugin_host_allows_writes_to_the_state_only() {
     check(
         "plugin-host.toml",
         &["plugin/manifest.json", "host/public/a", "host/private/a", "state/"],
         &[
             (Read, "plugin/manifest.json", Ok(())),
             (Write, "plugin/manifest.json", DENIED),
-            (Rename("state/manifest.json"), "plugin/manifest.json", ELSEWHERE),
+            (Rename("state/manifest.json"), "plugin/manifest.json", WIDENING),
             (Read, "host/public/a", Ok(())),
             (Read, "host/private/a", DENIED),
             (List, "host", DENIED),
@@ -172,7 +172,7 @@ fn a_plugin_keeps_its_state_and_nothing_else() {
 }
 
 #[test]
-fn web_assets_are_read_and_sources_are_not_there() {
+fn web_assets_are_readable_and_sources_are_hidden() {
     check(
         "web-assets.toml",
         &["assets/index.html", "assets/app.js.map", "assets/css/site.scss", "assets/.htaccess"],
@@ -191,7 +191,7 @@ fn web_assets_are_read_and_sources_are_not_there() {
 }
 
 #[test]
-fn into_a_drop_box_things_go_and_do_not_come_out() {
+fn drop_box_allows_creating_but_not_reading() {
     check(
         "drop-box.toml",
         &["box/earlier.txt", "box/sub/"],
@@ -211,7 +211,7 @@ fn into_a_drop_box_things_go_and_do_not_come_out() {
 }
 
 #[test]
-fn no_example_names_a_variable_that_must_be_given() {
+fn examples_define_their_variables() {
     for file in FILES {
         assert!(read(&text(file)).is_ok(), "{file}");
     }

@@ -1,4 +1,4 @@
-//! The reference for people says what the reader reads.
+//! Checks that `docs/policy.md` agrees with the parser.
 
 use super::*;
 
@@ -7,7 +7,7 @@ fn reference() -> String {
 }
 
 #[test]
-fn every_example_of_the_reference_is_a_document() {
+fn examples_of_the_reference_parse() {
     let text = reference();
     let examples: Vec<_> = text.split("```toml\n").skip(1).collect();
     assert!(!examples.is_empty());
@@ -21,7 +21,7 @@ fn every_example_of_the_reference_is_a_document() {
 }
 
 #[test]
-fn every_key_and_every_word_is_in_the_reference() {
+fn reference_documents_each_key_and_word() {
     let text = reference();
     for (key, _) in schema::KNOWN {
         let word = key.rsplit('.').next().unwrap();
@@ -36,7 +36,7 @@ fn every_key_and_every_word_is_in_the_reference() {
 }
 
 #[test]
-fn the_reference_tells_the_bounds_that_hold() {
+fn reference_states_the_limits() {
     let text = reference();
     let bounds = [
         format!("{} MiB", Document::TEXT_MAX >> 20),

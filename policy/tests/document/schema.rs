@@ -1,4 +1,4 @@
-//! The schema for editors says what the reader reads.
+//! Checks that `docs/policy.schema.json` agrees with the parser.
 
 use super::*;
 
@@ -10,20 +10,20 @@ fn schema() -> serde_json::Value {
     serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
 }
 
-/// Whether the schema accepts a document; `None` for a text that is no TOML.
+/// Returns whether the schema accepts a document; `None` for a text that is not TOML.
 fn schema_accepts(text: &str) -> Option<bool> {
     let value: serde_json::Value = toml::from_str(text).ok()?;
     let schema = schema();
     Some(validator::accepts(&schema, &schema, &value))
 }
 
-/// Whether the reader accepts a document.
+/// Returns whether the parser accepts a document.
 fn reader_accepts(text: &str) -> bool {
     let mut files = Files::of([("base.toml", ""), ("read", "")]);
     Document::parse("p", text, &Variables::new(), &mut files).is_ok()
 }
 
-/// Every key that the schema has, as `table.key`.
+/// Returns the keys of the schema, as `table.key`.
 fn keys_of_the_schema() -> Vec<String> {
     let schema = schema();
     let mut keys = Vec::new();
@@ -41,7 +41,7 @@ fn keys_of_the_schema() -> Vec<String> {
     keys
 }
 
-/// What a document can say, with a value that is right.
+/// Each key of a document, with a valid example.
 pub(super) const KNOWN: &[(&str, &str)] = &[
     ("version", "version = 1"),
     ("include", "include = \"base.toml\""),
@@ -71,7 +71,7 @@ pub(super) const KNOWN: &[(&str, &str)] = &[
 ];
 
 #[test]
-fn the_schema_and_the_reader_know_the_same_keys() {
+fn schema_and_parser_have_the_same_keys() {
     let mut known: Vec<String> = KNOWN.iter().map(|(key, _)| (*key).to_owned()).collect();
     known.sort();
     assert_eq!(keys_of_the_schema(), known);
@@ -82,8 +82,8 @@ fn the_schema_and_the_reader_know_the_same_keys() {
 }
 
 #[test]
-fn the_reader_offers_no_key_that_the_schema_lacks() {
-    // What is offered for an unknown key is all that there is.
+fn suggested_keys_are_in_the_schema() {
+    // The help text for an unknown key lists all known keys.
     for (text, table) in [
         ("zzz = 1", ""),
         ("[[allow]]\npath = \"/a\"\nrights = \"read\"\nzzz = 1", "allow."),
@@ -103,20 +103,20 @@ fn the_reader_offers_no_key_that_the_schema_lacks() {
 }
 
 #[test]
-fn the_schema_knows_every_word_for_rights() {
+fn schema_lists_every_word_for_rights() {
     let schema = schema();
     let words: Vec<_> = palisade_policy::right_words().collect();
-    let said: Vec<_> = schema["$defs"]["right"]["examples"]
+    let listed: Vec<_> = schema["$defs"]["right"]["examples"]
         .as_array()
         .unwrap()
         .iter()
         .map(|it| it.as_str().unwrap())
         .collect();
-    assert_eq!(said, words);
+    assert_eq!(listed, words);
 }
 
 #[test]
-fn the_schema_and_the_reader_accept_the_same_values() {
+fn schema_and_parser_accept_the_same_values() {
     let values = [
         "0",
         "1",
@@ -158,13 +158,13 @@ fn the_schema_and_the_reader_accept_the_same_values() {
                 }
                 Some((table, key)) => format!("{table} = {{ {key} = {value} }}"),
             };
-            // Only the reader knows the names of sets and of files.
-            let is_beyond = match key.rsplit('.').next().unwrap() {
+            // Only the parser checks the names of sets and of files.
+            let is_parser_only = match key.rsplit('.').next().unwrap() {
                 "rights" => value.starts_with('"') && value != "\"read\"",
                 "include" => value.starts_with('"') && !value.contains("read"),
                 _ => false,
             };
-            if is_beyond {
+            if is_parser_only {
                 continue;
             }
             assert_eq!(schema_accepts(&text), Some(reader_accepts(&text)), "{text}");
@@ -175,22 +175,22 @@ fn the_schema_and_the_reader_accept_the_same_values() {
 }
 
 #[test]
-fn the_schema_refuses_what_is_wrong_whatever_names_mean() {
-    // What is wrong here only a reader of globs, variables, sets and files can know.
-    let beyond =
+fn schema_rejects_faults_that_do_not_depend_on_names() {
+    // Only the parser checks globs, variables, sets and files.
+    let parser_only =
         ["path = ", "[variables]\nHOME", "[rights]", "rights = \"raed\"", "none.toml", "${A}"];
     let mut refused = 0;
     for (text, _, message, _) in faults::FAULTS {
         let Some(accepted) = schema_accepts(text) else { continue };
-        let is_beyond = beyond.iter().any(|it| text.contains(it));
-        assert!(!accepted || is_beyond, "{text}: {message}");
+        let is_parser_only = parser_only.iter().any(|it| text.contains(it));
+        assert!(!accepted || is_parser_only, "{text}: {message}");
         refused += usize::from(!accepted);
     }
     assert!(refused >= 30, "{refused}");
 }
 
 #[test]
-fn the_schema_accepts_the_examples() {
+fn schema_accepts_the_examples() {
     for file in examples::FILES {
         assert_eq!(schema_accepts(&examples::text(file)), Some(true), "{file}");
     }

@@ -1,4 +1,4 @@
-//! Rules: what is allowed, denied and hidden.
+//! Reads the rules of a document: `allow`, `deny` and `hide`.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -11,10 +11,10 @@ use super::words::quoted;
 use super::{Reader, Text, Value};
 use crate::{Effect, Glob, GlobError, GlobErrorKind, Place, PolicyBuilder, Rule, likely_words};
 
-/// The longest name of a variable that is shown in an example.
+/// The longest variable name that an example in a help text repeats.
 const NAME_SHOWN_MAX: usize = 64;
 
-/// What a table of rules is of.
+/// The kind of a table of rules.
 #[derive(Clone, Copy)]
 pub(super) enum Kind {
     Allow,
@@ -31,7 +31,7 @@ impl Kind {
         }
     }
 
-    /// How such a rule looks.
+    /// Returns an example of such a rule.
     fn example(self) -> &'static str {
         match self {
             Kind::Allow => "[[allow]]\npath = \"/data/**\"\nrights = [\"read\"]",
@@ -46,8 +46,8 @@ impl Reader<'_> {
         let span = value.span();
         let DeValue::Array(tables) = value.into_inner() else {
             let key = kind.key();
-            let help = format!("write `[[{key}]]`, with two brackets: there can be many of them");
-            return self.fault(text, span, format!("`{key}` is a list of tables"), help);
+            let help = format!("write `[[{key}]]`, with two brackets, once for each rule");
+            return self.fault(text, span, format!("`{key}` must be an array of tables"), help);
         };
         for value in tables {
             if let Some(table) = self.table(text, "a rule", value, kind.example()) {
@@ -65,8 +65,8 @@ impl Reader<'_> {
         };
         let effect = match (kind, rights) {
             (Kind::Hide, Some(rights)) => {
-                let help = "leave it out: what is hidden is hidden from every operation";
-                self.fault(text, rights.span(), "`hide` has no `rights`", help.to_owned());
+                let help = "remove it: a hidden path is hidden from every operation";
+                self.fault(text, rights.span(), "`hide` takes no `rights`", help.to_owned());
                 Effect::Hide
             }
             (Kind::Hide, None) => Effect::Hide,
@@ -95,7 +95,7 @@ impl Reader<'_> {
         table.refuse_rest(self, "a rule");
     }
 
-    /// One rule for each path.
+    /// Adds one rule for each path.
     fn globs(&mut self, text: &Text, effect: Effect, paths: Value<'_>) {
         for (path, span) in self.strings(text, "`path`", paths) {
             let line = text.line(span.start);
@@ -132,15 +132,15 @@ impl Reader<'_> {
             GlobErrorKind::UnknownVariable => {
                 let name = part.trim_start_matches("${").trim_end_matches('}');
                 let shown = if name.len() <= NAME_SHOWN_MAX { name } else { "NAME" };
-                let give = format!("give it a value: `--policy-var {shown}=…`, or `[variables]`");
+                let give = format!("define it with `--policy-var {shown}=…` or in `[variables]`");
                 let known: Vec<_> = self.variables.keys().map(String::as_str).collect();
                 let help = match likely_words(name, &known).first() {
                     Some(near) => format!("did you mean `${{{near}}}`? If not, {give}"),
                     None => give,
                 };
-                (format!("nothing says what {} is", quoted(part)), help)
+                (format!("undefined variable {}", quoted(part)), help)
             }
-            // About the variable, which the part of the path is.
+            // These errors concern the variable, which `part` is.
             GlobErrorKind::VariableName
             | GlobErrorKind::ValueNotAbsolute
             | GlobErrorKind::ValueEmpty

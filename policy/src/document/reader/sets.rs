@@ -1,7 +1,7 @@
-//! Sets of rights that have a name, and the words that rules use.
+//! Named sets of rights, and the words for rights.
 //!
-//! A set may be made of other sets, in any order. What is known at the end of a document is known
-//! to the documents that include it.
+//! A set may refer to other sets, in any order. The sets of a document are visible in the
+//! documents that include it.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -14,10 +14,10 @@ use super::{Reader, Text, Value};
 use crate::document::Document;
 use crate::{Place, right_words, rights_of_word};
 
-/// A set whose words are not all known yet.
+/// A set with words that are not resolved yet.
 struct Draft {
     span: Range<usize>,
-    /// Each word once.
+    /// The distinct words, with their spans.
     words: BTreeMap<String, Range<usize>>,
 }
 
@@ -29,19 +29,19 @@ impl Reader<'_> {
         for (key, value) in table.into_entries() {
             let (name, span) = (key.get_ref(), key.span());
             if rights_of_word(name).is_some() {
-                let help = "give the set a name of its own".to_owned();
-                let message = format!("`{name}` means something already");
+                let help = "choose another name for the set".to_owned();
+                let message = format!("`{name}` is built in");
                 self.fault(text, span, message, help);
                 continue;
             }
             if let Some((_, place)) = self.sets.get(name.as_ref()) {
-                let help = format!("{place} says what it is; give this set a name of its own");
-                self.fault(text, span, format!("{} is there already", quoted(name)), help);
+                let help = format!("its first definition is at {place}; choose another name");
+                self.fault(text, span, format!("{} is already defined", quoted(name)), help);
                 continue;
             }
             if self.sets.len() + drafts.len() >= Document::SETS_MAX {
                 let message = format!("more than {} sets of rights", Document::SETS_MAX);
-                return self.fault(text, span, message, "leave some out".to_owned());
+                return self.fault(text, span, message, "remove some of them".to_owned());
             }
             let words = self.strings(text, "a set of rights", value).into_iter().collect();
             drafts.insert(name.to_string(), Draft { span, words });
@@ -50,7 +50,7 @@ impl Reader<'_> {
         self.resolve(text, drafts);
     }
 
-    /// Drops the words that mean nothing.
+    /// Reports and removes the words that name no right and no set.
     fn refuse_unknown_words(&mut self, text: &Text, drafts: &mut BTreeMap<String, Draft>) {
         let names: Vec<String> = drafts.keys().cloned().collect();
         for draft in drafts.values_mut() {
@@ -64,8 +64,8 @@ impl Reader<'_> {
         }
     }
 
-    /// Takes the drafts into the sets, those first whose words are known. Each round takes one at
-    /// least, and neither drafts nor their words are many.
+    /// Resolves the drafts into sets, starting with those whose words are all resolved. Each round
+    /// resolves at least one draft; the drafts and their words are limited in number.
     fn resolve(&mut self, text: &Text, mut drafts: BTreeMap<String, Draft>) {
         loop {
             let left = drafts.len();
@@ -83,17 +83,17 @@ impl Reader<'_> {
             }
         }
         let Some((name, draft)) = drafts.iter().next() else { return };
-        let message = format!("the set {} is made of itself", quoted(name));
-        let help = "say it with words for rights, such as `read`".to_owned();
+        let message = format!("the set {} includes itself", quoted(name));
+        let help = "define it by words for rights, such as `read`".to_owned();
         self.fault(text, draft.span.clone(), message, help);
         for name in drafts.into_keys() {
-            // That it means something is enough for the rules: the document is refused anyway.
+            // A placeholder keeps the rules free of further faults; the document is refused anyway.
             let place = Place { file: Some(Arc::clone(&text.name)), line: 0 };
             self.sets.insert(name, (Rights::empty(), place));
         }
     }
 
-    /// The rights that words mean together.
+    /// Returns the union of the rights of the words.
     pub(super) fn rights(&mut self, text: &Text, what: &str, value: Value<'_>) -> Rights {
         let mut rights = Rights::empty();
         for (word, span) in self.strings(text, what, value) {

@@ -1,4 +1,4 @@
-//! Quotas and audit.
+//! Reads the quotas and the audit settings of a document.
 
 use super::table::{Table, whole_number};
 use super::words::{instead, quoted};
@@ -24,33 +24,33 @@ impl Reader<'_> {
         table.refuse_rest(self, "`quota`");
     }
 
-    /// A number of bytes, with or without a unit.
+    /// Takes a size in bytes, with or without a unit.
     fn bytes(&mut self, table: &mut Table<'_>, key: &str) -> Option<u64> {
         let value = table.take(key)?;
-        let said = match value.get_ref().as_str() {
+        let size = match value.get_ref().as_str() {
             Some(words) => size::bytes(words),
             None => whole_number(&value),
         };
-        if said.is_none() {
+        if size.is_none() {
             let units = size::units().collect::<Vec<_>>().join("`, `");
             let help = format!(
                 "write a whole number, with or without a unit: `{key} = \"64 MiB\"`; \
                  units are `{units}`"
             );
-            self.fault(table.text, value.span(), format!("`{key}` is no amount"), help);
+            self.fault(table.text, value.span(), format!("`{key}` must be a size"), help);
         }
-        said
+        size
     }
 
-    /// A number of things.
+    /// Takes a count.
     fn count(&mut self, table: &mut Table<'_>, key: &str) -> Option<u64> {
         let value = table.take(key)?;
-        let said = whole_number(&value);
-        if said.is_none() {
+        let count = whole_number(&value);
+        if count.is_none() {
             let help = format!("write a whole number without a unit: `{key} = 1_000`");
-            self.fault(table.text, value.span(), format!("`{key}` is no count"), help);
+            self.fault(table.text, value.span(), format!("`{key}` must be a count"), help);
         }
-        said
+        count
     }
 
     pub(super) fn audit(&mut self, text: &Text, value: Value<'_>) {
@@ -63,8 +63,8 @@ impl Reader<'_> {
             match whole_number(&value) {
                 Some(every) if every > 0 => sample = every,
                 Some(_) | None => {
-                    let help = "write every how many-th decision is recorded: `sample = 10`";
-                    let message = "`sample` is no such number";
+                    let help = "record every n-th decision: `sample = 10`";
+                    let message = "`sample` must be a positive whole number";
                     self.fault(text, value.span(), message, help.to_owned());
                 }
             }
@@ -76,7 +76,7 @@ impl Reader<'_> {
                 Some("wait") | None => {}
                 Some(word) => {
                     let help = instead(word, &["wait", "drop"]);
-                    self.fault(text, value.span(), format!("unknown word {}", quoted(word)), help);
+                    self.fault(text, value.span(), format!("unknown value {}", quoted(word)), help);
                 }
             }
         }
@@ -89,13 +89,14 @@ impl Reader<'_> {
         match self.string(table.text, "`to`", &value) {
             Some("stderr") | None => AuditTo::Stderr,
             Some("") => {
-                let help = "write `\"stderr\"` or the name of a file".to_owned();
+                let help = "write `\"stderr\"` or a file name".to_owned();
                 self.fault(table.text, value.span(), "`to` is empty", help);
                 AuditTo::Stderr
             }
             Some(file) if file.contains("${") => {
-                let help = "name the file as it is: variables stand in the `path` of rules alone";
-                self.fault(table.text, value.span(), "`to` has no variables", help.to_owned());
+                let help = "write the file name literally: only the `path` of a rule has variables";
+                let message = "`to` cannot contain variables";
+                self.fault(table.text, value.span(), message, help.to_owned());
                 AuditTo::Stderr
             }
             Some(file) => AuditTo::File(file.to_owned()),
@@ -111,7 +112,7 @@ impl Reader<'_> {
                 "writes" => AuditOnly::Writes,
                 _ => {
                     let help = instead(&word, &["denied", "writes"]);
-                    let message = format!("unknown kind of decision {}", quoted(&word));
+                    let message = format!("unknown filter {}", quoted(&word));
                     self.fault(table.text, span, message, help);
                     continue;
                 }

@@ -1,4 +1,4 @@
-//! Tables that remember what they were asked for, so that they know what nobody asked for.
+//! A table reader that records the requested keys and reports all other keys as unknown.
 
 use std::ops::Range;
 
@@ -13,35 +13,35 @@ pub(super) struct Table<'t> {
     pub(super) text: &'t Text,
     pub(super) span: Range<usize>,
     entries: DeTable<'t>,
-    asked: Vec<String>,
+    known_keys: Vec<String>,
 }
 
 type Key<'t> = Spanned<std::borrow::Cow<'t, str>>;
 
 impl<'t> Table<'t> {
     pub(super) fn new(text: &'t Text, entries: DeTable<'t>, span: Range<usize>) -> Self {
-        Table { text, span, entries, asked: Vec::new() }
+        Table { text, span, entries, known_keys: Vec::new() }
     }
 
-    /// Takes the value of a key, which is from now on one that there can be.
+    /// Takes the value of `key`, which becomes a known key.
     pub(super) fn take(&mut self, key: &str) -> Option<Value<'t>> {
-        self.asked.push(key.to_owned());
+        self.known_keys.push(key.to_owned());
         self.entries.remove(key)
     }
 
-    /// Takes the value of a key that there cannot be, and about which more is said than that.
+    /// Takes the value of a key that is not allowed here; the caller reports a specific fault.
     pub(super) fn take_misplaced(&mut self, key: &str) -> Option<Value<'t>> {
         self.entries.remove(key)
     }
 
-    /// Everything, for a table whose keys are names.
+    /// Returns all entries, for a table whose keys are user-defined names.
     pub(super) fn into_entries(self) -> impl Iterator<Item = (Key<'t>, Value<'t>)> {
         self.entries.into_iter()
     }
 
-    /// Refuses the keys that nobody asked for.
+    /// Reports the keys that no call of `take` requested.
     pub(super) fn refuse_rest(self, reader: &mut Reader<'_>, what: &str) {
-        let known: Vec<&str> = self.asked.iter().map(String::as_str).collect();
+        let known: Vec<&str> = self.known_keys.iter().map(String::as_str).collect();
         for (key, _) in self.entries {
             if reader.is_full() {
                 return;
@@ -54,7 +54,7 @@ impl<'t> Table<'t> {
 }
 
 impl Reader<'_> {
-    /// A table, or a fault.
+    /// Returns the value as a table, or reports a fault.
     pub(super) fn table<'t>(
         &mut self,
         text: &'t Text,
@@ -66,29 +66,29 @@ impl Reader<'_> {
         match value.into_inner() {
             DeValue::Table(entries) => Some(Table::new(text, entries, span)),
             other => {
-                let message = format!("{what} is a table, and not {}", article(&other));
+                let message = format!("{what} must be a table, not {}", type_name(&other));
                 self.fault(text, span, message, format!("write it like this:\n{example}"));
                 None
             }
         }
     }
 
-    /// A text, or a fault.
+    /// Returns the value as a string, or reports a fault.
     pub(super) fn string<'v>(
         &mut self,
         text: &Text,
         what: &str,
         value: &'v Value<'_>,
     ) -> Option<&'v str> {
-        let said = value.get_ref().as_str();
-        if said.is_none() {
-            let message = format!("{what} is a text, and not {}", article(value.get_ref()));
+        let string = value.get_ref().as_str();
+        if string.is_none() {
+            let message = format!("{what} must be a string, not {}", type_name(value.get_ref()));
             self.fault(text, value.span(), message, "put it in quotes".to_owned());
         }
-        said
+        string
     }
 
-    /// One text or a list of texts, each with where it stands.
+    /// Returns the strings of a string or an array of strings, each with its span.
     pub(super) fn strings(
         &mut self,
         text: &Text,
@@ -103,30 +103,30 @@ impl Reader<'_> {
             DeValue::Array(values) => values.iter().collect(),
             _ => vec![&value],
         };
-        let mut said = Vec::new();
+        let mut strings = Vec::new();
         for value in values {
-            if let Some(it) = self.string(text, what, value) {
-                said.push((it.to_owned(), value.span()));
+            if let Some(string) = self.string(text, what, value) {
+                strings.push((string.to_owned(), value.span()));
             }
         }
-        said
+        strings
     }
 }
 
-/// The whole number that a value is, if it is one and not negative.
+/// Returns the value as a whole number that is not negative.
 pub(super) fn whole_number(value: &Value<'_>) -> Option<u64> {
     let number = value.get_ref().as_integer()?;
     let digits = number.as_str().replace('_', "");
     u64::from_str_radix(&digits, number.radix()).ok()
 }
 
-fn article(value: &DeValue<'_>) -> &'static str {
+fn type_name(value: &DeValue<'_>) -> &'static str {
     match value {
-        DeValue::String(_) => "a text",
+        DeValue::String(_) => "a string",
         DeValue::Integer(_) | DeValue::Float(_) => "a number",
         DeValue::Boolean(_) => "`true` or `false`",
         DeValue::Datetime(_) => "a date",
-        DeValue::Array(_) => "a list",
+        DeValue::Array(_) => "an array",
         DeValue::Table(_) => "a table",
     }
 }
