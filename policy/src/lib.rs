@@ -38,47 +38,30 @@
 
 #[cfg(feature = "audit")]
 pub mod audit;
-mod builder;
-mod check;
-mod compare;
-mod compile;
-mod confine;
-mod coverage;
+mod automaton;
 #[cfg(feature = "document")]
 pub mod document;
-mod file;
-mod glob;
-mod judge;
-mod live;
-mod operation;
-mod policy;
-mod position;
+mod enforce;
 mod quota;
-mod read_only;
-mod refuse;
-mod rule;
-mod table;
-#[cfg(feature = "audit")]
-mod trail;
-mod view;
-mod words;
+mod rules;
 
 #[cfg(test)]
 mod tests;
 
-pub use builder::{PolicyBuilder, PolicyError};
-pub use check::{Finding, FindingKind};
-pub use compare::{Comparison, Witness};
-pub use confine::{confine, confine_at};
-pub use coverage::{TreeVisit, Unread};
-pub use glob::{Glob, GlobError, GlobErrorKind};
-pub use judge::Verdict;
-pub use live::{Lease, Live, confine_live};
-pub use operation::Operation;
-pub use policy::{Policy, Refusal, State};
+pub use automaton::builder::{PolicyBuilder, PolicyError};
+pub use automaton::check::{Finding, FindingKind};
+pub use automaton::compare::{Comparison, Witness};
+pub use automaton::coverage::{TreeVisit, Unread};
+pub use automaton::policy::{Policy, Refusal, State};
+pub use enforce::confined_dir::{confine, confine_at};
+pub use enforce::live_policy::{Lease, Live};
+pub use enforce::live_position::confine_live;
+pub use enforce::read_only::read_only;
+pub use enforce::verdict::Verdict;
 pub use quota::{Quota, QuotaGroup, QuotaReport, Usage, WhenFull};
-pub use read_only::read_only;
-pub use rule::{Effect, Place, Rule, RuleId};
+pub use rules::glob::{Glob, GlobError, GlobErrorKind};
+pub use rules::operation::Operation;
+pub use rules::right_names::{right_words, rights_of_word, words_of_rights};
+pub use rules::rule::{Effect, Place, Rule, RuleId};
 #[cfg(feature = "document")]
-pub use words::{did_you_mean, likely_words};
-pub use words::{right_words, rights_of_word, words_of_rights};
+pub use rules::suggestions::{did_you_mean, likely_words};

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use palisade_vfs::Rights;
 
-use super::ruling::Ruling;
-use crate::Operation;
+use crate::audit::ruling::Ruling;
+use crate::rules::operation::Operation;
 
 /// What was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -108,7 +108,7 @@ impl Decision {
     }
 }
 
-/// One decision, as a [`Sink`](super::Sink) gets it.
+/// One decision, as a [`Sink`](crate::audit::Sink) gets it.
 #[derive(Clone, Copy, Debug)]
 pub struct Event<'a> {
     /// Its number among all decisions of the auditor, those that a filter left out included.

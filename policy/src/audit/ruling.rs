@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use palisade_vfs::{Errno, Rights};
 
-use super::auditor::Happening;
-use super::event::{Act, Decision, HowDecided};
-use super::facts::{Decided, Facts, allowed};
-use crate::{Place, Policy, RuleId, State};
+use crate::audit::decision::{Decided, Facts, allowed};
+use crate::audit::event::{Act, Decision, HowDecided};
+use crate::audit::writer::Happening;
+use crate::automaton::policy::{Policy, State};
+use crate::rules::rule::{Place, RuleId};
 
 /// What was asked for, what was decided, and what came of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,7 +42,7 @@ pub struct Ruling {
 
 /// What a ruling rests on.
 #[derive(Clone, Copy)]
-pub(super) enum Basis<'a> {
+pub(crate) enum Basis<'a> {
     /// A place where all that was wanted is granted, of both names if there are two: what is
     /// allowed there, by which rule, is always the same.
     Granted {
@@ -56,7 +57,7 @@ pub(super) enum Basis<'a> {
 }
 
 impl Basis<'_> {
-    pub(super) fn decision(&self) -> Decision {
+    pub(crate) fn decision(&self) -> Decision {
         match self {
             Basis::Granted { .. } => Decision::Allow,
             Basis::Decided(decided) => decided.decision,
@@ -65,17 +66,17 @@ impl Basis<'_> {
 }
 
 /// The rulings that were told last, each in one of a few places that what it is about tells.
-pub(super) struct Rulings {
+pub(crate) struct Rulings {
     places: [Known; PLACES],
     /// Beyond the places; none is.
     beyond: Known,
 }
 
 /// One of them.
-pub(super) struct Known {
+pub(crate) struct Known {
     /// Where it was granted the last time, if it was: a watch, a generation and a state.
     granted: Option<(u64, u64, State)>,
-    pub(super) ruling: Arc<Ruling>,
+    pub(crate) ruling: Arc<Ruling>,
     /// The number of the batch that keeps it, and where in it.
     kept: (u64, u16),
 }
@@ -84,7 +85,7 @@ pub(super) struct Known {
 const PLACES: usize = 16;
 
 impl Rulings {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let facts = Facts {
             act: Act::Follow,
             wanted: Rights::empty(),
@@ -99,7 +100,7 @@ impl Rulings {
 
     /// What is told of `what`.
     #[inline]
-    pub(super) fn of(&mut self, what: &Happening<'_>) -> &mut Known {
+    pub(crate) fn of(&mut self, what: &Happening<'_>) -> &mut Known {
         let place = Self::place_of(what);
         if !self.at(place).is_of(what) {
             self.bring(place, what);
@@ -152,11 +153,11 @@ impl Rulings {
 impl Known {
     /// Where the batch of this number keeps it, if it does.
     #[inline]
-    pub(super) fn kept_in(&self, batch: u64) -> Option<u16> {
+    pub(crate) fn kept_in(&self, batch: u64) -> Option<u16> {
         if self.kept.0 == batch { Some(self.kept.1) } else { None }
     }
 
-    pub(super) fn keep_in(&mut self, batch: u64, at: u16) {
+    pub(crate) fn keep_in(&mut self, batch: u64, at: u16) {
         self.kept = (batch, at);
     }
 

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::config;
 use super::evaluator::{Meaning, build, compiled, meaning, some_path, some_rule, some_rules};
-use crate::compare::excess;
+use crate::automaton::compare::excess;
 use crate::{Effect, Policy, Rule, Witness};
 
 fn check_witness(witness: &Witness, more: &[Rule], less: &[Rule]) -> Result<(), TestCaseError> {

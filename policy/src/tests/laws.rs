@@ -11,7 +11,7 @@ use proptest::test_runner::TestRunner;
 use super::op::{Op, Times, Verb, apply, seed, snapshot, some_op};
 use super::spy::Spy;
 use super::{SEED, seeded};
-use crate::policy::Row;
+use crate::automaton::policy::Row;
 use crate::{Policy, Refusal, State, confine, read_only};
 use palisade_vfs::MemFs;
 

@@ -11,7 +11,7 @@ use palisade_vfs::{
 };
 
 use super::{SEED, op};
-use crate::policy::Row;
+use crate::automaton::policy::Row;
 use crate::{Policy, Quota, QuotaGroup, Refusal, State, WhenFull, confine, read_only};
 
 const NONE: Quota = Quota {

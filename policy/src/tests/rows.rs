@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use palisade_vfs::Rights;
 
-use crate::table::{Detail, Table};
+use crate::automaton::table::{Detail, Table};
 use crate::{Policy, Refusal, State};
 
 /// What holds at a state, and where names lead from there.
@@ -34,9 +34,9 @@ impl Policy {
             }
             let edges = start..u32::try_from(table.edges.len()).unwrap();
             let others = row.others.0;
-            let nothing = crate::table::Row::NOTHING;
+            let nothing = crate::automaton::table::Row::NOTHING;
             let rights = row.rights;
-            table.rows.push(crate::table::Row {
+            table.rows.push(crate::automaton::table::Row {
                 rights,
                 rofs,
                 edges,

@@ -9,9 +9,9 @@ use palisade_vfs::{
 
 use super::op::{Op, TIMES, Times, Verb, apply, every_how, list, seed, snapshot, use_handle};
 use super::seeded;
-use crate::confine::Fixed;
-use crate::file::ConfinedFile;
-use crate::policy::Row;
+use crate::automaton::policy::Row;
+use crate::enforce::confined_dir::Fixed;
+use crate::enforce::confined_file::ConfinedFile;
 use crate::{Policy, Refusal, State, confine, read_only};
 use palisade_vfs::MemFs;
 

@@ -9,7 +9,10 @@ use toml::de::DeValue;
 use super::table::Table;
 use super::words::quoted;
 use super::{Reader, Text, Value};
-use crate::{Effect, Glob, GlobError, GlobErrorKind, Place, PolicyBuilder, Rule, likely_words};
+use crate::automaton::builder::PolicyBuilder;
+use crate::rules::glob::{Glob, GlobError, GlobErrorKind};
+use crate::rules::rule::{Effect, Place, Rule};
+use crate::rules::suggestions::likely_words;
 
 /// The longest variable name that an example in a help text repeats.
 const NAME_SHOWN_MAX: usize = 64;

@@ -12,7 +12,8 @@ use palisade_vfs::Rights;
 use super::words::{instead, quoted};
 use super::{Reader, Text, Value};
 use crate::document::Document;
-use crate::{Place, right_words, rights_of_word};
+use crate::rules::right_names::{right_words, rights_of_word};
+use crate::rules::rule::Place;
 
 /// A set with words that are not resolved yet.
 struct Draft {

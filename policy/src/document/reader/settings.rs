@@ -3,8 +3,8 @@
 use super::table::{Table, whole_number};
 use super::words::{instead, quoted};
 use super::{Reader, Text, Value};
-use crate::Quota;
 use crate::document::{AuditOnly, AuditSettings, AuditTo, WhenFull, size};
+use crate::quota::Quota;
 
 impl Reader<'_> {
     pub(super) fn quota(&mut self, text: &Text, value: Value<'_>) {

@@ -2,7 +2,7 @@
 
 use palisade_vfs::escape;
 
-use crate::did_you_mean;
+use crate::rules::suggestions::did_you_mean;
 
 /// The maximum number of words that a help text lists.
 const LISTED_MAX: usize = 40;

@@ -6,7 +6,7 @@ use palisade_vfs::{Access, Cookie, Errno, Follow, Name, Node, OpenFlags, OpenHow
 use proptest::prelude::*;
 
 use super::Watched;
-use super::truth::{Hides, is_refused, ops, some_policy};
+use super::agrees_with_enforcement::{Hides, is_refused, ops, some_policy};
 use crate::audit::{Act, AuditOptions, Auditor, Decision, Transfers, observe_live, replay};
 use crate::tests::op::{Op, Verb, apply, list};
 use crate::tests::seeded;
