@@ -1,24 +1,23 @@
-//! Assertions for states that only a defect in Palisade itself can produce.
+//! Assertions for internal errors: states that only a defect in Palisade can produce.
 //!
 //! Two kinds of impossible state are kept apart. A broken invariant of our own code is a
 //! [`bug!`](crate::bug!): it panics where debug assertions are on, so tests and fuzzers find it,
-//! and otherwise it is logged and fails closed. An implementation of [`Dir`](crate::Dir),
-//! [`File`](crate::File) or [`UpperDir`](crate::overlay::UpperDir) that does not keep its contract
-//! is
-//! foreign input: [`broken_contract`] makes an error of it in every build, and never a panic.
+//! and otherwise it is logged and fails closed. A [`Dir`](crate::Dir), [`File`](crate::File) or
+//! [`UpperDir`](crate::overlay::UpperDir) of an embedder that violates its contract is foreign input:
+//! [`broken_contract`] returns an error in every build and never panics.
 
 use std::fmt;
 
 use crate::Errno;
 
-/// Reports a broken invariant of Palisade itself and evaluates to a value that fails closed.
+/// Reports a broken invariant of Palisade and evaluates to a value that fails closed.
 ///
-/// With debug assertions it panics with the message and the place in the source. Without them it
-/// logs both with `tracing::error!` under the target `palisade::bug` and evaluates to
-/// [`Errno::Io`], or to the value that is given before a semicolon.
+/// With debug assertions it panics with the message and the source location. Without them it logs
+/// both with `tracing::error!` under the target `palisade::bug` and evaluates to [`Errno::Io`], or
+/// to the value given before a semicolon.
 ///
-/// Only for states that no guest, file, document, host or embedder can cause. Those are errors with
-/// an errno of their own; see [`broken_contract`] for filesystems of others.
+/// Only for states that no guest, file, document, host or embedder can cause. Those have an errno
+/// of their own; see [`broken_contract`] for foreign filesystems.
 ///
 /// ```no_run
 /// use palisade_vfs::{Result, bug};
@@ -42,7 +41,7 @@ macro_rules! bug {
     };
 }
 
-/// What [`bug!`](crate::bug!) calls.
+/// The function that [`bug!`](crate::bug!) calls.
 #[doc(hidden)]
 #[cold]
 #[inline(never)]
@@ -60,11 +59,11 @@ fn log(message: fmt::Arguments<'_>) {
     tracing::error!(target: "palisade::bug", file = at.file(), line = at.line(), "{message}");
 }
 
-/// The error of a filesystem or layer that does not keep the contract of its trait: `Io`, as for a
-/// faulty device. Logs with `tracing::warn!` under the target `palisade::contract` which part of
-/// the contract was broken.
+/// Reports a filesystem or an overlay's upper that violates the contract of its trait. Returns
+/// `EIO`, as for a faulty device.
 ///
-/// It never panics: an embedder's filesystem is input.
+/// Logs the violation with `tracing::warn!` under the target `palisade::contract`. Never panics: an
+/// embedder's filesystem is input.
 #[doc(hidden)]
 #[cold]
 #[inline(never)]
@@ -84,7 +83,7 @@ mod tests {
 
     use super::*;
 
-    /// Keeps the target and the fields of each event.
+    /// Records the target and the fields of each event.
     #[derive(Clone, Default)]
     struct Events(Arc<Mutex<Vec<String>>>);
 
@@ -136,14 +135,14 @@ mod tests {
     }
 
     #[test]
-    fn bug_is_logged_as_an_error_with_its_place() {
+    fn bug_is_logged_as_an_error_with_its_location() {
         let (line, lines) = (line!(), logged(|| log(format_args!("no slot {}", 7))));
         let place = format!("message=no slot 7 file={:?} line={line}", file!());
         assert_eq!(lines, [format!("ERROR palisade::bug {place}")]);
     }
 
     #[test]
-    fn broken_contract_is_an_error_and_no_panic() {
+    fn broken_contract_returns_an_error_without_a_panic() {
         let lines = logged(|| assert_eq!(broken_contract("a cookie went back"), Errno::Io));
         let text = "message=a filesystem broke its contract: a cookie went back";
         assert_eq!(lines, [format!("WARN palisade::contract {text}")]);

@@ -1,4 +1,4 @@
-//! Copying a whole tree from one filesystem into another.
+//! Recursive copy of a tree from one filesystem into another.
 
 use std::collections::HashMap;
 use std::io::{IoSlice, IoSliceMut};
@@ -13,83 +13,87 @@ use crate::{
     SetTimes, Stat, Stop, broken_contract, bug,
 };
 
-/// Bytes that are copied at once.
+/// Bytes per read and write.
 const PIECE_BYTES: usize = 64 * 1024;
-/// Where the buffer for that begins: a copy to just behind the start of a page, which is where an
-/// allocator puts what is large, takes some processors several times as long.
+/// Alignment of the copy buffer, in bytes. A copy to an address just after the start of a page,
+/// where allocators place large blocks, takes several times as long on some processors (4 KiB
+/// aliasing).
 const ALIGNMENT: usize = 64;
-/// Special files whose paths are remembered for the report.
+/// The most paths of special files in a report.
 const LEFT_OUT_MAX: usize = 64;
 
-/// What [`copy_tree`] did.
+/// The result of [`copy_tree`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CopyReport {
-    /// Files that were copied, each counted once whatever the number of its names.
+    /// Copied files. A file with several names counts once.
     pub files: u64,
-    /// Directories that were created.
+    /// Created directories.
     pub dirs: u64,
-    /// Symbolic links that were created, each counted once.
+    /// Created symbolic links. A link with several names counts once.
     pub symlinks: u64,
-    /// Bytes that were written; holes are not.
+    /// Written bytes, without holes.
     pub bytes: u64,
-    /// FIFOs, sockets and devices, which are never copied.
+    /// FIFOs, sockets and devices, which are not copied.
     pub specials: u64,
-    /// The first few paths of those.
+    /// The paths of the first 64 of these.
     pub left_out: Vec<String>,
 }
 
-/// Copies everything in `from` into `to`: files without their holes, hard links as hard links,
-/// symbolic links as they are, and the times. `from` is only read. FIFOs, sockets and devices are
-/// left out and named in the report.
+/// Copies the content of `from` into `to`: files without their holes, hard links as hard links,
+/// symbolic links unchanged, and the times. FIFOs, sockets and devices are skipped and reported.
 ///
-/// The number of open directories does not depend on the tree, but for the logarithm of its depth.
+/// Only reads `from`. The number of open directories grows with the logarithm of the depth only.
 ///
-/// Errors: those of either filesystem; `Stale` if a directory is replaced meanwhile. What was
-/// copied before stays.
+/// # Errors
+///
+/// - Those of either filesystem.
+/// - `ESTALE`: a directory was replaced during the copy.
+///
+/// Nodes copied before an error remain.
 pub fn copy_tree(from: &DirRef, to: &DirRef) -> Result<CopyReport> {
-    let mut copy = Copy { report: CopyReport::default(), linked: HashMap::new(), root: to };
-    let data = end(from.stat(Descent::HERE))?.times();
+    let mut copy = TreeCopy { report: CopyReport::default(), linked: HashMap::new(), root: to };
+    let data = unwrap_stop(from.stat(Descent::HERE))?.times();
     let (dir, names) = ((Arc::clone(from), Arc::clone(to)), names(&**from)?);
     walk(Entered { dir, names, data }, &mut copy).map_err(|PathError { errno, .. }| errno)?;
     Ok(copy.report)
 }
 
-struct Copy<'a> {
+struct TreeCopy<'a> {
     report: CopyReport,
-    /// The first path in `root` of each file or link with several names.
+    /// The first path, relative to `root`, of each file or link with several names.
     linked: HashMap<(u64, u64), SharedPath>,
     root: &'a DirRef,
 }
 
-/// A name to copy: in the source's directory, and in the target's.
-type Both<'a> = Visit<'a, (DirRef, DirRef), SetTimes>;
+/// A name to copy, with its source and target directories.
+type CopyVisit<'a> = Visit<'a, (DirRef, DirRef), SetTimes>;
 
-impl Visitor for Copy<'_> {
+impl Visitor for TreeCopy<'_> {
     type Dir = (DirRef, DirRef);
-    /// The times of the source's directory.
+    /// The times of the source directory.
     type Data = SetTimes;
     type Error = PathError;
 
     fn node(
         &mut self,
-        at: Both<'_>,
+        at: CopyVisit<'_>,
     ) -> Result<Option<Entered<(DirRef, DirRef), SetTimes>>, PathError> {
         self.copy(&at).at(at.path)
     }
 
-    /// Creating an entry changes the times of its directory, so they come last.
+    /// Sets the times of the target directory: after its entries, whose creation changes them.
     fn leave(&mut self, at: Leave<'_, (DirRef, DirRef), SetTimes>) -> Result<(), PathError> {
-        end(at.dir.1.set_times(Descent::HERE, *at.data)).at(at.path)
+        unwrap_stop(at.dir.1.set_times(Descent::HERE, *at.data)).at(at.path)
     }
 }
 
-impl Copy<'_> {
-    fn copy(&mut self, at: &Both<'_>) -> Result<Option<Entered<(DirRef, DirRef), SetTimes>>> {
+impl TreeCopy<'_> {
+    fn copy(&mut self, at: &CopyVisit<'_>) -> Result<Option<Entered<(DirRef, DirRef), SetTimes>>> {
         let (from, to) = at.dir;
         let stat = match from.stat(at.name.into()) {
-            // It went meanwhile.
+            // Removed since it was listed.
             Err(Stop::Errno(Errno::Noent)) => return Ok(None),
-            stat => end(stat)?,
+            stat => unwrap_stop(stat)?,
         };
         match stat.kind {
             FileType::Dir => {
@@ -111,8 +115,9 @@ impl Copy<'_> {
         Ok(None)
     }
 
-    /// Links a node that was copied by another of its names. Returns whether it was.
-    fn link(&self, at: &Both<'_>, stat: &Stat) -> Result<bool> {
+    /// Creates a hard link if the node was already copied under another name. Returns whether it
+    /// was.
+    fn link(&self, at: &CopyVisit<'_>, stat: &Stat) -> Result<bool> {
         let Some(first) = self.linked.get(&(stat.dev, stat.ino)) else { return Ok(false) };
         let (parent, name) = first.split_last().ok_or_else(|| bug!("a file at the root"))?;
         let dir = match parent == at.dir_path {
@@ -123,33 +128,33 @@ impl Copy<'_> {
         Ok(true)
     }
 
-    /// Remembers the first name of a node that has several.
-    fn remember(&mut self, at: &Both<'_>, stat: &Stat) {
+    /// Records the first name of a node with several names.
+    fn remember(&mut self, at: &CopyVisit<'_>, stat: &Stat) {
         if stat.nlink > 1 {
             self.linked.insert((stat.dev, stat.ino), at.shared_path());
         }
     }
 
-    fn symlink(&mut self, at: &Both<'_>, stat: &Stat) -> Result<()> {
+    fn symlink(&mut self, at: &CopyVisit<'_>, stat: &Stat) -> Result<()> {
         if self.link(at, stat)? {
             return Ok(());
         }
         let (from, to) = at.dir;
         to.create_symlink(at.name, &from.read_link(at.name)?)?;
-        end(to.set_times(at.name.into(), stat.times()))?;
+        unwrap_stop(to.set_times(at.name.into(), stat.times()))?;
         self.report.symlinks += 1;
         self.remember(at, stat);
         Ok(())
     }
 
-    fn file(&mut self, at: &Both<'_>, stat: &Stat) -> Result<()> {
+    fn file(&mut self, at: &CopyVisit<'_>, stat: &Stat) -> Result<()> {
         if self.link(at, stat)? {
             return Ok(());
         }
-        let from = end(at.dir.0.open(at.name.into(), OpenHow::READ))?.into_file()?;
+        let from = unwrap_stop(at.dir.0.open(at.name.into(), OpenHow::READ))?.into_file()?;
         let flags = OpenFlags::CREATE | OpenFlags::EXCLUSIVE;
         let how = OpenHow::new(Access::Write, flags);
-        let to: FileRef = end(at.dir.1.open(at.name.into(), how))?.into_file()?;
+        let to: FileRef = unwrap_stop(at.dir.1.open(at.name.into(), how))?.into_file()?;
         self.report.bytes += copy_bytes(&*from, &*to)?;
         to.set_times(stat.times())?;
         self.report.files += 1;
@@ -158,8 +163,8 @@ impl Copy<'_> {
     }
 }
 
-/// Copies all bytes of `from` into the empty file `to`, holes as holes. Answers how many were
-/// written.
+/// Copies the bytes of `from` into the empty file `to`, keeping holes. Returns the number of
+/// written bytes.
 pub(crate) fn copy_bytes(from: &dyn File, to: &dyn File) -> Result<u64> {
     let mut buffer = vec![0; PIECE_BYTES + ALIGNMENT];
     let aligned = buffer.as_ptr().align_offset(ALIGNMENT).min(ALIGNMENT);
@@ -190,7 +195,7 @@ pub(crate) fn copy_bytes(from: &dyn File, to: &dyn File) -> Result<u64> {
     Ok(written)
 }
 
-/// For descents of at most one name, where a link is not expected.
-fn end<T>(done: Result<T, Stop>) -> Result<T> {
+/// Converts the result of an operation on at most one name, where no symbolic link is expected.
+fn unwrap_stop<T>(done: Result<T, Stop>) -> Result<T> {
     done.map_err(Stop::without_following)
 }

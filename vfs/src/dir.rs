@@ -1,4 +1,4 @@
-//! The contract of a directory, and what it hands out.
+//! The trait `Dir`, the contract of a held directory, and the types of its results.
 
 use std::any::Any;
 use std::ops::ControlFlow;
@@ -11,7 +11,7 @@ pub type DirRef = Arc<dyn Dir>;
 /// A shared open file.
 pub type FileRef = Arc<dyn File>;
 
-/// What an open gives.
+/// An opened node.
 #[derive(Clone)]
 pub enum Node {
     /// A directory.
@@ -21,7 +21,11 @@ pub enum Node {
 }
 
 impl Node {
-    /// The directory, or `Notdir`.
+    /// Returns the directory.
+    ///
+    /// # Errors
+    ///
+    /// - `ENOTDIR`: the node is a file.
     pub fn into_dir(self) -> Result<DirRef> {
         match self {
             Node::Dir(dir) => Ok(dir),
@@ -29,7 +33,11 @@ impl Node {
         }
     }
 
-    /// The file, or `Isdir`.
+    /// Returns the file.
+    ///
+    /// # Errors
+    ///
+    /// - `EISDIR`: the node is a directory.
     pub fn into_file(self) -> Result<FileRef> {
         match self {
             Node::File(file) => Ok(file),
@@ -38,17 +46,17 @@ impl Node {
     }
 }
 
-/// Why a descent ended before its end.
+/// Why a directory did not complete an operation on a descent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Stop {
-    /// An error.
+    /// The operation failed.
     Errno(Errno),
-    /// The name after the first `at` names is a symbolic link. Not an error: the walker's
-    /// business.
+    /// The name after the first `at` names is a symbolic link. This is not an error: the walker
+    /// continues at the link's target.
     Link {
-        /// How many names lie before the link.
+        /// The number of names before the link.
         at: usize,
-        /// What the link says, as it says it.
+        /// The target of the link, unchanged.
         target: Box<str>,
     },
 }
@@ -60,19 +68,21 @@ impl From<Errno> for Stop {
 }
 
 impl Stop {
-    /// Shifts a link's position by `names`, for a layer that gave the rest of a descent to
+    /// Adds `names` to a link's position, for a `Dir` that has passed the rest of a descent to
     /// another directory.
     #[must_use]
-    pub fn below(self, names: usize) -> Self {
+    pub fn shifted_by(self, names: usize) -> Self {
         match self {
             Stop::Errno(errno) => Stop::Errno(errno),
             Stop::Link { at, target } => Stop::Link { at: at + names, target },
         }
     }
 
-    /// The errno for a caller that does not expect a link and does not follow one: `Loop`, as for
-    /// `open` with `O_NOFOLLOW`. On a descent of at most one name only another process, which put
-    /// a link in the place of the node, or a [`Dir`] that breaks its contract can cause it.
+    /// Returns the errno for a caller that does not follow links: `ELOOP` for a link, as for `open`
+    /// with `O_NOFOLLOW`.
+    ///
+    /// On a descent of at most one name a link is unexpected: another process has replaced the node
+    /// by a link, or a [`Dir`] breaks its contract.
     #[must_use]
     pub fn without_following(self) -> Errno {
         match self {
@@ -82,11 +92,11 @@ impl Stop {
     }
 }
 
-/// A position in a directory's stream: where an entry ends and the next begins.
+/// A position in a directory's stream, between two entries.
 ///
-/// [`Cookie::START`] is the beginning. All others come from [`Entry::next`], and stay good for the
-/// same directory through any handle, whatever is created or removed meanwhile: an entry that
-/// neither appears nor vanishes is reported exactly once. The top bit is never set.
+/// [`Cookie::START`] is the beginning. All other cookies come from [`Entry::next`]. A cookie stays
+/// valid for the same directory through any handle, whatever is created or removed meanwhile: an
+/// entry that exists during the whole listing is reported exactly once. The top bit is never set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Cookie(pub u64);
 
@@ -98,69 +108,99 @@ impl Cookie {
 /// One entry of a directory's stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry<'a> {
-    /// Its name.
+    /// The name.
     pub name: Name<'a>,
-    /// Its type; a link is [`FileType::Symlink`].
+    /// The type of the node; a symbolic link is [`FileType::Symlink`].
     pub kind: FileType,
-    /// Its node's number, never 0.
+    /// The inode number of the node, never 0.
     pub ino: u64,
-    /// Where to go on behind it.
+    /// The position after this entry.
     pub next: Cookie,
 }
 
-/// A directory, held.
+/// A handle on a directory.
 ///
-/// Holding one is the only way to reach what lies beneath it, and there is no way up: no method
-/// takes `..`, an absolute path, or a string that could hide one. No method follows a symbolic
-/// link: the one at the end of a descent is the node, and one before the end is [`Stop::Link`].
+/// A handle is the only way to reach the nodes under a directory, and it has no way up: no method
+/// takes `..`, an absolute path, or a string that could contain one. No method follows a symbolic
+/// link: a link at the end of a descent is the node, and a link before the end is [`Stop::Link`].
 ///
-/// A handle is the node and not a remembered path: it goes on working after a rename. After its
-/// removal, what is looked up in it is `Noent`, and what would be created in it is `Noent`.
+/// A handle refers to the directory itself, not to a path, so it keeps working after a rename. In a
+/// removed directory every lookup and every creation fails with `ENOENT`.
 ///
-/// When several errors apply, return the one listed first. Every method that changes something
-/// either has done it or has left the tree as it was.
-///
-/// The order of errors is Linux's; see the POSIX pages at
-/// <https://pubs.opengroup.org/onlinepubs/9799919799/>.
+/// Errors are listed in order: when several apply, an implementation returns the first one. The
+/// order is Linux's. A method that changes the tree either completes or leaves the tree unchanged.
 pub trait Dir: Any + Send + Sync {
-    /// Opens what `path` leads to. [`Descent::HERE`] opens this directory anew.
+    /// Opens the node at `path`. [`Descent::HERE`] opens this directory again.
     ///
-    /// A created file is empty. An existing one keeps its bytes unless `TRUNCATE` is given.
+    /// A created file is empty. An existing file keeps its bytes unless `TRUNCATE` is given.
     ///
-    /// Errors, in order: `Notdir` or [`Stop::Link`] or `Noent` for the first name on the way that
-    /// is a file, a link or missing; then for the last name: with `CREATE` and `EXCLUSIVE` and
-    /// anything there, a link included, `Exist`; a link is [`Stop::Link`]; missing without
-    /// `CREATE` is `Noent`; a directory for which
-    /// [`OpenHow::refuses_dir`] is `Isdir`; anything else with `DIRECTORY` is `Notdir`; a FIFO, a
-    /// socket or a device of the host is `Nxio`, and is neither opened nor acted upon; then
-    /// `Acces`, `Rofs`, `Txtbsy`, `Mfile`, `Nospc`, `Io`.
+    /// # Errors
+    ///
+    /// - `ENOTDIR`, [`Stop::Link`], `ENOENT`: the first name before the last one that is a file, a
+    ///   link, or missing.
+    /// - `EEXIST`: `CREATE` and `EXCLUSIVE` are given and the last name exists, a link included.
+    /// - [`Stop::Link`]: the last name is a symbolic link.
+    /// - `ENOENT`: the last name is missing and `CREATE` is not given.
+    /// - `EISDIR`: the node is a directory and [`OpenHow::refuses_dir`].
+    /// - `ENOTDIR`: `DIRECTORY` is given and the node is not a directory.
+    /// - `ENXIO`: the node is a FIFO, a socket or a device of the host. It is neither opened nor
+    ///   changed.
+    /// - `EACCES`, `EROFS`, `ETXTBSY`, `EMFILE`, `ENOSPC`, `EIO`.
+    ///
+    /// POSIX: <https://pubs.opengroup.org/onlinepubs/9799919799/functions/open.html>
     fn open(&self, path: Descent<'_>, how: OpenHow) -> Result<Node, Stop>;
 
-    /// What the node is that `path` leads to: a link at the end is the node.
+    /// Returns the metadata of the node at `path`. A symbolic link at the end is not followed.
     ///
-    /// Errors, in order: as for [`Dir::open`] on the way; `Noent`; `Acces`; `Io`.
+    /// # Errors
+    ///
+    /// - `ENOTDIR`, [`Stop::Link`], `ENOENT`: as for [`Dir::open`], for a name before the last one.
+    /// - `ENOENT`: the last name is missing.
+    /// - `EACCES`, `EIO`.
+    ///
+    /// POSIX: <https://pubs.opengroup.org/onlinepubs/9799919799/functions/fstatat.html>
     fn stat(&self, path: Descent<'_>) -> Result<Stat, Stop>;
 
-    /// As [`Dir::stat`], for a caller that follows links: one at the end is [`Stop::Link`], also
-    /// where it may not be looked at itself. It is one look and one judgement where a filesystem
-    /// can, and two looks if this is not implemented.
+    /// Returns the metadata of the node at `path`, or [`Stop::Link`] if the node is a symbolic
+    /// link.
     ///
-    /// Errors, in order: as for [`Dir::stat`]; `Ilseq` for a link whose target is not UTF-8;
-    /// `Again` if something else took its place meanwhile.
+    /// For callers that follow links: a policy checks the right to follow the link instead of the
+    /// right to stat it. The default makes two lookups; filesystems that can make one implement
+    /// this method.
+    ///
+    /// # Errors
+    ///
+    /// - As for [`Dir::stat`].
+    /// - `EILSEQ`: the target of the link is not UTF-8.
+    /// - `EAGAIN`: another node has replaced the link since the first lookup.
+    ///
+    /// POSIX: <https://pubs.opengroup.org/onlinepubs/9799919799/functions/fstatat.html>
     fn stat_following(&self, path: Descent<'_>) -> Result<Stat, Stop> {
-        unless_link(self, path, self.stat(path)?)
+        stop_at_link(self, path, self.stat(path)?)
     }
 
-    /// The target of a symbolic link, as it was given.
+    /// Returns the target of a symbolic link, unchanged.
     ///
-    /// Errors, in order: `Noent`; `Inval` if it is no link; `Ilseq` if the target is not UTF-8.
+    /// # Errors
+    ///
+    /// - `ENOENT`: the name is missing.
+    /// - `EINVAL`: the node is not a symbolic link.
+    /// - `EILSEQ`: the target is not UTF-8.
+    ///
+    /// POSIX: <https://pubs.opengroup.org/onlinepubs/9799919799/functions/readlink.html>
     fn read_link(&self, name: Name<'_>) -> Result<Box<str>>;
 
-    /// Calls `each` for the entries behind `from`, until it breaks or the end. There is no entry
-    /// for `.` or `..`. Names that are not UTF-8 are left out.
+    /// Calls `each` for the entries after `from`, until it breaks or the listing ends.
     ///
-    /// Errors, in order: `Inval` for a cookie that this directory cannot have given; `Acces`;
-    /// `Io`. A removed directory is empty.
+    /// The listing has no entries for `.` and `..`, and none for names that are not UTF-8. A
+    /// removed directory is empty.
+    ///
+    /// # Errors
+    ///
+    /// - `EINVAL`: this directory cannot have returned the cookie.
+    /// - `EACCES`, `EIO`.
+    ///
+    /// POSIX: <https://pubs.opengroup.org/onlinepubs/9799919799/functions/readdir.html>
     fn read_dir(
         &self,
         from: Cookie,
@@ -169,81 +209,131 @@ pub trait Dir: Any + Send + Sync {
 
     /// Creates an empty directory.
     ///
-    /// Errors, in order: `Exist`, whatever is there; `Noent` if this directory is removed;
-    /// `Rofs`, `Acces`; `Mlink`, `Nospc`.
+    /// # Errors
+    ///
+    /// - `EEXIST`: the name exists, whatever its type.
+    /// - `ENOENT`: this directory is removed.
+    /// - `EROFS`, `EACCES`.
+    /// - `EMLINK`, `ENOSPC`.
+    ///
+    /// POSIX: <https://pubs.opengroup.org/onlinepubs/9799919799/functions/mkdir.html>
     fn create_dir(&self, name: Name<'_>) -> Result<()>;
 
-    /// Creates a symbolic link that says `target`. It is kept as it is and never looked at.
+    /// Creates a symbolic link to `target`. The target is stored unchanged and never resolved.
     ///
-    /// Errors, in order: as for [`Dir::create_dir`].
+    /// # Errors
+    ///
+    /// - As for [`Dir::create_dir`].
+    ///
+    /// POSIX: <https://pubs.opengroup.org/onlinepubs/9799919799/functions/symlink.html>
     fn create_symlink(&self, name: Name<'_>, target: &str) -> Result<()>;
 
-    /// Removes a name that leads to anything but a directory.
+    /// Removes the name of a node that is not a directory.
     ///
-    /// Errors, in order: `Noent`; `Isdir`; `Busy` for a mount point; `Rofs`, `Acces`, `Perm`.
+    /// # Errors
+    ///
+    /// - `ENOENT`: the name is missing.
+    /// - `EISDIR`: the node is a directory.
+    /// - `EBUSY`: the name is a mount point.
+    /// - `EROFS`, `EACCES`, `EPERM`.
+    ///
+    /// POSIX: <https://pubs.opengroup.org/onlinepubs/9799919799/functions/unlink.html>
     fn remove_file(&self, name: Name<'_>) -> Result<()>;
 
     /// Removes an empty directory.
     ///
-    /// Errors, in order: `Noent`; `Notdir`; `Busy` for a mount point; `Notempty`; `Rofs`,
-    /// `Acces`.
+    /// # Errors
+    ///
+    /// - `ENOENT`: the name is missing.
+    /// - `ENOTDIR`: the node is not a directory.
+    /// - `EBUSY`: the name is a mount point.
+    /// - `ENOTEMPTY`: the directory has entries.
+    /// - `EROFS`, `EACCES`.
+    ///
+    /// POSIX: <https://pubs.opengroup.org/onlinepubs/9799919799/functions/rmdir.html>
     fn remove_dir(&self, name: Name<'_>) -> Result<()>;
 
-    /// Gives a node another name, in one step. What the new name led to is gone, if the types
-    /// allow it: a file takes a file's place, a directory an empty directory's.
+    /// Renames a node atomically, replacing the node at the new name if the types allow it: a file
+    /// replaces a file, a directory replaces an empty directory.
     ///
-    /// `into` must be of the same filesystem and the same layers, else `Xdev`.
+    /// If both names lead to the same node, the call succeeds and changes nothing; the check comes
+    /// after the first `ENOTEMPTY`.
     ///
-    /// Errors, in order: `Xdev`; `Noent` for the old name; `Inval` if a directory would come to
-    /// lie in itself; `Notempty` if the target is a directory above the source; success without a
-    /// change if both names lead to the same node; `Notdir` for a directory onto something else;
-    /// `Isdir` for anything else onto a directory; `Busy`; `Notempty`; `Rofs`, `Acces`.
+    /// # Errors
+    ///
+    /// - `EXDEV`: `into` is of another filesystem or is wrapped in other layers.
+    /// - `ENOENT`: the old name is missing.
+    /// - `EINVAL`: a directory would become its own descendant.
+    /// - `ENOTEMPTY`: the new name is an ancestor of the old one.
+    /// - `ENOTDIR`: a directory would replace another node.
+    /// - `EISDIR`: another node would replace a directory.
+    /// - `EBUSY`: one of the names is a mount point.
+    /// - `ENOTEMPTY`: the directory at the new name has entries.
+    /// - `EROFS`, `EACCES`.
+    ///
+    /// POSIX: <https://pubs.opengroup.org/onlinepubs/9799919799/functions/rename.html>
     fn rename(&self, name: Name<'_>, into: &dyn Dir, new_name: Name<'_>) -> Result<()>;
 
-    /// Gives a node that is no directory a further name; a link is linked itself.
+    /// Creates a hard link to a node that is not a directory. A symbolic link is not followed: the
+    /// link itself gets the new name.
     ///
-    /// `into` must be of the same filesystem and the same layers, else `Xdev`.
+    /// # Errors
     ///
-    /// Errors, in order: `Xdev`; `Noent` for the old name; `Exist` for the new one; `Perm` for a
-    /// directory; `Mlink`; `Rofs`, `Acces`, `Nospc`.
+    /// - `EXDEV`: `into` is of another filesystem or is wrapped in other layers.
+    /// - `ENOENT`: the old name is missing.
+    /// - `EEXIST`: the new name exists.
+    /// - `EPERM`: the node is a directory.
+    /// - `EMLINK`.
+    /// - `EROFS`, `EACCES`, `ENOSPC`.
+    ///
+    /// POSIX: <https://pubs.opengroup.org/onlinepubs/9799919799/functions/link.html>
     fn link(&self, name: Name<'_>, into: &dyn Dir, new_name: Name<'_>) -> Result<()>;
 
-    /// Changes the times of what `path` leads to; a link at the end is changed itself.
+    /// Sets the times of the node at `path`. A symbolic link at the end is not followed.
     ///
-    /// Errors, in order: as for [`Dir::stat`]; `Rofs`, `Perm`, `Acces`.
+    /// # Errors
+    ///
+    /// - As for [`Dir::stat`].
+    /// - `EROFS`, `EPERM`, `EACCES`.
+    ///
+    /// POSIX: <https://pubs.opengroup.org/onlinepubs/9799919799/functions/futimens.html>
     fn set_times(&self, path: Descent<'_>, times: SetTimes) -> Result<(), Stop>;
 
-    /// Makes the entries durable. Nothing to do is success.
-    fn sync(&self) -> Result<()>;
-    /// Whether a call on this directory, or on one beneath it, can wait for a disk, a network or a
-    /// device. A caller that must not wait makes such calls elsewhere.
+    /// Makes the entries durable. Succeeds if there is nothing to do.
     ///
-    /// `false` is a promise; `true` is always a safe answer.
+    /// POSIX: <https://pubs.opengroup.org/onlinepubs/9799919799/functions/fsync.html>
+    fn sync(&self) -> Result<()>;
+
+    /// Returns whether a call on this directory, or on one under it, can block on a disk, a network
+    /// or a device. An async adapter makes such calls on another thread.
+    ///
+    /// `false` is a promise; `true` is always correct.
     fn may_block(&self) -> bool {
         true
     }
 
-    /// A number that differs once results of earlier calls may be out of date because a layer
-    /// refuses more than it did then: a policy was narrowed or revoked, or its lease has ended. A
-    /// caller that buffers entries or metadata compares it before it uses them, and calls again if
-    /// it differs. It says nothing of changes to the tree.
+    /// Returns a number that changes when earlier results may no longer be allowed, because a
+    /// policy was narrowed or revoked or its lease has expired.
+    ///
+    /// A caller that buffers entries or metadata compares the number before it uses the buffer, and
+    /// repeats the call if the number differs. Changes to the tree do not change it.
     fn epoch(&self) -> u64 {
         0
     }
 }
 
-/// What was seen at `path`, or the stop if that was a link, for who follows links.
-pub(crate) fn unless_link<D: Dir + ?Sized>(
+/// Returns `stat`, the metadata of the node at `path`, or the [`Stop::Link`] of a symbolic link.
+pub(crate) fn stop_at_link<D: Dir + ?Sized>(
     dir: &D,
     path: Descent<'_>,
-    seen: Stat,
+    stat: Stat,
 ) -> Result<Stat, Stop> {
-    if seen.kind != FileType::Symlink {
-        return Ok(seen);
+    if stat.kind != FileType::Symlink {
+        return Ok(stat);
     }
     match dir.open(path, OpenHow::HOLD) {
         Err(stop) => Err(stop),
-        // It was a link a moment ago; it is not now.
+        // Another process has replaced the link since the stat.
         Ok(_) => Err(Errno::Again.into()),
     }
 }

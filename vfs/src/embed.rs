@@ -1,29 +1,29 @@
-//! Files that are part of the program, as a filesystem.
+//! A read-only filesystem of files embedded in the program by [`rust_embed`].
 //!
-//! What [`rust_embed`] puts into the program is served from there: a byte is copied once, from the
-//! program to the reader's buffer. Only names and numbers are built at run time.
+//! A read copies bytes once, from the program to the caller's buffer. Only names and inode numbers
+//! are built at run time.
 
 use std::borrow::Cow;
 use std::sync::Arc;
 
 use rust_embed::RustEmbed;
 
-use crate::fixed::{Builder, Content, Held, Source, Tree, TreeFault, Twice};
+use crate::fixed::{Builder, Content, ContentSource, FileBytes, OnDuplicate, Tree, TreeFault};
 use crate::{DirRef, Result, Timestamp, bug, escape};
 
-/// A filesystem of files that are part of the program. A clone is the same filesystem.
+/// A read-only filesystem of files embedded in the program. A clone is the same filesystem.
 ///
-/// - Directories are synthesized from the files' paths. Their times are the first moment of 1970.
-/// - A file's times are those that `rust_embed` remembers, else the first moment of 1970.
-/// - Nodes keep their numbers from run to run of one program. Between two filesystems, also of one
-///   type, the devices differ.
-/// - A look-up costs the same however many files there are.
-/// - Whatever would change something is `Rofs`.
+/// - Directories are synthesized from the paths of the files. Their times are 1970-01-01.
+/// - The times of a file are those that `rust_embed` records, else 1970-01-01.
+/// - Inode numbers are the same in every run of a program. Device numbers differ between any two
+///   filesystems, also of the same type.
+/// - The cost of a lookup does not depend on the number of files.
+/// - Every change fails with `EROFS`.
 ///
 /// Without its feature `debug-embed`, `rust_embed` does not embed in a build with
-/// `debug_assertions`, but reads the host's directory when it is asked. This filesystem asks once,
-/// when it is made: it holds what was there then in memory. Give `rust_embed` that feature to have
-/// in every build what the release has.
+/// `debug_assertions` but reads the host's directory on each call. This filesystem reads once, on
+/// construction, and keeps the bytes in memory. Enable that feature to have in every build what the
+/// release has.
 ///
 /// ```
 /// # use palisade_vfs::{EmbeddedFs, Follow, path};
@@ -38,24 +38,27 @@ use crate::{DirRef, Result, Timestamp, bug, escape};
 #[derive(Clone)]
 pub struct EmbeddedFs(Arc<Tree>);
 
-/// An asset whose path cannot stand in a filesystem.
+/// An asset whose path is not valid in a filesystem.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("asset `{}`: {fault}", escape::name(path))]
 pub struct EmbedError {
-    /// The asset's path.
+    /// The path of the asset.
     pub path: String,
-    /// What is wrong with it.
+    /// The fault of the path.
     #[source]
     pub fault: TreeFault,
 }
 
 impl EmbeddedFs {
-    /// The filesystem of everything in `Assets`.
+    /// Builds a filesystem of all assets.
     ///
-    /// Errors: the first path that is no descent (absolute, with `..`, an empty name or a NUL in
-    /// it, or a name above 255 bytes), or that makes one name both a file and a directory.
+    /// # Errors
+    ///
+    /// - [`EmbedError`] for the first path that is not a descent (absolute, with `..`, an empty
+    ///   name, a NUL or a name longer than 255 bytes), or that makes one name both a file and a
+    ///   directory.
     pub fn new<Assets: RustEmbed>() -> Result<Self, EmbedError> {
-        // What went between the listing and the look is left out: only debug builds can see that.
+        // A file removed between listing and reading is skipped; only debug builds read the host.
         Self::from_files(Assets::iter().filter_map(|path| {
             let file = Assets::get(&path)?;
             let seconds = file.metadata.last_modified().or(file.metadata.created()).unwrap_or(0);
@@ -64,14 +67,16 @@ impl EmbeddedFs {
         }))
     }
 
-    /// The filesystem of these paths, bytes and times, for what was embedded in another way. Bytes
-    /// that are borrowed are never copied.
+    /// Builds a filesystem of paths, bytes and times, for assets embedded in another way. Borrowed
+    /// bytes are never copied.
     ///
-    /// Errors: as for [`EmbeddedFs::new`]; the same path twice.
+    /// # Errors
+    ///
+    /// - As for [`EmbeddedFs::new`], and for a duplicate path.
     pub fn from_files<P: AsRef<str>>(
         files: impl IntoIterator<Item = (P, Cow<'static, [u8]>, Timestamp)>,
     ) -> Result<Self, EmbedError> {
-        let mut builder = Builder::new(Twice::Refuse);
+        let mut builder = Builder::new(OnDuplicate::Refuse);
         let mut assets = Vec::new();
         for (path, bytes, time) in files {
             let content = Content { at: assets.len() as u64, len: bytes.len() as u64 };
@@ -87,19 +92,19 @@ impl EmbeddedFs {
         Ok(EmbeddedFs(builder.build(Box::new(Assets(assets.into_boxed_slice())))))
     }
 
-    /// The root.
+    /// Returns the root.
     #[must_use]
     pub fn root(&self) -> DirRef {
         self.0.root()
     }
 
-    /// Directories and files, the root included.
+    /// Returns the number of directories and files, including the root.
     #[must_use]
     pub fn nodes(&self) -> usize {
         self.0.nodes()
     }
 
-    /// Bytes of memory that names and numbers take; what is part of the program is not counted.
+    /// Returns the bytes of memory for names and inode numbers, without embedded bytes.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
         self.0.memory_bytes()
@@ -111,21 +116,21 @@ enum Asset {
     Shared(Arc<Vec<u8>>),
 }
 
-/// The assets, each known by its place.
+/// The assets. [`Content::at`] is an index.
 struct Assets(Box<[Asset]>);
 
-impl Source for Assets {
-    fn open(&self, content: Content) -> Result<Held> {
+impl ContentSource for Assets {
+    fn open(&self, content: Content) -> Result<FileBytes> {
         let asset = usize::try_from(content.at).ok().and_then(|at| self.0.get(at));
         match asset.ok_or_else(|| bug!("there is no asset {}", content.at))? {
-            Asset::Static(bytes) => Ok(Held::Static(bytes)),
-            Asset::Shared(bytes) => Ok(Held::Shared(Arc::clone(bytes) as _)),
+            Asset::Static(bytes) => Ok(FileBytes::Static(bytes)),
+            Asset::Shared(bytes) => Ok(FileBytes::Shared(Arc::clone(bytes) as _)),
         }
     }
 
     #[cfg(any(feature = "tar", feature = "zip"))]
     fn read_at(&self, _at: u64, _buf: &mut [u8]) -> std::io::Result<usize> {
-        // Nothing of this is held in place.
+        // No asset is `InPlace`.
         Err(std::io::ErrorKind::Unsupported.into())
     }
 

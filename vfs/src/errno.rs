@@ -1,30 +1,32 @@
-//! Why an operation was refused: one byte, with its whole meaning.
+//! The error number `Errno`: one byte, with POSIX's names.
 
 use std::fmt;
 
-/// The result of an operation on a filesystem.
+/// The result of a filesystem operation.
 pub type Result<T, E = Errno> = std::result::Result<T, E>;
 
 macro_rules! errnos {
     ($($name:ident $text:literal,)*) => {
-        /// An error number. The names are POSIX's, and four refusals are never mixed: a path that
-        /// leaves its start is [`Errno::Escape`], a descriptor without the right is
-        /// [`Errno::Notcapable`], a rule that denies is [`Errno::Acces`], and what may only be
-        /// read is [`Errno::Rofs`].
+        /// An error number. The names are POSIX's: `ENOENT` is [`Errno::Noent`].
+        ///
+        /// Four refusals are kept apart: [`Errno::Escape`] for a path that leaves its starting
+        /// directory, [`Errno::Notcapable`] for a descriptor without the required right,
+        /// [`Errno::Acces`] for a policy that denies the operation, and [`Errno::Rofs`] for a
+        /// read-only filesystem.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Errno { $(#[doc = $text] $name,)* }
 
         impl Errno {
-            /// Every error number, in the order of the declaration.
+            /// Every error number, in declaration order.
             pub const ALL: &'static [Errno] = &[$(Errno::$name,)*];
 
-            /// What it means, as a person would say it.
+            /// Returns the message for people, such as `no such file or directory`.
             #[must_use]
             pub fn text(self) -> &'static str {
                 match self { $(Errno::$name => $text,)* }
             }
 
-            /// The name in lower case, as scripts and logs print it.
+            /// Returns the name in lower case, such as `noent`, for scripts and logs.
             #[must_use]
             pub fn name(self) -> String {
                 match self { $(Errno::$name => stringify!($name).to_lowercase(),)* }
@@ -40,12 +42,12 @@ errnos! {
     Busy "device or resource busy",
     Canceled "operation canceled",
     Dquot "quota exceeded",
-    Escape "the path leaves the directory that it starts from",
+    Escape "path escapes its starting directory",
     Exist "file exists",
     Fault "bad address",
     Fbig "file too large",
-    Ilseq "the text is not valid UTF-8",
-    Intr "interrupted",
+    Ilseq "invalid UTF-8",
+    Intr "interrupted system call",
     Inval "invalid argument",
     Io "input/output error",
     Isdir "is a directory",
@@ -57,15 +59,15 @@ errnos! {
     Nodev "no such device",
     Noent "no such file or directory",
     Nomem "out of memory",
-    Nospc "no space left",
+    Nospc "no space left on device",
     Nosys "function not supported",
-    Notcapable "the descriptor lacks the right",
+    Notcapable "descriptor lacks the required right",
     Notdir "not a directory",
     Notempty "directory not empty",
     Notsock "not a socket",
-    Notsup "not supported",
+    Notsup "operation not supported",
     Nxio "no such device or address",
-    Overflow "value too large",
+    Overflow "value too large for its type",
     Perm "operation not permitted",
     Pipe "broken pipe",
     Rofs "read-only filesystem",
@@ -90,13 +92,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_errno_is_one_byte_and_so_is_a_result_without_value() {
+    fn errno_and_result_of_unit_are_one_byte() {
         assert_eq!(size_of::<Errno>(), 1);
         assert_eq!(size_of::<Result<()>>(), 1);
     }
 
     #[test]
-    fn names_are_distinct() {
+    fn errno_names_are_distinct() {
         let mut names: Vec<_> = Errno::ALL.iter().map(|e| e.name()).collect();
         names.sort();
         names.dedup();

@@ -1,20 +1,21 @@
-//! Escapes foreign text for terminals, logs and pages.
+//! Escaping of foreign text for terminals, logs and web pages.
 //!
 //! Foreign text is text that a guest, a module, an archive, a directory, a log or a document
-//! supplies. Printed as it is, it can move the cursor, rewrite earlier lines, reverse the reading
+//! supplies. Printed unchanged, it can move the cursor, rewrite earlier lines, reverse the reading
 //! order or forge lines of the program that prints it. Every `Display` of this workspace that
 //! embeds foreign text passes it through this module, and so does the command.
 //!
 //! A character is escaped if it controls a terminal or is invisible ([`must_escape`]). Escapes are
 //! those of Rust: `\n`, `\u{1b}`, and `\xff` for a byte that is not UTF-8.
 //!
-//! Deliberately absent: a table of confusable letters. They are visible, and names may hold them.
+//! Deliberately absent: a table of confusable letters. They are visible, and names may contain
+//! them.
 
 use std::borrow::Cow;
 use std::ffi::OsStr;
 use std::fmt::{self, Write};
 
-/// Whether `c` is escaped: a control character, a format character (bidirectional marks,
+/// Returns whether `c` is escaped: a control character, a format character (bidirectional marks,
 /// zero-width characters, tags, variation selectors), a line or paragraph separator, a space other
 /// than U+0020, or another character without a glyph.
 ///
@@ -43,10 +44,10 @@ pub struct Escaped<'a> {
     style: Style,
 }
 
-/// What is left as it is besides visible characters.
+/// The characters that a style leaves unchanged besides visible ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Style {
-    /// Nothing, and a backslash is doubled.
+    /// None; a backslash is doubled.
     Name,
     /// A backslash.
     Line,
@@ -66,10 +67,10 @@ pub fn line<T: AsRef<OsStr> + ?Sized>(text: &T) -> Escaped<'_> {
     Escaped { bytes: text.as_ref().as_encoded_bytes(), style: Style::Line }
 }
 
-/// Escapes text of several lines: newlines and tabs are left as they are. Idempotent.
+/// Escapes text of several lines: newlines and tabs are unchanged. Idempotent.
 ///
-/// Not for a single piece of foreign text, which could forge lines: the text as a whole passes
-/// through here once more before it is printed.
+/// Not for a single piece of foreign text, which could forge lines. For a complete text, whose
+/// foreign parts are already escaped, just before it is printed.
 #[must_use]
 pub fn lines<T: AsRef<OsStr> + ?Sized>(text: &T) -> Escaped<'_> {
     Escaped { bytes: text.as_ref().as_encoded_bytes(), style: Style::Lines }
@@ -105,8 +106,8 @@ impl Style {
     }
 }
 
-/// Escapes the same characters in serialized JSON, which means the same afterwards. Newlines
-/// between values are left as they are.
+/// Escapes the same characters in serialized JSON, without changing its meaning. Newlines between
+/// values are unchanged.
 #[must_use]
 pub fn json(text: &str) -> Cow<'_, str> {
     let escapes = |c: char| c != '\n' && must_escape(c);
@@ -124,7 +125,7 @@ pub fn json(text: &str) -> Cow<'_, str> {
     Cow::Owned(escaped)
 }
 
-/// Adds `c` as it is escaped within a JSON string: `\u001b`, or two of these.
+/// Appends `c` as JSON escapes of its UTF-16 code units, such as `\u001b`.
 pub fn push_json(text: &mut String, c: char) {
     for unit in c.encode_utf16(&mut [0; 2]) {
         // Writing to a `String` cannot fail.
@@ -165,7 +166,7 @@ mod tests {
     ];
 
     #[test]
-    fn names_hold_no_hidden_character_afterwards() {
+    fn escaped_text_has_no_hidden_character() {
         for c in HIDDEN {
             let text = format!("a{c}b");
             for escaped in [name(&text).to_string(), line(&text).to_string()] {
@@ -209,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn json_means_the_same_afterwards() {
+    fn escaped_json_keeps_its_meaning() {
         assert_eq!(
             json("{\"a\": \"\u{7f}\u{9b}\u{e0041}ü\"}\n"),
             "{\"a\": \"\\u007f\\u009b\\udb40\\udc41ü\"}\n"

@@ -1,125 +1,176 @@
-//! The contract of an open file.
+//! The trait `File`, the contract of an open file.
 
 use std::any::Any;
 use std::io::{IoSlice, IoSliceMut};
 
-use crate::{Errno, FileType, Result, SetTimes, Stat};
+use crate::{Errno, FileType, Result, SetTimes, Stat, bug};
 
-/// How much a [`File::sync`] makes durable.
+/// What a [`File::sync`] makes durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SyncScope {
-    /// The bytes, and the metadata that is needed to read them back.
+    /// The bytes, and the metadata needed to read them back (`fdatasync`).
     Data,
-    /// All metadata too.
+    /// The bytes and all metadata (`fsync`).
     All,
 }
 
-/// How the caller is going to use a range: POSIX's `posix_fadvise`.
+/// The expected access pattern of a byte range, as for `posix_fadvise`.
+///
+/// POSIX: <https://pubs.opengroup.org/onlinepubs/9799919799/functions/posix_fadvise.html>
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Advice {
-    /// Nothing special.
+    /// No particular pattern.
     Normal,
     /// From lower offsets to higher ones.
     Sequential,
-    /// In no order.
+    /// In random order.
     Random,
-    /// Soon.
+    /// The range will be accessed soon.
     WillNeed,
-    /// Not soon.
+    /// The range will not be accessed soon.
     DontNeed,
-    /// Once.
+    /// The range will be accessed once.
     NoReuse,
 }
 
-/// An open file: bytes at offsets. It has no cursor, so it needs no lock.
+/// A handle on an open file, which is read and written at explicit offsets.
 ///
-/// A handle can do what it was opened for ([`Access`](crate::Access)), whatever happens to its
-/// name later. An offset and a length never overflow silently: what would end past `i64::MAX` is
-/// `Fbig` for writes and the end of the file for reads.
+/// The trait has no shared cursor. The one position that a handle keeps is the end of its last
+/// append ([`File::appended_to`]). A handle permits the operations of the [`Access`](crate::Access)
+/// that it was opened with, even after its name is removed.
+///
+/// Offsets never overflow silently: a write that would end after `i64::MAX` fails with `EFBIG`, and
+/// a read there is at the end of the file.
 pub trait File: Any + Send + Sync {
-    /// The type: [`FileType::File`], or [`FileType::CharDevice`]. Costs no system call.
+    /// Returns the type: [`FileType::File`] or [`FileType::CharDevice`]. Makes no system call.
     fn kind(&self) -> FileType {
         FileType::File
     }
 
-    /// Reads at `offset` into `bufs`, in order. Less than asked for means the end of the file or
-    /// what could be had at once; 0 into a non-empty buffer means the end.
+    /// Reads into `bufs`, in order, starting at `offset`. Returns the number of bytes.
     ///
-    /// Errors, in order: `Badf` if it was not opened for reading; `Io`.
+    /// A short read means the end of the file, or that no more bytes were available at once. 0 with
+    /// a non-empty buffer means the end of the file.
+    ///
+    /// # Errors
+    ///
+    /// - `EBADF`: the handle was not opened for reading.
+    /// - `EIO`.
+    ///
+    /// POSIX: <https://pubs.opengroup.org/onlinepubs/9799919799/functions/pread.html>
     fn read_at(&self, bufs: &mut [IoSliceMut<'_>], offset: u64) -> Result<usize>;
 
-    /// Writes `bufs`, in order, at `offset`; what lies between the end and `offset` becomes zeros.
-    /// The number of bytes written is 0 only if there was nothing to write.
+    /// Writes `bufs`, in order, starting at `offset`. Returns the number of bytes, 0 only if `bufs`
+    /// is empty.
     ///
-    /// Errors, in order: `Badf` if it was not opened for writing; `Fbig`; `Nospc`, `Dquot`, `Io`.
+    /// A gap between the end of the file and `offset` becomes zeros.
+    ///
+    /// # Errors
+    ///
+    /// - `EBADF`: the handle was not opened for writing.
+    /// - `EFBIG`: the write would end after `i64::MAX`.
+    /// - `ENOSPC`, `EDQUOT`, `EIO`.
+    ///
+    /// POSIX: <https://pubs.opengroup.org/onlinepubs/9799919799/functions/pwrite.html>
     fn write_at(&self, bufs: &[IoSlice<'_>], offset: u64) -> Result<usize>;
 
-    /// Writes `bufs` behind the last byte, as one step.
+    /// Appends `bufs` to the file atomically. Returns the number of bytes.
     ///
-    /// Errors: as for [`File::write_at`].
+    /// # Errors
+    ///
+    /// - As for [`File::write_at`].
+    ///
+    /// POSIX: <https://pubs.opengroup.org/onlinepubs/9799919799/functions/write.html> (with
+    /// `O_APPEND`)
     fn append(&self, bufs: &[IoSlice<'_>]) -> Result<usize>;
 
-    /// The offset behind what this handle appended last; without meaning before its first append.
-    /// A question of its own, because few callers ask and it may cost a system call.
+    /// Returns the offset after this handle's last append. Unspecified before the first append.
+    ///
+    /// A method of its own because few callers need the offset and it may cost a system call.
     fn appended_to(&self) -> Result<u64>;
 
-    /// What the file is. `nlink` is 0 once its last name is gone.
+    /// Returns the metadata of the file. `nlink` is 0 after the last name is removed.
+    ///
+    /// POSIX: <https://pubs.opengroup.org/onlinepubs/9799919799/functions/fstat.html>
     fn stat(&self) -> Result<Stat>;
 
-    /// Cuts the file, or lengthens it with zeros.
+    /// Truncates the file to `len` bytes, or extends it with zeros.
     ///
-    /// Errors, in order: `Inval` if it was not opened for writing, as POSIX has it for
-    /// `ftruncate`; `Fbig`; `Nospc`, `Io`.
+    /// # Errors
+    ///
+    /// - `EINVAL`: the handle was not opened for writing.
+    /// - `EFBIG`: `len` is greater than `i64::MAX`.
+    /// - `ENOSPC`, `EIO`.
+    ///
+    /// POSIX: <https://pubs.opengroup.org/onlinepubs/9799919799/functions/ftruncate.html>
     fn set_len(&self, len: u64) -> Result<()>;
 
-    /// Makes room for `len` bytes at `offset`: the file is at least `offset + len` long
-    /// afterwards, and never shorter than before. POSIX's `posix_fallocate`.
+    /// Allocates `len` bytes at `offset`. Afterwards the file has at least `offset + len` bytes; it
+    /// never shrinks.
     ///
-    /// Errors, in order: `Badf` if it was not opened for writing; `Inval` for a `len` of 0;
-    /// `Fbig`; `Nospc`; `Notsup`.
+    /// # Errors
+    ///
+    /// - `EBADF`: the handle was not opened for writing.
+    /// - `EINVAL`: `len` is 0.
+    /// - `EFBIG`: `offset + len` is greater than `i64::MAX`.
+    /// - `ENOSPC`.
+    /// - `ENOTSUP`: the filesystem cannot allocate.
+    ///
+    /// POSIX: <https://pubs.opengroup.org/onlinepubs/9799919799/functions/posix_fallocate.html>
     fn allocate(&self, offset: u64, len: u64) -> Result<()> {
         let _ = (offset, len);
         Err(Errno::Notsup)
     }
 
-    /// Changes the times, however the handle was opened: that is the owner's right in POSIX, and
-    /// a layer's to refuse.
+    /// Sets the times. Any access mode permits it, since POSIX asks for the owner of the file, not
+    /// for an access mode; a policy layer may refuse.
+    ///
+    /// POSIX: <https://pubs.opengroup.org/onlinepubs/9799919799/functions/futimens.html>
     fn set_times(&self, times: SetTimes) -> Result<()>;
 
-    /// Makes what was written durable. Nothing to do is success.
+    /// Makes written data durable. Succeeds if there is nothing to do.
+    ///
+    /// POSIX: <https://pubs.opengroup.org/onlinepubs/9799919799/functions/fsync.html>,
+    /// <https://pubs.opengroup.org/onlinepubs/9799919799/functions/fdatasync.html>
     fn sync(&self, scope: SyncScope) -> Result<()>;
 
-    /// Takes a hint about use to come. It changes nothing that a caller can see, so doing nothing
-    /// is right.
+    /// Announces an access pattern. A hint has no visible effect, so an implementation may ignore
+    /// it.
+    ///
+    /// POSIX: <https://pubs.opengroup.org/onlinepubs/9799919799/functions/posix_fadvise.html>
     fn advise(&self, offset: u64, len: u64, advice: Advice) -> Result<()> {
         let _ = (offset, len, advice);
         Ok(())
     }
 
-    /// Whether a call on this file can wait for a disk, a network or a
-    /// device. A caller that must not wait makes such calls elsewhere.
+    /// Returns whether a call on this file can block on a disk, a network or a device. An async
+    /// adapter makes such calls on another thread.
     ///
-    /// `false` is a promise; `true` is always a safe answer.
+    /// `false` is a promise; `true` is always correct.
     fn may_block(&self) -> bool {
         true
     }
 
-    /// As [`Dir::epoch`](crate::Dir::epoch), for a caller that buffers bytes or metadata.
+    /// Returns a number like [`Dir::epoch`](crate::Dir::epoch), for callers that buffer bytes or
+    /// metadata.
     fn epoch(&self) -> u64 {
         0
     }
 
-    /// Reads at most `len` bytes at `offset` and puts them behind what `to` holds, for a caller
-    /// that has no buffer yet and would only fill one with zeros first. Answers how many, as
+    /// Reads at most `len` bytes at `offset` and appends them to `to`. Returns their number, as
     /// [`File::read_at`] does.
     ///
-    /// Errors: as for [`File::read_at`]; `to` is as it was then.
+    /// For callers without a buffer: an implementation can avoid zeroing one first.
+    ///
+    /// # Errors
+    ///
+    /// - As for [`File::read_at`]. `to` is unchanged then.
     fn read_vec(&self, to: &mut Vec<u8>, len: usize, offset: u64) -> Result<usize> {
         let before = to.len();
         to.resize(before.saturating_add(len), 0);
         let done = match to.get_mut(before..) {
             Some(buf) => self.read_at(&mut [IoSliceMut::new(buf)], offset),
-            None => Err(Errno::Fault),
+            None => Err(bug!("a resized vector is shorter than {before} bytes")),
         };
         to.truncate(before.saturating_add(*done.as_ref().unwrap_or(&0)));
         done

@@ -1,14 +1,69 @@
-//! One virtual filesystem: the traits, the walker, and the filesystems behind them.
+//! The filesystem contracts of Palisade, the path walker, and the filesystems themselves.
 //!
-//! Read in this order: a [`Name`] and a [`Descent`] are path text that cannot go up; a [`Dir`] is a
-//! held directory and a [`File`] an open file; [`walk`] turns a guest's path into descents, and
-//! [`path`] says what each operation means for one. [`Mounts`] grafts directories and single files
-//! into one tree. [`MemFs`] and [`HostDir`] are filesystems; with the features `embed`, `tar` and
-//! `zip` there are read-only ones of what is part of the program (`EmbeddedFs`) and of archives
-//! (`Image`).
+//! This crate is for embedders that give an untrusted guest (usually a WebAssembly module) a view
+//! of a filesystem, and for authors of filesystems. A filesystem implements two traits, [`Dir`] and
+//! [`File`]; every path of a guest goes through one walker, [`walk`]. No path can leave the
+//! directory where the walk starts, whatever links and `..` it contains.
 //!
-//! Without features there is no dependency on an operating system here, so that anyone can
-//! implement a filesystem against this crate.
+//! # Example
+//!
+//! A tree of two memory filesystems, and the two errors that keep a path and a file where they are.
+//!
+#![cfg_attr(feature = "mem", doc = "```")]
+#![cfg_attr(not(feature = "mem"), doc = "```ignore")]
+//! use std::io::{IoSlice, IoSliceMut};
+//!
+//! use palisade_vfs::{Access, Errno, Follow, MemFs, Mounts, OpenFlags, OpenHow, path};
+//!
+//! // A tree with a memory filesystem of at most 1 MiB at `/tmp` and another one at `/data`.
+//! let scratch = MemFs::builder().capacity_bytes(1 << 20).build();
+//! let data = MemFs::new();
+//! let root = Mounts::builder(Mounts::empty())
+//!     .mount("tmp", scratch.root())?
+//!     .mount("data", data.root())?
+//!     .build();
+//!
+//! // Paths are resolved from a directory handle. `path` has one function for each operation.
+//! let create = OpenHow::new(Access::Write, OpenFlags::CREATE | OpenFlags::EXCLUSIVE);
+//! let file = path::open(&*root, "tmp/notes.txt", Follow::No, create)?.into_file()?;
+//! file.write_at(&[IoSlice::new(b"hello")], 0)?;
+//!
+//! let file = path::open(&*root, "data/../tmp/notes.txt", Follow::Yes, OpenHow::READ)?.into_file()?;
+//! let mut buf = [0; 16];
+//! let len = file.read_at(&mut [IoSliceMut::new(&mut buf)], 0)?;
+//! assert_eq!(&buf[..len], b"hello");
+//!
+//! // No path leaves the root, and no file moves from one mount to another.
+//! assert_eq!(path::stat(&*root, "../etc/passwd", Follow::Yes), Err(Errno::Escape));
+//! assert_eq!(path::rename(&*root, "tmp/notes.txt", &*root, "data/n"), Err(Errno::Xdev));
+//! # Ok::<(), Errno>(())
+//! ```
+//!
+//! # Map
+//!
+//! | Types | Purpose |
+//! |---|---|
+//! | [`Name`], [`Descent`] | path text that cannot go up: one component, or components joined by `/` |
+//! | [`Dir`], [`File`] | the contracts: a held directory, an open file; [`Node`] is one of both |
+//! | [`DirRef`], [`FileRef`] | shared handles on them |
+//! | [`OpenHow`], [`Access`], [`OpenFlags`] | how a node is opened; [`Needs`] are the [`Rights`] for it |
+//! | [`Stat`], [`FileType`], [`Timestamp`], [`SetTimes`] | metadata |
+//! | [`Entry`], [`Cookie`] | directory listings |
+//! | [`Errno`], [`Stop`] | errors; a symbolic link that a directory found on the way |
+//! | [`walk`], [`path`] | path resolution; each operation of POSIX on a path |
+//! | [`Mounts`], [`MountsBuilder`] | one tree of several directories and single files |
+//! | [`MemFs`] | a filesystem in memory (feature `mem`) |
+//! | [`HostDir`] | a directory of the host (feature `host`, Linux) |
+//! | [`overlay`] | a writable upper over read-only lowers; diff, commit, snapshots (`overlay`) |
+//! | `EmbeddedFs` | files embedded in the program by `rust-embed` (feature `embed`) |
+//! | `Image` | tar and zip archives (features `tar`, `zip`) |
+//! | [`copy_tree`], [`visit_names`], [`visit_nodes`] | walks of whole trees |
+//! | [`escape`] | escaping of foreign text for terminals and logs |
+//!
+//! Doc comments name errors as POSIX does: `ENOENT` is [`Errno::Noent`]. A list under `# Errors` is
+//! in order: when several apply, the first one is returned.
+//!
+//! Without features the crate does not depend on an operating system.
 
 #![cfg_attr(
     test,
@@ -82,5 +137,5 @@ pub(crate) use stat::fresh_ino;
 pub use stat::{FileType, SetTime, SetTimes, Stat, Timestamp, fresh_dev};
 pub use tree_walk::PathError;
 pub use visit_names::{VisitedName, visit_names};
-pub use visit_nodes::{Below, visit_nodes};
+pub use visit_nodes::{Recurse, visit_nodes};
 pub use walk::Follow;

@@ -1,14 +1,14 @@
-//! Names and descents: the only path text that a directory ever sees.
+//! Validated path text: `Name` is one component, `Descent` is a relative path without `..`.
 //!
-//! Both types are checked when they are made, so a [`Dir`](crate::Dir) can hand their text to
-//! anything without looking at it again: there is no `.`, no `..`, no empty component, no NUL and
-//! no leading slash in it, and therefore no way up.
+//! A [`Dir`](crate::Dir) takes no other path text. Both types are validated on construction, so an
+//! implementation can pass their text to a system call without another check: it contains no `.`,
+//! no `..`, no empty component, no NUL and no leading slash, and therefore cannot go up.
 
 use crate::{Errno, Result, bug};
 
 /// One path component.
 ///
-/// Never empty, `.` or `..`; holds neither `/` nor NUL; at most [`Name::LEN_MAX`] bytes.
+/// Never empty, `.` or `..`; contains neither `/` nor NUL; at most [`Name::LEN_MAX`] bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Name<'a>(&'a str);
 
@@ -16,10 +16,12 @@ impl<'a> Name<'a> {
     /// The longest name, in bytes: Linux's `NAME_MAX`.
     pub const LEN_MAX: usize = 255;
 
-    /// Checks `text` and makes it a name.
+    /// Validates `text` as a name.
     ///
-    /// Errors, in order: `Nametoolong` above [`Name::LEN_MAX`] bytes; `Inval` for an empty text,
-    /// `.`, `..`, and a text with `/` or NUL in it.
+    /// # Errors
+    ///
+    /// - `ENAMETOOLONG`: `text` is longer than [`Name::LEN_MAX`] bytes.
+    /// - `EINVAL`: `text` is empty, `.` or `..`, or contains `/` or NUL.
     pub fn new(text: &'a str) -> Result<Self> {
         if text.len() > Self::LEN_MAX {
             return Err(Errno::Nametoolong);
@@ -30,24 +32,27 @@ impl<'a> Name<'a> {
         Ok(Name(text))
     }
 
-    /// The text of the name.
+    /// Returns the text.
     #[must_use]
     pub fn as_str(self) -> &'a str {
         self.0
     }
 }
 
-/// A path that only goes down: names joined by single slashes. Empty means "here".
+/// A relative path that only descends: names joined by single slashes. The empty descent means the
+/// directory itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Descent<'a>(&'a str);
 
 impl<'a> Descent<'a> {
-    /// The directory that one is in.
+    /// The directory itself.
     pub const HERE: Descent<'static> = Descent("");
 
-    /// Checks `text`, which must be names joined by single slashes, or empty.
+    /// Validates `text` as names joined by single slashes, or as empty.
     ///
-    /// Errors: those of [`Name::new`] for the first name that is none.
+    /// # Errors
+    ///
+    /// - Those of [`Name::new`], for the first component that is not a name.
     pub fn new(text: &'a str) -> Result<Self> {
         if !text.is_empty() {
             for part in text.split('/') {
@@ -57,21 +62,21 @@ impl<'a> Descent<'a> {
         Ok(Descent(text))
     }
 
-    /// For the walker, which has checked each name.
+    /// Wraps `text`, whose components the walker has validated.
     pub(crate) fn checked(text: &'a str) -> Self {
         debug_assert!(Descent::new(text).is_ok());
         Descent(text)
     }
 
-    /// The names, from the top down.
+    /// Returns the names, from the top down.
     pub fn names(self) -> impl Iterator<Item = Name<'a>> + Clone {
         Names(self)
     }
 
-    /// The descent to the parent, and the last name. `None` for [`Descent::HERE`].
+    /// Returns the descent to the parent and the last name, or `None` for [`Descent::HERE`].
     #[must_use]
     pub fn split_last(self) -> Option<(Descent<'a>, Name<'a>)> {
-        // Names are short: looking at one byte after the other is faster than a search.
+        // perf: names are short, so a loop over the bytes is faster than a search (`memrchr`).
         match self.0.bytes().rposition(|byte| byte == b'/') {
             Some(at) => {
                 let (parent, name) = self.0.split_at(at);
@@ -82,7 +87,7 @@ impl<'a> Descent<'a> {
         }
     }
 
-    /// The first name, and the descent that is left behind it. `None` for [`Descent::HERE`].
+    /// Returns the first name and the descent after it, or `None` for [`Descent::HERE`].
     #[must_use]
     pub fn split_first(self) -> Option<(Name<'a>, Descent<'a>)> {
         match self.0.bytes().position(|byte| byte == b'/') {
@@ -95,7 +100,7 @@ impl<'a> Descent<'a> {
         }
     }
 
-    /// The first `count` names, and what is left. A `count` past the end takes all.
+    /// Splits after the first `count` names. A `count` greater than the depth takes all names.
     #[must_use]
     pub fn split_at(self, count: usize) -> (Descent<'a>, Descent<'a>) {
         if count == 0 {
@@ -110,25 +115,25 @@ impl<'a> Descent<'a> {
         }
     }
 
-    /// The number of names.
+    /// Returns the number of names.
     #[must_use]
     pub fn depth(self) -> usize {
         if self.0.is_empty() { 0 } else { 1 + self.0.bytes().filter(|b| *b == b'/').count() }
     }
 
-    /// The names joined by single slashes; empty for [`Descent::HERE`].
+    /// Returns the text: names joined by single slashes, empty for [`Descent::HERE`].
     #[must_use]
     pub fn as_str(self) -> &'a str {
         self.0
     }
 
-    /// Whether this descent leads nowhere else.
+    /// Returns whether this descent is empty.
     #[must_use]
     pub fn is_here(self) -> bool {
         self.0.is_empty()
     }
 
-    /// The name, if there is exactly one.
+    /// Returns the name of a descent of exactly one name.
     #[must_use]
     pub fn as_name(self) -> Option<Name<'a>> {
         if self.0.is_empty() || self.0.bytes().any(|byte| byte == b'/') {
@@ -138,13 +143,13 @@ impl<'a> Descent<'a> {
     }
 }
 
-/// The text after the slash that `text` begins with.
+/// Returns `text` without the slash that it begins with.
 #[inline]
 fn after_slash(text: &str) -> &str {
     text.get(1..).unwrap_or_else(|| bug!(""; "a descent was split where no slash is"))
 }
 
-/// The names of a descent that are left.
+/// An iterator over the remaining names of a descent.
 #[derive(Clone)]
 struct Names<'a>(Descent<'a>);
 
@@ -169,7 +174,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_is_one_component_and_nothing_else() {
+    fn name_accepts_exactly_one_component() {
         for bad in ["", ".", "..", "a/b", "/", "a\0b"] {
             assert_eq!(Name::new(bad), Err(Errno::Inval), "{bad:?}");
         }
@@ -180,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn a_descent_splits_where_its_names_do() {
+    fn descent_splits_at_component_boundaries() {
         let d = Descent::new("a/bb/c").unwrap();
         assert_eq!(d.names().map(Name::as_str).collect::<Vec<_>>(), ["a", "bb", "c"]);
         for (count, before, rest) in [

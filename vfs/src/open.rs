@@ -1,116 +1,121 @@
-//! How a node is to be opened, and the one function that says which rights that takes.
+//! The parameters of an open, and the rights that it requires.
 
 use crate::{Errno, Result, Rights};
 
 bitflags::bitflags! {
-    /// What an open does besides opening.
+    /// Flags of an open.
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
     pub struct OpenFlags: u8 {
-        /// Create a file if there is none.
+        /// Create a file if the name is missing (`O_CREAT`).
         const CREATE = 1 << 0;
-        /// With `CREATE`: fail with `Exist` if there is something. Without it: no meaning.
+        /// With `CREATE`: fail with `EEXIST` if the name exists (`O_EXCL`). Ignored without
+        /// `CREATE`.
         const EXCLUSIVE = 1 << 1;
-        /// Empty the file.
+        /// Truncate the file to 0 bytes (`O_TRUNC`).
         const TRUNCATE = 1 << 2;
-        /// Fail with `Notdir` unless it is a directory.
+        /// Fail with `ENOTDIR` unless the node is a directory (`O_DIRECTORY`).
         const DIRECTORY = 1 << 3;
-        /// Every write reaches the disk with the data that is needed to read it back (`O_DSYNC`).
+        /// Each write is durable, with the metadata needed to read it back (`O_DSYNC`).
         const DSYNC = 1 << 4;
-        /// Every write reaches the disk with all metadata (`O_SYNC`).
+        /// Each write is durable, with all metadata (`O_SYNC`).
         const SYNC = 1 << 5;
-        /// The handle is going to be appended to; it can be used in every other way all the same.
+        /// The handle will mostly append (`O_APPEND` where the host has it). A hint: positional
+        /// writes work too.
         const APPEND = 1 << 6;
     }
 }
 
-/// What the open handle shall be able to do with the bytes of a file.
+/// The access mode of a handle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Access {
-    /// Hold the node: pass through a directory; read metadata, but no byte, of a file.
+    /// Hold the node without access to its bytes: traverse a directory, or stat a file (`O_PATH`).
     Hold,
-    /// Read a file; list a directory.
+    /// Read a file, or list a directory.
     Read,
-    /// Write a file. A directory is `Isdir`.
+    /// Write a file. `EISDIR` for a directory.
     Write,
-    /// Read and write a file. A directory is `Isdir`.
+    /// Read and write a file. `EISDIR` for a directory.
     ReadWrite,
 }
 
 impl Access {
-    /// Every access.
+    /// Every access mode.
     pub const ALL: [Access; 4] = [Access::Hold, Access::Read, Access::Write, Access::ReadWrite];
 
-    /// Whether bytes may be read.
+    /// Returns whether the mode permits reading bytes.
     #[must_use]
     pub fn reads(self) -> bool {
         matches!(self, Access::Read | Access::ReadWrite)
     }
 
-    /// Whether bytes may be written.
+    /// Returns whether the mode permits writing bytes.
     #[must_use]
     pub fn writes(self) -> bool {
         matches!(self, Access::Write | Access::ReadWrite)
     }
 }
 
-/// How a node is to be opened.
+/// The parameters of an open: access mode and flags.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct OpenHow {
-    /// What the handle shall be able to do.
+    /// The access mode of the handle.
     pub access: Access,
-    /// What the open does besides opening.
+    /// The flags.
     pub flags: OpenFlags,
 }
 
-/// The rights that an open needs.
+/// The rights that an open requires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Needs {
-    /// On the node that is opened (or would be, if it is created).
+    /// On the node that is opened or created.
     pub node: Rights,
-    /// At its name besides, in case it is created.
+    /// In addition, on its name, if the open may create it.
     pub parent: Rights,
 }
 
 impl OpenHow {
-    /// Just hold it.
+    /// Holds a node of any type.
     pub const HOLD: OpenHow = OpenHow { access: Access::Hold, flags: OpenFlags::empty() };
-    /// Just hold it, and let it be a directory.
+    /// Holds a directory; `ENOTDIR` for another node.
     pub const HOLD_DIR: OpenHow = OpenHow { access: Access::Hold, flags: OpenFlags::DIRECTORY };
-    /// Read it.
+    /// Opens a node for reading.
     pub const READ: OpenHow = OpenHow { access: Access::Read, flags: OpenFlags::empty() };
 
-    /// With this access and these flags.
+    /// Combines an access mode and flags.
     #[must_use]
     pub const fn new(access: Access, flags: OpenFlags) -> Self {
         OpenHow { access, flags }
     }
 
-    /// Whether the open creates what is missing.
+    /// Returns whether the open creates a missing file.
     #[must_use]
     pub fn creates(self) -> bool {
         self.flags.contains(OpenFlags::CREATE)
     }
 
-    /// Whether the open may not find anything.
+    /// Returns whether the open fails if the name exists.
     #[must_use]
     pub fn is_exclusive(self) -> bool {
         self.flags.contains(OpenFlags::CREATE | OpenFlags::EXCLUSIVE)
     }
 
-    /// Whether only a directory will do.
+    /// Returns whether the open fails unless the node is a directory.
     #[must_use]
     pub fn wants_dir(self) -> bool {
         self.flags.contains(OpenFlags::DIRECTORY)
     }
 
-    /// Whether a directory must be refused with `Isdir`.
+    /// Returns whether the open fails with `EISDIR` for a directory.
     #[must_use]
     pub fn refuses_dir(self) -> bool {
         self.access.writes() || self.flags.intersects(OpenFlags::CREATE | OpenFlags::TRUNCATE)
     }
 
-    /// Refuses what contradicts itself: `Inval` for `DIRECTORY` together with `CREATE` or
-    /// `TRUNCATE`.
+    /// Rejects contradictory flags.
+    ///
+    /// # Errors
+    ///
+    /// - `EINVAL`: `DIRECTORY` together with `CREATE` or `TRUNCATE`.
     pub fn check(self) -> Result<()> {
         if self.wants_dir() && self.flags.intersects(OpenFlags::CREATE | OpenFlags::TRUNCATE) {
             return Err(Errno::Inval);
@@ -118,12 +123,12 @@ impl OpenHow {
         Ok(())
     }
 
-    /// The rights that this open needs: pure, total, and the only place that knows.
-    ///
-    /// Truncation is a change whatever the access, and so is creation: four hosts have been
-    /// escaped because one of them was not counted as writing.
+    /// Returns the rights that this open requires. This is the only derivation of rights from
+    /// flags: policy layers and the kernel's descriptor rights both use it.
     #[must_use]
     pub fn needs(self) -> Needs {
+        // Truncation and creation change the node in every access mode. Four hosts had sandbox
+        // escapes because they did not count one of them as a write.
         let mut node = Rights::LOOKUP;
         if self.access.reads() {
             node |= if self.wants_dir() { Rights::LIST } else { Rights::READ };
@@ -143,33 +148,33 @@ impl OpenHow {
 mod tests {
     use super::*;
 
-    /// Every combination of access and flags, against the rule written a second way: what the
-    /// combination can change must be asked for, and nothing else.
+    /// Every combination of access and flags, checked against a second formulation of the rule: an
+    /// open requires the rights for exactly the changes that it can make.
     #[test]
-    fn every_combination_of_flags_asks_for_what_it_changes() {
-        let mut seen = 0;
+    fn every_combination_of_flags_requires_the_rights_for_its_changes() {
+        let mut checked = 0;
         for access in Access::ALL {
             for bits in 0..=OpenFlags::all().bits() {
                 let flags = OpenFlags::from_bits(bits).unwrap();
                 let how = OpenHow::new(access, flags);
                 let needs = how.needs();
                 let has = |flag| flags.contains(flag);
-                for (right, wanted) in [
+                for (right, expected) in [
                     (Rights::LOOKUP, true),
                     (Rights::READ, access.reads() && !has(OpenFlags::DIRECTORY)),
                     (Rights::LIST, access.reads() && has(OpenFlags::DIRECTORY)),
                     (Rights::WRITE, matches!(access, Access::Write | Access::ReadWrite)),
                     (Rights::SET_LEN, has(OpenFlags::TRUNCATE)),
                 ] {
-                    assert_eq!(needs.node.contains(right), wanted, "{how:?} {right:?}");
+                    assert_eq!(needs.node.contains(right), expected, "{how:?} {right:?}");
                 }
                 assert_eq!(needs.parent == Rights::CREATE_FILE, has(OpenFlags::CREATE));
                 let changes = access.writes() || has(OpenFlags::CREATE) || has(OpenFlags::TRUNCATE);
-                let asks = !(Rights::READ_ONLY.contains(needs.node | needs.parent));
-                assert_eq!(changes, asks, "{how:?}");
-                seen += 1;
+                let requires_a_change = !(Rights::READ_ONLY.contains(needs.node | needs.parent));
+                assert_eq!(changes, requires_a_change, "{how:?}");
+                checked += 1;
             }
         }
-        assert_eq!(seen, 4 * 128);
+        assert_eq!(checked, 4 * 128);
     }
 }

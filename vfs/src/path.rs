@@ -1,19 +1,25 @@
-//! What each operation means for a path: the one table of trailing slashes, `.`, `..` and links.
+//! The operations on paths: the rules for trailing slashes, `.`, `..` and symbolic links.
 //!
-//! Every function takes a directory and a path beneath it, as a guest wrote it. The rules are
-//! Linux's (`fs/namei.c`), which refine POSIX's, and where WASI is stricter (absolute link
-//! targets) WASI's. Layers and filesystems never see what is decided here.
+//! Every function takes a directory and a path relative to it, as a guest wrote it. The rules are
+//! Linux's (`fs/namei.c`), which refine POSIX's; where WASI is stricter (absolute link targets),
+//! the rule is WASI's. Filesystems and policy layers see only the resulting descents and names.
 
 use crate::walk::{self, Ending, Follow, Last, Slash};
 use crate::{
     Descent, Dir, Errno, FileType, Name, Node, OpenFlags, OpenHow, Result, SetTimes, Stat, Stop,
 };
 
-/// Opens what `path` leads to.
+/// Opens the node at `path`.
 ///
-/// Errors, in order: `Inval` for flags that contradict themselves ([`OpenHow::check`]); those of
-/// the walk; with `CREATE`, `Isdir` for a path that can only be a directory's; those of
-/// [`Dir::open`]; `Loop` for a link that is not to be followed.
+/// # Errors
+///
+/// - `EINVAL`: contradictory flags ([`OpenHow::check`]).
+/// - Those of [`walk::walk`].
+/// - `EISDIR`: with `CREATE`, the path ends in a slash, `.` or `..`.
+/// - Those of [`Dir::open`].
+/// - `ELOOP`: the node is a symbolic link and `last` is [`Follow::No`].
+///
+/// POSIX: <https://pubs.opengroup.org/onlinepubs/9799919799/functions/open.html>
 #[inline]
 pub fn open(dir: &dyn Dir, path: &str, last: Follow, how: OpenHow) -> Result<Node> {
     how.check()?;
@@ -30,31 +36,43 @@ pub fn open(dir: &dyn Dir, path: &str, last: Follow, how: OpenHow) -> Result<Nod
     })
 }
 
-/// What the node is that `path` leads to.
+/// Returns the metadata of the node at `path`.
 ///
-/// Errors: those of the walk, of [`Dir::stat`] and of [`Dir::stat_following`]; `Notdir` for
-/// anything but a directory at the end of a path with a trailing slash.
+/// # Errors
+///
+/// - Those of [`walk::walk`].
+/// - Those of [`Dir::stat`] and [`Dir::stat_following`].
+/// - `ENOTDIR`: the path ends in a slash and the node is not a directory.
+///
+/// POSIX: <https://pubs.opengroup.org/onlinepubs/9799919799/functions/fstatat.html>
 #[inline]
 pub fn stat(dir: &dyn Dir, path: &str, last: Follow) -> Result<Stat> {
     walk::walk(dir, path, last, |at, ending| {
         if ending == Ending::Name && last == Follow::No {
             return dir.stat(at);
         }
-        // What is answered stays where it is: to move it right behind who wrote it takes as long as
-        // to look it up.
+        // perf: store forwarding, see docs/performance.md. The `Stat` is returned in place.
         match dir.stat_following(at) {
             Ok(Stat { kind, .. }) if kind != FileType::Dir && ending != Ending::Name => {
                 Err(Errno::Notdir.into())
             }
-            answer => answer,
+            result => result,
         }
     })
 }
 
-/// The target of the link that `path` leads to.
+/// Returns the target of the symbolic link at `path`.
 ///
-/// Errors, in order: those of the walk; `Noent`; `Inval` if it is no link; `Escape` for an
-/// absolute target, which no guest can use and which would tell about the host; `Ilseq`.
+/// # Errors
+///
+/// - Those of [`walk::walk`].
+/// - `ENOENT`: the last name is missing.
+/// - `EINVAL`: the node is not a symbolic link.
+/// - [`Errno::Escape`]: the target is absolute. No guest can use such a target, and it would
+///   disclose a path of the host.
+/// - `EILSEQ`: the target is not UTF-8.
+///
+/// POSIX: <https://pubs.opengroup.org/onlinepubs/9799919799/functions/readlink.html>
 pub fn read_link(dir: &dyn Dir, path: &str) -> Result<Box<str>> {
     let target = walk::walk(dir, path, Follow::No, |at, ending| {
         if ending != Ending::Name {
@@ -71,8 +89,13 @@ pub fn read_link(dir: &dyn Dir, path: &str) -> Result<Box<str>> {
 
 /// Creates an empty directory.
 ///
-/// Errors, in order: those of the walk; `Exist` also for `.` and `..`; those of
-/// [`Dir::create_dir`].
+/// # Errors
+///
+/// - Those of [`walk::walk`].
+/// - `EEXIST`: the path ends in `.` or `..`.
+/// - Those of [`Dir::create_dir`].
+///
+/// POSIX: <https://pubs.opengroup.org/onlinepubs/9799919799/functions/mkdir.html>
 pub fn create_dir(dir: &dyn Dir, path: &str) -> Result<()> {
     walk::at(dir, path, |parent, last| match last {
         Last::Name { name, slash: _ } => parent.create_dir(name),
@@ -80,11 +103,19 @@ pub fn create_dir(dir: &dyn Dir, path: &str) -> Result<()> {
     })
 }
 
-/// Creates a symbolic link at `path` that says `target`.
+/// Creates a symbolic link to `target` at `path`.
 ///
-/// Errors, in order: `Noent` for an empty target; `Nametoolong`; `Inval` for a NUL in it; `Escape`
-/// for an absolute one; those of the walk; `Exist`, or `Noent` if there is nothing, for a path
-/// with a trailing slash; those of [`Dir::create_symlink`].
+/// # Errors
+///
+/// - `ENOENT`: `target` is empty.
+/// - `ENAMETOOLONG`: `target` is longer than [`walk::PATH_LEN_MAX`] bytes.
+/// - `EINVAL`: `target` contains a NUL.
+/// - [`Errno::Escape`]: `target` is absolute.
+/// - Those of [`walk::walk`].
+/// - `EEXIST`, or `ENOENT` if the name is missing: the path ends in a slash.
+/// - Those of [`Dir::create_symlink`].
+///
+/// POSIX: <https://pubs.opengroup.org/onlinepubs/9799919799/functions/symlink.html>
 pub fn create_symlink(dir: &dyn Dir, target: &str, path: &str) -> Result<()> {
     if target.is_empty() {
         return Err(Errno::Noent);
@@ -104,10 +135,16 @@ pub fn create_symlink(dir: &dyn Dir, target: &str, path: &str) -> Result<()> {
     })
 }
 
-/// Removes a name that leads to anything but a directory.
+/// Removes the name of a node that is not a directory.
 ///
-/// Errors, in order: those of the walk; `Isdir` for `.` and `..`; with a trailing slash `Noent`,
-/// `Isdir` or `Notdir`, as what is there; those of [`Dir::remove_file`].
+/// # Errors
+///
+/// - Those of [`walk::walk`].
+/// - `EISDIR`: the path ends in `.` or `..`.
+/// - `ENOENT`, `EISDIR` or `ENOTDIR`, by the type of the node: the path ends in a slash.
+/// - Those of [`Dir::remove_file`].
+///
+/// POSIX: <https://pubs.opengroup.org/onlinepubs/9799919799/functions/unlink.html>
 pub fn remove_file(dir: &dyn Dir, path: &str) -> Result<()> {
     walk::at(dir, path, |parent, last| match last {
         Last::Name { name, slash: Slash::No } => parent.remove_file(name),
@@ -119,10 +156,15 @@ pub fn remove_file(dir: &dyn Dir, path: &str) -> Result<()> {
     })
 }
 
-/// Removes an empty directory.
+/// Removes an empty directory. A symbolic link to one is `ENOTDIR`, also with a trailing slash.
 ///
-/// Errors, in order: those of the walk; `Inval` for `.`, `Notempty` for `..`; those of
-/// [`Dir::remove_dir`]: a link is `Notdir`, with a trailing slash too.
+/// # Errors
+///
+/// - Those of [`walk::walk`].
+/// - `EINVAL` if the path ends in `.`, `ENOTEMPTY` if it ends in `..`.
+/// - Those of [`Dir::remove_dir`].
+///
+/// POSIX: <https://pubs.opengroup.org/onlinepubs/9799919799/functions/rmdir.html>
 pub fn remove_dir(dir: &dyn Dir, path: &str) -> Result<()> {
     walk::at(dir, path, |parent, last| match last {
         Last::Name { name, slash: _ } => parent.remove_dir(name),
@@ -131,11 +173,17 @@ pub fn remove_dir(dir: &dyn Dir, path: &str) -> Result<()> {
     })
 }
 
-/// Gives the node at `old` beneath `from` the name `new` beneath `into`.
+/// Renames the node at `old`, relative to `from`, to `new`, relative to `into`.
 ///
-/// Errors, in order: those of both walks; `Busy` for `.` and `..`; `Noent` for the old name;
-/// `Notdir` for anything but a directory if either path has a trailing slash; those of
-/// [`Dir::rename`].
+/// # Errors
+///
+/// - Those of [`walk::walk`], for `old` and then for `new`.
+/// - `EBUSY`: a path ends in `.` or `..`.
+/// - `ENOENT`: the old name is missing.
+/// - `ENOTDIR`: a path ends in a slash and the node is not a directory.
+/// - Those of [`Dir::rename`].
+///
+/// POSIX: <https://pubs.opengroup.org/onlinepubs/9799919799/functions/rename.html>
 pub fn rename(from: &dyn Dir, old: &str, into: &dyn Dir, new: &str) -> Result<()> {
     walk::at(from, old, |old_parent, old_last| {
         walk::at(into, new, |new_parent, new_last| {
@@ -149,19 +197,29 @@ pub fn rename(from: &dyn Dir, old: &str, into: &dyn Dir, new: &str) -> Result<()
             if (old_slash == Slash::Yes || new_slash == Slash::Yes)
                 && kind_of(old_parent, old_name)? != FileType::Dir
             {
-                // Nothing is looked up in a dead directory, so that comes first.
-                return Err(if is_dead(new_parent) { Errno::Noent } else { Errno::Notdir });
+                // A lookup in a removed directory is `ENOENT`, which comes before the type of the
+                // node.
+                return Err(if is_removed(new_parent) { Errno::Noent } else { Errno::Notdir });
             }
             old_parent.rename(old_name, new_parent, new_name)
         })
     })
 }
 
-/// Gives the node at `old` beneath `from`, a link itself, the further name `new` beneath `into`.
+/// Creates a hard link `new`, relative to `into`, to the node at `old`, relative to `from`. A
+/// symbolic link at `old` is not followed.
 ///
-/// Errors, in order: those of the walk of `old`; `Noent`; `Notdir` for anything but a directory
-/// with a trailing slash; those of the walk of `new`; `Exist`, or with a trailing slash `Noent`;
-/// `Perm` for a directory; those of [`Dir::link`].
+/// # Errors
+///
+/// - Those of [`walk::walk`], for `old`.
+/// - `ENOENT`: the old name is missing.
+/// - `ENOTDIR`: `old` ends in a slash and the node is not a directory.
+/// - Those of [`walk::walk`], for `new`.
+/// - `EEXIST`, or `ENOENT` if `new` ends in a slash and its name is missing.
+/// - `EPERM`: the node is a directory.
+/// - Those of [`Dir::link`].
+///
+/// POSIX: <https://pubs.opengroup.org/onlinepubs/9799919799/functions/link.html>
 pub fn link(from: &dyn Dir, old: &str, into: &dyn Dir, new: &str) -> Result<()> {
     walk::walk(from, old, Follow::No, |at, ending| {
         if ending != Ending::Name {
@@ -172,13 +230,13 @@ pub fn link(from: &dyn Dir, old: &str, into: &dyn Dir, new: &str) -> Result<()> 
                 new_name(parent, last)?;
                 Err(match parent_has(parent, last) {
                     true => Errno::Exist,
-                    false if is_dead(parent) => Errno::Noent,
+                    false if is_removed(parent) => Errno::Noent,
                     false => Errno::Perm,
                 })
             })?);
         }
         walk::in_parent(from, at, |old_parent, old_name| {
-            // The old name comes first, also if the new path is nonsense.
+            // A missing old name is reported before a malformed new path.
             kind_of(old_parent, old_name)?;
             Ok(walk::at(into, new, |new_parent, last| {
                 let name = new_name(new_parent, last)?;
@@ -188,29 +246,39 @@ pub fn link(from: &dyn Dir, old: &str, into: &dyn Dir, new: &str) -> Result<()> 
     })
 }
 
-/// Changes the times of what `path` leads to.
+/// Sets the times of the node at `path`.
 ///
-/// Errors: those of the walk; `Noent`; `Notdir` for anything but a directory at the end of a path
-/// with a trailing slash; those of [`Dir::set_times`].
+/// # Errors
+///
+/// - Those of [`walk::walk`].
+/// - `ENOENT`: the last name is missing.
+/// - `ENOTDIR`: the path ends in a slash and the node is not a directory.
+/// - Those of [`Dir::set_times`].
+///
+/// POSIX: <https://pubs.opengroup.org/onlinepubs/9799919799/functions/futimens.html>
 pub fn set_times(dir: &dyn Dir, path: &str, last: Follow, times: SetTimes) -> Result<()> {
     walk::walk(dir, path, last, |at, ending| {
         if ending != Ending::Name {
             dir.open(at, OpenHow::HOLD_DIR)?;
         } else if last == Follow::Yes {
-            // Stops at a link; what else it opens it only holds.
+            // Stops at a symbolic link, which the walker then follows. Any other node is only held.
             dir.open(at, OpenHow::HOLD)?;
         }
         dir.set_times(at, times)
     })
 }
 
-/// Whether a held directory is removed. One that may not be looked at is taken to be there.
-fn is_dead(dir: &dyn Dir) -> bool {
+/// Returns whether a directory is removed. A directory that cannot be statted counts as present.
+fn is_removed(dir: &dyn Dir) -> bool {
     dir.stat(Descent::HERE).is_ok_and(|stat| stat.nlink == 0)
 }
 
-/// The name for a node that is no directory: `Exist` for `.` and `..`; with a trailing slash
-/// `Exist` if there is something and `Noent` if there is nothing.
+/// Returns the last name of a path at which a node other than a directory is created.
+///
+/// # Errors
+///
+/// - `EEXIST`: the path ends in `.` or `..`, or in a slash after a name that exists.
+/// - `ENOENT`: the path ends in a slash after a missing name.
 fn new_name<'a>(parent: &dyn Dir, last: Last<'a>) -> Result<Name<'a>> {
     match last {
         Last::Name { name, slash: Slash::No } => Ok(name),
@@ -229,7 +297,8 @@ fn parent_has(parent: &dyn Dir, last: Last<'_>) -> bool {
     }
 }
 
-/// The type of a child, also of one that may be held or followed, but not looked at.
+/// Returns the type of a child. If the caller may not stat it, the type comes from a handle on it
+/// or from the stop at a symbolic link.
 pub(crate) fn kind_of(parent: &dyn Dir, name: Name<'_>) -> Result<FileType> {
     match parent.stat(name.into()) {
         Ok(stat) => Ok(stat.kind),

@@ -1,21 +1,21 @@
-//! Rights: one bit per verb that a node knows.
+//! The bit set `Rights`: one bit for each operation on a node.
 
 bitflags::bitflags! {
-    /// What may be done to a node. Rights are judged at the name that an operation is about:
-    /// opening a file for writing needs `WRITE` there, and creating it `CREATE_FILE` there.
+    /// Permissions on a node, checked for the name that an operation uses: opening a file for
+    /// writing requires `WRITE` on its name, and creating it requires `CREATE_FILE` too.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
     pub struct Rights: u32 {
-        /// Pass through, or hold, the node.
+        /// Traverse the node, or hold a handle on it without other access.
         const LOOKUP = 1 << 0;
-        /// See type, identity, size and times.
+        /// Stat the node: type, identity, size and times.
         const STAT = 1 << 1;
         /// Read the bytes of a file.
         const READ = 1 << 2;
         /// Write the bytes of a file.
         const WRITE = 1 << 3;
-        /// Change the size of a file, truncation when it is opened included.
+        /// Change the size of a file, including truncation on open.
         const SET_LEN = 1 << 4;
-        /// Change the times.
+        /// Set the times.
         const SET_TIMES = 1 << 5;
         /// List the entries of a directory.
         const LIST = 1 << 6;
@@ -27,30 +27,30 @@ bitflags::bitflags! {
         const CREATE_DIR = 1 << 9;
         /// Create a symbolic link of this name.
         const CREATE_SYMLINK = 1 << 10;
-        /// Remove the file or link.
+        /// Remove the file or symbolic link.
         const REMOVE_FILE = 1 << 11;
         /// Remove the empty directory.
         const REMOVE_DIR = 1 << 12;
-        /// Rename it away.
+        /// Rename the node from this name.
         const RENAME_FROM = 1 << 13;
-        /// Rename something to this name; what is there is replaced.
+        /// Rename a node to this name, replacing the node there.
         const RENAME_INTO = 1 << 14;
-        /// Give the node a further name.
+        /// Create a hard link to the node.
         const LINK_FROM = 1 << 15;
-        /// Be a further name of a node.
+        /// Create a hard link with this name.
         const LINK_INTO = 1 << 16;
     }
 }
 
 impl Rights {
-    /// All that does not change anything.
+    /// All rights of operations that change nothing.
     pub const READ_ONLY: Rights = Rights::LOOKUP
         .union(Rights::STAT)
         .union(Rights::READ)
         .union(Rights::LIST)
         .union(Rights::READ_LINK);
 
-    /// What an open file can be asked to do.
+    /// The rights that operations of an open file require.
     pub const OF_FILES: Rights = Rights::STAT
         .union(Rights::READ)
         .union(Rights::WRITE)

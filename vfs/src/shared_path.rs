@@ -1,14 +1,14 @@
-//! A path as a linked list of names that share their parents.
+//! An immutable path as a linked list of names that share their parents.
 //!
-//! A walk of a deep tree that kept the full text of each path would take memory quadratic in the
-//! depth. Here a path costs its last name and a reference to its parent.
+//! A walk of a deep tree that stored the full text of each path would take memory quadratic in the
+//! depth. A `SharedPath` costs its last name and a reference to its parent.
 
 use std::cmp::Ordering;
 use std::fmt;
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 use std::sync::{Arc, OnceLock};
 
-/// Names from a root down. The default is the root itself. A clone is one reference.
+/// A sequence of names relative to a root. The default is the root. A clone copies one reference.
 ///
 /// Equality, order and hash are those of the text: names joined by slashes, compared as bytes.
 #[derive(Clone, Default)]
@@ -18,15 +18,15 @@ struct PathNode {
     parent: SharedPath,
     name: Box<str>,
     depth: usize,
-    /// Bytes of the text.
+    /// Length of the text in bytes.
     len: usize,
-    /// Of the whole path, so that a lookup costs the last name alone. Keyed, since guests choose
-    /// the names.
+    /// Hash of the whole path, so that hashing a child costs its last name only. Keyed, since
+    /// guests choose the names.
     hash: u64,
 }
 
 impl SharedPath {
-    /// The path of `name` in this directory.
+    /// Returns the path of `name` in this directory.
     pub(crate) fn join(&self, name: &str) -> SharedPath {
         static HASHER: OnceLock<RandomState> = OnceLock::new();
         let hash = HASHER.get_or_init(RandomState::new).hash_one((self.hash_value(), name));
@@ -38,17 +38,17 @@ impl SharedPath {
         SharedPath(Some(Arc::new(PathNode { parent, name: name.into(), depth, len, hash })))
     }
 
-    /// The parent and the last name. `None` for the root.
+    /// Returns the parent and the last name, or `None` for the root.
     pub(crate) fn split_last(&self) -> Option<(&SharedPath, &str)> {
         self.0.as_deref().map(|node| (&node.parent, &*node.name))
     }
 
-    /// The last name; empty for the root.
+    /// Returns the last name; empty for the root.
     pub(crate) fn name(&self) -> &str {
         self.0.as_deref().map_or("", |node| &node.name)
     }
 
-    /// The names, from the root down.
+    /// Returns the names, from the root down.
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         let mut names = Vec::with_capacity(self.depth());
         let mut at = self;
@@ -59,12 +59,12 @@ impl SharedPath {
         names.into_iter().rev()
     }
 
-    /// The number of names.
+    /// Returns the number of names.
     pub(crate) fn depth(&self) -> usize {
         self.0.as_deref().map_or(0, |node| node.depth)
     }
 
-    /// The names joined by slashes; empty for the root.
+    /// Returns the names joined by slashes; empty for the root.
     pub(crate) fn to_text(&self) -> String {
         let mut text = String::with_capacity(self.0.as_deref().map_or(0, |node| node.len));
         for name in self.names() {
@@ -87,7 +87,7 @@ impl SharedPath {
         }
     }
 
-    /// The path of the first `depth` names.
+    /// Returns the path of the first `depth` names.
     fn ancestor(&self, depth: usize) -> &SharedPath {
         let mut at = self;
         while at.depth() > depth
@@ -100,7 +100,7 @@ impl SharedPath {
 }
 
 impl Drop for PathNode {
-    /// Iterative: a path may have more names than a recursion has stack.
+    /// Drops the ancestors iteratively: a path may have more names than a recursion has stack.
     fn drop(&mut self) {
         let mut next = self.parent.0.take();
         while let Some(node) = next {
@@ -120,8 +120,8 @@ impl PartialEq for SharedPath {
                 return true;
             }
             match (one.split_last(), other.split_last()) {
-                (Some((above, name)), Some((other_above, other_name))) if name == other_name => {
-                    (one, other) = (above, other_above);
+                (Some((parent, name)), Some((other_parent, other_name))) if name == other_name => {
+                    (one, other) = (parent, other_parent);
                 }
                 _ => return false,
             }
@@ -142,25 +142,25 @@ impl Ord for SharedPath {
         let depth = self.depth().min(other.depth());
         let (mut one, mut two) = (self.ancestor(depth), other.ancestor(depth));
         let mut ordering = self.depth().cmp(&other.depth());
-        let (mut one_goes_on, mut two_goes_on) = (self.depth() > depth, other.depth() > depth);
+        let (mut one_continues, mut two_continues) = (self.depth() > depth, other.depth() > depth);
         while !one.is_same_node(two)
             && let (Some((one_parent, one_name)), Some((two_parent, two_name))) =
                 (one.split_last(), two.split_last())
         {
-            // The topmost difference counts, and it is found last.
+            // The topmost difference decides, and the loop finds it last.
             if one_name != two_name {
-                ordering = bytes(one_name, one_goes_on).cmp(bytes(two_name, two_goes_on));
+                ordering = bytes(one_name, one_continues).cmp(bytes(two_name, two_continues));
             }
             (one, two) = (one_parent, two_parent);
-            (one_goes_on, two_goes_on) = (true, true);
+            (one_continues, two_continues) = (true, true);
         }
         ordering
     }
 }
 
-/// The bytes of a name, with the slash after it if the path goes on.
-fn bytes(name: &str, goes_on: bool) -> impl Iterator<Item = u8> {
-    name.bytes().chain(goes_on.then_some(b'/'))
+/// Returns the bytes of a name, with the slash after it if the path continues.
+fn bytes(name: &str, continues: bool) -> impl Iterator<Item = u8> {
+    name.bytes().chain(continues.then_some(b'/'))
 }
 
 impl PartialOrd for SharedPath {
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn dropping_a_million_names_takes_no_stack() {
+    fn dropping_a_path_of_a_million_names_does_not_recurse() {
         let mut path = SharedPath::default();
         for _ in 0..1_000_000 {
             path = path.join("d");

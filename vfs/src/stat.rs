@@ -1,10 +1,10 @@
-//! What a node is: type, identity, size, times.
+//! Metadata of nodes: type, identity, size and times.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// The type of a node.
-// As wide as what stands beside it in a `Stat`: where that had a gap, copying one would read the
-// gap together with what has just been written, and wait for it.
+// perf: store forwarding, see docs/performance.md. As wide as its neighbors in `Stat`, without
+// padding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u64)]
 pub enum FileType {
@@ -24,7 +24,8 @@ pub enum FileType {
     Socket,
 }
 
-/// A point in time: whole seconds since 1970 (negative before it), and nanoseconds above them.
+/// A point in time: whole seconds since 1970 (negative before 1970) and nanoseconds after that
+/// second.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp {
     seconds: i64,
@@ -34,16 +35,17 @@ pub struct Timestamp {
 impl Timestamp {
     const NANOS_PER_SECOND: u64 = 1_000_000_000;
 
-    /// The first moment of 1970.
+    /// 1970-01-01T00:00:00Z.
     pub const EPOCH: Timestamp = Timestamp { seconds: 0, nanos: 0 };
 
-    /// `nanos` above 999,999,999 are clamped to it, so that every pair of numbers has a meaning.
+    /// Creates a timestamp. `nanos` greater than 999,999,999 is clamped to it, so every pair is
+    /// valid.
     #[must_use]
     pub fn new(seconds: i64, nanos: u32) -> Self {
         Timestamp { seconds, nanos: nanos.min(999_999_999) }
     }
 
-    /// From nanoseconds since 1970.
+    /// Converts from nanoseconds since 1970.
     #[must_use]
     pub fn from_nanos(nanos: u64) -> Self {
         let seconds = i64::try_from(nanos / Self::NANOS_PER_SECOND).unwrap_or(i64::MAX);
@@ -51,7 +53,8 @@ impl Timestamp {
         Timestamp { seconds, nanos }
     }
 
-    /// Nanoseconds since 1970: 0 for what lies before, `u64::MAX` for what lies too far behind.
+    /// Returns nanoseconds since 1970: 0 for an earlier time, `u64::MAX` for a time too late to
+    /// represent.
     #[must_use]
     pub fn as_nanos(self) -> u64 {
         match u64::try_from(self.seconds) {
@@ -62,13 +65,13 @@ impl Timestamp {
         }
     }
 
-    /// Whole seconds since 1970.
+    /// Returns whole seconds since 1970.
     #[must_use]
     pub fn seconds(self) -> i64 {
         self.seconds
     }
 
-    /// Nanoseconds above the second, less than 1,000,000,000.
+    /// Returns nanoseconds after the second, less than 1,000,000,000.
     #[must_use]
     pub fn nanos(self) -> u32 {
         self.nanos
@@ -83,7 +86,7 @@ impl From<SystemTime> for Timestamp {
                 nanos: after.subsec_nanos(),
             },
             Err(before) => {
-                // Seconds are rounded down, so that the nanoseconds always count upward.
+                // Round seconds down, so that the nanoseconds always count forward.
                 let before = before.duration();
                 let whole = i64::try_from(before.as_secs()).unwrap_or(i64::MAX);
                 match before.subsec_nanos() {
@@ -107,61 +110,60 @@ impl From<Duration> for Timestamp {
     }
 }
 
-/// What a node is.
+/// The metadata of a node.
 ///
-/// `dev` and `ino` together are its identity: equal for two paths if and only if they lead to the
-/// same node, also after a rename and through hard links. `ino` is never 0.
+/// `dev` and `ino` together are the identity of the node: equal for two paths if and only if both
+/// lead to the same node, also after a rename and through hard links. `ino` is never 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stat {
     /// The type.
     pub kind: FileType,
-    /// The filesystem that the node is on.
+    /// The device number of the filesystem.
     pub dev: u64,
-    /// The node's number on that filesystem; never 0.
+    /// The inode number on that filesystem; never 0.
     pub ino: u64,
-    /// How many names lead to it. 0 for an open file whose last name was removed.
+    /// The number of hard links. 0 for an open file whose last name was removed.
     pub nlink: u64,
-    /// Bytes of a file; bytes of a symbolic link's target; what the filesystem says for a
-    /// directory.
+    /// The size in bytes of a file or of a symbolic link's target; unspecified for a directory.
     pub size: u64,
-    /// Last access, as far as the filesystem keeps it.
+    /// The last access, if the filesystem records it.
     pub accessed: Timestamp,
-    /// Last change of the content.
+    /// The last change of the content.
     pub modified: Timestamp,
-    /// Last change of content or metadata: POSIX's `ctime`, not the time of birth.
+    /// The last change of content or metadata: POSIX's `ctime`, not the time of creation.
     pub changed: Timestamp,
 }
 
 impl Stat {
-    /// What gives another node the same times, as far as they can be given.
+    /// Returns the settable times, for copying them to another node.
     #[must_use]
     pub fn times(&self) -> SetTimes {
         SetTimes { accessed: SetTime::At(self.accessed), modified: SetTime::At(self.modified) }
     }
 }
 
-/// What to do with one of a node's times.
+/// A change to one time of a node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SetTime {
-    /// Leave it.
+    /// Keep the time (`UTIME_OMIT`).
     #[default]
     Keep,
-    /// The filesystem's idea of now.
+    /// Set the current time of the filesystem (`UTIME_NOW`).
     Now,
-    /// This moment.
+    /// Set this time.
     At(Timestamp),
 }
 
-/// What to do with a node's times.
+/// Changes to the times of a node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SetTimes {
-    /// The time of the last access.
+    /// The last access.
     pub accessed: SetTime,
-    /// The time of the last change of the content.
+    /// The last change of the content.
     pub modified: SetTime,
 }
 
-/// A number for [`Stat::dev`] that no other filesystem of this process has.
+/// Returns a number for [`Stat::dev`] that no other filesystem of this process has.
 ///
 /// The top bit is set, which no device number of Linux has.
 #[must_use]
@@ -171,9 +173,9 @@ pub fn fresh_dev() -> u64 {
     (1 << 63) | NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
-/// A number for [`Stat::ino`] that no other node of this process has, whatever its filesystem.
+/// Returns a number for [`Stat::ino`] that no other node of this process has, on any filesystem.
 ///
-/// The top bit is set: a filesystem of the host that counts its nodes never gets there.
+/// The top bit is set: a filesystem of the host that counts its nodes never reaches it.
 #[cfg(feature = "overlay")]
 pub(crate) fn fresh_ino() -> u64 {
     use std::sync::atomic::{AtomicU64, Ordering};
@@ -186,7 +188,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_time_has_a_number_and_none_panics() {
+    fn timestamps_are_total_and_normalized() {
         for seconds in [i64::MIN, i64::MIN + 1, -1, 0, 1, i64::MAX - 1, i64::MAX] {
             for nanos in [0, 1, 999_999_999, 1_000_000_000, u32::MAX] {
                 let time = Timestamp::new(seconds, nanos);
@@ -200,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn times_before_1970_count_upward() {
+    fn times_before_1970_round_seconds_down() {
         let time = UNIX_EPOCH - Duration::from_millis(250);
         assert_eq!(Timestamp::from(time), Timestamp { seconds: -1, nanos: 750_000_000 });
         let time = UNIX_EPOCH - Duration::from_secs(2);

@@ -1,17 +1,17 @@
-//! A depth-first walk of a tree that holds a bounded number of open directories.
+//! A depth-first tree walk with a bounded number of open directories.
 //!
-//! The stack has one frame per directory from the root to the current one: the names that are left
-//! and the visitor's data. Only a few frames keep their directory open. At depth `d`, frame `i`
-//! stays open while `d - i` is less than twice the largest power of two that divides `i`: about one
-//! frame for each power of two, so a tree 100,000 directories deep takes 18 open directories.
+//! The stack has one frame per directory from the root to the current one: the remaining names and
+//! the visitor's data. Only a few frames keep their directory open. At depth `d`, frame `i` stays
+//! open while `d - i` is less than twice the largest power of two that divides `i`: about one frame
+//! for each power of two, so a tree 100,000 directories deep takes 18 open directories.
 //!
-//! A closed directory is opened again when the walk comes back to it: name by name from the nearest
-//! open ancestor, and the frames on the way that the rule keeps are opened too. Each closed run of
-//! frames is thus halved, and a walk enters a directory `O(log depth)` times.
+//! A closed directory is reopened when the walk returns to it: name by name from the nearest open
+//! ancestor. Frames on that way that the rule keeps are reopened too, which halves each run of
+//! closed frames, so a walk enters a directory `O(log depth)` times.
 //!
-//! Why not by `..`: a [`Dir`] has no way up, and that invariant is worth more than the logarithm. A
-//! directory that is opened again must have the identity that it had when it was closed, or the
-//! walk fails with `Stale`. A concurrent rename can end a walk; it cannot lead it elsewhere.
+//! A `..` lookup would be cheaper, but a [`Dir`] has no way up, and that invariant is worth the
+//! logarithm. A reopened directory must have the identity that it had when it was closed, or the
+//! walk fails with `ESTALE`: a concurrent rename can end a walk but cannot redirect it.
 //!
 //! Nothing here recurses, and only the current path is kept as text.
 
@@ -20,12 +20,12 @@ use std::ops::ControlFlow;
 use crate::shared_path::SharedPath;
 use crate::{Cookie, Descent, Dir, DirRef, Errno, Name, OpenHow, Result, Stop, bug};
 
-/// An errno, and the path that it is about.
+/// An errno and the path that caused it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PathError {
-    /// Names joined by slashes; empty for the root.
+    /// The path: names joined by slashes, empty for the root.
     pub path: String,
-    /// Why.
+    /// The errno.
     pub errno: Errno,
 }
 
@@ -35,7 +35,7 @@ impl From<PathError> for Errno {
     }
 }
 
-/// Adds the path to an errno.
+/// Adds a path to an errno.
 pub(crate) trait At<T> {
     fn at(self, path: &str) -> Result<T, PathError>;
 }
@@ -46,12 +46,12 @@ impl<T> At<T> for Result<T> {
     }
 }
 
-/// A directory that a walk can close and open again.
+/// A directory that a walk can close and reopen.
 pub(crate) trait WalkDir: Sized {
-    /// What distinguishes a directory from others.
+    /// The identity of a directory.
     type Id: PartialEq;
 
-    /// The subdirectory `name`; no link is followed.
+    /// Opens the subdirectory `name` without following a link.
     fn enter(&self, name: Name<'_>) -> Result<Self>;
 
     fn id(&self) -> Result<Self::Id>;
@@ -64,7 +64,7 @@ impl WalkDir for DirRef {
         match self.open(name.into(), OpenHow::HOLD_DIR) {
             Ok(node) => node.into_dir(),
             Err(Stop::Errno(errno)) => Err(errno),
-            // The directory was replaced by a link.
+            // A link has replaced the directory.
             Err(Stop::Link { .. }) => Err(Errno::Stale),
         }
     }
@@ -74,7 +74,7 @@ impl WalkDir for DirRef {
     }
 }
 
-/// Two trees walked in step.
+/// A pair of directories, for walking two trees in lockstep.
 impl<A: WalkDir, B: WalkDir> WalkDir for (A, B) {
     type Id = (A::Id, B::Id);
 
@@ -87,7 +87,7 @@ impl<A: WalkDir, B: WalkDir> WalkDir for (A, B) {
     }
 }
 
-/// The identity of a directory.
+/// Returns the identity of a directory: device and inode number.
 pub(crate) fn id_of(dir: &dyn Dir) -> Result<(u64, u64)> {
     match dir.stat(Descent::HERE) {
         Ok(stat) => Ok((stat.dev, stat.ino)),
@@ -96,7 +96,7 @@ pub(crate) fn id_of(dir: &dyn Dir) -> Result<(u64, u64)> {
     }
 }
 
-/// A directory that the walk is to go through.
+/// A directory to visit.
 pub(crate) struct Entered<D, T> {
     pub(crate) dir: D,
     /// The names to visit, in this order.
@@ -104,9 +104,9 @@ pub(crate) struct Entered<D, T> {
     pub(crate) data: T,
 }
 
-/// A name in a directory on the way, as the visitor sees it.
+/// A visited name and its parent directory.
 pub(crate) struct Visit<'a, D, T> {
-    /// The directory that holds the name.
+    /// The parent directory.
     pub(crate) dir: &'a D,
     pub(crate) data: &'a mut T,
     pub(crate) dir_path: &'a SharedPath,
@@ -116,7 +116,7 @@ pub(crate) struct Visit<'a, D, T> {
 }
 
 impl<D, T> Visit<'_, D, T> {
-    /// The path of the name, to be kept.
+    /// Returns the path of the name as a [`SharedPath`].
     pub(crate) fn shared_path(&self) -> SharedPath {
         self.dir_path.join(self.name.as_str())
     }
@@ -127,36 +127,36 @@ pub(crate) struct Leave<'a, D, T> {
     pub(crate) dir: &'a D,
     pub(crate) data: &'a mut T,
     pub(crate) dir_path: &'a SharedPath,
-    /// The text of the same path.
+    /// The text of `dir_path`.
     pub(crate) path: &'a str,
 }
 
-/// A visitor's directory.
+/// A directory to visit, of visitor `V`.
 type EnteredBy<V> = Entered<<V as Visitor>::Dir, <V as Visitor>::Data>;
-/// A name that a visitor visits.
+/// A visited name, of visitor `V`.
 type VisitBy<'a, V> = Visit<'a, <V as Visitor>::Dir, <V as Visitor>::Data>;
 
-/// What is done at each node of a walk.
+/// The callbacks of a walk.
 pub(crate) trait Visitor {
     type Dir: WalkDir;
-    /// What is kept for each directory from the root to the current one.
+    /// The data of each directory from the root to the current one.
     type Data;
     type Error: From<PathError>;
 
-    /// Visits a name. Returns the directory of that name if the walk is to go through it.
+    /// Visits a name. Returns its directory if the walk should visit its content.
     fn node(&mut self, at: VisitBy<'_, Self>) -> Result<Option<EnteredBy<Self>>, Self::Error>;
 
-    /// All names of a directory have been visited.
+    /// Called after all names of a directory have been visited, while the directory is open.
     fn leave(&mut self, _at: Leave<'_, Self::Dir, Self::Data>) -> Result<(), Self::Error> {
         Ok(())
     }
 
-    /// The directory `at.name` has been left and closed.
+    /// Called after the directory `at.name` has been left and closed.
     fn left(&mut self, _at: VisitBy<'_, Self>) -> Result<(), Self::Error> {
         Ok(())
     }
 
-    /// Opens the directory again that [`Visitor::node`] returned with `data` for `name`.
+    /// Reopens the directory that [`Visitor::node`] returned with `data` for `name`.
     fn enter_again(
         &self,
         parent: &Self::Dir,
@@ -172,7 +172,7 @@ struct Frame<D: WalkDir, T> {
     names: std::vec::IntoIter<Box<str>>,
     data: T,
     path: SharedPath,
-    /// Bytes of the path's text.
+    /// The length of the path's text in bytes.
     path_len: usize,
 }
 
@@ -184,14 +184,16 @@ enum Handle<D: WalkDir> {
 struct Walk<'v, V: Visitor> {
     visitor: &'v mut V,
     frames: Vec<Frame<V::Dir, V::Data>>,
-    /// The path of the name that was visited last.
+    /// The path of the last visited name.
     path: String,
 }
 
 /// Walks a tree depth-first.
 ///
-/// Errors: the visitor's; those of the directories; `Stale` for a directory that has been replaced
-/// since the walk went through it.
+/// # Errors
+///
+/// - Those of the visitor and of the directories.
+/// - `ESTALE`: a directory was replaced since the walk entered it.
 pub(crate) fn walk<V: Visitor>(root: EnteredBy<V>, visitor: &mut V) -> Result<(), V::Error> {
     let mut walk = Walk { visitor, frames: Vec::new(), path: String::new() };
     walk.push(root, SharedPath::default())?;
@@ -202,7 +204,7 @@ pub(crate) fn walk<V: Visitor>(root: EnteredBy<V>, visitor: &mut V) -> Result<()
 }
 
 impl<V: Visitor> Walk<'_, V> {
-    /// Visits the next name of the last directory, or leaves it.
+    /// Visits the next name of the last directory, or leaves the directory.
     fn step(&mut self) -> Result<(), V::Error> {
         self.open_last()?;
         let Walk { visitor, frames, path } = self;
@@ -234,13 +236,13 @@ impl<V: Visitor> Walk<'_, V> {
         if let Some(frame) = self.frames.get_mut(closing)
             && let Handle::Open(dir) = &frame.dir
         {
-            let id = dir.id().at(self.path.get(..frame.path_len).unwrap_or_default())?;
+            let id = dir.id().at(prefix(&self.path, frame.path_len))?;
             frame.dir = Handle::Closed { id };
         }
         Ok(())
     }
 
-    /// Closes the last directory and goes back to its parent.
+    /// Closes the last directory and returns to its parent.
     fn pop(&mut self) -> Result<(), V::Error> {
         let Some(Frame { path: left, .. }) = self.frames.pop() else { return Ok(()) };
         self.open_last()?;
@@ -253,14 +255,15 @@ impl<V: Visitor> Walk<'_, V> {
         visitor.left(Visit { dir, data, dir_path, name, path })
     }
 
-    /// Opens the last directory again if it is closed, and some above it.
+    /// Reopens the last directory if it is closed, and those of its ancestors that the rule keeps
+    /// open.
     fn open_last(&mut self) -> Result<(), V::Error> {
         let Some(last) = self.frames.len().checked_sub(1) else { return Ok(()) };
         let is_open = |frame: &Frame<V::Dir, V::Data>| matches!(frame.dir, Handle::Open(_));
         let Some(mut nth) = self.frames.iter().rposition(is_open) else {
             return Ok(Err(bug!("the root of a walk is closed")).at("")?);
         };
-        // The directory on the way that no frame keeps.
+        // A directory on the way that no frame keeps.
         let mut passed: Option<V::Dir> = None;
         while nth < last {
             let (above, below) = self.frames.split_at_mut(nth + 1);
@@ -269,7 +272,7 @@ impl<V: Visitor> Walk<'_, V> {
                 (Some(dir), _) | (None, Handle::Open(dir)) => dir,
                 (None, Handle::Closed { .. }) => break,
             };
-            let path = self.path.get(..below.path_len).unwrap_or_default();
+            let path = prefix(&self.path, below.path_len);
             let name = Name::new(below.path.name()).at(path)?;
             let dir = self.visitor.enter_again(parent, name, &below.data).at(path)?;
             nth += 1;
@@ -289,22 +292,27 @@ impl<V: Visitor> Walk<'_, V> {
     }
 }
 
-/// The frame that the rule keeps no longer once frame `last` has been pushed.
+/// Returns the frame that the rule closes after frame `last` has been pushed.
 pub(crate) fn closing(last: usize) -> Option<usize> {
     last.checked_sub(2 * lowest_bit(last)).filter(|nth| *nth > 0)
 }
 
-/// Whether frame `nth` stays open while frame `last` is the last one.
+/// Returns whether frame `nth` stays open while frame `last` is the last one.
 fn is_kept(nth: usize, last: usize) -> bool {
     nth == 0 || last - nth < 2 * lowest_bit(nth)
 }
 
-/// The largest power of two that divides a number; 0 for 0.
+/// Returns the largest power of two that divides a number; 0 for 0.
 fn lowest_bit(number: usize) -> usize {
     number & number.wrapping_neg()
 }
 
-/// Adds a name to the text of a path.
+/// Returns the first `len` bytes of a path, which end at a name of the stack.
+fn prefix(path: &str, len: usize) -> &str {
+    path.get(..len).unwrap_or_else(|| bug!(""; "the path of a walk is shorter than {len} bytes"))
+}
+
+/// Appends a name to the text of a path.
 fn join(path: &mut String, name: &str) {
     if !path.is_empty() {
         path.push('/');
@@ -312,7 +320,7 @@ fn join(path: &mut String, name: &str) {
     path.push_str(name);
 }
 
-/// The directory that `path` leads to from `root`, of which only the last is held.
+/// Opens the directory at `path`, relative to `root`, keeping only the last directory open.
 pub(crate) fn enter_path<D: WalkDir + Clone>(root: &D, path: &SharedPath) -> Result<D> {
     let mut dir = root.clone();
     for name in path.names() {
@@ -321,7 +329,7 @@ pub(crate) fn enter_path<D: WalkDir + Clone>(root: &D, path: &SharedPath) -> Res
     Ok(dir)
 }
 
-/// The names in a directory, in the order of their bytes.
+/// Returns the names in a directory, in byte order.
 pub(crate) fn names(dir: &dyn Dir) -> Result<Vec<Box<str>>> {
     let mut names: Vec<Box<str>> = Vec::new();
     dir.read_dir(Cookie::START, &mut |entry| {
@@ -339,7 +347,7 @@ mod tests {
 
     use super::*;
 
-    /// Directories that count how many of them are open, and how often one is entered.
+    /// Directories that count open handles and opens.
     struct Counted {
         depth: u64,
         generation: Rc<Cell<u64>>,
@@ -384,7 +392,7 @@ mod tests {
         }
     }
 
-    /// Goes down to `depth`, with a leaf on both sides of each directory.
+    /// Descends to `depth`, with a leaf on both sides of each directory.
     struct Chain {
         depth: u64,
         visited: u64,
@@ -422,7 +430,7 @@ mod tests {
     }
 
     #[test]
-    fn a_deep_walk_holds_few_directories_open_and_enters_each_a_few_times() {
+    fn open_directories_and_reopens_grow_with_the_logarithm_of_the_depth() {
         for depth in [0, 1, 2, 3, 7, 8, 100, 1000, 10_000] {
             let root = Counted::root();
             let counts = Counted::new(0, &root);
@@ -430,7 +438,7 @@ mod tests {
             walk(entered(root), &mut chain).unwrap();
             assert_eq!((chain.visited, chain.left), (3 * (depth + 1), depth));
             let log = usize::try_from(depth.max(2).ilog2()).unwrap();
-            // Besides, the one on the way and the one that counts.
+            // In addition: the directory being reopened, and `counts` itself.
             assert!(counts.open_max.get() <= log + 5, "{depth}: {}", counts.open_max.get());
             let entered = counts.entered.get() as u64;
             assert!(entered <= depth * (log as u64 + 2) + 2, "{depth}: {entered}");
@@ -439,7 +447,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_that_was_replaced_ends_the_walk() {
+    fn replaced_directory_ends_the_walk_with_estale() {
         struct Replace(Chain);
         impl Visitor for Replace {
             type Dir = Counted;

@@ -1,53 +1,56 @@
-//! A walk over the names of a tree for callers that only look: bounded in open directories.
+//! A read-only walk over the names of a tree, with a bounded number of open directories.
 //!
-//! This is the public face of [`tree_walk`](crate::tree_walk). No link is followed and no file is
-//! opened; a directory that cannot be read is reported, and the walk goes on.
+//! A public wrapper of [`tree_walk`](crate::tree_walk). No link is followed and no file is opened.
+//! A directory that cannot be read is reported, and the walk continues.
 
 use std::ops::ControlFlow;
 
 use crate::tree_walk::{At, Entered, PathError, Visit, Visitor, WalkDir, walk};
 use crate::{Cookie, Dir, DirRef, FileType, Name, Result};
 
-/// A name that [`visit_names`] meets.
+/// A name that [`visit_names`] visits.
 #[derive(Clone, Copy, Debug)]
 pub struct VisitedName<'a> {
     /// The name.
     pub name: Name<'a>,
-    /// Its path from the directory where the walk began: names joined by slashes.
+    /// The path relative to the start of the walk: names joined by slashes.
     pub path: &'a str,
-    /// Its type, as its directory lists it.
+    /// The type that the directory lists.
     pub kind: FileType,
 }
 
-/// Calls `visit` for every name in the tree `dir`, depth-first and by the order of the names'
-/// bytes, with what was kept for the directory that holds it. What `visit` returns for a directory
-/// is kept for that one; without it, that directory is not read. Calls `unread` for each directory
-/// that cannot be read.
+/// Calls `visit` for every name under `dir`, depth-first and in byte order.
 ///
-/// Errors: those of opening a directory again, such as `Stale` if it was replaced meanwhile; the
-/// rest of the tree was not visited then.
+/// `visit` receives the data of the directory that contains the name; the data of `dir` is
+/// `root_data`. For a directory it returns the data of that directory, or `None` to skip its
+/// content. `unread` is called for each directory that cannot be read.
+///
+/// # Errors
+///
+/// - Those of reopening a directory, such as `ESTALE` if it was replaced during the walk. The rest
+///   of the tree is not visited then.
 pub fn visit_names<T>(
     dir: &DirRef,
-    kept: T,
+    data: T,
     visit: impl FnMut(VisitedName<'_>, &T) -> Option<T>,
     unread: impl FnMut(PathError),
 ) -> Result<(), PathError> {
     let (names, kinds) = names_of(&**dir).at("")?;
-    let root = Entered { dir: DirRef::clone(dir), names, data: Kept { kept, kinds } };
-    walk(root, &mut Names { visit, unread, kept: std::marker::PhantomData })
+    let root = Entered { dir: DirRef::clone(dir), names, data: DirState { data, kinds } };
+    walk(root, &mut Names { visit, unread, data: std::marker::PhantomData })
 }
 
-/// What the walk keeps for a directory.
-struct Kept<T> {
-    kept: T,
-    /// The types of the names that are left.
+/// The data of a directory on the stack.
+struct DirState<T> {
+    data: T,
+    /// The types of the remaining names.
     kinds: std::vec::IntoIter<FileType>,
 }
 
 struct Names<T, F, U> {
     visit: F,
     unread: U,
-    kept: std::marker::PhantomData<T>,
+    data: std::marker::PhantomData<T>,
 }
 
 impl<T, F, U> Visitor for Names<T, F, U>
@@ -56,23 +59,23 @@ where
     U: FnMut(PathError),
 {
     type Dir = DirRef;
-    type Data = Kept<T>;
+    type Data = DirState<T>;
     type Error = PathError;
 
     fn node(
         &mut self,
-        at: Visit<'_, DirRef, Kept<T>>,
-    ) -> Result<Option<Entered<DirRef, Kept<T>>>, PathError> {
+        at: Visit<'_, DirRef, DirState<T>>,
+    ) -> Result<Option<Entered<DirRef, DirState<T>>>, PathError> {
         let Visit { dir, data, name, path, .. } = at;
         let Some(kind) = data.kinds.next() else {
             return Err(crate::bug!("a name of a walk has no type")).at(path);
         };
-        let kept = (self.visit)(VisitedName { name, path, kind }, &data.kept);
-        let Some(kept) = kept.filter(|_| kind == FileType::Dir) else { return Ok(None) };
+        let data = (self.visit)(VisitedName { name, path, kind }, &data.data);
+        let Some(data) = data.filter(|_| kind == FileType::Dir) else { return Ok(None) };
         let entered = dir.enter(name).and_then(|dir| Ok((names_of(&*dir)?, dir)));
         match entered.at(path) {
             Ok(((names, kinds), dir)) => {
-                Ok(Some(Entered { dir, names, data: Kept { kept, kinds } }))
+                Ok(Some(Entered { dir, names, data: DirState { data, kinds } }))
             }
             Err(error) => {
                 (self.unread)(error);
@@ -84,7 +87,7 @@ where
 
 type NamesAndKinds = (Vec<Box<str>>, std::vec::IntoIter<FileType>);
 
-/// The names in a directory by the order of their bytes, and the types of each.
+/// Returns the names in a directory in byte order, and their types.
 fn names_of(dir: &dyn Dir) -> Result<NamesAndKinds> {
     let mut entries: Vec<(Box<str>, FileType)> = Vec::new();
     dir.read_dir(Cookie::START, &mut |entry| {

@@ -1,54 +1,57 @@
-//! The walker: the only code that knows `.`, `..`, slashes and symbolic links.
+//! The path walker: resolves `.`, `..`, slashes and symbolic links.
 //!
-//! It cuts a guest's path into a [`Descent`], hands that to the directory in one call, and goes
-//! round when the directory stops at a link, with the link's target spliced in. What a directory
-//! sees is therefore canonical, and depth costs no extra calls.
+//! It cuts a guest's path into a [`Descent`] and passes that to the directory in one call. If the
+//! directory stops at a symbolic link, the walker splices the link's target into the path and
+//! starts again. A directory therefore sees only canonical descents, and depth costs no extra
+//! calls.
 //!
-//! Why a path cannot leave its start: a descent has no `..` in it, and no directory follows a link.
-//! `..` is taken off the text here, after a look that what precedes it is a directory, and above
-//! the start it is `Escape`. A link's target is text that goes through the same mill.
+//! Why a path cannot leave its start: a descent contains no `..`, and no directory follows a link.
+//! The walker removes `..` from the text itself, after a lookup that the part before it is a
+//! directory; `..` at the start is [`Errno::Escape`]. The target of a link is text that passes
+//! through the same checks.
 //!
-//! Deliberately absent: any memory of where a directory lies. A directory is the top of its world.
+//! Deliberately absent: any knowledge of where a directory lies. The start of a walk is its root.
 
 use crate::{Descent, Dir, Errno, Name, OpenHow, Result, Stop, bug};
 
-/// Links followed in one resolution: Linux's `MAXSYMLINKS`.
+/// The most links followed in one resolution: Linux's `MAXSYMLINKS`.
 pub const LINKS_MAX: u32 = 40;
-/// Looks that `..` and overlong names cause in one resolution: bounds what a hostile path costs.
-pub const LOOKS_MAX: u32 = 256;
-/// The longest path, in bytes: Linux's `PATH_MAX` less the NUL, which is counted there.
+/// The most lookups for `..` and overlong names in one resolution. Bounds the cost of a hostile
+/// path.
+pub const LOOKUPS_MAX: u32 = 256;
+/// The longest path, in bytes: Linux's `PATH_MAX` without the terminating NUL.
 pub const PATH_LEN_MAX: usize = 4095;
 
 /// Whether a symbolic link at the end of a path is followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Follow {
-    /// Followed.
+    /// The link is followed (`AT_SYMLINK_FOLLOW`).
     Yes,
-    /// The link itself is meant.
+    /// The operation applies to the link itself (`AT_SYMLINK_NOFOLLOW`).
     No,
 }
 
-/// How a path ends. POSIX treats `f`, `f/`, `f/.` and `d/..` differently in most calls.
+/// The end of a path. POSIX treats `f`, `f/`, `f/.` and `d/..` differently in most operations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// With a name.
+    /// A name.
     Name,
-    /// With a name and slashes: it must be a directory.
+    /// A name followed by slashes: the node must be a directory.
     Slash,
-    /// With `.`.
+    /// `.`.
     Dot,
-    /// With `..`.
+    /// `..`.
     DotDot,
 }
 
 /// The last component of a path, for an operation on a name in a directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Last<'a> {
-    /// A name; `slash` tells whether slashes follow it.
+    /// A name.
     Name {
         /// The name.
         name: Name<'a>,
-        /// Whether slashes follow it.
+        /// Whether slashes follow the name.
         slash: Slash,
     },
     /// `.`, or the start itself.
@@ -60,22 +63,30 @@ pub enum Last<'a> {
 /// Whether slashes follow a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Slash {
-    /// They do.
+    /// At least one slash.
     Yes,
-    /// They do not.
+    /// No slash.
     No,
 }
 
-/// Resolves `path` beneath `dir`: calls `visit` with the descent and the path's ending, and again
-/// for each link that `visit` stops at. A link at the end of a path that ends in a name is
-/// followed as `last` says, and `Loop` if it says no.
+/// Resolves `path` relative to `dir` and calls `visit` with the descent and the path's ending.
 ///
-/// Errors, in order: `Noent` for an empty path; `Nametoolong` above [`PATH_LEN_MAX`] bytes;
-/// `Inval` for a NUL; `Escape` for an absolute path; then from left to right `Nametoolong`,
-/// `Noent`, `Notdir`, `Escape` for the component that causes it; `Loop` above [`LINKS_MAX`] links
-/// or [`LOOKS_MAX`] looks.
+/// `visit` is called again for each symbolic link that it stops at. `last` decides about a link at
+/// the end of a path that ends in a name; in any other position links are followed.
 ///
-/// See <https://pubs.opengroup.org/onlinepubs/9799919799/basedefs/V1_chap04.html#tag_04_16>.
+/// # Errors
+///
+/// - `ENOENT`: the path is empty.
+/// - `ENAMETOOLONG`: the path is longer than [`PATH_LEN_MAX`] bytes.
+/// - `EINVAL`: the path contains a NUL.
+/// - [`Errno::Escape`]: the path is absolute.
+/// - `ENAMETOOLONG`, `ENOENT`, `ENOTDIR`, [`Errno::Escape`]: for the first component that causes
+///   one.
+/// - `ELOOP`: more than [`LINKS_MAX`] links or [`LOOKUPS_MAX`] lookups, or a link at the end that
+///   `last` excludes.
+/// - Those of `visit`.
+///
+/// POSIX: <https://pubs.opengroup.org/onlinepubs/9799919799/basedefs/V1_chap04.html#tag_04_16>
 #[inline]
 pub fn walk<T>(
     dir: &dyn Dir,
@@ -83,7 +94,7 @@ pub fn walk<T>(
     last: Follow,
     mut visit: impl FnMut(Descent<'_>, Ending) -> Result<T, Stop>,
 ) -> Result<T> {
-    // The common path needs no rewriting and no memory.
+    // Fast path: the text is already a descent and needs no copy.
     let Some(plain) = Lexed::lex_plain(path)? else {
         return walk_on(dir, path.to_owned(), 0, last, visit);
     };
@@ -97,8 +108,8 @@ pub fn walk<T>(
     }
 }
 
-/// Walks `pending`, to which `links` links have led. Apart from the common path, so that this one
-/// can be a part of whoever walks.
+/// Walks `pending`, a path to which `links` links have led. Separate from [`walk`] so that the fast
+/// path can be inlined into its callers.
 #[inline(never)]
 fn walk_on<T>(
     dir: &dyn Dir,
@@ -107,19 +118,19 @@ fn walk_on<T>(
     last: Follow,
     mut visit: impl FnMut(Descent<'_>, Ending) -> Result<T, Stop>,
 ) -> Result<T> {
-    let mut looks = 0;
+    let mut lookups = 0;
     loop {
         let mut lexed = Lexed::new(&pending)?;
-        let looked = lexed.lex(&mut |at| {
-            looks += 1;
-            if looks > LOOKS_MAX {
+        let lexing = lexed.lex(&mut |at| {
+            lookups += 1;
+            if lookups > LOOKUPS_MAX {
                 return Err(Errno::Loop.into());
             }
             dir.open(at, OpenHow::HOLD_DIR)?.into_dir()?;
             Ok(())
         });
         let visited;
-        let stop = match &looked {
+        let stop = match &lexing {
             Err(stop) => stop,
             Ok(()) => {
                 visited = visit(Descent::checked(&lexed.down), lexed.ending);
@@ -141,10 +152,12 @@ fn walk_on<T>(
     }
 }
 
-/// Calls `op` with the directory that holds the last name of `path`, and that name. A link there
-/// is not followed, also if slashes follow it.
+/// Calls `op` with the parent directory of `path` and the last component. A symbolic link there is
+/// not followed, also not if slashes follow it.
 ///
-/// Errors: as for [`walk`], then those of `op`.
+/// # Errors
+///
+/// - Those of [`walk`], then those of `op`.
 #[inline]
 pub fn at<T>(
     dir: &dyn Dir,
@@ -165,8 +178,8 @@ pub fn at<T>(
     })
 }
 
-/// Calls `op` with the directory that holds the last name of `at`, and that name. One name costs
-/// no open. `at` must not be empty.
+/// Calls `op` with the parent directory of `at` and the last name. A single name costs no open.
+/// `at` must not be empty.
 #[inline]
 pub(crate) fn in_parent<T>(
     dir: &dyn Dir,
@@ -183,7 +196,7 @@ pub(crate) fn in_parent<T>(
     op(&*parent, name)
 }
 
-/// The path that is to be walked next: what lies before the link, its target, and what is left.
+/// Returns the next path to walk: the names before the link, its target, and the remaining text.
 fn splice(
     down: &str,
     ending: Ending,
@@ -228,19 +241,19 @@ fn splice(
     Ok(next)
 }
 
-/// Whether a component of so many bytes, so many of them dots, is a name.
+/// Returns whether a component of `len` bytes, `dots` of them dots, is a valid name.
 fn is_name(len: usize, dots: usize) -> bool {
-    let goes_nowhere = len <= 2 && dots == len;
-    len <= Name::LEN_MAX && !goes_nowhere
+    let is_dot_or_dot_dot = len <= 2 && dots == len;
+    len <= Name::LEN_MAX && !is_dot_or_dot_dot
 }
 
-/// A path that is already a descent, but for slashes at its end.
+/// A path that is already a descent, except for trailing slashes.
 struct Plain<'p> {
     down: &'p str,
     ending: Ending,
 }
 
-/// A path, cut into what is canonical so far and what is left.
+/// A path in two parts: the canonical descent so far and the remaining text.
 struct Lexed<'p> {
     down: String,
     rest: &'p str,
@@ -248,7 +261,7 @@ struct Lexed<'p> {
 }
 
 impl<'p> Lexed<'p> {
-    /// Refuses what no path is, and answers the descent if nothing has to be rewritten.
+    /// Validates a path and returns it if it needs no rewriting.
     fn lex_plain(path: &'p str) -> Result<Option<Plain<'p>>> {
         if path.is_empty() {
             return Err(Errno::Noent);
@@ -257,7 +270,8 @@ impl<'p> Lexed<'p> {
             return Err(Errno::Nametoolong);
         }
         let down = path.trim_end_matches('/');
-        // One look at each byte: most paths are short, and a search for each thing takes longer.
+        // perf: one pass over the bytes. Most paths are short, and a search for each delimiter
+        // takes longer.
         let (mut is_plain, mut len, mut dots) = (true, 0, 0);
         for byte in down.bytes() {
             match byte {
@@ -289,20 +303,24 @@ impl<'p> Lexed<'p> {
         Ok(Lexed { down: String::with_capacity(path.len()), rest: path, ending: Ending::Name })
     }
 
-    /// Cuts the whole path. `look` must answer `Ok` for a directory and stop otherwise; on a stop
-    /// `rest` still holds the component that asked for the look.
-    fn lex(&mut self, look: &mut dyn FnMut(Descent<'_>) -> Result<(), Stop>) -> Result<(), Stop> {
+    /// Lexes the whole path. `check_dir` must return `Ok` for a directory and stop otherwise. After
+    /// a stop, `rest` still begins with the component that caused the check.
+    fn lex(
+        &mut self,
+        check_dir: &mut dyn FnMut(Descent<'_>) -> Result<(), Stop>,
+    ) -> Result<(), Stop> {
         while !self.rest.is_empty() {
             let (part, rest) = self.rest.split_once('/').unwrap_or((self.rest, ""));
             let slash = self.rest.len() > part.len();
             match part {
-                // Only slashes: what stands before them has seen them already.
+                // An empty component between slashes: the name before it has recorded the slash.
                 "" => {}
                 "." => self.ending = Ending::Dot,
                 ".." => {
-                    // POSIX wants `missing/..` to be `Noent`: look before dropping.
+                    // POSIX requires `ENOENT` for `missing/..`, so the directory is checked before
+                    // it is dropped.
                     if !self.down.is_empty() {
-                        look(Descent::checked(&self.down))?;
+                        check_dir(Descent::checked(&self.down))?;
                     }
                     let Some(end) = self.parent_len() else { return Err(Errno::Escape.into()) };
                     self.down.truncate(end);
@@ -310,9 +328,10 @@ impl<'p> Lexed<'p> {
                 }
                 name => {
                     if name.len() > Name::LEN_MAX {
-                        // The kernel finds out on the way: what is wrong before it comes first.
+                        // The kernel reports an overlong name when it reaches it, so an error
+                        // before it comes first.
                         if !self.down.is_empty() {
-                            look(Descent::checked(&self.down))?;
+                            check_dir(Descent::checked(&self.down))?;
                         }
                         return Err(Errno::Nametoolong.into());
                     }
@@ -329,7 +348,7 @@ impl<'p> Lexed<'p> {
         Ok(())
     }
 
-    /// How much of `down` is left when its last name goes; `None` if there is no name.
+    /// Returns the length of `down` without its last name, or `None` if it has no name.
     fn parent_len(&self) -> Option<usize> {
         if self.down.is_empty() { None } else { Some(self.down.rfind('/').unwrap_or(0)) }
     }

@@ -4,8 +4,8 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use palisade_vfs::{
-    Access, Below, Cookie, Descent, Dir, DirRef, Errno, FileType, Name, OpenFlags, OpenHow,
-    PathError, Result, Stat, Stop, visit_nodes,
+    Access, Cookie, Descent, Dir, DirRef, Errno, FileType, Name, OpenFlags, OpenHow, PathError,
+    Recurse, Result, Stat, Stop, visit_nodes,
 };
 
 use super::meter::{Group, What};
@@ -30,7 +30,7 @@ fn walk(group: &Group, root: &DirRef, counted: &mut Vec<(u64, u64)>) -> Result<(
     let visit = |dir: &DirRef, name: Name<'_>| {
         let stat = match dir.stat(name.into()) {
             // Another process removed the entry in the meantime.
-            Err(Stop::Errno(Errno::Noent)) => return Ok(Below::Skip),
+            Err(Stop::Errno(Errno::Noent)) => return Ok(Recurse::No),
             stat => end(stat)?,
         };
         if !group.knows(&stat) {
@@ -40,7 +40,7 @@ fn walk(group: &Group, root: &DirRef, counted: &mut Vec<(u64, u64)>) -> Result<(
             group.count(&stat);
             counted.push((stat.dev, stat.ino));
         }
-        Ok(if stat.kind == FileType::Dir { Below::Visit } else { Below::Skip })
+        Ok(if stat.kind == FileType::Dir { Recurse::Yes } else { Recurse::No })
     };
     visit_nodes(&root, LIST, visit).map_err(|PathError { errno, .. }| errno)
 }

@@ -1,108 +1,99 @@
-//! Building a tree: nodes come in any order, and are numbered at the end.
+//! The builder of immutable trees: nodes are added in any order and numbered at the end.
 //!
-//! A path is looked at here before anything else sees it. It can only go down, and no link is
-//! followed on the way: where a path leads through a link, it is refused.
+//! Paths are validated here first. A path can only descend and follows no link: a path through a
+//! link is rejected.
 
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
-use super::{Content, EntryData, Index, Kind, NodeData, ROOT, Source, Text, Tree, hash_name};
+use super::{
+    Content, ContentSource, EntryData, Index, Kind, NodeData, ROOT, TextRange, Tree, hash_name,
+};
 use crate::{Errno, Name, Timestamp, bug, fresh_dev};
 
-/// The most nodes and the most bytes of text: what an [`Index`] can tell apart.
+/// The most nodes and the most bytes of text: the range of [`Index`].
 const INDEX_MAX: usize = u32::MAX as usize;
 
-/// Why a path cannot stand in a tree.
+/// Why a path cannot be added to a tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TreeFault {
-    /// It begins with a slash.
+    /// The path begins with a slash.
     #[error("the path is absolute")]
     Absolute,
-    /// It has a `..` in it.
-    #[error("the path has `..` in it")]
+    /// The path contains `..`.
+    #[error("the path contains `..`")]
     DotDot,
-    /// It has an empty name or a `.` in it, or is empty.
-    #[error("the path has an empty name in it")]
+    /// The path is empty or contains an empty name or `.`.
+    #[error("the path contains an empty name or `.`")]
     EmptyName,
-    /// It has a NUL in it.
-    #[error("the path has a NUL in it")]
+    /// The path contains a NUL.
+    #[error("the path contains a NUL byte")]
     Nul,
     /// A name is longer than [`Name::LEN_MAX`] bytes.
     #[error("a name is longer than 255 bytes")]
     NameTooLong,
-    /// The name is there already.
-    #[error("the name is there twice")]
+    /// The name already exists.
+    #[error("the path occurs on_duplicate")]
     Duplicate,
-    /// What the path leads through, or the name itself, is a directory and something else too.
-    #[error("a name is both a directory and something else")]
+    /// The path itself, or a prefix of it, is both a directory and another node.
+    #[error("the path is used both as a directory and as another node")]
     FileAndDir,
-    /// A hard link to something that is not there.
-    #[error("the hard link leads to nothing")]
+    /// The target of a hard link does not exist.
+    #[error("the target of the hard link does not exist")]
     LinkMissing,
-    /// A hard link to a directory.
-    #[error("the hard link leads to a directory")]
+    /// The target of a hard link is a directory.
+    #[error("the target of the hard link is a directory")]
     LinkToDir,
-    /// There are more nodes or bytes of names than the tree can tell apart.
-    #[error("there are more names than a tree can hold")]
+    /// The tree has more nodes or more bytes of names than its indices can represent.
+    #[error("too many names")]
     TooMany,
 }
 
-/// What to do with a name that is there already and leads to no directory.
+/// How an existing name that is not a directory is handled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Twice {
-    /// The one that came last stays.
+pub(crate) enum OnDuplicate {
+    /// The last node replaces the earlier one.
     #[cfg(feature = "tar")]
     LastWins,
-    /// [`TreeFault::Duplicate`].
+    /// The path is rejected with [`TreeFault::Duplicate`].
     Refuse,
 }
 
 #[derive(Clone, Copy)]
 struct BuildNode {
-    body: Body,
+    kind: BuildKind,
     time: Timestamp,
     nlink: u32,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Body {
-    /// A directory; whether it was named itself, or only led through.
-    Dir(Named),
+enum BuildKind {
+    /// A directory.
+    Dir(DirOrigin),
     File(Content),
-    Symlink(Stretch),
+    Symlink(TextRange),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Named {
-    Yes,
-    No,
-}
-
-/// A stretch of the text.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Stretch {
-    at: u32,
-    len: u32,
-}
-
-impl From<Stretch> for Text {
-    fn from(Stretch { at, len }: Stretch) -> Self {
-        Text { at, len }
-    }
+enum DirOrigin {
+    /// Added by its own path.
+    Explicit,
+    /// Created as the parent of another node.
+    Implied,
 }
 
 #[derive(Clone, Copy)]
 struct BuildEntry {
     parent: u32,
-    name: Stretch,
+    name: TextRange,
     node: u32,
 }
 
-/// Builds a [`Tree`]. A new one has an empty root.
+/// Builds a [`Tree`], starting with an empty root.
 pub(crate) struct Builder {
-    twice: Twice,
+    on_duplicate: OnDuplicate,
     nodes: Vec<BuildNode>,
     entries: Vec<BuildEntry>,
     text: String,
@@ -111,10 +102,14 @@ pub(crate) struct Builder {
 }
 
 impl Builder {
-    pub(crate) fn new(twice: Twice) -> Self {
-        let root = BuildNode { body: Body::Dir(Named::No), time: Timestamp::EPOCH, nlink: 1 };
+    pub(crate) fn new(on_duplicate: OnDuplicate) -> Self {
+        let root = BuildNode {
+            kind: BuildKind::Dir(DirOrigin::Implied),
+            time: Timestamp::EPOCH,
+            nlink: 1,
+        };
         Builder {
-            twice,
+            on_duplicate,
             nodes: vec![root],
             entries: Vec::new(),
             text: String::new(),
@@ -123,20 +118,21 @@ impl Builder {
         }
     }
 
-    /// Nodes so far, the root and what was replaced included, or names if they are more.
+    /// Returns the number of nodes so far, including the root and replaced nodes, or of names if
+    /// that is greater.
     #[cfg(any(feature = "tar", feature = "zip"))]
     pub(crate) fn nodes(&self) -> usize {
         self.nodes.len().max(1 + self.entries.len())
     }
 
-    /// Bytes of names and targets so far.
+    /// Returns the bytes of names and targets so far.
     #[cfg(any(feature = "tar", feature = "zip"))]
     pub(crate) fn text_bytes(&self) -> usize {
         self.text.len()
     }
 
-    /// A directory, and the directories on the way. Of one that is named twice, the time that came
-    /// last stays. An empty `path` is the root.
+    /// Adds a directory and its missing ancestors. For a path that is added twice, the last time
+    /// stays. An empty `path` is the root.
     #[cfg_attr(
         not(any(feature = "tar", feature = "zip")),
         expect(dead_code, reason = "what is embedded is files")
@@ -144,24 +140,26 @@ impl Builder {
     pub(crate) fn dir(&mut self, path: &str, time: Timestamp) -> Result<(), TreeFault> {
         let id = if path.is_empty() { ROOT } else { self.dir_at(path)? };
         let node = self.nodes.get_mut(id as usize).ok_or(TreeFault::TooMany)?;
-        if node.body == Body::Dir(Named::Yes) && self.twice == Twice::Refuse {
+        if node.kind == BuildKind::Dir(DirOrigin::Explicit)
+            && self.on_duplicate == OnDuplicate::Refuse
+        {
             return Err(TreeFault::Duplicate);
         }
-        (node.body, node.time) = (Body::Dir(Named::Yes), time);
+        (node.kind, node.time) = (BuildKind::Dir(DirOrigin::Explicit), time);
         Ok(())
     }
 
-    /// A file, and the directories on the way.
+    /// Adds a file and its missing ancestors.
     pub(crate) fn file(
         &mut self,
         path: &str,
         content: Content,
         time: Timestamp,
     ) -> Result<(), TreeFault> {
-        self.leaf(path, time, |_| Ok(Body::File(content)))
+        self.leaf(path, time, |_| Ok(BuildKind::File(content)))
     }
 
-    /// A symbolic link, and the directories on the way. Its target is never looked at.
+    /// Adds a symbolic link and its missing ancestors. The target is not resolved.
     #[cfg_attr(
         not(any(feature = "tar", feature = "zip")),
         expect(dead_code, reason = "what is embedded is files")
@@ -172,10 +170,10 @@ impl Builder {
         target: &str,
         time: Timestamp,
     ) -> Result<(), TreeFault> {
-        self.leaf(path, time, |builder| Ok(Body::Symlink(builder.keep(target)?)))
+        self.leaf(path, time, |builder| Ok(BuildKind::Symlink(builder.store(target)?)))
     }
 
-    /// A further name for the file or link at `to`, which must be there.
+    /// Adds a hard link to the file or link at `to`, which must exist.
     #[cfg(feature = "tar")]
     pub(crate) fn hard_link(&mut self, path: &str, to: &str) -> Result<(), TreeFault> {
         let mut at = ROOT;
@@ -184,15 +182,15 @@ impl Builder {
             at = self.entry(entry)?.node;
         }
         let node = self.nodes.get(at as usize).ok_or(TreeFault::LinkMissing)?;
-        if matches!(node.body, Body::Dir(_)) {
+        if matches!(node.kind, BuildKind::Dir(_)) {
             return Err(TreeFault::LinkToDir);
         }
         let (parent, name) = self.parent(path)?;
-        self.name(parent, name, at)
+        self.add_name(parent, name, at)
     }
 
-    /// The tree, with nodes numbered from the root down and names in the order of their bytes.
-    pub(crate) fn build(mut self, source: Box<dyn Source>) -> Arc<Tree> {
+    /// Builds the tree: nodes numbered from the root down, names sorted by bytes.
+    pub(crate) fn build(mut self, source: Box<dyn ContentSource>) -> Arc<Tree> {
         let text = std::mem::take(&mut self.text).into_boxed_str();
         let name = |entry: &BuildEntry| text_of(&text, entry.name);
         let mut sorted = std::mem::take(&mut self.entries);
@@ -220,25 +218,25 @@ impl Builder {
         &mut self,
         path: &str,
         time: Timestamp,
-        body: impl FnOnce(&mut Self) -> Result<Body, TreeFault>,
+        kind: impl FnOnce(&mut Self) -> Result<BuildKind, TreeFault>,
     ) -> Result<(), TreeFault> {
         let (parent, name) = self.parent(path)?;
-        let body = body(self)?;
-        let id = self.push(BuildNode { body, time, nlink: 0 })?;
-        self.name(parent, name, id)
+        let kind = kind(self)?;
+        let id = self.push(BuildNode { kind, time, nlink: 0 })?;
+        self.add_name(parent, name, id)
     }
 
-    /// Gives the node `id`, which is no directory, a name.
-    fn name(&mut self, parent: u32, name: &str, id: u32) -> Result<(), TreeFault> {
+    /// Adds a name for the node `id`, which is not a directory.
+    fn add_name(&mut self, parent: u32, name: &str, id: u32) -> Result<(), TreeFault> {
         match self.find(parent, name) {
             None => self.enter(parent, name, id)?,
             Some(at) => {
                 let old = self.entry(at)?.node;
-                let body = self.nodes.get(old as usize).map(|node| node.body);
-                if matches!(body, Some(Body::Dir(_))) {
+                let kind = self.nodes.get(old as usize).map(|node| node.kind);
+                if matches!(kind, Some(BuildKind::Dir(_))) {
                     return Err(TreeFault::FileAndDir);
                 }
-                if self.twice == Twice::Refuse {
+                if self.on_duplicate == OnDuplicate::Refuse {
                     return Err(TreeFault::Duplicate);
                 }
                 self.count(old, |nlink| nlink.saturating_sub(1));
@@ -257,7 +255,7 @@ impl Builder {
         }
     }
 
-    /// The directory that holds the last name of `path`, and that name.
+    /// Returns the parent directory of `path`, created if missing, and the last name.
     fn parent<'p>(&mut self, path: &'p str) -> Result<(u32, &'p str), TreeFault> {
         let (parent, last) = match path.rsplit_once('/') {
             Some((parent, last)) => (self.dir_at_or_root(path, parent)?, last),
@@ -273,7 +271,7 @@ impl Builder {
         self.dir_at(parent)
     }
 
-    /// The directory at `path`; what is missing on the way is created.
+    /// Returns the directory at `path`, creating missing directories.
     fn dir_at(&mut self, path: &str) -> Result<u32, TreeFault> {
         if path.starts_with('/') {
             return Err(TreeFault::Absolute);
@@ -284,14 +282,14 @@ impl Builder {
             at = match self.find(at, name) {
                 Some(entry) => self.entry(entry)?.node,
                 None => {
-                    let body = Body::Dir(Named::No);
-                    let id = self.push(BuildNode { body, time: Timestamp::EPOCH, nlink: 1 })?;
+                    let kind = BuildKind::Dir(DirOrigin::Implied);
+                    let id = self.push(BuildNode { kind, time: Timestamp::EPOCH, nlink: 1 })?;
                     self.enter(at, name, id)?;
                     id
                 }
             };
-            let body = self.nodes.get(at as usize).map(|node| node.body);
-            if !matches!(body, Some(Body::Dir(_))) {
+            let kind = self.nodes.get(at as usize).map(|node| node.kind);
+            if !matches!(kind, Some(BuildKind::Dir(_))) {
                 return Err(TreeFault::FileAndDir);
             }
         }
@@ -306,7 +304,7 @@ impl Builder {
 
     fn enter(&mut self, parent: u32, name: &str, node: u32) -> Result<(), TreeFault> {
         let at = to_index(self.entries.len())?;
-        let entry = BuildEntry { parent, name: self.keep(name)?, node };
+        let entry = BuildEntry { parent, name: self.store(name)?, node };
         self.entries.push(entry);
         let (entries, text, hasher) = (&self.entries, &self.text, &self.hasher);
         let hash = hash_name(hasher, parent, name);
@@ -317,12 +315,12 @@ impl Builder {
         Ok(())
     }
 
-    /// Keeps a name or a target.
-    fn keep(&mut self, text: &str) -> Result<Stretch, TreeFault> {
+    /// Stores a name or a target.
+    fn store(&mut self, text: &str) -> Result<TextRange, TreeFault> {
         let (at, len) = (to_index(self.text.len())?, to_index(text.len())?);
         to_index(self.text.len() + text.len())?;
         self.text.push_str(text);
-        Ok(Stretch { at, len })
+        Ok(TextRange { at, len })
     }
 
     fn find(&self, parent: u32, name: &str) -> Option<u32> {
@@ -340,28 +338,29 @@ impl Builder {
     }
 }
 
-/// Numbers what the root leads to, from the root down. `sorted` is by directory and name.
+/// Numbers the nodes that are reachable from the root, from the root down. `sorted` is by directory
+/// and name.
 fn number(old: &[BuildNode], sorted: &[BuildEntry]) -> (Box<[NodeData]>, Box<[EntryData]>) {
     const UNSEEN: Index = Index::MAX;
     let mut new_of = vec![UNSEEN; old.len()];
-    // The nodes in their new order, each with its parent's new number.
+    // The nodes in their new order, with the new indices of their parents.
     let mut order: Vec<(u32, Index)> = Vec::with_capacity(old.len());
     let mut nodes = Vec::with_capacity(old.len());
     let mut entries: Vec<EntryData> = Vec::with_capacity(sorted.len());
     order.push((ROOT, ROOT));
     let mut done = 0;
     while let Some((id, parent)) = order.get(done).copied() {
-        let index = small(done);
+        let index = index_of(done);
         done += 1;
         let Some(node) = old.get(id as usize) else {
             bug!((); "an entry leads to node {id}, which is not there");
             continue;
         };
-        let kind = match node.body {
-            Body::File(content) => Kind::File(content),
-            Body::Symlink(target) => Kind::Symlink(target.into()),
-            Body::Dir(_) => {
-                let first = small(entries.len());
+        let kind = match node.kind {
+            BuildKind::File(content) => Kind::File(content),
+            BuildKind::Symlink(target) => Kind::Symlink(target),
+            BuildKind::Dir(_) => {
+                let first = index_of(entries.len());
                 let start = sorted.partition_point(|entry| entry.parent < id);
                 let children = sorted.iter().skip(start);
                 for entry in children.take_while(|entry| entry.parent == id) {
@@ -370,12 +369,12 @@ fn number(old: &[BuildNode], sorted: &[BuildEntry]) -> (Box<[NodeData]>, Box<[En
                         continue;
                     };
                     if *new == UNSEEN {
-                        *new = small(order.len());
+                        *new = index_of(order.len());
                         order.push((entry.node, index));
                     }
-                    entries.push(EntryData { name: entry.name.into(), node: *new });
+                    entries.push(EntryData { name: entry.name, node: *new });
                 }
-                Kind::Dir { parent, first, count: small(entries.len()) - first }
+                Kind::Dir { parent, first, count: index_of(entries.len()) - first }
             }
         };
         let (seconds, nanos) = (node.time.seconds(), node.time.nanos());
@@ -385,7 +384,7 @@ fn number(old: &[BuildNode], sorted: &[BuildEntry]) -> (Box<[NodeData]>, Box<[En
     (nodes.into_boxed_slice(), entries.into_boxed_slice())
 }
 
-/// A directory has its own name, its `.`, and the `..` of each directory in it.
+/// Counts links of directories: their own name, their `.`, and the `..` of each subdirectory.
 fn count_subdirs(nodes: &mut [NodeData]) {
     for at in 0..nodes.len() {
         let parent = match nodes.get_mut(at) {
@@ -403,21 +402,21 @@ fn count_subdirs(nodes: &mut [NodeData]) {
     }
 }
 
-/// The table of all names of `tree`.
+/// Builds the hash table of all names of `tree`.
 fn index(tree: &Tree) -> HashTable<u32> {
     let mut names = HashTable::with_capacity(tree.entries.len());
     for (dir, node) in tree.nodes.iter().enumerate() {
         let Kind::Dir { first, .. } = node.kind else { continue };
         for (at, entry) in (first..).zip(tree.entries(node.kind)) {
-            let hash = hash_name(&tree.hasher, small(dir), tree.text(entry.name));
-            // It never grows: there is room for all.
+            let hash = hash_name(&tree.hasher, index_of(dir), tree.text(entry.name));
+            // The table has capacity for all names, so it never rehashes.
             names.insert_unique(hash, at, |_| 0);
         }
     }
     names
 }
 
-/// The names of `path`, each checked.
+/// Returns the names of `path`, each validated.
 fn names(path: &str) -> impl Iterator<Item = Result<&str, TreeFault>> {
     path.split('/').map(check_name)
 }
@@ -434,20 +433,20 @@ fn check_name(name: &str) -> Result<&str, TreeFault> {
     }
 }
 
-fn text_of(text: &str, Stretch { at, len }: Stretch) -> &str {
+fn text_of(text: &str, TextRange { at, len }: TextRange) -> &str {
     let name = text.get(at as usize..at as usize + len as usize);
     name.unwrap_or_else(|| bug!(""; "an entry's name is not in the text"))
 }
 
 fn to_index(n: usize) -> Result<u32, TreeFault> {
-    // The highest number is for what is not there.
+    // The highest index marks an unassigned node.
     if n >= INDEX_MAX {
         return Err(TreeFault::TooMany);
     }
     u32::try_from(n).map_err(|_| TreeFault::TooMany)
 }
 
-/// A number that [`to_index`] has let pass.
-fn small(n: usize) -> u32 {
+/// Converts a number that [`to_index`] has accepted.
+fn index_of(n: usize) -> u32 {
     u32::try_from(n).unwrap_or_else(|_| bug!(u32::MAX; "{n} is no index"))
 }

@@ -1,4 +1,4 @@
-//! A held directory of a tree that never changes.
+//! The `Dir` of an immutable tree.
 
 use std::any::Any;
 use std::ops::ControlFlow;
@@ -11,7 +11,7 @@ use crate::{
     Stop,
 };
 
-/// A held directory. The cookie behind an entry is its place in the directory, counted from 1.
+/// A held directory. The cookie after an entry is the entry's index in the directory plus 1.
 pub(super) struct FixedDir {
     pub(super) tree: Arc<Tree>,
     pub(super) index: Index,
@@ -25,7 +25,7 @@ impl FixedDir {
         Ok(Node::Dir(Arc::new(FixedDir { tree: Arc::clone(&self.tree), index })))
     }
 
-    /// What `path` leads to.
+    /// Returns the node at `path`.
     fn find(&self, path: Descent<'_>) -> Result<Index, Stop> {
         let Some((parent, name)) = path.split_last() else { return Ok(self.index) };
         let parent = self.tree.descend(self.index, parent)?;
@@ -41,8 +41,12 @@ impl FixedDir {
         Err(if self.tree.get(self.index, name).is_some() { Errno::Exist } else { Errno::Rofs })
     }
 
-    /// Another directory of this tree, or `Xdev`.
-    fn same<'d>(&self, other: &'d dyn Dir) -> Result<&'d FixedDir> {
+    /// Returns `other` as a directory of this tree.
+    ///
+    /// # Errors
+    ///
+    /// - `EXDEV`: `other` is of another filesystem.
+    fn same_tree<'d>(&self, other: &'d dyn Dir) -> Result<&'d FixedDir> {
         match (other as &dyn Any).downcast_ref::<FixedDir>() {
             Some(other) if Arc::ptr_eq(&self.tree, &other.tree) => Ok(other),
             Some(_) | None => Err(Errno::Xdev),
@@ -55,7 +59,7 @@ impl Dir for FixedDir {
         let index = match self.find(path) {
             Ok(index) => index,
             Err(Stop::Errno(Errno::Noent)) if how.creates() => {
-                // Nothing but the last name may be missing.
+                // `EROFS` only if the parent exists.
                 if let Some((parent, _)) = path.split_last() {
                     self.tree.descend(self.index, parent)?;
                 }
@@ -145,7 +149,7 @@ impl Dir for FixedDir {
     }
 
     fn rename(&self, name: Name<'_>, into: &dyn Dir, new_name: Name<'_>) -> Result<()> {
-        let into = self.same(into)?;
+        let into = self.same_tree(into)?;
         let (old, old_kind) = self.child(name)?;
         let is_dir = matches!(old_kind, Kind::Dir { .. });
         if is_dir && self.tree.is_below(into.index, old) {
@@ -167,7 +171,7 @@ impl Dir for FixedDir {
     }
 
     fn link(&self, name: Name<'_>, into: &dyn Dir, new_name: Name<'_>) -> Result<()> {
-        let into = self.same(into)?;
+        let into = self.same_tree(into)?;
         let (_, kind) = self.child(name)?;
         if into.child(new_name).is_ok() {
             return Err(Errno::Exist);

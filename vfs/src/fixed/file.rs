@@ -1,18 +1,18 @@
-//! An open file of a tree that never changes.
+//! The `File` of an immutable tree.
 
 use std::io::{IoSlice, IoSliceMut};
 use std::sync::Arc;
 
-use super::{Content, Held, Index, Tree};
+use super::{Content, FileBytes, Index, Tree};
 use crate::{Access, Errno, File, Result, SetTimes, Stat, SyncScope};
 
-/// An open file. Its bytes go from where they are held to the caller's buffers in one copy.
+/// An open file. A read copies bytes once, from the source to the caller's buffers.
 pub(super) struct FixedFile {
     tree: Arc<Tree>,
     index: Index,
     content: Content,
     access: Access,
-    held: Held,
+    bytes: FileBytes,
 }
 
 impl FixedFile {
@@ -22,12 +22,13 @@ impl FixedFile {
         content: Content,
         access: Access,
     ) -> Result<Self> {
-        // Who reads no byte needs none in memory.
-        let held = if access.reads() { tree.source.open(content)? } else { Held::Static(&[]) };
-        Ok(FixedFile { tree: Arc::clone(tree), index, content, access, held })
+        // A handle that cannot read opens no content.
+        let bytes =
+            if access.reads() { tree.source.open(content)? } else { FileBytes::Static(&[]) };
+        Ok(FixedFile { tree: Arc::clone(tree), index, content, access, bytes })
     }
 
-    /// Reads what lies elsewhere.
+    /// Reads bytes that are not in memory.
     #[cfg(any(feature = "tar", feature = "zip"))]
     fn read_in_place(&self, bufs: &mut [IoSliceMut<'_>], offset: u64) -> Result<usize> {
         let mut done = 0;
@@ -52,7 +53,7 @@ impl FixedFile {
     }
 }
 
-/// Copies what of `bytes` lies behind `offset`.
+/// Copies the part of `bytes` after `offset` into `bufs`. Returns the number of bytes.
 fn copy(bytes: &[u8], bufs: &mut [IoSliceMut<'_>], offset: u64) -> usize {
     let start = usize::try_from(offset).unwrap_or(usize::MAX);
     let mut rest = bytes.get(start..).unwrap_or_default();
@@ -76,12 +77,12 @@ impl File for FixedFile {
         if offset >= self.content.len {
             return Ok(0);
         }
-        match &self.held {
-            Held::Static(bytes) => Ok(copy(bytes, bufs, offset)),
+        match &self.bytes {
+            FileBytes::Static(bytes) => Ok(copy(bytes, bufs, offset)),
             #[cfg(any(feature = "embed", feature = "zip"))]
-            Held::Shared(bytes) => Ok(copy((**bytes).as_ref(), bufs, offset)),
+            FileBytes::Shared(bytes) => Ok(copy((**bytes).as_ref(), bufs, offset)),
             #[cfg(any(feature = "tar", feature = "zip"))]
-            Held::InPlace => self.read_in_place(bufs, offset),
+            FileBytes::InPlace => self.read_in_place(bufs, offset),
         }
     }
 
@@ -118,12 +119,12 @@ impl File for FixedFile {
     }
 
     fn may_block(&self) -> bool {
-        match &self.held {
-            Held::Static(_) => false,
+        match &self.bytes {
+            FileBytes::Static(_) => false,
             #[cfg(any(feature = "embed", feature = "zip"))]
-            Held::Shared(_) => false,
+            FileBytes::Shared(_) => false,
             #[cfg(any(feature = "tar", feature = "zip"))]
-            Held::InPlace => self.tree.source.may_block(),
+            FileBytes::InPlace => self.tree.source.may_block(),
         }
     }
 
@@ -131,16 +132,16 @@ impl File for FixedFile {
         if !self.access.reads() {
             return Err(Errno::Badf);
         }
-        let held = match &self.held {
-            Held::Static(bytes) => *bytes,
+        let bytes = match &self.bytes {
+            FileBytes::Static(bytes) => *bytes,
             #[cfg(any(feature = "embed", feature = "zip"))]
-            Held::Shared(bytes) => (**bytes).as_ref(),
+            FileBytes::Shared(bytes) => (**bytes).as_ref(),
             #[cfg(any(feature = "tar", feature = "zip"))]
-            Held::InPlace => {
+            FileBytes::InPlace => {
                 let before = to.len();
                 to.resize(before.saturating_add(len), 0);
                 let Some(buf) = to.get_mut(before..) else {
-                    return Err(crate::bug!("a vector is shorter than it was made"));
+                    return Err(crate::bug!("a resized vector is shorter than {before} bytes"));
                 };
                 let done = self.read_at(&mut [IoSliceMut::new(buf)], offset);
                 to.truncate(before.saturating_add(*done.as_ref().unwrap_or(&0)));
@@ -148,7 +149,7 @@ impl File for FixedFile {
             }
         };
         let start = usize::try_from(offset).unwrap_or(usize::MAX);
-        let rest = held.get(start..).unwrap_or_default();
+        let rest = bytes.get(start..).unwrap_or_default();
         let taken = rest.get(..len).unwrap_or(rest);
         to.extend_from_slice(taken);
         Ok(taken.len())

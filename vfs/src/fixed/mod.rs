@@ -1,15 +1,16 @@
-//! Trees that never change: what embedded files and images are served from.
+//! Immutable trees: the common part of embedded files and images.
 //!
-//! A [`Tree`] is built once ([`Builder`]) and then only read, so there is no lock, and any number
-//! of handles share it. The names of all directories are in one hash table, keyed by directory and
-//! name: a descent costs one look-up for each name, however many names there are. What the files
-//! hold is a [`Source`]'s business; the tree knows two numbers about each.
+//! A [`Tree`] is built once by a [`Builder`] and then only read, so it needs no lock, and any
+//! number of handles share it. The names of all directories are in one hash table, keyed by
+//! directory and name: a descent costs one lookup per name, however many names the tree has. A
+//! [`ContentSource`] holds the bytes of the files; the tree stores two numbers for each file.
 //!
-//! Nodes are numbered from the root down, each directory's names in the order of their bytes. So
-//! the same content has the same numbers in every run, in whatever order it was added, and a
-//! position in a listing is good forever.
+//! Nodes are numbered from the root down, and the names of each directory are sorted by bytes. So
+//! the same content has the same inode numbers in every run, whatever the order of insertion, and a
+//! cookie stays valid forever.
 //!
-//! Every change is `Rofs`, here and not in a layer above, behind the errors that come before it.
+//! Every change fails with `EROFS` here, not in a layer above, after the errors that take
+//! precedence.
 
 mod build;
 mod dir;
@@ -24,54 +25,57 @@ use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
 pub use build::TreeFault;
-pub(crate) use build::{Builder, Twice};
+pub(crate) use build::{Builder, OnDuplicate};
 
 use self::dir::FixedDir;
 use crate::{Descent, DirRef, Errno, FileType, Name, Result, Stat, Stop, Timestamp, bug};
 
-/// Where a node stands in [`Tree::nodes`].
+/// An index into [`Tree::nodes`].
 type Index = u32;
-/// The root's index.
+/// The index of the root.
 const ROOT: Index = 0;
 
-/// What a file holds, as its [`Source`] understands it.
+/// The content of a file, as its [`ContentSource`] identifies it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Content {
-    /// The source's number for it.
+    /// A number that the source defines: an index or an offset.
     pub(crate) at: u64,
-    /// Bytes of the file.
+    /// The length in bytes.
     pub(crate) len: u64,
 }
 
-/// Bytes that are ready to be read.
-pub(crate) enum Held {
-    /// Part of the program.
+/// The bytes of an open file.
+pub(crate) enum FileBytes {
+    /// Embedded in the program.
     Static(&'static [u8]),
-    /// In memory as long as someone holds it.
+    /// In memory, reference-counted.
     #[cfg(any(feature = "embed", feature = "zip"))]
     Shared(Arc<dyn AsRef<[u8]> + Send + Sync>),
-    /// Wherever [`Source::read_at`] finds them.
+    /// Read on demand by [`ContentSource::read_at`].
     #[cfg(any(feature = "tar", feature = "zip"))]
     InPlace,
 }
 
-/// What the files of a tree hold.
-pub(crate) trait Source: Send + Sync {
-    /// Makes a file's bytes ready to be read.
+/// The provider of the contents of a tree's files.
+pub(crate) trait ContentSource: Send + Sync {
+    /// Opens the content of a file.
     ///
-    /// Errors, in order: `Nospc` if that takes more memory than may be held; `Io`.
-    fn open(&self, content: Content) -> Result<Held>;
+    /// # Errors
+    ///
+    /// - `ENOSPC`: the content needs more memory than the limit.
+    /// - `EIO`.
+    fn open(&self, content: Content) -> Result<FileBytes>;
 
-    /// Reads at `at` bytes behind the number of a content that is held in place. 0 into a
-    /// non-empty buffer means that the bytes are gone.
+    /// Reads at `at`, which is [`Content::at`] plus an offset, for a content that is
+    /// [`FileBytes::InPlace`]. Returns 0 for a non-empty buffer if the bytes no longer exist.
     #[cfg(any(feature = "tar", feature = "zip"))]
     fn read_at(&self, at: u64, buf: &mut [u8]) -> io::Result<usize>;
 
-    /// Whether making bytes ready, or reading them, can wait for a disk or a device.
+    /// Returns whether opening or reading can block on a disk or a device.
     fn may_block(&self) -> bool;
 }
 
-/// The times of a node are one: nothing here is ever accessed or changed.
+/// A node. Its three times are equal: nothing here is ever accessed or changed.
 #[derive(Clone, Copy)]
 struct NodeData {
     kind: Kind,
@@ -80,59 +84,59 @@ struct NodeData {
     nlink: u32,
 }
 
-/// A stretch of [`Tree::text`].
-#[derive(Clone, Copy)]
-struct Text {
+/// A range of [`Tree::text`].
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct TextRange {
     at: u32,
     len: u32,
 }
 
 #[derive(Clone, Copy)]
 enum Kind {
-    /// Its entries are `first..first + count` of [`Tree::entries`].
+    /// A directory with the entries `first..first + count` of [`Tree::entries`].
     Dir {
         parent: Index,
         first: u32,
         count: u32,
     },
     File(Content),
-    Symlink(Text),
+    Symlink(TextRange),
 }
 
-/// A name in a directory.
+/// A directory entry.
 #[derive(Clone, Copy)]
 struct EntryData {
-    name: Text,
+    name: TextRange,
     node: Index,
 }
 
-/// A tree that never changes.
+/// An immutable tree.
 ///
-/// INVARIANT: every index and stretch in it is of this tree; the builder has put them there.
+/// INVARIANT: every index and range is valid in this tree; the builder created them.
 pub(crate) struct Tree {
     dev: u64,
     nodes: Box<[NodeData]>,
     entries: Box<[EntryData]>,
     text: Box<str>,
-    /// The indices of the entries, by directory and name.
+    /// Indices of the entries, keyed by directory and name.
     names: HashTable<u32>,
     hasher: RandomState,
-    source: Box<dyn Source>,
+    source: Box<dyn ContentSource>,
 }
 
 impl Tree {
-    /// The root of a tree with a number of its own.
+    /// Returns the root.
     pub(crate) fn root(self: &Arc<Self>) -> DirRef {
         Arc::new(FixedDir { tree: Arc::clone(self), index: ROOT })
     }
 
-    /// Directories, files and links, the root included.
+    /// Returns the number of directories, files and links, including the root.
     #[cfg(feature = "embed")]
     pub(crate) fn nodes(&self) -> usize {
         self.nodes.len()
     }
 
-    /// Bytes of memory that the tree takes, without what its source holds.
+    /// Returns the bytes of memory of the tree, without those of its source.
     #[cfg(feature = "embed")]
     pub(crate) fn memory_bytes(&self) -> usize {
         size_of_val(&*self.nodes)
@@ -145,13 +149,13 @@ impl Tree {
         self.nodes.get(index as usize).ok_or_else(|| bug!("the tree has no node {index}"))
     }
 
-    fn text(&self, text: Text) -> &str {
+    fn text(&self, text: TextRange) -> &str {
         let at = text.at as usize;
         let text = self.text.get(at..at + text.len as usize);
         text.unwrap_or_else(|| bug!(""; "the tree has no text at {at}"))
     }
 
-    /// The entries of a directory; nothing has none.
+    /// Returns the entries of a directory; none for other nodes.
     fn entries(&self, kind: Kind) -> &[EntryData] {
         match kind {
             Kind::Dir { first, count, .. } => {
@@ -163,7 +167,7 @@ impl Tree {
         }
     }
 
-    /// What `name` leads to in the directory `dir`.
+    /// Returns the node at `name` in the directory `dir`.
     fn get(&self, dir: Index, name: Name<'_>) -> Option<Index> {
         let Kind::Dir { first, count, .. } = self.node(dir).ok()?.kind else { return None };
         let hash = hash_name(&self.hasher, dir, name.as_str());
@@ -178,7 +182,7 @@ impl Tree {
         self.entries.get(*at as usize).map(|entry| entry.node)
     }
 
-    /// The directory that `path` leads to, below `dir`.
+    /// Returns the directory at `path`, relative to `dir`.
     fn descend(&self, dir: Index, path: Descent<'_>) -> Result<Index, Stop> {
         let mut at = dir;
         for (depth, name) in path.names().enumerate() {
@@ -192,17 +196,17 @@ impl Tree {
         Ok(at)
     }
 
-    /// The stop at a link behind `at` names.
-    fn link(&self, at: usize, target: Text) -> Stop {
+    /// Returns the stop at a link after `at` names.
+    fn link(&self, at: usize, target: TextRange) -> Stop {
         Stop::Link { at, target: self.text(target).into() }
     }
 
-    /// Whether `dir` is `above`, or lies below it.
+    /// Returns whether `dir` is `above` or a descendant of it.
     fn is_below(&self, dir: Index, above: Index) -> bool {
         let mut at = dir;
         while at != above {
             match self.node(at).map(|node| node.kind) {
-                // A parent always has the lower number, so this ends.
+                // A parent has a lower index than its child, so the loop ends.
                 Ok(Kind::Dir { parent, .. }) if at != ROOT => at = parent,
                 Ok(_) | Err(_) => return false,
             }
@@ -214,7 +218,7 @@ impl Tree {
         let node = self.node(index)?;
         let time = Timestamp::new(node.seconds, node.nanos);
         let (kind, size) = match node.kind {
-            // What Linux's tmpfs says, in bytes: 20 for each entry.
+            // The size that Linux's tmpfs reports: 20 bytes per entry.
             Kind::Dir { count, .. } => (FileType::Dir, 40 + 20 * u64::from(count)),
             Kind::File(content) => (FileType::File, content.len),
             Kind::Symlink(target) => (FileType::Symlink, u64::from(target.len)),
@@ -232,7 +236,7 @@ impl Tree {
     }
 }
 
-/// The number of a node: never 0.
+/// Returns the inode number of a node: never 0.
 fn ino(index: Index) -> u64 {
     u64::from(index) + 1
 }

@@ -1,18 +1,18 @@
-//! The kernel's error numbers, as ours: the only table.
+//! The conversion of Linux error numbers to `Errno`.
 //!
-//! What is not in it is `Io`: a guest learns nothing from a number that no interface names.
+//! Unlisted numbers become `EIO`: a guest sees no number that no interface names.
 
 use rustix::io::Errno as Os;
 
 use crate::Errno;
 
-/// [`errno`] of the system call that `why` is the failure of.
+/// Converts the error of a failed system call.
 #[cfg(feature = "overlay")]
-pub(super) fn errno_of_io(why: &std::io::Error) -> Errno {
-    Os::from_io_error(why).map_or(Errno::Io, errno)
+pub(super) fn errno_of_io(error: &std::io::Error) -> Errno {
+    Os::from_io_error(error).map_or(Errno::Io, errno)
 }
 
-/// What `os` means to a caller of a [`Dir`](crate::Dir) or a [`File`](crate::File).
+/// Converts an error number of the kernel.
 pub(super) fn errno(os: Os) -> Errno {
     match os {
         Os::ACCESS => Errno::Acces,
@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_number_of_the_kernel_has_a_meaning_and_the_unknown_is_io() {
+    fn unknown_error_numbers_become_eio() {
         for (os, ours) in [
             (Os::NOENT, Errno::Noent),
             (Os::STALE, Errno::Stale),
@@ -73,7 +73,7 @@ mod tests {
         ] {
             assert_eq!(errno(os), ours, "{os:?}");
         }
-        // What only Palisade says must never come out of a kernel's mouth.
+        // The errnos that only Palisade returns never come from the kernel.
         for raw in 1..4096 {
             let ours = errno(Os::from_raw_os_error(raw));
             assert!(!matches!(ours, Errno::Escape | Errno::Notcapable), "{raw}");

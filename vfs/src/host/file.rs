@@ -1,13 +1,16 @@
-//! An open file of the host.
+//! An open regular file of the host.
 //!
-//! The handle remembers what it was opened for and refuses the rest itself: the descriptor may be
-//! able to do more (a file that is created and only held is open for reading).
+//! The handle stores its access mode and checks it itself: the descriptor may permit more (a file
+//! that is created and only held is open for reading).
 //!
-//! A file is opened a moment after its type was looked at, and the host may have put a FIFO or a
-//! device in its place. So the first use looks at the open descriptor, and nothing is read from or
-//! written to anything but a regular file.
+//! The type of a file is checked a moment before the open, and another process may have replaced
+//! the file by a FIFO or a device in between. So the first use of the handle checks the type of the
+//! open descriptor, and nothing but a regular file is read or written.
 //!
-//! Lock order: `appends`, then [`FALLBACK`].
+//! Lock order:
+//!
+//! - `HostFile::appends`
+//!   - [`FALLBACK`]
 
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -18,7 +21,7 @@ use rustix::fs::{self, AtFlags, FallocateFlags, OFlags, SeekFrom};
 use rustix::io::{self, Errno as Os, ReadWriteFlags};
 
 use super::errno::errno;
-use super::filesystem::is_kernels_file;
+use super::filesystem::is_kernel_file;
 use super::stat::{kind, stat, timestamps};
 use crate::{
     Access, Advice, Errno, File, FileType, OpenFlags, OpenHow, Result, SetTimes, Stat, SyncScope,
@@ -29,51 +32,59 @@ use crate::{
 const BUFFERS_MAX: usize = 1024;
 /// The largest offset: Linux's `loff_t`.
 const OFFSET_MAX: u64 = i64::MAX.unsigned_abs();
-/// Where `pwritev2` uses the descriptor's position: its `-1`.
+/// The offset with which `pwritev2` uses the descriptor's position: its `-1`.
 const AT_POSITION: u64 = u64::MAX;
 
-/// Held while a file is appended to on a filesystem that cannot do it in one step.
+/// Serializes appends on filesystems without an atomic append, among the handles of this process.
 static FALLBACK: Mutex<()> = Mutex::new(());
 
-/// A regular file of the host, open.
+/// An open regular file of the host.
 pub(super) struct HostFile {
     fd: OwnedFd,
     access: Access,
-    /// Whether the descriptor was seen to be a regular file's. It only ever becomes true, and
-    /// guards no other memory.
+    /// Whether the descriptor is known to be a regular file's. Changes only to true, and orders no
+    /// other memory, so `Relaxed` suffices.
     is_verified: AtomicBool,
+    /// Whether the descriptor was opened with `O_APPEND`.
     was_opened_to_append: bool,
+    /// The current append mode of the descriptor. Locked during an append, and while the mode
+    /// changes.
     appends: Mutex<Appends>,
 }
 
-/// How the open descriptor appends.
+/// How appends to the descriptor are made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Appends {
-    /// Every write (`O_APPEND`).
+    /// Every write appends (`O_APPEND`).
     Always,
-    /// The write that says so (`RWF_APPEND`).
-    WhenTold,
+    /// Only writes with `RWF_APPEND` append.
+    PerWrite,
 }
 
 impl HostFile {
-    /// A descriptor that is known to be a regular file's.
+    /// Wraps a descriptor that is known to be a regular file's.
     pub(super) fn verified(fd: OwnedFd, how: OpenHow) -> Self {
         Self::new(fd, how, AtomicBool::new(true))
     }
 
-    /// A descriptor whose name led to a regular file a moment ago.
+    /// Wraps a descriptor whose name led to a regular file a moment ago.
     pub(super) fn unverified(fd: OwnedFd, how: OpenHow) -> Self {
         Self::new(fd, how, AtomicBool::new(false))
     }
 
     fn new(fd: OwnedFd, how: OpenHow, is_verified: AtomicBool) -> Self {
         let was_opened_to_append = how.flags.contains(OpenFlags::APPEND);
-        let appends = if was_opened_to_append { Appends::Always } else { Appends::WhenTold };
+        let appends = if was_opened_to_append { Appends::Always } else { Appends::PerWrite };
         let appends = Mutex::new(appends);
         HostFile { fd, access: how.access, is_verified, was_opened_to_append, appends }
     }
 
-    /// The descriptor, or `Nxio` if it is no regular file's.
+    /// Returns the descriptor.
+    ///
+    /// # Errors
+    ///
+    /// - `ENXIO`: the descriptor is not a regular file's.
+    /// - `EACCES`: the file is on a filesystem of the kernel.
     fn fd(&self) -> Result<BorrowedFd<'_>> {
         if !self.is_verified.load(Ordering::Relaxed) {
             self.fstat()?;
@@ -82,17 +93,17 @@ impl HostFile {
     }
 
     fn fstat(&self) -> Result<Stat> {
-        let found = fs::fstat(&self.fd).map_err(errno)?;
-        if kind(&found) != FileType::File {
+        let stat_buf = fs::fstat(&self.fd).map_err(errno)?;
+        if kind(&stat_buf) != FileType::File {
             return Err(Errno::Nxio);
         }
         if !self.is_verified.load(Ordering::Relaxed)
-            && is_kernels_file(self.fd.as_fd(), &found).map_err(errno)?
+            && is_kernel_file(self.fd.as_fd(), &stat_buf).map_err(errno)?
         {
             return Err(Errno::Acces);
         }
         self.is_verified.store(true, Ordering::Relaxed);
-        Ok(stat(&found))
+        Ok(stat(&stat_buf))
     }
 
     fn writable_fd(&self) -> Result<BorrowedFd<'_>> {
@@ -102,14 +113,13 @@ impl HostFile {
         self.fd()
     }
 
-    /// Lets writes go where they are told again: Linux appends to such a descriptor whatever the
-    /// offset.
-    fn write_where_told(&self, fd: BorrowedFd<'_>) -> Result<()> {
+    /// Clears `O_APPEND`: Linux ignores the offset of `pwrite` on a descriptor with that flag.
+    fn clear_append_flag(&self, fd: BorrowedFd<'_>) -> Result<()> {
         let mut appends = self.appends.lock();
         if *appends == Appends::Always {
             let flags = fs::fcntl_getfl(fd).map_err(errno)?;
             fs::fcntl_setfl(fd, flags - OFlags::APPEND).map_err(errno)?;
-            *appends = Appends::WhenTold;
+            *appends = Appends::PerWrite;
         }
         Ok(())
     }
@@ -137,10 +147,11 @@ impl File for HostFile {
             return Err(bug!("no buffers from {skipped} to {end}"));
         };
         let room = OFFSET_MAX - offset;
-        let is_past = len_of(bufs.iter().map(|buf| buf.len())) > room;
+        let is_past = total_len(bufs.iter().map(|buf| buf.len())) > room;
         match bufs {
             [] => Ok(0),
-            // The kernel refuses to look past the last offset, instead of ending there.
+            // The kernel rejects a read past the last offset with `EINVAL` instead of returning a
+            // short read.
             [first, ..] if is_past => {
                 let len = usize::try_from(room).unwrap_or(usize::MAX).min(first.len());
                 let Some(first) = first.get_mut(..len) else {
@@ -156,10 +167,10 @@ impl File for HostFile {
     fn write_at(&self, bufs: &[IoSlice<'_>], offset: u64) -> Result<usize> {
         let fd = self.writable_fd()?;
         if self.was_opened_to_append {
-            self.write_where_told(fd)?;
+            self.clear_append_flag(fd)?;
         }
-        let bufs = cut(bufs);
-        if offset > OFFSET_MAX - len_of(bufs.iter().map(|buf| buf.len())) {
+        let bufs = buffers_of_one_call(bufs);
+        if offset > OFFSET_MAX - total_len(bufs.iter().map(|buf| buf.len())) {
             return Err(Errno::Fbig);
         }
         match bufs {
@@ -171,7 +182,7 @@ impl File for HostFile {
 
     fn append(&self, bufs: &[IoSlice<'_>]) -> Result<usize> {
         let fd = self.writable_fd()?;
-        let bufs = cut(bufs);
+        let bufs = buffers_of_one_call(bufs);
         if bufs.is_empty() {
             return Ok(0);
         }
@@ -179,13 +190,13 @@ impl File for HostFile {
         let appended = match (*appends, bufs) {
             (Appends::Always, [only]) => io::write(fd, only),
             (Appends::Always, several) => io::writev(fd, several),
-            (Appends::WhenTold, _) => io::pwritev2(fd, bufs, AT_POSITION, ReadWriteFlags::APPEND),
+            (Appends::PerWrite, _) => io::pwritev2(fd, bufs, AT_POSITION, ReadWriteFlags::APPEND),
         };
         match appended {
             Err(Os::OPNOTSUPP | Os::NOSYS) => {}
             other => return other.map_err(errno),
         }
-        // In two steps, which other handles of this process respect.
+        // Not atomic for other processes; [`FALLBACK`] excludes the other handles of this process.
         let _turn = FALLBACK.lock();
         let end = self.fstat()?.size;
         let len = self.write_at(bufs, end)?;
@@ -193,7 +204,8 @@ impl File for HostFile {
         Ok(len)
     }
 
-    /// The kernel moves the descriptor's position, which nothing else uses, behind each append.
+    /// Returns the descriptor's position: each append moves it to the end, and nothing else uses
+    /// it.
     fn appended_to(&self) -> Result<u64> {
         fs::tell(self.fd()?).map_err(errno)
     }
@@ -229,10 +241,10 @@ impl File for HostFile {
         if self.access != Access::Hold {
             return fs::futimens(fd, &times).map_err(errno);
         }
-        // A held file has no descriptor that `futimens` takes.
+        // `futimens` rejects an `O_PATH` descriptor.
         match fs::utimensat(fd, "", &times, AtFlags::EMPTY_PATH) {
             Ok(()) => Ok(()),
-            // Kernels before 5.8 do not know the flag.
+            // Kernels before 5.8 do not support the flag.
             Err(Os::INVAL) => Err(Errno::Notsup),
             Err(os) => Err(errno(os)),
         }
@@ -264,21 +276,22 @@ impl File for HostFile {
             Advice::DontNeed => fs::Advice::DontNeed,
             Advice::NoReuse => fs::Advice::NoReuse,
         };
-        // A hint that the kernel does not take is no failure.
+        // A rejected hint is not an error.
         let _ = fs::fadvise(self.fd()?, offset, std::num::NonZeroU64::new(len), advice);
         Ok(())
     }
 }
 
-/// What one call can take, and begins with a byte: 0 written must mean that there was nothing.
-fn cut<'a, 'b>(bufs: &'a [IoSlice<'b>]) -> &'a [IoSlice<'b>] {
+/// Returns the buffers for one call, without leading empty ones: 0 written bytes must mean that
+/// there was nothing to write.
+fn buffers_of_one_call<'a, 'b>(bufs: &'a [IoSlice<'b>]) -> &'a [IoSlice<'b>] {
     let skipped = bufs.iter().take_while(|buf| buf.is_empty()).count();
-    let cut = bufs.get(skipped..bufs.len().min(skipped + BUFFERS_MAX));
-    cut.unwrap_or_else(|| bug!(&[]; "no buffers from {skipped}"))
+    let buffers_of_one_call = bufs.get(skipped..bufs.len().min(skipped + BUFFERS_MAX));
+    buffers_of_one_call.unwrap_or_else(|| bug!(&[]; "no buffers from {skipped}"))
 }
 
-/// The sum of lengths, at most [`OFFSET_MAX`].
-fn len_of(lens: impl Iterator<Item = usize>) -> u64 {
+/// Returns the sum of lengths, at most [`OFFSET_MAX`].
+fn total_len(lens: impl Iterator<Item = usize>) -> u64 {
     let add = |sum: u64, len| sum.saturating_add(u64::try_from(len).unwrap_or(u64::MAX));
     lens.fold(0, add).min(OFFSET_MAX)
 }
@@ -290,10 +303,10 @@ mod tests {
 
     use super::*;
 
-    /// What `unless_raced` hands over if another process puts a FIFO in the file's place between
-    /// the `stat` and the open.
+    /// The state after `unless_raced` if another process puts a FIFO in the file's place between
+    /// the `statat` and the open.
     #[test]
-    fn a_handle_that_is_no_regular_file_is_refused() {
+    fn unverified_handle_of_a_fifo_is_enxio() {
         let temp = tempfile::tempdir().unwrap();
         let at = temp.path().join("fifo");
         fs::mkfifoat(CWD, &at, Mode::from_raw_mode(0o600)).unwrap();

@@ -1,14 +1,12 @@
-//! Which filesystem a directory of the host is on, as far as confinement depends on it.
+//! Detection of filesystems on which confinement needs care.
 //!
-//! Two kinds are told from the others:
-//!
-//! - Filesystems of the kernel (`/proc`, `/sys` and their like). Their files are views of processes
-//!   and settings: `/proc/self/mem` is the memory of this process, `/proc/self/environ` its
-//!   environment. A root on one is refused, and where one is mounted beneath a root, its files are
-//!   seen and never opened. All of them are regular files without a block, so only such files cost
-//!   a further call.
-//! - Filesystems that find `SECRET` when asked for `secret`. A rule about a name says nothing
-//!   there, so who judges names must know.
+//! - Filesystems of the kernel (`/proc`, `/sys` and the like). Their files expose processes and
+//!   settings: `/proc/self/mem` is the memory of this process, `/proc/self/environ` its
+//!   environment. A root on such a filesystem is rejected. Where one is mounted under a root, its
+//!   files can be statted and never opened. All of them are regular files without a block, so only
+//!   such files cost a further system call.
+//! - Case-insensitive filesystems. A rule about a name does not cover its other spellings there, so
+//!   callers that enforce rules on names must know.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -16,16 +14,16 @@ use std::os::fd::BorrowedFd;
 
 use rustix::fs::{self, AtFlags, Mode, OFlags, RawDir, Stat};
 
-/// Entries of a directory that are looked at to see whether it finds them by another case.
+/// The most entries that are probed for case folding.
 const PROBES_MAX: usize = 64;
-/// What the kernel is asked for at once, in bytes.
+/// The size of the `getdents64` buffer, in bytes.
 const LISTING_BYTES: usize = 8 * 1024;
-/// A directory's flag that it finds names by another case: `FS_CASEFOLD_FL` of `linux/fs.h`.
+/// The inode flag of case-folding directories: `FS_CASEFOLD_FL` of `linux/fs.h`.
 const CASEFOLD: u32 = 0x4000_0000;
 
-/// The types of the kernel's own filesystems: `linux/magic.h`, and the sources of those that are
-/// not in there.
-const KERNELS: [u64; 19] = [
+/// The `statfs` types of the kernel's own filesystems: `linux/magic.h`, and the sources of those
+/// that it omits.
+const KERNEL_FILESYSTEMS: [u64; 19] = [
     0x0000_9fa0, // proc
     0x6265_6572, // sysfs
     0x6462_6720, // debugfs
@@ -47,8 +45,8 @@ const KERNELS: [u64; 19] = [
     0x6573_5543, // fusectl
 ];
 
-/// The types of filesystems that take names of different case for one, whatever the directory.
-const FOLDING: [u64; 9] = [
+/// The `statfs` types of filesystems that are case-insensitive in every directory.
+const CASE_INSENSITIVE_FILESYSTEMS: [u64; 9] = [
     0x0000_4d44, // vfat
     0x2011_bab0, // exfat
     0xff53_4d42, // cifs
@@ -60,9 +58,9 @@ const FOLDING: [u64; 9] = [
     0x0000_4006, // fat
 ];
 
-/// Whether an open file or directory is on one of the kernel's own filesystems.
-pub(super) fn is_kernels(fd: BorrowedFd<'_>) -> rustix::io::Result<bool> {
-    Ok(KERNELS.contains(&magic(fd)?))
+/// Returns whether an open file or directory is on a filesystem of the kernel.
+pub(super) fn is_kernel_filesystem(fd: BorrowedFd<'_>) -> rustix::io::Result<bool> {
+    Ok(KERNEL_FILESYSTEMS.contains(&magic(fd)?))
 }
 
 // The width and the sign of this field differ between machines.
@@ -71,33 +69,35 @@ fn magic(fd: BorrowedFd<'_>) -> rustix::io::Result<u64> {
     Ok(u64::from(fs::fstatfs(fd)?.f_type as u32))
 }
 
-/// As [`is_kernels`], for a file of which `found` is what the kernel says: no file with a block is
-/// one.
-pub(super) fn is_kernels_file(fd: BorrowedFd<'_>, found: &Stat) -> rustix::io::Result<bool> {
-    Ok(found.st_blocks == 0 && is_kernels(fd)?)
+/// Like [`is_kernel_filesystem`], for a file with known metadata. A file with a block is never one.
+pub(super) fn is_kernel_file(fd: BorrowedFd<'_>, stat_buf: &Stat) -> rustix::io::Result<bool> {
+    Ok(stat_buf.st_blocks == 0 && is_kernel_filesystem(fd)?)
 }
 
-/// Refuses a root on one of the kernel's own filesystems.
+/// Rejects a root on a filesystem of the kernel.
 ///
-/// Errors: `Unsupported`; the kernel's.
-pub(super) fn refuse_kernels(dir: BorrowedFd<'_>) -> io::Result<()> {
-    if is_kernels(dir)? {
-        let text = "it is on a filesystem of the kernel (such as /proc or /sys), whose files lead \
-                    into this process and the host; copy what is needed of it to a directory";
+/// # Errors
+///
+/// - `Unsupported`, with an explanation.
+/// - Those of the kernel.
+pub(super) fn refuse_kernel_filesystem(dir: BorrowedFd<'_>) -> io::Result<()> {
+    if is_kernel_filesystem(dir)? {
+        let text = "kernel filesystems such as /proc and /sys cannot be mounted: their files \
+                    expose this process and the host; copy the files you need to a directory";
         return Err(io::Error::new(io::ErrorKind::Unsupported, text));
     }
     Ok(())
 }
 
-/// Whether a directory finds a name by another case: by its filesystem's type, by its own flag, or
-/// because one of its entries is found so.
+/// Returns whether a directory is case-insensitive: by the type of its filesystem, by its inode
+/// flag, or because one of its entries is found in another case.
 pub(super) fn folds_case(dir: BorrowedFd<'_>) -> rustix::io::Result<bool> {
-    if FOLDING.contains(&magic(dir)?) {
+    if CASE_INSENSITIVE_FILESYSTEMS.contains(&magic(dir)?) {
         return Ok(true);
     }
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let dir = fs::openat(dir, ".", flags, Mode::empty())?;
-    // Most filesystems have no such flags.
+    // Most filesystems do not support inode flags.
     if fs::ioctl_getflags(&dir).is_ok_and(|flags| flags.bits() & CASEFOLD != 0) {
         return Ok(true);
     }
@@ -110,18 +110,18 @@ pub(super) fn folds_case(dir: BorrowedFd<'_>) -> rustix::io::Result<bool> {
             break;
         }
     }
-    Ok(finds_other_case(&names, |name| fs::statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW).ok()))
+    Ok(has_case_alias(&names, |name| fs::statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW).ok()))
 }
 
-/// Whether one of these entries is found by another case too.
-fn finds_other_case(names: &[String], look: impl Fn(&str) -> Option<Stat>) -> bool {
+/// Returns whether one of the entries `names` is found in another case too.
+fn has_case_alias(names: &[String], stat_entry: impl Fn(&str) -> Option<Stat>) -> bool {
     names.iter().any(|name| {
         let other: String = name.chars().map(other_case).collect();
         if other == *name || names.contains(&other) {
             return false;
         }
-        match (look(name), look(&other)) {
-            // A file can have both names where the listing was not read to its end.
+        match (stat_entry(name), stat_entry(&other)) {
+            // A file may have both names as hard links if the listing was cut at `PROBES_MAX`.
             (Some(one), Some(two)) if one.st_nlink < 2 || is_dir(&one) => {
                 (one.st_dev, one.st_ino) == (two.st_dev, two.st_ino)
             }
@@ -130,8 +130,8 @@ fn finds_other_case(names: &[String], look: impl Fn(&str) -> Option<Stat>) -> bo
     })
 }
 
-fn is_dir(found: &Stat) -> bool {
-    fs::FileType::from_raw_mode(found.st_mode) == fs::FileType::Directory
+fn is_dir(stat_buf: &Stat) -> bool {
+    fs::FileType::from_raw_mode(stat_buf.st_mode) == fs::FileType::Directory
 }
 
 fn other_case(c: char) -> char {
@@ -145,19 +145,19 @@ mod tests {
     use std::os::fd::AsFd;
 
     #[test]
-    fn the_kernels_own_filesystems_are_told_from_those_of_files() {
+    fn kernel_filesystems_are_detected() {
         for (path, is_kernel) in [("/proc", true), ("/proc/self/fd", true), ("/sys", true)]
             .into_iter()
             .chain([("/", false), ("/dev", false), ("/dev/shm", false)])
         {
             let dir = std::fs::File::open(path).unwrap();
-            assert_eq!(is_kernels(dir.as_fd()), Ok(is_kernel), "{path}");
-            assert_eq!(refuse_kernels(dir.as_fd()).is_err(), is_kernel, "{path}");
+            assert_eq!(is_kernel_filesystem(dir.as_fd()), Ok(is_kernel), "{path}");
+            assert_eq!(refuse_kernel_filesystem(dir.as_fd()).is_err(), is_kernel, "{path}");
         }
     }
 
     #[test]
-    fn a_directory_that_finds_its_entries_by_another_case_folds_case() {
+    fn directory_that_finds_entries_in_another_case_folds_case() {
         let temp = tempfile::tempdir().unwrap();
         let dir = std::fs::File::open(temp.path()).unwrap();
         std::fs::write(temp.path().join("secret"), "").unwrap();
@@ -166,12 +166,12 @@ mod tests {
         assert_eq!(folds_case(dir.as_fd()), Ok(false));
         let names = ["12", "secret"].map(str::to_owned);
         let stored = |name: &str| fs::statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW).ok();
-        assert!(!finds_other_case(&names, stored));
-        assert!(finds_other_case(&names, |name| stored(&name.to_ascii_lowercase())));
-        // Nothing to tell it by.
-        assert!(!finds_other_case(&names[..1], |name| stored(&name.to_ascii_lowercase())));
-        // Two names of one file are two names.
+        assert!(!has_case_alias(&names, stored));
+        assert!(has_case_alias(&names, |name| stored(&name.to_ascii_lowercase())));
+        // No name with letters to probe.
+        assert!(!has_case_alias(&names[..1], |name| stored(&name.to_ascii_lowercase())));
+        // Two hard links of one file are not case folding.
         std::fs::hard_link(temp.path().join("secret"), temp.path().join("SECRET")).unwrap();
-        assert!(!finds_other_case(&names, stored));
+        assert!(!has_case_alias(&names, stored));
     }
 }

@@ -1,13 +1,13 @@
-//! The stream of a directory's entries.
+//! Directory streams: listing a directory with `getdents64`.
 //!
-//! A held directory cannot be read, so a listing opens a descriptor of its own when it is first
-//! asked for, and keeps it with its buffer. Cookies are the kernel's (`d_off`), which keeps them
-//! good across removals: nothing is counted, sorted or remembered, so a listing is linear, and a
-//! large directory costs no memory.
+//! An `O_PATH` descriptor cannot be read, so the first listing opens a second descriptor and keeps
+//! it with its buffer. Cookies are the kernel's (`d_off`), which keeps them valid across removals:
+//! nothing is counted, sorted or stored, so a listing is linear, and a large directory costs no
+//! memory.
 //!
-//! Lock order: the slot's mutex is a leaf, held only to take the stream out or to put it back. The
-//! callback runs without it, so it may list the same directory; it gets a stream of its own then,
-//! and the kernel's position is never shared.
+//! Locks: the slot's mutex is a leaf, held only to take the stream out or to put it back. Callbacks
+//! run without it, so a callback may list the same directory; that listing opens its own stream, so
+//! the kernel's position is never shared.
 
 use std::mem::MaybeUninit;
 use std::ops::ControlFlow;
@@ -22,42 +22,45 @@ use super::resolve::open_quietly;
 use super::stat::{file_type, kind};
 use crate::{Cookie, Entry, Errno, FileType, Name, Result, bug};
 
-/// The most that one call asks the kernel for, in bytes: what libcs use.
+/// The largest buffer for one `getdents64`, in bytes: that of common libcs.
 const WINDOW_MAX: usize = 32 * 1024;
-/// The least, in bytes: it must hold a few entries with names of 255 bytes.
+/// The smallest buffer, in bytes: it must fit a few entries with names of 255 bytes.
 const WINDOW_MIN: usize = 1024;
-/// What the first call asks for, in bytes.
+/// The buffer of the first call, in bytes.
 const WINDOW_START: usize = 8 * 1024;
 
-/// A directory's stream, if it has one already.
-pub(super) type Slot = Mutex<Option<Stream>>;
+/// The stream of a held directory, if one is open and not in use.
+pub(super) type StreamSlot = Mutex<Option<Stream>>;
 
-/// A descriptor that can be listed, and the buffer.
+/// A readable directory descriptor and its buffer.
 pub(super) struct Stream {
     fd: OwnedFd,
     buffer: Box<[MaybeUninit<u8>]>,
-    /// How much to ask for first. A caller with little room breaks early and comes back, and what
-    /// the kernel filled in beyond that is work for nothing.
+    /// The buffer size of the first call of a listing, adapted to the last one. A caller with
+    /// little room breaks early and comes back, and entries beyond that are read for nothing.
     window: usize,
-    /// Whether the kernel has given an entry through this descriptor.
+    /// Whether the kernel has returned an entry through this descriptor.
     has_listed: bool,
-    /// Whether this descriptor must not be listed again.
+    /// Whether this descriptor must not be reused.
     is_spent: bool,
 }
 
-/// Calls `run` with the stream of `dir`; `reading` is what is said besides when it is opened.
+/// Calls `run` with the stream of `dir`, opened with the extra flags `read_flags` if there is none.
 ///
-/// Errors, in order: `Acces` if the directory may not be read; those of `run`.
+/// # Errors
+///
+/// - `EACCES`: the directory is not readable.
+/// - Those of `run`.
 pub(super) fn with_stream<T>(
     dir: BorrowedFd<'_>,
-    slot: &Slot,
-    reading: OFlags,
+    slot: &StreamSlot,
+    read_flags: OFlags,
     run: impl FnOnce(&mut Stream) -> Result<T>,
 ) -> Result<T> {
     let kept = slot.lock().take();
     let mut stream = match kept {
         Some(stream) => stream,
-        None => Stream::open(dir, reading)?,
+        None => Stream::open(dir, read_flags)?,
     };
     let result = run(&mut stream);
     let mut slot = slot.lock();
@@ -67,15 +70,9 @@ pub(super) fn with_stream<T>(
     result
 }
 
-/// What became of an entry.
-enum Given {
-    Go,
-    Break,
-}
-
 impl Stream {
-    fn open(dir: BorrowedFd<'_>, reading: OFlags) -> Result<Self> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | reading;
+    fn open(dir: BorrowedFd<'_>, read_flags: OFlags) -> Result<Self> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | read_flags;
         let fd = open_quietly(dir, ".", flags).map_err(errno)?;
         let buffer = Box::new_uninit_slice(WINDOW_MAX);
         Ok(Stream { fd, buffer, window: WINDOW_START, has_listed: false, is_spent: false })
@@ -84,14 +81,14 @@ impl Stream {
     /// Makes the entries durable.
     pub(super) fn sync(&self) -> Result<()> {
         match fs::fsync(&self.fd) {
-            // A filesystem whose directories cannot be synced has nothing to make durable.
+            // Directories of this filesystem cannot be synced, so there is nothing to make durable.
             Ok(()) | Err(Os::INVAL) => Ok(()),
             Err(os) => Err(errno(os)),
         }
     }
 
-    /// Calls `each` for the entries behind `from`, as
-    /// [`Dir::read_dir`](crate::Dir::read_dir) says.
+    /// Calls `each` for the entries after `from`. The implementation of
+    /// [`Dir::read_dir`](crate::Dir::read_dir).
     pub(super) fn read(
         &mut self,
         from: Cookie,
@@ -101,7 +98,7 @@ impl Stream {
             return Err(Errno::Inval);
         }
         fs::seek(&self.fd, SeekFrom::Start(from.0)).map_err(errno)?;
-        let (mut window, mut given_len) = (self.window, 0);
+        let (mut window, mut used_len) = (self.window, 0);
         loop {
             let Some(area) = self.buffer.get_mut(..window) else {
                 return Err(bug!("the buffer of a listing is shorter than {window}"));
@@ -110,8 +107,8 @@ impl Stream {
             loop {
                 let entry = match entries.next() {
                     None => {
-                        // ext4 takes a position at the end, if it is the first that it is asked
-                        // for, for the beginning too: the next listing would be empty.
+                        // ext4 treats a seek to the end as the beginning if it is the first use of
+                        // the descriptor, and the next listing would be empty.
                         self.is_spent = !self.has_listed;
                         return Ok(());
                     }
@@ -121,11 +118,11 @@ impl Stream {
                     Some(Ok(entry)) => entry,
                 };
                 self.has_listed = true;
-                given_len += raw_len(&entry);
-                match give(self.fd.as_fd(), &entry, each)? {
-                    Given::Go => {}
-                    Given::Break => {
-                        self.window = (given_len + given_len / 4).clamp(WINDOW_MIN, WINDOW_MAX);
+                used_len += raw_len(&entry);
+                match emit(self.fd.as_fd(), &entry, each)? {
+                    ControlFlow::Continue(()) => {}
+                    ControlFlow::Break(()) => {
+                        self.window = (used_len + used_len / 4).clamp(WINDOW_MIN, WINDOW_MAX);
                         return Ok(());
                     }
                 }
@@ -138,32 +135,32 @@ impl Stream {
     }
 }
 
-/// The bytes that the entry takes in the kernel's buffer: `struct linux_dirent64`.
+/// Returns the size of the entry in the kernel's buffer: `struct linux_dirent64`.
 fn raw_len(entry: &RawDirEntry<'_>) -> usize {
     (19 + entry.file_name().count_bytes() + 1).next_multiple_of(8)
 }
 
-/// Gives one entry to `each`, unless it is none of ours.
-fn give(
+/// Passes one entry to `each`, unless its name is not a valid [`Name`].
+fn emit(
     dir: BorrowedFd<'_>,
     entry: &RawDirEntry<'_>,
     each: &mut dyn FnMut(Entry<'_>) -> ControlFlow<()>,
-) -> Result<Given> {
-    // `.` and `..` are no names either.
-    let Ok(Ok(name)) = entry.file_name().to_str().map(Name::new) else { return Ok(Given::Go) };
-    let Some(kind) = kind_of(dir, name, entry)? else { return Ok(Given::Go) };
+) -> Result<ControlFlow<()>> {
+    // Skips `.`, `..` and names that are not UTF-8.
+    let Ok(Ok(name)) = entry.file_name().to_str().map(Name::new) else {
+        return Ok(ControlFlow::Continue(()));
+    };
+    let Some(kind) = kind_of(dir, name, entry)? else { return Ok(ControlFlow::Continue(())) };
     let next = entry.next_entry_cookie();
     if i64::try_from(next).is_err() {
         return Err(Errno::Overflow);
     }
     let ino = entry.ino().max(1);
-    Ok(match each(Entry { name, kind, ino, next: Cookie(next) }) {
-        ControlFlow::Continue(()) => Given::Go,
-        ControlFlow::Break(()) => Given::Break,
-    })
+    Ok(each(Entry { name, kind, ino, next: Cookie(next) }))
 }
 
-/// The type of an entry; `None` if it is gone. Few filesystems make us ask.
+/// Returns the type of an entry, or `None` if the entry is gone. Few filesystems omit the type,
+/// which costs a `statat`.
 fn kind_of(
     dir: BorrowedFd<'_>,
     name: Name<'_>,

@@ -1,35 +1,46 @@
-//! Directories of the host. Linux only: on other systems there is no such module.
+//! Host directories: the `Dir` and `File` of a directory of the host. Linux only.
 //!
-//! What this module alone is responsible for: that no path text of a guest makes the kernel leave
-//! the directory that was opened. Below it only two shapes of system call are made:
+//! This module guarantees that no path text of a guest makes the kernel leave the directory that
+//! was opened. Below that directory it makes only two forms of system call:
 //!
 //! 1. `openat2(BENEATH | NO_SYMLINKS | NO_MAGICLINKS)` on a [`Descent`];
-//! 2. `*at(directory, one name)` that follows no link, or a call on a descriptor already held.
+//! 2. `*at(directory, one name)` that follows no link, or a call on a descriptor that is already
+//!    open.
 //!
-//! A descent and a name cannot go up, and the kernel never follows a link for us, whatever another
-//! process of the host does meanwhile: links are data, found in `resolve.rs` and answered to the
-//! walker as [`Stop::Link`]. Ambient authority enters at one function, [`HostDir::open_ambient`]
-//! (and its twin that names the resolver).
+//! A descent and a name cannot go up, and the kernel never follows a link on behalf of a guest,
+//! whatever other processes do at the same time: `resolve.rs` reads the target of a link and
+//! returns it to the walker as [`Stop::Link`]. Ambient authority enters at
+//! [`HostDir::open_ambient`], [`HostDir::open_ambient_with`] and [`HostDir::open_ambient_noatime`]
+//! (and, for overlays, where `upper` opens its upper).
 //!
-//! `resolve.rs` holds nodes; `open.rs` opens one name for its bytes; `file.rs` is an open file;
-//! `list.rs` is a directory's stream; `stat.rs` and `errno.rs` translate. `upper` keeps an
-//! overlay's changes: the second shape alone, also with names of its own in a directory of its own.
+//! Files: `resolve.rs` resolves a descent to a descriptor; `open.rs` opens one name; `file.rs` is
+//! an open file; `list.rs` reads directory streams; `kind_cache.rs` caches node types;
+//! `filesystem.rs` detects filesystems of the kernel and case folding; `stat.rs` and `errno.rs`
+//! convert. `upper` stores an overlay's changes: it makes only the second form of call, also on
+//! private names in a directory of its own.
 //!
-//! Locks: only leaves, in `list.rs` and `file.rs`.
+//! Caches: each held directory caches which descents led to files and links (`kind_cache.rs`), and
+//! keeps one directory stream (`list.rs`). The host may change everything at any time, so a cached
+//! type is checked on each use, and neither metadata, entries nor bytes are cached. See
+//! docs/performance.md.
 //!
-//! Deliberately absent: a cache of any kind, since the host may change everything at any time;
-//! FIFOs, sockets and devices, and files of the kernel's own filesystems (`filesystem.rs`), which
-//! are seen but never opened; names that are not UTF-8.
+//! Lock order: every lock is a leaf, except one pair:
 //!
-//! Not promised: a directory that another process moves out of the root goes on working through
-//! the handles that are held already, as a directory and with what lies beneath it, and so does a
-//! mount of the host beneath the root. Who can move directories across the border of the root
-//! decides what is inside.
+//! - `HostDir::stream`
+//! - `HostFile::appends`
+//!   - `file::FALLBACK`
+//!
+//! Deliberately absent: FIFOs, sockets and devices, and files of the kernel's own filesystems,
+//! which can be statted but never opened; names that are not UTF-8.
+//!
+//! Not promised: a directory that another process moves out of the root remains usable, with its
+//! content, through handles that are already open, and so does a mount of the host below the root.
+//! A process that can move directories across the border of the root decides what is inside.
 
 mod errno;
 mod file;
 mod filesystem;
-mod known;
+mod kind_cache;
 mod list;
 mod open;
 mod resolve;
@@ -51,24 +62,24 @@ pub use self::upper::HostUpper;
 
 use self::errno::errno;
 use self::file::HostFile;
-use self::known::{Known, Seen};
-use self::list::{Slot, with_stream};
-use self::open::{Opened, open_known, open_name};
-use self::resolve::{Want, Way, held_target, hold, link_target, probe};
+use self::kind_cache::{CachedKind, KindCache};
+use self::list::{StreamSlot, with_stream};
+use self::open::{OpenedNode, open_name, open_regular_again};
+use self::resolve::{Method, Target, held_target, hold, link_target, probe};
 use self::stat::{kind, stat, timestamps};
-use crate::dir::unless_link;
+use crate::dir::stop_at_link;
 use crate::{
     Access, Cookie, Descent, Dir, DirRef, Entry, Errno, FileRef, FileType, Name, Node, OpenFlags,
     OpenHow, Result, SetTimes, Stat, Stop,
 };
 
-/// How a descent of several names is resolved. All are equally strong; they differ in speed.
+/// How a descent of several names is resolved. All methods are equally safe; they differ in speed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Resolver {
-    /// `openat2` if the kernel has it and a sandbox does not forbid it, else by components.
+    /// `openat2` if the kernel has it and no sandbox forbids it, else component by component.
     #[default]
     Auto,
-    /// One `openat2` for the whole descent. What it cannot answer is walked by components.
+    /// One `openat2` for the whole descent, with a fallback to single components.
     Openat2,
     /// One `openat` for each name.
     Components,
@@ -76,29 +87,33 @@ pub enum Resolver {
 
 /// A directory of the host, as a [`Dir`].
 ///
-/// Files are created with mode 0666 and directories with 0777, less the process's umask. All is
-/// done with the process's own rights. Handles of two roots can be renamed and linked into each
-/// other, where the host's filesystem allows it; a layer decides whether they may.
+/// Files are created with mode 0666 and directories with 0777, less the process's umask. All calls
+/// are made with the credentials of the process. Nodes can be renamed and linked between handles of
+/// two roots if the host's filesystem permits it; a policy layer decides whether they may.
 pub struct HostDir {
     fd: OwnedFd,
-    way: Way,
-    /// Said besides when bytes or entries are read: nothing, or `O_NOATIME`.
-    reading: OFlags,
-    stream: Slot,
-    known: Known,
+    method: Method,
+    /// Extra open flags for reads (`O_NOATIME` or none).
+    read_flags: OFlags,
+    /// The directory stream, kept between listings.
+    stream: StreamSlot,
+    /// The types of nodes that were opened before.
+    kinds: KindCache,
 }
 
 impl HostDir {
-    /// Opens a directory of the host by a path of the host, with the process's own authority: the
-    /// one place where that enters. Links in `path` are followed.
+    /// Opens a directory by a path of the host, with the ambient authority of the process. Symbolic
+    /// links in `path` are followed.
     ///
-    /// Errors: the kernel's, among them `NotADirectory`; `Unsupported` for a directory on one of
-    /// the kernel's own filesystems, such as `/proc`.
+    /// # Errors
+    ///
+    /// - Those of the kernel, such as `NotADirectory`.
+    /// - `Unsupported`: the directory is on a filesystem of the kernel, such as `/proc`.
     pub fn open_ambient(path: &std::path::Path) -> std::io::Result<DirRef> {
         Self::open_ambient_with(path, Resolver::Auto)
     }
 
-    /// As [`HostDir::open_ambient`], with a resolver of the caller's choice.
+    /// Opens a directory like [`HostDir::open_ambient`], with an explicit resolver.
     pub fn open_ambient_with(
         path: &std::path::Path,
         resolver: Resolver,
@@ -107,46 +122,49 @@ impl HostDir {
         Self::from_opened(dir, resolver)
     }
 
-    /// Takes a directory that was opened by a path of the host.
+    /// Wraps a directory that was opened by a path of the host.
     ///
-    /// Errors: as for [`HostDir::open_ambient`], without the kernel's.
+    /// # Errors
+    ///
+    /// - `Unsupported`, as for [`HostDir::open_ambient`].
     pub(crate) fn from_opened(
         dir: cap_std::fs::Dir,
         resolver: Resolver,
     ) -> std::io::Result<DirRef> {
-        filesystem::refuse_kernels(dir.as_fd())?;
+        filesystem::refuse_kernel_filesystem(dir.as_fd())?;
         Ok(Self::from_cap_std(dir, resolver))
     }
 
-    /// As [`HostDir::open_ambient`], for a directory that is only looked at: what is read leaves
-    /// no time of access, wherever the process owns the node or may act as its owner. A link that
-    /// is followed may leave one.
+    /// Opens a directory like [`HostDir::open_ambient`], for read-only use without access times:
+    /// reads do not update `atime` where the process owns the node or has `CAP_FOWNER`. Reading a
+    /// link may update its `atime`.
     ///
-    /// Errors: as for [`HostDir::open_ambient`].
+    /// # Errors
+    ///
+    /// - As for [`HostDir::open_ambient`].
     pub fn open_ambient_noatime(path: &std::path::Path) -> std::io::Result<DirRef> {
         let dir = cap_std::fs::Dir::open_ambient_dir(path, ambient_authority())?;
-        filesystem::refuse_kernels(dir.as_fd())?;
+        filesystem::refuse_kernel_filesystem(dir.as_fd())?;
         let fd = OwnedFd::from(dir.into_std_file());
-        let way = probe(fd.as_fd());
-        Ok(Self::held(fd, way, OFlags::NOATIME))
+        let method = probe(fd.as_fd());
+        Ok(Self::from_fd(fd, method, OFlags::NOATIME))
     }
 
-    /// Whether `dir` is a directory of the host that finds a name by another case, so that a rule
-    /// about the name can be passed by. Directories in it are not looked at.
+    /// Returns whether `dir` is a host directory that finds names case-insensitively, so that a
+    /// rule about a name can be bypassed. Subdirectories are not checked.
     #[must_use]
     pub fn folds_case(dir: &dyn Dir) -> bool {
         let dir: Option<&HostDir> = (dir as &dyn Any).downcast_ref();
         dir.is_some_and(|dir| filesystem::folds_case(dir.fd()).unwrap_or(false))
     }
 
-    /// Whether this is the directory of this identity, or lies in it.
+    /// Returns whether this directory is, or is under, the directory of identity `dir`.
     #[cfg(feature = "overlay")]
     pub(crate) fn lies_in(&self, dir: (u64, u64)) -> Result<bool> {
         upper::lies_in(self.fd(), dir).map_err(|why| errno::errno_of_io(&why))
     }
 
-    /// Creates a file that is going to replace the file `like`: with no more permissions than that
-    /// one has.
+    /// Creates a file that will replace the file `like`, with at most the permissions of `like`.
     #[cfg(feature = "overlay")]
     pub(crate) fn create_like(
         &self,
@@ -161,10 +179,12 @@ impl HostDir {
         Ok(Arc::new(file))
     }
 
-    /// Gives the file `name` the owner and the group of the file `like`, as far as that is
-    /// possible.
+    /// Sets the owner and the group of the file `name` to those of the file `like`, as far as
+    /// permitted.
     ///
-    /// Errors: `Perm` if one of them is another one and stays.
+    /// # Errors
+    ///
+    /// - `EPERM`: the owner or the group differs and cannot be changed.
     #[cfg(feature = "overlay")]
     pub(crate) fn copy_owner(&self, like: Name<'_>, name: Name<'_>) -> Result<()> {
         let nofollow = AtFlags::SYMLINK_NOFOLLOW;
@@ -176,14 +196,14 @@ impl HostDir {
         let (uid, gid) = (fs::Uid::from_raw(old.st_uid), fs::Gid::from_raw(old.st_gid));
         let name = name.as_str();
         fs::chownat(self.fd(), name, Some(uid), Some(gid), nofollow).map_err(|os| {
-            // Who does not own everything can still give it to a group of its own.
+            // A process without `CAP_CHOWN` can still set a group of its own.
             let _ = fs::chownat(self.fd(), name, None, Some(gid), nofollow);
             errno(os)
         })
     }
 
-    /// Gives the file `name` the permissions of the file `like`, which it is going to replace. What
-    /// makes a program run as somebody else is not passed on to other bytes.
+    /// Sets the permissions of the file `name` to those of the file `like`, which it will replace.
+    /// Set-user-ID and set-group-ID bits are not copied to other bytes.
     #[cfg(feature = "overlay")]
     pub(crate) fn copy_permissions(&self, like: Name<'_>, name: Name<'_>) -> Result<()> {
         let nofollow = AtFlags::SYMLINK_NOFOLLOW;
@@ -193,7 +213,8 @@ impl HostDir {
         }
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = match fs::openat(self.fd(), name.as_str(), flags, Mode::empty()) {
-            // It was created with the same permissions, which allow no reading; less the umask.
+            // The file was created with the same permissions less the umask, and they do not permit
+            // reading.
             Err(rustix::io::Errno::ACCESS) => return Ok(()),
             opened => opened.map_err(errno)?,
         };
@@ -201,20 +222,26 @@ impl HostDir {
             .map_err(errno)
     }
 
-    /// Takes a directory that the caller holds already.
+    /// Wraps a directory that the caller has opened.
     #[must_use]
     pub fn from_cap_std(dir: cap_std::fs::Dir, resolver: Resolver) -> DirRef {
         let fd = OwnedFd::from(dir.into_std_file());
-        let way = match resolver {
+        let method = match resolver {
             Resolver::Auto => probe(fd.as_fd()),
-            Resolver::Openat2 => Way::Openat2,
-            Resolver::Components => Way::Components,
+            Resolver::Openat2 => Method::Openat2,
+            Resolver::Components => Method::Components,
         };
-        Self::held(fd, way, OFlags::empty())
+        Self::from_fd(fd, method, OFlags::empty())
     }
 
-    fn held(fd: OwnedFd, way: Way, reading: OFlags) -> DirRef {
-        Arc::new(HostDir { fd, way, reading, stream: Mutex::new(None), known: Known::default() })
+    fn from_fd(fd: OwnedFd, method: Method, read_flags: OFlags) -> DirRef {
+        Arc::new(HostDir {
+            fd,
+            method,
+            read_flags,
+            stream: Mutex::new(None),
+            kinds: KindCache::default(),
+        })
     }
 
     fn fd(&self) -> BorrowedFd<'_> {
@@ -222,56 +249,57 @@ impl HostDir {
     }
 
     fn dir_node(&self, fd: OwnedFd) -> Node {
-        Node::Dir(Self::held(fd, self.way, self.reading))
+        Node::Dir(Self::from_fd(fd, self.method, self.read_flags))
     }
 
-    /// Holds the directory that `path` leads to.
+    /// Holds the directory at `path`.
     fn open_dir(&self, path: Descent<'_>, how: OpenHow) -> Result<Node, Stop> {
-        let held = hold(self.fd(), self.way, path, Want::Dir)?;
+        let held = hold(self.fd(), self.method, path, Target::Dir)?;
         if how.refuses_dir() {
             return Err(Errno::Isdir.into());
         }
         Ok(self.dir_node(held))
     }
 
-    /// Opens what `path` led to before, if it is remembered and still so.
-    fn open_recalled(&self, path: Descent<'_>, how: OpenHow) -> Result<Option<Node>, Stop> {
+    /// Opens the node at `path` by its cached type. `None` if no type is cached or the type has
+    /// changed.
+    fn open_cached(&self, path: Descent<'_>, how: OpenHow) -> Result<Option<Node>, Stop> {
         if how.is_exclusive() {
             return Ok(None);
         }
-        match self.known.recall(path) {
+        match self.kinds.get(path) {
             None => return Ok(None),
-            Some(Seen::Link) => return self.recalled_link(path).map_or(Ok(None), Err),
-            Some(Seen::File) => {}
+            Some(CachedKind::Link) => return self.cached_link(path).map_or(Ok(None), Err),
+            Some(CachedKind::File) => {}
         }
-        let file = open_known(self.fd(), self.way, path, how, self.reading);
+        let file = open_regular_again(self.fd(), self.method, path, how, self.read_flags);
         if file.is_none() {
-            self.known.forget(path);
+            self.kinds.remove(path);
         }
         Ok(file.map(|file| Node::File(Arc::new(file))))
     }
 
-    /// The stop at the link that `path`, a single name, led to before.
-    fn recalled_link(&self, path: Descent<'_>) -> Option<Stop> {
-        let name = path.as_name().filter(|_| self.known.recall(path) == Some(Seen::Link))?;
+    /// Returns the stop at the symbolic link that `path`, a single name, led to before.
+    fn cached_link(&self, path: Descent<'_>) -> Option<Stop> {
+        let name = path.as_name().filter(|_| self.kinds.get(path) == Some(CachedKind::Link))?;
         if let Ok(Some(target)) = link_target(self.fd(), name) {
             return Some(Stop::Link { at: 0, target });
         }
-        self.known.forget(path);
+        self.kinds.remove(path);
         None
     }
 
-    /// Remembers the link if `path` is its name.
-    fn learn_link(&self, path: Descent<'_>, stop: Stop) -> Stop {
+    /// Caches the type of `path` if it is a single name and `stop` is a link.
+    fn cache_link(&self, path: Descent<'_>, stop: Stop) -> Stop {
         if matches!(stop, Stop::Link { .. }) && path.as_name().is_some() {
-            self.known.learn(path, Seen::Link);
+            self.kinds.insert(path, CachedKind::Link);
         }
         stop
     }
 
-    /// Holds what `path` leads to, without a byte of it.
+    /// Holds the node at `path` without access to its bytes.
     fn open_held(&self, path: Descent<'_>) -> Result<Node, Stop> {
-        let held = hold(self.fd(), self.way, path, Want::Any)?;
+        let held = hold(self.fd(), self.method, path, Target::Any)?;
         match kind(&fs::fstat(&held).map_err(errno)?) {
             FileType::Dir => Ok(self.dir_node(held)),
             FileType::File => Ok(Node::File(Arc::new(HostFile::verified(held, OpenHow::HOLD)))),
@@ -285,8 +313,7 @@ impl HostDir {
         }
     }
 
-    /// Calls `op` with the directory that holds the last name of `path`, the name, and how many
-    /// names lie before it.
+    /// Calls `op` with the parent directory, the last name, and the number of names before it.
     fn in_parent<T>(
         &self,
         (parent, name): (Descent<'_>, Name<'_>),
@@ -295,7 +322,7 @@ impl HostDir {
         if parent.is_here() {
             return op(self.fd(), name, 0);
         }
-        let held = hold(self.fd(), self.way, parent, Want::Dir)?;
+        let held = hold(self.fd(), self.method, parent, Target::Dir)?;
         op(held.as_fd(), name, parent.depth())
     }
 }
@@ -313,41 +340,42 @@ impl Dir for HostDir {
         }
         let acts = how.flags.intersects(OpenFlags::CREATE | OpenFlags::TRUNCATE);
         if how.access == Access::Hold && !acts {
-            if let Some(link) = self.recalled_link(path) {
+            if let Some(link) = self.cached_link(path) {
                 return Err(link);
             }
-            return self.open_held(path).map_err(|stop| self.learn_link(path, stop));
+            return self.open_held(path).map_err(|stop| self.cache_link(path, stop));
         }
-        if let Some(node) = self.open_recalled(path, how)? {
+        if let Some(node) = self.open_cached(path, how)? {
             return Ok(node);
         }
-        match self.in_parent(split, |dir, name, at| open_name(dir, name, how, at, self.reading)) {
-            Ok(Opened::Dir(held)) => Ok(self.dir_node(held)),
-            Ok(Opened::File(file)) => {
-                self.known.learn(path, Seen::File);
+        match self.in_parent(split, |dir, name, at| open_name(dir, name, how, at, self.read_flags))
+        {
+            Ok(OpenedNode::Dir(held)) => Ok(self.dir_node(held)),
+            Ok(OpenedNode::File(file)) => {
+                self.kinds.insert(path, CachedKind::File);
                 Ok(Node::File(Arc::new(file)))
             }
-            Err(stop) => Err(self.learn_link(path, stop)),
+            Err(stop) => Err(self.cache_link(path, stop)),
         }
     }
 
     fn stat(&self, path: Descent<'_>) -> Result<Stat, Stop> {
-        let found = if path.is_here() {
+        let stat_buf = if path.is_here() {
             fs::fstat(self.fd())
         } else if let Some(name) = path.as_name() {
             fs::statat(self.fd(), name.as_str(), AtFlags::SYMLINK_NOFOLLOW)
         } else {
-            fs::fstat(hold(self.fd(), self.way, path, Want::Any)?)
+            fs::fstat(hold(self.fd(), self.method, path, Target::Any)?)
         };
-        Ok(stat(&found.map_err(errno)?))
+        Ok(stat(&stat_buf.map_err(errno)?))
     }
 
     fn stat_following(&self, path: Descent<'_>) -> Result<Stat, Stop> {
-        // What was a link is asked as one first.
-        if let Some(link) = self.recalled_link(path) {
+        // A name that was a link is read as a link first, which saves the `statat`.
+        if let Some(link) = self.cached_link(path) {
             return Err(link);
         }
-        unless_link(self, path, self.stat(path)?)
+        stop_at_link(self, path, self.stat(path)?)
     }
 
     fn read_link(&self, name: Name<'_>) -> Result<Box<str>> {
@@ -359,7 +387,7 @@ impl Dir for HostDir {
         from: Cookie,
         each: &mut dyn FnMut(Entry<'_>) -> ControlFlow<()>,
     ) -> Result<()> {
-        with_stream(self.fd(), &self.stream, self.reading, |stream| stream.read(from, each))
+        with_stream(self.fd(), &self.stream, self.read_flags, |stream| stream.read(from, each))
     }
 
     fn create_dir(&self, name: Name<'_>) -> Result<()> {
@@ -372,7 +400,7 @@ impl Dir for HostDir {
 
     fn remove_file(&self, name: Name<'_>) -> Result<()> {
         fs::unlinkat(self.fd(), name.as_str(), AtFlags::empty()).map_err(errno)?;
-        self.known.forget(name.into());
+        self.kinds.remove(name.into());
         Ok(())
     }
 
@@ -381,20 +409,20 @@ impl Dir for HostDir {
     }
 
     fn rename(&self, name: Name<'_>, into: &dyn Dir, new_name: Name<'_>) -> Result<()> {
-        let into = same(into)?;
+        let into = host_dir(into)?;
         fs::renameat(self.fd(), name.as_str(), into.fd(), new_name.as_str()).map_err(errno)
     }
 
     fn link(&self, name: Name<'_>, into: &dyn Dir, new_name: Name<'_>) -> Result<()> {
-        let into = same(into)?;
-        // Without AT_SYMLINK_FOLLOW a link is linked itself.
+        let into = host_dir(into)?;
+        // Without `AT_SYMLINK_FOLLOW`, the link itself gets the new name.
         let flags = AtFlags::empty();
         fs::linkat(self.fd(), name.as_str(), into.fd(), new_name.as_str(), flags).map_err(errno)
     }
 
     fn set_times(&self, path: Descent<'_>, times: SetTimes) -> Result<(), Stop> {
         if times == SetTimes::default() {
-            // `utimensat` would not even look whether there is such a node.
+            // `utimensat` with two `UTIME_OMIT` does not check that the node exists.
             return self.stat(path).map(drop);
         }
         let times = timestamps(times);
@@ -410,11 +438,15 @@ impl Dir for HostDir {
     }
 
     fn sync(&self) -> Result<()> {
-        with_stream(self.fd(), &self.stream, self.reading, |stream| stream.sync())
+        with_stream(self.fd(), &self.stream, self.read_flags, |stream| stream.sync())
     }
 }
 
-/// `dir` as a directory of the host, or `Xdev`.
-fn same(dir: &dyn Dir) -> Result<&HostDir> {
+/// Returns `dir` as a host directory.
+///
+/// # Errors
+///
+/// - `EXDEV`: `dir` is another kind of directory.
+fn host_dir(dir: &dyn Dir) -> Result<&HostDir> {
     (dir as &dyn Any).downcast_ref().ok_or(Errno::Xdev)
 }

@@ -1,16 +1,16 @@
-//! Opening one name for its bytes.
+//! Opening one name for access to its bytes.
 //!
-//! A FIFO, a socket or a device must be neither opened nor acted upon: even a non-blocking open
-//! releases a writer that waits at a FIFO's other end, and wakes a device's driver. So the type is
-//! looked at first, without opening. Another process of the host may put something else in the
-//! place between the look and the open; `O_NONBLOCK` sees to it that nothing hangs then, and
-//! [`HostFile`] looks again before the first use.
+//! A FIFO, a socket or a device must be neither opened nor changed: even a non-blocking open
+//! releases a writer that waits at the other end of a FIFO, and runs a device's driver. So the type
+//! is checked with `statat` first. Another process of the host may replace the node between the
+//! `statat` and the open; `O_NONBLOCK` prevents a hang then, and [`HostFile`] checks the descriptor
+//! before its first use.
 //!
-//! Where a descent has led to a regular file before ([`Known`](super::known::Known)), the look is
-//! left out, and the open handle is looked at instead.
+//! If a descent is cached as a regular file ([`KindCache`](super::kind_cache::KindCache)), the
+//! `statat` is skipped and the open descriptor is checked instead.
 //!
-//! Nothing is created through a link, and nothing existing is opened by a creation: `O_CREAT` is
-//! never said without `O_EXCL`.
+//! No file is created through a link, and no existing file is opened by a creation: `O_CREAT`
+//! always comes with `O_EXCL`.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -19,61 +19,64 @@ use rustix::io::Errno as Os;
 
 use super::errno::errno;
 use super::file::HostFile;
-use super::filesystem::is_kernels_file;
-use super::resolve::{RACES_MAX, Way, link_target, open_at_once, open_quietly};
+use super::filesystem::is_kernel_file;
+use super::resolve::{Method, RACES_MAX, link_target, open_at_once, open_quietly};
 use super::stat::kind;
 use crate::{Access, Descent, Errno, FileType, Name, OpenFlags, OpenHow, Result, Stop};
 
-/// What an open gave.
-pub(super) enum Opened {
+/// The result of an open.
+pub(super) enum OpenedNode {
     /// A held directory.
     Dir(OwnedFd),
-    /// A file.
+    /// An open file.
     File(HostFile),
 }
 
-/// Opens `name`, which must not be asked for as a directory; `at` is its position for a
-/// [`Stop::Link`]; `reading` is what is said besides when a file is opened.
+/// Opens `name` without `DIRECTORY` in `how`. `at` is its position for a [`Stop::Link`];
+/// `read_flags` are extra flags for opening a file.
 ///
-/// Errors, in order: with `CREATE` and `EXCLUSIVE` and anything there, `Exist`; [`Stop::Link`];
-/// `Noent`; `Isdir`; `Nxio`; the kernel's; `Again` if another process exchanges the name all the
-/// time.
+/// # Errors
+///
+/// - `EEXIST`: `CREATE` and `EXCLUSIVE` are given and the name exists.
+/// - [`Stop::Link`], `ENOENT`, `EISDIR`, `ENXIO`.
+/// - Those of the kernel.
+/// - `EAGAIN`: other processes have replaced the name [`RACES_MAX`] times in a row.
 pub(super) fn open_name(
     dir: BorrowedFd<'_>,
     name: Name<'_>,
     how: OpenHow,
     at: usize,
-    reading: OFlags,
-) -> Result<Opened, Stop> {
+    read_flags: OFlags,
+) -> Result<OpenedNode, Stop> {
     if how.creates() {
-        // What is to be created is mostly not there, and what is there is not touched.
+        // A file to be created is usually missing. `O_EXCL` leaves an existing node untouched.
         match create(dir, name, how) {
-            Ok(file) => return Ok(Opened::File(file)),
+            Ok(file) => return Ok(OpenedNode::File(file)),
             Err(os) if how.is_exclusive() => return Err(errno(os).into()),
             Err(_) => {}
         }
     }
     for _ in 0..RACES_MAX {
-        if let Some(opened) = try_open(dir, name, how, at, reading)? {
+        if let Some(opened) = try_open(dir, name, how, at, read_flags)? {
             return Ok(opened);
         }
     }
     Err(Errno::Again.into())
 }
 
-/// Opens what has been a regular file before, in one call; `None` if it is not one any more, or
-/// for whatever else there is to say about it.
-pub(super) fn open_known(
+/// Opens a node that was a regular file before in one call. `None` if it is not one any more, or on
+/// any error, which the uncached open then reports.
+pub(super) fn open_regular_again(
     dir: BorrowedFd<'_>,
-    way: Way,
+    method: Method,
     path: Descent<'_>,
     how: OpenHow,
-    reading: OFlags,
+    read_flags: OFlags,
 ) -> Option<HostFile> {
-    // Truncation waits until the handle is known to be the file's.
-    let fd = open_at_once(dir, way, path, flags_with(how, reading) - OFlags::TRUNC)?;
+    // Truncate only after the descriptor is known to be a regular file's.
+    let fd = open_at_once(dir, method, path, flags_with(how, read_flags) - OFlags::TRUNC)?;
     let is_file = fs::fstat(&fd).is_ok_and(|stat| {
-        kind(&stat) == FileType::File && is_kernels_file(fd.as_fd(), &stat) == Ok(false)
+        kind(&stat) == FileType::File && is_kernel_file(fd.as_fd(), &stat) == Ok(false)
     });
     if !is_file || (how.flags.contains(OpenFlags::TRUNCATE) && fs::ftruncate(&fd, 0).is_err()) {
         return None;
@@ -81,34 +84,34 @@ pub(super) fn open_known(
     Some(HostFile::verified(fd, how))
 }
 
-/// One look and one open; `None` if the name meant something else in between.
+/// Makes one `statat` and one open. `None` if the name changed in between.
 fn try_open(
     dir: BorrowedFd<'_>,
     name: Name<'_>,
     how: OpenHow,
     at: usize,
-    reading: OFlags,
-) -> Result<Option<Opened>, Stop> {
-    let found = match fs::statat(dir, name.as_str(), AtFlags::SYMLINK_NOFOLLOW) {
-        Ok(found) => found,
+    read_flags: OFlags,
+) -> Result<Option<OpenedNode>, Stop> {
+    let stat_buf = match fs::statat(dir, name.as_str(), AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(stat_buf) => stat_buf,
         Err(Os::NOENT) if how.creates() => {
             return match create(dir, name, how) {
-                Ok(file) => Ok(Some(Opened::File(file))),
+                Ok(file) => Ok(Some(OpenedNode::File(file))),
                 Err(Os::EXIST) => Ok(None),
                 Err(os) => Err(errno(os).into()),
             };
         }
         Err(os) => return Err(errno(os).into()),
     };
-    match kind(&found) {
+    match kind(&stat_buf) {
         FileType::Dir if how.refuses_dir() => Err(Errno::Isdir.into()),
-        FileType::Dir => Ok(unless_raced(dir, name, DIR)?.map(Opened::Dir)),
-        FileType::File => match unless_raced(dir, name, flags_with(how, reading))? {
+        FileType::Dir => Ok(unless_raced(dir, name, DIR)?.map(OpenedNode::Dir)),
+        FileType::File => match unless_raced(dir, name, flags_with(how, read_flags))? {
             None => Ok(None),
-            Some(fd) if is_kernels_file(fd.as_fd(), &found).map_err(errno)? => {
+            Some(fd) if is_kernel_file(fd.as_fd(), &stat_buf).map_err(errno)? => {
                 Err(Errno::Acces.into())
             }
-            Some(fd) => Ok(Some(Opened::File(HostFile::unverified(fd, how)))),
+            Some(fd) => Ok(Some(OpenedNode::File(HostFile::unverified(fd, how)))),
         },
         FileType::Symlink => match link_target(dir, name) {
             Ok(Some(target)) => Err(Stop::Link { at, target }),
@@ -123,7 +126,7 @@ fn try_open(
 
 const DIR: OFlags = OFlags::PATH.union(OFlags::DIRECTORY);
 
-/// Opens `name`; `None` if it is not any more what it was a moment ago.
+/// Opens `name`. `None` if its type has changed since the `statat`.
 fn unless_raced(dir: BorrowedFd<'_>, name: Name<'_>, flags: OFlags) -> Result<Option<OwnedFd>> {
     let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     match open_quietly(dir, name.as_str(), flags) {
@@ -133,7 +136,7 @@ fn unless_raced(dir: BorrowedFd<'_>, name: Name<'_>, flags: OFlags) -> Result<Op
     }
 }
 
-/// Creates `name` as an empty file. Never opens what exists.
+/// Creates `name` as an empty file. Never opens an existing node.
 pub(super) fn create(
     dir: BorrowedFd<'_>,
     name: Name<'_>,
@@ -142,7 +145,7 @@ pub(super) fn create(
     create_with(dir, name, how, Mode::from_raw_mode(0o666))
 }
 
-/// As [`create`], with permissions of the caller's choice, less the umask.
+/// Like [`create`], with explicit permissions, less the umask.
 pub(super) fn create_with(
     dir: BorrowedFd<'_>,
     name: Name<'_>,
@@ -150,7 +153,7 @@ pub(super) fn create_with(
     mode: Mode,
 ) -> rustix::io::Result<HostFile> {
     let access = match how.access {
-        // What is created can be opened, whatever its mode says.
+        // A created file can be opened for reading whatever its permissions.
         Access::Hold | Access::Read => OFlags::RDONLY,
         Access::Write => OFlags::WRONLY,
         Access::ReadWrite => OFlags::RDWR,
@@ -166,13 +169,13 @@ pub(super) fn create_with(
     Ok(HostFile::verified(fd, how))
 }
 
-/// The flags for a file that exists, and `reading` if any byte can be read.
-fn flags_with(how: OpenHow, reading: OFlags) -> OFlags {
+/// Returns the flags for opening an existing file, with `read_flags` if its bytes are accessible.
+fn flags_with(how: OpenHow, read_flags: OFlags) -> OFlags {
     let flags = file_flags(how);
-    if flags.contains(OFlags::PATH) { flags } else { flags | reading }
+    if flags.contains(OFlags::PATH) { flags } else { flags | read_flags }
 }
 
-/// The flags for a file that exists.
+/// Returns the flags for opening an existing file.
 pub(super) fn file_flags(how: OpenHow) -> OFlags {
     let truncates = how.flags.contains(OpenFlags::TRUNCATE);
     let access = match how.access {
@@ -209,16 +212,16 @@ mod tests {
 
     use super::*;
 
-    /// Every way to open a file that exists.
-    fn ways() -> impl Iterator<Item = OpenHow> {
+    /// All parameters for opening an existing file.
+    fn all_open_hows() -> impl Iterator<Item = OpenHow> {
         let flags = (0..=OpenFlags::all().bits()).map(|bits| OpenFlags::from_bits(bits).unwrap());
         flags.flat_map(|flags| Access::ALL.map(|access| OpenHow::new(access, flags)))
     }
 
-    /// The state between the `stat` and the open of `try_open`, if another process puts a link in
-    /// the file's place there.
+    /// The state between the `statat` and the open of `try_open`, if another process puts a link in
+    /// the file's place.
     #[test]
-    fn a_link_that_appears_between_the_stat_and_the_open_is_not_followed() {
+    fn link_that_replaces_a_file_before_the_open_is_not_followed() {
         let temp = tempfile::tempdir().unwrap();
         let outside = temp.path().join("outside");
         std::fs::write(&outside, "canary").unwrap();
@@ -229,10 +232,10 @@ mod tests {
         let root = File::open(temp.path().join("root")).unwrap();
         for name in ["to_file", "to_dir"] {
             let name = Name::new(name).unwrap();
-            for flags in ways().map(|how| flags_with(how, OFlags::empty())).chain([DIR]) {
+            for flags in all_open_hows().map(|how| flags_with(how, OFlags::empty())).chain([DIR]) {
                 match unless_raced(root.as_fd(), name, flags) {
                     Ok(None) => {}
-                    // `O_PATH` holds the link itself, which `HostFile` refuses at its first use.
+                    // `O_PATH` holds the link itself, which `HostFile` rejects at its first use.
                     Ok(Some(held)) if flags.contains(OFlags::PATH) => {
                         assert_eq!(kind(&fs::fstat(&held).unwrap()), FileType::Symlink, "{name:?}");
                     }

@@ -1,17 +1,18 @@
-//! From a descent to a held node: the only code that hands the kernel more than one name.
+//! Resolution of a descent to an `O_PATH` descriptor.
 //!
-//! Why nothing here leaves the directory: a [`Descent`] has no `..` and no leading slash, and the
-//! kernel is told to follow no link. It is told in one of two shapes, which are equally strong:
-//! `openat2` with `BENEATH | NO_SYMLINKS | NO_MAGICLINKS` for the whole descent, or one
-//! `openat(O_NOFOLLOW)` for each name in the directory that was held before. What another process
-//! moves or swaps meanwhile changes which node is found, never that rule.
+//! Why a resolution cannot leave the directory: a [`Descent`] has no `..` and no leading slash, and
+//! every call forbids following links. There are two methods, which are equally safe: `openat2`
+//! with `BENEATH | NO_SYMLINKS | NO_MAGICLINKS` for the whole descent, or one `openat(O_NOFOLLOW)`
+//! for each name in the directory opened before it. Concurrent renames change which node is found,
+//! never that rule. Multi-component paths are passed to the kernel only in this file, by `openat2`.
 //!
-//! Everything is opened with `O_PATH`: that neither blocks on a FIFO, nor wakes a driver, nor asks
-//! for more permission than passing through.
+//! Every descriptor is opened with `O_PATH`, which does not block on a FIFO, does not run a driver,
+//! and needs no permission except search. The exception is [`open_at_once`], for nodes that were
+//! regular files before.
 //!
-//! The answer of the component walk is the one that counts: whenever `openat2` is not there, is
-//! forbidden, gives up, or meets something that may be a link, the descent is walked by
-//! components, and that tells the link from the file and both from a race.
+//! The component walk is authoritative: if `openat2` is missing, forbidden, gives up, or meets a
+//! possible link, the descent is walked by components, which distinguishes links from files and
+//! both from races.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -22,87 +23,91 @@ use super::errno::errno;
 use super::stat::kind;
 use crate::{Descent, Errno, FileType, Name, Result, Stop};
 
-/// How often a call is made anew because another process changed the same names meanwhile.
-/// A rename takes microseconds; who loses this often is being kept from winning.
+/// The most retries of a call because other processes changed the same names. A rename takes
+/// microseconds; a caller that loses this often is being starved deliberately.
 pub(super) const RACES_MAX: u32 = 16;
 
-/// Never follows, never blocks, never reads.
+/// Never follows links, never blocks, never permits reading.
 const HOLD: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 const RESOLVE: ResolveFlags =
     ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS).union(ResolveFlags::NO_MAGICLINKS);
 
-/// How a descent of several names is resolved. Both are equally strong.
+/// How a descent of several names is resolved. Both methods are equally safe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Way {
-    /// In one call, and by components when that is no answer.
+pub(super) enum Method {
+    /// One `openat2` call, with a fallback to components.
     Openat2,
     /// One call for each name.
     Components,
 }
 
-/// What is to be held.
+/// The type of node to hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Want {
-    /// Anything; a link at the end is held itself.
+pub(super) enum Target {
+    /// Any node; a link at the end is held itself.
     Any,
     /// A directory.
     Dir,
 }
 
-impl Want {
+impl Target {
     fn flags(self) -> OFlags {
         match self {
-            Want::Any => HOLD,
-            Want::Dir => HOLD | OFlags::DIRECTORY,
+            Target::Any => HOLD,
+            Target::Dir => HOLD | OFlags::DIRECTORY,
         }
     }
 }
 
-/// The fastest way that this kernel, and what guards it, lets us go.
-pub(super) fn probe(dir: BorrowedFd<'_>) -> Way {
-    match fs::openat2(dir, ".", Want::Dir.flags(), Mode::empty(), RESOLVE) {
-        Ok(_) => Way::Openat2,
-        Err(_) => Way::Components,
+/// Returns the fastest method that the kernel and its sandboxes permit.
+pub(super) fn probe(dir: BorrowedFd<'_>) -> Method {
+    match fs::openat2(dir, ".", Target::Dir.flags(), Mode::empty(), RESOLVE) {
+        Ok(_) => Method::Openat2,
+        Err(_) => Method::Components,
     }
 }
 
-/// Holds what `path` leads to.
+/// Holds the node at `path`.
 ///
-/// Errors, in order: `Notdir`, [`Stop::Link`] or `Noent` for the first name on the way that is a
-/// file, a link or missing; for the last name `Noent`, and with [`Want::Dir`] [`Stop::Link`] or
-/// `Notdir`; `Acces`; `Again` if another process exchanges the names all the time.
+/// # Errors
+///
+/// - `ENOTDIR`, [`Stop::Link`] or `ENOENT`: the first name before the last one that is a file, a
+///   link or missing.
+/// - `ENOENT`: the last name is missing.
+/// - [`Stop::Link`] or `ENOTDIR`: with [`Target::Dir`], the last name is a link or not a directory.
+/// - `EACCES`.
+/// - `EAGAIN`: other processes have replaced the names [`RACES_MAX`] times in a row.
 pub(super) fn hold(
     dir: BorrowedFd<'_>,
-    way: Way,
+    method: Method,
     path: Descent<'_>,
-    want: Want,
+    target_kind: Target,
 ) -> Result<OwnedFd, Stop> {
     let Some((parent, last)) = path.split_last() else {
         return Ok(here(dir).map_err(errno)?);
     };
     if parent.is_here() {
-        return hold_name(dir, last, want, 0);
+        return hold_name(dir, last, target_kind, 0);
     }
-    if way == Way::Openat2
-        && let Some(held) = by_openat2(dir, path, want)?
+    if method == Method::Openat2
+        && let Some(held) = by_openat2(dir, path, target_kind)?
     {
         return Ok(held);
     }
     let (mut held, mut at) = (None, 0);
     for name in parent.names() {
         let from = held.as_ref().map_or(dir, AsFd::as_fd);
-        held = Some(hold_name(from, name, Want::Dir, at)?);
+        held = Some(hold_name(from, name, Target::Dir, at)?);
         at += 1;
     }
-    hold_name(held.as_ref().map_or(dir, AsFd::as_fd), last, want, at)
+    hold_name(held.as_ref().map_or(dir, AsFd::as_fd), last, target_kind, at)
 }
 
-/// Opens what `path` leads to with `flags`, following nothing; `None` for whatever reason it
-/// cannot be done in one call.
+/// Opens the node at `path` with `flags` in one call, following no link. `None` on any error.
 pub(super) fn open_at_once(
     dir: BorrowedFd<'_>,
-    way: Way,
+    method: Method,
     path: Descent<'_>,
     flags: OFlags,
 ) -> Option<OwnedFd> {
@@ -110,14 +115,14 @@ pub(super) fn open_at_once(
     if let Some(name) = path.as_name() {
         return open_quietly(dir, name.as_str(), flags).ok();
     }
-    match way {
-        Way::Openat2 => fs::openat2(dir, path.as_str(), flags, Mode::empty(), RESOLVE).ok(),
-        Way::Components => None,
+    match method {
+        Method::Openat2 => fs::openat2(dir, path.as_str(), flags, Mode::empty(), RESOLVE).ok(),
+        Method::Components => None,
     }
 }
 
-/// Opens one name with `flags`. Who asks for no time of access and may not, since the node is
-/// somebody else's, gets it without.
+/// Opens one name with `flags`. Retries without `O_NOATIME` if the process may not use it on a node
+/// of another owner.
 pub(super) fn open_quietly(
     dir: BorrowedFd<'_>,
     name: &str,
@@ -131,21 +136,25 @@ pub(super) fn open_quietly(
     }
 }
 
-/// The directory itself, held anew.
+/// Opens another handle on the directory itself.
 fn here(dir: BorrowedFd<'_>) -> rustix::io::Result<OwnedFd> {
-    fs::openat(dir, ".", Want::Dir.flags(), Mode::empty())
+    fs::openat(dir, ".", Target::Dir.flags(), Mode::empty())
 }
 
-/// In one call; `None` if the components have to be looked at.
-fn by_openat2(dir: BorrowedFd<'_>, path: Descent<'_>, want: Want) -> Result<Option<OwnedFd>> {
+/// Holds the node in one call. `None` if the descent must be walked by components.
+fn by_openat2(
+    dir: BorrowedFd<'_>,
+    path: Descent<'_>,
+    target_kind: Target,
+) -> Result<Option<OwnedFd>> {
     for _ in 0..RACES_MAX {
-        return match fs::openat2(dir, path.as_str(), want.flags(), Mode::empty(), RESOLVE) {
+        return match fs::openat2(dir, path.as_str(), target_kind.flags(), Mode::empty(), RESOLVE) {
             Ok(held) => Ok(Some(held)),
-            // Something was renamed somewhere, and the kernel is not sure any more.
+            // A concurrent rename made the kernel unsure (`BENEATH`).
             Err(Os::AGAIN) => continue,
-            // There may be a link on the way: LOOP, and NOTDIR for the last name.
+            // There may be a link: `ELOOP` on the way, `ENOTDIR` for the last name.
             Err(Os::LOOP | Os::NOTDIR) => Ok(None),
-            // The call is missing or forbidden, or the kernel was asked for what it does not know.
+            // The system call is missing, forbidden, or does not support the flags.
             Err(Os::NOSYS | Os::PERM | Os::INVAL | Os::TOOBIG | Os::XDEV) => Ok(None),
             Err(os) => Err(errno(os)),
         };
@@ -153,19 +162,24 @@ fn by_openat2(dir: BorrowedFd<'_>, path: Descent<'_>, want: Want) -> Result<Opti
     Ok(None)
 }
 
-/// Holds one name; `at` is its position for a [`Stop::Link`].
-fn hold_name(dir: BorrowedFd<'_>, name: Name<'_>, want: Want, at: usize) -> Result<OwnedFd, Stop> {
+/// Holds one name. `at` is its position for a [`Stop::Link`].
+fn hold_name(
+    dir: BorrowedFd<'_>,
+    name: Name<'_>,
+    target_kind: Target,
+    at: usize,
+) -> Result<OwnedFd, Stop> {
     for _ in 0..RACES_MAX {
-        match fs::openat(dir, name.as_str(), want.flags(), Mode::empty()) {
+        match fs::openat(dir, name.as_str(), target_kind.flags(), Mode::empty()) {
             Ok(held) => return Ok(held),
-            // O_DIRECTORY | O_NOFOLLOW says NOTDIR for a link too.
+            // `O_DIRECTORY | O_NOFOLLOW` fails with `ENOTDIR` for a link too.
             Err(Os::NOTDIR | Os::LOOP) => {}
             Err(os) => return Err(errno(os).into()),
         }
         if let Some(target) = link_target(dir, name)? {
             return Err(Stop::Link { at, target });
         }
-        // Neither directory nor link, unless it became a directory after the first look.
+        // Neither a directory nor a link, unless it became a directory after the `openat`.
         let stat = fs::statat(dir, name.as_str(), AtFlags::SYMLINK_NOFOLLOW).map_err(errno)?;
         match kind(&stat) {
             FileType::Dir | FileType::Symlink => {}
@@ -179,9 +193,12 @@ fn hold_name(dir: BorrowedFd<'_>, name: Name<'_>, want: Want, at: usize) -> Resu
     Err(Errno::Again.into())
 }
 
-/// What the link `name` says; `None` if it is no link.
+/// Returns the target of the link `name`, or `None` if it is not a link.
 ///
-/// Errors, in order: `Noent`; `Ilseq` if the target is not UTF-8.
+/// # Errors
+///
+/// - `ENOENT`: the name is missing.
+/// - `EILSEQ`: the target is not UTF-8.
 pub(super) fn link_target(dir: BorrowedFd<'_>, name: Name<'_>) -> Result<Option<Box<str>>> {
     match fs::readlinkat(dir, name.as_str(), Vec::new()) {
         Ok(target) => Ok(Some(utf8(target)?)),
@@ -190,9 +207,11 @@ pub(super) fn link_target(dir: BorrowedFd<'_>, name: Name<'_>) -> Result<Option<
     }
 }
 
-/// What a held link says.
+/// Returns the target of a held link.
 ///
-/// Errors: `Ilseq` if the target is not UTF-8.
+/// # Errors
+///
+/// - `EILSEQ`: the target is not UTF-8.
 pub(super) fn held_target(link: BorrowedFd<'_>) -> Result<Box<str>> {
     utf8(fs::readlinkat(link, "", Vec::new()).map_err(errno)?)
 }

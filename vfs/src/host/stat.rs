@@ -1,16 +1,16 @@
-//! What the kernel says of a node, in our words, and times on their way back.
+//! Conversion of the kernel's metadata and of times.
 
 use rustix::fs::{self, Timespec, Timestamps};
 
 use crate::{FileType, SetTime, SetTimes, Stat, Timestamp};
 
-/// The type of a node.
+/// Returns the type of a node.
 pub(super) fn kind(stat: &fs::Stat) -> FileType {
-    // The last arm cannot happen on Linux; a socket is refused everywhere, so it is the safe one.
+    // Linux has no other types. A socket is the safe fallback, because it is never opened.
     file_type(fs::FileType::from_raw_mode(stat.st_mode)).unwrap_or(FileType::Socket)
 }
 
-/// A type as the kernel reports it; `None` if it does not know.
+/// Converts a type of the kernel, or returns `None` for an unknown one.
 pub(super) fn file_type(kind: fs::FileType) -> Option<FileType> {
     match kind {
         fs::FileType::Directory => Some(FileType::Dir),
@@ -24,7 +24,7 @@ pub(super) fn file_type(kind: fs::FileType) -> Option<FileType> {
     }
 }
 
-/// The whole record. Never fails: what does not fit is clamped.
+/// Converts metadata. Never fails: values out of range are clamped.
 // The widths of these fields differ between machines.
 #[allow(clippy::useless_conversion)]
 pub(super) fn stat(stat: &fs::Stat) -> Stat {
@@ -33,7 +33,7 @@ pub(super) fn stat(stat: &fs::Stat) -> Stat {
     Stat {
         kind: kind(stat),
         dev: u64::from(stat.st_dev),
-        // Filesystems in user space may say 0, which is no number.
+        // FUSE filesystems may report inode 0, which is not valid.
         ino: u64::from(stat.st_ino).max(1),
         nlink: u64::from(stat.st_nlink),
         size: u64::try_from(stat.st_size).unwrap_or(0),
@@ -43,7 +43,7 @@ pub(super) fn stat(stat: &fs::Stat) -> Stat {
     }
 }
 
-/// Times to be set. What a filesystem cannot keep the kernel clamps.
+/// Converts times for `utimensat`. The kernel clamps times that a filesystem cannot store.
 pub(super) fn timestamps(times: SetTimes) -> Timestamps {
     Timestamps {
         last_access: timespec(times.accessed),

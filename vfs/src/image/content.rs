@@ -8,7 +8,7 @@ use std::io;
 
 use super::source::ImageSource;
 use crate::Result;
-use crate::fixed::{Content, Held, Source};
+use crate::fixed::{Content, ContentSource, FileBytes};
 
 #[cfg(feature = "zip")]
 pub(super) use packed::Packed;
@@ -42,16 +42,16 @@ impl Archive {
     }
 }
 
-impl Source for Archive {
-    fn open(&self, content: Content) -> Result<Held> {
+impl ContentSource for Archive {
+    fn open(&self, content: Content) -> Result<FileBytes> {
         if content.len == 0 {
-            return Ok(Held::Static(&[]));
+            return Ok(FileBytes::Static(&[]));
         }
         #[cfg(feature = "zip")]
         if let Some(at) = Packed::place(content) {
             return self.packed.open(&*self.source, at, content.len);
         }
-        Ok(Held::InPlace)
+        Ok(FileBytes::InPlace)
     }
 
     fn read_at(&self, at: u64, buf: &mut [u8]) -> io::Result<usize> {
@@ -72,7 +72,7 @@ mod packed {
     use flate2::bufread::DeflateDecoder;
     use parking_lot::Mutex;
 
-    use crate::fixed::{Content, Held};
+    use crate::fixed::{Content, FileBytes};
     use crate::image::source::{ImageSource, Stretch};
     use crate::{Errno, Result, bug};
 
@@ -168,13 +168,18 @@ mod packed {
             Entries { packed: packed.into(), memory_max, open: Arc::default() }
         }
 
-        pub(super) fn open(&self, source: &dyn ImageSource, place: u64, len: u64) -> Result<Held> {
+        pub(super) fn open(
+            &self,
+            source: &dyn ImageSource,
+            place: u64,
+            len: u64,
+        ) -> Result<FileBytes> {
             let packed = usize::try_from(place).ok().and_then(|at| self.packed.get(at));
             let packed = packed.ok_or_else(|| bug!("there is no packed entry {place}"))?;
             let paid = {
                 let mut open = self.open.lock();
                 if let Some(unpacked) = open.entries.get(&place).and_then(Weak::upgrade) {
-                    return Ok(Held::Shared(unpacked));
+                    return Ok(FileBytes::Shared(unpacked));
                 }
                 if len > self.memory_max.saturating_sub(open.bytes) {
                     return Err(Errno::Nospc);
@@ -185,7 +190,7 @@ mod packed {
             let bytes = packed.unpack(source, len).ok_or(Errno::Io)?;
             let unpacked = Arc::new(Unpacked { bytes, _paid: paid });
             self.open.lock().entries.insert(place, Arc::downgrade(&unpacked));
-            Ok(Held::Shared(unpacked))
+            Ok(FileBytes::Shared(unpacked))
         }
     }
 }

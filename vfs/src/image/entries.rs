@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::error::{EntryFault, ImageError, ImageLimit, ImageLimits};
 use super::{LEFT_OUT_MAX, Omitted};
-use crate::fixed::{Builder, Content, Twice};
+use crate::fixed::{Builder, Content, OnDuplicate};
 use crate::walk::PATH_LEN_MAX;
 use crate::{Timestamp, TreeFault};
 
@@ -25,7 +25,7 @@ pub(super) struct EntryPath<'p> {
 }
 
 impl<'l> Entries<'l> {
-    pub(super) fn new(limits: &'l ImageLimits, twice: Twice) -> Self {
+    pub(super) fn new(limits: &'l ImageLimits, twice: OnDuplicate) -> Self {
         Entries { builder: Builder::new(twice), limits, omitted: Omitted::default() }
     }
 

@@ -16,7 +16,7 @@ use tar::{EntryType, Header};
 use super::entries::{Entries, EntryPath};
 use super::error::{EntryFault, ImageError, ImageLimits};
 use super::source::{ImageSource, read_exact};
-use crate::fixed::{Content, Twice};
+use crate::fixed::{Content, OnDuplicate};
 use crate::{Timestamp, TreeFault};
 
 /// Bytes of a block.
@@ -37,7 +37,7 @@ pub(super) fn index<'l>(
     source: &dyn ImageSource,
     limits: &'l ImageLimits,
 ) -> Result<Entries<'l>, ImageError> {
-    let mut entries = Entries::new(limits, Twice::LastWins);
+    let mut entries = Entries::new(limits, OnDuplicate::LastWins);
     let (mut at, mut extended, mut global_time) = (0, Extended::default(), None);
     loop {
         let mut block = [0; BLOCK];

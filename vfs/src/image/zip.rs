@@ -19,7 +19,7 @@ use super::source::{ImageSource, Stretch, read_exact};
 use super::zip_end;
 use super::zip_header::{Central, LOCAL_LEN, Local};
 use crate::TreeFault;
-use crate::fixed::{Content, Twice};
+use crate::fixed::{Content, OnDuplicate};
 use crate::walk::PATH_LEN_MAX;
 
 /// The types in a Unix mode.
@@ -52,7 +52,7 @@ pub(super) fn index<'l>(
     let mut indexing = Indexing {
         source,
         limits,
-        index: Index { entries: Entries::new(limits, Twice::Refuse), packed: Vec::new() },
+        index: Index { entries: Entries::new(limits, OnDuplicate::Refuse), packed: Vec::new() },
         unpacked_bytes: 0,
         stretches: Vec::new(),
         directory_at: end.directory_at,

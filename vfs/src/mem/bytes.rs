@@ -1,4 +1,4 @@
-//! The bytes of one file: sparse, in chunks, and paid for before they are held.
+//! The content of one memory file: sparse 64 KiB chunks, charged to a meter before allocation.
 
 use std::io::{IoSlice, IoSliceMut};
 use std::sync::Arc;
@@ -7,18 +7,19 @@ use super::chunks::Chunks;
 use super::meter::Meter;
 use crate::{Errno, Result};
 
-/// Bytes of a chunk: large enough that a big file is few chunks, small enough that a hole is one.
+/// The size of a chunk in bytes: large enough that a big file has few chunks, small enough that a
+/// hole is one missing chunk.
 const CHUNK: u64 = 64 * 1024;
-/// The smallest chunk that is held.
+/// The smallest allocation of a chunk, in bytes.
 const CHUNK_MIN: usize = 64;
-/// The longest file: POSIX's `off_t`.
+/// The largest file size: POSIX's `off_t`.
 pub(super) const LEN_MAX: u64 = i64::MAX as u64;
 
-/// The bytes of a file.
+/// The content of a file.
 ///
-/// A chunk that is not there, and what a chunk lacks behind its end, is zeros.
-/// INVARIANT: `meter` has been charged for the capacity of every chunk, and no chunk reaches
-/// behind `len`.
+/// A missing chunk, and the part of a chunk after its stored length, reads as zeros.
+///
+/// INVARIANT: `meter` is charged for the capacity of every chunk, and no chunk extends past `len`.
 pub(super) struct Bytes {
     chunks: Chunks,
     len: u64,
@@ -42,21 +43,25 @@ impl Bytes {
             while !rest.is_empty() && at < self.len {
                 let (start, room) = (at % CHUNK, CHUNK - at % CHUNK);
                 let n = room.min(self.len - at).min(rest.len() as u64);
-                let (piece, behind) = rest.split_at_mut(to_usize(n));
-                let held = self.chunks.get(at / CHUNK);
-                let held = held.get(to_usize(start)..).unwrap_or_default();
-                let filled = held.len().min(piece.len());
+                let (piece, tail) = rest.split_at_mut(to_usize(n));
+                let stored = self.chunks.get(at / CHUNK);
+                let stored = stored.get(to_usize(start)..).unwrap_or_default();
+                let filled = stored.len().min(piece.len());
                 let (from_chunk, zeros) = piece.split_at_mut(filled);
-                from_chunk.copy_from_slice(held.get(..filled).unwrap_or_default());
+                from_chunk.copy_from_slice(stored.get(..filled).unwrap_or_default());
                 zeros.fill(0);
-                (rest, at, done) = (behind, at + n, done + to_usize(n));
+                (rest, at, done) = (tail, at + n, done + to_usize(n));
             }
         }
         done
     }
 
-    /// Writes what there is room for. Errors, in order: `Fbig` if the whole would end past
-    /// [`LEN_MAX`]; `Nospc` if nothing was written.
+    /// Writes as much as the capacity permits.
+    ///
+    /// # Errors
+    ///
+    /// - `EFBIG`: the write would end after [`LEN_MAX`].
+    /// - `ENOSPC`: nothing was written.
     pub(super) fn write_at(&mut self, bufs: &[IoSlice<'_>], offset: u64) -> Result<usize> {
         let total = bufs.iter().fold(0_u64, |sum, buf| sum.saturating_add(buf.len() as u64));
         if total > 0 && offset.checked_add(total).is_none_or(|end| end > LEN_MAX) {
@@ -68,18 +73,18 @@ impl Bytes {
             let mut rest = &buf[..];
             while !rest.is_empty() {
                 let n = (CHUNK - at % CHUNK).min(rest.len() as u64);
-                let (piece, behind) = rest.split_at(to_usize(n));
+                let (piece, tail) = rest.split_at(to_usize(n));
                 if let Err(errno) = self.write_piece(at, piece) {
                     return if done > 0 { Ok(done) } else { Err(errno) };
                 }
-                (rest, at, done) = (behind, at + n, done + piece.len());
+                (rest, at, done) = (tail, at + n, done + piece.len());
                 self.len = self.len.max(at);
             }
         }
         Ok(done)
     }
 
-    /// Cuts, or lengthens with zeros, which costs nothing.
+    /// Truncates, or extends with a hole, which allocates nothing.
     pub(super) fn set_len(&mut self, len: u64) -> Result<()> {
         if len > LEN_MAX {
             return Err(Errno::Fbig);
@@ -103,33 +108,33 @@ impl Bytes {
         let end = start + piece.len();
         let chunk = self.chunks.insert(number);
         if end > chunk.capacity() {
-            // Who writes on through a file gets whole chunks; scattered bytes get small ones.
-            let goes_on = number > 0 && start == chunk.len();
-            let wanted = if goes_on { to_usize(CHUNK) } else { end.next_power_of_two() };
+            // Sequential writes get whole chunks; scattered writes get small ones.
+            let is_sequential = number > 0 && start == chunk.len();
+            let wanted = if is_sequential { to_usize(CHUNK) } else { end.next_power_of_two() };
             let wanted = wanted.clamp(CHUNK_MIN, to_usize(CHUNK));
             let more = (wanted - chunk.capacity()) as u64;
-            if let Err(errno) = self.meter.take_bytes(more) {
+            if let Err(errno) = self.meter.charge_bytes(more) {
                 self.chunks.remove_empty(number);
                 return Err(errno);
             }
             let before = chunk.capacity();
             chunk.reserve_exact(wanted - chunk.len());
-            // An allocator may give more than was asked for.
-            self.meter.take_given((chunk.capacity() - before) as u64 - more);
+            // An allocator may return more capacity than requested.
+            self.meter.charge_surplus((chunk.capacity() - before) as u64 - more);
         }
         if chunk.len() < start {
             chunk.resize(start, 0);
         }
-        let over = piece.len().min(chunk.len() - start);
-        let (over, behind) = piece.split_at(over);
-        if let Some(place) = chunk.get_mut(start..start + over.len()) {
-            place.copy_from_slice(over);
+        let overwritten = piece.len().min(chunk.len() - start);
+        let (overwritten, appended) = piece.split_at(overwritten);
+        if let Some(target) = chunk.get_mut(start..start + overwritten.len()) {
+            target.copy_from_slice(overwritten);
         }
-        chunk.extend_from_slice(behind);
+        chunk.extend_from_slice(appended);
         Ok(())
     }
 
-    /// As [`Bytes::read_at`], behind what `to` holds.
+    /// Like [`Bytes::read_at`], appending to `to`.
     pub(super) fn read_vec(&self, to: &mut Vec<u8>, len: usize, offset: u64) -> usize {
         let (mut at, before) = (offset, to.len());
         let end = self.len.min(offset.saturating_add(len as u64));
@@ -137,10 +142,10 @@ impl Bytes {
         while at < end {
             let start = at % CHUNK;
             let n = (CHUNK - start).min(end - at);
-            let held = self.chunks.get(at / CHUNK).get(to_usize(start)..).unwrap_or_default();
-            to.extend_from_slice(held.get(..to_usize(n)).unwrap_or(held));
+            let stored = self.chunks.get(at / CHUNK).get(to_usize(start)..).unwrap_or_default();
+            to.extend_from_slice(stored.get(..to_usize(n)).unwrap_or(stored));
             at += n;
-            // What the chunk lacks is zeros.
+            // Zeros for the part that the chunk does not store.
             to.resize(before + to_usize(at - offset), 0);
         }
         to.len() - before
@@ -153,7 +158,7 @@ impl Drop for Bytes {
     }
 }
 
-/// For numbers that are at most a chunk's or a buffer's length.
+/// Converts a number that is at most the length of a chunk or a buffer.
 fn to_usize(n: u64) -> usize {
     usize::try_from(n).unwrap_or(usize::MAX)
 }

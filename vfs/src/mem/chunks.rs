@@ -1,63 +1,64 @@
-//! The chunks of a file by their number: in a row from the start as far as they follow one
-//! another, and in a map behind the first hole.
+//! Chunks of a file by number: a dense vector from the start, a map after the first hole.
 
 use std::collections::BTreeMap;
 
-/// Chunks by their number. One that is not there is empty.
+/// Chunks by number. A missing chunk is empty.
 #[derive(Default)]
 pub(super) struct Chunks {
-    /// Chunk 0 and all that follow it without a hole: found without a search.
-    row: Vec<Vec<u8>>,
-    /// INVARIANT: no number in it is below the length of the row.
-    scattered: BTreeMap<u64, Vec<u8>>,
+    /// Chunk 0 and all that follow it without a hole: found by index.
+    dense: Vec<Vec<u8>>,
+    /// The chunks after the first hole.
+    ///
+    /// INVARIANT: every key is greater than `dense.len()` or equal to it.
+    sparse: BTreeMap<u64, Vec<u8>>,
 }
 
 impl Chunks {
     pub(super) fn get(&self, number: u64) -> &[u8] {
-        match usize::try_from(number).ok().and_then(|at| self.row.get(at)) {
+        match usize::try_from(number).ok().and_then(|at| self.dense.get(at)) {
             Some(chunk) => chunk,
-            None => self.scattered.get(&number).map_or(&[], Vec::as_slice),
+            None => self.sparse.get(&number).map_or(&[], Vec::as_slice),
         }
     }
 
     pub(super) fn get_mut(&mut self, number: u64) -> Option<&mut Vec<u8>> {
-        match usize::try_from(number).ok().and_then(|at| self.row.get_mut(at)) {
+        match usize::try_from(number).ok().and_then(|at| self.dense.get_mut(at)) {
             Some(chunk) => Some(chunk),
-            None => self.scattered.get_mut(&number),
+            None => self.sparse.get_mut(&number),
         }
     }
 
-    /// The chunk, which is there from now on.
+    /// Returns the chunk, inserting an empty one if it is missing.
     pub(super) fn insert(&mut self, number: u64) -> &mut Vec<u8> {
-        if number == self.row.len() as u64 {
-            let chunk = self.scattered.remove(&number).unwrap_or_default();
-            self.row.push(chunk);
-            // What came to follow the row belongs to it.
-            while let Some(next) = self.scattered.remove(&(self.row.len() as u64)) {
-                self.row.push(next);
+        if number == self.dense.len() as u64 {
+            let chunk = self.sparse.remove(&number).unwrap_or_default();
+            self.dense.push(chunk);
+            // The chunks that now follow without a hole move to the vector.
+            while let Some(next) = self.sparse.remove(&(self.dense.len() as u64)) {
+                self.dense.push(next);
             }
         }
-        match usize::try_from(number).ok().and_then(|at| self.row.get_mut(at)) {
+        match usize::try_from(number).ok().and_then(|at| self.dense.get_mut(at)) {
             Some(chunk) => chunk,
-            None => self.scattered.entry(number).or_default(),
+            None => self.sparse.entry(number).or_default(),
         }
     }
 
-    /// Takes the chunk away if nothing is in it.
+    /// Removes the chunk if it is empty.
     pub(super) fn remove_empty(&mut self, number: u64) {
-        if number + 1 == self.row.len() as u64 {
-            self.row.pop_if(|chunk| chunk.is_empty());
-        } else if self.scattered.get(&number).is_some_and(Vec::is_empty) {
-            self.scattered.remove(&number);
+        if number + 1 == self.dense.len() as u64 {
+            self.dense.pop_if(|chunk| chunk.is_empty());
+        } else if self.sparse.get(&number).is_some_and(Vec::is_empty) {
+            self.sparse.remove(&number);
         }
     }
 
-    /// Takes away the chunks from `number` on, and answers what they held.
+    /// Removes the chunks from `number` on. Returns the sum of their capacities.
     pub(super) fn cut(&mut self, number: u64) -> u64 {
-        let scattered = self.scattered.split_off(&number);
-        let start = usize::try_from(number).unwrap_or(usize::MAX).min(self.row.len());
-        let row = self.row.drain(start..);
-        row.chain(scattered.into_values()).map(|chunk| chunk.capacity() as u64).sum()
+        let sparse = self.sparse.split_off(&number);
+        let start = usize::try_from(number).unwrap_or(usize::MAX).min(self.dense.len());
+        let dense = self.dense.drain(start..);
+        dense.chain(sparse.into_values()).map(|chunk| chunk.capacity() as u64).sum()
     }
 }
 
@@ -66,14 +67,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_chunk_is_found_where_it_was_put_in_whatever_order() {
+    fn chunks_inserted_in_any_order_are_found_by_number() {
         let mut chunks = Chunks::default();
         for number in [3, 1, 1 << 40, 0, 2, 4, 7] {
             let chunk = chunks.insert(number);
             assert!(chunk.is_empty());
             chunk.push(number as u8);
         }
-        assert_eq!(chunks.row.len(), 5);
+        assert_eq!(chunks.dense.len(), 5);
         for number in [0, 1, 2, 3, 4, 7, 1 << 40] {
             assert_eq!(chunks.get(number), [number as u8], "{number}");
             assert_eq!(chunks.insert(number).len(), 1);
@@ -85,6 +86,6 @@ mod tests {
         chunks.remove_empty(3);
         chunks.insert(9);
         chunks.remove_empty(9);
-        assert_eq!((chunks.row.len(), chunks.scattered.len()), (3, 0));
+        assert_eq!((chunks.dense.len(), chunks.sparse.len()), (3, 0));
     }
 }

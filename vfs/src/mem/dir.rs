@@ -1,13 +1,13 @@
-//! Held directories: every operation of the tree, each under one lock.
+//! The `Dir` of the memory filesystem. Each operation takes the tree lock once.
 
 use std::any::Any;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::Shared;
+use super::FsState;
 use super::file::MemFile;
-use super::leaf::{Body, Leaf, not_a_dir};
+use super::leaf::{Leaf, LeafContent, not_a_dir};
 use super::meter::Counted;
 use super::tree::{Child, DirData, DirKey, Tree};
 use crate::{
@@ -15,7 +15,7 @@ use crate::{
     SetTimes, Stat, Stop, bug,
 };
 
-/// Entries that are taken out of the tree at once for a listing.
+/// The number of entries that a listing copies per acquisition of the tree lock.
 const BATCH: usize = 256;
 
 /// What a rename leaves at the old name.
@@ -25,32 +25,37 @@ pub(super) enum Leave {
     Whiteout,
 }
 
-/// A held directory. It counts among the directory's handles as long as it lives.
+/// A held directory. Counts as one of the directory's handles until it is dropped.
 pub(super) struct MemDir {
-    pub(super) fs: Arc<Shared>,
+    pub(super) fs: Arc<FsState>,
     pub(super) key: DirKey,
 }
 
 impl MemDir {
-    /// Holds the directory `key` of `tree`, which is `fs`'s.
-    pub(super) fn hold(fs: &Arc<Shared>, tree: &Tree, key: DirKey) -> Self {
+    /// Holds the directory `key` of `tree`, the tree of `fs`.
+    pub(super) fn hold(fs: &Arc<FsState>, tree: &Tree, key: DirKey) -> Self {
         if let Some(dir) = tree.dirs.get(key) {
             dir.handles.fetch_add(1, Ordering::AcqRel);
         }
         MemDir { fs: Arc::clone(fs), key }
     }
 
-    pub(super) fn create_leaf(&self, name: Name<'_>, body: Body) -> Result<Arc<Leaf>> {
-        let mut tree = self.fs.change()?;
+    pub(super) fn create_leaf(&self, name: Name<'_>, content: LeafContent) -> Result<Arc<Leaf>> {
+        let mut tree = self.fs.write_tree()?;
         let dir = tree.dir_mut(self.key)?;
         check_vacant(dir, name)?;
-        self.create_leaf_in(dir, name, body)
+        self.create_leaf_in(dir, name, content)
     }
 
-    /// `name` must be vacant.
-    fn create_leaf_in(&self, dir: &mut DirData, name: Name<'_>, body: Body) -> Result<Arc<Leaf>> {
+    /// Creates a leaf with one name, which must be vacant.
+    fn create_leaf_in(
+        &self,
+        dir: &mut DirData,
+        name: Name<'_>,
+        content: LeafContent,
+    ) -> Result<Arc<Leaf>> {
         let now = self.fs.now();
-        let leaf = self.fs.fresh_leaf(body, now)?;
+        let leaf = self.fs.fresh_leaf(content, now)?;
         dir.insert(name, Child::Leaf(Arc::clone(&leaf)), now);
         Ok(leaf)
     }
@@ -69,10 +74,10 @@ impl MemDir {
             return Err(Errno::Notdir);
         }
         let changes = how.access.writes() || how.flags.contains(OpenFlags::TRUNCATE);
-        if changes && self.fs.env.is_frozen() && !matches!(leaf.body, Body::Null) {
+        if changes && self.fs.env.is_frozen() && !matches!(leaf.content, LeafContent::Null) {
             return Err(Errno::Rofs);
         }
-        if how.flags.contains(OpenFlags::TRUNCATE) && matches!(leaf.body, Body::File) {
+        if how.flags.contains(OpenFlags::TRUNCATE) && matches!(leaf.content, LeafContent::File) {
             self.empty(leaf)?;
         }
         let (env, leaf) = (Arc::clone(&self.fs.env), Arc::clone(leaf));
@@ -81,13 +86,13 @@ impl MemDir {
 
     fn empty(&self, leaf: &Leaf) -> Result<()> {
         let now = self.fs.now();
-        let mut state = leaf.change();
+        let mut state = leaf.write();
         state.bytes.set_len(0)?;
         state.times.touch(now);
         Ok(())
     }
 
-    /// Opens what is there; `None` if there is nothing and it is to be created.
+    /// Opens an existing node. `None` if the node is missing and `how` creates it.
     #[inline(always)]
     fn open_existing(
         &self,
@@ -104,17 +109,19 @@ impl MemDir {
             None => Err(Errno::Noent.into()),
             Some(_) if how.is_exclusive() => Err(Errno::Exist.into()),
             Some(Child::Dir(key)) => Ok(Some(self.open_dir(tree, *key, how)?)),
-            Some(Child::Leaf(leaf)) => match leaf.body {
-                Body::Link(_) => Err(not_a_dir(leaf, path.depth() - 1)),
-                Body::File | Body::Null => Ok(Some(Node::File(self.open_leaf_as(leaf, how)?))),
+            Some(Child::Leaf(leaf)) => match leaf.content {
+                LeafContent::Link(_) => Err(not_a_dir(leaf, path.depth() - 1)),
+                LeafContent::File | LeafContent::Null => {
+                    Ok(Some(Node::File(self.open_leaf_as(leaf, how)?)))
+                }
             },
         }
     }
 
-    /// Opens what is there, or creates it if there is nothing.
+    /// Opens an existing node, or creates a file.
     fn open_or_create(&self, path: Descent<'_>, how: OpenHow) -> Result<Node, Stop> {
-        let mut tree = self.fs.change()?;
-        // Someone may have been quicker.
+        let mut tree = self.fs.write_tree()?;
+        // Another thread may have created it since the read lock was released.
         if let Some(node) = self.open_existing(&tree, path, how)? {
             return Ok(node);
         }
@@ -124,14 +131,14 @@ impl MemDir {
         if dir.is_removed {
             return Err(Errno::Noent.into());
         }
-        let leaf = self.create_leaf_in(dir, name, Body::File)?;
+        let leaf = self.create_leaf_in(dir, name, LeafContent::File)?;
         let env = Arc::clone(&self.fs.env);
         Ok(Node::File(Arc::new(MemFile::new(env, leaf, how.access))))
     }
 
-    /// What the node is that `path` leads to; of what is no directory, what `leaf` says.
+    /// Returns the metadata of the node at `path`: of a leaf, the result of `leaf`.
     #[inline]
-    fn look(
+    fn stat_with(
         &self,
         path: Descent<'_>,
         leaf: impl FnOnce(&Leaf) -> Result<Stat, Stop>,
@@ -144,20 +151,24 @@ impl MemDir {
         match tree.dir(parent)?.get(name) {
             None => Err(Errno::Noent.into()),
             Some(Child::Dir(key)) => Ok(tree.dir(*key)?.stat()),
-            Some(Child::Leaf(found)) => leaf(found),
+            Some(Child::Leaf(child)) => leaf(child),
         }
     }
 
-    /// Another directory of this filesystem, or `Xdev`.
-    pub(super) fn same<'d>(&self, other: &'d dyn Dir) -> Result<&'d MemDir> {
+    /// Returns `other` as a directory of this filesystem.
+    ///
+    /// # Errors
+    ///
+    /// - `EXDEV`: `other` is of another filesystem.
+    pub(super) fn same_fs<'d>(&self, other: &'d dyn Dir) -> Result<&'d MemDir> {
         match (other as &dyn Any).downcast_ref::<MemDir>() {
             Some(other) if Arc::ptr_eq(&self.fs, &other.fs) => Ok(other),
             Some(_) | None => Err(Errno::Xdev),
         }
     }
 
-    /// Checks a rename in the order that [`Dir::rename`] lists the errors. Answers what moves and
-    /// what is in its way; `None` if both names lead to the same node.
+    /// Checks a rename in the order of the errors of [`Dir::rename`]. Returns the moved node and
+    /// the replaced node, or `None` if both names lead to the same node.
     fn check_rename(
         tree: &Tree,
         (from, name): (DirKey, Name<'_>),
@@ -194,7 +205,7 @@ impl MemDir {
         Ok(Some((moved.clone(), target.cloned())))
     }
 
-    /// Renames, and leaves at the old name what `leave` says.
+    /// Renames a node and leaves `leave` at the old name.
     pub(super) fn rename_leaving(
         &self,
         leave: Leave,
@@ -203,7 +214,7 @@ impl MemDir {
         new_name: Name<'_>,
     ) -> Result<()> {
         let into = into.key;
-        let mut tree = self.fs.change()?;
+        let mut tree = self.fs.write_tree()?;
         let checked = MemDir::check_rename(&tree, (self.key, name), (into, new_name))?;
         let Some((moved, target)) = checked else { return Ok(()) };
         let now = self.fs.now();
@@ -212,12 +223,12 @@ impl MemDir {
         }
         match &target {
             None => {}
-            Some(Child::Leaf(leaf)) => leaf.count_name(-1, now),
+            Some(Child::Leaf(leaf)) => leaf.adjust_nlink(-1, now),
             Some(Child::Dir(key)) => tree.remove_dir(*key, now)?,
         }
         tree.dir_mut(self.key)?.remove(name, now);
         match &moved {
-            Child::Leaf(leaf) => leaf.count_name(0, now),
+            Child::Leaf(leaf) => leaf.adjust_nlink(0, now),
             Child::Dir(key) => {
                 let dir = tree.dir_mut(*key)?;
                 dir.parent = into;
@@ -234,7 +245,12 @@ impl MemDir {
     }
 }
 
-/// `Noent` in a removed directory, `Exist` where there is something.
+/// Checks that a name can be created.
+///
+/// # Errors
+///
+/// - `ENOENT`: the directory is removed.
+/// - `EEXIST`: the name exists.
 pub(super) fn check_vacant(dir: &DirData, name: Name<'_>) -> Result<()> {
     if dir.is_removed {
         return Err(Errno::Noent);
@@ -247,7 +263,7 @@ pub(super) fn check_vacant(dir: &DirData, name: Name<'_>) -> Result<()> {
 
 impl Dir for MemDir {
     fn open(&self, path: Descent<'_>, how: OpenHow) -> Result<Node, Stop> {
-        // What must not be there need not be looked for twice.
+        // An exclusive create needs no lookup under the read lock first.
         if how.is_exclusive() {
             return self.open_or_create(path, how);
         }
@@ -258,13 +274,13 @@ impl Dir for MemDir {
     }
 
     fn stat(&self, path: Descent<'_>) -> Result<Stat, Stop> {
-        self.look(path, |leaf| Ok(leaf.stat()))
+        self.stat_with(path, |leaf| Ok(leaf.stat()))
     }
 
     fn stat_following(&self, path: Descent<'_>) -> Result<Stat, Stop> {
-        self.look(path, |leaf| match leaf.body {
-            Body::Link(_) => Err(not_a_dir(leaf, path.depth() - 1)),
-            Body::File | Body::Null => Ok(leaf.stat()),
+        self.stat_with(path, |leaf| match leaf.content {
+            LeafContent::Link(_) => Err(not_a_dir(leaf, path.depth() - 1)),
+            LeafContent::File | LeafContent::Null => Ok(leaf.stat()),
         })
     }
 
@@ -272,9 +288,9 @@ impl Dir for MemDir {
         let tree = self.fs.tree.read();
         match tree.dir(self.key)?.get(name).ok_or(Errno::Noent)? {
             Child::Dir(_) => Err(Errno::Inval),
-            Child::Leaf(leaf) => match &leaf.body {
-                Body::Link(target) => Ok(target.clone()),
-                Body::File | Body::Null => Err(Errno::Inval),
+            Child::Leaf(leaf) => match &leaf.content {
+                LeafContent::Link(target) => Ok(target.clone()),
+                LeafContent::File | LeafContent::Null => Err(Errno::Inval),
             },
         }
     }
@@ -291,24 +307,24 @@ impl Dir for MemDir {
             names.clear();
             {
                 let tree = self.fs.tree.read();
-                for (place, name, child) in tree.dir(self.key)?.behind(from).take(BATCH) {
+                for (position, name, child) in tree.dir(self.key)?.after(from).take(BATCH) {
                     let (kind, ino) = match child {
                         Child::Dir(key) => (FileType::Dir, tree.dir(*key)?.ino),
                         Child::Leaf(leaf) => (leaf.kind(), leaf.ino),
                     };
                     names.push_str(name);
-                    batch.push((place, name.len(), kind, ino));
+                    batch.push((position, name.len(), kind, ino));
                 }
             }
             let Some((last, ..)) = batch.last() else { return Ok(()) };
             from = *last;
             let mut rest = names.as_str();
-            for (place, len, kind, ino) in batch.drain(..) {
+            for (position, len, kind, ino) in batch.drain(..) {
                 let split = rest.split_at_checked(len);
-                let (name, behind) =
+                let (name, after) =
                     split.unwrap_or_else(|| bug!(("", ""); "a batch of names is too short"));
-                rest = behind;
-                let (name, next) = (Name::new(name)?, Cookie(place));
+                rest = after;
+                let (name, next) = (Name::new(name)?, Cookie(position));
                 if each(Entry { name, kind, ino, next }).is_break() {
                     return Ok(());
                 }
@@ -317,7 +333,7 @@ impl Dir for MemDir {
     }
 
     fn create_dir(&self, name: Name<'_>) -> Result<()> {
-        let mut tree = self.fs.change()?;
+        let mut tree = self.fs.write_tree()?;
         check_vacant(tree.dir(self.key)?, name)?;
         let counted = Counted::new(&self.fs.env.meter)?;
         let now = self.fs.now();
@@ -329,26 +345,26 @@ impl Dir for MemDir {
     }
 
     fn create_symlink(&self, name: Name<'_>, target: &str) -> Result<()> {
-        self.create_leaf(name, Body::Link(target.into())).map(drop)
+        self.create_leaf(name, LeafContent::Link(target.into())).map(drop)
     }
 
     fn remove_file(&self, name: Name<'_>) -> Result<()> {
         let now = self.fs.now();
-        let mut tree = self.fs.change()?;
+        let mut tree = self.fs.write_tree()?;
         let dir = tree.dir_mut(self.key)?;
         match dir.get(name).ok_or(Errno::Noent)? {
             Child::Dir(_) => return Err(Errno::Isdir),
-            Child::Leaf(leaf) => leaf.count_name(-1, now),
+            Child::Leaf(leaf) => leaf.adjust_nlink(-1, now),
         }
         let removed = dir.remove(name, now);
-        // A large file's memory is given back with nobody waiting for the tree.
+        // Free a large file after the tree lock is released.
         drop(tree);
         drop(removed);
         Ok(())
     }
 
     fn remove_dir(&self, name: Name<'_>) -> Result<()> {
-        let mut tree = self.fs.change()?;
+        let mut tree = self.fs.write_tree()?;
         let key = match tree.dir(self.key)?.get(name).ok_or(Errno::Noent)? {
             Child::Leaf(_) => return Err(Errno::Notdir),
             Child::Dir(key) => *key,
@@ -362,24 +378,24 @@ impl Dir for MemDir {
     }
 
     fn rename(&self, name: Name<'_>, into: &dyn Dir, new_name: Name<'_>) -> Result<()> {
-        self.rename_leaving(Leave::Nothing, name, self.same(into)?, new_name)
+        self.rename_leaving(Leave::Nothing, name, self.same_fs(into)?, new_name)
     }
 
     fn link(&self, name: Name<'_>, into: &dyn Dir, new_name: Name<'_>) -> Result<()> {
-        let into = self.same(into)?.key;
-        let mut tree = self.fs.change()?;
+        let into = self.same_fs(into)?.key;
+        let mut tree = self.fs.write_tree()?;
         let child = tree.dir(self.key)?.get(name).ok_or(Errno::Noent)?.clone();
         check_vacant(tree.dir(into)?, new_name)?;
         let Child::Leaf(leaf) = &child else { return Err(Errno::Perm) };
         let now = self.fs.now();
-        leaf.count_name(1, now);
+        leaf.adjust_nlink(1, now);
         tree.dir_mut(into)?.insert(new_name, child, now);
         Ok(())
     }
 
     fn set_times(&self, path: Descent<'_>, times: SetTimes) -> Result<(), Stop> {
         let now = self.fs.now();
-        let mut tree = self.fs.change()?;
+        let mut tree = self.fs.write_tree()?;
         let child = match path.split_last() {
             None => Child::Dir(self.key),
             Some((parent, name)) => {
@@ -389,7 +405,7 @@ impl Dir for MemDir {
         };
         match child {
             Child::Dir(key) => tree.dir_mut(key)?.times.set(times, now),
-            Child::Leaf(leaf) => leaf.change().times.set(times, now),
+            Child::Leaf(leaf) => leaf.write().times.set(times, now),
         }
         Ok(())
     }

@@ -1,11 +1,11 @@
-//! The entries of one directory: found by name, and listed in the order in which they came.
+//! The entries of one directory: a hash table by name over a vector in insertion order.
 //!
-//! They stand in a row by their places. A place is never given twice, so it is a cookie that stays
-//! good whatever comes and goes; what goes leaves a hole, and holes are closed when they are many.
-//! The index says where in the row a name stands.
+//! Each entry has a position, which is its cookie. Positions ascend and are never reused, so a
+//! cookie stays valid when entries come and go. A removal leaves a hole in the vector; the vector
+//! is compacted when holes outnumber entries.
 //!
-//! Most names are short, and a name of at most 16 bytes is two numbers: comparing and hashing these
-//! takes less than calling for a comparison of memory.
+//! perf: a name of at most 16 bytes is compared and hashed as two integers, which is faster than a
+//! call of `memcmp`.
 
 use std::hash::{BuildHasher, Hasher};
 
@@ -16,24 +16,25 @@ use hashbrown::HashTable;
 use super::tree::Child;
 use crate::Name;
 
-/// Holes in the row that are not worth closing.
+/// Compaction starts above this number of holes.
 const HOLES_MIN: usize = 32;
 
 /// The entries of one directory.
 #[derive(Default)]
 pub(super) struct Entries {
     hasher: RandomState,
-    /// Indices into `row`.
-    /// INVARIANT: exactly those of the slots that are no holes.
+    /// Indices into `slots`.
+    ///
+    /// INVARIANT: exactly the indices of the slots that are not holes.
     index: HashTable<usize>,
-    /// INVARIANT: by ascending places, the last one no hole.
-    row: Vec<Slot>,
-    place_next: u64,
+    /// INVARIANT: sorted by position; the last slot is not a hole.
+    slots: Vec<Slot>,
+    position_next: u64,
 }
 
 struct Slot {
-    /// The place in the directory's stream, which is its cookie.
-    place: u64,
+    /// The position in the directory's stream: the cookie after this entry.
+    position: u64,
     /// `None` is a hole.
     entry: Option<(CompactString, Child)>,
 }
@@ -42,7 +43,7 @@ impl Slot {
     fn is(&self, name: Name<'_>) -> bool {
         self.entry
             .as_ref()
-            .is_some_and(|(own, _)| is_same(own.as_bytes(), name.as_str().as_bytes()))
+            .is_some_and(|(own, _)| names_equal(own.as_bytes(), name.as_str().as_bytes()))
     }
 }
 
@@ -59,66 +60,65 @@ impl Entries {
     pub(super) fn get(&self, name: Name<'_>) -> Option<&Child> {
         let hash = hash(&self.hasher, name.as_str());
         let at =
-            *self.index.find(hash, |at| self.row.get(*at).is_some_and(|slot| slot.is(name)))?;
-        Some(&self.row.get(at)?.entry.as_ref()?.1)
+            *self.index.find(hash, |at| self.slots.get(*at).is_some_and(|slot| slot.is(name)))?;
+        Some(&self.slots.get(at)?.entry.as_ref()?.1)
     }
 
-    /// The entries behind `place`.
-    pub(super) fn behind(&self, place: u64) -> impl Iterator<Item = (u64, &str, &Child)> {
-        let start = self.row.partition_point(|slot| slot.place <= place);
-        self.row.iter().skip(start).filter_map(|slot| {
+    /// Returns the entries after `position`.
+    pub(super) fn after(&self, position: u64) -> impl Iterator<Item = (u64, &str, &Child)> {
+        let start = self.slots.partition_point(|slot| slot.position <= position);
+        self.slots.iter().skip(start).filter_map(|slot| {
             let (name, child) = slot.entry.as_ref()?;
-            Some((slot.place, name.as_str(), child))
+            Some((slot.position, name.as_str(), child))
         })
     }
 
-    /// There must be no entry of that name.
+    /// Inserts an entry. The name must be vacant.
     pub(super) fn insert(&mut self, name: Name<'_>, child: Child) {
-        self.place_next += 1;
-        let at = self.row.len();
+        self.position_next += 1;
+        let at = self.slots.len();
         let entry = Some((CompactString::default(), child));
-        self.row.push(Slot { place: self.place_next, entry });
-        // Where it is to stay: a name that was put together elsewhere would be copied at once, and
-        // the copy would wait for its bytes.
-        if let Some((own, _)) = self.row.last_mut().and_then(|slot| slot.entry.as_mut()) {
+        self.slots.push(Slot { position: self.position_next, entry });
+        // perf: store forwarding, see docs/performance.md. The name is built in place.
+        if let Some((own, _)) = self.slots.last_mut().and_then(|slot| slot.entry.as_mut()) {
             own.push_str(name.as_str());
         }
-        let Entries { hasher, index, row, .. } = self;
-        index.insert_unique(hash(hasher, name.as_str()), at, |at| hash_at(hasher, row, *at));
+        let Entries { hasher, index, slots, .. } = self;
+        index.insert_unique(hash(hasher, name.as_str()), at, |at| hash_at(hasher, slots, *at));
     }
 
-    /// Holes never outnumber the entries for long.
+    /// Removes an entry, and compacts the vector if holes outnumber entries.
     pub(super) fn remove(&mut self, name: Name<'_>) -> Option<Child> {
         let hash = hash(&self.hasher, name.as_str());
-        let is_it = |at: &usize| self.row.get(*at).is_some_and(|slot| slot.is(name));
+        let is_it = |at: &usize| self.slots.get(*at).is_some_and(|slot| slot.is(name));
         let (at, _) = self.index.find_entry(hash, is_it).ok()?.remove();
-        let (_, child) = self.row.get_mut(at)?.entry.take()?;
-        while self.row.pop_if(|slot| slot.entry.is_none()).is_some() {}
-        let holes = self.row.len() - self.index.len();
-        if holes > HOLES_MIN && holes > self.row.len() / 2 {
-            self.close_holes();
+        let (_, child) = self.slots.get_mut(at)?.entry.take()?;
+        while self.slots.pop_if(|slot| slot.entry.is_none()).is_some() {}
+        let holes = self.slots.len() - self.index.len();
+        if holes > HOLES_MIN && holes > self.slots.len() / 2 {
+            self.compact();
         }
         Some(child)
     }
 
-    fn close_holes(&mut self) {
-        self.row.retain(|slot| slot.entry.is_some());
+    fn compact(&mut self) {
+        self.slots.retain(|slot| slot.entry.is_some());
         self.index.clear();
-        let Entries { hasher, index, row, .. } = self;
-        for at in 0..row.len() {
-            index.insert_unique(hash_at(hasher, row, at), at, |at| hash_at(hasher, row, *at));
+        let Entries { hasher, index, slots, .. } = self;
+        for at in 0..slots.len() {
+            index.insert_unique(hash_at(hasher, slots, at), at, |at| hash_at(hasher, slots, *at));
         }
     }
 }
 
-fn hash_at(hasher: &RandomState, row: &[Slot], at: usize) -> u64 {
-    let entry = row.get(at).and_then(|slot| slot.entry.as_ref());
+fn hash_at(hasher: &RandomState, slots: &[Slot], at: usize) -> u64 {
+    let entry = slots.get(at).and_then(|slot| slot.entry.as_ref());
     hash(hasher, entry.map_or("", |(name, _)| name))
 }
 
 #[inline]
 fn hash(hasher: &RandomState, name: &str) -> u64 {
-    match numbers(name.as_bytes()) {
+    match as_integers(name.as_bytes()) {
         Some((first, last)) => {
             let mut hasher = hasher.build_hasher();
             hasher.write_u64(first);
@@ -130,19 +130,20 @@ fn hash(hasher: &RandomState, name: &str) -> u64 {
 }
 
 #[inline]
-fn is_same(one: &[u8], other: &[u8]) -> bool {
+fn names_equal(one: &[u8], other: &[u8]) -> bool {
     if one.len() != other.len() {
         return false;
     }
-    match (numbers(one), numbers(other)) {
+    match (as_integers(one), as_integers(other)) {
         (Some(one), Some(other)) => one == other,
         _ => one == other,
     }
 }
 
-/// Two numbers that no other name of the same length has; `None` for a long one.
+/// Returns two integers that differ for any two names of the same length, or `None` for a name
+/// longer than 16 bytes.
 #[inline]
-fn numbers(name: &[u8]) -> Option<(u64, u64)> {
+fn as_integers(name: &[u8]) -> Option<(u64, u64)> {
     if name.len() > 16 {
         return None;
     }
@@ -164,7 +165,7 @@ mod tests {
 
     use super::*;
 
-    /// A name, for short ones in all ways of being alike but for a byte.
+    /// A name. Short names differ from others of their length in one byte.
     fn name() -> impl Strategy<Value = String> {
         (1usize..20, 0usize..20, "[abc]").prop_map(|(len, at, byte)| {
             let mut name = "a".repeat(len);
@@ -175,47 +176,47 @@ mod tests {
 
     proptest! {
         #[test]
-        fn names_of_one_length_are_the_same_by_their_numbers(one in name(), other in name()) {
+        fn integer_comparison_of_names_equals_byte_comparison(one in name(), other in name()) {
             let (a, b) = (one.as_bytes(), other.as_bytes());
-            prop_assert_eq!(is_same(a, b), one == other);
+            prop_assert_eq!(names_equal(a, b), one == other);
             let state = RandomState::default();
             prop_assert!(one != other || hash(&state, &one) == hash(&state, &other));
         }
 
-        /// Against a map, with the order by which it lists.
+        /// Compares with a map, including the order of the listing.
         #[test]
-        fn entries_are_found_and_listed_in_the_order_in_which_they_came(
-            acts in prop::collection::vec((name(), any::<bool>()), 0..300),
+        fn entries_are_listed_in_insertion_order(
+            operations in prop::collection::vec((name(), any::<bool>()), 0..300),
         ) {
-            let (mut entries, mut known, mut count) = (Entries::default(), BTreeMap::new(), 0);
-            for (text, comes) in &acts {
+            let (mut entries, mut model, mut count) = (Entries::default(), BTreeMap::new(), 0);
+            for (text, is_insert) in &operations {
                 let name = Name::new(text).unwrap();
-                let known_key = match entries.get(name) {
+                let model_key = match entries.get(name) {
                     Some(Child::Dir(key)) => Some(*key),
                     Some(Child::Leaf(_)) | None => None,
                 };
-                prop_assert_eq!(known_key, known.get(text).copied());
-                if *comes && known_key.is_none() {
+                prop_assert_eq!(model_key, model.get(text).copied());
+                if *is_insert && model_key.is_none() {
                     count += 1;
                     entries.insert(name, Child::Dir(count));
-                    known.insert(text.clone(), count);
-                } else if !*comes {
-                    prop_assert_eq!(entries.remove(name).is_some(), known.remove(text).is_some());
+                    model.insert(text.clone(), count);
+                } else if !*is_insert {
+                    prop_assert_eq!(entries.remove(name).is_some(), model.remove(text).is_some());
                 }
-                prop_assert_eq!(entries.len(), known.len());
-                prop_assert_eq!(entries.is_empty(), known.is_empty());
-                let holes = entries.row.len() - entries.len();
+                prop_assert_eq!(entries.len(), model.len());
+                prop_assert_eq!(entries.is_empty(), model.is_empty());
+                let holes = entries.slots.len() - entries.len();
                 prop_assert!(holes <= HOLES_MIN + entries.len());
             }
-            let mut wanted: Vec<_> = known.iter().map(|(name, key)| (*key, &name[..])).collect();
-            wanted.sort_unstable();
-            let listed = entries.behind(0).map(|(place, name, _)| (place as usize, name));
+            let mut expected: Vec<_> = model.iter().map(|(name, key)| (*key, &name[..])).collect();
+            expected.sort_unstable();
+            let listed = entries.after(0).map(|(position, name, _)| (position as usize, name));
             let listed: Vec<_> = listed.collect();
-            prop_assert_eq!(&listed, &wanted);
-            for (at, (place, _)) in listed.iter().enumerate() {
-                let rest: Vec<_> = entries.behind(*place as u64).map(|(_, name, _)| name).collect();
-                let behind: Vec<_> = wanted[at + 1..].iter().map(|(_, name)| *name).collect();
-                prop_assert_eq!(rest, behind);
+            prop_assert_eq!(&listed, &expected);
+            for (at, (position, _)) in listed.iter().enumerate() {
+                let rest: Vec<_> = entries.after(*position as u64).map(|(_, name, _)| name).collect();
+                let after: Vec<_> = expected[at + 1..].iter().map(|(_, name)| *name).collect();
+                prop_assert_eq!(rest, after);
             }
         }
     }

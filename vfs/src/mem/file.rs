@@ -1,11 +1,11 @@
-//! Open files.
+//! The `File` of the memory filesystem.
 
 use std::io::{IoSlice, IoSliceMut};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::Env;
-use super::leaf::{Body, Leaf};
+use super::leaf::{Leaf, LeafContent};
 use crate::{Access, Errno, File, FileType, Result, SetTimes, Stat, SyncScope};
 
 pub(super) struct MemFile {
@@ -25,7 +25,7 @@ impl MemFile {
     }
 
     fn is_null(&self) -> bool {
-        matches!(self.leaf.body, Body::Null)
+        matches!(self.leaf.content, LeafContent::Null)
     }
 }
 
@@ -51,7 +51,7 @@ impl File for MemFile {
             return Ok(total(bufs));
         }
         let now = self.env.now();
-        let mut state = self.leaf.change();
+        let mut state = self.leaf.write();
         let done = state.bytes.write_at(bufs, offset)?;
         if done > 0 {
             state.times.touch(now);
@@ -65,7 +65,7 @@ impl File for MemFile {
             return Ok(total(bufs));
         }
         let now = self.env.now();
-        let mut state = self.leaf.change();
+        let mut state = self.leaf.write();
         let end = state.bytes.len();
         let done = state.bytes.write_at(bufs, end)?;
         if done > 0 {
@@ -89,13 +89,14 @@ impl File for MemFile {
             return Err(Errno::Inval);
         }
         let now = self.env.now();
-        let mut state = self.leaf.change();
+        let mut state = self.leaf.write();
         state.bytes.set_len(len)?;
         state.times.touch(now);
         Ok(())
     }
 
-    /// Nothing is held for the room until it is written; but what could never be is refused.
+    /// Extends the file without allocating chunks, and fails with `ENOSPC` if the bytes would
+    /// exceed the capacity.
     fn allocate(&self, offset: u64, len: u64) -> Result<()> {
         self.check_writes(Errno::Badf)?;
         if len == 0 {
@@ -106,7 +107,7 @@ impl File for MemFile {
         }
         let end = offset.checked_add(len).ok_or(Errno::Fbig)?;
         let now = self.env.now();
-        let mut state = self.leaf.change();
+        let mut state = self.leaf.write();
         let size = state.bytes.len();
         if end > size {
             if !self.env.meter.has_room(len.min(end - size)) {
@@ -122,7 +123,7 @@ impl File for MemFile {
         if self.env.is_frozen() {
             return Err(Errno::Rofs);
         }
-        self.leaf.change().times.set(times, self.env.now());
+        self.leaf.write().times.set(times, self.env.now());
         Ok(())
     }
 

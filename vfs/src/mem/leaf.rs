@@ -1,8 +1,10 @@
-//! Nodes that are no directories, and what can be seen of them without a lock.
+//! Leaves (files, symbolic links, the null device), with metadata published through a seqlock.
 //!
-//! A leaf's bytes and times are under its lock. Whoever changes them does so through [`Changing`],
-//! which shows at its end what a `stat` tells: under a version that is odd meanwhile, so that who
-//! looks needs no lock and tells by the version whether what was seen belongs together.
+//! The bytes and times of a leaf are guarded by its lock. Writers hold a [`LeafWriteGuard`], which
+//! publishes size and times when it is dropped. A `stat` reads these without the lock: the version
+//! is odd while a writer publishes, and a reader that sees an odd version or a changed one retries.
+//!
+//! Locks: `Leaf::state` is a leaf lock.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicU64, Ordering, fence};
@@ -13,11 +15,10 @@ use super::bytes::Bytes;
 use super::meter::Counted;
 use crate::{Errno, FileType, SetTime, SetTimes, Stat, Stop, Timestamp, bug};
 
-/// Looks that a change may spoil before the next one waits for it.
-const LOOKS_MAX: u32 = 8;
+/// Lock-free reads that concurrent writers may invalidate before the reader takes the lock.
+const SEQLOCK_READS_MAX: u32 = 8;
 
-/// The times of a node. Reading does not change the time of access: a guest's read must not be a
-/// write.
+/// The times of a node. Reads do not update the access time: a guest's read must not be a write.
 #[derive(Clone, Copy)]
 pub(super) struct Times {
     pub(super) accessed: Timestamp,
@@ -30,7 +31,7 @@ impl Times {
         Times { accessed: now, modified: now, changed: now }
     }
 
-    /// The content changed.
+    /// Records a change of the content.
     pub(super) fn touch(&mut self, now: Timestamp) {
         (self.modified, self.changed) = (now, now);
     }
@@ -47,23 +48,26 @@ impl Times {
     }
 }
 
-/// What a leaf is.
-pub(super) enum Body {
+/// The content of a leaf.
+pub(super) enum LeafContent {
     File,
     Link(Box<str>),
-    /// `/dev/null`.
+    /// A character device like `/dev/null`.
     Null,
 }
 
-/// A node that is no directory.
+/// A node that is not a directory.
 pub(super) struct Leaf {
-    /// Another filesystem's, and its number there, for a node that stands for one of a lower.
+    /// `dev` and `ino` are those of the lower's node, for a node that an overlay has copied up.
     dev: u64,
     pub(super) ino: u64,
-    pub(super) body: Body,
+    pub(super) content: LeafContent,
+    /// Written under `FsState::tree`.
     pub(super) nlink: AtomicU64,
+    /// The lock of the bytes and times.
     state: RwLock<LeafState>,
-    shown: Shown,
+    /// Written under `state`, read without a lock.
+    published: StatSeqlock,
     _counted: Counted,
 }
 
@@ -72,25 +76,25 @@ pub(super) struct LeafState {
     pub(super) times: Times,
 }
 
-/// The state of a leaf, to be changed; when it is dropped, others see the change.
-pub(super) struct Changing<'l> {
+/// A write guard of a leaf. Publishes the state when it is dropped.
+pub(super) struct LeafWriteGuard<'l> {
     leaf: &'l Leaf,
     state: RwLockWriteGuard<'l, LeafState>,
 }
 
-/// What was last shown: numbers, of which those of one version belong together.
+/// A seqlock of the size and times of a leaf.
 #[derive(Default)]
-struct Shown {
-    /// Odd while it is changed.
+struct StatSeqlock {
+    /// Odd while a writer publishes.
     version: AtomicU64,
     len: AtomicU64,
     /// Seconds and nanoseconds of each time.
     times: [(AtomicU64, AtomicU64); 3],
 }
 
-impl Shown {
-    /// Shows `state`, which must be locked by the caller.
-    fn show(&self, state: &LeafState) {
+impl StatSeqlock {
+    /// Publishes `state`. The caller holds the lock of the leaf.
+    fn publish(&self, state: &LeafState) {
         let version = self.version.load(Ordering::Relaxed);
         self.version.store(version.wrapping_add(1), Ordering::Relaxed);
         fence(Ordering::Release);
@@ -103,9 +107,9 @@ impl Shown {
         self.version.store(version.wrapping_add(2), Ordering::Release);
     }
 
-    /// What was shown; `None` if it was being changed.
+    /// Returns the published size and times, or `None` if a writer is publishing.
     #[inline]
-    fn look(&self) -> Option<(u64, Times)> {
+    fn load(&self) -> Option<(u64, Times)> {
         let version = self.version.load(Ordering::Acquire);
         let len = self.len.load(Ordering::Relaxed);
         let [accessed, modified, changed] = self.times.each_ref().map(|(seconds, nanos)| {
@@ -122,46 +126,47 @@ impl Shown {
 }
 
 impl Leaf {
-    /// A leaf of this identity with one name that it has yet to be given.
+    /// Creates a leaf of this identity. Its link count is 1 for the name that the caller will
+    /// insert.
     pub(super) fn new(
         (dev, ino): (u64, u64),
-        body: Body,
+        content: LeafContent,
         state: LeafState,
         counted: Counted,
     ) -> Self {
-        let (nlink, shown) = (AtomicU64::new(1), Shown::default());
-        shown.show(&state);
-        Leaf { dev, ino, body, nlink, state: RwLock::new(state), shown, _counted: counted }
+        let (nlink, published) = (AtomicU64::new(1), StatSeqlock::default());
+        published.publish(&state);
+        Leaf { dev, ino, content, nlink, state: RwLock::new(state), published, _counted: counted }
     }
 
     #[inline]
     pub(super) fn kind(&self) -> FileType {
-        match self.body {
-            Body::File => FileType::File,
-            Body::Link(_) => FileType::Symlink,
-            Body::Null => FileType::CharDevice,
+        match self.content {
+            LeafContent::File => FileType::File,
+            LeafContent::Link(_) => FileType::Symlink,
+            LeafContent::Null => FileType::CharDevice,
         }
     }
 
-    /// The state, to be read.
+    /// Locks the state for reading.
     #[inline]
     pub(super) fn read(&self) -> RwLockReadGuard<'_, LeafState> {
         self.state.read()
     }
 
-    /// The state, to be changed.
+    /// Locks the state for writing.
     #[inline]
-    pub(super) fn change(&self) -> Changing<'_> {
-        Changing { leaf: self, state: self.state.write() }
+    pub(super) fn write(&self) -> LeafWriteGuard<'_> {
+        LeafWriteGuard { leaf: self, state: self.state.write() }
     }
 
     #[inline]
     pub(super) fn stat(&self) -> Stat {
-        let (len, times) = self.look();
-        let size = match &self.body {
-            Body::File => len,
-            Body::Link(target) => target.len() as u64,
-            Body::Null => 0,
+        let (len, times) = self.len_and_times();
+        let size = match &self.content {
+            LeafContent::File => len,
+            LeafContent::Link(target) => target.len() as u64,
+            LeafContent::Null => 0,
         };
         Stat {
             kind: self.kind(),
@@ -175,12 +180,12 @@ impl Leaf {
         }
     }
 
-    /// The length of the bytes, and the times.
+    /// Returns the length and the times.
     #[inline]
-    fn look(&self) -> (u64, Times) {
-        for _ in 0..LOOKS_MAX {
-            if let Some(shown) = self.shown.look() {
-                return shown;
+    fn len_and_times(&self) -> (u64, Times) {
+        for _ in 0..SEQLOCK_READS_MAX {
+            if let Some(published) = self.published.load() {
+                return published;
             }
             std::hint::spin_loop();
         }
@@ -188,16 +193,16 @@ impl Leaf {
         (state.bytes.len(), state.times)
     }
 
-    /// One name more or fewer.
-    pub(super) fn count_name(&self, more: i64, now: Timestamp) {
-        // Only under the tree's lock, so that no count is lost.
+    /// Adds `more` to the link count and sets `ctime`.
+    pub(super) fn adjust_nlink(&self, more: i64, now: Timestamp) {
+        // The caller holds the tree lock, so no update is lost.
         let nlink = self.nlink.load(Ordering::Relaxed).saturating_add_signed(more);
         self.nlink.store(nlink, Ordering::Relaxed);
-        self.change().times.changed = now;
+        self.write().times.changed = now;
     }
 }
 
-impl Deref for Changing<'_> {
+impl Deref for LeafWriteGuard<'_> {
     type Target = LeafState;
 
     fn deref(&self) -> &LeafState {
@@ -205,24 +210,24 @@ impl Deref for Changing<'_> {
     }
 }
 
-impl DerefMut for Changing<'_> {
+impl DerefMut for LeafWriteGuard<'_> {
     fn deref_mut(&mut self) -> &mut LeafState {
         &mut self.state
     }
 }
 
-impl Drop for Changing<'_> {
+impl Drop for LeafWriteGuard<'_> {
     fn drop(&mut self) {
-        // Still under the lock.
-        self.leaf.shown.show(&self.state);
+        // Runs before the lock is released.
+        self.leaf.published.publish(&self.state);
     }
 }
 
-/// Why a descent ends at a leaf after `depth` names.
+/// Returns why a descent through a leaf stops after `depth` names.
 pub(super) fn not_a_dir(leaf: &Leaf, depth: usize) -> Stop {
-    match &leaf.body {
-        Body::Link(target) => Stop::Link { at: depth, target: target.clone() },
-        Body::File | Body::Null => Errno::Notdir.into(),
+    match &leaf.content {
+        LeafContent::Link(target) => Stop::Link { at: depth, target: target.clone() },
+        LeafContent::File | LeafContent::Null => Errno::Notdir.into(),
     }
 }
 
@@ -238,39 +243,39 @@ mod tests {
         let meter = Arc::new(Meter::new(u64::MAX, u64::MAX));
         let bytes = Bytes::new(Arc::clone(&meter));
         let state = LeafState { bytes, times: Times::all(Timestamp::EPOCH) };
-        Leaf::new((1, 2), Body::File, state, Counted::new(&meter).unwrap())
+        Leaf::new((1, 2), LeafContent::File, state, Counted::new(&meter).unwrap())
     }
 
     #[test]
-    fn what_is_seen_without_a_lock_belongs_together() {
+    fn seqlock_reads_are_consistent() {
         let leaf = leaf();
         let rounds = 20_000;
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 for round in 1..=rounds {
-                    let mut state = leaf.change();
+                    let mut state = leaf.write();
                     state.bytes.write_at(&[IoSlice::new(b"x")], round - 1).unwrap();
                     state.times = Times::all(Timestamp::from_nanos(round * 999_999_999));
                 }
             });
-            let mut seen = 0;
-            while seen < rounds {
+            let mut last_size = 0;
+            while last_size < rounds {
                 let stat = leaf.stat();
-                assert!(stat.size >= seen, "{} after {seen}", stat.size);
-                seen = stat.size;
+                assert!(stat.size >= last_size, "{} after {last_size}", stat.size);
+                last_size = stat.size;
                 for time in [stat.accessed, stat.modified, stat.changed] {
-                    assert_eq!(time, Timestamp::from_nanos(seen * 999_999_999));
+                    assert_eq!(time, Timestamp::from_nanos(last_size * 999_999_999));
                 }
             }
         });
     }
 
     #[test]
-    fn a_change_that_is_not_shown_yet_is_waited_for() {
+    fn stat_takes_the_lock_during_a_publication() {
         let leaf = leaf();
-        let version = leaf.shown.version.load(Ordering::Relaxed);
-        leaf.shown.version.store(version + 1, Ordering::Relaxed);
-        assert_eq!(leaf.shown.look().map(|(len, _)| len), None);
+        let version = leaf.published.version.load(Ordering::Relaxed);
+        leaf.published.version.store(version + 1, Ordering::Relaxed);
+        assert_eq!(leaf.published.load().map(|(len, _)| len), None);
         assert_eq!(leaf.stat().size, 0);
     }
 }

@@ -1,20 +1,20 @@
-//! What a memory filesystem holds, counted where it is taken and given back.
+//! Accounting of the bytes and nodes of a memory filesystem.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::{Errno, Result};
 
-/// What a memory filesystem holds.
+/// The memory use of a [`MemFs`](crate::MemFs).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MemUsage {
-    /// Bytes held for the contents of files; holes are not held.
+    /// Bytes allocated for the contents of files, without holes.
     pub bytes: u64,
-    /// Files, directories and links, those that are only open included.
+    /// Files, directories and links, including removed ones that are still open.
     pub nodes: u64,
 }
 
-/// Counts, with their limits.
+/// Counters and their limits.
 pub(super) struct Meter {
     bytes: AtomicU64,
     nodes: AtomicU64,
@@ -32,13 +32,17 @@ impl Meter {
         MemUsage { bytes: bytes.load(Ordering::Relaxed), nodes: nodes.load(Ordering::Relaxed) }
     }
 
-    /// Takes bytes, or `Nospc`.
-    pub(super) fn take_bytes(&self, more: u64) -> Result<()> {
-        take(&self.bytes, more, self.bytes_max)
+    /// Charges bytes.
+    ///
+    /// # Errors
+    ///
+    /// - `ENOSPC`: the limit would be exceeded.
+    pub(super) fn charge_bytes(&self, more: u64) -> Result<()> {
+        charge(&self.bytes, more, self.bytes_max)
     }
 
-    /// Counts bytes that were given unasked.
-    pub(super) fn take_given(&self, more: u64) {
+    /// Charges bytes that the allocator returned beyond the request, without a check of the limit.
+    pub(super) fn charge_surplus(&self, more: u64) {
         self.bytes.fetch_add(more, Ordering::Relaxed);
     }
 
@@ -46,26 +50,30 @@ impl Meter {
         self.bytes.fetch_sub(fewer, Ordering::Relaxed);
     }
 
-    /// Whether so many more bytes would fit.
+    /// Returns whether `more` bytes would fit.
     pub(super) fn has_room(&self, more: u64) -> bool {
         self.usage().bytes.checked_add(more).is_some_and(|bytes| bytes <= self.bytes_max)
     }
 }
 
-fn take(count: &AtomicU64, more: u64, max: u64) -> Result<()> {
+fn charge(count: &AtomicU64, more: u64, max: u64) -> Result<()> {
     let taken = count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |have| {
         have.checked_add(more).filter(|sum| *sum <= max)
     });
     taken.map(drop).map_err(|_| Errno::Nospc)
 }
 
-/// The place of one node in the count, given back when the node is dropped.
+/// A charge for one node, released when the node is dropped.
 pub(super) struct Counted(Arc<Meter>);
 
 impl Counted {
-    /// A place, or `Nospc`.
+    /// Charges one node.
+    ///
+    /// # Errors
+    ///
+    /// - `ENOSPC`: the limit would be exceeded.
     pub(super) fn new(meter: &Arc<Meter>) -> Result<Self> {
-        take(&meter.nodes, 1, meter.nodes_max)?;
+        charge(&meter.nodes, 1, meter.nodes_max)?;
         Ok(Counted(Arc::clone(meter)))
     }
 }

@@ -1,14 +1,18 @@
 //! The memory filesystem.
 //!
-//! Everything that POSIX knows and nothing that it does not: hard links, symbolic links, sparse
-//! files, nodes that are open after their removal, stable cookies. What nobody can reach any more
-//! is freed with its last handle.
+//! Supports all of POSIX that the traits express: hard links, symbolic links, sparse files, removed
+//! nodes that are still open, stable cookies. An unreachable node is freed with its last handle.
 //!
-//! It can also be the layer that an overlay keeps its changes in (`upper.rs`): then directories
-//! carry marks beside their entries, which no name leads to.
+//! A `MemFs` can also be the upper of an overlay (`upper.rs`): its directories then store whiteouts
+//! and opaque marks beside their entries, invisible to lookups.
 //!
-//! Lock order: `Shared::tree`, then a leaf's own. A handle on a file takes only the second. No
-//! callback is called with either held.
+//! Lock order:
+//!
+//! - `FsState::tree`
+//!   - `Leaf::state`
+//!
+//! A file handle takes only `Leaf::state`. Callbacks of listings run without a lock. The clock is
+//! called with either lock held, so it must not call its own filesystem.
 
 mod bytes;
 mod chunks;
@@ -30,7 +34,7 @@ pub use meter::MemUsage;
 
 use self::bytes::Bytes;
 use self::dir::MemDir;
-use self::leaf::{Body, Leaf, LeafState, Times};
+use self::leaf::{Leaf, LeafContent, LeafState, Times};
 use self::meter::{Counted, Meter};
 use self::tree::{DirData, ROOT, Tree};
 use crate::{DirRef, Errno, Name, Result, Timestamp, fresh_dev, fresh_ino};
@@ -39,7 +43,7 @@ type ClockFn = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
 /// A filesystem in memory. A clone is the same filesystem.
 #[derive(Clone)]
-pub struct MemFs(Arc<Shared>);
+pub struct MemFs(Arc<FsState>);
 
 /// Builds a [`MemFs`].
 pub struct MemFsBuilder {
@@ -48,24 +52,26 @@ pub struct MemFsBuilder {
     clock: ClockFn,
 }
 
-struct Shared {
+struct FsState {
     dev: u64,
-    /// The filesystem that new nodes are of, if it is another one's tree that they are seen in.
+    /// The device number of new nodes if this filesystem is the upper of an overlay.
     dev_of_new: OnceLock<u64>,
-    /// What the temporary names of the commits of this layer are made of.
+    /// The token in the temporary names of this upper's commits.
     commit_token: OnceLock<u128>,
+    /// The lock of all directories and of every link count.
     tree: RwLock<Tree>,
     ino_next: AtomicU64,
     env: Arc<Env>,
 }
 
-/// What an open file needs of its filesystem.
+/// The state of a filesystem that its open files use.
 ///
-/// Beside the filesystem itself only open files hold it, so their number is known.
+/// Only the filesystem and its open files hold references, so the reference count is the number of
+/// open files plus one.
 struct Env {
     meter: Arc<Meter>,
     clock: ClockFn,
-    /// Set once, under the tree's lock, while no file is open.
+    /// Set at most once, under `FsState::tree`, while no file is open.
     frozen: AtomicBool,
 }
 
@@ -86,13 +92,13 @@ impl Default for MemFs {
 }
 
 impl MemFs {
-    /// An empty filesystem without limits.
+    /// Creates an empty filesystem without limits.
     #[must_use]
     pub fn new() -> Self {
         Self::builder().build()
     }
 
-    /// A builder for a filesystem with limits, or with a clock of its own.
+    /// Returns a builder for a filesystem with limits or another clock.
     #[must_use]
     pub fn builder() -> MemFsBuilder {
         MemFsBuilder {
@@ -102,53 +108,60 @@ impl MemFs {
         }
     }
 
-    /// The root.
+    /// Returns the root directory.
     #[must_use]
     pub fn root(&self) -> DirRef {
         Arc::new(MemDir::hold(&self.0, &self.0.tree.read(), ROOT))
     }
 
-    /// What it holds now.
+    /// Returns the current memory use.
     #[must_use]
     pub fn usage(&self) -> MemUsage {
         self.0.env.meter.usage()
     }
 
-    /// Creates a character device like `/dev/null` in the root: it takes everything and gives
-    /// nothing.
+    /// Creates a character device like `/dev/null` in the root: writes succeed and discard, reads
+    /// return 0 bytes.
     ///
-    /// Errors, in order: `Exist`; `Nospc`.
+    /// # Errors
+    ///
+    /// - `EEXIST`: the name exists.
+    /// - `ENOSPC`: too many nodes.
     pub fn create_null_device(&self, name: Name<'_>) -> Result<()> {
         let dir = MemDir::hold(&self.0, &self.0.tree.read(), ROOT);
-        dir.create_leaf(name, Body::Null).map(drop)
+        dir.create_leaf(name, LeafContent::Null).map(drop)
     }
 }
 
 impl MemFsBuilder {
-    /// The most bytes that are held for the contents of files; beyond them a write is `Nospc`.
-    /// Holes are not held.
+    /// Limits the bytes allocated for the contents of files; a write beyond the limit fails with
+    /// `ENOSPC`. Holes are not counted. Default: no limit.
     #[must_use]
     pub fn capacity_bytes(mut self, capacity_bytes: u64) -> Self {
         self.capacity_bytes = capacity_bytes;
         self
     }
 
-    /// The most files, directories and links, the root included; beyond them creation is `Nospc`.
+    /// Limits the number of files, directories and links, including the root; a creation beyond the
+    /// limit fails with `ENOSPC`. Default: no limit.
     #[must_use]
     pub fn nodes_max(mut self, nodes_max: u64) -> Self {
-        // The root is always there.
+        // The root always exists.
         self.nodes_max = nodes_max.max(1);
         self
     }
 
-    /// The clock that times of nodes are taken from.
+    /// Sets the clock for the times of nodes. Default: the system clock.
+    ///
+    /// The clock is called while locks of the filesystem are held, so it must not call this
+    /// filesystem.
     #[must_use]
     pub fn clock(mut self, clock: Arc<dyn Fn() -> Timestamp + Send + Sync>) -> Self {
         self.clock = clock;
         self
     }
 
-    /// The filesystem.
+    /// Builds the filesystem.
     #[must_use]
     pub fn build(self) -> MemFs {
         let meter = Arc::new(Meter::new(self.capacity_bytes, self.nodes_max));
@@ -158,7 +171,7 @@ impl MemFsBuilder {
             tree.dirs.insert(DirData::new((dev, 1), ROOT, (self.clock)(), counted));
         }
         let env = Env { meter, clock: self.clock, frozen: AtomicBool::new(false) };
-        MemFs(Arc::new(Shared {
+        MemFs(Arc::new(FsState {
             dev,
             dev_of_new: OnceLock::new(),
             commit_token: OnceLock::new(),
@@ -169,18 +182,22 @@ impl MemFsBuilder {
     }
 }
 
-impl Shared {
+impl FsState {
     fn now(&self) -> Timestamp {
         self.env.now()
     }
 
-    /// The tree, to be changed. `Rofs` if that has ended.
-    fn change(&self) -> Result<RwLockWriteGuard<'_, Tree>> {
+    /// Locks the tree for writing.
+    ///
+    /// # Errors
+    ///
+    /// - `EROFS`: the filesystem is frozen.
+    fn write_tree(&self) -> Result<RwLockWriteGuard<'_, Tree>> {
         let tree = self.tree.write();
         if self.env.is_frozen() { Err(Errno::Rofs) } else { Ok(tree) }
     }
 
-    /// The identity of a new node.
+    /// Returns the identity of a new node.
     fn fresh_id(&self) -> (u64, u64) {
         match self.dev_of_new.get() {
             None => (self.dev, self.ino_next.fetch_add(1, Ordering::Relaxed)),
@@ -188,16 +205,20 @@ impl Shared {
         }
     }
 
-    /// A leaf with one name that it has yet to be given. `Nospc` if there are too many nodes.
-    fn fresh_leaf(&self, body: Body, now: Timestamp) -> Result<Arc<Leaf>> {
-        self.leaf_with(self.fresh_id(), body, now)
+    /// Creates a leaf that its caller will insert under one name.
+    ///
+    /// # Errors
+    ///
+    /// - `ENOSPC`: too many nodes.
+    fn fresh_leaf(&self, content: LeafContent, now: Timestamp) -> Result<Arc<Leaf>> {
+        self.leaf_with(self.fresh_id(), content, now)
     }
 
-    /// The same, with this identity.
-    fn leaf_with(&self, id: (u64, u64), body: Body, now: Timestamp) -> Result<Arc<Leaf>> {
+    /// Like [`FsState::fresh_leaf`], with an explicit identity.
+    fn leaf_with(&self, id: (u64, u64), content: LeafContent, now: Timestamp) -> Result<Arc<Leaf>> {
         let counted = Counted::new(&self.env.meter)?;
         let bytes = Bytes::new(Arc::clone(&self.env.meter));
         let state = LeafState { bytes, times: Times::all(now) };
-        Ok(Arc::new(Leaf::new(id, body, state, counted)))
+        Ok(Arc::new(Leaf::new(id, content, state, counted)))
     }
 }

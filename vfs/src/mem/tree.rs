@@ -1,8 +1,8 @@
-//! The tree: directories in a slab, and what their names lead to.
+//! The directory tree: a slab of directories and their children.
 //!
-//! One lock is around all of it ([`super::Shared::tree`]); a file's bytes have a lock of their own,
-//! which is only ever taken inside. A directory is known by its key; a handle counts itself in
-//! `handles`, so that a removed directory stays until its last handle goes.
+//! One lock guards all of it ([`super::FsState::tree`]); a leaf has a lock of its own, which is
+//! taken only inside. A directory is referred to by its slab key. Handles are counted in `handles`,
+//! so a removed directory stays in the slab until its last handle is dropped.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -17,26 +17,26 @@ use crate::{Descent, Errno, FileType, Name, Result, Stat, Stop, Timestamp, bug};
 
 pub(super) type DirKey = usize;
 
-/// The root's key: the first of the slab, and never freed.
+/// The key of the root: the first of the slab, never freed.
 pub(super) const ROOT: DirKey = 0;
 
-/// What a name leads to.
+/// The node at a name.
 #[derive(Clone)]
 pub(super) enum Child {
     Dir(DirKey),
     Leaf(Arc<Leaf>),
 }
 
-/// What a layer's directory says of names that it does not have.
+/// The overlay marks of a directory, for names without an entry.
 #[derive(Default)]
 pub(super) struct Marks {
     pub(super) is_opaque: bool,
-    /// INVARIANT: none of them is an entry of the directory.
+    /// INVARIANT: disjoint from the entries of the directory.
     pub(super) whiteouts: BTreeSet<Box<str>>,
 }
 
 pub(super) struct DirData {
-    /// As for a leaf.
+    /// As for [`Leaf`].
     pub(super) dev: u64,
     pub(super) ino: u64,
     pub(super) parent: DirKey,
@@ -45,7 +45,7 @@ pub(super) struct DirData {
     pub(super) is_removed: bool,
     entries: Entries,
     subdirs: u64,
-    /// None for nearly all.
+    /// `None` except for directories of an overlay's upper with marks.
     pub(super) marks: Option<Box<Marks>>,
     _counted: Counted,
 }
@@ -80,9 +80,9 @@ impl DirData {
         self.entries.is_empty()
     }
 
-    /// The entries behind `place`.
-    pub(super) fn behind(&self, place: u64) -> impl Iterator<Item = (u64, &str, &Child)> {
-        self.entries.behind(place)
+    /// Returns the entries after `position`.
+    pub(super) fn after(&self, position: u64) -> impl Iterator<Item = (u64, &str, &Child)> {
+        self.entries.after(position)
     }
 
     pub(super) fn insert(&mut self, name: Name<'_>, child: Child, now: Timestamp) {
@@ -90,7 +90,8 @@ impl DirData {
         self.times.touch(now);
     }
 
-    /// Inserts what was visible here before, so that no time changes.
+    /// Inserts an entry without a change of times, for a node that was visible here through an
+    /// overlay.
     pub(super) fn insert_quietly(&mut self, name: Name<'_>, child: Child) {
         if let Some(marks) = &mut self.marks {
             marks.whiteouts.remove(name.as_str());
@@ -99,7 +100,7 @@ impl DirData {
         self.entries.insert(name, child);
     }
 
-    /// Says that a name is gone. There must be no entry of that name.
+    /// Adds a whiteout for a name, which must have no entry.
     pub(super) fn create_whiteout(&mut self, name: Name<'_>, now: Timestamp) {
         self.marks.get_or_insert_default().whiteouts.insert(name.as_str().into());
         self.times.touch(now);
@@ -118,7 +119,7 @@ impl DirData {
             dev: self.dev,
             ino: self.ino,
             nlink: if self.is_removed { 0 } else { 2 + self.subdirs },
-            // What Linux's tmpfs says, in bytes: 20 for each entry.
+            // The size that Linux's tmpfs reports: 20 bytes per entry.
             size: 40 + 20 * self.entries.len() as u64,
             accessed: self.times.accessed,
             modified: self.times.modified,
@@ -133,7 +134,7 @@ pub(super) struct Tree {
 }
 
 impl Tree {
-    /// A directory that someone holds or that a name leads to. `Io` cannot happen.
+    /// Returns the directory of a key that a handle or an entry refers to.
     pub(super) fn dir(&self, key: DirKey) -> Result<&DirData> {
         self.dirs.get(key).ok_or_else(|| bug!("the tree has no directory {key}"))
     }
@@ -142,7 +143,7 @@ impl Tree {
         self.dirs.get_mut(key).ok_or_else(|| bug!("the tree has no directory {key}"))
     }
 
-    /// The directory that `path` leads to, below `key`.
+    /// Returns the directory at `path`, relative to `key`.
     #[inline]
     pub(super) fn descend(&self, key: DirKey, path: Descent<'_>) -> Result<DirKey, Stop> {
         let mut at = key;
@@ -156,7 +157,7 @@ impl Tree {
         Ok(at)
     }
 
-    /// Whether `key` is `above`, or lies below it.
+    /// Returns whether `key` is `above` or a descendant of it.
     pub(super) fn is_below(&self, key: DirKey, above: DirKey) -> Result<bool> {
         let mut at = key;
         loop {
@@ -174,8 +175,7 @@ impl Tree {
         }
     }
 
-    /// Takes a directory that no name leads to any more out of the tree, now or with its last
-    /// handle.
+    /// Marks a directory without a name as removed, and frees it now or with its last handle.
     pub(super) fn remove_dir(&mut self, key: DirKey, now: Timestamp) -> Result<()> {
         let dir = self.dir_mut(key)?;
         dir.is_removed = true;
@@ -184,7 +184,7 @@ impl Tree {
         Ok(())
     }
 
-    /// Frees a removed directory without handles.
+    /// Frees a removed directory if it has no handles.
     pub(super) fn free_unused(&mut self, key: DirKey) {
         let is_unused = |dir: &DirData| dir.is_removed && dir.handles.load(Ordering::Acquire) == 0;
         if self.dirs.get(key).is_some_and(is_unused) {

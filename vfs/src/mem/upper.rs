@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 use super::MemFs;
 use super::dir::{Leave, MemDir, check_vacant};
 use super::file::MemFile;
-use super::leaf::{Body, Leaf, Times, not_a_dir};
+use super::leaf::{Leaf, LeafContent, Times, not_a_dir};
 use super::meter::Counted;
 use super::tree::{Child, DirData, DirKey, ROOT, Tree};
 use crate::overlay::{CopiedUp, CopyUp, NewName, UpperDir, UpperEntry, UpperOpen, UpperRef};
@@ -31,7 +31,7 @@ type Target<'a> = (DirKey, Name<'a>);
 impl MemDir {
     /// Checks, for a node that is to be adopted, what can be checked before it is made.
     fn check_adoption<'a>(&self, names: &'a [NewName<'a>]) -> Result<Vec<Target<'a>>> {
-        let target = |new: &NewName<'a>| Ok((self.same(new.dir)?.key, new.name));
+        let target = |new: &NewName<'a>| Ok((self.same_fs(new.dir)?.key, new.name));
         let targets = names.iter().map(target).collect::<Result<Vec<_>>>()?;
         check_all_vacant(&self.fs.tree.read(), &targets)?;
         Ok(targets)
@@ -43,7 +43,7 @@ impl MemDir {
             leaf.nlink.store(0, Ordering::Relaxed);
             return Ok(());
         }
-        let mut tree = self.fs.change()?;
+        let mut tree = self.fs.write_tree()?;
         check_all_vacant(&tree, names)?;
         leaf.nlink.store(names.len() as u64, Ordering::Relaxed);
         for (key, name) in names {
@@ -53,7 +53,7 @@ impl MemDir {
     }
 
     fn adopt_dir(&self, (parent, name): Target<'_>, stat: &Stat) -> Result<()> {
-        let mut tree = self.fs.change()?;
+        let mut tree = self.fs.write_tree()?;
         check_vacant(tree.dir(parent)?, name)?;
         let counted = Counted::new(&self.fs.env.meter)?;
         let mut dir = DirData::new((stat.dev, stat.ino), parent, stat.modified, counted);
@@ -65,7 +65,7 @@ impl MemDir {
 
     /// A file that stands for one of a lower, open for reading and writing, without a name yet.
     fn adopted_file(&self, stat: &Stat) -> Result<(Arc<Leaf>, MemFile)> {
-        let leaf = self.fs.leaf_with((stat.dev, stat.ino), Body::File, stat.modified)?;
+        let leaf = self.fs.leaf_with((stat.dev, stat.ino), LeafContent::File, stat.modified)?;
         let env = Arc::clone(&self.fs.env);
         let file = MemFile::new(env, Arc::clone(&leaf), Access::ReadWrite);
         Ok((leaf, file))
@@ -109,9 +109,11 @@ impl UpperDir for MemDir {
             }),
             Some(Child::Dir(_)) => Ok(UpperOpen::Dir),
             Some(Child::Leaf(_)) if how.is_exclusive() => Err(Errno::Exist.into()),
-            Some(Child::Leaf(leaf)) => match leaf.body {
-                Body::Link(_) => Err(not_a_dir(leaf, 0)),
-                Body::File | Body::Null => Ok(UpperOpen::File(self.open_leaf_as(leaf, how)?)),
+            Some(Child::Leaf(leaf)) => match leaf.content {
+                LeafContent::Link(_) => Err(not_a_dir(leaf, 0)),
+                LeafContent::File | LeafContent::Null => {
+                    Ok(UpperOpen::File(self.open_leaf_as(leaf, how)?))
+                }
             },
         }
     }
@@ -150,21 +152,22 @@ impl UpperDir for MemDir {
             (CopyUp::Dir, _) | (CopyUp::Symlink(_), []) => Err(Errno::Inval),
             (CopyUp::Symlink(target), names) => {
                 let id = (stat.dev, stat.ino);
-                let leaf = self.fs.leaf_with(id, Body::Link(target.into()), stat.modified)?;
-                leaf.change().times = times_of(stat);
+                let leaf =
+                    self.fs.leaf_with(id, LeafContent::Link(target.into()), stat.modified)?;
+                leaf.write().times = times_of(stat);
                 self.adopt_leaf(names, &leaf)?;
                 Ok(CopiedUp::Named)
             }
             (CopyUp::File(fill), names) => {
                 let (leaf, file) = self.adopted_file(stat)?;
                 fill(&file)?;
-                leaf.change().times = times_of(stat);
+                leaf.write().times = times_of(stat);
                 self.adopt_leaf(names, &leaf)?;
                 Ok(CopiedUp::File(Arc::new(file)))
             }
             (CopyUp::Truncated(how), names) => {
                 let (leaf, file) = self.adopted_file(stat)?;
-                leaf.change().times = times_of(stat);
+                leaf.write().times = times_of(stat);
                 let opened = self.open_leaf_as(&leaf, how)?;
                 self.adopt_leaf(names, &leaf)?;
                 Ok(CopiedUp::Truncated { file: Arc::new(file), opened })
@@ -173,8 +176,8 @@ impl UpperDir for MemDir {
     }
 
     fn copy_up_link(&self, name: Name<'_>, into: &dyn UpperDir, new_name: Name<'_>) -> Result<()> {
-        let into = self.same(into)?.key;
-        let mut tree = self.fs.change()?;
+        let into = self.same_fs(into)?.key;
+        let mut tree = self.fs.write_tree()?;
         let child = tree.dir(self.key)?.get(name).ok_or(Errno::Noent)?.clone();
         check_vacant(tree.dir(into)?, new_name)?;
         let Child::Leaf(leaf) = &child else { return Err(Errno::Perm) };
@@ -184,12 +187,12 @@ impl UpperDir for MemDir {
     }
 
     fn create_whiteout(&self, name: Name<'_>) -> Result<()> {
-        let mut tree = self.fs.change()?;
+        let mut tree = self.fs.write_tree()?;
         let now = self.fs.now();
         let shows = tree.dir(self.key)?.get(name).cloned();
         match &shows {
             None => {}
-            Some(Child::Leaf(leaf)) => leaf.count_name(-1, now),
+            Some(Child::Leaf(leaf)) => leaf.adjust_nlink(-1, now),
             Some(Child::Dir(key)) if !tree.dir(*key)?.is_empty() => return Err(Errno::Notempty),
             Some(Child::Dir(_)) => {}
         }
@@ -208,7 +211,7 @@ impl UpperDir for MemDir {
     fn create_opaque_dir(&self, name: Name<'_>) -> Result<()> {
         // Nobody sees the directory before it is opaque: a layer belongs to one overlay.
         self.create_dir(name)?;
-        let mut tree = self.fs.change()?;
+        let mut tree = self.fs.write_tree()?;
         if let Some(Child::Dir(key)) = tree.dir(self.key)?.get(name) {
             let key = *key;
             tree.dir_mut(key)?.marks.get_or_insert_default().is_opaque = true;
@@ -222,15 +225,15 @@ impl UpperDir for MemDir {
 
     // A crash leaves nothing of a layer in memory, so there is nothing to remember.
     fn begin_discard(&self) -> Result<()> {
-        self.fs.change().map(drop)
+        self.fs.write_tree().map(drop)
     }
 
     fn end_discard(&self) -> Result<()> {
-        self.fs.change().map(drop)
+        self.fs.write_tree().map(drop)
     }
 
     fn set_opaque(&self) -> Result<()> {
-        let mut tree = self.fs.change()?;
+        let mut tree = self.fs.write_tree()?;
         let marks = tree.dir_mut(self.key)?.marks.get_or_insert_default();
         marks.is_opaque = true;
         marks.whiteouts.clear();
@@ -243,7 +246,7 @@ impl UpperDir for MemDir {
         into: &dyn UpperDir,
         new_name: Name<'_>,
     ) -> Result<()> {
-        self.rename_leaving(Leave::Whiteout, name, self.same(into)?, new_name)
+        self.rename_leaving(Leave::Whiteout, name, self.same_fs(into)?, new_name)
     }
 
     fn freeze(&self) -> Result<()> {

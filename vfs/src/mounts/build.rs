@@ -1,48 +1,56 @@
-//! Building the mount tree: what is asked for, checked, and then grown from the base downward.
+//! The builder of mount trees: collects mounts, validates them, then builds from the base down.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::empty::Empty;
-use super::{FileMount, Grafted, Mounts, Place};
+use super::{FileMount, MountNode, MountTarget, Mounts};
 use crate::path::kind_of;
 use crate::{Descent, DirRef, Errno, FileType, Name, Node, OpenHow, Result, fresh_dev};
 
-/// The most names in the path of a mount: bounds every recursion over the tree, also on the small
-/// stacks of threads.
+/// The most names in the path of a mount. Bounds every recursion over the tree, also on small
+/// thread stacks.
 const DEPTH_MAX: usize = 256;
 
-/// What is to be mounted where. The order of the calls does not matter.
+/// A builder of a tree of mounts. The order of the calls does not matter.
 pub struct MountsBuilder {
     base: DirRef,
-    root: Draft,
+    root: PlannedNode,
 }
 
 impl MountsBuilder {
     pub(super) fn new(base: DirRef) -> Self {
-        MountsBuilder { base, root: Draft::default() }
+        MountsBuilder { base, root: PlannedNode::default() }
     }
 
-    /// Mounts the directory `dir` at `at`: names joined by single slashes, below the base.
+    /// Mounts the directory `dir` at `at`: names joined by single slashes, relative to the base.
     ///
-    /// Errors, in order: `Nametoolong`, `Inval` for what is no such path, the empty one included;
-    /// `Nametoolong` above 256 names; `Notdir` below a single file that is mounted; `Exist` if
-    /// something is mounted there.
+    /// # Errors
+    ///
+    /// - `ENAMETOOLONG`, `EINVAL`: `at` is not such a path, or is empty.
+    /// - `ENAMETOOLONG`: `at` has more than 256 names.
+    /// - `ENOTDIR`: `at` is under a mounted file.
+    /// - `EEXIST`: `at` is a mount point already.
     pub fn mount(mut self, at: &str, dir: DirRef) -> Result<Self> {
-        self.root.at(at)?.graft = Some(Graft::Dir(dir));
+        self.root.at(at)?.mount = Some(PlannedMount::Dir(dir));
         Ok(self)
     }
 
-    /// Mounts the file that is called `name` in `parent` at `at`. It is looked up anew each time,
-    /// so a file that replaces it is the one that is mounted. Nothing else of `parent` can be
-    /// reached, and a file that is gone is not created.
+    /// Mounts the file `name` of the directory `parent` at `at`.
     ///
-    /// Errors, in order: as for [`MountsBuilder::mount`]; `Isdir` if mounts lie below `at`; those
-    /// of [`Name::new`] and of looking at the file; `Isdir` for a directory; `Loop` for a link;
-    /// `Nxio` for a FIFO, a socket or a block device.
+    /// The name is looked up on each use, so a file that replaces it is mounted from then on. No
+    /// other node of `parent` can be reached, and a missing file is not created.
+    ///
+    /// # Errors
+    ///
+    /// - As for [`MountsBuilder::mount`].
+    /// - `EISDIR`: there are mounts under `at`.
+    /// - Those of [`Name::new`] and of a stat of the file.
+    /// - `EISDIR` for a directory, `ELOOP` for a symbolic link, `ENXIO` for a FIFO, a socket or a
+    ///   block device.
     pub fn mount_file(mut self, at: &str, parent: DirRef, name: &str) -> Result<Self> {
-        let draft = self.root.at(at)?;
-        if !draft.children.is_empty() {
+        let planned = self.root.at(at)?;
+        if !planned.children.is_empty() {
             return Err(Errno::Isdir);
         }
         match kind_of(&*parent, Name::new(name)?)? {
@@ -51,39 +59,39 @@ impl MountsBuilder {
             FileType::Symlink => return Err(Errno::Loop),
             FileType::BlockDevice | FileType::Fifo | FileType::Socket => return Err(Errno::Nxio),
         }
-        draft.graft = Some(Graft::File(FileMount { parent, name: name.into() }));
+        planned.mount = Some(PlannedMount::File(FileMount { parent, name: name.into() }));
         Ok(self)
     }
 
-    /// The root of the tree.
+    /// Builds the tree and returns its root.
     ///
-    /// The directories on the way to a mount are held from now on, where there are any; where
-    /// there are none, they are synthesized, and stay so.
+    /// Existing directories on the way to a mount are opened now and held. Missing ones are
+    /// synthesized and stay so.
     #[must_use]
     pub fn build(self) -> DirRef {
-        let mut grower = Grower { dev: fresh_dev(), last_ino: 0 };
+        let mut tree_builder = TreeBuilder { dev: fresh_dev(), last_ino: 0 };
         let (inner, mount) = (self.base, fresh_dev());
-        let place = grower.grow_dir(self.root.children, Arc::clone(&inner), mount);
-        Arc::new(Mounts { place: Some(place), inner, mount })
+        let node = tree_builder.build_dir(self.root.children, Arc::clone(&inner), mount);
+        Arc::new(Mounts { node: Some(node), inner, mount })
     }
 }
 
-/// A place that is asked for.
+/// A node of the tree to build.
 #[derive(Default)]
-struct Draft {
-    children: BTreeMap<Box<str>, Draft>,
-    /// What is mounted there; `None` on the way.
-    graft: Option<Graft>,
+struct PlannedNode {
+    children: BTreeMap<Box<str>, PlannedNode>,
+    /// The mount; `None` for a directory on the way.
+    mount: Option<PlannedMount>,
 }
 
-enum Graft {
+enum PlannedMount {
     Dir(DirRef),
     File(FileMount),
 }
 
-impl Draft {
-    /// The place at `at`, which must be free.
-    fn at(&mut self, at: &str) -> Result<&mut Draft> {
+impl PlannedNode {
+    /// Returns the node at `at`, which must not be a mount point yet.
+    fn at(&mut self, at: &str) -> Result<&mut PlannedNode> {
         let at = Descent::new(at)?;
         if at.depth() > DEPTH_MAX {
             return Err(Errno::Nametoolong);
@@ -91,57 +99,57 @@ impl Draft {
         if at.is_here() {
             return Err(Errno::Inval);
         }
-        let mut draft = self;
+        let mut planned = self;
         for name in at.names() {
-            if let Some(Graft::File(_)) = draft.graft {
+            if let Some(PlannedMount::File(_)) = planned.mount {
                 return Err(Errno::Notdir);
             }
-            draft = draft.children.entry(name.as_str().into()).or_default();
+            planned = planned.children.entry(name.as_str().into()).or_default();
         }
-        if draft.graft.is_some() {
+        if planned.mount.is_some() {
             return Err(Errno::Exist);
         }
-        Ok(draft)
+        Ok(planned)
     }
 }
 
-/// Makes places, and gives synthesized directories their identity.
-struct Grower {
+/// Builds nodes and assigns inode numbers to synthesized directories.
+struct TreeBuilder {
     dev: u64,
     last_ino: u64,
 }
 
-impl Grower {
-    fn grow_dir(
+impl TreeBuilder {
+    fn build_dir(
         &mut self,
-        drafts: BTreeMap<Box<str>, Draft>,
+        planned_nodes: BTreeMap<Box<str>, PlannedNode>,
         dir: DirRef,
         mount: u64,
-    ) -> Arc<Place> {
+    ) -> Arc<MountNode> {
         let ino = self.next_ino();
         let mut children = BTreeMap::new();
-        for (name, draft) in drafts {
-            let place = match draft.graft {
-                Some(Graft::Dir(dir)) => self.grow_dir(draft.children, dir, fresh_dev()),
-                Some(Graft::File(file)) => Arc::new(Place {
+        for (name, planned) in planned_nodes {
+            let node = match planned.mount {
+                Some(PlannedMount::Dir(dir)) => self.build_dir(planned.children, dir, fresh_dev()),
+                Some(PlannedMount::File(file)) => Arc::new(MountNode {
                     children: BTreeMap::new(),
                     may_block: file.parent.may_block(),
-                    grafted: Grafted::File { file, mount: fresh_dev() },
+                    target: MountTarget::File { file, mount: fresh_dev() },
                     ino: self.next_ino(),
                 }),
                 None => match hold(&dir, &name) {
-                    Some(dir) => self.grow_dir(draft.children, dir, mount),
+                    Some(dir) => self.build_dir(planned.children, dir, mount),
                     None => {
                         let empty = Empty { dev: self.dev, ino: self.next_ino() };
-                        self.grow_dir(draft.children, Arc::new(empty), self.dev)
+                        self.build_dir(planned.children, Arc::new(empty), self.dev)
                     }
                 },
             };
-            children.insert(name, place);
+            children.insert(name, node);
         }
         let may_block =
-            dir.may_block() || children.values().any(|child: &Arc<Place>| child.may_block);
-        Arc::new(Place { children, grafted: Grafted::Dir { dir, mount }, ino, may_block })
+            dir.may_block() || children.values().any(|child: &Arc<MountNode>| child.may_block);
+        Arc::new(MountNode { children, target: MountTarget::Dir { dir, mount }, ino, may_block })
     }
 
     fn next_ino(&mut self) -> u64 {
@@ -150,7 +158,7 @@ impl Grower {
     }
 }
 
-/// The directory that `name` leads to, if it is one and can be had.
+/// Opens the directory `name`. `None` if it is not a directory or cannot be opened.
 fn hold(dir: &DirRef, name: &str) -> Option<DirRef> {
     match dir.open(Name::new(name).ok()?.into(), OpenHow::HOLD_DIR) {
         Ok(Node::Dir(dir)) => Some(dir),

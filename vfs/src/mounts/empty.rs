@@ -1,4 +1,4 @@
-//! The directory that is synthesized where there is none: empty and read-only.
+//! The synthesized directory: empty and read-only.
 
 use std::any::Any;
 use std::ops::ControlFlow;
@@ -9,7 +9,7 @@ use crate::{
     Stop, Timestamp,
 };
 
-/// A directory with nothing in it, which refuses every change with `Rofs`.
+/// An empty directory whose changes fail with `EROFS`.
 #[derive(Clone)]
 pub(super) struct Empty {
     pub(super) dev: u64,
@@ -81,11 +81,11 @@ impl Dir for Empty {
     }
 
     fn rename(&self, _name: Name<'_>, into: &dyn Dir, _new_name: Name<'_>) -> Result<()> {
-        self.missing(into)
+        self.no_such_name(into)
     }
 
     fn link(&self, _name: Name<'_>, into: &dyn Dir, _new_name: Name<'_>) -> Result<()> {
-        self.missing(into)
+        self.no_such_name(into)
     }
 
     fn set_times(&self, path: Descent<'_>, _times: SetTimes) -> Result<(), Stop> {
@@ -106,8 +106,8 @@ impl Dir for Empty {
 }
 
 impl Empty {
-    /// What a rename or a link of a name in here comes to: there is none.
-    fn missing(&self, into: &dyn Dir) -> Result<()> {
+    /// Returns the error of a rename or link of a name of this directory: it has none.
+    fn no_such_name(&self, into: &dyn Dir) -> Result<()> {
         let into: &dyn Any = into;
         match into.downcast_ref::<Empty>() {
             Some(into) if into.dev == self.dev => Err(Errno::Noent),

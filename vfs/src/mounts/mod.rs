@@ -1,19 +1,18 @@
-//! Mounts: one tree, grafted together from several.
+//! Mounts: one tree composed of several directories and single files.
 //!
-//! A [`Mounts`] is a directory of such a tree. It holds the directory that it stands for and, if
-//! mounts lie at or below it, its [`Place`] in the mount tree. The place decides about the names
-//! that lead to mounts; everything else is the inner directory's business, and a descent goes to
-//! it in one call, with the names that lead to the mount taken off.
+//! A [`Mounts`] is a directory of such a tree. It holds the directory that it wraps and, if there
+//! are mounts at or under it, its [`MountNode`]. The mount tree resolves the names that lead to
+//! mounts; the wrapped directory resolves the rest of a descent in one call.
 //!
-//! Why nothing leaks from one mount into another: each has a number of its own, every directory
-//! carries the number of the mount that it came from, and names move between two directories only
-//! if the numbers are equal. Two mounts of one directory have two numbers. A single file is mounted
-//! as a name in a directory that is never handed out.
+//! Why no mount can be reached from another: each mount has a number of its own, every directory
+//! carries the number of its mount, and rename and link require equal numbers. Two mounts of one
+//! directory have two numbers. A single file is mounted as a name in a directory that is never
+//! returned to the caller.
 //!
-//! The mount tree does not change once it is built, so there is no lock. What lies above a mount
-//! can be neither renamed nor removed through the tree, so a place is found by its names.
+//! The mount tree does not change after it is built, so there is no lock. The ancestors of a mount
+//! can be neither renamed nor removed through the tree, so a mount node is found by its names.
 //!
-//! Deliberately absent: mounting and unmounting later; a build is cheap.
+//! Deliberately absent: mounting and unmounting later. Building a new tree is cheap.
 
 mod build;
 mod empty;
@@ -32,76 +31,85 @@ use crate::{
 
 pub use build::MountsBuilder;
 
-/// The highest cookie. Linux's ext4 and btrfs have it for the end of a directory.
+/// The highest cookie. Linux's ext4 and btrfs use it for the end of a directory.
 const COOKIE_MAX: u64 = u64::MAX >> 1;
 
-/// A directory of a tree that is grafted together from several: made with [`Mounts::builder`].
+/// A directory of a tree composed of several, made with [`Mounts::builder`].
 ///
-/// - What is mounted covers what the tree below has of that name, be it a directory, a file or a
-///   link. A directory on the way that is missing there is synthesized: it is read-only, and lists
-///   what it leads to.
-/// - Rename and link between two mounts are `Xdev`, also between two mounts of one directory.
-/// - A mount point, and a directory that leads to one, can be neither renamed, replaced nor
-///   removed: `Busy`.
-/// - A listing has a mount point exactly once, with the type and number of what is mounted.
+/// - A mount covers the node of that name in the tree below, whether a directory, a file or a link.
+///   A missing directory on the way to a mount is synthesized: it is read-only and lists only names
+///   that lead to mounts.
+/// - Rename and link between two mounts fail with `EXDEV`, also between two mounts of one
+///   directory.
+/// - A mount point, and a directory that leads to one, cannot be renamed, replaced or removed:
+///   `EBUSY`.
+/// - A listing contains a mount point exactly once, with the type and inode number of the mounted
+///   node.
 pub struct Mounts {
-    /// Where this is in the mount tree, if mounts lie here or below.
-    place: Option<Arc<Place>>,
-    /// What this directory stands for.
+    /// The node of this directory in the mount tree, if there are mounts here or below.
+    node: Option<Arc<MountNode>>,
+    /// The wrapped directory.
     inner: DirRef,
-    /// The number of the mount that `inner` came from.
+    /// The number of the mount that `inner` belongs to.
     mount: u64,
 }
 
 impl Mounts {
-    /// Starts a tree on top of `base`.
+    /// Returns a builder for a tree over `base`.
     #[must_use]
     pub fn builder(base: DirRef) -> MountsBuilder {
         MountsBuilder::new(base)
     }
 
-    /// A directory that is empty, synthesized and read-only: a base for a tree of nothing but
+    /// Returns an empty, synthesized, read-only directory: a base for a tree that consists only of
     /// mounts.
     #[must_use]
     pub fn empty() -> DirRef {
         Arc::new(empty::Empty { dev: crate::fresh_dev(), ino: 1 })
     }
 
-    /// Takes the names off `path` that the mount tree knows.
-    fn locate<'p>(&self, path: Descent<'p>) -> Result<Spot<'_, 'p>, Stop> {
-        let mut spot = Below {
+    /// Resolves the leading names of `path` in the mount tree.
+    fn locate<'p>(&self, path: Descent<'p>) -> Result<Resolved<'_, 'p>, Stop> {
+        let mut resolved = InnerPath {
             dir: &self.inner,
             mount: self.mount,
-            place: self.place.as_ref(),
-            taken: 0,
+            node: self.node.as_ref(),
+            resolved_names: 0,
             rest: path,
         };
-        while let Some((name, rest)) = spot.rest.split_first() {
-            let Some(place) = spot.place.and_then(|place| place.child(name)) else {
-                spot.place = None;
+        while let Some((name, rest)) = resolved.rest.split_first() {
+            let Some(node) = resolved.node.and_then(|node| node.child(name)) else {
+                resolved.node = None;
                 break;
             };
-            match &place.grafted {
-                Grafted::Dir { dir, mount } => {
-                    let taken = spot.taken + 1;
-                    spot = Below { dir, mount: *mount, place: Some(place), taken, rest };
+            match &node.target {
+                MountTarget::Dir { dir, mount } => {
+                    let resolved_names = resolved.resolved_names + 1;
+                    resolved =
+                        InnerPath { dir, mount: *mount, node: Some(node), resolved_names, rest };
                 }
-                Grafted::File { file, .. } if rest.is_here() => return Ok(Spot::File(file)),
-                Grafted::File { file, .. } => {
+                MountTarget::File { file, .. } if rest.is_here() => {
+                    return Ok(Resolved::File(file));
+                }
+                MountTarget::File { file, .. } => {
                     file.stat()?;
                     return Err(Errno::Notdir.into());
                 }
             }
         }
-        Ok(Spot::Below(spot))
+        Ok(Resolved::Inner(resolved))
     }
 
-    /// The mount point, or the directory on the way to one, that `name` leads to.
-    fn point(&self, name: Name<'_>) -> Option<&Arc<Place>> {
-        self.place.as_ref().and_then(|place| place.child(name))
+    /// Returns the mount point, or the directory on the way to one, at `name`.
+    fn mount_node(&self, name: Name<'_>) -> Option<&Arc<MountNode>> {
+        self.node.as_ref().and_then(|node| node.child(name))
     }
 
-    /// `into`, if it is of the same mount of the same tree.
+    /// Returns `into` as a directory of the same mount.
+    ///
+    /// # Errors
+    ///
+    /// - `EXDEV`: `into` is of another mount or another tree.
     fn same_mount<'d>(&self, into: &'d dyn Dir) -> Result<&'d Mounts> {
         let into: &dyn Any = into;
         match into.downcast_ref::<Mounts>() {
@@ -110,23 +118,25 @@ impl Mounts {
         }
     }
 
-    /// The type of what `name` leads to.
+    /// Returns the type of the node at `name`.
     fn kind_of(&self, name: Name<'_>) -> Result<FileType> {
         crate::path::kind_of(self, name)
     }
 
-    /// A rename from or onto a mount point: no change, but the error that comes first.
+    /// Returns the result of a rename from or onto a mount point, which changes nothing: the first
+    /// error in the order of [`Dir::rename`].
     fn rename_point(&self, name: Name<'_>, into: &Mounts, new_name: Name<'_>) -> Result<()> {
-        let (old, new) = (self.point(name), into.point(new_name));
-        let holds = |point: Option<&Arc<Place>>, dir: &Mounts| match (point, &dir.place) {
-            (Some(point), Some(place)) => point.holds(place),
-            (_, None) | (None, _) => false,
-        };
+        let (old, new) = (self.mount_node(name), into.mount_node(new_name));
+        let contains =
+            |mount_node: Option<&Arc<MountNode>>, dir: &Mounts| match (mount_node, &dir.node) {
+                (Some(mount_node), Some(node)) => mount_node.contains(node),
+                (_, None) | (None, _) => false,
+            };
         let kind = self.kind_of(name)?;
-        if holds(old, into) {
+        if contains(old, into) {
             return Err(Errno::Inval);
         }
-        if holds(new, self) {
+        if contains(new, self) {
             return Err(Errno::Notempty);
         }
         if let (Some(old), Some(new)) = (old, new)
@@ -143,13 +153,13 @@ impl Mounts {
         }
     }
 
-    /// Lists the mount points behind the first `skip`. Answers whether `each` broke.
+    /// Lists the mount points after the first `skip`. Breaks if `each` breaks.
     fn read_points(
-        place: &Place,
+        node: &MountNode,
         skip: u64,
         each: &mut dyn FnMut(Entry<'_>) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>> {
-        for (next, (name, child)) in (1..).zip(&place.children) {
+        for (next, (name, child)) in (1..).zip(&node.children) {
             if next <= skip {
                 continue;
             }
@@ -166,12 +176,13 @@ impl Mounts {
 #[deny(clippy::missing_trait_methods)]
 impl Dir for Mounts {
     fn open(&self, path: Descent<'_>, how: OpenHow) -> Result<Node, Stop> {
-        let below = match self.locate(path)? {
-            Spot::Below(below) => below,
-            Spot::File(file) => return file.open(how),
+        let at = match self.locate(path)? {
+            Resolved::Inner(at) => at,
+            Resolved::File(file) => return file.open(how),
         };
-        if below.taken > 0 && below.rest.is_here() {
-            // The inner directory sees no name here, so it cannot know these two.
+        if at.resolved_names > 0 && at.rest.is_here() {
+            // The inner directory is called with an empty descent here, so it cannot return these
+            // two errors.
             if how.is_exclusive() {
                 return Err(Errno::Exist.into());
             }
@@ -179,10 +190,10 @@ impl Dir for Mounts {
                 return Err(Errno::Isdir.into());
             }
         }
-        match below.dir.open(below.rest, how).map_err(|stop| stop.below(below.taken))? {
+        match at.dir.open(at.rest, how).map_err(|stop| stop.shifted_by(at.resolved_names))? {
             Node::Dir(inner) => {
-                let (place, mount) = (below.place.cloned(), below.mount);
-                Ok(Node::Dir(Arc::new(Mounts { place, inner, mount })))
+                let (node, mount) = (at.node.cloned(), at.mount);
+                Ok(Node::Dir(Arc::new(Mounts { node, inner, mount })))
             }
             Node::File(file) => Ok(Node::File(file)),
         }
@@ -190,24 +201,24 @@ impl Dir for Mounts {
 
     fn stat(&self, path: Descent<'_>) -> Result<Stat, Stop> {
         match self.locate(path)? {
-            Spot::Below(below) => {
-                below.dir.stat(below.rest).map_err(|stop| stop.below(below.taken))
+            Resolved::Inner(at) => {
+                at.dir.stat(at.rest).map_err(|stop| stop.shifted_by(at.resolved_names))
             }
-            Spot::File(file) => file.stat(),
+            Resolved::File(file) => file.stat(),
         }
     }
 
     fn stat_following(&self, path: Descent<'_>) -> Result<Stat, Stop> {
         match self.locate(path)? {
-            Spot::Below(below) => {
-                below.dir.stat_following(below.rest).map_err(|stop| stop.below(below.taken))
+            Resolved::Inner(at) => {
+                at.dir.stat_following(at.rest).map_err(|stop| stop.shifted_by(at.resolved_names))
             }
-            Spot::File(file) => file.stat(),
+            Resolved::File(file) => file.stat(),
         }
     }
 
     fn read_link(&self, name: Name<'_>) -> Result<Box<str>> {
-        match self.point(name) {
+        match self.mount_node(name) {
             Some(_) => Err(Errno::Inval),
             None => self.inner.read_link(name),
         }
@@ -218,18 +229,18 @@ impl Dir for Mounts {
         from: Cookie,
         each: &mut dyn FnMut(Entry<'_>) -> ControlFlow<()>,
     ) -> Result<()> {
-        let Some(place) = &self.place else { return self.inner.read_dir(from, each) };
-        let own = u64::try_from(place.children.len()).map_err(|_| Errno::Overflow)?;
+        let Some(node) = &self.node else { return self.inner.read_dir(from, each) };
+        let own = u64::try_from(node.children.len()).map_err(|_| Errno::Overflow)?;
         let mut inner_from = inner_cookie(from, own)?;
         if from.0 <= own {
-            if Self::read_points(place, from.0, each)?.is_break() {
+            if Self::read_points(node, from.0, each)?.is_break() {
                 return Ok(());
             }
             inner_from = Cookie::START;
         }
         let mut overflow = Ok(());
         self.inner.read_dir(inner_from, &mut |entry| {
-            if place.child(entry.name).is_some() {
+            if node.child(entry.name).is_some() {
                 return ControlFlow::Continue(());
             }
             match outer_cookie(entry.next, own) {
@@ -244,38 +255,38 @@ impl Dir for Mounts {
     }
 
     fn create_dir(&self, name: Name<'_>) -> Result<()> {
-        match self.point(name) {
+        match self.mount_node(name) {
             Some(_) => Err(Errno::Exist),
             None => self.inner.create_dir(name),
         }
     }
 
     fn create_symlink(&self, name: Name<'_>, target: &str) -> Result<()> {
-        match self.point(name) {
+        match self.mount_node(name) {
             Some(_) => Err(Errno::Exist),
             None => self.inner.create_symlink(name, target),
         }
     }
 
     fn remove_file(&self, name: Name<'_>) -> Result<()> {
-        match self.point(name).map(|place| &place.grafted) {
-            Some(Grafted::Dir { .. }) => Err(Errno::Isdir),
-            Some(Grafted::File { .. }) => Err(Errno::Busy),
+        match self.mount_node(name).map(|node| &node.target) {
+            Some(MountTarget::Dir { .. }) => Err(Errno::Isdir),
+            Some(MountTarget::File { .. }) => Err(Errno::Busy),
             None => self.inner.remove_file(name),
         }
     }
 
     fn remove_dir(&self, name: Name<'_>) -> Result<()> {
-        match self.point(name).map(|place| &place.grafted) {
-            Some(Grafted::Dir { .. }) => Err(Errno::Busy),
-            Some(Grafted::File { .. }) => Err(Errno::Notdir),
+        match self.mount_node(name).map(|node| &node.target) {
+            Some(MountTarget::Dir { .. }) => Err(Errno::Busy),
+            Some(MountTarget::File { .. }) => Err(Errno::Notdir),
             None => self.inner.remove_dir(name),
         }
     }
 
     fn rename(&self, name: Name<'_>, into: &dyn Dir, new_name: Name<'_>) -> Result<()> {
         let into = self.same_mount(into)?;
-        if self.point(name).is_some() || into.point(new_name).is_some() {
+        if self.mount_node(name).is_some() || into.mount_node(new_name).is_some() {
             return self.rename_point(name, into, new_name);
         }
         self.inner.rename(name, &*into.inner, new_name)
@@ -283,14 +294,14 @@ impl Dir for Mounts {
 
     fn link(&self, name: Name<'_>, into: &dyn Dir, new_name: Name<'_>) -> Result<()> {
         let into = self.same_mount(into)?;
-        let old = self.point(name);
-        if old.is_some_and(|place| place.grafted.mount() != into.mount) {
+        let old = self.mount_node(name);
+        if old.is_some_and(|node| node.target.mount() != into.mount) {
             return Err(Errno::Xdev);
         }
-        if old.is_none() && into.point(new_name).is_none() {
+        if old.is_none() && into.mount_node(new_name).is_none() {
             return self.inner.link(name, &*into.inner, new_name);
         }
-        // From or onto a mount point: no change, but the error that comes first.
+        // From or onto a mount point: changes nothing, and returns the first error in order.
         self.kind_of(name)?;
         match into.kind_of(new_name) {
             Ok(_) => Err(Errno::Exist),
@@ -301,10 +312,10 @@ impl Dir for Mounts {
 
     fn set_times(&self, path: Descent<'_>, times: SetTimes) -> Result<(), Stop> {
         match self.locate(path)? {
-            Spot::Below(below) => {
-                below.dir.set_times(below.rest, times).map_err(|stop| stop.below(below.taken))
+            Resolved::Inner(at) => {
+                at.dir.set_times(at.rest, times).map_err(|stop| stop.shifted_by(at.resolved_names))
             }
-            Spot::File(file) => file.set_times(times),
+            Resolved::File(file) => file.set_times(times),
         }
     }
 
@@ -313,7 +324,7 @@ impl Dir for Mounts {
     }
 
     fn may_block(&self) -> bool {
-        self.inner.may_block() || self.place.as_ref().is_some_and(|place| place.may_block)
+        self.inner.may_block() || self.node.as_ref().is_some_and(|node| node.may_block)
     }
 
     fn epoch(&self) -> u64 {
@@ -321,64 +332,65 @@ impl Dir for Mounts {
     }
 }
 
-/// Where a descent leads once the names that the mount tree knows are taken off it.
-enum Spot<'s, 'p> {
-    /// To a directory of a mount, or below it.
-    Below(Below<'s, 'p>),
-    /// To a file that is mounted.
+/// A descent after its leading names have been resolved in the mount tree.
+enum Resolved<'s, 'p> {
+    /// A node in a directory of a mount.
+    Inner(InnerPath<'s, 'p>),
+    /// A mounted file.
     File(&'s FileMount),
 }
 
-struct Below<'s, 'p> {
+struct InnerPath<'s, 'p> {
     dir: &'s DirRef,
     mount: u64,
-    /// The place of what `rest` leads to: `None` if `rest` leads below the mount tree.
-    place: Option<&'s Arc<Place>>,
-    taken: usize,
+    /// The mount node of the directory `dir`; `None` if `rest` leaves the mount tree.
+    node: Option<&'s Arc<MountNode>>,
+    resolved_names: usize,
     rest: Descent<'p>,
 }
 
-/// A place in the mount tree: a mount point, or a directory on the way to one.
-struct Place {
-    children: BTreeMap<Box<str>, Arc<Place>>,
-    grafted: Grafted,
-    /// Stands for the number of what is mounted, should that refuse to be looked at.
+/// A node of the mount tree: a mount point, or a directory on the way to one.
+struct MountNode {
+    children: BTreeMap<Box<str>, Arc<MountNode>>,
+    target: MountTarget,
+    /// The inode number to list if the mounted node cannot be statted.
     ino: u64,
-    /// Whether a call on it, or on what is mounted below it, can wait for a disk or a device.
+    /// Whether a call on it, or on a mount under it, can block on a disk or a device.
     may_block: bool,
 }
 
-/// What is at a place.
-enum Grafted {
-    /// A directory: mounted here, or of the tree below, or synthesized.
+/// The mounted node.
+enum MountTarget {
+    /// A directory: mounted here, of the tree below, or synthesized.
     Dir { dir: DirRef, mount: u64 },
     /// A single file.
     File { file: FileMount, mount: u64 },
 }
 
-impl Grafted {
+impl MountTarget {
     fn mount(&self) -> u64 {
         match self {
-            Grafted::Dir { mount, .. } | Grafted::File { mount, .. } => *mount,
+            MountTarget::Dir { mount, .. } | MountTarget::File { mount, .. } => *mount,
         }
     }
 }
 
-impl Place {
-    fn child(&self, name: Name<'_>) -> Option<&Arc<Place>> {
+impl MountNode {
+    fn child(&self, name: Name<'_>) -> Option<&Arc<MountNode>> {
         self.children.get(name.as_str())
     }
 
-    /// Whether `other` is this place or lies below it.
-    fn holds(self: &Arc<Self>, other: &Arc<Place>) -> bool {
-        Arc::ptr_eq(self, other) || self.children.values().any(|child| child.holds(other))
+    /// Returns whether `other` is this node or a descendant of it.
+    fn contains(self: &Arc<Self>, other: &Arc<MountNode>) -> bool {
+        Arc::ptr_eq(self, other) || self.children.values().any(|child| child.contains(other))
     }
 
-    /// What a listing says. `None` if what is mounted is gone.
+    /// Returns the type and inode number for a listing, or `None` if the mounted node no longer
+    /// exists.
     fn kind_and_ino(&self) -> Option<(FileType, u64)> {
-        let (kind, stat) = match &self.grafted {
-            Grafted::Dir { dir, .. } => (FileType::Dir, dir.stat(Descent::HERE)),
-            Grafted::File { file, .. } => (FileType::File, file.stat()),
+        let (kind, stat) = match &self.target {
+            MountTarget::Dir { dir, .. } => (FileType::Dir, dir.stat(Descent::HERE)),
+            MountTarget::File { file, .. } => (FileType::File, file.stat()),
         };
         match stat {
             Ok(stat) => Some((stat.kind, stat.ino)),
@@ -388,16 +400,18 @@ impl Place {
     }
 }
 
-/// One file, by its name in a directory that is held and never handed out.
+/// One file, referred to by its name in a directory that is never returned to the caller.
 struct FileMount {
     parent: DirRef,
     name: Box<str>,
 }
 
 impl FileMount {
-    /// Opens the file anew. It is not created if it is gone: that would be a change of its
-    /// directory. `Stale` if a directory or a link has taken its place, which would lead
-    /// elsewhere.
+    /// Opens the file. A missing file is not created: that would change its directory.
+    ///
+    /// # Errors
+    ///
+    /// - `ESTALE`: a directory or a link has replaced the file.
     fn open(&self, how: OpenHow) -> Result<Node, Stop> {
         if how.is_exclusive() {
             return Err(Errno::Exist.into());
@@ -415,20 +429,20 @@ impl FileMount {
             Ok(stat) if matches!(stat.kind, FileType::Dir | FileType::Symlink) => {
                 Err(Errno::Stale.into())
             }
-            answer => answer,
+            result => result,
         }
     }
 
     fn set_times(&self, times: SetTimes) -> Result<(), Stop> {
-        // Through a handle: what is changed is the file that was looked at.
+        // Through a handle, so that the file whose type was checked is the one that changes.
         let file = self.open(OpenHow::HOLD)?.into_file()?;
         Ok(file.set_times(times)?)
     }
 }
 
-/// Cookies are shifted by the number of mount points, `own`, which are listed first: 1 to `own`
-/// lie behind those, and `own` itself is where the inner directory starts. Its highest cookie
-/// stays as it is, because filesystems have it for their end.
+/// Converts a cookie of the wrapped directory. Mount points are listed first, with cookies 1 to
+/// `own`, so inner cookies are shifted by `own`. The highest cookie is unchanged, because
+/// filesystems use it for their end.
 fn outer_cookie(inner: Cookie, own: u64) -> Result<Cookie> {
     if own == 0 || inner.0 == COOKIE_MAX {
         return Ok(inner);
@@ -439,7 +453,7 @@ fn outer_cookie(inner: Cookie, own: u64) -> Result<Cookie> {
     }
 }
 
-/// The inverse of [`outer_cookie`]; the start for what lies before.
+/// Converts a cookie back. Cookies of mount points become the start.
 fn inner_cookie(outer: Cookie, own: u64) -> Result<Cookie> {
     if outer.0 > COOKIE_MAX {
         return Err(Errno::Inval);

@@ -10,7 +10,7 @@ use super::file::{Handles, open_lower};
 use super::lowers::{Found, MergedDir, end};
 use super::tree::{DirKey, DirState, Have, Spot, Tree, on_no_layer};
 use super::upper::{UpperEntry, UpperOpen, UpperRef};
-use crate::dir::unless_link;
+use crate::dir::stop_at_link;
 use crate::{
     Cookie, Descent, Dir, Entry, Errno, FileType, Name, Node, OpenFlags, OpenHow, Result, SetTimes,
     Stat, Stop, bug,
@@ -54,7 +54,7 @@ impl OverlayDir {
             Spot::Here(_) if how.is_exclusive() && !path.is_here() => Err(Errno::Exist.into()),
             Spot::Here(key) => Ok(FastOpen::Node(self.open_dir(&tree, key, how)?)),
             Spot::Upper { dir, rest, taken } => {
-                match dir.open(rest, how).map_err(|stop| stop.below(taken))? {
+                match dir.open(rest, how).map_err(|stop| stop.shifted_by(taken))? {
                     node @ Node::File(_) => Ok(FastOpen::Node(node)),
                     Node::Dir(_) => Ok(FastOpen::Unsettled),
                 }
@@ -62,7 +62,7 @@ impl OverlayDir {
             Spot::Lower { dir, rest, taken } => self.open_beneath(dir, rest, how, taken),
             Spot::Closed => Ok(FastOpen::Unsettled),
             Spot::Meeting { both, name, rest, taken } if rest.as_name().is_some() => {
-                match both.upper.open_leaf(name, how).map_err(|stop| stop.below(taken))? {
+                match both.upper.open_leaf(name, how).map_err(|stop| stop.shifted_by(taken))? {
                     UpperOpen::File(file) => Ok(FastOpen::Node(Node::File(file))),
                     UpperOpen::Dir => Ok(FastOpen::Unsettled),
                     UpperOpen::Whiteout if how.creates() => Ok(FastOpen::Unsettled),
@@ -75,7 +75,7 @@ impl OverlayDir {
                 UpperEntry::Whiteout => Err(Errno::Noent.into()),
                 UpperEntry::Node(stat) if stat.kind == FileType::Dir => Ok(FastOpen::Unsettled),
                 UpperEntry::Node(_) => {
-                    let opened = both.upper.open(rest, how).map_err(|stop| stop.below(taken));
+                    let opened = both.upper.open(rest, how).map_err(|stop| stop.shifted_by(taken));
                     opened.map(FastOpen::Node)
                 }
             },
@@ -93,7 +93,7 @@ impl OverlayDir {
         if how.access.writes() || how.refuses_dir() {
             return Ok(FastOpen::Unsettled);
         }
-        match open_lower(&**dir, rest, how).map_err(|stop| stop.below(taken))? {
+        match open_lower(&**dir, rest, how).map_err(|stop| stop.shifted_by(taken))? {
             Node::File(file) if file.kind() == FileType::File => {
                 let file = Handles::hold(&self.fs, file, how.access, dir, rest);
                 Ok(FastOpen::Node(Node::File(file)))
@@ -113,7 +113,7 @@ impl OverlayDir {
         if let DirState { upper: Some(upper), lower: None, is_removed: false, .. } =
             tree.dir(key)?
         {
-            let opened = upper.open(name.into(), how).map_err(|stop| stop.below(depth))?;
+            let opened = upper.open(name.into(), how).map_err(|stop| stop.shifted_by(depth))?;
             if let Node::File(_) = &opened {
                 return Ok(opened);
             }
@@ -129,14 +129,14 @@ impl OverlayDir {
             Have::Upper(stat) => (stat.kind, None),
             Have::Lower(Found::Leaf(part)) => match part.dir().stat(name.into()) {
                 Ok(stat) => (stat.kind, Some(part)),
-                Err(stop) => return Err(stop.below(depth)),
+                Err(stop) => return Err(stop.shifted_by(depth)),
             },
         };
         if kind == FileType::Dir {
             if how.refuses_dir() {
                 return Err(Errno::Isdir.into());
             }
-            let child = tree.child(key, name).map_err(|stop| stop.below(depth))?;
+            let child = tree.child(key, name).map_err(|stop| stop.shifted_by(depth))?;
             return Ok(self.open_dir(&tree, child, how)?);
         }
         let truncates = how.flags.contains(OpenFlags::TRUNCATE);
@@ -147,8 +147,8 @@ impl OverlayDir {
             let flags = wanted.flags - (OpenFlags::CREATE | OpenFlags::EXCLUSIVE);
             let flags = if how.wants_dir() { flags | OpenFlags::DIRECTORY } else { flags };
             let wanted = OpenHow::new(wanted.access, flags);
-            let node =
-                open_lower(part.dir(), name.into(), wanted).map_err(|stop| stop.below(depth))?;
+            let node = open_lower(part.dir(), name.into(), wanted)
+                .map_err(|stop| stop.shifted_by(depth))?;
             if !changes && kind == FileType::File {
                 let dir = tree.dir(key)?.lower.as_ref().ok_or_else(on_no_layer)?;
                 let file = node.into_file()?;
@@ -165,7 +165,7 @@ impl OverlayDir {
             self.fs.copy_up(&mut tree, key, name)?;
         }
         let upper = tree.upper(key)?;
-        upper.open(name.into(), how).map_err(|stop| stop.below(depth))
+        upper.open(name.into(), how).map_err(|stop| stop.shifted_by(depth))
     }
 
     /// Another directory of this overlay, or `Xdev`.
@@ -263,7 +263,7 @@ impl OverlayDir {
         // What is answered without a change stays where it is.
         let stat_below = |dir: &dyn Dir, rest, taken| match taken {
             0 => stat(dir, rest),
-            taken => stat(dir, rest).map_err(|stop| stop.below(taken)),
+            taken => stat(dir, rest).map_err(|stop| stop.shifted_by(taken)),
         };
         {
             let tree = self.fs.tree.read();
@@ -291,7 +291,7 @@ impl OverlayDir {
         let key = tree.descend(self.key, parent)?;
         match tree.have(key, name)? {
             Have::Lower(Found::Leaf(part)) => {
-                stat(part.dir(), name.into()).map_err(|stop| stop.below(path.depth() - 1))
+                stat(part.dir(), name.into()).map_err(|stop| stop.shifted_by(path.depth() - 1))
             }
             Have::Nothing | Have::Upper(_) | Have::Lower(Found::Dir(_)) => {
                 Ok(tree.stat(key, name)?.ok_or(Errno::Noent)?)
@@ -352,7 +352,7 @@ impl Dir for OverlayDir {
     fn stat_following(&self, path: Descent<'_>) -> Result<Stat, Stop> {
         match self.ask(path, |dir, path| dir.stat_following(path)) {
             // The upper was asked what it says of the name.
-            Ok(seen) if seen.kind == FileType::Symlink => unless_link(self, path, seen),
+            Ok(seen) if seen.kind == FileType::Symlink => stop_at_link(self, path, seen),
             answer => answer,
         }
     }
@@ -507,7 +507,7 @@ impl Dir for OverlayDir {
         if let Have::Lower(Found::Leaf(part)) = tree.have(key, name)?
             && let Err(stop) = part.dir().stat(name.into())
         {
-            return Err(stop.below(path.depth() - 1));
+            return Err(stop.shifted_by(path.depth() - 1));
         }
         self.fs.copy_up(&mut tree, key, name)?;
         let upper = tree.raise(key)?;

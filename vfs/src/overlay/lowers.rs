@@ -489,7 +489,7 @@ fn read_all(dir: &dyn Dir, each: &mut dyn FnMut(Entry<'_>) -> Result<()>) -> Res
 /// Why a descent ends at a leaf after `depth` names.
 pub(super) fn not_a_dir(dir: &dyn Dir, name: Name<'_>, depth: usize) -> Stop {
     match dir.open(name.into(), OpenHow::HOLD_DIR) {
-        Err(stop) => stop.below(depth),
+        Err(stop) => stop.shifted_by(depth),
         Ok(_) => Errno::Notdir.into(),
     }
 }

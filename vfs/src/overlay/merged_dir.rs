@@ -35,7 +35,7 @@ impl MergedDir {
             None => Err(Errno::Noent.into()),
             Some(Found::Dir(dir)) => dir.stat(Descent::HERE),
             Some(Found::Leaf(part)) => {
-                stat(part.dir(), name.into()).map_err(|stop| stop.below(path.depth() - 1))
+                stat(part.dir(), name.into()).map_err(|stop| stop.shifted_by(path.depth() - 1))
             }
         }
     }
@@ -74,7 +74,8 @@ impl Dir for MergedDir {
                 let is_changed = how.access.writes() || held != how;
                 let how = if is_changed { OpenHow { access: Access::Hold, ..held } } else { how };
                 let how = OpenHow::new(how.access, how.flags & !OpenFlags::CREATE);
-                let node = part.dir().open(name.into(), how).map_err(|stop| stop.below(depth))?;
+                let node =
+                    part.dir().open(name.into(), how).map_err(|stop| stop.shifted_by(depth))?;
                 if is_changed { Err(Errno::Rofs.into()) } else { Ok(node) }
             }
         }

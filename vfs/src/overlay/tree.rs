@@ -336,7 +336,7 @@ impl Tree {
         let (mut at, mut is_new) = (key, false);
         for (depth, name) in path.names().enumerate() {
             let (was_open, known) = (self.dir(at)?.closed.is_none(), self.dirs.len());
-            let child = self.known_child(at, name).map_err(|stop| stop.below(depth))?;
+            let child = self.known_child(at, name).map_err(|stop| stop.shifted_by(depth))?;
             if is_new || !was_open {
                 self.close(at);
             }

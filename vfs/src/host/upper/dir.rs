@@ -20,7 +20,7 @@ use super::upper_dir::Opaqueness;
 use super::work_dir::Shape;
 use super::xattrs::{self, Id};
 use super::{Held, HostUpper, Tree, fault_points};
-use crate::dir::unless_link;
+use crate::dir::stop_at_link;
 use crate::{
     Access, Cookie, Descent, Dir, Errno, FileRef, FileType, Name, Node, OpenFlags, OpenHow, Result,
     SetTimes, Stat, Stop,
@@ -209,7 +209,7 @@ impl Dir for HostUpper {
     }
 
     fn stat_following(&self, path: Descent<'_>) -> Result<Stat, Stop> {
-        unless_link(self, path, self.stat(path)?)
+        stop_at_link(self, path, self.stat(path)?)
     }
 
     fn read_link(&self, name: Name<'_>) -> Result<Box<str>> {

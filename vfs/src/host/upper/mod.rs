@@ -55,7 +55,7 @@ use self::name_cache::{Entry, Found, Image, Memory, Names, Origin};
 use self::work_dir::{LISTING_BYTES, Work};
 use self::xattrs::{Id, Marks, Sort};
 use super::errno::errno;
-use super::list::Slot;
+use super::list::StreamSlot;
 use super::resolve::{link_target, open_quietly};
 use super::stat::{file_type, stat};
 use crate::{Descent, Errno, FileType, Name, Result, Stat, Stop};
@@ -176,7 +176,7 @@ struct Held {
     id: Id,
     core: Arc<Core>,
     memory: Mutex<Memory>,
-    stream: Slot,
+    stream: StreamSlot,
 }
 
 impl Drop for Held {
