@@ -3,8 +3,8 @@
 //! Two kinds of impossible state are kept apart. A broken invariant of our own code is a
 //! [`bug!`](crate::bug!): it panics where debug assertions are on, so tests and fuzzers find it,
 //! and otherwise it is logged and fails closed. A [`Dir`](crate::Dir), [`File`](crate::File) or
-//! [`UpperDir`](crate::overlay::UpperDir) of an embedder that violates its contract is foreign input:
-//! [`broken_contract`] returns an error in every build and never panics.
+//! [`UpperDir`](crate::overlay::UpperDir) of an embedder that violates its contract is foreign
+//! input: [`broken_contract`] returns an error in every build and never panics.
 
 use std::fmt;
 

@@ -43,10 +43,10 @@
 //!
 //! | Types | Purpose |
 //! |---|---|
-//! | [`Name`], [`Descent`] | path text that cannot go up: one component, or components joined by `/` |
+//! | [`Name`], [`Descent`] | validated path text that cannot go up |
 //! | [`Dir`], [`File`] | the contracts: a held directory, an open file; [`Node`] is one of both |
 //! | [`DirRef`], [`FileRef`] | shared handles on them |
-//! | [`OpenHow`], [`Access`], [`OpenFlags`] | how a node is opened; [`Needs`] are the [`Rights`] for it |
+//! | [`OpenHow`], [`Access`], [`OpenFlags`] | how a node is opened; the [`Rights`] it [`Needs`] |
 //! | [`Stat`], [`FileType`], [`Timestamp`], [`SetTimes`] | metadata |
 //! | [`Entry`], [`Cookie`] | directory listings |
 //! | [`Errno`], [`Stop`] | errors; a symbolic link that a directory found on the way |

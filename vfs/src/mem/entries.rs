@@ -214,7 +214,8 @@ mod tests {
             let listed: Vec<_> = listed.collect();
             prop_assert_eq!(&listed, &expected);
             for (at, (position, _)) in listed.iter().enumerate() {
-                let rest: Vec<_> = entries.after(*position as u64).map(|(_, name, _)| name).collect();
+                let rest = entries.after(*position as u64).map(|(_, name, _)| name);
+                let rest: Vec<_> = rest.collect();
                 let after: Vec<_> = expected[at + 1..].iter().map(|(_, name)| *name).collect();
                 prop_assert_eq!(rest, after);
             }
