@@ -1,19 +1,19 @@
-//! Checks the byte counts that filesystems and streams return: they may be an embedder's.
+//! Validation of byte counts that filesystems and streams return.
 //!
-//! A count above the length of the buffers would move an offset too far and tell a guest of bytes
-//! that are not there.
+//! Filesystems and streams may be implemented by an embedder. A count above the total length of the
+//! buffers would advance an offset too far and report bytes to the guest that do not exist.
 
 use std::io::{IoSlice, IoSliceMut};
 
 use palisade_vfs::{File, Result, broken_contract};
 
-/// The count of bytes that were read into `bufs`.
+/// Returns `done` if it fits the buffers of a read, else the error of a broken contract.
 #[inline]
 pub(crate) fn of_read(done: usize, bufs: &[IoSliceMut<'_>]) -> Result<usize> {
     within(done, bufs.iter().map(|buf| buf.len()))
 }
 
-/// The count of bytes that were written from `bufs`.
+/// Returns `done` if it fits the buffers of a write, else the error of a broken contract.
 #[inline]
 pub(crate) fn of_write(done: usize, bufs: &[IoSlice<'_>]) -> Result<usize> {
     within(done, bufs.iter().map(|buf| buf.len()))
@@ -21,14 +21,14 @@ pub(crate) fn of_write(done: usize, bufs: &[IoSlice<'_>]) -> Result<usize> {
 
 #[inline]
 fn within(done: usize, lens: impl Iterator<Item = usize>) -> Result<usize> {
-    // Lengths of buffers that exist at the same time do not overflow together.
+    // The sum cannot overflow: the buffers are in one address space.
     if done > lens.fold(0, usize::saturating_add) {
         return Err(broken_contract("a read or write returned more bytes than its buffers have"));
     }
     Ok(done)
 }
 
-/// [`File::read_vec`], whose count is checked; after an error `to` is as long as before.
+/// Calls [`File::read_vec`] and checks its count. On an error `to` keeps its length.
 pub(crate) fn read_vec(
     file: &dyn File,
     to: &mut Vec<u8>,

@@ -1,4 +1,16 @@
-//! Clocks and sleep: the host's, or a clock of the guest's own that only stands or steps.
+//! Clocks, sleeping and interrupts: the host's clocks, or a fixed clock for reproducible runs.
+//!
+//! A fixed clock does not follow the host's time. It advances by a constant at each reading, and by
+//! the duration of each sleep, which returns at once. If several tasks wait on a fixed clock, it
+//! advances to the earliest deadline only when none of them has anything else to do
+//! ([`FixedClockWait`]).
+//!
+//! Lock order, for an [`Interrupt`]:
+//!
+//! - `InterruptState::wakers`
+//!   - `InterruptState::raised`
+//!
+//! `Clocks::fixed_waits` is never locked together with another lock.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -12,37 +24,37 @@ use palisade_vfs::{Errno, Result};
 use parking_lot::{Condvar, Mutex};
 use slab::Slab;
 
-/// Which clock is meant.
+/// The identifier of a clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClockId {
     /// Nanoseconds since 1970.
     Realtime,
-    /// Nanoseconds since a moment of the host's choice; never goes back.
+    /// Nanoseconds since an unspecified time; never decreases.
     Monotonic,
-    /// The processor time of the process. Not supported: it would tell about the host.
+    /// The CPU time of the process. Not supported: it would disclose the load of the host.
     ProcessCpu,
-    /// The processor time of the thread. Not supported: it would tell about the host.
+    /// The CPU time of the thread. Not supported: it would disclose the load of the host.
     ThreadCpu,
 }
 
-/// Where a guest's time comes from.
+/// The source of a guest's time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Clock {
-    /// The host's clocks; a sleep takes its time.
+    /// The host's clocks.
     #[default]
     Host,
-    /// A clock that starts at `realtime_ns` (the monotonic one at 0), goes on by `step_ns` at
-    /// every look, and by the whole length of a sleep, which takes no time.
+    /// A clock that starts at `realtime_ns` (the monotonic clock at 0), and advances by `step_ns`
+    /// at each reading and by the duration of each sleep. A sleep returns at once.
     Fixed {
         /// Nanoseconds since 1970 at the start.
         realtime_ns: u64,
-        /// Nanoseconds that pass at every look.
+        /// Nanoseconds that pass at each reading.
         step_ns: u64,
     },
 }
 
-/// Wakes a guest that sleeps or waits, from another thread, once and for all: every sleep and
-/// every wait from then on ends at once with `Intr`.
+/// Interrupts a sleeping or waiting guest from another thread. Once it is raised, every present and
+/// later sleep or wait of the guest ends with `Intr`.
 #[derive(Clone, Debug, Default)]
 pub struct Interrupt(Arc<InterruptState>);
 
@@ -50,15 +62,15 @@ pub struct Interrupt(Arc<InterruptState>);
 struct InterruptState {
     raised: Mutex<bool>,
     changed: Condvar,
-    /// Tasks that wait for it. Taken before `raised`, if both are.
+    /// The wakers of tasks that wait for the interrupt. Locked before `raised`.
     wakers: Mutex<Slab<Waker>>,
 }
 
 impl Interrupt {
-    /// How long a wait for the host's descriptors goes on without looking up.
+    /// The interval at which a wait for host descriptors checks for an interrupt.
     pub(crate) const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-    /// Wakes the guest.
+    /// Interrupts the guest.
     pub fn raise(&self) {
         *self.0.raised.lock() = true;
         self.0.changed.notify_all();
@@ -67,19 +79,19 @@ impl Interrupt {
         }
     }
 
-    /// Completes when the guest is woken, for whoever waits in a task.
+    /// Returns a future that completes when the interrupt is raised.
     #[must_use]
     pub fn raised(&self) -> Raised {
         Raised { interrupt: self.clone(), waker: None }
     }
 
-    /// Whether the guest was woken.
+    /// Returns whether the interrupt was raised.
     #[must_use]
     pub fn is_raised(&self) -> bool {
         *self.0.raised.lock()
     }
 
-    /// Waits until `deadline`, or for ever. `Intr` if the guest is woken.
+    /// Waits until `deadline`, or forever. Returns `Intr` if the interrupt is raised.
     pub(crate) fn wait_until(&self, deadline: Option<Instant>) -> Result<()> {
         let mut raised = self.0.raised.lock();
         while !*raised {
@@ -96,11 +108,11 @@ impl Interrupt {
     }
 }
 
-/// What [`Interrupt::raised`] answers.
+/// The future that [`Interrupt::raised`] returns.
 #[derive(Debug)]
 pub struct Raised {
     interrupt: Interrupt,
-    /// Where its waker is.
+    /// The key of the task's waker in `wakers`.
     waker: Option<usize>,
 }
 
@@ -110,7 +122,8 @@ impl Future for Raised {
     fn poll(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<()> {
         let interrupt = self.interrupt.clone();
         let mut wakers = interrupt.0.wakers.lock();
-        // Looked at with the wakers held, so that a raise either is seen or finds the waker.
+        // Checked with `wakers` locked: either this sees a concurrent raise, or the raise finds the
+        // waker.
         if interrupt.is_raised() {
             return Poll::Ready(());
         }
@@ -125,14 +138,14 @@ impl Future for Raised {
 impl Drop for Raised {
     fn drop(&mut self) {
         let mut wakers = self.interrupt.0.wakers.lock();
-        // Once it is raised, all wakers have been taken out and no other has come in.
+        // After a raise the slab is empty, and the key may be reused.
         if let Some(at) = self.waker.filter(|_| !self.interrupt.is_raised()) {
             wakers.try_remove(at);
         }
     }
 }
 
-/// A moment on a guest's monotonic clock that someone waits for.
+/// A deadline on a guest's monotonic clock.
 #[derive(Clone, Debug)]
 pub struct Alarm {
     clocks: Clocks,
@@ -140,10 +153,11 @@ pub struct Alarm {
 }
 
 impl Alarm {
-    /// The host's moment to wait for; `None` if the clock is fixed, or if it never comes.
+    /// Returns the deadline as an [`Instant`] of the host, or `None` if the clock is fixed or the
+    /// deadline is out of range.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
-        // A look at a fixed clock makes it step.
+        // Reading a fixed clock would advance it.
         if self.is_fixed() {
             return None;
         }
@@ -151,19 +165,19 @@ impl Alarm {
         self.clocks.deadline(self.due_ns.saturating_sub(now_ns))
     }
 
-    /// Whether the clock only stands and steps, so that nobody has to wait.
+    /// Returns whether the clock is fixed, so that a wait takes no host time.
     #[must_use]
     pub fn is_fixed(&self) -> bool {
         self.clocks.is_fixed()
     }
 
-    /// Whether a fixed clock has reached the moment. This is no look, so it makes no step.
+    /// Returns whether a fixed clock has reached the deadline, without advancing the clock.
     #[must_use]
     pub fn has_passed(&self) -> bool {
         self.is_fixed() && self.clocks.elapsed_ns.load(Ordering::Relaxed) >= self.due_ns
     }
 
-    /// Waits for the moment on a fixed clock, among all that are waited for on it.
+    /// Registers a wait for the deadline on a fixed clock.
     #[must_use]
     pub fn wait_on_fixed_clock(&self) -> FixedClockWait {
         let mut fixed_waits = self.clocks.fixed_waits.lock();
@@ -172,33 +186,34 @@ impl Alarm {
     }
 }
 
-/// What is waited for on a fixed clock.
+/// The registered waits on a fixed clock.
 #[derive(Debug, Default)]
 struct FixedClockWaits {
-    /// The moments, with how many wait for each.
+    /// The number of waits per deadline.
     due: BTreeMap<u64, usize>,
-    /// How often the clock went on to one.
+    /// How often the clock has advanced to a deadline.
     advances: u64,
 }
 
-/// A wait on a fixed clock. The clock goes on to the earliest moment that is waited for, and no
-/// further until whoever waited for that had time to see it.
+/// A wait on a fixed clock. The clock advances to the earliest deadline of all waits, and no further
+/// until the tasks of that deadline had a chance to run.
 #[derive(Debug)]
 pub struct FixedClockWait {
     alarm: Alarm,
-    /// The clock's count when this one last looked.
+    /// The value of `advances` at the last poll of this wait.
     advances_seen: u64,
 }
 
 impl FixedClockWait {
-    /// Whether the moment has come. With nothing else to happen first, the clock goes on.
+    /// Polls the wait: returns whether the deadline has passed, and advances the clock if it has not
+    /// advanced since the last poll.
     pub fn is_due(&mut self) -> bool {
         let mut fixed_waits = self.alarm.clocks.fixed_waits.lock();
         if self.alarm.has_passed() {
             return true;
         }
         if self.advances_seen != fixed_waits.advances {
-            // It went on for someone else, whose turn it is.
+            // The clock has advanced for another wait, whose task has to run first.
             self.advances_seen = fixed_waits.advances;
             return false;
         }
@@ -223,15 +238,15 @@ impl Drop for FixedClockWait {
     }
 }
 
-/// One guest's clocks. A clone is the same ones.
+/// The clocks of one guest. A clone shares the state.
 #[derive(Clone, Debug)]
 pub(crate) struct Clocks {
     clock: Clock,
-    /// The host's moment that the monotonic clock counts from.
+    /// The zero of the monotonic clock.
     origin: Instant,
-    /// What has passed on a fixed clock.
+    /// The time that has passed on a fixed clock.
     elapsed_ns: Arc<AtomicU64>,
-    /// What is waited for on a fixed clock.
+    /// The registered waits on a fixed clock.
     fixed_waits: Arc<Mutex<FixedClockWaits>>,
 }
 
@@ -245,7 +260,7 @@ impl Clocks {
         }
     }
 
-    /// Nanoseconds on a clock.
+    /// Reads a clock, in nanoseconds. A fixed clock advances by its step.
     pub(crate) fn now_ns(&self, id: ClockId) -> Result<u64> {
         match (self.clock, id) {
             (_, ClockId::ProcessCpu | ClockId::ThreadCpu) => Err(Errno::Notsup),
@@ -254,7 +269,7 @@ impl Clocks {
                 u64::try_from(since.as_nanos()).map_err(|_| Errno::Overflow)
             }
             (Clock::Host, ClockId::Monotonic) => {
-                // Counted from 1 s before the start, so that no reading is 0.
+                // Starts at 1 s, so that no reading is 0.
                 let since = self.origin.elapsed().saturating_add(Duration::from_secs(1));
                 u64::try_from(since.as_nanos()).map_err(|_| Errno::Overflow)
             }
@@ -265,7 +280,7 @@ impl Clocks {
         }
     }
 
-    /// The smallest step of a clock in nanoseconds, never 0.
+    /// Returns the resolution of a clock in nanoseconds, never 0.
     pub(crate) fn resolution_ns(&self, id: ClockId) -> Result<u64> {
         match (self.clock, id) {
             (_, ClockId::ProcessCpu | ClockId::ThreadCpu) => Err(Errno::Notsup),
@@ -276,8 +291,8 @@ impl Clocks {
         }
     }
 
-    /// The host's moment at which `wait_ns` from now are over, for a clock of the host; `None` if
-    /// the clock is fixed, or the moment lies beyond the host's time.
+    /// Returns the [`Instant`] `wait_ns` from now, or `None` if the clock is fixed or the result is
+    /// out of range.
     pub(crate) fn deadline(&self, wait_ns: u64) -> Option<Instant> {
         match self.clock {
             Clock::Host => Instant::now().checked_add(Duration::from_nanos(wait_ns)),
@@ -285,9 +300,9 @@ impl Clocks {
         }
     }
 
-    /// The moment `after_ns` from now.
+    /// Returns an alarm `after_ns` from now.
     pub(crate) fn alarm_after(&self, after_ns: u64) -> Alarm {
-        // A look at a fixed clock makes it step; this is none.
+        // A fixed clock is not advanced by this.
         let now_ns = match self.clock {
             Clock::Host => self.now_ns(ClockId::Monotonic).unwrap_or(0),
             Clock::Fixed { .. } => self.elapsed_ns.load(Ordering::Relaxed),
@@ -295,17 +310,17 @@ impl Clocks {
         self.alarm_at(now_ns.saturating_add(after_ns))
     }
 
-    /// The moment `due_ns` of the monotonic clock.
+    /// Returns an alarm at the time `due_ns` of the monotonic clock.
     pub(crate) fn alarm_at(&self, due_ns: u64) -> Alarm {
         Alarm { clocks: self.clone(), due_ns }
     }
 
-    /// Whether waiting takes time.
+    /// Returns whether the clock is fixed.
     pub(crate) fn is_fixed(&self) -> bool {
         matches!(self.clock, Clock::Fixed { .. })
     }
 
-    /// Lets `ns` pass on a fixed clock, and answers what had passed before.
+    /// Advances a fixed clock by `ns` and returns the elapsed time before that.
     pub(crate) fn advance(&self, ns: u64) -> u64 {
         self.elapsed_ns
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |passed| {
@@ -320,7 +335,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_fixed_clock_steps_at_every_look_and_sleeps_at_once() {
+    fn fixed_clock_advances_by_readings_and_sleeps() {
         let clocks = Clocks::new(Clock::Fixed { realtime_ns: 1000, step_ns: 10 });
         assert_eq!(clocks.now_ns(ClockId::Realtime), Ok(1000));
         assert_eq!(clocks.now_ns(ClockId::Realtime), Ok(1010));
@@ -332,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wait_is_interrupted_from_another_thread() {
+    fn interrupt_ends_a_wait_of_another_thread() {
         let interrupt = Interrupt::default();
         let other = interrupt.clone();
         let thread = std::thread::spawn(move || other.raise());
@@ -342,14 +357,14 @@ mod tests {
     }
 
     #[test]
-    fn a_task_is_woken_once_the_interrupt_is_raised() {
+    fn interrupt_wakes_waiting_tasks() {
         let interrupt = Interrupt::default();
         let mut task = Context::from_waker(Waker::noop());
         let (mut first, mut second) = (interrupt.raised(), interrupt.raised());
         assert!(Pin::new(&mut first).poll(&mut task).is_pending());
         assert!(Pin::new(&mut second).poll(&mut task).is_pending());
         drop(second);
-        assert_eq!(interrupt.0.wakers.lock().len(), 1, "who waits no more leaves nothing behind");
+        assert_eq!(interrupt.0.wakers.lock().len(), 1, "a dropped future removes its waker");
         interrupt.raise();
         assert!(Pin::new(&mut first).poll(&mut task).is_ready());
         drop(first);
@@ -357,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn the_processors_clocks_are_not_told() {
+    fn cpu_time_clocks_are_notsup() {
         let clocks = Clocks::new(Clock::Host);
         assert_eq!(clocks.now_ns(ClockId::ProcessCpu), Err(Errno::Notsup));
         assert_eq!(clocks.resolution_ns(ClockId::ThreadCpu), Err(Errno::Notsup));

@@ -1,4 +1,4 @@
-//! What a guest is given: built once, immutable, cloned for free, started as often as one likes.
+//! Guest configurations: immutable, cheap to clone, and started any number of times.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use palisade_vfs::{DirRef, escape};
 
 use crate::{Clock, FdRights, Input, Interrupt, Limits, Output, Process, Random};
 
-/// A directory that a guest is born with.
+/// A preopened directory.
 #[derive(Clone)]
 pub(crate) struct Preopen {
     pub(crate) name: Box<str>,
@@ -16,10 +16,10 @@ pub(crate) struct Preopen {
     pub(crate) inheriting: FdRights,
 }
 
-/// What a guest is given. An empty configuration grants nothing: no directory, no argument, no
-/// variable, no input, and output that goes nowhere.
+/// The configuration of a guest.
 ///
-/// A clone shares everything with its original; [`Config::start`] makes one guest's own state.
+/// The default grants nothing: no directories, arguments or variables, empty input, and output that
+/// is discarded. A clone shares the settings; [`Config::start`] creates the state of one guest.
 #[derive(Clone)]
 pub struct Config(pub(crate) Arc<Settings>);
 
@@ -38,25 +38,25 @@ pub(crate) struct Settings {
 /// Builds a [`Config`].
 pub struct ConfigBuilder {
     settings: Settings,
-    /// The first variable whose name is none.
+    /// The first variable with an invalid name, reported by [`ConfigBuilder::build`].
     invalid_variable: Option<String>,
 }
 
-/// Why a configuration was refused.
+/// The reason why a configuration is invalid.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ConfigError {
-    /// An argument, a variable or the name of a preopen holds a NUL, which guests cannot see past.
+    /// An argument, a variable or the name of a preopen contains a NUL. Guests receive C strings.
     Nul(String),
-    /// A variable's name is empty or holds `=`.
+    /// A variable's name is empty or contains `=`.
     Variable(String),
-    /// Arguments or environment need more than `Limits::args_bytes_max` bytes.
+    /// The arguments or the environment are larger than `Limits::args_bytes_max` bytes.
     TooLarge {
-        /// Bytes that are needed.
+        /// Their size in bytes, with a NUL each.
         bytes: u64,
-        /// Bytes that are allowed.
+        /// The limit in bytes.
         max: u32,
     },
-    /// There are more preopens than `Limits::descriptors_max` leaves room for.
+    /// The standard streams and this many preopens exceed `Limits::descriptors_max`.
     Preopens(usize),
 }
 
@@ -84,7 +84,7 @@ impl fmt::Display for ConfigError {
 impl std::error::Error for ConfigError {}
 
 impl Config {
-    /// A builder that grants nothing yet.
+    /// Returns a builder with the default settings, which grant nothing.
     #[must_use]
     pub fn builder() -> ConfigBuilder {
         ConfigBuilder {
@@ -103,19 +103,19 @@ impl Config {
         }
     }
 
-    /// One guest's own state, to run one guest once.
+    /// Creates the state of one guest, for one run.
     #[must_use]
     pub fn start(&self) -> Process {
         self.start_with(Interrupt::default())
     }
 
-    /// The same, with a handle that wakes the guest when it sleeps.
+    /// Creates the state of one guest, with a handle that interrupts its waits.
     #[must_use]
     pub fn start_with(&self, interrupt: Interrupt) -> Process {
         Process::new(self.clone(), interrupt)
     }
 
-    /// The limits.
+    /// Returns the limits.
     #[must_use]
     pub fn limits(&self) -> &Limits {
         &self.0.limits
@@ -123,7 +123,7 @@ impl Config {
 }
 
 impl ConfigBuilder {
-    /// Adds an argument; the first is the program's name.
+    /// Adds an argument. The first one is the program's name.
     #[must_use]
     pub fn arg(mut self, arg: impl Into<Box<str>>) -> Self {
         self.settings.args.push(arg.into());
@@ -137,7 +137,7 @@ impl ConfigBuilder {
         self
     }
 
-    /// Sets a variable; the last value given for a name counts.
+    /// Sets a variable, replacing an earlier value of the same name.
     #[must_use]
     pub fn env(mut self, name: &str, value: &str) -> Self {
         if name.is_empty() || name.contains('=') {
@@ -170,15 +170,14 @@ impl ConfigBuilder {
         self
     }
 
-    /// Opens `dir` to the guest as `name`, with every right that a descriptor can have. What may
-    /// really be done is the directory's to say.
+    /// Preopens `dir` as `name` with all rights of a descriptor. `dir` itself may refuse more.
     #[must_use]
     pub fn preopen(self, name: impl Into<Box<str>>, dir: DirRef) -> Self {
         self.preopen_with(name, dir, FdRights::OF_DIRS, FdRights::all())
     }
 
-    /// Opens `dir` to the guest as `name`, with these rights of the descriptor, and these to pass
-    /// on to what is opened beneath it.
+    /// Preopens `dir` as `name` with the rights `base`. Descriptors that are opened under it get
+    /// at most `inheriting`.
     #[must_use]
     pub fn preopen_with(
         mut self,
@@ -192,14 +191,14 @@ impl ConfigBuilder {
         self
     }
 
-    /// Sets where time comes from.
+    /// Sets the clock.
     #[must_use]
     pub fn clock(mut self, clock: Clock) -> Self {
         self.settings.clock = clock;
         self
     }
 
-    /// Sets where random numbers come from.
+    /// Sets the source of random numbers.
     #[must_use]
     pub fn random(mut self, random: Random) -> Self {
         self.settings.random = random;
@@ -213,7 +212,12 @@ impl ConfigBuilder {
         self
     }
 
-    /// Checks what was given.
+    /// Validates the settings.
+    ///
+    /// # Errors
+    ///
+    /// - [`ConfigError::Nul`], [`ConfigError::Variable`], [`ConfigError::TooLarge`],
+    ///   [`ConfigError::Preopens`], in this order.
     pub fn build(self) -> Result<Config, ConfigError> {
         let settings = self.settings;
         let names = settings.preopens.iter().map(|preopen| &preopen.name);

@@ -1,4 +1,12 @@
-//! Open file descriptions: what a descriptor leads to, and the state that duplicates share.
+//! Descriptors and open file descriptions.
+//!
+//! As in POSIX, a [`Description`] holds the resource, the offset and the status flags; duplicated
+//! descriptors share it. A [`Descriptor`] is an entry of the descriptor table: a reference to a
+//! description, with rights.
+//!
+//! Offset and status are relaxed atomics, because a guest makes one call at a time; a call on
+//! another thread (Preview 2) may overlap only with calls of the same guest. `listing` has the only
+//! lock.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -11,39 +19,38 @@ use crate::dirents::Listing;
 use crate::{FdRights, StreamRef};
 
 bitflags::bitflags! {
-    /// How an open description behaves: POSIX's file status flags.
+    /// File status flags of an open file description.
+    ///
+    /// <https://pubs.opengroup.org/onlinepubs/9799919799/basedefs/fcntl.h.html>
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
     pub struct Status: u8 {
-        /// Every write goes to the end.
+        /// Writes append to the end of the file (`O_APPEND`).
         const APPEND = 1 << 0;
-        /// Every write reaches the disk with its data.
+        /// Writes return after the data is on disk (`O_DSYNC`).
         const DSYNC = 1 << 1;
-        /// Do not wait.
+        /// Reads and writes do not wait (`O_NONBLOCK`).
         const NONBLOCK = 1 << 2;
-        /// Every read sees what has reached the disk.
+        /// Reads synchronize pending writes first (`O_RSYNC`).
         const RSYNC = 1 << 3;
-        /// Every write reaches the disk with all metadata.
+        /// Writes return after data and metadata are on disk (`O_SYNC`).
         const SYNC = 1 << 4;
     }
 }
 
 impl Status {
-    /// What can be changed on an open description.
+    /// The flags that [`Process::set_status`](crate::Process::set_status) can change.
     pub const CHANGEABLE: Status = Status::APPEND.union(Status::NONBLOCK);
 }
 
-/// What a descriptor leads to.
+/// The resource of an open file description.
 pub(crate) enum Resource {
-    /// A directory.
     Dir(DirRef),
-    /// A file.
     File(FileRef),
-    /// A stream.
     Stream(StreamRef),
 }
 
 impl Resource {
-    /// The type. Costs no system call for a directory or a file.
+    /// Returns the file type, for a directory or a file without a system call.
     #[inline]
     pub(crate) fn kind(&self) -> FileType {
         match self {
@@ -53,7 +60,7 @@ impl Resource {
         }
     }
 
-    /// Whether a call on it can wait for a disk or a device.
+    /// Returns whether a call on the resource can wait for a disk or a device.
     #[inline]
     pub(crate) fn may_block(&self) -> bool {
         match self {
@@ -63,7 +70,7 @@ impl Resource {
         }
     }
 
-    /// Differs once results of earlier calls may be out of date.
+    /// Returns the epoch, which changes when cached results become invalid.
     pub(crate) fn epoch(&self) -> u64 {
         match self {
             Resource::Dir(dir) => dir.epoch(),
@@ -73,15 +80,15 @@ impl Resource {
     }
 }
 
-/// An offset that only the file knows; no offset is this large.
+/// Marks an offset that has to be fetched with [`File::appended_to`]. No offset is this large.
 const AFTER_APPEND: u64 = u64::MAX;
 
-/// An open file description: shared by every descriptor that is a duplicate of another.
+/// An open file description, shared by duplicated descriptors.
 pub(crate) struct Description {
     pub(crate) resource: Resource,
     offset: AtomicU64,
     status: AtomicU8,
-    /// What was read of a directory and not yet handed out.
+    /// Directory entries that were read ahead.
     pub(crate) listing: Mutex<Option<Box<Listing>>>,
 }
 
@@ -96,7 +103,8 @@ impl Description {
         }
     }
 
-    /// Where the next read or write begins. Behind an append the file is asked, once.
+    /// Returns the offset of the next read or write. After an append it is fetched from the file
+    /// once.
     #[inline]
     pub(crate) fn offset(&self, file: &dyn File) -> Result<u64> {
         match self.offset.load(Ordering::Relaxed) {
@@ -109,7 +117,7 @@ impl Description {
         }
     }
 
-    /// The offset is where the file's handle has appended to.
+    /// Sets the offset to the end of the last append of the file's handle, fetched lazily.
     pub(crate) fn set_offset_after_append(&self) {
         self.set_offset(AFTER_APPEND);
     }
@@ -128,12 +136,11 @@ impl Description {
     }
 }
 
-/// A description, for one descriptor or for several. Nearly all are for one, and memory and a count
-/// of their own would be a good part of what opening and closing take.
+/// An owned or shared reference to a [`Description`].
+// perf: most descriptors are never duplicated, and an `Arc` allocation is a measurable part of the
+// cost of opening and closing a file.
 pub(crate) enum DescriptionRef {
-    /// By one.
     Unique(Description),
-    /// By several.
     Shared(Arc<Description>),
 }
 
@@ -149,22 +156,25 @@ impl Deref for DescriptionRef {
     }
 }
 
-/// An entry of the descriptor table: a description, and what may be done through it.
+/// An entry of the descriptor table: a description and the rights to it.
 pub(crate) struct Descriptor {
     pub(crate) description: DescriptionRef,
+    /// The rights of the descriptor itself.
     pub(crate) base: FdRights,
+    /// The rights that descriptors opened under this directory can have at most.
     pub(crate) inheriting: FdRights,
-    /// What it has for opening beneath it: [`FdRights::for_opens_under`], until a guest says which
-    /// rights it keeps; then just `base`.
+    /// The rights that opens under this directory are checked against:
+    /// [`FdRights::for_opens_under`], or `base` after a guest has reduced the rights.
     pub(crate) open_rights: FdRights,
-    /// What the description leads to, beside it: the cheapest calls ask for nothing else.
+    /// The type of the resource.
+    // perf: kept here so that `fd_fdstat_get` does not match on the resource.
     pub(crate) kind: FileType,
-    /// The name that a preopened directory is known by.
+    /// The name of a preopened directory.
     pub(crate) preopen: Option<Box<str>>,
 }
 
 impl Descriptor {
-    /// A descriptor for `resource` with the rights that make sense for it.
+    /// Creates a descriptor for `resource`. Rights that do not apply to its type are removed.
     #[inline(always)]
     pub(crate) fn new(
         resource: Resource,
@@ -188,7 +198,7 @@ impl Descriptor {
         }
     }
 
-    /// This descriptor, and another one of its description with the same rights, not preopened.
+    /// Returns this descriptor and a duplicate with the same rights, which is not preopened.
     pub(crate) fn duplicate(self) -> (Self, Self) {
         let Descriptor { description, base, inheriting, open_rights, kind, preopen } = self;
         let description = match description {

@@ -1,12 +1,12 @@
-//! Directory streams: linear, and true to their cookies.
+//! Directory streams: a read-ahead buffer of directory entries, addressed by cookies.
 //!
-//! A filesystem hands its entries over in batches; what a guest's small buffer does not take stays
-//! here until the guest comes back for it, so that a listing reads each block once. A guest that
-//! comes back with any other cookie than the next one is served from the filesystem again.
+//! A [`Listing`] buffers a batch of entries of a filesystem. Entries that do not fit a guest's
+//! buffer stay there for the next call, so that a listing takes linear time. A cookie that is not in
+//! the buffer is passed to the filesystem, which reads from there.
 //!
-//! Entries are buffered with the directory's epoch ([`Dir::epoch`]). Under another epoch the buffer
-//! is read again from where the guest is: a policy that was narrowed or revoked in the middle of a
-//! listing holds for the entries that were read ahead too.
+//! The buffer is valid for one epoch of the directory ([`Dir::epoch`]). After the epoch has changed
+//! the entries are read again from the guest's position, so that a policy that is narrowed or
+//! revoked during a listing also applies to entries that were read ahead.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -18,45 +18,45 @@ use palisade_vfs::{
 use crate::limits::Limits;
 use crate::stream_slots::StreamSlot;
 
-/// Whether a listing begins with `.` and `..`.
+/// Whether a listing starts with `.` and `..`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dots {
-    /// It does.
+    /// List `.` and `..` first.
     With,
-    /// It does not.
+    /// List the entries of the filesystem only.
     Without,
 }
 
-/// One entry, as a guest sees it.
+/// A directory entry, as it is returned to a guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DirEntry<'a> {
-    /// Its name; `.` and `..` too.
+    /// The name, including `.` and `..`.
     pub name: &'a str,
-    /// Its type.
+    /// The file type.
     pub kind: FileType,
-    /// Its node's number, never 0.
+    /// The inode number, never 0.
     pub ino: u64,
-    /// Where to go on behind it.
+    /// The cookie of the next entry.
     pub next: u64,
 }
 
-/// Behind `.`: with the top bit set, which no filesystem's cookie has, and not -1, which C's
-/// `telldir` has for an error.
+/// The cookie after `.`. It has the top bit set, which no [`Cookie`] of a filesystem has, and is
+/// not -1, which C's `telldir` returns for an error.
 const AFTER_DOT: u64 = (1 << 63) + 1;
-/// Behind `..`, where the filesystem's own stream starts.
+/// The cookie after `..`, where the entries of the filesystem start.
 const AFTER_DOTS: u64 = (1 << 63) + 2;
 
-/// The number of a directory whose number is not told.
+/// The inode number of a directory that the policy does not allow to stat.
 const INO_UNKNOWN: u64 = u64::MAX;
 
-/// A batch of entries that a filesystem has handed over.
+/// A batch of entries that was read from a filesystem.
 #[derive(Default)]
 pub(crate) struct Listing {
     entries: Vec<ListedEntry>,
     names: String,
-    /// The entry that was to be next when the guest was last here.
+    /// The index of the entry after the last one that was returned.
     at: usize,
-    /// The directory's epoch before the batch was read.
+    /// The epoch of the directory before the batch was read.
     epoch: u64,
 }
 
@@ -68,7 +68,7 @@ struct ListedEntry {
     name_end: usize,
 }
 
-/// Calls `each` for the entries of `dir` behind `from`, until it breaks or the end.
+/// Calls `each` for the entries of `dir` from the cookie `from` on, until it breaks or the end.
 pub(crate) fn list(
     dir: &dyn Dir,
     listing: &mut Listing,
@@ -80,11 +80,11 @@ pub(crate) fn list(
     if dots == Dots::With && (from == 0 || from == AFTER_DOT) {
         let ino = match dir.stat(Descent::HERE) {
             Ok(stat) => stat.ino,
-            // It may be listed, and not be looked at.
+            // The policy allows listing the directory but not `stat`.
             Err(Stop::Errno(Errno::Acces)) => INO_UNKNOWN,
             Err(stop) => return Err(stop.without_following()),
         };
-        // A directory does not know what lies above it, and a guest shall not.
+        // `..` has the inode number of the directory itself: its parent is not disclosed.
         for (name, next) in [(".", AFTER_DOT), ("..", AFTER_DOTS)] {
             if name == "." && from == AFTER_DOT {
                 continue;
@@ -100,12 +100,11 @@ pub(crate) fn list(
     listing.serve(dir, from, each)
 }
 
-/// A directory's stream of its own, without `.` and `..`: it goes on from where it is, and holds
-/// its directory.
+/// A directory stream with a position of its own, without `.` and `..`. It keeps its directory open.
 pub struct DirStream {
     dir: DirRef,
     listing: Listing,
-    /// Where the batch after the one that is held starts; `None` at the end.
+    /// The cookie after the buffered batch; `None` at the end.
     next: Option<Cookie>,
     _slot: StreamSlot,
 }
@@ -120,7 +119,7 @@ impl DirStream {
         Arc::ptr_eq(&self.dir, dir)
     }
 
-    /// Whether the next entry has to be fetched, and that can wait for a disk or a device.
+    /// Returns whether the next entry has to be read and that can wait for a disk or a device.
     #[must_use]
     pub fn may_block(&self) -> bool {
         let has_buffered = self.listing.at < self.listing.entries.len();
@@ -132,7 +131,7 @@ impl DirStream {
         self.listing.epoch != self.dir.epoch()
     }
 
-    /// Drops the buffered entries if they are of another epoch: they are to be read again.
+    /// Drops entries that were buffered in another epoch; they are read again.
     fn drop_outdated(&mut self) {
         if self.is_outdated() {
             if let Some(entry) = self.listing.entries.get(self.listing.at) {
@@ -142,9 +141,11 @@ impl DirStream {
         }
     }
 
-    /// Fetches the next entries, if there is none to hand out.
+    /// Reads the next batch if no buffered entry is left.
     ///
-    /// Errors: those of the directory.
+    /// # Errors
+    ///
+    /// - Those of [`Dir::read_dir`](palisade_vfs::Dir::read_dir).
     pub fn fetch(&mut self) -> Result<()> {
         self.drop_outdated();
         let Some(next) = self.next.filter(|_| self.listing.at >= self.listing.entries.len()) else {
@@ -153,15 +154,17 @@ impl DirStream {
         self.listing.fill(&*self.dir, next)?;
         self.next = self.listing.entries.last().map(|last| last.next);
         if self.next.is_none() {
-            // A stream at its end needs no buffer any more.
+            // The end: free the buffer.
             self.listing = Listing::default();
         }
         Ok(())
     }
 
-    /// The next entry; `None` at the end.
+    /// Returns the next entry, or `None` at the end.
     ///
-    /// Errors: those of the directory.
+    /// # Errors
+    ///
+    /// - Those of [`Dir::read_dir`](palisade_vfs::Dir::read_dir).
     pub fn next_entry(&mut self) -> Result<Option<DirEntry<'_>>> {
         self.fetch()?;
         let at = self.listing.at;
@@ -188,7 +191,7 @@ impl Listing {
         from: Cookie,
         each: &mut dyn FnMut(DirEntry<'_>) -> ControlFlow<()>,
     ) -> Result<()> {
-        // A listing from the start is a new look at the directory.
+        // Cookie 0 rewinds: the directory is read again.
         let is_usable = from != Cookie::START && self.epoch == dir.epoch();
         let found = if is_usable { self.find(from) } else { None };
         let mut at = match found {
@@ -213,7 +216,7 @@ impl Listing {
         }
     }
 
-    /// The entry that starts at `from`: most often the one that was to be next.
+    /// Returns the index of the buffered entry at the cookie `from`. It is usually `self.at`.
     fn find(&self, from: Cookie) -> Option<usize> {
         let starts = |at: &usize| self.entries.get(*at).is_some_and(|entry| entry.start == from);
         (self.at..self.entries.len()).find(starts).or_else(|| (0..self.at).find(starts))
@@ -227,11 +230,12 @@ impl Listing {
 
     fn fill(&mut self, dir: &dyn Dir, from: Cookie) -> Result<()> {
         self.clear();
-        // Before the entries are read: a policy that is narrowed meanwhile is noticed afterwards.
+        // Loaded before the entries are read, so that a concurrent policy change invalidates them.
         self.epoch = dir.epoch();
         let (mut start, mut is_broken) = (from, false);
         dir.read_dir(from, &mut |entry| {
-            // Such a position would lead to `.` and `..`, or to the same entry for ever.
+            // The top bit would collide with the cookies of `.` and `..`; a cookie that does not
+            // advance would loop forever.
             if entry.next == start || entry.next.0 >> 63 != 0 {
                 is_broken = true;
                 return ControlFlow::Break(());

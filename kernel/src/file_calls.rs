@@ -1,4 +1,4 @@
-//! Calls on open descriptors: bytes, offsets, sizes, times.
+//! System calls on open descriptors: reading, writing, seeking, attributes and listings.
 
 use std::io::{IoSlice, IoSliceMut};
 use std::ops::ControlFlow;
@@ -15,7 +15,7 @@ use crate::table::Fd;
 use crate::trace::traced;
 use crate::{FdRights, Process};
 
-/// Where an offset counts from.
+/// The base of the offset of a seek.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Whence {
     /// The start of the file.
@@ -26,14 +26,21 @@ pub enum Whence {
     End,
 }
 
-/// The largest offset: POSIX's `off_t`.
+/// The largest offset: the maximum of POSIX's `off_t`.
 pub(crate) const OFFSET_MAX: u64 = i64::MAX as u64;
 
 impl Process {
-    /// Reads at the offset, which moves on by what was read.
+    /// Reads at the offset and advances it by the returned number of bytes; 0 means the end.
     ///
-    /// Errors, in order: `Badf`; `Isdir`; `Badf` without the right; `Intr` if the guest is woken
-    /// while it waits for the host; those of the file or stream.
+    /// <https://pubs.opengroup.org/onlinepubs/9799919799/functions/read.html>
+    ///
+    /// # Errors
+    ///
+    /// - `Badf`: not open.
+    /// - `Isdir`: a directory.
+    /// - `Badf`: without the right `READ`.
+    /// - `Intr`: the guest was interrupted while it waited for input.
+    /// - Those of the file or stream.
     #[inline]
     pub fn read(&self, fd: Fd, bufs: &mut [IoSliceMut<'_>]) -> Result<usize> {
         traced!("read", fd);
@@ -41,7 +48,7 @@ impl Process {
         let description = &*descriptor.description;
         let file = match &description.resource {
             Resource::Dir(_) => return Err(Errno::Isdir),
-            // POSIX has `EBADF` for a descriptor that was not opened for it.
+            // POSIX: `EBADF` for a descriptor that is not open for reading.
             _ if !descriptor.base.contains(FdRights::READ) => return Err(Errno::Badf),
             Resource::Stream(stream) => {
                 if bufs.iter().any(|buf| !buf.is_empty()) {
@@ -57,10 +64,19 @@ impl Process {
         Ok(done)
     }
 
-    /// Reads at `offset`; the descriptor's own offset stays.
+    /// Reads at `offset`, without using or moving the descriptor's offset.
     ///
-    /// Errors, in order: `Badf`; `Isdir`; `Spipe` for a stream; `Badf` without the right to read;
-    /// `Notcapable` without the right to seek; `Inval` above `i64::MAX`; those of the file.
+    /// <https://pubs.opengroup.org/onlinepubs/9799919799/functions/pread.html>
+    ///
+    /// # Errors
+    ///
+    /// - `Badf`: not open.
+    /// - `Isdir`: a directory.
+    /// - `Spipe`: a stream.
+    /// - `Badf`: without the right `READ`.
+    /// - `Notcapable`: without the right `SEEK`.
+    /// - `Inval`: `offset` is above `i64::MAX`.
+    /// - Those of the file.
     pub fn read_at(&self, fd: Fd, bufs: &mut [IoSliceMut<'_>], offset: u64) -> Result<usize> {
         traced!("read_at", fd);
         let rights = FdRights::READ | FdRights::SEEK;
@@ -71,9 +87,13 @@ impl Process {
         byte_counts::of_read(file.read_at(bufs, offset)?, bufs)
     }
 
-    /// Reads at most `len` bytes at `offset` into `to`, which grows by them, and returns how many.
+    /// Reads at most `len` bytes at `offset`, appends them to `to`, and returns their number.
     ///
-    /// Errors, in order: as for [`Process::read_at`].
+    /// <https://pubs.opengroup.org/onlinepubs/9799919799/functions/pread.html>
+    ///
+    /// # Errors
+    ///
+    /// - Those of [`Process::read_at`].
     pub fn read_vec_at(&self, fd: Fd, to: &mut Vec<u8>, len: usize, offset: u64) -> Result<usize> {
         traced!("read", fd);
         let (file, _) = self.file(fd, FdRights::READ | FdRights::SEEK, Errno::Spipe)?;
@@ -83,10 +103,17 @@ impl Process {
         byte_counts::read_vec(&**file, to, len, offset)
     }
 
-    /// Writes at the offset, or at the end with `APPEND`; the offset moves behind what was
-    /// written.
+    /// Writes at the offset, or at the end with `APPEND`, and moves the offset to the end of the
+    /// written bytes.
     ///
-    /// Errors, in order: `Badf`; `Isdir`; `Badf` without the right; those of the file or stream.
+    /// <https://pubs.opengroup.org/onlinepubs/9799919799/functions/write.html>
+    ///
+    /// # Errors
+    ///
+    /// - `Badf`: not open.
+    /// - `Isdir`: a directory.
+    /// - `Badf`: without the right `WRITE`.
+    /// - Those of the file or stream.
     #[inline]
     pub fn write(&self, fd: Fd, bufs: &[IoSlice<'_>]) -> Result<usize> {
         traced!("write", fd);
@@ -111,10 +138,14 @@ impl Process {
         Ok(done)
     }
 
-    /// Writes at `offset`, or with `APPEND` at the end, as Linux does; the descriptor's own offset
-    /// stays.
+    /// Writes at `offset`, without using or moving the descriptor's offset. With `APPEND` it writes
+    /// at the end of the file, as Linux does (`man 2 pwrite`, BUGS).
     ///
-    /// Errors, in order: as for [`Process::read_at`].
+    /// <https://pubs.opengroup.org/onlinepubs/9799919799/functions/pwrite.html>
+    ///
+    /// # Errors
+    ///
+    /// - Those of [`Process::read_at`], with the right `WRITE` instead of `READ`.
     pub fn write_at(&self, fd: Fd, bufs: &[IoSlice<'_>], offset: u64) -> Result<usize> {
         traced!("write_at", fd);
         let rights = FdRights::WRITE | FdRights::SEEK;
@@ -131,10 +162,17 @@ impl Process {
         byte_counts::of_write(file.write_at(bufs, offset)?, bufs)
     }
 
-    /// Moves the offset, and answers where it is now.
+    /// Moves the offset and returns it. Moving by 0 from the current offset needs only `TELL`.
     ///
-    /// Errors, in order: `Badf`; `Isdir`; `Spipe`; `Notcapable` (asking where it is needs only
-    /// `TELL`); `Inval` before the start and above `i64::MAX`.
+    /// <https://pubs.opengroup.org/onlinepubs/9799919799/functions/lseek.html>
+    ///
+    /// # Errors
+    ///
+    /// - `Badf`: not open.
+    /// - `Isdir`: a directory.
+    /// - `Spipe`: a stream.
+    /// - `Notcapable`: without the right `SEEK`.
+    /// - `Inval`: the result is negative or above `i64::MAX`.
     #[inline]
     pub fn seek(&self, fd: Fd, delta: i64, whence: Whence) -> Result<u64> {
         traced!("seek", fd);
@@ -155,9 +193,16 @@ impl Process {
         Ok(offset)
     }
 
-    /// Where the offset is.
+    /// Returns the offset.
     ///
-    /// Errors, in order: `Badf`; `Isdir`; `Spipe`; `Notcapable` with neither `TELL` nor `SEEK`.
+    /// <https://pubs.opengroup.org/onlinepubs/9799919799/functions/lseek.html>
+    ///
+    /// # Errors
+    ///
+    /// - `Badf`: not open.
+    /// - `Isdir`: a directory.
+    /// - `Spipe`: a stream.
+    /// - `Notcapable`: with neither `TELL` nor `SEEK`.
     #[inline]
     pub fn tell(&self, fd: Fd) -> Result<u64> {
         let (file, description) = match self.file(fd, FdRights::TELL, Errno::Spipe) {
@@ -167,9 +212,15 @@ impl Process {
         description.offset(&**file)
     }
 
-    /// What the descriptor leads to.
+    /// Returns the attributes of an open file, directory or stream.
     ///
-    /// Errors, in order: `Badf`; `Notcapable`; `Io`.
+    /// <https://pubs.opengroup.org/onlinepubs/9799919799/functions/fstat.html>
+    ///
+    /// # Errors
+    ///
+    /// - `Badf`: not open.
+    /// - `Notcapable`: without the right `STAT`.
+    /// - Those of the file or directory.
     #[inline]
     pub fn stat(&self, fd: Fd) -> Result<Stat> {
         traced!("stat", fd);
@@ -177,7 +228,7 @@ impl Process {
         self.stat_unchecked(fd)
     }
 
-    /// The same, whatever the rights.
+    /// As [`Process::stat`], without checking rights.
     #[inline]
     pub(crate) fn stat_unchecked(&self, fd: Fd) -> Result<Stat> {
         match &self.table.get(fd)?.description.resource {
@@ -186,7 +237,7 @@ impl Process {
             Resource::Stream(stream) => Ok(Stat {
                 kind: stream.kind(),
                 dev: 0,
-                // Streams have no node; their numbers only have to differ and not to be 0.
+                // Streams have no inode. The numbers must differ, and not be 0.
                 ino: u64::from(fd) + 1,
                 nlink: 1,
                 size: 0,
@@ -197,10 +248,18 @@ impl Process {
         }
     }
 
-    /// Cuts a file, or lengthens it with zeros.
+    /// Truncates a file to `len` bytes, or extends it with zeros.
     ///
-    /// Errors, in order: `Badf`; `Isdir`; `Inval` for a stream; `Notcapable`; `Fbig` above
-    /// `i64::MAX`; those of the file.
+    /// <https://pubs.opengroup.org/onlinepubs/9799919799/functions/ftruncate.html>
+    ///
+    /// # Errors
+    ///
+    /// - `Badf`: not open.
+    /// - `Isdir`: a directory.
+    /// - `Inval`: a stream.
+    /// - `Notcapable`: without the right `SET_LEN`.
+    /// - `Fbig`: `len` is above `i64::MAX`.
+    /// - Those of the file.
     pub fn set_len(&self, fd: Fd, len: u64) -> Result<()> {
         traced!("set_len", fd);
         let (file, _) = self.file(fd, FdRights::SET_LEN, Errno::Inval)?;
@@ -210,10 +269,19 @@ impl Process {
         file.set_len(len)
     }
 
-    /// Makes room for `len` bytes at `offset`.
+    /// Allocates space for `len` bytes at `offset`, extending the file if necessary.
     ///
-    /// Errors, in order: `Badf`; `Isdir`; `Spipe`; `Notcapable`; `Inval` for a `len` of 0; `Fbig`
-    /// if the end lies above `i64::MAX`; those of the file.
+    /// <https://pubs.opengroup.org/onlinepubs/9799919799/functions/posix_fallocate.html>
+    ///
+    /// # Errors
+    ///
+    /// - `Badf`: not open.
+    /// - `Isdir`: a directory.
+    /// - `Spipe`: a stream.
+    /// - `Notcapable`: without the right `ALLOCATE`.
+    /// - `Inval`: `len` is 0.
+    /// - `Fbig`: the end is above `i64::MAX`.
+    /// - Those of the file.
     pub fn allocate(&self, fd: Fd, offset: u64, len: u64) -> Result<()> {
         traced!("allocate", fd);
         let (file, _) = self.file(fd, FdRights::ALLOCATE, Errno::Spipe)?;
@@ -226,10 +294,17 @@ impl Process {
         }
     }
 
-    /// Takes a hint.
+    /// Passes an access pattern hint for `len` bytes at `offset` to the file.
     ///
-    /// Errors, in order: `Badf`, also for a directory; `Spipe`; `Notcapable`; `Inval` for an
-    /// offset or a length above `i64::MAX`.
+    /// <https://pubs.opengroup.org/onlinepubs/9799919799/functions/posix_fadvise.html>
+    ///
+    /// # Errors
+    ///
+    /// - `Badf`: not open, or a directory.
+    /// - `Spipe`: a stream.
+    /// - `Notcapable`: without the right `ADVISE`.
+    /// - `Inval`: `offset` or `len` is above `i64::MAX`.
+    /// - Those of the file.
     pub fn advise(&self, fd: Fd, offset: u64, len: u64, advice: Advice) -> Result<()> {
         traced!("advise", fd);
         let (file, _) = match self.file(fd, FdRights::ADVISE, Errno::Spipe) {
@@ -242,9 +317,16 @@ impl Process {
         file.advise(offset, len, advice)
     }
 
-    /// Makes what was written durable. A directory's entries too.
+    /// Synchronizes the contents of a file, or the entries of a directory, to disk.
     ///
-    /// Errors, in order: `Badf`; `Notcapable`; `Inval` for a stream; `Io`.
+    /// <https://pubs.opengroup.org/onlinepubs/9799919799/functions/fsync.html>
+    ///
+    /// # Errors
+    ///
+    /// - `Badf`: not open.
+    /// - `Inval`: a stream.
+    /// - `Notcapable`: without the right `DATASYNC` or `SYNC`, according to `scope`.
+    /// - Those of the file or directory.
     pub fn sync(&self, fd: Fd, scope: SyncScope) -> Result<()> {
         traced!("sync", fd);
         let rights = match scope {
@@ -262,9 +344,16 @@ impl Process {
         }
     }
 
-    /// Changes the times.
+    /// Sets the access and modification times of an open file or directory.
     ///
-    /// Errors, in order: `Badf`; `Notcapable`; `Inval` for a stream; those of the node.
+    /// <https://pubs.opengroup.org/onlinepubs/9799919799/functions/futimens.html>
+    ///
+    /// # Errors
+    ///
+    /// - `Badf`: not open.
+    /// - `Notcapable`: without the right `SET_TIMES`.
+    /// - `Inval`: a stream.
+    /// - Those of the file or directory.
     pub fn set_times(&self, fd: Fd, times: SetTimes) -> Result<()> {
         traced!("set_times", fd);
         let times = self.resolve_now(times);
@@ -275,10 +364,17 @@ impl Process {
         }
     }
 
-    /// Calls `each` for the entries behind the cookie `from` (0 is the start), until it breaks or
-    /// the end.
+    /// Calls `each` for the directory entries from the cookie `from` on, until it breaks or the end.
+    /// Cookie 0 is the start; reading from it rewinds the stream.
     ///
-    /// Errors, in order: `Badf`; `Notdir`; `Notcapable`; those of the directory.
+    /// <https://pubs.opengroup.org/onlinepubs/9799919799/functions/readdir.html>
+    ///
+    /// # Errors
+    ///
+    /// - `Badf`: not open.
+    /// - `Notdir`: not a directory.
+    /// - `Notcapable`: without the right `LIST`.
+    /// - Those of the directory.
     pub fn read_dir(
         &self,
         fd: Fd,
@@ -292,15 +388,17 @@ impl Process {
         dirents::list(&**dir, listing.get_or_insert_default(), from, dots, each)
     }
 
-    /// The type of what a descriptor leads to.
+    /// Returns the file type of a descriptor.
     ///
-    /// Errors: `Badf`.
+    /// # Errors
+    ///
+    /// - `Badf`: not open.
     pub fn kind(&self, fd: Fd) -> Result<FileType> {
         Ok(self.table.get(fd)?.kind)
     }
 }
 
-/// The result of an operation on [`Descent::HERE`], where no link can be.
+/// Converts the result of an operation on [`Descent::HERE`], which never stops at a symbolic link.
 fn without_link<T>(done: Result<T, Stop>) -> Result<T> {
     done.map_err(Stop::without_following)
 }

@@ -1,12 +1,56 @@
-//! One guest's open world: what every ABI needs and none of them is.
+//! Guest processes: descriptor tables, system calls, standard streams, clocks and limits.
 //!
-//! A [`Config`] says what a guest is given; [`Config::start`] makes a [`Process`] of it: args,
-//! env, standard streams, clocks, random numbers, preopened directories, the descriptor table, and
-//! the calls on it. There is no WebAssembly in this crate and no number of any ABI: an adapter
-//! turns a guest's numbers into these calls and their answers back into numbers.
+//! A [`Config`] describes one guest: arguments, environment, standard streams, clock, source of
+//! random numbers, limits, and preopened directories. [`Config::start`] creates a [`Process`] with
+//! a descriptor table, whose methods are POSIX-like calls on descriptors:
 //!
-//! The kernel is given directories and cannot tell whether anything guards them. It masks by the
-//! rights of descriptors all the same.
+//! ```
+//! use std::io::IoSlice;
+//!
+//! use palisade_kernel::{Config, OpenRequest, RightsRequest, Status, Whence};
+//! use palisade_vfs::{Follow, MemFs, OpenFlags};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let config = Config::builder().arg("guest").preopen("/", MemFs::new().root()).build()?;
+//! let mut process = config.start();
+//!
+//! let request = OpenRequest {
+//!     follow: Follow::Yes,
+//!     flags: OpenFlags::CREATE,
+//!     status: Status::empty(),
+//!     rights: RightsRequest::Inherited,
+//! };
+//! // Descriptors 0 to 2 are the standard streams; 3 is the first preopened directory.
+//! let fd = process.open(3, "notes.txt", request)?;
+//! assert_eq!(process.write(fd, &[IoSlice::new(b"hello")])?, 5);
+//! assert_eq!(process.seek(fd, 0, Whence::Current)?, 5);
+//! assert_eq!(process.stat(fd)?.size, 5);
+//! process.close(fd)?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! An ABI adapter (`palisade-preview1`, `palisade-preview2`) decodes a guest's arguments, calls a
+//! method of [`Process`], and encodes the result. This crate contains no WebAssembly and no numbers
+//! of an ABI.
+//!
+//! # Types
+//!
+//! - [`Config`], [`ConfigBuilder`], [`Limits`]: the description of a guest.
+//! - [`Process`]: one running guest. [`Fd`], [`FdStat`], [`Status`] describe its descriptors.
+//! - [`FdRights`], [`Modes`]: the capabilities of a descriptor. [`OpenRequest`] and
+//!   [`RightsRequest`] are the arguments of an open, [`PendingDescriptor`] its result before it has
+//!   a number.
+//! - [`Reader`], [`Writer`], [`DirStream`]: streams that outlive their descriptor.
+//! - [`Input`], [`Output`], [`Stream`]: standard streams.
+//! - [`Clock`], [`Alarm`], [`Interrupt`]: time, and waking a sleeping guest.
+//! - [`Subscription`], [`Event`]: polling.
+//!
+//! # Security
+//!
+//! A preopened directory is a [`Dir`](palisade_vfs::Dir), which may be wrapped in a policy; the
+//! kernel does not know whether it is. Independently of the policy, each call checks the rights of
+//! the descriptor.
 
 #![cfg_attr(
     test,

@@ -1,5 +1,7 @@
-//! Calls with a path: each finds its directory, asks for the right, and hands over to
-//! [`palisade_vfs::path`]. No path is looked at here.
+//! System calls with paths relative to a directory descriptor.
+//!
+//! A call looks up the descriptor, checks its rights, and calls the function of
+//! [`palisade_vfs::path`] of the same name. Paths are not interpreted here.
 
 use palisade_vfs::{
     Access, Errno, Follow, Node, OpenFlags, OpenHow, Result, SetTime, SetTimes, Stat, Timestamp,
@@ -11,42 +13,43 @@ use crate::table::Fd;
 use crate::trace::traced;
 use crate::{ClockId, FdRights, Modes, Process};
 
-/// The rights that an open asks for.
+/// The rights that an open requests for the new descriptor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RightsRequest {
-    /// Whatever the directory may pass on and the node allows.
+    /// All inheriting rights of the directory. Write rights are dropped if the node is read-only.
     Inherited,
-    /// Exactly these, or `Notcapable`. What makes no sense for the node is left out.
+    /// Exactly these rights, or `Notcapable`. Rights that do not apply to the node's type are
+    /// dropped.
     Exactly {
-        /// For the new descriptor.
+        /// The rights of the new descriptor.
         base: FdRights,
-        /// To pass on to what is opened beneath it.
+        /// The rights that the new descriptor can pass on.
         inheriting: FdRights,
     },
-    /// What these modes take, or `Notcapable` if the directory may pass on nothing of a mode. With
-    /// `CREATE` a file can be written too, if that can be had.
+    /// The rights of these modes, or `Notcapable` if the directory cannot pass on any right of a
+    /// mode. With `CREATE`, write rights are added if they are available.
     For(Modes),
 }
 
-/// What is open, but in no table yet.
+/// An open descriptor that has no number in the descriptor table yet.
 pub struct PendingDescriptor(Descriptor);
 
 impl PendingDescriptor {
-    /// Whether a call on it can wait for a disk or a device.
+    /// Returns whether a call on the descriptor can wait for a disk or a device.
     #[must_use]
     pub fn may_block(&self) -> bool {
         self.0.description.resource.may_block()
     }
 }
 
-/// The rights that an open is to give, by what it finds.
+/// The rights of the new descriptor, by the type of the node.
 struct Wanted {
     file: FdRights,
-    /// For the directory, and to pass on.
+    /// The base and inheriting rights of a directory.
     dir: (FdRights, FdRights),
-    /// Whether a file that cannot be written will not do. Only asking for bytes to write insists
-    /// on it. Who takes what there is, or lists further rights that a directory or a read-only
-    /// file does not have, gets it without them.
+    /// Whether the open fails if the node cannot be written. That is so only if `WRITE` is
+    /// requested explicitly; else write rights that a directory or a read-only file does not have
+    /// are dropped.
     insists: bool,
 }
 
@@ -77,41 +80,52 @@ impl Wanted {
     }
 }
 
-/// What an open has found, and the rights to it.
+/// The result of an open: the resource, and the rights to it.
 struct OpenedResource {
     resource: Resource,
     base: FdRights,
     inheriting: FdRights,
 }
 
-/// How something is to be opened.
+/// The arguments of [`Process::open`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OpenRequest {
-    /// Whether a link at the end of the path is followed.
+    /// Whether a symbolic link as the last component is followed.
     pub follow: Follow,
     /// `CREATE`, `EXCLUSIVE`, `TRUNCATE`, `DIRECTORY`.
     pub flags: OpenFlags,
-    /// How the description shall behave.
+    /// The status flags of the new description.
     pub status: Status,
-    /// The rights.
+    /// The rights of the new descriptor.
     pub rights: RightsRequest,
 }
 
 impl Process {
-    /// Opens `path` beneath the directory `fd`, at the lowest free number.
+    /// Opens `path` relative to the directory `fd` and returns the lowest free descriptor.
     ///
-    /// Errors, in order: `Badf`; `Notdir`; `Notcapable` if the directory's descriptor may not do
-    /// or pass on what is requested; `Mfile`; those of [`path::open`].
+    /// <https://pubs.opengroup.org/onlinepubs/9799919799/functions/openat.html>
+    ///
+    /// # Errors
+    ///
+    /// - `Badf`: not open.
+    /// - `Notdir`: not a directory.
+    /// - `Notcapable`: `fd` lacks a right that the open needs, or cannot pass on a requested right.
+    /// - `Mfile`: `Limits::descriptors_max` descriptors are open.
+    /// - Those of [`path::open`].
     pub fn open(&mut self, fd: Fd, path: &str, request: OpenRequest) -> Result<Fd> {
         let OpenedResource { resource, base, inheriting } =
             self.open_resource(fd, path, request)?;
         self.table.open(Descriptor::new(resource, request.status, base, inheriting))
     }
 
-    /// The first half of [`Process::open`], which may have to wait and changes nothing here: the
-    /// descriptor, not yet in the table.
+    /// Opens `path` without assigning a number: the first half of [`Process::open`], which can run
+    /// on another thread because it does not change the descriptor table.
     ///
-    /// Errors: as for [`Process::open`].
+    /// <https://pubs.opengroup.org/onlinepubs/9799919799/functions/openat.html>
+    ///
+    /// # Errors
+    ///
+    /// - Those of [`Process::open`].
     pub fn open_pending(
         &self,
         fd: Fd,
@@ -123,8 +137,8 @@ impl Process {
         Ok(PendingDescriptor(Descriptor::new(resource, request.status, base, inheriting)))
     }
 
-    /// What is opened. A part of both its callers: what has just been put together of pieces is
-    /// waited for each time that it is handed on whole.
+    /// Checks the rights of the directory and opens `path`.
+    // perf: store forwarding, see docs/performance.md. Inlined, so that the result is not copied.
     #[inline(always)]
     fn open_resource(&self, fd: Fd, path: &str, request: OpenRequest) -> Result<OpenedResource> {
         traced!("open", fd, path);
@@ -172,16 +186,26 @@ impl Process {
         }
     }
 
-    /// Puts what was opened into the table, at the lowest free number.
+    /// Assigns the lowest free number to a pending descriptor: the second half of
+    /// [`Process::open`].
     ///
-    /// Errors: `Mfile`.
+    /// # Errors
+    ///
+    /// - `Mfile`: `Limits::descriptors_max` descriptors are open.
     pub fn install(&mut self, opened: PendingDescriptor) -> Result<Fd> {
         self.table.open(opened.0)
     }
 
-    /// What `path` leads to.
+    /// Returns the attributes of the node at `path`.
     ///
-    /// Errors, in order: `Badf`; `Notdir`; `Notcapable`; those of [`path::stat`].
+    /// <https://pubs.opengroup.org/onlinepubs/9799919799/functions/fstatat.html>
+    ///
+    /// # Errors
+    ///
+    /// - `Badf`: not open.
+    /// - `Notdir`: not a directory.
+    /// - `Notcapable`: without the right `STAT_AT`.
+    /// - Those of [`path::stat`].
     #[inline]
     pub fn stat_at(&self, fd: Fd, path: &str, follow: Follow) -> Result<Stat> {
         traced!("stat_at", fd, path);
@@ -189,46 +213,81 @@ impl Process {
         path::stat(&**dir, path, follow)
     }
 
-    /// Changes the times of what `path` leads to.
+    /// Sets the access and modification times of the node at `path`.
     ///
-    /// Errors, in order: `Badf`; `Notdir`; `Notcapable`; those of [`path::set_times`].
+    /// <https://pubs.opengroup.org/onlinepubs/9799919799/functions/utimensat.html>
+    ///
+    /// # Errors
+    ///
+    /// - `Badf`: not open.
+    /// - `Notdir`: not a directory.
+    /// - `Notcapable`: without the right `SET_TIMES_AT`.
+    /// - Those of [`path::set_times`].
     pub fn set_times_at(&self, fd: Fd, path: &str, follow: Follow, times: SetTimes) -> Result<()> {
         traced!("set_times_at", fd, path);
         let (dir, _) = self.dir(fd, FdRights::SET_TIMES_AT)?;
         path::set_times(&**dir, path, follow, self.resolve_now(times))
     }
 
-    /// Creates a directory.
+    /// Creates a directory at `path`.
     ///
-    /// Errors, in order: `Badf`; `Notdir`; `Notcapable`; those of [`path::create_dir`].
+    /// <https://pubs.opengroup.org/onlinepubs/9799919799/functions/mkdirat.html>
+    ///
+    /// # Errors
+    ///
+    /// - `Badf`: not open.
+    /// - `Notdir`: not a directory.
+    /// - `Notcapable`: without the right `CREATE_DIR`.
+    /// - Those of [`path::create_dir`].
     pub fn create_dir(&self, fd: Fd, path: &str) -> Result<()> {
         traced!("create_dir", fd, path);
         let (dir, _) = self.dir(fd, FdRights::CREATE_DIR)?;
         path::create_dir(&**dir, path)
     }
 
-    /// Creates a symbolic link at `path` that says `target`.
+    /// Creates a symbolic link to `target` at `path`.
     ///
-    /// Errors, in order: `Badf`; `Notdir`; `Notcapable`; those of [`path::create_symlink`].
+    /// <https://pubs.opengroup.org/onlinepubs/9799919799/functions/symlinkat.html>
+    ///
+    /// # Errors
+    ///
+    /// - `Badf`: not open.
+    /// - `Notdir`: not a directory.
+    /// - `Notcapable`: without the right `CREATE_SYMLINK`.
+    /// - Those of [`path::create_symlink`].
     pub fn create_symlink(&self, target: &str, fd: Fd, path: &str) -> Result<()> {
         traced!("create_symlink", fd, path);
         let (dir, _) = self.dir(fd, FdRights::CREATE_SYMLINK)?;
         path::create_symlink(&**dir, target, path)
     }
 
-    /// The target of a symbolic link.
+    /// Returns the target of the symbolic link at `path`.
     ///
-    /// Errors, in order: `Badf`; `Notdir`; `Notcapable`; those of [`path::read_link`].
+    /// <https://pubs.opengroup.org/onlinepubs/9799919799/functions/readlinkat.html>
+    ///
+    /// # Errors
+    ///
+    /// - `Badf`: not open.
+    /// - `Notdir`: not a directory.
+    /// - `Notcapable`: without the right `READ_LINK`.
+    /// - Those of [`path::read_link`].
     pub fn read_link(&self, fd: Fd, path: &str) -> Result<Box<str>> {
         traced!("read_link", fd, path);
         let (dir, _) = self.dir(fd, FdRights::READ_LINK)?;
         path::read_link(&**dir, path)
     }
 
-    /// Gives a node a further name. `follow` must be `No`, else `Inval`: what a link leads to
-    /// cannot be named by a link in one step.
+    /// Creates a hard link at the second path to the node at the first path.
     ///
-    /// Errors, in order: `Badf`; `Notdir`; `Notcapable`; `Inval`; those of [`path::link`].
+    /// <https://pubs.opengroup.org/onlinepubs/9799919799/functions/linkat.html>
+    ///
+    /// # Errors
+    ///
+    /// - `Badf`: not open.
+    /// - `Notdir`: not a directory.
+    /// - `Notcapable`: without the right `LINK_FROM` or `LINK_INTO`.
+    /// - `Inval`: `follow` is `Yes`; following a symbolic link and linking its target is not atomic.
+    /// - Those of [`path::link`].
     pub fn link(
         &self,
         (old_fd, old): (Fd, &str),
@@ -244,9 +303,16 @@ impl Process {
         path::link(&**from, old, &**into, new)
     }
 
-    /// Gives a node another name.
+    /// Renames a node.
     ///
-    /// Errors, in order: `Badf`; `Notdir`; `Notcapable`; those of [`path::rename`].
+    /// <https://pubs.opengroup.org/onlinepubs/9799919799/functions/renameat.html>
+    ///
+    /// # Errors
+    ///
+    /// - `Badf`: not open.
+    /// - `Notdir`: not a directory.
+    /// - `Notcapable`: without the right `RENAME_FROM` or `RENAME_INTO`.
+    /// - Those of [`path::rename`].
     pub fn rename(&self, (old_fd, old): (Fd, &str), (new_fd, new): (Fd, &str)) -> Result<()> {
         traced!("rename", old_fd, old);
         let (from, _) = self.dir(old_fd, FdRights::RENAME_FROM)?;
@@ -254,9 +320,16 @@ impl Process {
         path::rename(&**from, old, &**into, new)
     }
 
-    /// Removes a file or a link.
+    /// Removes a file or a symbolic link.
     ///
-    /// Errors, in order: `Badf`; `Notdir`; `Notcapable`; those of [`path::remove_file`].
+    /// <https://pubs.opengroup.org/onlinepubs/9799919799/functions/unlinkat.html>
+    ///
+    /// # Errors
+    ///
+    /// - `Badf`: not open.
+    /// - `Notdir`: not a directory.
+    /// - `Notcapable`: without the right `REMOVE_FILE`.
+    /// - Those of [`path::remove_file`].
     pub fn remove_file(&self, fd: Fd, path: &str) -> Result<()> {
         traced!("remove_file", fd, path);
         let (dir, _) = self.dir(fd, FdRights::REMOVE_FILE)?;
@@ -265,14 +338,21 @@ impl Process {
 
     /// Removes an empty directory.
     ///
-    /// Errors, in order: `Badf`; `Notdir`; `Notcapable`; those of [`path::remove_dir`].
+    /// <https://pubs.opengroup.org/onlinepubs/9799919799/functions/unlinkat.html>
+    ///
+    /// # Errors
+    ///
+    /// - `Badf`: not open.
+    /// - `Notdir`: not a directory.
+    /// - `Notcapable`: without the right `REMOVE_DIR`.
+    /// - Those of [`path::remove_dir`].
     pub fn remove_dir(&self, fd: Fd, path: &str) -> Result<()> {
         traced!("remove_dir", fd, path);
         let (dir, _) = self.dir(fd, FdRights::REMOVE_DIR)?;
         path::remove_dir(&**dir, path)
     }
 
-    /// On a fixed clock, now is the guest's now and not the filesystem's.
+    /// With a fixed clock, replaces `SetTime::Now` by the time of the guest's clock.
     pub(crate) fn resolve_now(&self, times: SetTimes) -> SetTimes {
         if !self.clocks.is_fixed() {
             return times;

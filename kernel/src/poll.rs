@@ -1,4 +1,7 @@
-//! Waiting: for a time, for a descriptor, for whatever comes first.
+//! Polling: waits for clocks and descriptors until at least one subscription is ready.
+//!
+//! Regular files are always ready. Streams with a host descriptor are waited for with `poll(2)`, in
+//! intervals of [`Interrupt::POLL_INTERVAL`], so that an interrupt ends the wait.
 
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
@@ -12,46 +15,46 @@ use crate::table::Fd;
 use crate::trace::traced;
 use crate::{ClockId, FdRights, Interrupt, Process, Stream};
 
-/// What a guest waits for.
+/// A condition that a guest waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Subscription {
-    /// A time.
+    /// A relative timeout.
     Clock {
-        /// On which clock.
+        /// The clock.
         id: ClockId,
         /// Nanoseconds from now.
         after_ns: u64,
     },
-    /// A moment.
+    /// An absolute timeout.
     Moment {
-        /// On which clock.
+        /// The clock.
         id: ClockId,
         /// Nanoseconds on that clock.
         at_ns: u64,
     },
-    /// A descriptor that can be read without waiting.
+    /// The descriptor is readable.
     Read(Fd),
-    /// A descriptor that can be written without waiting.
+    /// The descriptor is writable.
     Write(Fd),
-    /// Nothing that can be waited for: an event with this error at once.
+    /// An invalid subscription, which produces an event with this error.
     Refused(Errno),
 }
 
-/// What happened to one subscription.
+/// The event of one subscription.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Event {
-    /// Which subscription, counted from 0.
+    /// The index of the subscription.
     pub index: usize,
-    /// `Ok`, or what is wrong with this one alone.
+    /// The readiness, or the error of this subscription.
     pub result: Result<Ready>,
 }
 
-/// What can be done now.
+/// The readiness of a descriptor or a clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ready {
-    /// How many bytes can be read at least; 0 if that is not known.
+    /// The minimum number of readable bytes; 0 if it is unknown.
     pub bytes: u64,
-    /// Whether the other side has gone.
+    /// Whether the peer has closed the stream.
     pub hung_up: bool,
 }
 
@@ -59,7 +62,7 @@ impl Ready {
     const NOW: Ready = Ready { bytes: 0, hung_up: false };
 }
 
-/// A subscription that has to wait for the host.
+/// A subscription that waits for a descriptor of the host.
 struct Waiting<'a> {
     index: usize,
     fd: BorrowedFd<'a>,
@@ -67,10 +70,15 @@ struct Waiting<'a> {
 }
 
 impl Process {
-    /// Waits until at least one subscription has something to tell, and answers all that have.
-    /// What is wrong with one subscription is its own event.
+    /// Waits until at least one subscription is ready, and returns the events of all ready ones, in
+    /// order. An invalid subscription is ready with an error.
     ///
-    /// Errors, in order: `Inval` for none, or for more than `Limits::subscriptions_max`; `Intr`.
+    /// <https://pubs.opengroup.org/onlinepubs/9799919799/functions/poll.html>
+    ///
+    /// # Errors
+    ///
+    /// - `Inval`: no subscription, or more than `Limits::subscriptions_max`.
+    /// - `Intr`: the guest was interrupted.
     pub fn poll(&self, subscriptions: &[Subscription]) -> Result<Vec<Event>> {
         traced!("poll", subscriptions.len());
         if subscriptions.is_empty()
@@ -111,7 +119,7 @@ impl Process {
         Ok(events)
     }
 
-    /// The host's descriptor that a wait for `fd` waits for; `None` if it never waits.
+    /// Returns the host's descriptor to poll for `fd`, or `None` if `fd` is always ready.
     fn host_descriptor(&self, fd: Fd, right: FdRights) -> Result<Option<BorrowedFd<'_>>> {
         let descriptor = self.table.get(fd)?;
         match &descriptor.description.resource {
@@ -123,7 +131,7 @@ impl Process {
         }
     }
 
-    /// What can be done with what never waits.
+    /// Returns the readiness of a subscription that never waits.
     fn ready(&self, subscription: Subscription) -> Result<Ready> {
         let Subscription::Read(fd) = subscription else { return Ok(Ready::NOW) };
         let descriptor = self.table.get(fd)?;
@@ -134,7 +142,8 @@ impl Process {
         Ok(Ready { bytes, hung_up: false })
     }
 
-    /// Waits for the host and for the clocks, unless there is something to tell already.
+    /// Waits for the host's descriptors and the clocks, and adds their events. Does not wait if
+    /// there are events already.
     fn wait(
         &self,
         events: &mut Vec<Event>,
@@ -142,11 +151,11 @@ impl Process {
         waits: &[(usize, u64)],
     ) -> Result<()> {
         let shortest_ns = waits.iter().map(|(_, ns)| *ns).min();
-        let told = !events.is_empty();
+        let has_events = !events.is_empty();
         let started = Instant::now();
-        let limit_ns = if told { Some(0) } else { shortest_ns };
+        let limit_ns = if has_events { Some(0) } else { shortest_ns };
         if self.clocks.is_fixed() {
-            // A fixed clock passes at once, unless the host has something first.
+            // A fixed clock advances without waiting, unless a host descriptor is ready now.
             let host_waits = limit_ns.is_none();
             poll_host(
                 events,
@@ -171,8 +180,8 @@ impl Process {
             poll_host(events, waiting, deadline, &self.interrupt)?;
         }
         let passed_ns = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        // With nothing else to tell, the wait was for the shortest time, whatever the host's
-        // clock makes of its length.
+        // Without another event the shortest timeout has expired, even if the host's clock measures
+        // slightly less.
         let passed_ns =
             if events.is_empty() { passed_ns.max(shortest_ns.unwrap_or(0)) } else { passed_ns };
         push_due_events(events, waits, passed_ns);
@@ -180,7 +189,7 @@ impl Process {
     }
 }
 
-/// Tells every clock whose time has come.
+/// Adds an event for each clock subscription that has expired.
 fn push_due_events(events: &mut Vec<Event>, waits: &[(usize, u64)], passed_ns: u64) {
     for (index, ns) in waits {
         if *ns <= passed_ns {
@@ -189,7 +198,12 @@ fn push_due_events(events: &mut Vec<Event>, waits: &[(usize, u64)], passed_ns: u
     }
 }
 
-/// Waits for the host's descriptors until `deadline`, or for ever. `Intr` if the guest is woken.
+/// Waits until a host descriptor is ready or `deadline` has passed, and adds the events.
+///
+/// # Errors
+///
+/// - `Io`: `poll(2)` failed.
+/// - `Intr`: the guest was interrupted.
 fn poll_host(
     events: &mut Vec<Event>,
     waiting: &[Waiting<'_>],
@@ -211,14 +225,14 @@ fn poll_host(
             Err(_) => return Err(Errno::Io),
         }
         for (it, fd) in waiting.iter().zip(&fds) {
-            let told = fd.revents();
-            if told.is_empty() {
+            let revents = fd.revents();
+            if revents.is_empty() {
                 continue;
             }
-            let result = if told.contains(PollFlags::NVAL) {
+            let result = if revents.contains(PollFlags::NVAL) {
                 Err(Errno::Badf)
             } else {
-                Ok(Ready { bytes: readable(it), hung_up: told.contains(PollFlags::HUP) })
+                Ok(Ready { bytes: readable(it), hung_up: revents.contains(PollFlags::HUP) })
             };
             events.push(Event { index: it.index, result });
         }
@@ -231,16 +245,19 @@ fn poll_host(
     }
 }
 
-/// Waits until a stream can be read, if it has a descriptor of the host that makes readers wait.
+/// Waits until a stream is readable. Returns at once if the stream has no host descriptor, or a
+/// non-blocking one.
 ///
-/// Errors: `Intr` if the guest is woken.
+/// # Errors
+///
+/// - `Intr`: the guest was interrupted.
 pub(crate) fn wait_to_read(stream: &dyn Stream, interrupt: &Interrupt) -> Result<()> {
     if is_readable(stream) {
         return Ok(());
     }
     let flags = stream.waits_for().map(rustix::fs::fcntl_getfl);
     if flags.is_some_and(|flags| flags.is_ok_and(|it| it.contains(OFlags::NONBLOCK))) {
-        // Reading says that there is nothing.
+        // Non-blocking: the read returns `EAGAIN`.
         return Ok(());
     }
     while !wait_readable(stream, Interrupt::POLL_INTERVAL) {
@@ -251,15 +268,14 @@ pub(crate) fn wait_to_read(stream: &dyn Stream, interrupt: &Interrupt) -> Result
     Ok(())
 }
 
-/// Whether a stream that has a descriptor of the host can be read without waiting, its end and its
-/// errors included.
+/// Returns whether a read of the stream returns at once, with data, the end or an error.
 #[must_use]
 pub fn is_readable(stream: &dyn Stream) -> bool {
     wait_readable(stream, Duration::ZERO)
 }
 
-/// Waits until a stream that has a descriptor of the host can be read, at most `limit`. Answers
-/// whether it can; at once if it has none.
+/// Waits at most `limit` until a stream is readable, and returns whether it is. A stream without a
+/// host descriptor is always readable.
 pub fn wait_readable(stream: &dyn Stream, limit: Duration) -> bool {
     let Some(fd) = stream.waits_for() else { return true };
     let mut fds = [PollFd::from_borrowed_fd(fd, PollFlags::IN)];
@@ -270,12 +286,12 @@ pub fn wait_readable(stream: &dyn Stream, limit: Duration) -> bool {
     match rustix::event::poll(&mut fds, Some(&timeout)) {
         Ok(count) => count > 0,
         Err(rustix::io::Errno::INTR) => false,
-        // Reading tells what is wrong.
+        // The read returns the error.
         Err(_) => true,
     }
 }
 
-/// How many bytes wait in the host's descriptor.
+/// Returns the number of bytes that can be read from the host's descriptor.
 fn readable(it: &Waiting<'_>) -> u64 {
     if !it.flags.contains(PollFlags::IN) {
         return 0;

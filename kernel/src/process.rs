@@ -1,4 +1,4 @@
-//! One guest's open world, and the calls that need no path and no descriptor.
+//! The state of one guest, and the calls that manage descriptors, clocks and random numbers.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::stream_slots::StreamSlots;
 use crate::table::{Fd, Table};
 use crate::{Alarm, ClockId, Config, FdRights, Interrupt, Limits, StreamRef};
 
-/// A guest's exit code: a value, not an end of the host.
+/// The exit code of a guest. It is an error value that ends the guest, not the host process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Exit(pub u32);
 
@@ -23,36 +23,34 @@ impl std::fmt::Display for Exit {
 
 impl std::error::Error for Exit {}
 
-/// What [`Process::fdstat`] tells of a descriptor, as it stands in the table.
-///
-/// A view and not a copy: a small struct that is written in pieces and read as a whole right behind
-/// that waits for its own stores, which cost more than all the rest of the cheapest call.
+/// The attributes of a descriptor, returned by [`Process::fdstat`].
+// perf: store forwarding, see docs/performance.md. A reference to the table entry, not a copy.
 #[derive(Clone, Copy)]
 pub struct FdStat<'p>(&'p Descriptor);
 
 impl FdStat<'_> {
-    /// The type of what it leads to.
+    /// Returns the file type.
     #[inline(always)]
     #[must_use]
     pub fn kind(self) -> FileType {
         self.0.kind
     }
 
-    /// The status flags.
+    /// Returns the status flags.
     #[inline(always)]
     #[must_use]
     pub fn status(self) -> Status {
         self.0.description.status()
     }
 
-    /// What may be done through it.
+    /// Returns the rights of the descriptor.
     #[inline(always)]
     #[must_use]
     pub fn base(self) -> FdRights {
         self.0.base
     }
 
-    /// What may at most be done through what is opened beneath it.
+    /// Returns the rights that descriptors opened under it can have at most.
     #[inline(always)]
     #[must_use]
     pub fn inheriting(self) -> FdRights {
@@ -60,7 +58,10 @@ impl FdStat<'_> {
     }
 }
 
-/// One guest's open world. Not shared: a guest makes one call at a time.
+/// One running guest: its descriptor table, streams, clocks and random numbers.
+///
+/// Calls take `&self` unless they change the table or draw random numbers; a guest makes one call at
+/// a time.
 pub struct Process {
     pub(crate) config: Config,
     pub(crate) table: Table,
@@ -99,36 +100,36 @@ impl Process {
         Process { table, streams, clocks, random, interrupt, config }
     }
 
-    /// The arguments.
+    /// Returns the arguments.
     pub fn args(&self) -> impl ExactSizeIterator<Item = &str> {
         self.config.0.args.iter().map(|arg| &**arg)
     }
 
-    /// The environment, each as `NAME=VALUE`.
+    /// Returns the environment variables as `NAME=VALUE`.
     pub fn env(&self) -> impl ExactSizeIterator<Item = &str> {
         self.config.0.env.iter().map(|entry| &**entry)
     }
 
-    /// The limits.
+    /// Returns the limits.
     #[must_use]
     #[inline]
     pub fn limits(&self) -> &Limits {
         &self.config.0.limits
     }
 
-    /// The handle that wakes this guest.
+    /// Returns the handle that interrupts this guest.
     #[must_use]
     pub fn interrupt(&self) -> &Interrupt {
         &self.interrupt
     }
 
-    /// How many descriptors are open.
+    /// Returns the number of open descriptors.
     #[must_use]
     pub fn open_descriptors(&self) -> usize {
         self.table.len()
     }
 
-    /// How many streams are open, those included whose descriptor is closed.
+    /// Returns the number of open streams, including those whose descriptor is closed.
     #[must_use]
     pub fn open_streams(&self) -> usize {
         self.streams.len()
@@ -139,20 +140,37 @@ impl Process {
         self.table.close_all();
     }
 
-    /// Nanoseconds on a clock. `Notsup` for a processor's clock.
+    /// Returns the time of a clock in nanoseconds.
+    ///
+    /// <https://pubs.opengroup.org/onlinepubs/9799919799/functions/clock_gettime.html>
+    ///
+    /// # Errors
+    ///
+    /// - `Notsup`: a CPU time clock.
     #[inline]
     pub fn clock_now_ns(&self, id: ClockId) -> Result<u64> {
         self.clocks.now_ns(id)
     }
 
-    /// The smallest step of a clock in nanoseconds, never 0. `Notsup` for a processor's clock.
+    /// Returns the resolution of a clock in nanoseconds, never 0.
+    ///
+    /// <https://pubs.opengroup.org/onlinepubs/9799919799/functions/clock_getres.html>
+    ///
+    /// # Errors
+    ///
+    /// - `Notsup`: a CPU time clock.
     pub fn clock_resolution_ns(&self, id: ClockId) -> Result<u64> {
         self.clocks.resolution_ns(id)
     }
 
-    /// Fills `bytes` with random numbers.
+    /// Fills `bytes` with random bytes.
     ///
-    /// Errors, in order: `Inval` above `Limits::random_bytes_max`; `Io`.
+    /// <https://pubs.opengroup.org/onlinepubs/9799919799/functions/getentropy.html>
+    ///
+    /// # Errors
+    ///
+    /// - `Inval`: more than `Limits::random_bytes_max` bytes.
+    /// - `Io`: the operating system has no entropy.
     pub fn random(&mut self, bytes: &mut [u8]) -> Result<()> {
         if bytes.len() > self.limits().random_bytes_max as usize {
             return Err(Errno::Inval);
@@ -160,110 +178,141 @@ impl Process {
         self.random.fill(bytes)
     }
 
-    /// The name of a preopened directory.
+    /// Returns the name of a preopened directory.
     ///
-    /// Errors: `Badf` for any other descriptor.
+    /// # Errors
+    ///
+    /// - `Badf`: not open, or not preopened.
     pub fn preopen_name(&self, fd: Fd) -> Result<&str> {
         self.table.get(fd)?.preopen.as_deref().ok_or(Errno::Badf)
     }
 
-    /// The preopened directories, by their numbers.
+    /// Returns the open preopened directories and their names, in the order of their numbers.
     pub fn preopens(&self) -> impl Iterator<Item = (Fd, &str)> {
         self.table.iter().filter_map(|(fd, it)| Some((fd, it.preopen.as_deref()?)))
     }
 
-    /// A further descriptor of the same description, with the same rights; not preopened.
+    /// Duplicates a descriptor. The duplicate shares the description, has the same rights, and is
+    /// not preopened.
     ///
-    /// Errors, in order: `Badf`; `Mfile`.
+    /// <https://pubs.opengroup.org/onlinepubs/9799919799/functions/dup.html>
+    ///
+    /// # Errors
+    ///
+    /// - `Badf`: not open.
+    /// - `Mfile`: `Limits::descriptors_max` descriptors are open.
     pub fn duplicate(&mut self, fd: Fd) -> Result<Fd> {
         self.table.duplicate(fd)
     }
 
-    /// Whether a call on the descriptor, or on what lies beneath it, can wait for a disk or a
-    /// device. Not for one that is not open.
+    /// Returns whether a call on the descriptor, or on a path under it, can wait for a disk or a
+    /// device; false if it is not open.
     #[inline]
     #[must_use]
     pub fn may_block(&self, fd: Fd) -> bool {
         self.table.get(fd).is_ok_and(|it| it.description.resource.may_block())
     }
 
-    /// The epoch of what a descriptor leads to ([`Dir::epoch`](palisade_vfs::Dir::epoch)); 0 for a
-    /// stream, and for what is no descriptor.
+    /// Returns the epoch of the file or directory of a descriptor
+    /// ([`Dir::epoch`](palisade_vfs::Dir::epoch)), or 0 for a stream or a closed descriptor.
     #[must_use]
     pub fn epoch(&self, fd: Fd) -> u64 {
         self.table.get(fd).map_or(0, |it| it.description.resource.epoch())
     }
 
-    /// Standard input.
+    /// Returns the standard input.
     #[must_use]
     pub fn stdin(&self) -> &StreamRef {
         &self.config.0.stdin.0
     }
 
-    /// Standard output.
+    /// Returns the standard output.
     #[must_use]
     pub fn stdout(&self) -> &StreamRef {
         &self.config.0.stdout.0
     }
 
-    /// Standard error.
+    /// Returns the standard error stream.
     #[must_use]
     pub fn stderr(&self) -> &StreamRef {
         &self.config.0.stderr.0
     }
 
-    /// The moment `after_ns` nanoseconds from now on the monotonic clock.
+    /// Returns an alarm `after_ns` nanoseconds from now on the monotonic clock.
     #[must_use]
     pub fn alarm_after(&self, after_ns: u64) -> Alarm {
         self.clocks.alarm_after(after_ns)
     }
 
-    /// The moment `at_ns` of the monotonic clock.
+    /// Returns an alarm at the time `at_ns` of the monotonic clock.
     #[must_use]
     pub fn alarm_at(&self, at_ns: u64) -> Alarm {
         self.clocks.alarm_at(at_ns)
     }
 
-    /// A key of the host's own, which nothing tells the guest: another one for each call, or the
-    /// same one in every run if the random numbers are.
+    /// Returns a secret key that is independent of the guest's random numbers: a new one for each
+    /// call, or a fixed one with [`Random::Seeded`](crate::Random::Seeded).
     ///
-    /// Errors: `Io` if the operating system has none to give.
+    /// # Errors
+    ///
+    /// - `Io`: the operating system has no entropy.
     pub fn secret_key(&self) -> Result<[u8; 16]> {
         self.random.key()
     }
 
-    /// Closes a descriptor, preopened or not.
+    /// Closes a descriptor, including a preopened one.
     ///
-    /// Errors: `Badf` if it is not open.
+    /// <https://pubs.opengroup.org/onlinepubs/9799919799/functions/close.html>
+    ///
+    /// # Errors
+    ///
+    /// - `Badf`: not open.
     pub fn close(&mut self, fd: Fd) -> Result<()> {
         self.table.close(fd)
     }
 
-    /// Moves `from` to the number `to`, which must be open, and closes what was there.
+    /// Moves the descriptor `from` to the number `to`, closing the descriptor `to`. This is `dup2`
+    /// and `close(from)` in one step, but requires `to` to be open.
     ///
-    /// Errors: `Badf` if either is not open.
+    /// <https://pubs.opengroup.org/onlinepubs/9799919799/functions/dup2.html>
+    ///
+    /// # Errors
+    ///
+    /// - `Badf`: `from` or `to` is not open.
     pub fn renumber(&mut self, from: Fd, to: Fd) -> Result<()> {
         self.table.renumber(from, to)
     }
 
-    /// What a descriptor is. Costs no system call for a directory or a file.
+    /// Returns the type, status flags and rights of a descriptor. Makes no system call for a
+    /// directory or a file.
     ///
-    /// Errors: `Badf`.
+    /// # Errors
+    ///
+    /// - `Badf`: not open.
     #[inline(always)]
     pub fn fdstat(&self, fd: Fd) -> Result<FdStat<'_>> {
         self.table.get(fd).map(FdStat)
     }
 
-    /// Replaces a descriptor's rights by fewer ones.
+    /// Replaces the rights of a descriptor by a subset of them.
     ///
-    /// Errors, in order: `Badf`; `Notcapable` if a right would be gained.
+    /// # Errors
+    ///
+    /// - `Badf`: not open.
+    /// - `Notcapable`: a right is not a present one.
     pub fn set_rights(&mut self, fd: Fd, base: FdRights, inheriting: FdRights) -> Result<()> {
         self.table.attenuate(fd, base, inheriting)
     }
 
-    /// Changes the status flags. Only [`Status::CHANGEABLE`] ones may differ from what they are.
+    /// Replaces the status flags of a description (`F_SETFL`).
     ///
-    /// Errors, in order: `Badf`; `Notcapable`; `Inval`.
+    /// <https://pubs.opengroup.org/onlinepubs/9799919799/functions/fcntl.html>
+    ///
+    /// # Errors
+    ///
+    /// - `Badf`: not open.
+    /// - `Notcapable`: without the right `SET_STATUS`.
+    /// - `Inval`: a flag changes that is not in [`Status::CHANGEABLE`].
     pub fn set_status(&self, fd: Fd, status: Status) -> Result<()> {
         let description = &self.table.with(fd, FdRights::SET_STATUS)?.description;
         let changed = description.status() ^ status;
@@ -274,9 +323,13 @@ impl Process {
         Ok(())
     }
 
-    /// The directory of a descriptor that has all of `rights`.
+    /// Returns the directory of a descriptor that has all of `rights`.
     ///
-    /// Errors, in order: `Badf`; `Notdir` for anything else; `Notcapable`.
+    /// # Errors
+    ///
+    /// - `Badf`: not open.
+    /// - `Notdir`: not a directory.
+    /// - `Notcapable`: a right is missing.
     #[inline]
     pub(crate) fn dir(&self, fd: Fd, rights: FdRights) -> Result<(&DirRef, &Descriptor)> {
         let descriptor = self.table.get(fd)?;
@@ -289,11 +342,15 @@ impl Process {
         Ok((dir, descriptor))
     }
 
-    /// The file of a descriptor that has all of `rights`.
+    /// Returns the file of a descriptor that has all of `rights`.
     ///
-    /// Errors, in order: `Badf`; `Isdir` for a directory; `stream` for a stream; `Badf` if it
-    /// lacks the right to read or write, as POSIX has it for a descriptor that was not opened for
-    /// it; `Notcapable`.
+    /// # Errors
+    ///
+    /// - `Badf`: not open.
+    /// - `Isdir`: a directory.
+    /// - The errno `stream`: a stream.
+    /// - `Badf`: `READ` or `WRITE` is missing, as in POSIX for a descriptor with another access mode.
+    /// - `Notcapable`: another right is missing.
     #[inline]
     pub(crate) fn file(
         &self,
@@ -317,7 +374,10 @@ impl Process {
     }
 }
 
-/// The configuration made sure that the streams and the preopens fit into the table.
+/// Asserts that a standard stream or a preopen was opened: [`ConfigBuilder::build`] has checked that
+/// they fit the table.
+///
+/// [`ConfigBuilder::build`]: crate::ConfigBuilder::build
 fn assert_opened(opened: Result<Fd>) {
     if let Err(errno) = opened {
         bug!((); "the table is too small for what a guest is started with: {errno}");

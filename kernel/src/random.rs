@@ -1,20 +1,20 @@
-//! Random numbers: secure ones, or a sequence that can be repeated.
+//! Random number generators: a secure one, or a deterministic one with a seed.
 
 use palisade_vfs::{Errno, Result};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
-/// Where a guest's random numbers come from.
+/// The source of a guest's random numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Random {
-    /// ChaCha20, seeded by the operating system for each guest anew.
+    /// ChaCha20, seeded by the operating system for each guest.
     #[default]
     Secure,
-    /// ChaCha20 from this seed: the same numbers in every run. Not secret.
+    /// ChaCha20 with this seed: the same numbers in every run. Not secret.
     Seeded(u64),
 }
 
-/// One guest's source of random numbers.
+/// The random number generator of one guest. It is seeded on the first use.
 pub(crate) struct Generator(Option<ChaCha20Rng>, Random);
 
 impl Generator {
@@ -22,7 +22,7 @@ impl Generator {
         Generator(None, random)
     }
 
-    /// Fills `bytes`. `Io` if the operating system has no seed to give.
+    /// Fills `bytes`, or returns `Io` if the operating system has no entropy.
     pub(crate) fn fill(&mut self, bytes: &mut [u8]) -> Result<()> {
         let rng = match &mut self.0 {
             Some(rng) => rng,
@@ -39,7 +39,7 @@ impl Generator {
         Ok(())
     }
 
-    /// A key of the host's own, which no number that the guest draws tells anything about.
+    /// Returns a key that is independent of the numbers that the guest draws.
     pub(crate) fn key(&self) -> Result<[u8; 16]> {
         let mut key = [0; 16];
         match self.1 {
@@ -56,7 +56,7 @@ impl Generator {
 
 impl std::fmt::Debug for Generator {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // The state would give away every number to come.
+        // The state would reveal all future numbers.
         f.debug_tuple("Generator").field(&self.1).finish()
     }
 }
@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_not_what_the_guest_draws() {
+    fn keys_are_independent_of_drawn_numbers() {
         let seeded = Generator::new(Random::Seeded(7));
         assert_eq!(seeded.key(), Generator::new(Random::Seeded(7)).key());
         assert_ne!(seeded.key().unwrap(), draw(Random::Seeded(7)));
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn a_seed_repeats_and_secure_numbers_do_not() {
+    fn seeded_numbers_repeat_and_secure_numbers_differ() {
         assert_eq!(draw(Random::Seeded(7)), draw(Random::Seeded(7)));
         assert_ne!(draw(Random::Seeded(7)), draw(Random::Seeded(8)));
         assert_ne!(draw(Random::Secure), draw(Random::Secure));

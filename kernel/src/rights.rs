@@ -1,72 +1,74 @@
-//! Rights of descriptors: one bit per verb that a guest may speak to one.
+//! Rights of descriptors: capabilities that a guest can reduce but never extend.
 //!
-//! These are the capabilities of a descriptor, and they only shrink. What may be done to a *node*
-//! is [`palisade_vfs::Rights`], judged by layers; the kernel has never heard of those layers. The
-//! same change refused twice, by the descriptor and by the layer, is a pair assertion.
+//! They are independent of [`palisade_vfs::Rights`], the rights to a *node*, which policy layers
+//! check. Both checks are made for each operation.
 
 use palisade_vfs::{Access, Needs, OpenFlags, OpenHow};
 
 bitflags::bitflags! {
-    /// What may be done through a descriptor. The verbs are those of WASI Preview 1, which are a
-    /// superset of every other ABI's, in its order, so that translating them is free; nothing here
-    /// depends on it.
+    /// The operations that a descriptor permits.
+    ///
+    /// The set is that of WASI Preview 1
+    /// (<https://github.com/WebAssembly/WASI/blob/main/legacy/preview1/docs.md#rights>), a superset
+    /// of the rights of other ABIs. The bits are in the same order, so that Preview 1 converts them
+    /// with a mask.
     #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
     pub struct FdRights: u32 {
-        /// Make data durable; open with `DSYNC`.
+        /// Synchronize data; open with `DSYNC`.
         const DATASYNC = 1 << 0;
         /// Read bytes. With `SEEK`, at an offset.
         const READ = 1 << 1;
-        /// Move the offset. Implies `TELL`.
+        /// Move the offset. Includes `TELL`.
         const SEEK = 1 << 2;
         /// Change the status flags.
         const SET_STATUS = 1 << 3;
-        /// Make everything durable; open with `RSYNC` and `SYNC`.
+        /// Synchronize data and metadata; open with `RSYNC` and `SYNC`.
         const SYNC = 1 << 4;
-        /// Ask for the offset.
+        /// Get the offset.
         const TELL = 1 << 5;
         /// Write bytes. With `SEEK`, at an offset.
         const WRITE = 1 << 6;
-        /// Give advice on use to come.
+        /// Pass access pattern hints.
         const ADVISE = 1 << 7;
-        /// Make room.
+        /// Allocate space.
         const ALLOCATE = 1 << 8;
-        /// Create directories beneath it.
+        /// Create directories under the directory.
         const CREATE_DIR = 1 << 9;
-        /// Create files beneath it.
+        /// Create files under the directory.
         const CREATE_FILE = 1 << 10;
-        /// Give what lies beneath it a further name.
+        /// Create hard links to nodes under the directory.
         const LINK_FROM = 1 << 11;
-        /// Put further names beneath it.
+        /// Create hard links under the directory.
         const LINK_INTO = 1 << 12;
-        /// Open what lies beneath it.
+        /// Open nodes under the directory.
         const OPEN = 1 << 13;
-        /// List it.
+        /// List the directory.
         const LIST = 1 << 14;
-        /// Read symbolic links beneath it.
+        /// Read symbolic links under the directory.
         const READ_LINK = 1 << 15;
-        /// Rename what lies beneath it.
+        /// Rename nodes under the directory.
         const RENAME_FROM = 1 << 16;
-        /// Rename to a place beneath it.
+        /// Rename nodes to a path under the directory.
         const RENAME_INTO = 1 << 17;
-        /// See what lies beneath it.
+        /// Get the attributes of nodes under the directory.
         const STAT_AT = 1 << 18;
-        /// Truncate what is opened beneath it.
+        /// Truncate files by opening them under the directory.
         const SET_LEN_AT = 1 << 19;
-        /// Change the times of what lies beneath it.
+        /// Set the times of nodes under the directory.
         const SET_TIMES_AT = 1 << 20;
-        /// See what it is.
+        /// Get the attributes of the open node.
         const STAT = 1 << 21;
-        /// Change the size.
+        /// Set the size of the file.
         const SET_LEN = 1 << 22;
-        /// Change the times.
+        /// Set the times of the open node.
         const SET_TIMES = 1 << 23;
-        /// Create symbolic links beneath it.
+        /// Create symbolic links under the directory.
         const CREATE_SYMLINK = 1 << 24;
-        /// Remove directories beneath it.
+        /// Remove directories under the directory.
         const REMOVE_DIR = 1 << 25;
-        /// Remove files and links beneath it.
+        /// Remove files and symbolic links under the directory.
         const REMOVE_FILE = 1 << 26;
-        /// Wait for it.
+        /// Poll the descriptor.
         const POLL = 1 << 27;
         /// Shut a socket down.
         const SHUTDOWN = 1 << 28;
@@ -76,20 +78,20 @@ bitflags::bitflags! {
 }
 
 bitflags::bitflags! {
-    /// What is going to be done with what is opened, for an ABI that knows no finer rights.
+    /// Access modes of an open, for an ABI without finer rights (Preview 2).
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
     pub struct Modes: u8 {
-        /// Read a file, list a directory.
+        /// Read a file or list a directory.
         const READ = 1 << 0;
         /// Write a file.
         const WRITE = 1 << 1;
-        /// Change what lies beneath a directory, and open it to be changed.
+        /// Create, rename and remove nodes under a directory, and open files under it for writing.
         const MUTATE = 1 << 2;
     }
 }
 
 impl FdRights {
-    /// What changes what lies beneath a directory, or the directory itself.
+    /// The rights that change nodes under a directory or the directory itself.
     pub const MUTATING: FdRights = FdRights::CREATE_DIR
         .union(FdRights::CREATE_FILE)
         .union(FdRights::CREATE_SYMLINK)
@@ -103,7 +105,7 @@ impl FdRights {
         .union(FdRights::SET_TIMES_AT)
         .union(FdRights::SET_TIMES);
 
-    /// The rights of a directory's descriptor for these modes, and those to pass on.
+    /// Returns the base and inheriting rights of a directory descriptor with these modes.
     #[must_use]
     pub fn of_dir(modes: Modes) -> (FdRights, FdRights) {
         let changing = if modes.contains(Modes::MUTATE) {
@@ -114,7 +116,7 @@ impl FdRights {
         (FdRights::OF_DIRS - changing, FdRights::all() - changing)
     }
 
-    /// The rights of a file's descriptor for these modes.
+    /// Returns the rights of a file descriptor with these modes.
     #[must_use]
     pub fn of_file(modes: Modes) -> FdRights {
         let mut rights = FdRights::OF_FILES - FdRights::READ - FdRights::WRITING;
@@ -127,7 +129,7 @@ impl FdRights {
         rights
     }
 
-    /// The modes of a descriptor with these rights: what can be done with it at all.
+    /// Returns the modes of which at least one right is present.
     #[must_use]
     pub fn modes(self) -> Modes {
         let mut modes = Modes::empty();
@@ -137,7 +139,7 @@ impl FdRights {
         modes
     }
 
-    /// What makes sense for a directory.
+    /// The rights that apply to a directory.
     pub const OF_DIRS: FdRights = FdRights::SET_STATUS
         .union(FdRights::SYNC)
         .union(FdRights::DATASYNC)
@@ -159,7 +161,7 @@ impl FdRights {
         .union(FdRights::REMOVE_DIR)
         .union(FdRights::REMOVE_FILE);
 
-    /// What makes sense for a file.
+    /// The rights that apply to a file.
     pub const OF_FILES: FdRights = FdRights::READ
         .union(FdRights::WRITE)
         .union(FdRights::SEEK)
@@ -174,18 +176,18 @@ impl FdRights {
         .union(FdRights::SET_TIMES)
         .union(FdRights::POLL);
 
-    /// What makes sense for a stream, such as standard output.
+    /// The rights that apply to a stream, such as standard output.
     pub const OF_STREAMS: FdRights = FdRights::READ
         .union(FdRights::WRITE)
         .union(FdRights::SET_STATUS)
         .union(FdRights::STAT)
         .union(FdRights::POLL);
 
-    /// What changes the bytes of a file.
+    /// The rights that change the contents of a file.
     pub const WRITING: FdRights =
         FdRights::WRITE.union(FdRights::ALLOCATE).union(FdRights::SET_LEN);
 
-    /// What an open handle is needed for; without any of it, holding the node is enough.
+    /// The rights that need a file opened for reading; without them [`Access::Hold`] is enough.
     const NEEDS_HANDLE: FdRights = FdRights::READ
         .union(FdRights::LIST)
         .union(FdRights::SET_TIMES)
@@ -194,7 +196,7 @@ impl FdRights {
         .union(FdRights::ADVISE)
         .union(FdRights::POLL);
 
-    /// The access that a file must be opened with for these rights.
+    /// Returns the access mode that a file must be opened with for these rights.
     #[must_use]
     pub fn access(self) -> Access {
         match (self.intersects(Self::NEEDS_HANDLE), self.intersects(Self::WRITING)) {
@@ -205,7 +207,7 @@ impl FdRights {
         }
     }
 
-    /// Leaves out what a handle of `access` cannot do.
+    /// Removes the rights that a file with this access mode cannot have.
     #[must_use]
     pub fn within(self, access: Access) -> FdRights {
         let mut rights = self;
@@ -218,8 +220,8 @@ impl FdRights {
         rights
     }
 
-    /// The rights that a directory's descriptor must have for an open beneath it: translated from
-    /// [`OpenHow::needs`], which alone knows what an open takes.
+    /// Returns the rights that a directory descriptor needs for an open under it. They are derived
+    /// from [`OpenHow::needs`], the single definition of the rights that an open needs.
     #[must_use]
     pub fn for_open(how: OpenHow) -> FdRights {
         let Needs { node, parent } = how.needs();
@@ -233,12 +235,12 @@ impl FdRights {
         rights
     }
 
-    /// What a directory that is opened with `base`, to pass `inheriting` on, has for
-    /// [`FdRights::for_open`].
+    /// Returns the rights of a new directory descriptor that [`FdRights::for_open`] is checked
+    /// against: `base`, and `SET_LEN_AT` if `inheriting` contains `SET_LEN`.
     ///
-    /// That is `base`; and `SET_LEN_AT` also where `SET_LEN` is passed on. Who can open a file and
-    /// then truncate it is refused nothing by refusing to do both at once, except that programs
-    /// fail: Go opens every directory without `SET_LEN_AT`, and creates files beneath it.
+    /// A guest with the inheriting right `SET_LEN` can open a file and then truncate it, so refusing
+    /// `O_TRUNC` would protect nothing. It would break programs: Go opens directories without
+    /// `SET_LEN_AT` and creates files under them with `O_TRUNC`.
     #[must_use]
     pub fn for_opens_under(base: FdRights, inheriting: FdRights) -> FdRights {
         let mut rights = base;
@@ -248,7 +250,7 @@ impl FdRights {
         rights
     }
 
-    /// The rights to pass on that status flags take.
+    /// Returns the inheriting rights that the status flags of an open need.
     #[must_use]
     pub fn for_status(flags: OpenFlags) -> FdRights {
         let mut rights = FdRights::empty();
@@ -281,17 +283,17 @@ mod tests {
     }
 
     #[test]
-    fn who_is_passed_the_right_to_truncate_a_file_may_truncate_it_in_opening_it() {
+    fn inheriting_set_len_allows_o_trunc() {
         let (none, both) = (FdRights::empty(), FdRights::OPEN | FdRights::SET_LEN_AT);
-        let beneath = FdRights::for_opens_under;
-        assert_eq!(beneath(FdRights::OPEN, FdRights::SET_LEN), both);
-        assert_eq!(beneath(both, none), both);
-        assert_eq!(beneath(FdRights::OPEN, FdRights::all() - FdRights::SET_LEN), FdRights::OPEN);
-        assert_eq!(beneath(none, FdRights::SET_LEN), FdRights::SET_LEN_AT);
+        let rights = FdRights::for_opens_under;
+        assert_eq!(rights(FdRights::OPEN, FdRights::SET_LEN), both);
+        assert_eq!(rights(both, none), both);
+        assert_eq!(rights(FdRights::OPEN, FdRights::all() - FdRights::SET_LEN), FdRights::OPEN);
+        assert_eq!(rights(none, FdRights::SET_LEN), FdRights::SET_LEN_AT);
     }
 
     #[test]
-    fn a_directory_that_is_not_to_be_changed_opens_nothing_that_changes() {
+    fn modes_without_mutate_have_no_mutating_rights() {
         let (base, inheriting) = FdRights::of_dir(Modes::READ);
         let changes = FdRights::MUTATING | FdRights::WRITING;
         assert!(!(base | inheriting).intersects(changes));
@@ -305,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn an_access_gives_back_at_least_the_rights_that_asked_for_it() {
+    fn access_mode_of_a_right_includes_the_right() {
         for right in FdRights::OF_FILES.iter() {
             assert_eq!(right.within(right.access()), right, "{right:?}");
         }

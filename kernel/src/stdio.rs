@@ -1,6 +1,6 @@
-//! Streams: standard input, output and error, wherever they lead.
+//! Standard streams: null, host descriptors, memory buffers and callbacks.
 //!
-//! This is the one file of the kernel that touches the process's own standard streams.
+//! This is the only file of the kernel that uses the host process's standard streams.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -11,131 +11,148 @@ use std::sync::Arc;
 use palisade_vfs::{Errno, FileType, Result};
 use parking_lot::Mutex;
 
-/// A shared stream.
+/// A reference-counted stream.
 pub type StreamRef = Arc<dyn Stream>;
 
-/// Bytes without offsets. Defaults refuse.
+/// A byte stream without offsets. Methods that are not implemented return `Badf`.
 pub trait Stream: Send + Sync {
-    /// The type: [`FileType::CharDevice`] only for a terminal.
+    /// Returns the file type: [`FileType::CharDevice`] for a terminal, else [`FileType::Fifo`].
     fn kind(&self) -> FileType {
         FileType::Fifo
     }
 
-    /// Reads into `bufs`, in order. 0 into a non-empty buffer means the end.
+    /// Reads into `bufs`, in order, and returns the number of bytes. 0 means the end, unless all
+    /// buffers are empty.
     ///
-    /// Errors, in order: `Badf` if it cannot be read; `Again`; `Io`.
+    /// <https://pubs.opengroup.org/onlinepubs/9799919799/functions/readv.html>
+    ///
+    /// # Errors
+    ///
+    /// - `Badf`: not readable.
+    /// - `Again`: non-blocking, and no data is available.
+    /// - `Io`: an input error.
     fn read(&self, bufs: &mut [IoSliceMut<'_>]) -> Result<usize> {
         let _ = bufs;
         Err(Errno::Badf)
     }
 
-    /// Writes `bufs`, in order.
+    /// Writes `bufs`, in order, and returns the number of bytes.
     ///
-    /// Errors, in order: `Badf` if it cannot be written; `Again`; `Pipe`; `Nospc`; `Io`.
+    /// <https://pubs.opengroup.org/onlinepubs/9799919799/functions/writev.html>
+    ///
+    /// # Errors
+    ///
+    /// - `Badf`: not writable.
+    /// - `Again`: non-blocking, and the stream is full.
+    /// - `Pipe`: the reader has closed the stream.
+    /// - `Nospc`: no space is left.
+    /// - `Io`: an output error.
     fn write(&self, bufs: &[IoSlice<'_>]) -> Result<usize> {
         let _ = bufs;
         Err(Errno::Badf)
     }
 
-    /// Whether a read or a write can wait. `false` is a promise; `true` is always a safe answer.
+    /// Returns whether a read or a write can wait. `true` is always correct.
     fn may_block(&self) -> bool {
         true
     }
 
-    /// The host's descriptor to wait for; `None` if the stream never makes anyone wait.
+    /// Returns the host's descriptor to poll, or `None` if the stream is always ready.
     fn waits_for(&self) -> Option<BorrowedFd<'_>> {
         None
     }
 }
 
-/// Where a guest's standard input comes from.
+/// The standard input of a guest.
 #[derive(Clone)]
 pub struct Input(pub(crate) StreamRef);
 
-/// Where a guest's standard output or error goes.
+/// The standard output or standard error stream of a guest.
 #[derive(Clone)]
 pub struct Output(pub(crate) StreamRef);
 
 impl Input {
-    /// Nothing: the end at once.
+    /// Returns an empty input.
     #[must_use]
     pub fn null() -> Self {
         Input(Arc::new(Null))
     }
 
-    /// The host's standard input.
+    /// Returns the host's standard input.
     #[must_use]
     pub fn inherit() -> Self {
         Input(Arc::new(Inherited::Stdin))
     }
 
-    /// These bytes, once.
+    /// Returns an input with these bytes. All guests of a configuration share it.
     #[must_use]
     pub fn bytes(bytes: impl Into<Vec<u8>>) -> Self {
         Input(Arc::new(InputBytes(Mutex::new(VecDeque::from(bytes.into())))))
     }
 
-    /// A file of the host, from where it stands.
+    /// Returns an input that reads an open host file from its current offset.
     #[must_use]
     pub fn file(file: File) -> Self {
         Input(Arc::new(HostFile(file)))
     }
 
-    /// Whatever `read` puts into the buffer; it answers how much that was, and 0 for the end.
+    /// Returns an input that calls `read` with a buffer to fill. `read` returns the number of bytes,
+    /// or 0 at the end.
     pub fn callback(read: impl FnMut(&mut [u8]) -> Result<usize> + Send + 'static) -> Self {
         Input(Arc::new(ReadCallback(Mutex::new(Box::new(read)))))
     }
 
-    /// A stream of your own.
+    /// Returns an input that reads a custom stream.
     pub fn stream(stream: StreamRef) -> Self {
         Input(stream)
     }
 }
 
 impl Output {
-    /// Nowhere: everything is taken and forgotten.
+    /// Returns an output that discards everything.
     #[must_use]
     pub fn null() -> Self {
         Output(Arc::new(Null))
     }
 
-    /// The host's standard output.
+    /// Returns the host's standard output.
     #[must_use]
     pub fn inherit_stdout() -> Self {
         Output(Arc::new(Inherited::Stdout))
     }
 
-    /// The host's standard error.
+    /// Returns the host's standard error stream.
     #[must_use]
     pub fn inherit_stderr() -> Self {
         Output(Arc::new(Inherited::Stderr))
     }
 
-    /// Into memory, at most `capacity` bytes: beyond them a write is short, and then `Nospc`.
+    /// Returns an output that writes to a memory buffer of at most `capacity` bytes. A write that
+    /// does not fit is short; a write to a full buffer is `Nospc`.
     #[must_use]
     pub fn buffer(capacity: usize) -> (Self, OutputBuffer) {
         let buffer = OutputBuffer { bytes: Arc::default(), capacity };
         (Output(Arc::new(buffer.clone())), buffer)
     }
 
-    /// Into a file of the host, from where it stands.
+    /// Returns an output that writes an open host file from its current offset.
     #[must_use]
     pub fn file(file: File) -> Self {
         Output(Arc::new(HostFile(file)))
     }
 
-    /// To `write`, which answers how much it took.
+    /// Returns an output that calls `write`, which returns the number of bytes written.
     pub fn callback(write: impl FnMut(&[u8]) -> Result<usize> + Send + 'static) -> Self {
         Output(Arc::new(WriteCallback(Mutex::new(Box::new(write)))))
     }
 
-    /// To a stream of your own.
+    /// Returns an output that writes to a custom stream.
     pub fn stream(stream: StreamRef) -> Self {
         Output(stream)
     }
 }
 
-/// What a guest has written into memory.
+/// The memory buffer of an [`Output::buffer`]. A clone shares the bytes.
 #[derive(Clone, Debug)]
 pub struct OutputBuffer {
     bytes: Arc<Mutex<Vec<u8>>>,
@@ -143,13 +160,13 @@ pub struct OutputBuffer {
 }
 
 impl OutputBuffer {
-    /// Everything so far.
+    /// Returns a copy of the buffered bytes.
     #[must_use]
     pub fn contents(&self) -> Vec<u8> {
         self.bytes.lock().clone()
     }
 
-    /// Everything since the last take; room for as much again.
+    /// Returns the buffered bytes and empties the buffer.
     #[must_use]
     pub fn take(&self) -> Vec<u8> {
         std::mem::take(&mut *self.bytes.lock())
@@ -221,7 +238,7 @@ struct ReadCallback(Mutex<ReadFn>);
 
 impl Stream for ReadCallback {
     fn read(&self, bufs: &mut [IoSliceMut<'_>]) -> Result<usize> {
-        // One call for one read: a second one might wait for what nobody has typed yet.
+        // One call per read: a second call might wait for input although data was read.
         match bufs.iter_mut().find(|buf| !buf.is_empty()) {
             Some(buf) => Ok((self.0.lock())(buf)?.min(buf.len())),
             None => Ok(0),

@@ -1,8 +1,8 @@
-//! What outlives a call: handles on files and directories that a guest reads and writes piece by
-//! piece, while its descriptor may long be closed.
+//! File and directory streams, which have an offset of their own and outlive their descriptor.
 //!
-//! The right is asked for once, when a handle is made; as with any open file, what happens to the
-//! descriptor later changes nothing.
+//! The rights of the descriptor are checked once, when a stream is opened. Closing the descriptor or
+//! reducing its rights later does not affect the stream. Each stream occupies a slot of
+//! `Limits::streams_max`.
 
 use std::io::IoSlice;
 use std::sync::Arc;
@@ -17,20 +17,24 @@ use crate::table::Fd;
 use crate::trace::traced;
 use crate::{FdRights, Process};
 
-/// Reads a file from an offset on.
+/// A stream that reads a file from an offset.
 pub struct Reader {
     file: FileRef,
     offset: u64,
-    /// The descriptor that it was made of.
+    /// The descriptor that the stream was opened from, for traces.
     fd: Fd,
     _slot: StreamSlot,
 }
 
 impl Reader {
-    /// Reads on, at most `len` bytes, behind what `to` holds, and answers how many. 0 for a `len`
-    /// that is not means the end.
+    /// Reads at most `len` bytes, appends them to `to`, and returns their number. 0 means the end,
+    /// unless `len` is 0.
     ///
-    /// Errors: those of the file.
+    /// <https://pubs.opengroup.org/onlinepubs/9799919799/functions/read.html>
+    ///
+    /// # Errors
+    ///
+    /// - Those of the file.
     pub fn read_vec(&mut self, to: &mut Vec<u8>, len: usize) -> Result<usize> {
         traced!("read", self.fd);
         let done = byte_counts::read_vec(&*self.file, to, len, self.offset)?;
@@ -38,39 +42,43 @@ impl Reader {
         Ok(done)
     }
 
-    /// Whether reading can wait for a disk or a device.
+    /// Returns whether a read can wait for a disk or a device.
     #[must_use]
     pub fn may_block(&self) -> bool {
         self.file.may_block()
     }
 
-    /// The file's epoch ([`File::epoch`](palisade_vfs::File::epoch)): a caller that buffers bytes
-    /// drops them under another one.
+    /// Returns the file's epoch ([`File::epoch`](palisade_vfs::File::epoch)). A caller that buffers
+    /// bytes discards them when the epoch has changed.
     #[must_use]
     pub fn epoch(&self) -> u64 {
         self.file.epoch()
     }
 
-    /// Goes back by `len` bytes that were read and not used.
+    /// Moves the offset back by `len` bytes that were read but not used.
     pub fn put_back(&mut self, len: usize) {
         self.offset = self.offset.saturating_sub(len as u64);
     }
 }
 
-/// Writes a file from an offset on, or behind its end.
+/// A stream that writes a file from an offset, or appends to it.
 pub struct Writer {
     file: FileRef,
-    /// `None` for behind the end.
+    /// `None` for a stream that appends.
     offset: Option<u64>,
-    /// The descriptor that it was made of.
+    /// The descriptor that the stream was opened from, for traces.
     fd: Fd,
     _slot: StreamSlot,
 }
 
 impl Writer {
-    /// Writes `bytes`, perhaps not all of them.
+    /// Writes `bytes` and returns how many were written, which may be fewer.
     ///
-    /// Errors: those of the file.
+    /// <https://pubs.opengroup.org/onlinepubs/9799919799/functions/write.html>
+    ///
+    /// # Errors
+    ///
+    /// - Those of the file.
     pub fn write(&mut self, bytes: &[u8]) -> Result<usize> {
         traced!("write", self.fd);
         let bytes = &[IoSlice::new(bytes)];
@@ -82,7 +90,7 @@ impl Writer {
         Ok(done)
     }
 
-    /// Whether writing can wait for a disk or a device.
+    /// Returns whether a write can wait for a disk or a device.
     #[must_use]
     pub fn may_block(&self) -> bool {
         self.file.may_block()
@@ -90,11 +98,17 @@ impl Writer {
 }
 
 impl Process {
-    /// A handle that reads a file from `offset` on.
+    /// Opens a stream that reads a file from `offset`.
     ///
-    /// Errors, in order: `Badf`; `Isdir`; `Spipe` for a stream; `Badf` without the right to read;
-    /// `Notcapable` without the right to seek; `Inval` above `i64::MAX`; `Mfile` above
-    /// `Limits::streams_max`.
+    /// # Errors
+    ///
+    /// - `Badf`: not open.
+    /// - `Isdir`: a directory.
+    /// - `Spipe`: a stream.
+    /// - `Badf`: without the right `READ`.
+    /// - `Notcapable`: without the right `SEEK`.
+    /// - `Inval`: `offset` is above `i64::MAX`.
+    /// - `Mfile`: `Limits::streams_max` streams are open.
     pub fn reader(&self, fd: Fd, offset: u64) -> Result<Reader> {
         traced!("reader", fd);
         let (file, _) = self.file(fd, FdRights::READ | FdRights::SEEK, Errno::Spipe)?;
@@ -104,9 +118,11 @@ impl Process {
         Ok(Reader { file: Arc::clone(file), offset, fd, _slot: self.streams.take()? })
     }
 
-    /// A handle that writes a file from `offset` on.
+    /// Opens a stream that writes a file from `offset`.
     ///
-    /// Errors, in order: as for [`Process::reader`], with the right to write.
+    /// # Errors
+    ///
+    /// - Those of [`Process::reader`], with the right `WRITE` instead of `READ`.
     pub fn writer(&self, fd: Fd, offset: u64) -> Result<Writer> {
         traced!("writer", fd);
         let (file, _) = self.file(fd, FdRights::WRITE | FdRights::SEEK, Errno::Spipe)?;
@@ -117,35 +133,50 @@ impl Process {
         Ok(Writer { file: Arc::clone(file), offset, fd, _slot: slot })
     }
 
-    /// A handle that writes behind the end of a file, each write in one step.
+    /// Opens a stream that appends to a file. Each write is atomic.
     ///
-    /// Errors, in order: `Badf`; `Isdir`; `Spipe` for a stream; `Badf` without the right to write;
-    /// `Mfile` above `Limits::streams_max`.
+    /// # Errors
+    ///
+    /// - `Badf`: not open.
+    /// - `Isdir`: a directory.
+    /// - `Spipe`: a stream.
+    /// - `Badf`: without the right `WRITE`.
+    /// - `Mfile`: `Limits::streams_max` streams are open.
     pub fn appender(&self, fd: Fd) -> Result<Writer> {
         traced!("appender", fd);
         let (file, _) = self.file(fd, FdRights::WRITE, Errno::Spipe)?;
         Ok(Writer { file: Arc::clone(file), offset: None, fd, _slot: self.streams.take()? })
     }
 
-    /// A stream of a directory's entries, from its start.
+    /// Opens a stream of the entries of a directory, without `.` and `..`.
     ///
-    /// Errors, in order: `Badf`; `Notdir`; `Notcapable`; `Mfile` above `Limits::streams_max`.
+    /// <https://pubs.opengroup.org/onlinepubs/9799919799/functions/fdopendir.html>
+    ///
+    /// # Errors
+    ///
+    /// - `Badf`: not open.
+    /// - `Notdir`: not a directory.
+    /// - `Notcapable`: without the right `LIST`.
+    /// - `Mfile`: `Limits::streams_max` streams are open.
     pub fn dir_stream(&self, fd: Fd) -> Result<DirStream> {
         traced!("dir_stream", fd);
         let (dir, _) = self.dir(fd, FdRights::LIST)?;
         Ok(DirStream::new(Arc::clone(dir), self.streams.take()?))
     }
 
-    /// Whether `stream` lists the directory that `fd` leads to now.
+    /// Returns whether `stream` lists the directory of `fd`, and `fd` still has the right `LIST`.
     #[must_use]
     pub fn is_stream_of(&self, fd: Fd, stream: &DirStream) -> bool {
         self.dir(fd, FdRights::LIST).is_ok_and(|(dir, _)| stream.is_stream_of(dir))
     }
 
-    /// Whether two descriptors lead to one node, by whatever names and through whatever mounts.
-    /// It takes no right.
+    /// Returns whether two descriptors refer to the same node: the same device and inode number.
+    /// This needs no rights.
     ///
-    /// Errors, in order: `Badf`; `Io`.
+    /// # Errors
+    ///
+    /// - `Badf`: not open.
+    /// - Those of the node's `stat`.
     pub fn is_same_object(&self, one: Fd, other: Fd) -> Result<bool> {
         let identity = |fd| self.stat_unchecked(fd).map(|stat| (stat.dev, stat.ino));
         Ok(identity(one)? == identity(other)?)

@@ -1,6 +1,8 @@
-//! The descriptor table: numbers to descriptors, the lowest free number first.
+//! The descriptor table: a vector of slots, and a heap of free numbers.
 //!
-//! INVARIANT: `free` holds exactly the indices of the empty slots, each once.
+//! A new descriptor gets the lowest free number, as in POSIX.
+//!
+//! INVARIANT: `free` contains the index of each empty slot exactly once.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -10,7 +12,7 @@ use palisade_vfs::{Errno, Result};
 use crate::FdRights;
 use crate::descriptor::Descriptor;
 
-/// A descriptor's number.
+/// The number of a descriptor.
 pub type Fd = u32;
 
 /// The descriptor table of one guest.
@@ -21,12 +23,12 @@ pub(crate) struct Table {
 }
 
 impl Table {
-    /// An empty table for at most `max` descriptors.
+    /// Creates an empty table for at most `max` descriptors.
     pub(crate) fn new(max: u32) -> Self {
         Table { slots: Vec::new(), free: BinaryHeap::new(), max }
     }
 
-    /// The descriptor, or `Badf`.
+    /// Returns a descriptor, or `Badf`.
     #[inline(always)]
     pub(crate) fn get(&self, fd: Fd) -> Result<&Descriptor> {
         match self.slots.get(fd as usize) {
@@ -35,7 +37,12 @@ impl Table {
         }
     }
 
-    /// The descriptor, if it has all of `rights`. Errors, in order: `Badf`, `Notcapable`.
+    /// Returns a descriptor that has all of `rights`.
+    ///
+    /// # Errors
+    ///
+    /// - `Badf`: not open.
+    /// - `Notcapable`: a right is missing.
     pub(crate) fn with(&self, fd: Fd, rights: FdRights) -> Result<&Descriptor> {
         let descriptor = self.get(fd)?;
         if !descriptor.base.contains(rights) {
@@ -44,7 +51,8 @@ impl Table {
         Ok(descriptor)
     }
 
-    /// `Mfile` if no further descriptor fits: asked before anything is created for it.
+    /// Returns `Mfile` if the table is full. Called before a node is created, so that a full table
+    /// has no side effects.
     pub(crate) fn check_room(&self) -> Result<()> {
         if self.free.is_empty() && self.slots.len() >= self.max as usize {
             return Err(Errno::Mfile);
@@ -52,12 +60,12 @@ impl Table {
         Ok(())
     }
 
-    /// Puts a descriptor at the lowest free number.
+    /// Inserts a descriptor at the lowest free number and returns it, or `Mfile`.
     #[inline(always)]
     pub(crate) fn open(&mut self, descriptor: Descriptor) -> Result<Fd> {
         self.check_room()?;
         if let Some(Reverse(fd)) = self.free.pop() {
-            // Where it shall be: nothing is there that would have to go first.
+            // perf: the pattern shows that there is no old value to drop.
             if let Some(slot @ None) = self.slots.get_mut(fd as usize) {
                 *slot = Some(descriptor);
             }
@@ -68,8 +76,12 @@ impl Table {
         Ok(fd)
     }
 
-    /// A further descriptor of the same description, with the same rights; not preopened. Errors,
-    /// in order: `Badf`; `Mfile`.
+    /// Duplicates a descriptor and returns the new number. The duplicate is not preopened.
+    ///
+    /// # Errors
+    ///
+    /// - `Badf`: not open.
+    /// - `Mfile`: the table is full.
     pub(crate) fn duplicate(&mut self, fd: Fd) -> Result<Fd> {
         self.get(fd)?;
         self.check_room()?;
@@ -79,11 +91,11 @@ impl Table {
         self.open(other)
     }
 
-    /// Closes a descriptor, preopened or not. `Badf` if it is not open.
+    /// Closes a descriptor, or returns `Badf`.
     #[inline]
     pub(crate) fn close(&mut self, fd: Fd) -> Result<()> {
         match self.slots.get_mut(fd as usize) {
-            // Where it is: moving it out first would take longer than closing it.
+            // perf: dropped in place; moving it out first takes longer than the close.
             Some(slot @ Some(_)) => *slot = None,
             Some(None) | None => return Err(Errno::Badf),
         }
@@ -91,7 +103,8 @@ impl Table {
         Ok(())
     }
 
-    /// Moves `from` to the number `to`, and closes what was there. Both must be open, else `Badf`.
+    /// Moves the descriptor `from` to the number `to` and closes the descriptor `to`. Returns `Badf`
+    /// unless both are open.
     pub(crate) fn renumber(&mut self, from: Fd, to: Fd) -> Result<()> {
         self.get(to)?;
         self.get(from)?;
@@ -105,8 +118,12 @@ impl Table {
         Ok(())
     }
 
-    /// Replaces the rights of a descriptor by fewer ones. Errors, in order: `Badf`; `Notcapable`
-    /// if a right would be gained.
+    /// Replaces the rights of a descriptor by a subset.
+    ///
+    /// # Errors
+    ///
+    /// - `Badf`: not open.
+    /// - `Notcapable`: not a subset.
     pub(crate) fn attenuate(&mut self, fd: Fd, base: FdRights, inheriting: FdRights) -> Result<()> {
         let Some(Some(descriptor)) = self.slots.get_mut(fd as usize) else {
             return Err(Errno::Badf);
@@ -116,23 +133,23 @@ impl Table {
         }
         descriptor.base = base;
         descriptor.inheriting = inheriting;
-        // What is given up is given up, and not had by another right.
+        // A reduced descriptor no longer gets `SET_LEN_AT` from an inheriting `SET_LEN`.
         descriptor.open_rights = base;
         Ok(())
     }
 
-    /// Closes everything.
+    /// Closes all descriptors.
     pub(crate) fn close_all(&mut self) {
         self.slots.clear();
         self.free.clear();
     }
 
-    /// The open descriptors, by number.
+    /// Returns the open descriptors in the order of their numbers.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Fd, &Descriptor)> {
         (0..).zip(&self.slots).filter_map(|(fd, slot)| Some((fd, slot.as_ref()?)))
     }
 
-    /// How many descriptors are open.
+    /// Returns the number of open descriptors.
     pub(crate) fn len(&self) -> usize {
         self.slots.len() - self.free.len()
     }
@@ -181,9 +198,8 @@ mod tests {
     }
 
     proptest! {
-        // The class of GHSA-fm79-3f68-h2fc and GHSA-3p27-qvp9-27qf: a renumbering that breaks the
-        // free list or leaks its target. It cannot happen here, because a slot only changes with
-        // its place in the list; the model is a map and knows of no list.
+        // Regression class of GHSA-fm79-3f68-h2fc and GHSA-3p27-qvp9-27qf: a renumber that corrupts
+        // the free list or leaks its target. The model is a map without a free list.
         #[test]
         fn the_table_behaves_as_a_map(acts in prop::collection::vec(act(), 0..80)) {
             const MAX: u32 = 8;
@@ -241,7 +257,7 @@ mod tests {
                     let (have, want) = (table.get(fd).ok(), model.get(&fd));
                     prop_assert_eq!(have.map(|d| d.base), want.map(|m| m.1));
                 }
-                // Nothing leaks, and nothing that is open has gone.
+                // A directory is alive exactly as long as a descriptor refers to it.
                 for (index, weak) in alive.iter().enumerate() {
                     let open = model.values().any(|(it, _)| *it == index);
                     prop_assert_eq!(weak.strong_count() > 0, open);

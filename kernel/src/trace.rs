@@ -1,6 +1,6 @@
-//! One span per call, for whoever listens; a load and a branch for everyone else.
+//! Trace spans of calls. A disabled span costs one load and one branch.
 
-/// Enters a span `call` with the call's name, its descriptor and its path until the end of the
+/// Enters a span `call` with the name, descriptor and path of the call until the end of the
 /// function.
 macro_rules! traced {
     ($call:literal, $fd:expr $(, $path:expr)?) => {
@@ -14,8 +14,8 @@ macro_rules! traced {
 
 use crate::table::Fd;
 
-/// The span of a call on a standard stream that an adapter makes by itself. It ends when it is
-/// dropped.
+/// Enters the span of a call that an adapter makes on a standard stream without the kernel. The span
+/// ends when the returned guard is dropped.
 #[must_use]
 pub fn traced_call(name: &'static str, fd: Fd) -> impl Sized {
     tracing::level_enabled!(tracing::Level::TRACE)

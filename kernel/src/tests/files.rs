@@ -1,6 +1,6 @@
-//! Offsets, lengths and status flags of open files: what a call changes, and its bounds.
+//! Tests of offsets, lengths and status flags of open files.
 
-// The tests look at the host's side with the process's own authority.
+// The tests inspect the host's filesystem and `/proc`.
 #![allow(clippy::disallowed_methods)]
 
 use std::io::{IoSlice, IoSliceMut};
@@ -15,7 +15,7 @@ use crate::{Config, Fd, FdRights, OpenRequest, Output, Process, RightsRequest, S
 const DIR: Fd = 3;
 const LAST: u64 = i64::MAX.unsigned_abs();
 
-/// A process with a file of these bytes.
+/// Starts a process with a file of these bytes and an empty directory.
 fn process(bytes: &[u8]) -> (Process, DirRef) {
     let root = MemFs::new().root();
     let how = OpenHow::new(Access::Write, OpenFlags::CREATE);
@@ -44,7 +44,7 @@ fn write(process: &Process, fd: Fd, bytes: &[u8]) -> Result<usize> {
     process.write(fd, &[IoSlice::new(bytes)])
 }
 
-/// What the file holds, whatever its descriptors say.
+/// Returns the contents of the file, read through a new handle.
 fn content(root: &DirRef) -> Vec<u8> {
     let file = path::open(&**root, "file", Follow::Yes, OpenHow::READ).unwrap();
     let mut bytes = Vec::new();
@@ -53,7 +53,7 @@ fn content(root: &DirRef) -> Vec<u8> {
 }
 
 #[test]
-fn reads_and_writes_move_the_offset_by_what_was_done() {
+fn reads_and_writes_advance_the_offset() {
     let (mut process, root) = process(b"0123456789");
     let fd = open(&mut process, "file", Status::empty());
     assert_eq!(process.tell(fd), Ok(0));
@@ -82,7 +82,7 @@ fn duplicates_share_the_offset_and_the_status() {
 }
 
 #[test]
-fn calls_at_an_offset_leave_the_offset() {
+fn pread_and_pwrite_keep_the_offset() {
     let (mut process, root) = process(b"0123456789");
     let fd = open(&mut process, "file", Status::empty());
     assert_eq!(process.seek(fd, 2, Whence::Start), Ok(2));
@@ -102,7 +102,7 @@ fn appends_go_to_the_end_and_the_offset_after_them() {
     assert_eq!(process.seek(other, 0, Whence::End), Ok(2));
     assert_eq!(write(&process, other, b"23"), Ok(2));
     assert_eq!(write(&process, fd, b"ab"), Ok(2));
-    // What is read next lies after the append, where the file ends.
+    // The next read starts after the appended bytes, at the end of the file.
     assert_eq!(process.tell(fd), Ok(6));
     assert_eq!(read(&process, fd, 9), b"");
     assert_eq!(process.seek(fd, 1, Whence::Start), Ok(1));
@@ -141,7 +141,7 @@ fn seeks_count_from_the_start_the_offset_and_the_end() {
 }
 
 #[test]
-fn offsets_and_lengths_end_at_the_last_one() {
+fn offsets_and_lengths_are_bounded_by_i64_max() {
     let (mut process, _root) = process(b"0123456789");
     let fd = open(&mut process, "file", Status::empty());
     for (offset, wanted) in
@@ -193,7 +193,7 @@ fn lengths_and_times_are_set_on_the_file() {
 }
 
 #[test]
-fn status_flags_change_only_where_they_can() {
+fn set_status_changes_append_and_nonblock_only() {
     let (mut process, _root) = process(b"");
     let fd = open(&mut process, "file", Status::DSYNC);
     assert_eq!(process.fdstat(fd).unwrap().status(), Status::DSYNC);
@@ -205,7 +205,7 @@ fn status_flags_change_only_where_they_can() {
 }
 
 #[test]
-fn streams_take_no_call_of_files() {
+fn file_calls_on_streams_fail() {
     let (output, buffer) = Output::buffer(64);
     let process = Config::builder().stdout(output).build().unwrap().start();
     assert_eq!(write(&process, 1, b"out"), Ok(3));
@@ -223,14 +223,14 @@ fn streams_take_no_call_of_files() {
 }
 
 #[test]
-fn advice_on_a_directory_is_for_no_file() {
+fn advise_on_a_directory_is_ebadf() {
     let (mut process, _root) = process(b"");
     let dir = open(&mut process, "dir", Status::empty());
     assert_eq!(process.advise(dir, 0, 0, Advice::Normal), Err(Errno::Badf));
 }
 
 #[test]
-fn descriptors_know_whether_a_call_on_them_waits() {
+fn may_block_depends_on_the_backend() {
     let (mut process, _root) = process(b"");
     let fd = open(&mut process, "file", Status::empty());
     assert!(!process.may_block(fd) && !process.may_block(DIR), "memory never waits");
@@ -241,7 +241,7 @@ fn descriptors_know_whether_a_call_on_them_waits() {
 }
 
 #[test]
-fn reads_into_a_vector_are_reads_at_an_offset() {
+fn read_vec_at_appends_and_keeps_the_offset() {
     let (mut process, _root) = process(b"0123456789");
     let fd = open(&mut process, "file", Status::empty());
     let mut bytes = b"before ".to_vec();
@@ -252,7 +252,7 @@ fn reads_into_a_vector_are_reads_at_an_offset() {
     assert_eq!(process.read_vec_at(fd, &mut bytes, 3, LAST + 1), Err(Errno::Inval));
 }
 
-/// The flags that the host's descriptor of `path` was opened with.
+/// Returns the open flags of each host descriptor of `path`, from `/proc/self/fdinfo`.
 #[cfg(target_os = "linux")]
 fn host_flags(path: &std::path::Path) -> Vec<u32> {
     let mut all = Vec::new();
@@ -291,7 +291,7 @@ fn status_flags_of_an_open_reach_the_host() {
         assert!(process.may_block(fd));
         let flags = host_flags(&at);
         let [flags] = flags.as_slice() else { panic!("{status:?}: {flags:?}") };
-        // `O_SYNC` has the bit of `O_DSYNC`, and more than was asked for is as good.
+        // `O_SYNC` includes the bit of `O_DSYNC`.
         assert_eq!(flags & wanted, wanted, "{status:?}");
         assert_eq!(flags & APPEND, wanted & APPEND, "{status:?}");
         assert_eq!(flags & DSYNC, wanted & DSYNC, "{status:?}");
@@ -320,7 +320,7 @@ fn status_flags_of_an_open_reach_the_host() {
 }
 
 #[test]
-fn renumber_moves_a_descriptor_and_closes_what_was_there() {
+fn renumber_moves_a_descriptor_and_closes_the_target() {
     let (mut process, _root) = process(b"0123456789");
     let (one, other) =
         (open(&mut process, "file", Status::empty()), open(&mut process, "dir", Status::empty()));
@@ -335,7 +335,7 @@ fn renumber_moves_a_descriptor_and_closes_what_was_there() {
 }
 
 #[test]
-fn one_call_fills_a_bounded_number_of_random_bytes() {
+fn random_bytes_per_call_are_bounded() {
     let limits = crate::Limits { random_bytes_max: 8, ..crate::Limits::default() };
     let mut process = Config::builder().limits(limits).build().unwrap().start();
     for (len, wanted) in
@@ -346,7 +346,7 @@ fn one_call_fills_a_bounded_number_of_random_bytes() {
 }
 
 #[test]
-fn a_process_has_its_preopens_and_its_clock() {
+fn process_has_the_configured_preopens_and_clock() {
     let (one, other) = (MemFs::new().root(), MemFs::new().root());
     let clock = crate::Clock::Fixed { realtime_ns: 1_000, step_ns: 10 };
     let config = Config::builder().preopen("/one", one).preopen("/other", other).clock(clock);
@@ -358,7 +358,7 @@ fn a_process_has_its_preopens_and_its_clock() {
     let second = process.clock_now_ns(crate::ClockId::Realtime).unwrap();
     assert!((1_000..1_100).contains(&first) && second == first + 10, "{first} {second}");
     assert!(process.clock_resolution_ns(crate::ClockId::Realtime).unwrap() > 0);
-    // A fixed clock is the guest's for times of files too.
+    // Times of files are set from the fixed clock too.
     process.create_dir(3, "new").unwrap();
     let times = SetTimes { accessed: SetTime::Now, modified: SetTime::Now };
     process.set_times_at(3, "new", Follow::Yes, times).unwrap();

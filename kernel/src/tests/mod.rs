@@ -1,4 +1,4 @@
-//! Tests of whole processes over memory, through the calls that an adapter makes.
+//! Tests of processes over an in-memory filesystem, through the calls that adapters make.
 
 mod files;
 mod rights;

@@ -1,8 +1,8 @@
-//! Every call takes exactly the rights that its table row lists.
+//! Tests that each call needs exactly the rights of its table row.
 //!
-//! Each row runs twice per right: with exactly the listed rights it succeeds, and with all rights
-//! but one of the listed it fails with the errno of the row. So a right that a call ignores, or
-//! takes for another, fails a row.
+//! Each row runs with exactly the listed rights, and must succeed; and for each listed right with
+//! all rights but that one, and must fail with the errno of the row. A call that ignores a right or
+//! checks another one fails its row.
 
 use std::io::{IoSlice, IoSliceMut};
 use std::ops::ControlFlow;
@@ -17,12 +17,12 @@ use crate::{
     Subscription, Whence,
 };
 
-/// The directory whose rights vary, the directory that has all rights, and the first free number.
+/// The directory with varying rights, the directory with all rights, and the first free number.
 const VARIED: Fd = 3;
 const FULL: Fd = 4;
 const OPENED: Fd = 5;
 
-/// A tree with a node of each kind.
+/// Creates a tree with files, directories and a symbolic link.
 fn tree() -> DirRef {
     let root = MemFs::new().root();
     let create = OpenHow::new(Access::Write, OpenFlags::CREATE);
@@ -37,7 +37,7 @@ fn tree() -> DirRef {
     root
 }
 
-/// A process with [`VARIED`] and [`FULL`] over one tree.
+/// Starts a process whose preopens [`VARIED`] and [`FULL`] are the same tree.
 fn process(base: FdRights, inheriting: FdRights) -> Process {
     let root = tree();
     let config = Config::builder()
@@ -48,7 +48,7 @@ fn process(base: FdRights, inheriting: FdRights) -> Process {
     config.start()
 }
 
-/// An open of what exists, for exactly these rights.
+/// Returns a request to open an existing node with exactly these rights.
 fn asks(base: FdRights, inheriting: FdRights) -> OpenRequest {
     OpenRequest {
         follow: Follow::Yes,
@@ -65,14 +65,14 @@ fn open_flags(process: &mut Process, name: &str, flags: OpenFlags) -> Result<()>
     process.open(VARIED, name, asked).map(drop)
 }
 
-/// A call, the rights that it takes on the varied descriptor, and the errno without one of them.
+/// A call, the rights that it needs on the varied descriptor, and the errno without each of them.
 struct Row {
     call: &'static str,
     rights: &'static [(FdRights, Errno)],
     run: fn(&mut Process, Fd) -> Result<()>,
 }
 
-/// Shorthand for rows whose rights are all refused as `Notcapable`.
+/// Creates a row whose missing rights are all `Notcapable`.
 macro_rules! row {
     ($call:literal, [$($right:ident),*], $run:expr) => {
         Row { call: $call, rights: &[$((FdRights::$right, Errno::Notcapable)),*], run: $run }
@@ -177,7 +177,7 @@ fn poll(process: &mut Process, subscription: Subscription) -> Result<()> {
     process.poll(&[subscription])?[0].result.map(drop)
 }
 
-/// Runs each row with its rights alone, and with all rights but one of its own.
+/// Runs each row with exactly its rights, and with all rights but one of them.
 fn check(rows: &[Row], all: FdRights, with: impl Fn(FdRights) -> (Process, Fd)) {
     for Row { call, rights, run } in rows {
         let exact = rights.iter().fold(FdRights::empty(), |sum, (right, _)| sum | *right);
@@ -192,9 +192,9 @@ fn check(rows: &[Row], all: FdRights, with: impl Fn(FdRights) -> (Process, Fd)) 
 
 #[test]
 fn every_call_on_a_directory_takes_exactly_its_rights() {
-    // Passing SET_LEN on allows truncation in an open too, so nothing is passed on.
+    // No inheriting rights: an inheriting `SET_LEN` would allow `O_TRUNC`.
     check(ON_DIRS, FdRights::OF_DIRS, |base| (process(base, FdRights::empty()), VARIED));
-    // The same where a guest gave the other rights up itself.
+    // The same after a guest has dropped the other rights itself.
     check(ON_DIRS, FdRights::OF_DIRS, |base| {
         let mut process = process(FdRights::OF_DIRS, FdRights::all());
         process.set_rights(VARIED, base, FdRights::empty()).unwrap();
@@ -219,7 +219,7 @@ fn every_call_on_a_file_takes_exactly_its_rights() {
 }
 
 #[test]
-fn tell_takes_the_right_to_tell_or_to_seek() {
+fn tell_needs_the_right_tell_or_seek() {
     for (rights, wanted) in [
         (FdRights::TELL, Ok(0)),
         (FdRights::SEEK, Ok(0)),
@@ -233,7 +233,7 @@ fn tell_takes_the_right_to_tell_or_to_seek() {
 }
 
 #[test]
-fn rights_of_the_other_kind_of_call_do_not_help() {
+fn rights_of_files_and_directories_do_not_mix() {
     let (mut process, byte) = (process(FdRights::OF_DIRS, FdRights::all()), &mut [0]);
     let asked = asks(FdRights::READ | FdRights::SEEK, FdRights::empty());
     let fd = process.open(FULL, "file", asked).unwrap();
@@ -247,11 +247,11 @@ fn rights_of_the_other_kind_of_call_do_not_help() {
 }
 
 #[test]
-fn an_open_asks_for_nothing_that_its_directory_cannot_pass_on() {
+fn open_cannot_request_rights_beyond_inheriting() {
     for right in FdRights::all().iter() {
         let all_but = FdRights::all() - right;
         for name in ["file", "dir"] {
-            // Who insists on writing is told that a directory is one.
+            // With `WRITE`, the open of a directory is `EISDIR`.
             let asks_all =
                 all_but - if name == "dir" { FdRights::WRITE } else { FdRights::empty() };
             for (asked, wanted) in [
@@ -269,7 +269,7 @@ fn an_open_asks_for_nothing_that_its_directory_cannot_pass_on() {
 }
 
 #[test]
-fn what_is_opened_has_the_rights_that_were_asked_for_and_apply() {
+fn opened_descriptors_have_the_requested_applicable_rights() {
     for right in FdRights::all().iter() {
         for (name, applicable) in [("file", FdRights::OF_FILES), ("dir", FdRights::OF_DIRS)] {
             let mut process = process(FdRights::OF_DIRS, FdRights::all());
@@ -288,7 +288,7 @@ fn what_is_opened_has_the_rights_that_were_asked_for_and_apply() {
 }
 
 #[test]
-fn an_open_that_asks_for_no_rights_gets_what_its_directory_passes_on() {
+fn open_with_inherited_rights_gets_the_inheriting_rights() {
     let passed_on = FdRights::READ | FdRights::SEEK | FdRights::LIST | FdRights::OPEN;
     let asked = OpenRequest { rights: RightsRequest::Inherited, ..asks(NO_RIGHTS.0, NO_RIGHTS.1) };
     for (name, applicable) in [("file", FdRights::OF_FILES), ("dir", FdRights::OF_DIRS)] {
@@ -299,7 +299,7 @@ fn an_open_that_asks_for_no_rights_gets_what_its_directory_passes_on() {
 }
 
 #[test]
-fn an_open_by_modes_takes_what_its_directory_passes_on() {
+fn open_by_modes_is_bounded_by_inheriting_rights() {
     let (reads, writes) = (FdRights::READ | FdRights::LIST, FdRights::WRITE);
     let asked =
         |modes| OpenRequest { rights: RightsRequest::For(modes), ..asks(NO_RIGHTS.0, NO_RIGHTS.1) };
@@ -321,7 +321,7 @@ fn an_open_by_modes_takes_what_its_directory_passes_on() {
 }
 
 #[test]
-fn synchronous_opens_take_the_right_to_sync() {
+fn open_with_sync_flags_needs_sync_rights() {
     let both = FdRights::DATASYNC | FdRights::SYNC;
     for (status, right) in [
         (Status::DSYNC, FdRights::DATASYNC),
@@ -341,7 +341,7 @@ fn synchronous_opens_take_the_right_to_sync() {
 }
 
 #[test]
-fn the_right_to_truncate_passed_on_is_given_up_with_set_rights() {
+fn set_rights_drops_truncation_by_inheriting_set_len() {
     let truncate = |process: &mut Process| open_flags(process, "file", OpenFlags::TRUNCATE);
     let base = FdRights::OF_DIRS - FdRights::SET_LEN_AT;
     let mut process = process(base, FdRights::all());
@@ -351,7 +351,7 @@ fn the_right_to_truncate_passed_on_is_given_up_with_set_rights() {
 }
 
 #[test]
-fn set_rights_takes_rights_away_and_gives_none() {
+fn set_rights_reduces_but_never_extends() {
     for right in FdRights::all().iter() {
         let (base, inheriting) = (FdRights::OF_DIRS - right, FdRights::all() - right);
         let mut process = process(base, inheriting);
@@ -384,7 +384,7 @@ fn duplicates_have_the_rights_of_the_descriptor() {
 }
 
 #[test]
-fn standard_streams_go_one_way() {
+fn standard_streams_are_unidirectional() {
     let config = Config::builder()
         .stdin(Input::bytes(b"in".to_vec()))
         .stdout(Output::null())
@@ -407,10 +407,10 @@ fn standard_streams_go_one_way() {
     }
 }
 
-/// Calls that take a descriptor and no right, or that have a test of their own above.
+/// Calls on a descriptor that need no right, or have a test of their own above.
 const NO_ROW: &[&str] = &["tell", "kind", "is_stream_of", "is_same_object"];
 
-/// A new call cannot be left out of the tables.
+/// Fails for a new call without a row.
 #[test]
 fn every_call_on_a_descriptor_has_a_row() {
     let sources = [
