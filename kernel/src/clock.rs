@@ -195,8 +195,8 @@ struct FixedClockWaits {
     advances: u64,
 }
 
-/// A wait on a fixed clock. The clock advances to the earliest deadline of all waits, and no further
-/// until the tasks of that deadline had a chance to run.
+/// A wait on a fixed clock. The clock advances to the earliest deadline of all waits, and no
+/// further until the tasks of that deadline had a chance to run.
 #[derive(Debug)]
 pub struct FixedClockWait {
     alarm: Alarm,
@@ -205,8 +205,8 @@ pub struct FixedClockWait {
 }
 
 impl FixedClockWait {
-    /// Polls the wait: returns whether the deadline has passed, and advances the clock if it has not
-    /// advanced since the last poll.
+    /// Polls the wait: returns whether the deadline has passed, and advances the clock if it has
+    /// not advanced since the last poll.
     pub fn is_due(&mut self) -> bool {
         let mut fixed_waits = self.alarm.clocks.fixed_waits.lock();
         if self.alarm.has_passed() {

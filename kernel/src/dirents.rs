@@ -1,8 +1,8 @@
 //! Directory streams: a read-ahead buffer of directory entries, addressed by cookies.
 //!
 //! A [`Listing`] buffers a batch of entries of a filesystem. Entries that do not fit a guest's
-//! buffer stay there for the next call, so that a listing takes linear time. A cookie that is not in
-//! the buffer is passed to the filesystem, which reads from there.
+//! buffer stay there for the next call, so that a listing takes linear time. A cookie that is not
+//! in the buffer is passed to the filesystem, which reads from there.
 //!
 //! The buffer is valid for one epoch of the directory ([`Dir::epoch`]). After the epoch has changed
 //! the entries are read again from the guest's position, so that a policy that is narrowed or
@@ -100,7 +100,8 @@ pub(crate) fn list(
     listing.serve(dir, from, each)
 }
 
-/// A directory stream with a position of its own, without `.` and `..`. It keeps its directory open.
+/// A directory stream with a position of its own, without `.` and `..`. It keeps its directory
+/// open.
 pub struct DirStream {
     dir: DirRef,
     listing: Listing,

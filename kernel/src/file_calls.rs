@@ -364,8 +364,8 @@ impl Process {
         }
     }
 
-    /// Calls `each` for the directory entries from the cookie `from` on, until it breaks or the end.
-    /// Cookie 0 is the start; reading from it rewinds the stream.
+    /// Calls `each` for the directory entries from the cookie `from` on, until it breaks or the
+    /// end. Cookie 0 is the start; reading from it rewinds the stream.
     ///
     /// <https://pubs.opengroup.org/onlinepubs/9799919799/functions/readdir.html>
     ///

@@ -286,7 +286,8 @@ impl Process {
     /// - `Badf`: not open.
     /// - `Notdir`: not a directory.
     /// - `Notcapable`: without the right `LINK_FROM` or `LINK_INTO`.
-    /// - `Inval`: `follow` is `Yes`; following a symbolic link and linking its target is not atomic.
+    /// - `Inval`: `follow` is `Yes`; following a symbolic link and linking its target is not
+    ///   atomic.
     /// - Those of [`path::link`].
     pub fn link(
         &self,

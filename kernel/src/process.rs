@@ -60,8 +60,8 @@ impl FdStat<'_> {
 
 /// One running guest: its descriptor table, streams, clocks and random numbers.
 ///
-/// Calls take `&self` unless they change the table or draw random numbers; a guest makes one call at
-/// a time.
+/// Calls take `&self` unless they change the table or draw random numbers; a guest makes one call
+/// at a time.
 pub struct Process {
     pub(crate) config: Config,
     pub(crate) table: Table,
@@ -349,7 +349,8 @@ impl Process {
     /// - `Badf`: not open.
     /// - `Isdir`: a directory.
     /// - The errno `stream`: a stream.
-    /// - `Badf`: `READ` or `WRITE` is missing, as in POSIX for a descriptor with another access mode.
+    /// - `Badf`: `READ` or `WRITE` is missing, as in POSIX for a descriptor with another access
+    ///   mode.
     /// - `Notcapable`: another right is missing.
     #[inline]
     pub(crate) fn file(
@@ -374,8 +375,8 @@ impl Process {
     }
 }
 
-/// Asserts that a standard stream or a preopen was opened: [`ConfigBuilder::build`] has checked that
-/// they fit the table.
+/// Asserts that a standard stream or a preopen was opened: [`ConfigBuilder::build`] has checked
+/// that they fit the table.
 ///
 /// [`ConfigBuilder::build`]: crate::ConfigBuilder::build
 fn assert_opened(opened: Result<Fd>) {

@@ -238,9 +238,9 @@ impl FdRights {
     /// Returns the rights of a new directory descriptor that [`FdRights::for_open`] is checked
     /// against: `base`, and `SET_LEN_AT` if `inheriting` contains `SET_LEN`.
     ///
-    /// A guest with the inheriting right `SET_LEN` can open a file and then truncate it, so refusing
-    /// `O_TRUNC` would protect nothing. It would break programs: Go opens directories without
-    /// `SET_LEN_AT` and creates files under them with `O_TRUNC`.
+    /// A guest with the inheriting right `SET_LEN` can open a file and then truncate it, so
+    /// refusing `O_TRUNC` would protect nothing. It would break programs: Go opens directories
+    /// without `SET_LEN_AT` and creates files under them with `O_TRUNC`.
     #[must_use]
     pub fn for_opens_under(base: FdRights, inheriting: FdRights) -> FdRights {
         let mut rights = base;

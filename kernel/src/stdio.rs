@@ -96,8 +96,8 @@ impl Input {
         Input(Arc::new(HostFile(file)))
     }
 
-    /// Returns an input that calls `read` with a buffer to fill. `read` returns the number of bytes,
-    /// or 0 at the end.
+    /// Returns an input that calls `read` with a buffer to fill. `read` returns the number of
+    /// bytes, or 0 at the end.
     pub fn callback(read: impl FnMut(&mut [u8]) -> Result<usize> + Send + 'static) -> Self {
         Input(Arc::new(ReadCallback(Mutex::new(Box::new(read)))))
     }

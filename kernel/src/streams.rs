@@ -1,7 +1,7 @@
 //! File and directory streams, which have an offset of their own and outlive their descriptor.
 //!
-//! The rights of the descriptor are checked once, when a stream is opened. Closing the descriptor or
-//! reducing its rights later does not affect the stream. Each stream occupies a slot of
+//! The rights of the descriptor are checked once, when a stream is opened. Closing the descriptor
+//! or reducing its rights later does not affect the stream. Each stream occupies a slot of
 //! `Limits::streams_max`.
 
 use std::io::IoSlice;

@@ -103,8 +103,8 @@ impl Table {
         Ok(())
     }
 
-    /// Moves the descriptor `from` to the number `to` and closes the descriptor `to`. Returns `Badf`
-    /// unless both are open.
+    /// Moves the descriptor `from` to the number `to` and closes the descriptor `to`. Returns
+    /// `Badf` unless both are open.
     pub(crate) fn renumber(&mut self, from: Fd, to: Fd) -> Result<()> {
         self.get(to)?;
         self.get(from)?;

@@ -14,8 +14,8 @@ macro_rules! traced {
 
 use crate::table::Fd;
 
-/// Enters the span of a call that an adapter makes on a standard stream without the kernel. The span
-/// ends when the returned guard is dropped.
+/// Enters the span of a call that an adapter makes on a standard stream without the kernel. The
+/// span ends when the returned guard is dropped.
 #[must_use]
 pub fn traced_call(name: &'static str, fd: Fd) -> impl Sized {
     tracing::level_enabled!(tracing::Level::TRACE)

@@ -1,9 +1,10 @@
-//! The numbers that Preview 1 has for errors.
+//! The `errno` numbers of Preview 1.
+//!
+//! <https://github.com/WebAssembly/WASI/blob/main/legacy/preview1/docs.md#errno>
 
 use palisade_vfs::{Errno, Result};
 
-/// The number of a call's result: `errno` in
-/// <https://github.com/WebAssembly/WASI/blob/main/legacy/preview1/witx/typenames.witx>.
+/// Returns the `errno` of the result of a call, 0 for success.
 #[must_use]
 #[inline]
 pub(crate) fn number(result: Result<()>) -> i32 {
@@ -13,7 +14,7 @@ pub(crate) fn number(result: Result<()>) -> i32 {
     }
 }
 
-/// The number that Preview 1 has for an error.
+/// Returns the `errno` number of an error.
 #[must_use]
 pub fn of(errno: Errno) -> u16 {
     match errno {
@@ -48,8 +49,8 @@ pub fn of(errno: Errno) -> u16 {
         Errno::Notsup => 58,
         Errno::Nxio => 60,
         Errno::Overflow => 61,
-        // The path-resolution document of wasi-filesystem has `EPERM` for a path that leaves its
-        // start; `ENOTCAPABLE` says that a descriptor lacks a right.
+        // wasi-filesystem's path-resolution.md: `EPERM` for a path that leaves its base directory.
+        // `ENOTCAPABLE` is for a descriptor without a right.
         Errno::Perm | Errno::Escape => 63,
         Errno::Pipe => 64,
         Errno::Rofs => 69,
@@ -67,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_error_has_a_number_and_only_escape_shares_one() {
+    fn errno_numbers_are_unique_except_escape() {
         let mut numbers: Vec<_> = Errno::ALL.iter().map(|errno| of(*errno)).collect();
         assert!(numbers.iter().all(|number| (1..=76).contains(number)));
         numbers.sort_unstable();

@@ -1,7 +1,7 @@
-//! The list of all functions, once, for everything that has to go through all of them.
+//! The list of all functions with their arguments, as a macro, and calls by name.
 
-/// Calls the macro `$with` with every function but `proc_exit`: its name, and its arguments with
-/// their types.
+/// Calls the macro `$with` with the signatures of all functions except `proc_exit`, which does not
+/// return.
 macro_rules! for_each_function {
     ($with:ident) => {
         $with! {
@@ -66,7 +66,7 @@ pub(crate) use for_each_function;
 
 macro_rules! names {
     ($($name:ident($($arg:ident: $ty:ty),*))*) => {
-        /// The name of every function that a module can import from [`MODULE`](crate::MODULE).
+        /// The names of all functions that a module can import from [`MODULE`](crate::MODULE).
         pub const FUNCTIONS: &[&str] = &[$(stringify!($name),)* "proc_exit"];
     };
 }
@@ -76,11 +76,11 @@ for_each_function!(names);
 macro_rules! dispatch {
     ($($name:ident($($arg:ident: $ty:ident),*))*) => {
         impl crate::Preview1 {
-            /// Calls a function by its name, on any memory: for engines without bindings of their
-            /// own, and for tests. Missing arguments are 0.
+            /// Calls a function by name, for engines without a binding and for tests. Missing
+            /// arguments are 0.
             ///
-            /// Answers the errno's number, or the guest's exit; `None` for a name that is not in
-            /// [`FUNCTIONS`].
+            /// Returns the errno number, or [`Exit`](palisade_kernel::Exit) as the error for
+            /// `proc_exit`; `None` for a name that is not in [`FUNCTIONS`].
             pub fn call(
                 &mut self,
                 memory: &mut (impl crate::GuestMemory + ?Sized),
@@ -103,7 +103,7 @@ macro_rules! dispatch {
             }
         }
     };
-    // A wasm `i32` or `i64` has no sign of its own: the bits are the argument.
+    // WebAssembly integers are signless: the bits are reinterpreted.
     (@cast u32, $value:expr) => { ($value & 0xffff_ffff) as u32 };
     (@cast u64, $value:expr) => { $value };
     (@cast i64, $value:expr) => { ($value).cast_signed() };
@@ -116,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn there_are_46_functions() {
+    fn function_list_has_46_unique_names() {
         assert_eq!(FUNCTIONS.len(), 46);
         let mut sorted = FUNCTIONS.to_vec();
         sorted.sort_unstable();

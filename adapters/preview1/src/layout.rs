@@ -1,5 +1,10 @@
-//! The structures and enumerations of Preview 1, field by field: nothing that was not written
-//! here reaches a guest, padding included.
+//! Encoding and decoding of the structures, enumerations and flags of Preview 1.
+//!
+//! Structures are written field by field into zeroed bytes, so that padding never discloses host
+//! memory. Unknown flags and enumeration values are `Inval`.
+//!
+//! The layouts are those of
+//! <https://github.com/WebAssembly/WASI/blob/main/legacy/preview1/docs.md#types>.
 
 use palisade_kernel::{ClockId, FdStat, Status, Subscription, Whence};
 use palisade_vfs::{
@@ -15,7 +20,7 @@ pub(crate) const DIRENT_LEN: usize = 24;
 pub(crate) const SUBSCRIPTION_LEN: u32 = 48;
 pub(crate) const EVENT_LEN: u32 = 32;
 
-/// A structure that is being written.
+/// A builder of a structure of `LEN` bytes. Fields are little-endian.
 struct Fields<const LEN: usize>([u8; LEN]);
 
 impl<const LEN: usize> Fields<LEN> {
@@ -76,7 +81,7 @@ pub(crate) fn dirent(next: u64, ino: u64, name_len: u32, kind: FileType) -> [u8;
     Fields::new().u64(0, next).u64(8, ino).u32(16, name_len).put(20, &[filetype(kind)]).0
 }
 
-/// An event of a clock (`kind` 0), or of reading (1) or writing (2) a descriptor.
+/// Encodes an `event` of a clock (`kind` 0), or of reading (1) or writing (2) a descriptor.
 pub(crate) fn event(
     userdata: u64,
     errno: u16,
@@ -90,7 +95,7 @@ pub(crate) fn event(
 #[inline]
 fn filetype(kind: FileType) -> u8 {
     match kind {
-        // There is no number for a FIFO.
+        // Preview 1 has no type for a FIFO; 0 is `unknown`.
         FileType::Fifo => 0,
         FileType::BlockDevice => 1,
         FileType::CharDevice => 2,
@@ -139,7 +144,7 @@ pub(crate) fn open_flags(bits: u32) -> Result<OpenFlags> {
     flags(bits, &known)
 }
 
-/// `Inval` for a bit that is not known.
+/// Decodes flags, or returns `Inval` for an unknown bit.
 fn flags<F: Copy + Flags + std::ops::BitOrAssign>(bits: u32, known: &[(u32, F)]) -> Result<F> {
     let (mut flags, mut left) = (F::none(), bits);
     for (bit, flag) in known {
@@ -151,7 +156,7 @@ fn flags<F: Copy + Flags + std::ops::BitOrAssign>(bits: u32, known: &[(u32, F)])
     if left == 0 { Ok(flags) } else { Err(Errno::Inval) }
 }
 
-/// A set of flags that can be empty.
+/// A set of flags with an empty value.
 trait Flags {
     fn none() -> Self;
 }
@@ -207,7 +212,7 @@ pub(crate) fn clock_id(number: u32) -> Result<ClockId> {
     }
 }
 
-/// `Inval` for unknown bits, and for a time that shall be both now and another.
+/// Decodes `fstflags`. Returns `Inval` for unknown bits, and for both the current and a given time.
 pub(crate) fn set_times(accessed_ns: u64, modified_ns: u64, bits: u32) -> Result<SetTimes> {
     if bits > 15 {
         return Err(Errno::Inval);
@@ -221,7 +226,7 @@ pub(crate) fn set_times(accessed_ns: u64, modified_ns: u64, bits: u32) -> Result
     Ok(SetTimes { accessed: one(bits, accessed_ns)?, modified: one(bits >> 2, modified_ns)? })
 }
 
-/// What a guest waits for, with the number that it wants back, and the number of its kind.
+/// Decodes a `subscription`: its user data, its type number and the condition.
 pub(crate) fn subscription(bytes: &[u8]) -> Result<(u64, u8, Subscription)> {
     let u64_at = |at| bytes.get(at..at + 8).and_then(|b| b.try_into().ok()).map(u64::from_le_bytes);
     let u32_at = |at| bytes.get(at..at + 4).and_then(|b| b.try_into().ok()).map(u32::from_le_bytes);
@@ -251,7 +256,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn unknown_bits_and_numbers_are_refused() {
+    fn unknown_flags_and_values_are_einval() {
         assert_eq!(status(32), Err(Errno::Inval));
         assert_eq!(open_flags(16), Err(Errno::Inval));
         assert_eq!(follow(2), Err(Errno::Inval));
@@ -266,8 +271,7 @@ mod tests {
         }
     }
 
-    // The class of GHSA-96f6-r43r-8c24, where a structure's padding carried the host's bytes to the
-    // guest: here every structure starts as zeros, and only fields are written into it.
+    // Regression class of GHSA-96f6-r43r-8c24: padding that disclosed host memory to the guest.
     #[test]
     fn padding_is_zero() {
         let entry = dirent(u64::MAX, u64::MAX, u32::MAX, FileType::Symlink);

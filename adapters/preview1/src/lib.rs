@@ -1,12 +1,38 @@
-//! WASI Preview 1: 46 functions over the kernel, for any engine.
+//! WASI Preview 1 (`wasi_snapshot_preview1`) for any WebAssembly engine.
 //!
-//! A [`Preview1`] is one guest's [`Process`] with the numbers of `wasi_snapshot_preview1` around
-//! it. An engine lends it a [`GuestMemory`] for each call; [`engines`] has the bindings for
-//! wasmtime and wasmi. There is no rule about paths, rights or files in this crate: it translates.
+//! A [`Preview1`] wraps the [`Process`] of one guest. [`engines`] has bindings for wasmtime and
+//! wasmi. Other engines call functions by name, with a [`GuestMemory`]:
+//!
+//! ```
+//! use palisade_kernel::Config;
+//! use palisade_preview1::Preview1;
+//! use palisade_vfs::MemFs;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let config = Config::builder().preopen("/", MemFs::new().root()).build()?;
+//! let mut guest = Preview1::new(config.start());
+//!
+//! let mut memory = vec![0; 65536];
+//! memory[..5].copy_from_slice(b"notes");
+//! // path_create_directory(fd: 3, path: 0, path_len: 5): 0 is success, 20 is EEXIST.
+//! let args = [3, 0, 5];
+//! assert_eq!(guest.call(&mut memory, "path_create_directory", &args), Some(Ok(0)));
+//! assert_eq!(guest.call(&mut memory, "path_create_directory", &args), Some(Ok(20)));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! This crate decodes arguments and encodes results. Paths, rights and files are the kernel's.
+//!
+//! # Types
+//!
+//! - [`Preview1`]: one guest. [`ZeroRights`] is its only setting.
+//! - [`GuestMemory`]: linear memory, implemented for `[u8]` and `Vec<u8>`.
+//! - `engines::wasmtime` and `engines::wasmi`: `State` and `add_to_linker` for each engine.
+//! - [`FUNCTIONS`], [`MODULE`], [`errno_number`]: names and numbers of the ABI.
 //!
 //! The specification is
-//!
-//! <https://github.com/WebAssembly/WASI/blob/main/legacy/preview1/witx/wasi_snapshot_preview1.witx>.
+//! <https://github.com/WebAssembly/WASI/blob/main/legacy/preview1/docs.md>.
 
 #![cfg_attr(
     test,
@@ -35,46 +61,46 @@ pub use memory::GuestMemory;
 
 use palisade_kernel::Process;
 
-/// The module that guests import the functions from.
+/// The name of the module that guests import the functions from.
 pub const MODULE: &str = "wasi_snapshot_preview1";
 
-/// What a `path_open` that asks for no rights at all means: base and inheriting both 0.
+/// The meaning of a `path_open` whose base and inheriting rights are both 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ZeroRights {
-    /// The caller does not speak rights, and gets what the directory may pass on.
+    /// The guest does not use rights: it gets the inheriting rights of the directory.
     #[default]
     Inherited,
-    /// The caller wants none.
+    /// The guest gets no rights.
     Literal,
 }
 
-/// One guest behind Preview 1.
+/// One guest of Preview 1.
 pub struct Preview1 {
     process: Process,
     zero_rights: ZeroRights,
 }
 
 impl Preview1 {
-    /// The guest whose world is `process`.
+    /// Wraps the process of a guest.
     #[must_use]
     pub fn new(process: Process) -> Self {
         Preview1 { process, zero_rights: ZeroRights::default() }
     }
 
-    /// Sets what asking for no rights means.
+    /// Sets the meaning of a `path_open` without rights.
     #[must_use]
     pub fn with_zero_rights(mut self, zero_rights: ZeroRights) -> Self {
         self.zero_rights = zero_rights;
         self
     }
 
-    /// The guest's world.
+    /// Returns the process.
     #[must_use]
     pub fn process(&self) -> &Process {
         &self.process
     }
 
-    /// The guest's world, to change.
+    /// Returns the process, mutable.
     pub fn process_mut(&mut self) -> &mut Process {
         &mut self.process
     }

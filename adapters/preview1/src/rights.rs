@@ -1,8 +1,10 @@
-//! The numbers that Preview 1 has for rights.
+//! The bits of `rights` of Preview 1.
+//!
+//! <https://github.com/WebAssembly/WASI/blob/main/legacy/preview1/docs.md#rights>
 
 use palisade_kernel::FdRights;
 
-/// Right number `n` of Preview 1 is the `n`-th here.
+/// The rights in the order of their bits in Preview 1.
 const TABLE: [FdRights; 30] = [
     FdRights::DATASYNC,
     FdRights::READ,
@@ -36,7 +38,7 @@ const TABLE: [FdRights; 30] = [
     FdRights::ACCEPT,
 ];
 
-// The kernel keeps its rights in the same order, which makes the translation nothing but a mask.
+// The kernel's rights have the same bits, so that the conversion is a mask.
 const _: () = {
     let mut n = 0;
     while n < TABLE.len() {
@@ -47,14 +49,13 @@ const _: () = {
     }
 };
 
-/// From the guest's number. Bits that mean nothing are left out: guests that ask for all there is
-/// set every bit.
+/// Decodes rights. Unknown bits are ignored: guests that request all rights set all bits.
 pub(crate) fn from_bits(bits: u64) -> FdRights {
     let known = bits & u64::from(FdRights::all().bits());
     u32::try_from(known).map_or(FdRights::empty(), FdRights::from_bits_truncate)
 }
 
-/// To the guest's number.
+/// Encodes rights.
 pub(crate) fn bits(rights: FdRights) -> u64 {
     rights.bits().into()
 }
@@ -64,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rights_go_there_and_back() {
+    fn rights_round_trip() {
         for n in 0..30 {
             assert_eq!(bits(from_bits(1 << n)), 1 << n);
         }

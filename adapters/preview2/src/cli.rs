@@ -1,4 +1,9 @@
 //! `wasi:cli`: arguments, environment, exit, standard streams and terminals.
+//!
+//! - <https://github.com/WebAssembly/wasi-cli/blob/main/wit/environment.wit>
+//! - <https://github.com/WebAssembly/wasi-cli/blob/main/wit/exit.wit>
+//! - <https://github.com/WebAssembly/wasi-cli/blob/main/wit/stdio.wit>
+//! - <https://github.com/WebAssembly/wasi-cli/blob/main/wit/terminal.wit>
 
 use palisade_kernel::{Exit, StreamRef};
 use palisade_vfs::FileType;
@@ -15,7 +20,7 @@ use crate::io::stdio;
 
 impl environment::Host for PalisadeCtxView<'_> {
     fn get_environment(&mut self) -> Result<Vec<(String, String)>> {
-        // Every entry has its `=`; the configuration has put it there.
+        // Each entry contains `=`: `ConfigBuilder::env` joins name and value.
         let pair = |entry: &str| match entry.split_once('=') {
             Some((name, value)) => (name.to_owned(), value.to_owned()),
             None => (entry.to_owned(), String::new()),
@@ -63,8 +68,8 @@ impl stderr::Host for PalisadeCtxView<'_> {
     }
 }
 
-/// A terminal's handle, which says that there is one and can do nothing. In the table it is this,
-/// whatever type the bindings have for it.
+/// The table entry of a terminal handle, whose existence shows that a stream is a terminal. The
+/// bindings have two handle types; both have this entry.
 struct Terminal;
 
 impl PalisadeCtxView<'_> {

@@ -1,4 +1,7 @@
-//! `wasi:clocks`: the guest's own clocks, and pollables that wait for a moment of them.
+//! `wasi:clocks`: the guest's clocks, and pollables with a deadline.
+//!
+//! - <https://github.com/WebAssembly/wasi-clocks/blob/main/wit/monotonic-clock.wit>
+//! - <https://github.com/WebAssembly/wasi-clocks/blob/main/wit/wall-clock.wit>
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -52,14 +55,14 @@ impl PalisadeCtxView<'_> {
         let sleep = sleep.map_err(|_| self.too_many())?;
         let rep = sleep.rep();
         subscribe(self.table, sleep).map_err(|_| {
-            // No pollable owns the sleep, so no guest could drop it.
+            // No pollable owns the sleep, so the guest could not drop it.
             let _ = self.table.delete(Resource::<Sleep>::new_own(rep));
             self.too_many()
         })
     }
 }
 
-/// Waits for a moment, or until the guest is woken.
+/// A pollable that is ready at a deadline, or when the guest is interrupted.
 struct Sleep {
     alarm: Alarm,
     interrupt: Interrupt,
@@ -72,8 +75,8 @@ impl Pollable for Sleep {
         let deadline = self.alarm.deadline().map(tokio::time::Instant::from_std);
         let is_due = deadline.is_some_and(|deadline| deadline <= tokio::time::Instant::now());
         if is_due || self.alarm.has_passed() {
-            // Once, so that whatever else is waited for gets its turn: a guest that looks again
-            // and again without waiting would keep it waiting.
+            // Yields once, so that a guest that polls in a loop without waiting does not starve
+            // other tasks.
             if !self.has_yielded {
                 self.has_yielded = true;
                 tokio::task::yield_now().await;
@@ -81,7 +84,7 @@ impl Pollable for Sleep {
             return;
         }
         if self.alarm.is_fixed() {
-            // The clock goes on if nothing else is there first, and to the earliest moment alone.
+            // The clock advances to the earliest deadline, unless another pollable is ready first.
             let mut wait = self.alarm.wait_on_fixed_clock();
             tokio::task::yield_now().await;
             while !wait.is_due() {

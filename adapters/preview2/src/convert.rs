@@ -1,11 +1,13 @@
-//! Preview 2's flags and records as the kernel's, and the reverse.
+//! Conversions between the flags and records of Preview 2 and those of the kernel.
+//!
+//! <https://github.com/WebAssembly/wasi-filesystem/blob/main/wit/types.wit>
 
 use palisade_kernel::{FdStat, Modes, Status};
 use palisade_vfs::{Advice, Errno, FileType, Follow, OpenFlags, Result, SetTime, Stat, Timestamp};
 use wasmtime_wasi::p2::bindings::clocks::wall_clock::Datetime;
 use wasmtime_wasi::p2::bindings::filesystem::types;
 
-/// Nanoseconds of a second.
+/// Nanoseconds per second.
 const SECOND_NS: u32 = 1_000_000_000;
 
 pub(crate) fn follow(flags: types::PathFlags) -> Follow {
@@ -21,7 +23,7 @@ pub(crate) fn open_flags(flags: types::OpenFlags) -> OpenFlags {
     to
 }
 
-/// The modes that are asked for: who does not write reads.
+/// Returns the requested access modes. Without `write`, `read` is implied.
 pub(crate) fn modes(flags: types::DescriptorFlags) -> Modes {
     let mut to = Modes::empty();
     to.set(Modes::WRITE, flags.contains(types::DescriptorFlags::WRITE));
@@ -39,7 +41,7 @@ pub(crate) fn status(flags: types::DescriptorFlags) -> Status {
     to
 }
 
-/// What `get-flags` says.
+/// Returns the result of `get-flags`.
 pub(crate) fn descriptor_flags(stat: FdStat<'_>) -> types::DescriptorFlags {
     let (modes, status) = (stat.base().modes(), stat.status());
     let mut to = types::DescriptorFlags::empty();
@@ -82,15 +84,19 @@ pub(crate) fn stat(stat: &Stat) -> types::DescriptorStat {
     }
 }
 
-/// `None` for what lies before 1970, for which there is no number.
+/// Converts a time, or returns `None` before 1970, which `datetime` cannot represent.
 #[inline]
 fn datetime(time: Timestamp) -> Option<Datetime> {
     let seconds = u64::try_from(time.seconds()).ok()?;
     Some(Datetime { seconds, nanoseconds: time.nanos() })
 }
 
-/// A time to be set. `Inval` for what is no part of a second; `Overflow` for what lies too far
-/// ahead.
+/// Converts a timestamp to set.
+///
+/// # Errors
+///
+/// - `Inval`: the nanoseconds are a second or more.
+/// - `Overflow`: the seconds exceed `i64`.
 pub(crate) fn set_time(time: types::NewTimestamp) -> Result<SetTime> {
     Ok(match time {
         types::NewTimestamp::NoChange => SetTime::Keep,
@@ -116,7 +122,7 @@ pub(crate) fn advice(advice: types::Advice) -> Advice {
     }
 }
 
-/// Nanoseconds since 1970 as a date.
+/// Converts nanoseconds since 1970.
 pub(crate) fn datetime_of_ns(ns: u64) -> Datetime {
     let time = Timestamp::from_nanos(ns);
     Datetime { seconds: u64::try_from(time.seconds()).unwrap_or(0), nanoseconds: time.nanos() }

@@ -1,4 +1,4 @@
-//! What a store holds for one guest, and where a call is made.
+//! The state of one guest in a store, and the choice of the thread that runs a call.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -11,36 +11,35 @@ use wasmtime_wasi::sockets::WasiSocketsCtx;
 use crate::executor::spawn_blocking;
 use crate::fs::hash::{HashInput, MetadataHasher};
 
-/// Resources for standard streams, terminals and errors, beside those of `Limits::streams_max`.
+/// Resources for standard streams, terminals and errors, in addition to `Limits::streams_max`.
 const STANDARD_MAX: usize = 16;
 
-/// What a store holds for one guest.
+/// The state of one guest in a store.
 pub struct PalisadeCtx {
-    /// Shared only with a call that is made on another thread, and with one that was abandoned
-    /// there.
+    /// Shared with a call on another thread while that runs, even if the call was abandoned.
     process: Arc<Process>,
     pub(crate) hasher: MetadataHasher,
-    /// What the last call has looked at, or listed.
+    /// A one-entry cache of the last `stat` or listed entry, for the next `metadata-hash`.
     last_lookup: Option<LastLookup>,
-    /// Counts what streams have written, which no call of ours sees.
+    /// Counts writes of streams, which invalidate `last_lookup`.
     pub(crate) written: Arc<AtomicU64>,
-    /// Whether a thread waits for standard input: one guest has at most one.
+    /// Whether a thread waits for standard input; a guest has at most one.
     pub(crate) input_waiter: Arc<AtomicBool>,
     pub(crate) sockets: WasiSocketsCtx,
     subdirs: SubdirMutation,
-    /// Whether the embedder wants every call to be made where it is.
+    /// Whether all calls run on the calling thread, as the embedder requested.
     runs_inline: bool,
     pub(crate) linker: LinkerKind,
 }
 
-/// The kind of linker that the guest is linked by.
+/// The kind of linker that linked the guest.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum LinkerKind {
     Sync,
     Async,
 }
 
-/// What a directory that is opened without `mutate-directory` may be used for.
+/// Whether a directory that is opened without `mutate-directory` can be changed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum SubdirMutation {
     AsRequested,
@@ -54,43 +53,43 @@ enum LastLookup {
         path: Option<(Follow, String)>,
         node: HashInput,
         written: u64,
-        /// The epoch of `fd` when it was looked at.
+        /// The epoch of `fd` before the `stat`.
         epoch: u64,
     },
     Entry {
         listed: ListedEntry,
-        /// The epoch of the directory when it was listed.
+        /// The epoch of the directory when the entry was listed.
         epoch: u64,
     },
 }
 
-/// An entry that a listing of `fd` has returned.
+/// An entry that a directory stream of `fd` has returned.
 pub(crate) struct ListedEntry {
     pub(crate) fd: u32,
     pub(crate) name: String,
     pub(crate) ino: u64,
 }
 
-/// How the linker finds a guest's state in what a store holds.
+/// Projects the store's data to the state of the guest.
 pub trait PalisadeView: Send {
-    /// The guest's state, and the table of its streams and pollables.
+    /// Returns the state of the guest and the resource table.
     fn palisade(&mut self) -> PalisadeCtxView<'_>;
 }
 
-/// A guest's state, and the table of its streams and pollables.
+/// The state of a guest, and the table of its streams and pollables.
 pub struct PalisadeCtxView<'a> {
-    /// The guest's state.
+    /// The state of the guest.
     pub ctx: &'a mut PalisadeCtx,
-    /// The embedder's table, which other interfaces can share. It holds at most
-    /// [`PalisadeCtx::resources_max`] resources.
+    /// The embedder's resource table, which other interfaces can share. Its capacity is reduced to
+    /// [`PalisadeCtx::resources_max`].
     pub table: &'a mut ResourceTable,
 }
 
 impl PalisadeCtxView<'_> {
-    /// Lowers the capacity of the table to what `Limits::streams_max` allows.
+    /// Reduces the capacity of the table to the limit of the guest.
     ///
-    /// Every way from a linker to the table leads through here, so the resources that wasmtime-wasi
-    /// itself puts into the table are bounded too.
+    /// Every access of a linker to the table calls this, so that resources which wasmtime-wasi
+    /// pushes are bounded too.
     pub(crate) fn bounded(self) -> Self {
         let max = self.ctx.resources_max();
         if self.table.max_capacity() > max {
@@ -99,11 +98,11 @@ impl PalisadeCtxView<'_> {
         self
     }
 
-    /// Puts a resource into the table.
+    /// Adds a resource to the table.
     ///
     /// # Errors
     ///
-    /// `Mfile` if the table is full.
+    /// - `Mfile`: the table is full.
     pub(crate) fn push<T: Send + 'static>(&mut self, resource: T) -> Result<Resource<T>> {
         let view = PalisadeCtxView { ctx: &mut *self.ctx, table: &mut *self.table }.bounded();
         view.table.push(resource).map_err(|error| match error {
@@ -114,13 +113,13 @@ impl PalisadeCtxView<'_> {
         })
     }
 
-    /// The trap of a function that has no error to return for a table that is full.
+    /// Returns the trap for a full table, for a function without an error result.
     pub(crate) fn too_many(&self) -> wasmtime::Error {
         too_many(self.ctx.process.limits().streams_max)
     }
 }
 
-/// The trap of a guest that wants one more resource than a limit of `max` streams allows.
+/// Returns the trap of a guest that exceeds the resources of a limit of `max` streams.
 pub(crate) fn too_many(max: u32) -> wasmtime::Error {
     wasmtime::Error::msg(format!(
         "the guest has as many streams, timers and pollables as the limit of {max} streams allows"
@@ -128,9 +127,8 @@ pub(crate) fn too_many(max: u32) -> wasmtime::Error {
 }
 
 impl PalisadeCtx {
-    /// For this guest, which is taken at its word: through a directory that it opens without
-    /// `mutate-directory` nothing is changed. Programs of C and Rust want
-    /// [`PalisadeCtx::for_preview1_guest`].
+    /// Creates the state of a guest. A directory that the guest opens without `mutate-directory`
+    /// cannot be changed; C and Rust programs need [`PalisadeCtx::for_preview1_guest`].
     #[must_use]
     pub fn new(process: Process) -> Self {
         PalisadeCtx {
@@ -142,71 +140,74 @@ impl PalisadeCtx {
             sockets: WasiSocketsCtx::default(),
             subdirs: SubdirMutation::AsRequested,
             runs_inline: false,
-            // The safe answer, until a linker says otherwise.
+            // The safe default: the synchronous linker sets `Sync` in each call.
             linker: LinkerKind::Async,
         }
     }
 
-    /// The same, for a component that wraps a Preview 1 module, and for one whose C library is
-    /// wasi-libc, as Rust's is. The standard adapter does not know `mutate-directory`, and
-    /// wasi-libc asks for it only with write access, so that Rust's `remove_dir_all` would remove
-    /// nothing. So a directory can be changed through a descriptor if its parent can.
+    /// Creates the state of a component that wraps a Preview 1 module or uses wasi-libc, as Rust
+    /// programs do. A directory can be changed through its descriptor if its parent can.
+    ///
+    /// The standard Preview 1 adapter never requests `mutate-directory`, and wasi-libc requests it
+    /// only together with write access, so that Rust's `remove_dir_all` would fail.
     #[must_use]
     pub fn for_preview1_guest(process: Process) -> Self {
         PalisadeCtx { subdirs: SubdirMutation::AsParent, ..PalisadeCtx::new(process) }
     }
 
-    /// Makes every call where it is, also one that waits for a disk in an asynchronous embedder.
-    /// For an executor that runs one guest alone, which saves a way to another thread and back.
+    /// Runs all calls on the calling thread, even if they wait for a disk under the asynchronous
+    /// linker. For an executor that runs a single guest: it saves two thread switches per call.
     #[must_use]
     pub fn wait_inline(self) -> Self {
         PalisadeCtx { runs_inline: true, ..self }
     }
 
-    /// The guest.
+    /// Returns the process of the guest.
     #[must_use]
     pub fn process(&self) -> &Process {
         &self.process
     }
 
-    /// The most resources in the table: `Limits::streams_max` streams with one pollable each, and a
-    /// few for standard streams, so that a guest without a free stream can still say so.
+    /// Returns the capacity of the resource table: `Limits::streams_max` streams with one pollable
+    /// each, and a few standard streams, so that a guest at its limit can still report it.
     #[must_use]
     pub fn resources_max(&self) -> usize {
         (self.process.limits().streams_max as usize).saturating_mul(2).saturating_add(STANDARD_MAX)
     }
 
-    /// The guest, to change. `None` while a call that was abandoned still runs on another thread.
+    /// Returns the process of the guest, mutable; `None` while an abandoned call still runs on
+    /// another thread.
     pub fn process_mut(&mut self) -> Option<&mut Process> {
         self.last_lookup = None;
         Arc::get_mut(&mut self.process)
     }
 
-    /// The guest, for a call that is made now.
+    /// Starts a call: clears the lookup cache and returns the process.
     #[inline]
     pub(crate) fn process_for_call(&mut self) -> &Process {
         self.last_lookup = None;
         &self.process
     }
 
-    /// The guest, for a call that changes its table. `Busy` after an abandoned call.
+    /// Starts a call that changes the process; `Busy` while an abandoned call still runs.
     #[inline]
     pub(crate) fn process_for_mut_call(&mut self) -> Result<&mut Process> {
         self.process_mut().ok_or(Errno::Busy)
     }
 
-    /// Whether a wait must not be made here.
+    /// Returns whether calls that may block have to run on another thread.
     #[inline]
     pub(crate) fn offloads(&self) -> bool {
         self.linker == LinkerKind::Async && !self.runs_inline
     }
 
-    /// Makes a call on what lies beneath `fds`: here, or on another thread if it may have to wait
-    /// and must not do so here.
+    /// Runs a call on the descriptors `fds`: on another thread if it may block and
+    /// [`PalisadeCtx::offloads`], else inline.
     ///
     /// # Errors
     ///
-    /// `Again` if there is no thread for it; those of `call`.
+    /// - `Again`: the operating system refuses a thread.
+    /// - Those of `call`.
     pub(crate) async fn call<T: Send + 'static, const N: usize>(
         &mut self,
         fds: [u32; N],
@@ -220,20 +221,20 @@ impl PalisadeCtx {
         spawn_blocking(move || call(&process))?.await?
     }
 
-    /// Keeps what the call that ends now has looked at.
+    /// Caches the node of a `stat`.
     pub(crate) fn remember(&mut self, fd: u32, path: Option<(Follow, String)>, node: HashInput) {
         let (written, epoch) = (self.written.load(Ordering::Acquire), self.process.epoch(fd));
         self.last_lookup = Some(LastLookup::Node { fd, path, node, written, epoch });
     }
 
-    /// Keeps what the call that ends now has listed.
+    /// Caches a listed entry.
     pub(crate) fn remember_listed(&mut self, listed: ListedEntry) {
         let epoch = self.process.epoch(listed.fd);
         self.last_lookup = Some(LastLookup::Entry { listed, epoch });
     }
 
-    /// What the last call has looked at, if that was the same, and nothing was done since: whoever
-    /// wants a node's number calls `stat-at` and then `metadata-hash-at`.
+    /// Returns the node of the previous call's `stat` if that was of the same path and is still
+    /// valid. wasi-libc calls `stat-at` and then `metadata-hash-at` to get an inode number.
     pub(crate) fn recall(&mut self, fd: u32, path: Option<(Follow, &str)>) -> Option<HashInput> {
         let last_lookup = self
             .last_lookup
@@ -252,7 +253,7 @@ impl PalisadeCtx {
         (last_fd == fd && same_path && is_fresh).then_some(node)
     }
 
-    /// What the last call has listed, if it was this name.
+    /// Returns the entry that the previous call has listed, if it has this name and is still valid.
     pub(crate) fn recall_listed(
         &mut self,
         fd: u32,
@@ -268,7 +269,7 @@ impl PalisadeCtx {
         }
     }
 
-    /// The modes of what is opened beneath `fd`, if these are asked for.
+    /// Returns the modes of an open under `fd` that requests the modes `asked`.
     pub(crate) fn modes(&self, fd: u32, asked: Modes) -> Modes {
         let is_mutable = || {
             self.process.fdstat(fd).is_ok_and(|stat| stat.base().modes().contains(Modes::MUTATE))

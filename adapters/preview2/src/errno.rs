@@ -1,13 +1,12 @@
-//! The codes that Preview 2 has for errors.
+//! The `error-code` values of Preview 2.
 
 use palisade_vfs::Errno;
 use wasmtime_wasi::p2::FsError;
 use wasmtime_wasi::p2::bindings::filesystem::types::ErrorCode;
 
-/// The code of an error: `error-code` in
-/// <https://github.com/WebAssembly/WASI/blob/main/proposals/filesystem/wit/types.wit>.
+/// Returns the `error-code` of an error, or the closest one if it has none.
 ///
-/// What has no code of its own gets the nearest one that a guest can do something with.
+/// <https://github.com/WebAssembly/wasi-filesystem/blob/main/wit/types.wit>
 #[must_use]
 pub fn error_code(errno: Errno) -> ErrorCode {
     match errno {
@@ -24,7 +23,7 @@ pub fn error_code(errno: Errno) -> ErrorCode {
         Errno::Io | Errno::Stale => ErrorCode::Io,
         Errno::Isdir => ErrorCode::IsDirectory,
         Errno::Loop => ErrorCode::Loop,
-        // There is no code for too many open descriptors: what is missing is room for one more.
+        // There is no code for too many open descriptors.
         Errno::Mfile | Errno::Nfile | Errno::Nomem | Errno::Toobig => ErrorCode::InsufficientMemory,
         Errno::Mlink => ErrorCode::TooManyLinks,
         Errno::Nametoolong => ErrorCode::NameTooLong,
@@ -32,8 +31,8 @@ pub fn error_code(errno: Errno) -> ErrorCode {
         Errno::Noent => ErrorCode::NoEntry,
         Errno::Nospc => ErrorCode::InsufficientSpace,
         Errno::Nosys | Errno::Notsup | Errno::Notsock => ErrorCode::Unsupported,
-        // A path that leaves its start, and a descriptor without the right. What `mutate-directory`
-        // refuses has become `Rofs` before it comes here.
+        // A path that leaves its base directory, and a descriptor without a right. A missing
+        // `mutate-directory` is converted to `Rofs` by `mutation_refused`.
         Errno::Perm | Errno::Escape | Errno::Notcapable => ErrorCode::NotPermitted,
         Errno::Notdir => ErrorCode::NotDirectory,
         Errno::Notempty => ErrorCode::NotEmpty,
@@ -47,13 +46,13 @@ pub fn error_code(errno: Errno) -> ErrorCode {
     }
 }
 
-/// The error of a call.
+/// Converts the error of a call.
 pub(crate) fn refused(errno: Errno) -> FsError {
     error_code(errno).into()
 }
 
-/// The error of a call that changes what lies beneath a directory: without the right,
-/// `mutate-directory` is not set, and that is `read-only`.
+/// Converts the error of a call that changes nodes under a directory: a missing right means that
+/// `mutate-directory` is not set, which is `read-only`.
 pub(crate) fn mutation_refused(errno: Errno) -> FsError {
     refused(if errno == Errno::Notcapable { Errno::Rofs } else { errno })
 }
@@ -63,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_has_no_code_of_its_own_shares_one() {
+    fn error_codes_are_shared_only_as_listed() {
         let first = |code| Errno::ALL.iter().find(|errno| error_code(**errno) == code);
         let sharing: Vec<_> = Errno::ALL
             .iter()
@@ -87,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_right_to_change_a_directory_is_read_only() {
+    fn missing_mutate_directory_is_read_only() {
         let code = |error: FsError| error.downcast().unwrap();
         assert_eq!(code(mutation_refused(Errno::Notcapable)), ErrorCode::ReadOnly);
         assert_eq!(code(refused(Errno::Notcapable)), ErrorCode::NotPermitted);

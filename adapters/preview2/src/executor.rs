@@ -1,9 +1,9 @@
-//! Executors: the runtime of the synchronous linker, and threads for calls that may block.
+//! Executors: a runtime for the synchronous linker, and blocking calls on other threads.
 //!
-//! Nothing here panics for want of a thread or of a descriptor of the host. The synchronous runtime
-//! is built when an embedder makes its linker, which fails if that fails; a thread that the
-//! operating system refuses later is `Again` for the guest. wasmtime-wasi's own ambient runtime,
-//! which is built in the first call that needs it and panics if it cannot be, is never used.
+//! A lack of host threads or descriptors never causes a panic. The runtime is built when an
+//! embedder builds its linker, which returns the error. If the operating system refuses a thread
+//! later, the guest's call is `Again`. wasmtime-wasi's ambient runtime, which is built on demand
+//! and panics if that fails, is never used.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -16,18 +16,18 @@ use palisade_vfs::{Errno, Result};
 use tokio::runtime::{Builder, Handle};
 use tokio::task::JoinHandle;
 
-/// The most threads that read for guests of synchronous embedders: as many as tokio's pools have.
+/// The largest number of threads that read for guests of synchronous embedders: tokio's default.
 const READING_THREADS_MAX: usize = 512;
 
 static SYNC_RUNTIME: OnceLock<Handle> = OnceLock::new();
 
-/// Builds the runtime of the synchronous linker, unless it is there.
+/// Builds the runtime of the synchronous linker, once per process.
 ///
-/// It is one thread, which only fires timers: calls are polled on the thread that makes them.
+/// The runtime has one thread, which only fires timers: futures are polled on the calling thread.
 ///
 /// # Errors
 ///
-/// The operating system's, if it has no thread to give.
+/// - That of the operating system if it refuses a thread.
 pub(crate) fn prepare() -> io::Result<()> {
     static BUILDING: Mutex<()> = Mutex::new(());
     let _building = BUILDING.lock().unwrap_or_else(PoisonError::into_inner);
@@ -43,9 +43,8 @@ pub(crate) fn prepare() -> io::Result<()> {
     Ok(())
 }
 
-/// Polls `call` once, and blocks this thread until it is done if it is not done yet.
-///
-/// Most calls of a synchronous guest are done at once.
+/// Runs a future to completion on this thread.
+// perf: most calls of a synchronous guest complete at the first poll, which needs no waker.
 pub(crate) fn block_on<F: Future>(call: F) -> F::Output {
     let mut call = pin!(call);
     let _entered = SYNC_RUNTIME.get().map(Handle::enter);
@@ -71,26 +70,26 @@ impl Wake for Unpark {
     }
 }
 
-/// A call on another thread. Dropping it cancels the call if no thread has begun it.
+/// A blocking call on another thread. Dropping it cancels the call if it has not started.
 pub(crate) struct Task<R>(JoinHandle<R>);
 
-/// Runs `call` on a thread of the current tokio runtime, or of the synchronous linker's.
+/// Runs `call` on the blocking pool of the current tokio runtime, or of the synchronous linker's.
 ///
 /// # Errors
 ///
-/// `Again` if there is neither a runtime nor a thread.
+/// - `Again`: there is no runtime, or the operating system refuses a thread.
 pub(crate) fn spawn_blocking<R: Send + 'static>(
     call: impl FnOnce() -> R + Send + 'static,
 ) -> Result<Task<R>> {
     let current = Handle::try_current().ok();
     let handle = current.as_ref().or_else(|| SYNC_RUNTIME.get()).ok_or(Errno::Again)?;
-    // tokio has no way to ask: it panics if the operating system refuses the first thread.
+    // tokio panics if the operating system refuses the first thread, and has no fallible variant.
     let spawned = catch_unwind(AssertUnwindSafe(|| handle.spawn_blocking(call)));
     spawned.map(Task).map_err(|_| Errno::Again)
 }
 
 impl<R> Task<R> {
-    /// Cancels the call, or waits for it if a thread has begun it.
+    /// Cancels the call, or waits for its end if it has started.
     pub(crate) async fn cancel(mut self) {
         self.0.abort();
         let _ = (&mut self.0).await;
@@ -104,7 +103,7 @@ impl<R> Drop for Task<R> {
 }
 
 impl<R> Future for Task<R> {
-    /// `Io` if the call panicked, or was cancelled by the end of its runtime.
+    /// The error is `Io` if the call panicked or its runtime has shut down.
     type Output = Result<R>;
 
     fn poll(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Result<R>> {
@@ -119,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_call_that_panics_on_another_thread_is_an_error() {
+    fn panic_on_another_thread_is_an_error() {
         prepare().unwrap();
         let panics = spawn_blocking(|| -> u32 { panic!("expected by this test") }).unwrap();
         assert_eq!(block_on(panics), Err(Errno::Io));
@@ -127,9 +126,9 @@ mod tests {
     }
 
     #[test]
-    fn blocking_inside_of_a_runtime_does_not_panic() {
+    fn block_on_inside_a_runtime_does_not_panic() {
         prepare().unwrap();
-        // A runtime without timers, which a guest's sleep must not depend on.
+        // A runtime without timers: sleeps use the timers of the synchronous linker's runtime.
         let runtime = Builder::new_current_thread().build().unwrap();
         runtime.block_on(async {
             block_on(async { tokio::time::sleep(Duration::from_millis(1)).await });

@@ -1,8 +1,7 @@
-//! WASI Preview 2 (`wasi:cli/command@0.2`) over the Palisade kernel, on wasmtime.
+//! WASI Preview 2 (`wasi:cli/command@0.2`) for wasmtime's component model.
 //!
-//! An embedder of wasmtime replaces one line, `wasmtime_wasi::p2::add_to_linker_sync` by
-//! [`add_to_linker_sync`], or the `async` one by [`add_to_linker_async`], and its components have
-//! Palisade's filesystem, with its policies, under them:
+//! [`add_to_linker_sync`] and [`add_to_linker_async`] replace the functions of the same names of
+//! `wasmtime_wasi::p2`. Components then use Palisade's filesystems, with their policies:
 //!
 //! ```
 //! use palisade_kernel::Config;
@@ -26,7 +25,7 @@
 //! let engine = Engine::default();
 //! let mut linker = Linker::<State>::new(&engine);
 //! add_to_linker_sync(&mut linker)?;
-//! // ... add interfaces of your own, or wasi:http, beside them ...
+//! // ... add further interfaces, such as wasi:http ...
 //!
 //! let config = Config::builder().preopen("/", MemFs::new().root()).build()?;
 //! let ctx = PalisadeCtx::new(config.start());
@@ -35,44 +34,53 @@
 //! # }
 //! ```
 //!
-//! `wasi:filesystem`, `wasi:cli`, `wasi:clocks` and `wasi:random` are the kernel's
-//! [`Process`](palisade_kernel::Process), and no rule of paths, rights or policies is written here.
-//! `wasi:io` is wasmtime-wasi's, so that pollables of other crates can be waited for together with
-//! these; `wasi:sockets` is linked and refuses.
+//! `wasi:filesystem`, `wasi:cli`, `wasi:clocks` and `wasi:random` call the kernel's
+//! [`Process`](palisade_kernel::Process); this crate contains no rules about paths, rights or
+//! policies. `wasi:io` is wasmtime-wasi's, so that pollables of other crates can be polled together
+//! with Palisade's. `wasi:sockets` is linked, and refuses every operation.
 //!
-//! A component that exits does so with a [`palisade_kernel::Exit`] as the error of its call.
+//! A component that exits returns a [`palisade_kernel::Exit`] as the error of its call.
+//!
+//! # Types
+//!
+//! - [`PalisadeCtx`]: the state of one guest, kept in the store's data.
+//! - [`PalisadeView`], [`PalisadeCtxView`]: the projection of the store's data to that state.
+//! - [`add_to_linker_sync`], [`add_to_linker_async`], [`INTERFACES`]: linking.
+//! - [`bindings`]: wasmtime-wasi's bindings, to call a component.
+//! - [`error_code`]: the conversion of errors.
 //!
 //! # Handles
 //!
-//! A descriptor's handle is its number in the kernel's table, so `Limits::descriptors_max` bounds
-//! them; a guest cannot make one up, because the engine keeps each component's own table of
-//! handles, with their types. Streams, pollables and directory streams are in the embedder's
-//! [`ResourceTable`](wasmtime::component::ResourceTable), whose capacity every call lowers to
-//! [`PalisadeCtx::resources_max`], which follows from `Limits::streams_max`. An open stream counts
-//! when its descriptor is closed, too. Where an interface has an error, one stream too many is
-//! `insufficient-memory`; elsewhere it is a trap.
+//! The handle of a descriptor is its number in the kernel's table, so that
+//! `Limits::descriptors_max` bounds the descriptors. A guest cannot forge a handle: the engine has
+//! a typed handle table for each component. Streams, pollables and directory streams are in the
+//! embedder's [`ResourceTable`](wasmtime::component::ResourceTable), whose capacity each call
+//! reduces to [`PalisadeCtx::resources_max`], derived from `Limits::streams_max`. A stream counts
+//! until it is dropped, even if its descriptor is closed. At the limit a function with an error
+//! result returns `insufficient-memory`; other functions trap.
 //!
 //! # Threads
 //!
-//! A guest of the synchronous linker has one thread of the host besides its own, while it waits for
-//! standard input; timers of all such guests are fired by one thread of the process. Under the
-//! asynchronous linker a guest uses the embedder's tokio pool: at most one thread for each open
-//! stream and one for the call under way, and the pool's own bound (512 by default) holds for all
-//! guests together. A thread that the operating system refuses is `would-block` for the guest, and
-//! never a panic that reaches the embedder.
+//! Under the synchronous linker a guest uses at most one additional thread, while it polls standard
+//! input; one thread per process fires the timers of all guests. Under the asynchronous linker a
+//! guest uses the embedder's tokio blocking pool: at most one thread per open stream and one for
+//! the current call. The pool's limit (512 threads by default) applies to all guests together. If
+//! the operating system refuses a thread, the guest's call returns `would-block`; the embedder
+//! never gets a panic.
 //!
 //! # Directories
 //!
-//! A directory that is opened without `mutate-directory` cannot be changed through that descriptor:
-//! `read-only`, as the WIT says. The C library of wasi-sdk, which Rust's programs use too, does not
-//! ask for it where it should, so for such a guest there is [`PalisadeCtx::for_preview1_guest`].
+//! A directory that is opened without `mutate-directory` cannot be changed through its descriptor;
+//! the error is `read-only`, as the WIT specifies. wasi-libc, which Rust programs use too, does not
+//! request `mutate-directory` everywhere it is needed, so such guests need
+//! [`PalisadeCtx::for_preview1_guest`].
 //!
-//! # Waiting
+//! # Blocking calls
 //!
-//! Under the synchronous linker every call is made where it is. Under the asynchronous one, a call
-//! on a filesystem that may have to wait for a disk ([`Dir::may_block`](palisade_vfs::Dir)) is made
-//! on tokio's threads for that, and all others, such as on memory, where they are.
-//! [`PalisadeCtx::wait_inline`] makes all of them where they are.
+//! Under the synchronous linker each call runs on the calling thread. Under the asynchronous linker
+//! a call on a filesystem that may wait for a disk ([`Dir::may_block`](palisade_vfs::Dir)) runs on
+//! tokio's blocking pool; other calls, such as those on an in-memory filesystem, run inline.
+//! [`PalisadeCtx::wait_inline`] runs all calls inline.
 
 #![cfg_attr(
     test,
@@ -121,7 +129,7 @@ pub const INTERFACES: &[&str] = &[
     "wasi:sockets/udp-create-socket",
 ];
 
-/// The bindings that a component is called by, such as `bindings::sync::Command`.
+/// The bindings to call a component with, such as `bindings::sync::Command`.
 pub use wasmtime_wasi::p2::bindings;
 
 pub use ctx::{PalisadeCtx, PalisadeCtxView, PalisadeView};

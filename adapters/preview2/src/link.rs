@@ -1,4 +1,4 @@
-//! What an embedder calls: the interfaces, defined in a linker.
+//! Linking: defines the interfaces of Preview 2 in a wasmtime linker.
 
 use wasmtime::Result;
 use wasmtime::component::{HasData, Linker, Resource, ResourceTable};
@@ -13,28 +13,28 @@ use crate::executor;
 use crate::io::streams::{StreamTable, SyncStreamTable};
 use crate::{PalisadeCtxView, PalisadeView};
 
-/// Names [`PalisadeCtxView`] for the bindings.
+/// The [`HasData`] marker of [`PalisadeCtxView`].
 struct Palisade;
 
 impl HasData for Palisade {
     type Data<'a> = PalisadeCtxView<'a>;
 }
 
-/// Names the table for the bindings of `wasi:io`.
+/// The [`HasData`] marker of the resource table, for `wasi:io`.
 struct Io;
 
 impl HasData for Io {
     type Data<'a> = &'a mut ResourceTable;
 }
 
-/// Names the table for the bindings of `wasi:io/poll`.
+/// The [`HasData`] marker of [`StreamTable`], for `wasi:io/poll`.
 struct Poll;
 
 impl HasData for Poll {
     type Data<'a> = StreamTable<'a>;
 }
 
-/// Names the table for the synchronous bindings of its streams.
+/// The [`HasData`] marker of [`SyncStreamTable`], for the synchronous bindings of `wasi:io`.
 struct SyncIo;
 
 impl HasData for SyncIo {
@@ -71,13 +71,13 @@ fn sockets_view<T: PalisadeView>(state: &mut T) -> WasiSocketsCtxView<'_> {
     WasiSocketsCtxView { ctx: &mut ctx.sockets, table }
 }
 
-/// Refuses to create UDP sockets, for the synchronous linker.
+/// Refuses the creation of UDP sockets, for the synchronous linker.
 ///
-/// wasmtime-wasi's function refuses too, but builds a tokio runtime of its own to do so, in the
-/// middle of a guest's call, where there may be no thread and no descriptor for one.
+/// wasmtime-wasi's function refuses it too, but first builds its ambient tokio runtime, which
+/// panics if the host has no thread or descriptor left.
 struct NoUdp<'a>(WasiSocketsCtxView<'a>);
 
-/// Names [`NoUdp`] for the bindings.
+/// The [`HasData`] marker of [`NoUdp`].
 struct NoUdpData;
 
 impl HasData for NoUdpData {
@@ -90,7 +90,7 @@ impl bindings::sync::sockets::udp_create_socket::Host for NoUdp<'_> {
     }
 }
 
-// The bindings convert errors by these.
+// The bindings need these to convert errors.
 impl network::Host for NoUdp<'_> {
     fn convert_error_code(&mut self, error: SocketError) -> Result<ErrorCode> {
         self.0.convert_error_code(error)
@@ -107,15 +107,15 @@ impl network::HostNetwork for NoUdp<'_> {
     }
 }
 
-/// Defines all that `wasi:cli/command@0.2` imports, for components that are called synchronously.
+/// Defines all imports of `wasi:cli/command@0.2` for synchronous calls.
 ///
-/// What such a guest waits with (a thread for timers) is made here, once in a process, so that
-/// nothing is missing when the guest has used up what the host may have.
+/// The thread that fires timers is started here, once per process, so that a guest cannot fail for
+/// lack of it later.
 ///
 /// # Errors
 ///
-/// - The operating system has no thread to give.
-/// - One of the interfaces is defined in `linker` already.
+/// - The operating system refuses a thread.
+/// - One of the interfaces is already defined in `linker`.
 pub fn add_to_linker_sync<T: PalisadeView + 'static>(linker: &mut Linker<T>) -> Result<()> {
     use bindings::sync;
     executor::prepare()?;
@@ -131,10 +131,12 @@ pub fn add_to_linker_sync<T: PalisadeView + 'static>(linker: &mut Linker<T>) -> 
     })
 }
 
-/// Defines all that `wasi:cli/command@0.2` imports, for components that are called asynchronously,
-/// on a tokio runtime with its timers enabled.
+/// Defines all imports of `wasi:cli/command@0.2` for asynchronous calls. They must run on a tokio
+/// runtime with timers.
 ///
-/// Errors: if one of the interfaces is defined in `linker` already.
+/// # Errors
+///
+/// - One of the interfaces is already defined in `linker`.
 pub fn add_to_linker_async<T: PalisadeView + 'static>(linker: &mut Linker<T>) -> Result<()> {
     add_common(linker, async_view::<T>)?;
     async_io::error::add_to_linker::<T, Io>(linker, table)?;
@@ -146,7 +148,7 @@ pub fn add_to_linker_async<T: PalisadeView + 'static>(linker: &mut Linker<T>) ->
     sockets::udp_create_socket::add_to_linker::<T, WasiSockets>(linker, sockets_view)
 }
 
-/// What never waits, and so is the same for both.
+/// Defines the interfaces that never block, which are the same for both linkers.
 fn add_common<T: PalisadeView + 'static>(
     linker: &mut Linker<T>,
     view: fn(&mut T) -> PalisadeCtxView<'_>,

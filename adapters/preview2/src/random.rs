@@ -1,5 +1,10 @@
-//! `wasi:random`: all of it is the kernel's one source, which is a secure one unless the embedder
-//! has asked for numbers that can be repeated.
+//! `wasi:random`: all interfaces use the kernel's random number generator of the guest.
+//!
+//! The generator is secure, unless the embedder has configured a seed.
+//!
+//! - <https://github.com/WebAssembly/wasi-random/blob/main/wit/random.wit>
+//! - <https://github.com/WebAssembly/wasi-random/blob/main/wit/insecure.wit>
+//! - <https://github.com/WebAssembly/wasi-random/blob/main/wit/insecure-seed.wit>
 
 use palisade_kernel::Process;
 use palisade_vfs::Errno;
@@ -18,7 +23,7 @@ impl PalisadeCtxView<'_> {
     fn draw_list(&mut self, len: u64) -> Result<Vec<u8>> {
         let process: &mut Process = self.ctx.process_for_mut_call()?;
         let max = process.limits().random_bytes_max;
-        // Asked before memory is taken. The interface has no error, so this ends the guest.
+        // Checked before memory is allocated. The function has no error result, so this is a trap.
         let len = u32::try_from(len).ok().filter(|len| *len <= max).ok_or_else(|| {
             let text = format!("{len} random bytes at once are more than the limit of {max}");
             wasmtime::Error::from(Errno::Inval).context(text)

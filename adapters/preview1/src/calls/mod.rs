@@ -4,6 +4,10 @@
 //! The names, argument lists and order are those of
 //! <https://github.com/WebAssembly/WASI/blob/main/legacy/preview1/docs.md>.
 //!
+//! Errors of each function, in order: `Inval` for unknown flags and values; `Fault` for a range
+//! outside the memory and `Ilseq` for a path that is not UTF-8; those of the method of
+//! [`Process`](palisade_kernel::Process) that it calls.
+//!
 //! INVARIANT: result pointers are checked before the kernel is called, so that no call takes effect
 //! and then fails to report its result.
 

@@ -1,7 +1,7 @@
-//! Bindings: what each engine needs to call a [`Preview1`].
+//! Engine bindings: linker functions for wasmtime and wasmi.
 //!
-//! Each binding is a `State` that the embedder keeps in the store, and an `add_to_linker` that is
-//! told how to find it there.
+//! Each binding has a `State`, which the embedder keeps in the store's data, and `add_to_linker`,
+//! whose closure projects the data to the `State`.
 
 #[cfg(feature = "wasmi")]
 pub mod wasmi;
@@ -10,32 +10,33 @@ pub mod wasmtime;
 
 use crate::Preview1;
 
-/// What a store holds for one guest; `M` is the engine's handle of a memory.
+/// The state of one guest in a store. `M` is the engine's memory handle.
 pub struct GuestState<M> {
     preview1: Preview1,
     memory: Option<M>,
 }
 
 impl<M> GuestState<M> {
-    /// For this guest.
+    /// Creates the state of a guest.
     #[must_use]
     pub fn new(preview1: Preview1) -> Self {
         GuestState { preview1, memory: None }
     }
 
-    /// Says which memory the guest's pointers are of, once it is instantiated, which saves looking
-    /// up the export `memory` in every call. Only for a store with a single guest instance.
+    /// Sets the memory that the guest's pointers refer to, which saves a lookup of the export
+    /// `memory` in each call. To be called after instantiation, and only for a store with a single
+    /// guest instance.
     pub fn bind_memory(&mut self, memory: M) {
         self.memory = Some(memory);
     }
 
-    /// The guest.
+    /// Returns the guest.
     #[must_use]
     pub fn preview1(&self) -> &Preview1 {
         &self.preview1
     }
 
-    /// The guest, to change.
+    /// Returns the guest, mutable.
     pub fn preview1_mut(&mut self) -> &mut Preview1 {
         &mut self.preview1
     }

@@ -1,4 +1,4 @@
-//! Preview 1 on wasmi.
+//! Preview 1 for wasmi.
 
 use std::any::Any;
 use std::fmt;
@@ -11,14 +11,14 @@ use crate::functions::for_each_function;
 use crate::memory::Memory;
 use crate::{MODULE, Preview1, errno};
 
-/// What a store holds for one guest.
+/// The state of one guest in a wasmi store.
 pub type State = super::GuestState<EngineMemory>;
 
-/// A panic of the host in a call of a guest, which is a trap of the guest.
+/// A panic of a host function, converted to a trap of the guest.
 ///
-/// It cannot go on as a panic: wasmi calls the host through frames that cannot unwind, so it would
-/// end the embedder's process. wasmtime, which carries panics on to its embedder, needs no such
-/// error. What the guest's state holds after it is not to be used again.
+/// wasmi calls host functions through frames that cannot unwind, so a panic would abort the
+/// embedder's process. (wasmtime propagates panics to its embedder and needs no conversion.) The
+/// state of the guest must not be used after it.
 #[derive(Debug)]
 pub struct HostPanic {
     /// The panic's message.
@@ -44,12 +44,16 @@ impl HostPanic {
     }
 }
 
-/// Defines all functions of `wasi_snapshot_preview1` in `linker`. `state` finds the [`State`] in
-/// what the store holds.
+/// Defines all functions of `wasi_snapshot_preview1` in `linker`. `state` projects the store's data
+/// to the [`State`].
 ///
 /// `proc_exit` ends the guest with an error whose
-/// [`i32_exit_status`](wasmi::Error::i32_exit_status) is the code. A guest that exports no memory
-/// gets a trap that says so, and a panic of the host is a trap with [`HostPanic`].
+/// [`i32_exit_status`](wasmi::Error::i32_exit_status) is the code. A call of a guest without an
+/// exported memory traps, and a panic of the host becomes a trap with [`HostPanic`].
+///
+/// # Errors
+///
+/// - A function is already defined in `linker`.
 pub fn add_to_linker<T: 'static>(
     linker: &mut Linker<T>,
     state: impl Fn(&mut T) -> &mut State + Send + Sync + Copy + 'static,
@@ -80,7 +84,7 @@ pub fn add_to_linker<T: 'static>(
     Ok(())
 }
 
-/// The memory of the guest that calls: bound, or looked up.
+/// Returns the bound memory of the calling guest, or its exported memory.
 #[inline(always)]
 fn memory_of<T: 'static>(
     caller: &mut Caller<'_, T>,

@@ -1,4 +1,4 @@
-//! Preview 1 on wasmtime.
+//! Preview 1 for wasmtime.
 
 use wasmtime::{Caller, Extern, Linker, Memory as EngineMemory};
 
@@ -6,14 +6,18 @@ use crate::functions::for_each_function;
 use crate::memory::Memory;
 use crate::{MODULE, Preview1, errno};
 
-/// What a store holds for one guest.
+/// The state of one guest in a wasmtime store.
 pub type State = super::GuestState<EngineMemory>;
 
-/// Defines all functions of `wasi_snapshot_preview1` in `linker`. `state` finds the [`State`] in
-/// what the store holds.
+/// Defines all functions of `wasi_snapshot_preview1` in `linker`. `state` projects the store's data
+/// to the [`State`].
 ///
-/// `proc_exit` ends the guest with a [`palisade_kernel::Exit`] as the error. A guest that exports
-/// no memory gets a trap that says so.
+/// `proc_exit` ends the guest with a [`palisade_kernel::Exit`] as the error. A call of a guest
+/// without an exported memory traps.
+///
+/// # Errors
+///
+/// - A function is already defined in `linker`.
 pub fn add_to_linker<T: 'static>(
     linker: &mut Linker<T>,
     state: impl Fn(&mut T) -> &mut State + Send + Sync + Copy + 'static,
@@ -29,7 +33,7 @@ pub fn add_to_linker<T: 'static>(
                         let mut memory = Memory::new(bytes);
                         errno::number(state(data).preview1.$name(&mut memory, $($arg),*))
                     };
-                    // Apart from the other way, so that this one keeps the memory in registers.
+                    // perf: two separate calls, so that the first keeps the memory in registers.
                     match state(caller.data_mut()).memory {
                         Some(memory) => Ok(call(memory, &mut caller)),
                         None => with_exported_memory(&mut caller, call),
@@ -45,7 +49,7 @@ pub fn add_to_linker<T: 'static>(
     Ok(())
 }
 
-/// Calls with the memory that the guest exports.
+/// Runs `call` with the exported memory of the guest.
 #[cold]
 fn with_exported_memory<T: 'static>(
     caller: &mut Caller<'_, T>,

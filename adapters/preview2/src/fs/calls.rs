@@ -1,5 +1,11 @@
-//! The functions of `wasi:filesystem`: a descriptor's handle is its number in the kernel's table,
-//! and each function is the kernel's.
+//! The functions of `wasi:filesystem`, each a call of the kernel.
+//!
+//! The handle of a descriptor is its number in the kernel's descriptor table. Each function
+//! converts its arguments, calls the method of [`Process`](palisade_kernel::Process) and converts
+//! the result; its errors are those of that method, as `error-code`. The WIT definitions are
+//!
+//! - <https://github.com/WebAssembly/wasi-filesystem/blob/main/wit/types.wit> for `types`,
+//! - <https://github.com/WebAssembly/wasi-filesystem/blob/main/wit/preopens.wit> for `preopens`.
 
 use std::io::IoSlice;
 
@@ -18,14 +24,14 @@ use crate::fs::hash::HashInput;
 use crate::io::{input, output};
 use crate::{PalisadeCtxView, convert};
 
-/// The most bytes that one `read` answers. The guest comes back for more.
+/// The largest number of bytes that one `read` returns.
 const READ_BYTES_MAX: u64 = input::CHUNK_BYTES_MAX as u64;
 
-/// A directory stream in the table; `None` while it is read on another thread, and for good if
-/// that call was abandoned.
+/// The table entry of a directory stream. `stream` is `None` while another thread reads it, and
+/// stays `None` if that call was abandoned or failed.
 pub(crate) struct DirectoryEntries {
     stream: Option<DirStream>,
-    /// The descriptor that it was made of.
+    /// The descriptor that the stream was opened from.
     fd: u32,
 }
 
@@ -35,7 +41,7 @@ impl preopens::Host for PalisadeCtxView<'_> {
         let named: Vec<_> = process.preopens().map(|(fd, name)| (fd, name.to_owned())).collect();
         let mut dirs = Vec::with_capacity(named.len());
         for (fd, name) in named {
-            // A handle that the guest drops is a descriptor that is closed; these are its own.
+            // Dropping a handle closes its descriptor, so each call returns new duplicates.
             match process.duplicate(fd) {
                 Ok(fd) => dirs.push((Resource::new_own(fd), name)),
                 Err(errno) => {
@@ -63,13 +69,13 @@ impl types::Host for PalisadeCtxView<'_> {
         if let Some(errno) = error.downcast_ref::<Errno>() {
             return Ok(Some(error_code(*errno)));
         }
-        // A stream of another crate's.
+        // The error of a stream of another crate.
         Ok(error.downcast_ref::<std::io::Error>().map(types::ErrorCode::from))
     }
 }
 
 impl PalisadeCtxView<'_> {
-    /// Looks at a path, and remembers what was seen for whoever asks for its hash next.
+    /// Returns the attributes of a path, and caches them for a following `metadata-hash-at`.
     async fn stat_path(&mut self, fd: u32, follow: Follow, path: String) -> Result<Stat, Errno> {
         if !self.ctx.offloads() {
             return self.stat_path_inline(fd, follow, path, |stat| *stat);
@@ -83,8 +89,9 @@ impl PalisadeCtxView<'_> {
         Ok(stat)
     }
 
-    /// The same, where it is, and converted in place: a future, and each hand on the way, would
-    /// copy it.
+    /// As `stat_path`, on the calling thread.
+    // perf: store forwarding, see docs/performance.md. `convert` reads the `Stat` in place; a
+    // future would copy it.
     #[inline]
     pub(super) fn stat_path_inline<T>(
         &mut self,
@@ -99,8 +106,9 @@ impl PalisadeCtxView<'_> {
         Ok(convert(stat))
     }
 
-    /// The number of an entry that was just returned, and which cannot be looked at: a policy
-    /// denies that, or it is gone. Preview 1 tells it with the entry, and so does POSIX.
+    /// Returns the hash of an entry that was just listed but whose `stat` fails: a policy denies
+    /// it, or the entry was removed. Preview 1 and POSIX return the inode number with the entry, so
+    /// it is no new information.
     async fn hash_listed_entry(
         &mut self,
         listed: &ListedEntry,
@@ -110,6 +118,7 @@ impl PalisadeCtxView<'_> {
         self.ctx.hasher.number(around.dev, listed.ino)
     }
 
+    /// Returns the attributes of a descriptor, and caches them for a following `metadata-hash`.
     async fn stat_descriptor(&mut self, fd: u32) -> Result<Stat, Errno> {
         let stat = self.ctx.call([fd], move |process| process.stat(fd)).await?;
         self.ctx.remember(fd, None, HashInput::from(&stat));
@@ -165,7 +174,7 @@ impl types::HostDescriptor for PalisadeCtxView<'_> {
     ) -> FsResult<()> {
         let (fd, advice) = (fd.rep(), convert::advice(advice));
         let done = self.ctx.call([fd], move |process| process.advise(fd, offset, len, advice));
-        // A hint about what no file can have is about too much, and no mistake.
+        // A hint for a range above `i64::MAX` is `file-too-large`, as in wasmtime-wasi.
         done.await.map_err(|errno| refused(if errno == Errno::Inval { Errno::Fbig } else { errno }))
     }
 
@@ -188,7 +197,7 @@ impl types::HostDescriptor for PalisadeCtxView<'_> {
     async fn set_size(&mut self, fd: Resource<Descriptor>, size: u64) -> FsResult<()> {
         let fd = fd.rep();
         let done = self.ctx.call([fd], move |process| process.set_len(fd, size)).await;
-        // POSIX has `EINVAL` for a descriptor that was not opened to be written.
+        // POSIX `ftruncate`: `EINVAL` for a descriptor that is not open for writing.
         done.map_err(|errno| refused(if errno == Errno::Notcapable { Errno::Inval } else { errno }))
     }
 
@@ -385,9 +394,9 @@ impl types::HostDescriptor for PalisadeCtxView<'_> {
         let same = self.ctx.call([one, other], move |process| process.is_same_object(one, other));
         match same.await {
             Ok(same) => Ok(same),
-            // No handle of a guest leads here.
+            // The engine's handle table has no such handle: a trap.
             Err(Errno::Badf) => Err(Errno::Badf.into()),
-            // There is no error to answer; what cannot be looked at is not known to be the same.
+            // The function has no error result; a node without attributes is not known to be equal.
             Err(_) => Ok(false),
         }
     }
@@ -444,7 +453,7 @@ impl types::HostDirectoryEntryStream for PalisadeCtxView<'_> {
             *slot = Some(stream);
             fetched.map_err(refused)?;
         }
-        // A fetch that was cancelled or failed took the stream along.
+        // The stream was lost with a cancelled or failed fetch.
         let Some(stream) = slot else { return Err(refused(Errno::Io)) };
         let is_here = self.ctx.process().is_stream_of(*fd, stream);
         let Some(entry) = stream.next_entry().map_err(refused)? else { return Ok(None) };

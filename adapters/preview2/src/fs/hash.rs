@@ -1,10 +1,12 @@
-//! `metadata-hash`: what tells two states of two nodes apart, and nothing else about them.
+//! `metadata-hash`: a keyed SipHash of a node's identity, modification time and size.
 //!
-//! The lower half is of a node's identity alone, the upper one of all that the interface names. So
-//! two values are equal if and only if identity, time and size are; and the lower half, which the
-//! standard Preview 1 adapter makes an inode's number of, stays what it is when a file is written,
-//! as programs expect of inode numbers. An entry that may not be looked at has the lower half that
-//! it would have, and an upper one without a state.
+//! The lower half hashes the device and inode number; the upper half also hashes the modification
+//! time and the size. So two values are equal exactly if identity, time and size are (up to hash
+//! collisions). The standard Preview 1 adapter uses the lower half as the inode number, which stays
+//! the same when a file is written. For a listed entry whose attributes are unknown, the lower half
+//! is the usual one and the upper half hashes the identity and a marker.
+//!
+//! The key is secret, so that a hash does not disclose inode numbers of the host.
 
 use std::hash::Hasher as _;
 
@@ -12,7 +14,7 @@ use palisade_vfs::{Errno, Result, Stat, Timestamp};
 use siphasher::sip::SipHasher13;
 use wasmtime_wasi::p2::bindings::filesystem::types::MetadataHashValue;
 
-/// What is hashed of a node.
+/// The attributes of a node that are hashed.
 #[derive(Clone, Copy)]
 pub(crate) struct HashInput {
     dev: u64,
@@ -27,7 +29,7 @@ impl From<&Stat> for HashInput {
     }
 }
 
-/// Hashes with a key that the guest does not know, so that no value tells a number of the host.
+/// A SipHash-1-3 state with a secret key; `None` if the operating system had no entropy.
 pub(crate) struct MetadataHasher(Option<SipHasher13>);
 
 impl MetadataHasher {
@@ -35,9 +37,11 @@ impl MetadataHasher {
         MetadataHasher(key.map(|key| SipHasher13::new_with_key(&key)))
     }
 
-    /// Of a node of which only the number is known.
+    /// Returns the hash of a node whose attributes are unknown.
     ///
-    /// Errors: `Io` if the operating system had no key to give.
+    /// # Errors
+    ///
+    /// - `Io`: the operating system had no entropy for a key.
     pub(crate) fn number(&self, dev: u64, ino: u64) -> Result<MetadataHashValue> {
         let mut hasher = self.0.ok_or(Errno::Io)?;
         hasher.write_u64(dev);
@@ -47,7 +51,11 @@ impl MetadataHasher {
         Ok(MetadataHashValue { lower, upper: hasher.finish() })
     }
 
-    /// Errors: `Io` if the operating system had no key to give.
+    /// Returns the hash of a node.
+    ///
+    /// # Errors
+    ///
+    /// - `Io`: the operating system had no entropy for a key.
     pub(crate) fn hash(&self, node: &HashInput) -> Result<MetadataHashValue> {
         let mut hasher = self.0.ok_or(Errno::Io)?;
         hasher.write_u64(node.dev);

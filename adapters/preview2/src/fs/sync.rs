@@ -1,4 +1,9 @@
-//! The same for the synchronous bindings, whose types are others: every call is made where it is.
+//! `wasi:filesystem` for the synchronous bindings: wrappers of the asynchronous functions.
+//!
+//! Under the synchronous linker no call is offloaded to another thread, so each future completes at
+//! its first poll. The wrappers only convert between the types of the two bindings.
+//!
+//! <https://github.com/WebAssembly/wasi-filesystem/blob/main/wit/types.wit>
 
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
@@ -15,7 +20,7 @@ use crate::ctx::LinkerKind;
 use crate::errno::refused;
 use crate::{PalisadeCtxView, convert};
 
-/// The result of a call that is made where it is, so that nothing has to be waited for.
+/// Returns the result of a future that completes at its first poll.
 #[inline]
 fn now<T>(call: impl Future<Output = FsResult<T>>) -> FsResult<T> {
     poll_once(call).unwrap_or_else(|| Err(FsError::trap(waited())))
@@ -33,7 +38,7 @@ fn waited() -> wasmtime::Error {
 }
 
 impl PalisadeCtxView<'_> {
-    /// Whoever calls may wait.
+    /// Marks the guest as linked synchronously: calls may block the calling thread.
     fn here(&mut self) -> &mut Self {
         self.ctx.linker = LinkerKind::Sync;
         self

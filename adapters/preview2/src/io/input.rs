@@ -1,7 +1,9 @@
-//! Input streams.
+//! `input-stream` over a byte source, with a read-ahead buffer.
 //!
-//! The end of a stream is final, as is an error. A read that waits is made on another thread, to
-//! which the source goes and from which it comes back: there is one owner at any time, and no lock.
+//! After the end or an error a stream is closed. A read that may block moves the source to another
+//! thread and back, so that it has one owner at a time and needs no lock.
+//!
+//! <https://github.com/WebAssembly/wasi-io/blob/main/wit/streams.wit>
 
 use std::mem;
 
@@ -12,24 +14,24 @@ use wasmtime_wasi_io::bytes::Bytes;
 
 use crate::executor::{Task, spawn_blocking};
 
-/// The most bytes that one read answers: enough to make a call worth its cost, and little enough to
-/// stay in a processor's cache on its way to the guest.
+/// The largest number of bytes that one read returns: it amortizes the cost of a call and fits the
+/// processor's cache.
 pub(crate) const CHUNK_BYTES_MAX: usize = Limits::STREAM_BYTES_MAX;
-/// Bytes that are read ahead for a guest that only waits until there are some.
+/// Bytes that are read ahead for a guest that polls for readiness.
 const AHEAD_BYTES: usize = 16 * 1024;
 
-/// What bytes come from.
+/// A source of bytes: a file or a standard stream.
 pub(crate) trait ByteSource: Send + 'static {
-    /// Reads on, at most `len` bytes, into an empty `to`. Nothing for a `len` that is not 0 means
-    /// the end.
+    /// Reads at most `len` bytes into an empty `to`. No bytes mean the end, unless `len` is 0.
     fn read(&mut self, to: &mut Vec<u8>, len: usize) -> Result<usize>;
 
-    /// Differs once bytes that were read ahead have to be read again.
+    /// Returns the epoch, which changes when bytes that were read ahead become invalid.
     fn epoch(&self) -> u64 {
         0
     }
 
-    /// Goes back by `len` bytes that were read ahead. Only called under another epoch.
+    /// Moves the offset back by `len` bytes that were read ahead. Only called after the epoch has
+    /// changed.
     fn put_back(&mut self, len: usize) {
         let _ = len;
     }
@@ -49,13 +51,13 @@ impl ByteSource for Reader {
     }
 }
 
-/// A stream of a file.
+/// Creates the stream of a file.
 pub(crate) fn file(reader: Reader, offloads: bool) -> DynInputStream {
     let offloads = if offloads { Offload::Always } else { Offload::Never };
     Box::new(Input::new(reader, offloads))
 }
 
-/// At most `len` bytes, with a bound of its own.
+/// Reads at most `len` and at most [`CHUNK_BYTES_MAX`] bytes.
 pub(crate) fn chunk(source: &mut impl ByteSource, len: u64) -> Result<Vec<u8>> {
     let len = usize::try_from(len).unwrap_or(usize::MAX).min(CHUNK_BYTES_MAX);
     let mut bytes = Vec::new();
@@ -63,18 +65,18 @@ pub(crate) fn chunk(source: &mut impl ByteSource, len: u64) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// When a read is made on another thread.
+/// The reads of a stream that run on another thread.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Offload {
-    /// It never waits, or whoever calls may wait for it.
+    /// None: reads never block, or the calling thread may block.
     Never,
-    /// Unless the guest itself asked to wait.
+    /// All but those of `blocking-read`.
     UnlessBlockingCall,
-    /// Always.
+    /// All.
     Always,
 }
 
-/// A source as a stream.
+/// An input stream over a source.
 pub(crate) struct Input<S> {
     state: State<S>,
     offloads: Offload,
@@ -83,14 +85,14 @@ pub(crate) struct Input<S> {
 enum State<S> {
     Idle(S),
     Reading(Task<(S, u64, Result<Vec<u8>>)>),
-    /// Some bytes have been read, and were not asked for yet. Under another epoch than this one
-    /// they are read again.
+    /// The source, the epoch of a read, and its bytes that were not returned yet. They are
+    /// discarded when the epoch has changed.
     Ahead(S, u64, Bytes),
     Failed(Errno),
     Closed,
 }
 
-/// A stream's error, which `filesystem-error-code` can tell the guest.
+/// Converts an error to a stream error, which `filesystem-error-code` can downcast.
 pub(crate) fn failed(errno: Errno) -> StreamError {
     match errno {
         Errno::Pipe => StreamError::Closed,
@@ -117,7 +119,7 @@ impl<S: ByteSource> Input<S> {
         };
     }
 
-    /// Waits for the read that is under way.
+    /// Waits for the read in progress.
     async fn finish(&mut self) {
         if let State::Reading(task) = &mut self.state {
             self.state = match task.await {
@@ -129,7 +131,7 @@ impl<S: ByteSource> Input<S> {
         }
     }
 
-    /// Drops the bytes that were read ahead under another epoch: a policy was narrowed or revoked.
+    /// Discards bytes that were read ahead in another epoch: a policy was narrowed or revoked.
     fn drop_outdated(&mut self) {
         match &self.state {
             State::Ahead(source, epoch, _) if source.epoch() != *epoch => {}
@@ -141,7 +143,7 @@ impl<S: ByteSource> Input<S> {
         }
     }
 
-    /// Reads here and now.
+    /// Reads on the calling thread.
     fn read_here(&mut self, len: usize) -> StreamResult<Bytes> {
         let State::Idle(source) = &mut self.state else { return self.take(len) };
         match chunk(source, len as u64) {
@@ -158,7 +160,7 @@ impl<S: ByteSource> Input<S> {
         }
     }
 
-    /// What there is already.
+    /// Returns buffered bytes.
     fn take(&mut self, len: usize) -> StreamResult<Bytes> {
         match mem::replace(&mut self.state, State::Closed) {
             State::Ahead(source, epoch, mut bytes) => {
@@ -207,7 +209,7 @@ impl<S: ByteSource> InputStream for Input<S> {
     }
 
     async fn cancel(&mut self) {
-        // A thread that reads cannot be stopped, and the guest shall not have any number of them.
+        // A read in progress cannot be stopped; waiting for it bounds the threads of the guest.
         if let State::Reading(task) = mem::replace(&mut self.state, State::Closed) {
             task.cancel().await;
         }

@@ -1,6 +1,9 @@
-//! Streams of `wasi:io`: files and standard streams as sources and sinks of bytes.
+//! Streams of `wasi:io` over files and standard streams.
 //!
-//! Each is either used where it is, or moved to another thread for a read or a write and back.
+//! A stream that may block is moved to another thread for a read or write, and back.
+//!
+//! - <https://github.com/WebAssembly/wasi-io/blob/main/wit/streams.wit>
+//! - <https://github.com/WebAssembly/wasi-io/blob/main/wit/poll.wit>
 
 pub(crate) mod input;
 pub(crate) mod output;

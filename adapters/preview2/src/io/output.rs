@@ -1,8 +1,10 @@
-//! Output streams.
+//! `output-stream` over a byte sink.
 //!
-//! A write is made whole before it is answered, or on another thread, to which the sink goes and
-//! from which it comes back. Nothing is kept, so there is nothing to flush. An error is returned
-//! once, by the next call, and then the stream is closed.
+//! A write completes before it returns, or runs on another thread, to which the sink is moved and
+//! from which it is returned. Nothing is buffered, so `flush` has nothing to do. An error is
+//! returned once, by the next call; after it the stream is closed.
+//!
+//! <https://github.com/WebAssembly/wasi-io/blob/main/wit/streams.wit>
 
 use std::mem;
 use std::sync::Arc;
@@ -16,19 +18,19 @@ use wasmtime_wasi_io::bytes::Bytes;
 use super::input::failed;
 use crate::executor::{Task, spawn_blocking};
 
-/// Bytes that `check-write` permits at once, for a stream that writes before it returns.
+/// Bytes that `check-write` permits for a stream that writes before it returns.
 const BUDGET_BYTES: usize = 1024 * 1024;
 
-/// Zeros to be written.
+/// The buffer of `write-zeroes`.
 static ZEROS: [u8; 4096] = [0; 4096];
 
-/// Where bytes go.
+/// A sink of bytes: a file or a standard stream.
 pub(crate) trait ByteSink: Send + 'static {
-    /// Writes some of `bytes`: none only if there are none.
+    /// Writes a prefix of `bytes` and returns its length, which is 0 only if `bytes` is empty.
     fn write(&mut self, bytes: &[u8]) -> Result<usize>;
 }
 
-/// A file, and the number that counts what was written.
+/// A file, and the counter of writes that invalidates the lookup cache.
 struct FileSink {
     writer: Writer,
     written: Arc<AtomicU64>,
@@ -42,15 +44,15 @@ impl ByteSink for FileSink {
     }
 }
 
-/// A stream of a file.
+/// Creates the stream of a file.
 pub(crate) fn file(writer: Writer, offloads: bool, written: &Arc<AtomicU64>) -> DynOutputStream {
     Box::new(Output::new(FileSink { writer, written: Arc::clone(written) }, offloads))
 }
 
-/// A sink as a stream.
+/// An output stream over a sink.
 pub(crate) struct Output<K> {
     state: State<K>,
-    /// Whether writes are made on another thread.
+    /// Whether writes run on another thread.
     offloads: bool,
 }
 
@@ -90,7 +92,7 @@ impl<K: ByteSink> Output<K> {
         Output { state: State::Idle(sink), offloads }
     }
 
-    /// Writes with `write`: here, or on another thread.
+    /// Runs `write` on the calling thread or on another one.
     fn start(
         &mut self,
         len: usize,
@@ -124,12 +126,13 @@ impl<K: ByteSink> Output<K> {
         }
     }
 
-    /// Bytes that one write takes. Those of a write on another thread are kept until it is done.
+    /// Returns the number of bytes that `check-write` permits. A write on another thread keeps its
+    /// bytes in memory until it completes.
     fn budget(&self) -> usize {
         if self.offloads { Limits::STREAM_BYTES_MAX } else { BUDGET_BYTES }
     }
 
-    /// Tells an error, once.
+    /// Returns the stored error once; after it the stream is closed.
     fn check(&mut self) -> StreamResult<()> {
         match mem::replace(&mut self.state, State::Closed) {
             State::Failed(errno) => Err(failed(errno)),
@@ -141,7 +144,7 @@ impl<K: ByteSink> Output<K> {
         }
     }
 
-    /// Waits for the write that is under way.
+    /// Waits for the write in progress.
     async fn finish(&mut self) {
         if let State::Writing(task) = &mut self.state {
             self.state = match task.await {
@@ -179,7 +182,7 @@ impl<K: ByteSink> OutputStream for Output<K> {
     }
 
     async fn cancel(&mut self) {
-        // What was accepted is written: a guest that drops its stream has written all the same.
+        // Accepted bytes are written even if the guest drops the stream.
         self.finish().await;
         self.state = State::Closed;
     }

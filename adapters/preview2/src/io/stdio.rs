@@ -1,9 +1,11 @@
-//! The guest's standard streams.
+//! Standard input, output and error as streams of `wasi:io`.
 //!
-//! Input that has a descriptor of the host is never read before there is something to read: that
-//! would take what another handle, or whoever reads it after the guest, should get. However many
-//! handles on it a guest waits for, one thread of the host waits; the other handles look up at
-//! intervals.
+//! Standard input with a host descriptor is only read when it is readable and the guest reads:
+//! reading ahead would take bytes from other handles, and from processes that read after the guest.
+//! One thread per guest polls the host descriptor, however many handles wait; the other handles
+//! poll in intervals.
+//!
+//! <https://github.com/WebAssembly/wasi-cli/blob/main/wit/stdio.wit>
 
 use std::io::{IoSlice, IoSliceMut};
 use std::sync::Arc;
@@ -21,14 +23,14 @@ use super::input::{ByteSource, Input, Offload, failed};
 use super::output::{ByteSink, Output};
 use crate::PalisadeCtx;
 
-/// How long a thread waits for input without looking whether anyone still wants it.
+/// The interval at which a waiting thread checks whether its handle was dropped.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
-/// The most bytes of input that are read at once: what a pipe of Linux holds.
+/// The largest number of input bytes per read: the default capacity of a Linux pipe.
 const INPUT_BYTES_MAX: usize = 64 * 1024;
-/// How often a write is tried on an output that does not wait and takes nothing.
+/// The number of attempts to write to a non-blocking output that is full.
 const TRIES_MAX: u32 = 500;
 
-/// Standard input.
+/// Creates a stream of the standard input.
 pub(crate) fn input(ctx: &PalisadeCtx) -> DynInputStream {
     let (stream, offloads) = (ctx.process().stdin(), ctx.offloads());
     let source = Standard { stream: Arc::clone(stream), fd: 0 };
@@ -51,7 +53,7 @@ pub(crate) fn input(ctx: &PalisadeCtx) -> DynInputStream {
     Box::new(Input::new(source, offloads))
 }
 
-/// Standard output or error.
+/// Creates a stream of the standard output or standard error.
 pub(crate) fn output(stream: &StreamRef, fd: u32, offloads: bool) -> DynOutputStream {
     let offloads = offloads && stream.may_block();
     Box::new(Output::new(Standard { stream: Arc::clone(stream), fd }, offloads))
@@ -59,7 +61,7 @@ pub(crate) fn output(stream: &StreamRef, fd: u32, offloads: bool) -> DynOutputSt
 
 struct Standard {
     stream: StreamRef,
-    /// Its number in Preview 1, for traces.
+    /// The descriptor number in Preview 1, for traces.
     fd: u32,
 }
 
@@ -79,7 +81,7 @@ impl ByteSink for Standard {
         let _span = traced_call("write", self.fd);
         for _ in 0..TRIES_MAX {
             match self.stream.write(&[IoSlice::new(bytes)]) {
-                // Someone else has made the host's descriptor one that does not wait.
+                // Another process has set `O_NONBLOCK` on the shared description.
                 Err(Errno::Again) => thread::sleep(POLL_INTERVAL),
                 done => return done,
             }
@@ -88,22 +90,22 @@ impl ByteSink for Standard {
     }
 }
 
-/// Input with a descriptor of the host.
+/// A handle on standard input with a host descriptor.
 struct HostInput {
     stream: StreamRef,
     input: Input<Standard>,
-    /// Whether a wait must not be made here.
+    /// Whether waits must not block the calling thread.
     offloads: bool,
-    /// Ends a wait that is made here.
+    /// Ends a wait on the calling thread.
     interrupt: Interrupt,
-    /// Whether a thread waits for the guest's input, for whichever handle.
+    /// Whether a thread waits for input, on behalf of any handle of the guest.
     waiter: Arc<AtomicBool>,
-    /// The thread of this handle, which ends when there is something to read.
+    /// Completes when the thread of this handle ends, because input is readable.
     waiting: Option<oneshot::Receiver<()>>,
     is_dropped: Arc<AtomicBool>,
 }
 
-/// The one thread of a guest that waits for input. Its place is free again when this is dropped.
+/// The guest's slot for a thread that waits for input, released on drop.
 struct WaiterSlot(Arc<AtomicBool>);
 
 impl Drop for WaiterSlot {
@@ -113,8 +115,8 @@ impl Drop for WaiterSlot {
 }
 
 impl HostInput {
-    /// Starts a thread that waits until there is something to read. `None` if the guest has one
-    /// already, or the operating system has none to give.
+    /// Starts a thread that waits until input is readable. Returns `None` if the guest already has
+    /// one, or if the operating system refuses it.
     fn start_waiting(&self) -> Option<oneshot::Receiver<()>> {
         if self.waiter.swap(true, Ordering::Acquire) {
             return None;
@@ -125,7 +127,7 @@ impl HostInput {
         let wait = move || {
             while !is_dropped.load(Ordering::Relaxed) && !wait_readable(&*stream, POLL_INTERVAL) {}
             drop(place);
-            // A handle that is dropped waits no more.
+            // The receiver is gone if the handle was dropped.
             let _ = ended.send(());
         };
         thread::Builder::new().name("palisade-stdin".to_owned()).spawn(wait).ok()?;
@@ -153,7 +155,7 @@ impl InputStream for HostInput {
             if self.offloads {
                 self.ready().await;
             } else {
-                // Whoever calls waits for this alone, so no other thread has to.
+                // The calling thread may block, so it waits itself.
                 while !wait_readable(&*self.stream, POLL_INTERVAL) {
                     if self.interrupt.is_raised() {
                         return Err(failed(Errno::Intr));
@@ -161,7 +163,7 @@ impl InputStream for HostInput {
                 }
             }
             let bytes = self.read(len)?;
-            // Another handle may have been quicker.
+            // Another handle may have read the input first.
             if len == 0 || !bytes.is_empty() {
                 return Ok(bytes);
             }

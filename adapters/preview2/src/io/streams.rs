@@ -1,8 +1,10 @@
-//! `wasi:io` for the synchronous linker: wasmtime-wasi's functions, each polled on the thread that
-//! calls; and `wasi:io/poll` for both linkers, with a bound on the length of its list.
+//! `wasi:io` for the synchronous linker, and a bounded `wasi:io/poll` for both linkers.
 //!
-//! Most streams of a guest (files, memory, output) never make a synchronous embedder wait, and to
-//! enter a runtime costs more than many a read.
+//! The functions are wasmtime-wasi's, run by [`block_on`] on the calling thread: most streams never
+//! block, and entering a tokio runtime costs more than a typical read.
+//!
+//! - <https://github.com/WebAssembly/wasi-io/blob/main/wit/streams.wit>
+//! - <https://github.com/WebAssembly/wasi-io/blob/main/wit/poll.wit>
 
 use palisade_kernel::Limits;
 use wasmtime::Result;
@@ -15,13 +17,13 @@ use wasmtime_wasi_io::bindings::wasi::io::streams as calls;
 use crate::ctx::too_many;
 use crate::executor::block_on;
 
-/// The table of streams and pollables, and the limits of its guest.
+/// The table of streams and pollables, and the limits of the guest.
 pub(crate) struct StreamTable<'a> {
     pub(crate) table: &'a mut ResourceTable,
     pub(crate) limits: &'a Limits,
 }
 
-/// The same, for the synchronous linker.
+/// A [`StreamTable`] for the synchronous bindings.
 pub(crate) struct SyncStreamTable<'a>(pub(crate) StreamTable<'a>);
 
 type In = Resource<DynInputStream>;
@@ -29,7 +31,7 @@ type Out = Resource<DynOutputStream>;
 type Pollables = Vec<Resource<DynPollable>>;
 
 impl StreamTable<'_> {
-    /// What wasmtime-wasi put into the table; the trap says which limit is met if that is full.
+    /// Converts the error of a full table to a trap that names the limit.
     fn pushed<T>(&self, pushed: Result<T>) -> Result<T> {
         pushed.map_err(|error| match error.downcast_ref() {
             Some(ResourceTableError::Full) => too_many(self.limits.streams_max),
