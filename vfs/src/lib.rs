@@ -99,6 +99,8 @@ mod copy;
 mod dir;
 mod errno;
 mod file;
+#[cfg(any(feature = "mem", feature = "overlay"))]
+mod handle_count;
 mod mounts;
 mod name;
 mod open;

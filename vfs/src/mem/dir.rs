@@ -3,7 +3,6 @@
 use std::any::Any;
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use super::FsState;
 use super::file::MemFile;
@@ -35,7 +34,7 @@ impl MemDir {
     /// Holds the directory `key` of `tree`, the tree of `fs`.
     pub(super) fn hold(fs: &Arc<FsState>, tree: &Tree, key: DirKey) -> Self {
         if let Some(dir) = tree.dirs.get(key) {
-            dir.handles.fetch_add(1, Ordering::AcqRel);
+            dir.handles.open();
         }
         MemDir { fs: Arc::clone(fs), key }
     }
@@ -423,9 +422,7 @@ impl Drop for MemDir {
     fn drop(&mut self) {
         let is_last_of_removed = {
             let tree = self.fs.tree.read();
-            tree.dirs.get(self.key).is_some_and(|dir| {
-                dir.handles.fetch_sub(1, Ordering::AcqRel) == 1 && dir.is_removed
-            })
+            tree.dirs.get(self.key).is_some_and(|dir| dir.handles.close() && dir.is_removed)
         };
         if is_last_of_removed {
             self.fs.tree.write().free_unused(self.key);

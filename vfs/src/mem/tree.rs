@@ -6,13 +6,13 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use slab::Slab;
 
 use super::entries::Entries;
 use super::leaf::{Leaf, Times, not_a_dir};
 use super::meter::Counted;
+use crate::handle_count::HandleCount;
 use crate::{Descent, Errno, FileType, Name, Result, Stat, Stop, Timestamp, bug};
 
 pub(super) type DirKey = usize;
@@ -41,7 +41,7 @@ pub(super) struct DirData {
     pub(super) ino: u64,
     pub(super) parent: DirKey,
     pub(super) times: Times,
-    pub(super) handles: AtomicUsize,
+    pub(super) handles: HandleCount,
     pub(super) is_removed: bool,
     entries: Entries,
     subdirs: u64,
@@ -62,7 +62,7 @@ impl DirData {
             ino,
             parent,
             times: Times::all(now),
-            handles: AtomicUsize::new(0),
+            handles: HandleCount::default(),
             is_removed: false,
             entries: Entries::default(),
             subdirs: 0,
@@ -186,7 +186,7 @@ impl Tree {
 
     /// Frees a removed directory if it has no handles.
     pub(super) fn free_unused(&mut self, key: DirKey) {
-        let is_unused = |dir: &DirData| dir.is_removed && dir.handles.load(Ordering::Acquire) == 0;
+        let is_unused = |dir: &DirData| dir.is_removed && dir.handles.is_zero();
         if self.dirs.get(key).is_some_and(is_unused) {
             self.dirs.remove(key);
         }

@@ -1,23 +1,23 @@
-//! Copy-up: giving the upper a node that so far only the lowers have.
+//! Copy-up: copies a node of the lowers into the upper before an operation changes it.
 //!
-//! Nothing that is visible changes by it: the upper's node has the lower's bytes, times and
-//! identity, and appears in one step, whole, under all its names. An operation copies up what it
-//! needs first and then does its own single step. There is no rollback, so none can fail: whatever
-//! fails on the way, and however long, the tree is as it was.
+//! A copy-up changes nothing that is visible: the copy has the content, times and identity of the
+//! original, and all its names appear in one step. An operation copies up the nodes that it needs and
+//! then makes its own single step. So no operation needs a rollback in the overlay: whatever fails on
+//! the way, the tree is unchanged.
 //!
-//! An open that truncates a file of the lowers is a single step too: the empty file is opened
-//! before its names lead to it.
+//! An open that truncates a file of a lower is a single step too: the empty file is opened before a
+//! name leads to it.
 //!
-//! Names of a lower that lead to one file are copied up together, so they stay linked. They are
-//! looked for once for a set of lowers, when the first such file is copied up.
+//! The hard links of a file are copied up together, so they stay linked. The names are found by a
+//! scan of the lowers, once, on the first copy-up of a file with several names.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::lowers::{Found, LowerDir, MergedDir, end};
-use super::tree::{DirKey, Have, ROOT, Tree, on_no_layer};
+use super::dir_table::{DirKey, DirTable, MergedEntry, ROOT, no_backing_dir};
+use super::lowers::{LowerDir, LowerNode, MergedDir, to_errno};
 use super::upper::{CopiedUp, CopyUp, NewName, UpperRef};
-use super::{Identity, Shared};
+use super::{Identity, OverlayState};
 use crate::copy::copy_bytes;
 use crate::shared_path::SharedPath;
 use crate::tree_walk::{At, Entered, PathError, Visit, Visitor, closing, names, walk};
@@ -25,7 +25,7 @@ use crate::{
     Descent, Errno, File, FileRef, FileType, Name, OpenHow, Result, Stat, Stop, broken_contract,
 };
 
-/// The paths of the files of some lowers that have several names, by their identity.
+/// The paths of the files with several names in the lowers, by identity.
 #[derive(Default)]
 pub(super) struct LinkGroups(HashMap<Identity, Vec<SharedPath>>);
 
@@ -48,20 +48,20 @@ impl Visitor for LinkGroups {
         &mut self,
         at: Visit<'_, Arc<MergedDir>, ()>,
     ) -> Result<Option<Entered<Arc<MergedDir>, ()>>, PathError> {
-        match at.dir.find(at.name).at(at.path)? {
+        match at.dir.lookup(at.name).at(at.path)? {
             None => Ok(None),
-            Some(Found::Dir(dir)) => {
+            Some(LowerNode::Dir(dir)) => {
                 let names = names(&*dir).at(at.path)?;
                 Ok(Some(Entered { dir, names, data: () }))
             }
-            Some(Found::Leaf(part)) => {
+            Some(LowerNode::Leaf(part)) => {
                 match part.dir().stat(at.name.into()) {
                     Ok(stat) if stat.nlink > 1 => {
                         self.0.entry((stat.dev, stat.ino)).or_default().push(at.shared_path());
                     }
                     Ok(_) => {}
-                    // What may not be seen cannot be reached by that name either.
-                    Err(Stop::Errno(errno)) if !hides_a_name(errno) => {
+                    // A name that a policy layer of the lower hides does not lead to the file.
+                    Err(Stop::Errno(errno)) if !is_unreachable(errno) => {
                         return Err(errno).at(at.path);
                     }
                     Err(_) => {}
@@ -72,55 +72,83 @@ impl Visitor for LinkGroups {
     }
 }
 
-/// Whether a failed look at a name means that the name does not lead to the node: all other errors
-/// may be gone a moment later.
-fn hides_a_name(errno: Errno) -> bool {
+/// Returns whether the error of a lookup means that the name does not lead to the node. All other
+/// errors may be temporary.
+fn is_unreachable(errno: Errno) -> bool {
     matches!(errno, Errno::Noent | Errno::Notdir | Errno::Loop | Errno::Acces | Errno::Perm)
 }
 
-/// One more name of a file, in a directory that the upper has.
-struct Further {
+/// Another name of a file, in a directory of the upper.
+struct OtherName {
     dir: UpperRef,
     name: String,
 }
 
-/// What a copy-up makes of a file.
+/// The content of a file's copy.
 #[derive(Clone, Copy)]
-enum Content {
-    /// A copy.
-    Kept,
-    /// An empty file, opened in this way.
+enum CopyContent {
+    /// The content of the original.
+    Full,
+    /// None. The empty file is opened in this way.
     Truncated(OpenHow),
 }
 
-impl Shared {
-    /// Copies up what `name` leads to, if it is a file or a link of the lowers. A directory is
-    /// raised.
-    pub(super) fn copy_up(&self, tree: &mut Tree, key: DirKey, name: Name<'_>) -> Result<()> {
-        match tree.have(key, name)? {
-            Have::Nothing => Err(Errno::Noent),
-            Have::Upper(_) => Ok(()),
-            Have::Lower(Found::Dir(_)) => {
-                let child = end(tree.child(key, name))?;
-                tree.raise(child).map(drop)
+/// A file or symlink of a lower that is copied up.
+struct LowerLeaf<'a> {
+    key: DirKey,
+    name: Name<'a>,
+    part: &'a LowerDir,
+    stat: Stat,
+}
+
+impl<'a> LowerLeaf<'a> {
+    fn new((key, name): (DirKey, Name<'a>), part: &'a LowerDir) -> Result<Self> {
+        let stat = to_errno(part.dir().stat(name.into()))?;
+        Ok(LowerLeaf { key, name, part, stat })
+    }
+}
+
+impl OverlayState {
+    /// Copies up the node `entry` that `name` leads to. A directory is copied up without its
+    /// entries. A node of the upper is left alone.
+    ///
+    /// # Errors
+    /// - `Noent`: `entry` is absent.
+    /// - The errors of [`UpperDir::copy_up`](super::UpperDir::copy_up) and of the lower.
+    pub(super) fn copy_up(
+        &self,
+        table: &mut DirTable,
+        (key, name): (DirKey, Name<'_>),
+        entry: &MergedEntry,
+    ) -> Result<()> {
+        match entry {
+            MergedEntry::Absent => Err(Errno::Noent),
+            MergedEntry::Upper(_) => Ok(()),
+            MergedEntry::Lower(LowerNode::Dir(_)) => {
+                let child = to_errno(table.child(key, name, entry))?;
+                table.ensure_upper(child).map(drop)
             }
-            Have::Lower(Found::Leaf(part)) => {
-                self.adopt_leaf(tree, (key, name), &part, Content::Kept).map(drop)
+            MergedEntry::Lower(LowerNode::Leaf(part)) => {
+                let leaf = LowerLeaf::new((key, name), part)?;
+                let others = self.other_names(table, &leaf)?;
+                self.copy_up_leaf(table, &leaf, &others, CopyContent::Full).map(drop)
             }
         }
     }
 
-    /// Opens a file of the lowers and truncates it. Its bytes are not copied up before they go.
+    /// Opens a file of a lower and truncates it. Its content is not copied.
     pub(super) fn open_truncated(
         &self,
-        tree: &mut Tree,
-        (key, name): (DirKey, Name<'_>),
+        table: &mut DirTable,
+        at: (DirKey, Name<'_>),
         part: &LowerDir,
         how: OpenHow,
     ) -> Result<FileRef> {
-        match self.adopt_leaf(tree, (key, name), part, Content::Truncated(how))? {
+        let leaf = LowerLeaf::new(at, part)?;
+        let others = self.other_names(table, &leaf)?;
+        match self.copy_up_leaf(table, &leaf, &others, CopyContent::Truncated(how))? {
             CopiedUp::Truncated { opened, .. } => Ok(opened),
-            // A lower that is written meanwhile can have a link there now.
+            // Another process may have replaced the file of the lower by a symlink.
             CopiedUp::Named => Err(Errno::Loop),
             CopiedUp::File(_) => {
                 Err(broken_contract("`UpperDir::copy_up` did not open a truncated file"))
@@ -128,33 +156,33 @@ impl Shared {
         }
     }
 
-    /// Puts a file or a link of the lowers into the upper, under all its visible names in one step.
-    fn adopt_leaf(
+    /// Creates the copy of a file or symlink in the upper, under all its visible names in one step.
+    fn copy_up_leaf(
         &self,
-        tree: &mut Tree,
-        (key, name): (DirKey, Name<'_>),
-        part: &LowerDir,
-        content: Content,
+        table: &mut DirTable,
+        leaf: &LowerLeaf<'_>,
+        others: &[OtherName],
+        content: CopyContent,
     ) -> Result<CopiedUp> {
-        let stat = end(part.dir().stat(name.into()))?;
-        let further = self.further_names(tree, &stat, key, name)?;
-        let upper = tree.raise(key)?;
-        let mut names = vec![NewName { dir: &*upper, name }];
-        for one in &further {
-            names.push(NewName { dir: &*one.dir, name: Name::new(&one.name)? });
+        let LowerLeaf { key, name, part, stat } = leaf;
+        let upper = table.ensure_upper(*key)?;
+        let mut names = vec![NewName { dir: &*upper, name: *name }];
+        for other in others {
+            names.push(NewName { dir: &*other.dir, name: Name::new(&other.name)? });
         }
-        let made = match (stat.kind, content) {
+        let copied = match (stat.kind, content) {
             (FileType::Symlink, _) => {
-                let target = part.dir().read_link(name)?;
-                upper.copy_up(&names, &stat, CopyUp::Symlink(&target))?
+                let target = part.dir().read_link(*name)?;
+                upper.copy_up(&names, stat, CopyUp::Symlink(&target))?
             }
-            (FileType::File, Content::Kept) => {
-                let from = end(part.dir().open(name.into(), OpenHow::READ))?.into_file()?;
+            (FileType::File, CopyContent::Full) => {
+                let from = to_errno(part.dir().open((*name).into(), OpenHow::READ))?.into_file()?;
                 let mut fill = |to: &dyn File| copy_bytes(&*from, to).map(drop);
-                self.paid_copy(stat.size, || upper.copy_up(&names, &stat, CopyUp::File(&mut fill)))?
+                let copy = || upper.copy_up(&names, stat, CopyUp::File(&mut fill));
+                self.copy_in_budget(stat.size, copy)?
             }
-            (FileType::File, Content::Truncated(how)) => {
-                upper.copy_up(&names, &stat, CopyUp::Truncated(how))?
+            (FileType::File, CopyContent::Truncated(how)) => {
+                upper.copy_up(&names, stat, CopyUp::Truncated(how))?
             }
             (FileType::Dir, _) => return Err(Errno::Isdir),
             (
@@ -162,130 +190,134 @@ impl Shared {
                 _,
             ) => return Err(Errno::Perm),
         };
-        if let CopiedUp::File(file) | CopiedUp::Truncated { file, .. } = &made {
-            self.handles.switch((stat.dev, stat.ino), file);
+        if let CopiedUp::File(file) | CopiedUp::Truncated { file, .. } = &copied {
+            self.lower_files.switch_to_copy((stat.dev, stat.ino), file);
         }
-        Ok(made)
+        Ok(copied)
     }
 
-    /// The file or link `name` of the lowers is going to be hidden: its other names must not count
-    /// it any more.
-    pub(super) fn before_hiding(
+    /// Prepares to hide the name of a file or symlink of a lower. A file with other visible names is
+    /// copied up, so that its link count excludes the hidden name.
+    ///
+    /// Returns the identity of a file that stays in the lower, for [`LowerFiles::hide`].
+    ///
+    /// [`LowerFiles::hide`]: super::lower_file::LowerFiles::hide
+    pub(super) fn detach_before_hiding(
         &self,
-        tree: &mut Tree,
-        key: DirKey,
-        name: Name<'_>,
+        table: &mut DirTable,
+        at: (DirKey, Name<'_>),
+        part: &LowerDir,
     ) -> Result<Option<Identity>> {
-        let Have::Lower(Found::Leaf(part)) = tree.have(key, name)? else { return Ok(None) };
-        let stat = end(part.dir().stat(name.into()))?;
-        if stat.nlink > 1 && !self.further_names(tree, &stat, key, name)?.is_empty() {
-            self.copy_up(tree, key, name)?;
-            return Ok(None);
+        let leaf = LowerLeaf::new(at, part)?;
+        let others = self.other_names(table, &leaf)?;
+        if others.is_empty() {
+            return Ok(Some((leaf.stat.dev, leaf.stat.ino)));
         }
-        Ok(Some((stat.dev, stat.ino)))
+        self.copy_up_leaf(table, &leaf, &others, CopyContent::Full)?;
+        Ok(None)
     }
 
-    /// The other visible names of a file of the lowers.
-    fn further_names(
-        &self,
-        tree: &mut Tree,
-        stat: &Stat,
-        key: DirKey,
-        name: Name<'_>,
-    ) -> Result<Vec<Further>> {
+    /// Returns the other visible names of a file. Copies up the directories that have them.
+    fn other_names(&self, table: &mut DirTable, leaf: &LowerLeaf<'_>) -> Result<Vec<OtherName>> {
+        let LowerLeaf { key, name, stat, .. } = leaf;
         if stat.nlink < 2 || stat.kind == FileType::Dir {
             return Ok(Vec::new());
         }
-        let groups = self.link_groups(tree)?;
-        let mut further = Vec::new();
+        let groups = self.link_groups(table)?;
+        let mut others = Vec::new();
         for path in groups.0.get(&(stat.dev, stat.ino)).into_iter().flatten() {
             let path = path.to_text();
             let Some((parent, last)) = Descent::new(&path)?.split_last() else { continue };
-            let dir = match tree.descend(ROOT, parent) {
+            let dir = match table.descend(ROOT, parent) {
                 Ok(dir) => dir,
-                Err(Stop::Errno(errno)) if !hides_a_name(errno) => return Err(errno),
+                Err(Stop::Errno(errno)) if !is_unreachable(errno) => return Err(errno),
                 Err(_) => continue,
             };
-            if dir == key && last == name {
+            if dir == *key && last == *name {
                 continue;
             }
-            let Have::Lower(Found::Leaf(part)) = tree.have(dir, last)? else { continue };
+            let MergedEntry::Lower(LowerNode::Leaf(part)) = table.lookup(dir, last)? else {
+                continue;
+            };
             match part.dir().stat(last.into()) {
                 Ok(other) if (other.dev, other.ino) == (stat.dev, stat.ino) => {}
-                Err(Stop::Errno(errno)) if !hides_a_name(errno) => return Err(errno),
+                Err(Stop::Errno(errno)) if !is_unreachable(errno) => return Err(errno),
                 Ok(_) | Err(_) => continue,
             }
-            further.push(Further { dir: tree.raise(dir)?, name: last.as_str().to_owned() });
+            others
+                .push(OtherName { dir: table.ensure_upper(dir)?, name: last.as_str().to_owned() });
         }
-        Ok(further)
+        Ok(others)
     }
 
-    fn link_groups(&self, tree: &Tree) -> Result<Arc<LinkGroups>> {
-        let mut known = self.link_groups.lock();
-        if let Some(groups) = &*known {
+    fn link_groups(&self, table: &DirTable) -> Result<Arc<LinkGroups>> {
+        let mut cached = self.link_groups.lock();
+        if let Some(groups) = &*cached {
             return Ok(Arc::clone(groups));
         }
-        let groups = match &tree.dir(ROOT)?.lower {
+        let groups = match &table.dir(ROOT)?.lower {
             Some(lower) => Arc::new(LinkGroups::scan(lower)?),
             None => Arc::default(),
         };
-        *known = Some(Arc::clone(&groups));
+        *cached = Some(Arc::clone(&groups));
         Ok(groups)
     }
 
-    /// Copies up the directory `top` with all that is in it, and makes it hide what is beneath.
-    pub(super) fn copy_up_whole(&self, tree: &mut Tree, top: DirKey) -> Result<()> {
-        struct Frame {
-            key: DirKey,
-            names: Vec<String>,
-        }
-        if tree.dir(top)?.lower.is_none() {
+    /// Copies up the directory `top` with its whole tree, and makes every directory of it opaque.
+    pub(super) fn copy_up_tree(&self, table: &mut DirTable, top: DirKey) -> Result<()> {
+        if table.dir(top)?.lower.is_none() {
             return Ok(());
         }
-        let frame = |tree: &mut Tree, key: DirKey| -> Result<Frame> {
-            tree.raise(key)?;
-            let lower = tree.dir(key)?.lower.as_ref().ok_or_else(on_no_layer)?;
-            let list = lower.list()?;
-            let names = list.behind(0).map(|entry| entry.name.as_str().to_owned()).collect();
-            Ok(Frame { key, names })
-        };
-        let mut frames = vec![frame(tree, top)?];
-        while let Some(Frame { key, names }) = frames.last_mut() {
+        let mut frames = vec![TreeFrame::enter(table, top)?];
+        while let Some(TreeFrame { key, names }) = frames.last_mut() {
             let key = *key;
-            tree.open(key)?;
+            table.open(key)?;
             let Some(name) = names.pop() else {
                 frames.pop();
-                tree.upper(key)?.set_opaque()?;
-                tree.dir_mut(key)?.lower = None;
+                table.upper(key)?.set_opaque()?;
+                table.dir_mut(key)?.lower = None;
                 if key != top {
-                    tree.close(key);
-                    tree.forget_idle(key);
+                    table.close(key);
+                    table.forget_idle(key);
                 }
                 continue;
             };
             let name = Name::new(&name)?;
-            let is_dir = match tree.have(key, name)? {
-                Have::Nothing => continue,
-                Have::Upper(stat) => stat.kind == FileType::Dir,
-                Have::Lower(Found::Dir(_)) => true,
-                Have::Lower(Found::Leaf(_)) => false,
-            };
-            if !is_dir {
-                self.copy_up(tree, key, name)?;
+            let entry = table.lookup(key, name)?;
+            if matches!(entry, MergedEntry::Absent) {
                 continue;
             }
-            let child = end(tree.child(key, name))?;
-            if tree.dir(child)?.lower.is_none() {
-                tree.forget_idle(child);
+            if !entry.is_dir() {
+                self.copy_up(table, (key, name), &entry)?;
                 continue;
             }
-            let frame = frame(tree, child)?;
-            frames.push(frame);
-            if let Some(Frame { key, .. }) = closing(frames.len() - 1).and_then(|it| frames.get(it))
-            {
-                tree.close(*key);
+            let child = to_errno(table.child(key, name, &entry))?;
+            if table.dir(child)?.lower.is_none() {
+                table.forget_idle(child);
+                continue;
+            }
+            frames.push(TreeFrame::enter(table, child)?);
+            let to_close = closing(frames.len() - 1).and_then(|nth| frames.get(nth));
+            if let Some(TreeFrame { key, .. }) = to_close {
+                table.close(*key);
             }
         }
         Ok(())
+    }
+}
+
+/// A directory that [`OverlayState::copy_up_tree`] is in, with the names of its lowers to visit.
+struct TreeFrame {
+    key: DirKey,
+    names: Vec<String>,
+}
+
+impl TreeFrame {
+    fn enter(table: &mut DirTable, key: DirKey) -> Result<Self> {
+        table.ensure_upper(key)?;
+        let lower = table.dir(key)?.lower.as_ref().ok_or_else(no_backing_dir)?;
+        let list = lower.list()?;
+        let names = list.after(0).map(|entry| entry.name.as_str().to_owned()).collect();
+        Ok(TreeFrame { key, names })
     }
 }

@@ -25,17 +25,16 @@
 mod changes;
 mod copy_up;
 mod dir;
-mod file;
+mod dir_cache;
+mod dir_table;
 #[cfg(feature = "tar")]
 mod layer_tar;
+mod lower_file;
 mod lowers;
-mod merged_dir;
-mod merged_list;
-mod negative_filter;
-mod open_dirs;
+mod open;
 mod read_dir;
+mod rename;
 mod snapshot;
-mod tree;
 mod upper;
 
 use std::hash::{BuildHasher, RandomState};
@@ -59,10 +58,10 @@ pub use upper::{CopiedUp, CopyUp, NewName, UpperDir, UpperEntry, UpperOpen, Uppe
 
 use self::copy_up::LinkGroups;
 use self::dir::OverlayDir;
-use self::file::Handles;
-use self::lowers::end;
-use self::open_dirs::IDLE_MAX;
-use self::tree::{DirState, ROOT, Tree};
+use self::dir_cache::IDLE_MAX;
+use self::dir_table::{DirState, DirTable, ROOT};
+use self::lower_file::LowerFiles;
+use self::lowers::to_errno;
 use crate::{Cookie, Descent, Dir, DirRef, Errno, Result, Stat, fresh_ino};
 
 /// What two paths to one node have in common: the filesystem's number and the node's.
@@ -80,7 +79,7 @@ type Identity = (u64, u64);
 ///   the lowest directory, as its root is; only other lowers, and what is kept in a directory of
 ///   the host, may be of filesystems of their own.
 #[derive(Clone)]
-pub struct Overlay(Arc<Shared>);
+pub struct Overlay(Arc<OverlayState>);
 
 /// What pays for the copies that an overlay makes of files of its lowers.
 ///
@@ -96,19 +95,19 @@ pub trait CopyBudget: Send + Sync {
     fn give(&self, bytes: u64);
 }
 
-struct Shared {
+struct OverlayState {
     budget: OnceLock<Arc<dyn CopyBudget>>,
-    tree: RwLock<Tree>,
-    handles: Handles,
+    table: RwLock<DirTable>,
+    lower_files: LowerFiles,
     link_groups: Mutex<Option<Arc<LinkGroups>>>,
     /// Whether a layer that is or was part of it can wait for a disk or a device. Operations wait
     /// for each other, so this is about all of it and not about one directory's parts.
     may_block: AtomicBool,
 }
 
-impl Shared {
+impl OverlayState {
     /// Makes a copy of `bytes`, if there is budget for it.
-    fn paid_copy<T>(&self, bytes: u64, copy: impl FnOnce() -> Result<T>) -> Result<T> {
+    fn copy_in_budget<T>(&self, bytes: u64, copy: impl FnOnce() -> Result<T>) -> Result<T> {
         let Some(budget) = self.budget.get() else { return copy() };
         budget.take(bytes)?;
         copy().inspect_err(|_| budget.give(bytes))
@@ -119,9 +118,9 @@ impl Shared {
     }
 
     /// A layer comes to be part of it.
-    fn joins(&self, tree: &mut Tree, layer: &dyn Dir) {
+    fn note_blocking(&self, table: &mut DirTable, layer: &dyn Dir) {
         if layer.may_block() {
-            tree.idle_max.get_or_insert(IDLE_MAX);
+            table.idle_max.get_or_insert(IDLE_MAX);
         }
         self.may_block.fetch_or(layer.may_block(), Ordering::Relaxed);
     }
@@ -132,22 +131,22 @@ impl Overlay {
     ///
     /// Errors: `Inval` if `upper` is itself one of the lowers, or one lies in the other.
     pub fn new(upper: UpperRef, lowers: &Lowers) -> Result<Overlay> {
-        let dev = lowers.root.dev_or(end(upper.stat(Descent::HERE))?.dev)?;
+        let dev = lowers.root.dev_or(to_errno(upper.stat(Descent::HERE))?.dev)?;
         if lowers.root.is_entangled(&upper)? {
             return Err(Errno::Inval);
         }
-        if is_unwritten(&*upper)? {
-            take_times(&*upper, &end(lowers.root.stat(Descent::HERE))?)?;
+        if is_empty_upper(&*upper)? {
+            take_times(&*upper, &to_errno(lowers.root.stat(Descent::HERE))?)?;
         }
         let lower = if upper.is_opaque()? { None } else { Some(Arc::clone(&lowers.root)) };
         let may_block = upper.may_block() || lowers.root.may_block();
         upper.set_node_dev(dev);
         let root = DirState::new(ROOT, "", Some(upper), lower);
-        let tree = Tree::new(root, (dev, fresh_ino()), lowers.clone());
-        Ok(Overlay(Arc::new(Shared {
+        let table = DirTable::new(root, (dev, fresh_ino()), lowers.clone());
+        Ok(Overlay(Arc::new(OverlayState {
             budget: OnceLock::new(),
-            tree: RwLock::new(tree),
-            handles: Handles::default(),
+            table: RwLock::new(table),
+            lower_files: LowerFiles::default(),
             link_groups: Mutex::default(),
             may_block: AtomicBool::new(may_block),
         })))
@@ -156,15 +155,15 @@ impl Overlay {
     /// The root.
     #[must_use]
     pub fn root(&self) -> DirRef {
-        Arc::new(OverlayDir::hold(&self.0, &self.0.tree.read(), ROOT))
+        Arc::new(OverlayDir::hold(&self.0, &self.0.table.read(), ROOT))
     }
 
     /// Sets how many directories without a handle stay open for the next operation. By default that
     /// is 16 where a layer may take descriptors of the host, and all that are known otherwise.
     pub fn set_idle_max(&self, idle_max: usize) {
-        let mut tree = self.0.tree.write();
-        tree.idle_max = Some(idle_max);
-        tree.sweep_all();
+        let mut table = self.0.table.write();
+        table.idle_max = Some(idle_max);
+        table.evict_all();
     }
 
     /// Lets `budget` pay for every copy of a file of the lowers from now on: the length of the
@@ -178,14 +177,14 @@ impl Overlay {
     ///
     /// Errors: none; `Io` would be a defect of the overlay.
     pub fn upper(&self) -> Result<UpperRef> {
-        self.0.tree.read().upper(ROOT).cloned()
+        self.0.table.read().upper(ROOT).cloned()
     }
 
     /// What lies beneath that layer now.
     ///
     /// Errors: none; `Io` would be a defect of the overlay.
     pub fn lowers(&self) -> Result<Lowers> {
-        self.0.tree.read().beneath_root()
+        self.0.table.read().visible_lowers()
     }
 }
 
@@ -197,17 +196,17 @@ pub(crate) fn fresh_token() -> u128 {
 }
 
 /// Whether nothing has ever been kept in the layer.
-fn is_unwritten(upper: &dyn UpperDir) -> Result<bool> {
-    let mut is_unwritten = true;
+fn is_empty_upper(upper: &dyn UpperDir) -> Result<bool> {
+    let mut is_empty_upper = true;
     upper.read_dir(Cookie::START, &mut |_| {
-        is_unwritten = false;
+        is_empty_upper = false;
         ControlFlow::Break(())
     })?;
-    upper.whiteouts(&mut |_| is_unwritten = false)?;
-    Ok(is_unwritten)
+    upper.whiteouts(&mut |_| is_empty_upper = false)?;
+    Ok(is_empty_upper)
 }
 
 /// Gives the root of a layer the times of the root that it is going to stand for.
 fn take_times(upper: &dyn UpperDir, stat: &Stat) -> Result<()> {
-    end(upper.set_times(Descent::HERE, stat.times()))
+    to_errno(upper.set_times(Descent::HERE, stat.times()))
 }

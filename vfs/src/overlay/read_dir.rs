@@ -4,8 +4,8 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::dir::OverlayDir;
-use super::merged_list::List;
-use super::tree::{DirState, on_no_layer};
+use super::dir_table::{DirState, no_backing_dir};
+use super::lowers::MergedList;
 use super::upper::{UpperEntry, UpperRef};
 use crate::{Cookie, Entry, FileType, Name, Result};
 
@@ -13,11 +13,11 @@ use crate::{Cookie, Entry, FileType, Name, Result};
 const BATCH: usize = 256;
 
 /// Who lists a directory.
-enum Lister {
-    Nobody,
+enum ListSource {
+    Empty,
     Upper(UpperRef),
-    Lower(Arc<List>),
-    Both,
+    Lower(Arc<MergedList>),
+    Merged,
 }
 
 /// Entries that were taken out of the layers, to be handed out without a lock.
@@ -30,18 +30,18 @@ impl OverlayDir {
         from: Cookie,
         each: &mut dyn FnMut(Entry<'_>) -> ControlFlow<()>,
     ) -> Result<()> {
-        match self.lister()? {
-            Lister::Nobody => Ok(()),
-            Lister::Upper(upper) => upper.read_dir(from, each),
-            Lister::Lower(list) => list.read(from, each),
-            Lister::Both => self.read_both(from, each),
+        match self.list_source()? {
+            ListSource::Empty => Ok(()),
+            ListSource::Upper(upper) => upper.read_dir(from, each),
+            ListSource::Lower(list) => list.read(from, each),
+            ListSource::Merged => self.read_merged(from, each),
         }
     }
 
     /// Entries behind `from`; fewer than [`BATCH`] means the end.
     fn batch(&self, from: u64) -> Result<Batch> {
-        let tree = self.fs.tree.read();
-        let dir = tree.dir(self.key)?;
+        let table = self.fs.table.read();
+        let dir = table.dir(self.key)?;
         let mut batch = Vec::new();
         if dir.is_removed {
             return Ok(Batch(batch));
@@ -49,7 +49,7 @@ impl OverlayDir {
         let below = dir.list.as_ref().map_or(0, |list| list.len());
         if let Some(list) = &dir.list {
             let shows_lower = dir.lower.is_some();
-            for entry in list.behind(from) {
+            for entry in list.after(from) {
                 if batch.len() >= BATCH {
                     return Ok(Batch(batch));
                 }
@@ -66,12 +66,17 @@ impl OverlayDir {
             }
         }
         if let Some(upper) = &dir.upper {
-            let mut seats = dir.seats.lock();
-            let from = seats.cookie(from.saturating_sub(below))?;
+            let mut upper_cookies = dir.upper_cookies.lock();
+            let from = upper_cookies.cookie(from.saturating_sub(below))?;
             upper.read_dir(from, &mut |entry| {
                 if !dir.list.as_ref().is_some_and(|list| list.contains(entry.name)) {
                     let name = entry.name.as_str().into();
-                    batch.push((name, entry.kind, entry.ino, below + seats.number(entry.next)));
+                    batch.push((
+                        name,
+                        entry.kind,
+                        entry.ino,
+                        below + upper_cookies.number(entry.next),
+                    ));
                 }
                 if batch.len() < BATCH { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
             })?;
@@ -80,29 +85,31 @@ impl OverlayDir {
     }
 
     /// Who lists this directory. Sees to it that the order of the lowers' entries is known.
-    fn lister(&self) -> Result<Lister> {
+    fn list_source(&self) -> Result<ListSource> {
         let lower = {
-            let tree = self.fs.tree.read();
-            match tree.dir(self.key)? {
-                DirState { is_removed: true, .. } => return Ok(Lister::Nobody),
+            let table = self.fs.table.read();
+            match table.dir(self.key)? {
+                DirState { is_removed: true, .. } => return Ok(ListSource::Empty),
                 DirState { list: Some(list), upper: None, .. } => {
-                    return Ok(Lister::Lower(Arc::clone(list)));
+                    return Ok(ListSource::Lower(Arc::clone(list)));
                 }
-                DirState { list: Some(_), upper: Some(_), .. } => return Ok(Lister::Both),
+                DirState { list: Some(_), upper: Some(_), .. } => return Ok(ListSource::Merged),
                 DirState { lower: Some(lower), .. } => Arc::clone(lower),
-                DirState { upper: Some(upper), .. } => return Ok(Lister::Upper(Arc::clone(upper))),
-                DirState { upper: None, .. } => return Err(on_no_layer()),
+                DirState { upper: Some(upper), .. } => {
+                    return Ok(ListSource::Upper(Arc::clone(upper)));
+                }
+                DirState { upper: None, .. } => return Err(no_backing_dir()),
             }
         };
         let list = lower.list()?;
-        let mut tree = self.fs.tree.write();
-        let dir = tree.dir_mut(self.key)?;
+        let mut table = self.fs.table.write();
+        let dir = table.dir_mut(self.key)?;
         let list = Arc::clone(dir.list.get_or_insert(list));
-        Ok(if dir.upper.is_some() { Lister::Both } else { Lister::Lower(list) })
+        Ok(if dir.upper.is_some() { ListSource::Merged } else { ListSource::Lower(list) })
     }
 
     /// Lists what upper and lowers have together.
-    fn read_both(
+    fn read_merged(
         &self,
         from: Cookie,
         each: &mut dyn FnMut(Entry<'_>) -> ControlFlow<()>,

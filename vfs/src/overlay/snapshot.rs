@@ -5,11 +5,11 @@
 
 use std::sync::Arc;
 
-use super::lowers::{Found, Lowers, MergedDir, end};
-use super::open_dirs::Closed;
-use super::tree::{DirKey, ROOT, Tree};
+use super::dir_cache::Closed;
+use super::dir_table::{DirKey, DirTable, ROOT};
+use super::lowers::{LowerNode, Lowers, MergedDir, to_errno};
 use super::upper::UpperRef;
-use super::{Overlay, Shared, take_times};
+use super::{Overlay, OverlayState, take_times};
 use crate::shared_path::SharedPath;
 use crate::{Descent, Dir, Errno, Name, Result};
 
@@ -33,20 +33,20 @@ impl Overlay {
         next: UpperRef,
         make: impl FnOnce(&Lowers) -> Result<T>,
     ) -> Result<(Lowers, T)> {
-        let mut tree = self.0.tree.write();
-        let (upper, lower) = layers(&tree)?;
-        let lowers = lower.beneath(Arc::clone(&upper))?;
+        let mut table = self.0.table.write();
+        let (upper, lower) = layers(&table)?;
+        let lowers = lower.with_top(Arc::clone(&upper))?;
         check_fresh(&next, &lowers)?;
-        let root = end(upper.stat(Descent::HERE))?;
+        let root = to_errno(upper.stat(Descent::HERE))?;
         take_times(&*next, &root)?;
-        next.set_node_dev(tree.dev());
+        next.set_node_dev(table.dev());
         let made = make(&lowers)?;
         // The step: nothing can fail after it.
         upper.freeze()?;
-        self.0.joins(&mut tree, &*next);
-        tree.sweep_all();
-        retire(&mut tree, &lowers);
-        self.0.restack(&mut tree, next, &lowers)?;
+        self.0.note_blocking(&mut table, &*next);
+        table.evict_all();
+        retire(&mut table, &lowers);
+        self.0.restack(&mut table, next, &lowers)?;
         *self.0.link_groups.lock() = None;
         Ok((lowers, made))
     }
@@ -72,42 +72,42 @@ impl Overlay {
     /// a held directory is looked for; those of `next`; `Txtbsy` while a file of the upper is open.
     /// After an error nothing has changed.
     pub fn restore(&self, snapshot: &Lowers, next: UpperRef) -> Result<()> {
-        let mut tree = self.0.tree.write();
-        let (upper, lower) = layers(&tree)?;
+        let mut table = self.0.table.write();
+        let (upper, lower) = layers(&table)?;
         check_fresh(&next, snapshot)?;
-        check_fresh(&next, &lower.beneath(Arc::clone(&upper))?)?;
-        let root = end(snapshot.root.stat(Descent::HERE))?;
-        tree.sweep_all();
-        let found = find_all(&tree, snapshot)?;
+        check_fresh(&next, &lower.with_top(Arc::clone(&upper))?)?;
+        let root = to_errno(snapshot.root.stat(Descent::HERE))?;
+        table.evict_all();
+        let found = find_all(&table, snapshot)?;
         take_times(&*next, &root)?;
-        next.set_node_dev(tree.dev());
+        next.set_node_dev(table.dev());
         // The step: nothing can fail after it.
         upper.freeze()?;
-        self.0.joins(&mut tree, &*snapshot.root);
-        self.0.joins(&mut tree, &*next);
+        self.0.note_blocking(&mut table, &*snapshot.root);
+        self.0.note_blocking(&mut table, &*next);
         for (key, lower) in found {
-            let dir = tree.dir_mut(key)?;
+            let dir = table.dir_mut(key)?;
             dir.forget_listing();
             match lower {
                 Restored::Open(lower) => {
                     (dir.upper, dir.lower, dir.closed) = (None, Some(lower), None);
                 }
                 Restored::Closed => dir.closed = Some(OF_LOWERS),
-                Restored::Gone => remove(&mut tree, key)?,
+                Restored::Gone => remove(&mut table, key)?,
             }
         }
-        tree.dir_mut(ROOT)?.upper = Some(next);
-        tree.lowers = snapshot.clone();
-        retire(&mut tree, snapshot);
+        table.dir_mut(ROOT)?.upper = Some(next);
+        table.lowers = snapshot.clone();
+        retire(&mut table, snapshot);
         *self.0.link_groups.lock() = None;
-        self.0.handles.restored(&snapshot.root);
+        self.0.lower_files.recount_after_restore(&snapshot.root);
         Ok(())
     }
 }
 
 /// The upper and the lowers that are there now.
-fn layers(tree: &Tree) -> Result<(UpperRef, Lowers)> {
-    Ok((Arc::clone(tree.upper(ROOT)?), tree.beneath_root()?))
+fn layers(table: &DirTable) -> Result<(UpperRef, Lowers)> {
+    Ok((Arc::clone(table.upper(ROOT)?), table.visible_lowers()?))
 }
 
 fn check_fresh(next: &UpperRef, lowers: &Lowers) -> Result<()> {
@@ -126,22 +126,22 @@ enum Restored {
 const OF_LOWERS: Closed = Closed { has_upper: false, has_lower: true };
 
 /// What each known directory is in the restored tree, those above before those beneath.
-fn find_all(tree: &Tree, snapshot: &Lowers) -> Result<Vec<(DirKey, Restored)>> {
+fn find_all(table: &DirTable, snapshot: &Lowers) -> Result<Vec<(DirKey, Restored)>> {
     let mut found = Vec::new();
     let mut pending = vec![(ROOT, Some(Arc::clone(&snapshot.root)))];
     while let Some((key, lower)) = pending.pop() {
-        for child in tree.dir(key)?.children.values() {
+        for child in table.dir(key)?.children.values() {
             let below = match &lower {
-                Some(lower) => match lower.find(Name::new(&tree.dir(*child)?.name)?)? {
-                    Some(Found::Dir(dir)) => Some(dir),
-                    Some(Found::Leaf(_)) | None => None,
+                Some(lower) => match lower.lookup(Name::new(&table.dir(*child)?.name)?)? {
+                    Some(LowerNode::Dir(dir)) => Some(dir),
+                    Some(LowerNode::Leaf(_)) | None => None,
                 },
                 None => None,
             };
             pending.push((*child, below));
         }
         let restored = match lower {
-            Some(_) if tree.dir(key)?.closed.is_some() => Restored::Closed,
+            Some(_) if table.dir(key)?.closed.is_some() => Restored::Closed,
             Some(lower) => Restored::Open(lower),
             None => Restored::Gone,
         };
@@ -151,21 +151,21 @@ fn find_all(tree: &Tree, snapshot: &Lowers) -> Result<Vec<(DirKey, Restored)>> {
 }
 
 /// The directory is one without a name from now on. What is beneath it comes later.
-fn remove(tree: &mut Tree, key: DirKey) -> Result<()> {
-    let dir = tree.dir_mut(key)?;
+fn remove(table: &mut DirTable, key: DirKey) -> Result<()> {
+    let dir = table.dir_mut(key)?;
     dir.is_removed = true;
     dir.children.clear();
     let (parent, name) = (dir.parent, dir.name.clone());
-    if let Some(above) = tree.dirs.get_mut(parent).filter(|above| !above.is_removed) {
+    if let Some(above) = table.dirs.get_mut(parent).filter(|above| !above.is_removed) {
         above.children.remove(&name);
     }
-    tree.free_unused(key);
+    table.free_unused(key);
     Ok(())
 }
 
 /// A removed directory is none of the layer that is written any more.
-fn retire(tree: &mut Tree, lowers: &Lowers) {
-    for (_, dir) in tree.dirs.iter_mut().filter(|(_, dir)| dir.is_removed) {
+fn retire(table: &mut DirTable, lowers: &Lowers) {
+    for (_, dir) in table.dirs.iter_mut().filter(|(_, dir)| dir.is_removed) {
         if let Some(upper) = dir.upper.take() {
             let path = SharedPath::default().join(&dir.name);
             let lower = MergedDir::stacked(&lowers.root, path, dir.lower.as_ref(), Some(upper));
@@ -174,15 +174,15 @@ fn retire(tree: &mut Tree, lowers: &Lowers) {
     }
 }
 
-impl Shared {
+impl OverlayState {
     /// Puts each directory's upper on top of its lowers, and `next` on top of them all.
-    fn restack(&self, tree: &mut Tree, next: UpperRef, lowers: &Lowers) -> Result<()> {
+    fn restack(&self, table: &mut DirTable, next: UpperRef, lowers: &Lowers) -> Result<()> {
         let mut pending = vec![(ROOT, SharedPath::default())];
         while let Some((key, path)) = pending.pop() {
-            for child in tree.dir(key)?.children.values() {
-                pending.push((*child, path.join(&tree.dir(*child)?.name)));
+            for child in table.dir(key)?.children.values() {
+                pending.push((*child, path.join(&table.dir(*child)?.name)));
             }
-            let dir = tree.dir_mut(key)?;
+            let dir = table.dir_mut(key)?;
             dir.forget_listing();
             if dir.closed.is_some() {
                 dir.closed = Some(OF_LOWERS);
@@ -193,8 +193,8 @@ impl Shared {
                 dir.lower = Some(MergedDir::stacked(&lowers.root, path, dir.lower.as_ref(), upper));
             }
         }
-        tree.dir_mut(ROOT)?.upper = Some(next);
-        tree.lowers = lowers.clone();
+        table.dir_mut(ROOT)?.upper = Some(next);
+        table.lowers = lowers.clone();
         Ok(())
     }
 }

@@ -23,7 +23,7 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 
 use super::super::Identity;
-use super::super::lowers::end;
+use super::super::lowers::to_errno;
 use super::super::upper::UpperRef;
 use super::diff::same_bytes;
 use super::report::{Committed, Lost, Note, Progress, Step};
@@ -205,9 +205,9 @@ impl Visitor for Finish<'_, '_> {
 
     fn leave(&mut self, at: Leave<'_, Pair, Hides>) -> Result<(), PathError> {
         let ((upper, target), path) = (at.dir, at.path);
-        let times = end(upper.stat(Descent::HERE)).at(path)?.times();
-        if end(target.stat(Descent::HERE)).at(path)?.times() != times {
-            self.0.note(end(target.set_times(Descent::HERE, times)), Lost::Times, path)?;
+        let times = to_errno(upper.stat(Descent::HERE)).at(path)?.times();
+        if to_errno(target.stat(Descent::HERE)).at(path)?.times() != times {
+            self.0.note(to_errno(target.set_times(Descent::HERE, times)), Lost::Times, path)?;
         }
         target.sync().at(path)
     }
@@ -226,13 +226,13 @@ impl Commit<'_> {
     }
 
     fn enter_to_place(&mut self, dir: Pair, path: &str) -> Result<Entered<Pair, ()>, PathError> {
-        self.sweep(&dir.1, path)?;
+        self.evict(&dir.1, path)?;
         let names = names(&*dir.0).at(path)?;
         Ok(Entered { dir, names, data: () })
     }
 
     /// Removes what an interrupted commit of this layer has left in a directory.
-    fn sweep(&self, target: &DirRef, path: &str) -> Result<(), PathError> {
+    fn evict(&self, target: &DirRef, path: &str) -> Result<(), PathError> {
         for name in names(&**target).at(path)? {
             if name.starts_with(&self.temporary) {
                 let path = join(path, &name);
@@ -286,7 +286,7 @@ impl Commit<'_> {
         {
             self.say(Step::Keep, at.path);
             if there.times() != stat.times() {
-                let set = end(target.set_times(at.name.into(), stat.times()));
+                let set = to_errno(target.set_times(at.name.into(), stat.times()));
                 self.note(set, Lost::Times, at.path)?;
             }
             self.committed.kept += 1;
@@ -310,7 +310,7 @@ impl Commit<'_> {
 
     fn target_stat(&self, path: &SharedPath) -> Result<Stat> {
         let (parent, name) = path.split_last().ok_or_else(|| bug!("a file at the root"))?;
-        end(enter_path(self.target, parent)?.stat(Name::new(name)?.into()))
+        to_errno(enter_path(self.target, parent)?.stat(Name::new(name)?.into()))
     }
 
     /// Gives what was put in place at `first` another name.
@@ -328,7 +328,7 @@ impl Commit<'_> {
             false => enter_path(self.target, parent).at(at.path)?,
         };
         let first_name = Name::new(first_name).at(at.path)?;
-        let stat = end(dir.stat(first_name.into())).at(at.path)?;
+        let stat = to_errno(dir.stat(first_name.into())).at(at.path)?;
         if there.is_some_and(|there| (there.dev, there.ino) == (stat.dev, stat.ino)) {
             self.say(Step::Keep, at.path);
             self.committed.kept += 1;
@@ -355,13 +355,13 @@ impl Commit<'_> {
             let says = upper.read_link(name).at(path)?;
             let temporary = self.temporary(|name| target.create_symlink(name, &says)).at(path)?;
             let checked = Name::new(&temporary).at(path)?;
-            let set = end(target.set_times(checked.into(), stat.times()));
+            let set = to_errno(target.set_times(checked.into(), stat.times()));
             clean_up(self.note(set, Lost::Times, path), target, checked)?;
             self.committed.symlinks += 1;
             temporary
         } else {
             self.say(Step::File, path);
-            let from = end(upper.open(name.into(), OpenHow::READ)).at(path)?;
+            let from = to_errno(upper.open(name.into(), OpenHow::READ)).at(path)?;
             let from = from.into_file().at(path)?;
             let how = OpenHow::new(Access::Write, OpenFlags::CREATE | OpenFlags::EXCLUSIVE);
             let mut file = None;
@@ -418,7 +418,7 @@ impl Commit<'_> {
             None
         };
         if there.is_some_and(|there| there.kind == FileType::File) {
-            let (owner, permissions) = pass_on(dir, name, temporary);
+            let (owner, permissions) = copy_ownership(dir, name, temporary);
             let noted = self.note(owner, Lost::Owner, path);
             let noted = noted.and_then(|()| self.note(permissions, Lost::Permissions, path));
             clean_up(noted, dir, temporary)?;
@@ -491,7 +491,7 @@ fn look(target: &dyn Dir, name: Name<'_>) -> Result<Option<Stat>> {
     match target.stat(name.into()) {
         Ok(stat) => Ok(Some(stat)),
         Err(Stop::Errno(Errno::Noent)) => Ok(None),
-        Err(stop) => end(Err(stop)),
+        Err(stop) => to_errno(Err(stop)),
     }
 }
 
@@ -504,9 +504,9 @@ fn is_same(at: &Visit<'_, Pair, ()>, stat: &Stat, there: &Stat) -> Result<bool> 
     if stat.kind == FileType::Symlink {
         return Ok(upper.read_link(name)? == target.read_link(name)?);
     }
-    let from = end(upper.open(name.into(), OpenHow::READ))?.into_file()?;
+    let from = to_errno(upper.open(name.into(), OpenHow::READ))?.into_file()?;
     // What cannot be read is replaced.
-    match end(target.open(name.into(), OpenHow::READ)) {
+    match to_errno(target.open(name.into(), OpenHow::READ)) {
         Ok(there) => same_bytes(&*from, &*there.into_file()?, stat.size),
         Err(Errno::Acces) => Ok(false),
         Err(errno) => Err(errno),
@@ -537,19 +537,19 @@ fn create(
     {
         return host.create_like(name, like, how);
     }
-    end(target.open(name.into(), how))?.into_file()
+    to_errno(target.open(name.into(), how))?.into_file()
 }
 
 /// What the host keeps about a file beside what a [`Dir`] knows goes on to what replaces it: its
 /// owner and its permissions, as far as each is possible.
 #[cfg_attr(not(all(feature = "host", target_os = "linux")), expect(unused_variables))]
-fn pass_on(target: &dyn Dir, like: Name<'_>, name: Name<'_>) -> (Result<()>, Result<()>) {
+fn copy_ownership(target: &dyn Dir, like: Name<'_>, name: Name<'_>) -> (Result<()>, Result<()>) {
     #[cfg(all(feature = "host", target_os = "linux"))]
     if let Some(host) = (target as &dyn std::any::Any).downcast_ref::<crate::HostDir>() {
         // A link in its place has none.
-        let unless_link = |done| if done == Err(Errno::Loop) { Ok(()) } else { done };
-        let owner = unless_link(host.copy_owner(like, name));
-        return (owner, unless_link(host.copy_permissions(like, name)));
+        let stop_at_link = |done| if done == Err(Errno::Loop) { Ok(()) } else { done };
+        let owner = stop_at_link(host.copy_owner(like, name));
+        return (owner, stop_at_link(host.copy_permissions(like, name)));
     }
     (Ok(()), Ok(()))
 }

@@ -3,10 +3,10 @@
 use std::io::IoSliceMut;
 use std::sync::Arc;
 
-use super::super::lowers::{Found, Lowers, MergedDir, end};
+use super::super::lowers::{LowerNode, Lowers, MergedDir, to_errno};
 use super::super::upper::{UpperEntry, UpperRef};
-use super::dir_pair::{Both, BothData, LowerAt};
-use super::renames::{Moves, stat_of};
+use super::dir_pair::{DirPair, DirPairData, LowerLocation};
+use super::renames::{Renames, stat_of};
 use super::{Changes, Entry, EntryKind, PathError, node, whiteouts};
 use crate::shared_path::SharedPath;
 use crate::tree_walk::{At, Entered, Leave, Visit, Visitor, WalkDir, enter_path, names, walk};
@@ -33,19 +33,19 @@ const PIECE_BYTES: usize = 64 * 1024;
 ///
 /// Errors: those of the layers.
 pub fn diff(upper: &UpperRef, lowers: &Lowers) -> Result<Changes, PathError> {
-    let moves = Moves::find(upper, &lowers.root)?;
+    let renames = Renames::detect(upper, &lowers.root)?;
     let root = &lowers.root;
-    let mut diff = Diff { moves, root, last: Arc::clone(root), found: Vec::new() };
-    let dir = Both { upper: Arc::clone(upper), lower: Some(Arc::clone(&lowers.root)) };
+    let mut diff = Diff { renames, root, last: Arc::clone(root), found: Vec::new() };
+    let dir = DirPair { upper: Arc::clone(upper), lower: Some(Arc::clone(&lowers.root)) };
     let names = names(&**upper).at("")?;
     let hides = upper.is_opaque().at("")?;
-    let both = BothData { lower: LowerAt::InPlace, hides };
-    walk(Entered { dir, names, data: DiffData { both, is_named: false } }, &mut diff)?;
+    let pair = DirPairData { lower: LowerLocation::SameName, hides };
+    walk(Entered { dir, names, data: DiffData { pair, is_named: false } }, &mut diff)?;
     Ok(Changes::sorted(diff.found))
 }
 
 struct Diff<'a> {
-    moves: Moves,
+    renames: Renames,
     root: &'a Arc<MergedDir>,
     /// The directory of the lowers that was looked up last: the next one is mostly near.
     last: Arc<MergedDir>,
@@ -53,36 +53,36 @@ struct Diff<'a> {
 }
 
 struct DiffData {
-    both: BothData,
+    pair: DirPairData,
     /// Whether the directory itself is already named as added or modified.
     is_named: bool,
 }
 
 /// A node to compare, in the upper.
-type Node<'a> = Visit<'a, Both, DiffData>;
+type Node<'a> = Visit<'a, DirPair, DiffData>;
 
 impl Visitor for Diff<'_> {
-    type Dir = Both;
+    type Dir = DirPair;
     type Data = DiffData;
     type Error = PathError;
 
     /// Compares one node of the upper.
-    fn node(&mut self, at: Node<'_>) -> Result<Option<Entered<Both, DiffData>>, PathError> {
+    fn node(&mut self, at: Node<'_>) -> Result<Option<Entered<DirPair, DiffData>>, PathError> {
         self.compare(&at).at(at.path)
     }
 
     /// What of the lowers is not in the directory any more, and the directory itself.
-    fn leave(&mut self, at: Leave<'_, Both, DiffData>) -> Result<(), PathError> {
+    fn leave(&mut self, at: Leave<'_, DirPair, DiffData>) -> Result<(), PathError> {
         self.removed(&at).at(at.path)
     }
 
-    fn enter_again(&self, parent: &Both, name: Name<'_>, data: &DiffData) -> Result<Both> {
-        match &data.both.lower {
-            LowerAt::Nowhere => parent.enter_upper(name),
-            LowerAt::InPlace => parent.enter(name),
-            LowerAt::Elsewhere(path) => {
+    fn enter_again(&self, parent: &DirPair, name: Name<'_>, data: &DiffData) -> Result<DirPair> {
+        match &data.pair.lower {
+            LowerLocation::Absent => parent.enter_upper(name),
+            LowerLocation::SameName => parent.enter(name),
+            LowerLocation::Renamed(path) => {
                 let lower = Some(enter_path(self.root, path)?);
-                Ok(Both { lower, ..parent.enter_upper(name)? })
+                Ok(DirPair { lower, ..parent.enter_upper(name)? })
             }
         }
     }
@@ -94,20 +94,22 @@ impl Diff<'_> {
         self.found.push(Entry { path, kind, file_type, size, replaces: old });
     }
 
-    fn compare(&mut self, at: &Node<'_>) -> Result<Option<Entered<Both, DiffData>>> {
+    fn compare(&mut self, at: &Node<'_>) -> Result<Option<Entered<DirPair, DiffData>>> {
         let path = at.shared_path();
         let stat = node(&*at.dir.upper, at.name)?;
         let home = match &at.dir.lower {
-            Some(dir) => dir.find(at.name)?.map(|found| (dir.path().join(at.name.as_str()), found)),
+            Some(dir) => {
+                dir.lookup(at.name)?.map(|found| (dir.path().join(at.name.as_str()), found))
+            }
             None => None,
         };
         let in_place = self.in_place(&path, &stat, home)?;
         if stat.kind == FileType::Dir {
             return self.enter(at, &path, in_place).map(Some);
         }
-        if let Some((there, Found::Leaf(part))) = in_place {
+        if let Some((there, LowerNode::Leaf(part))) = in_place {
             let old_name = Name::new(there.name())?;
-            let old = end(part.dir().stat(old_name.into()))?;
+            let old = to_errno(part.dir().stat(old_name.into()))?;
             let is_other = (old.dev, old.ino) != (stat.dev, stat.ino);
             let was_linked = is_other && (old.nlink > 1 || stat.nlink > 1);
             let (one, other) = ((&*at.dir.upper as &dyn Dir, at.name), (part.dir(), old_name));
@@ -125,9 +127,9 @@ impl Diff<'_> {
         &mut self,
         path: &SharedPath,
         stat: &Stat,
-        home: Option<(SharedPath, Found)>,
-    ) -> Result<Option<(SharedPath, Found)>> {
-        Ok(match (self.moves.from(path).cloned(), home) {
+        home: Option<(SharedPath, LowerNode)>,
+    ) -> Result<Option<(SharedPath, LowerNode)>> {
+        Ok(match (self.renames.from(path).cloned(), home) {
             (Some(from), Some((there, found))) if from == there => Some((there, found)),
             (Some(from), home) => {
                 let replaces = home.map(|(there, found)| kind_of(&there, &found));
@@ -135,13 +137,14 @@ impl Diff<'_> {
                 self.say(path, kind, stat, replaces);
                 let (above, name) = from.split_last().ok_or(Errno::Noent)?;
                 if self.last.path() != above {
-                    let is_below = above.split_last().is_some_and(|(it, _)| it == self.last.path());
-                    self.last = match is_below {
+                    let is_within =
+                        above.split_last().is_some_and(|(it, _)| it == self.last.path());
+                    self.last = match is_within {
                         true => self.last.enter(Name::new(above.name())?)?,
                         false => enter_path(self.root, above)?,
                     };
                 }
-                let found = self.last.find(Name::new(name)?)?;
+                let found = self.last.lookup(Name::new(name)?)?;
                 Some((from, found.ok_or(Errno::Noent)?))
             }
             (None, None) => {
@@ -150,7 +153,7 @@ impl Diff<'_> {
             }
             (None, Some((there, found))) => {
                 let old = kind_of(&there, &found);
-                if old == stat.kind && !self.moves.has_left(&there) {
+                if old == stat.kind && !self.renames.has_left(&there) {
                     Some((there, found))
                 } else {
                     self.say(path, EntryKind::Modified, stat, Some(old));
@@ -164,33 +167,34 @@ impl Diff<'_> {
         &self,
         at: &Node<'_>,
         path: &SharedPath,
-        in_place: Option<(SharedPath, Found)>,
-    ) -> Result<Entered<Both, DiffData>> {
+        in_place: Option<(SharedPath, LowerNode)>,
+    ) -> Result<Entered<DirPair, DiffData>> {
         let upper = WalkDir::enter(&at.dir.upper, at.name)?;
         let is_named = in_place.is_none();
         let (lower, lower_at) = match in_place {
-            Some((there, Found::Dir(dir))) => {
+            Some((there, LowerNode::Dir(dir))) => {
                 let home = at.dir.lower.as_ref().map(|lower| lower.path());
                 let is_home = there.split_last() == home.map(|home| (home, at.name.as_str()));
-                let lower_at = if is_home { LowerAt::InPlace } else { LowerAt::Elsewhere(there) };
+                let lower_at =
+                    if is_home { LowerLocation::SameName } else { LowerLocation::Renamed(there) };
                 (Some(dir), lower_at)
             }
-            Some((_, Found::Leaf(_))) | None => (None, LowerAt::Nowhere),
+            Some((_, LowerNode::Leaf(_))) | None => (None, LowerLocation::Absent),
         };
         // What was renamed brought along all that it has.
         let has_moved = lower.as_ref().is_some_and(|lower| lower.path() != path);
-        let hides = at.data.both.hides || has_moved || upper.is_opaque()?;
+        let hides = at.data.pair.hides || has_moved || upper.is_opaque()?;
         let names = names(&*upper)?;
-        let data = DiffData { both: BothData { lower: lower_at, hides }, is_named };
-        Ok(Entered { dir: Both { upper, lower }, names, data })
+        let data = DiffData { pair: DirPairData { lower: lower_at, hides }, is_named };
+        Ok(Entered { dir: DirPair { upper, lower }, names, data })
     }
 
-    fn removed(&mut self, at: &Leave<'_, Both, DiffData>) -> Result<()> {
-        let Both { upper, lower } = at.dir;
+    fn removed(&mut self, at: &Leave<'_, DirPair, DiffData>) -> Result<()> {
+        let DirPair { upper, lower } = at.dir;
         let Some(lower) = lower else { return Ok(()) };
-        let names = if at.data.both.hides {
+        let names = if at.data.pair.hides {
             let list = lower.list()?;
-            list.behind(0).map(|entry| entry.name.as_str().into()).collect()
+            list.after(0).map(|entry| entry.name.as_str().into()).collect()
         } else {
             whiteouts(&**upper)?
         };
@@ -200,8 +204,8 @@ impl Diff<'_> {
             if matches!(upper.lookup(checked)?, UpperEntry::Node(_)) {
                 continue;
             }
-            let Some(found) = lower.find(checked)? else { continue };
-            if !self.moves.has_left(&there) {
+            let Some(found) = lower.lookup(checked)? else { continue };
+            if !self.renames.has_left(&there) {
                 let stat = stat_of(&there, &found)?;
                 self.say(&there, EntryKind::Removed, &stat, None);
             }
@@ -209,8 +213,8 @@ impl Diff<'_> {
         if at.data.is_named {
             return Ok(());
         }
-        let new = end(upper.stat(Descent::HERE))?;
-        let old = end(lower.stat(Descent::HERE))?;
+        let new = to_errno(upper.stat(Descent::HERE))?;
+        let old = to_errno(lower.stat(Descent::HERE))?;
         // An entry that comes or goes sets both times at once.
         if new.modified != old.modified && new.modified != new.changed {
             self.say(at.dir_path, EntryKind::Modified, &new, None);
@@ -220,7 +224,7 @@ impl Diff<'_> {
 }
 
 /// A guard may not show what a link is.
-fn kind_of(path: &SharedPath, found: &Found) -> FileType {
+fn kind_of(path: &SharedPath, found: &LowerNode) -> FileType {
     match stat_of(path, found) {
         Ok(stat) => stat.kind,
         Err(_) => FileType::Symlink,
@@ -239,8 +243,8 @@ fn is_same(
     }
     match stat.kind {
         FileType::File => {
-            let one = end(dir.open(name.into(), OpenHow::READ))?.into_file()?;
-            let other = end(old_dir.open(old_name.into(), OpenHow::READ))?.into_file()?;
+            let one = to_errno(dir.open(name.into(), OpenHow::READ))?.into_file()?;
+            let other = to_errno(old_dir.open(old_name.into(), OpenHow::READ))?.into_file()?;
             same_bytes(&*one, &*other, stat.size)
         }
         FileType::Symlink => Ok(dir.read_link(name)? == old_dir.read_link(old_name)?),

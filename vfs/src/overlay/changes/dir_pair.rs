@@ -3,42 +3,42 @@
 use std::sync::Arc;
 
 use super::super::Identity;
-use super::super::lowers::{Found, MergedDir};
+use super::super::lowers::{LowerNode, MergedDir};
 use super::super::upper::UpperRef;
 use crate::shared_path::SharedPath;
 use crate::tree_walk::WalkDir;
 use crate::{Errno, Name, Result};
 
-pub(super) struct Both {
+pub(super) struct DirPair {
     pub(super) upper: UpperRef,
     pub(super) lower: Option<Arc<MergedDir>>,
 }
 
 /// What a walk keeps of each [`Both`] on its way.
-pub(super) struct BothData {
-    pub(super) lower: LowerAt,
+pub(super) struct DirPairData {
+    pub(super) lower: LowerLocation,
     /// Whether it, or one above it, is opaque: then nothing of the lowers shows in it.
     pub(super) hides: bool,
 }
 
 /// Where the directory of the lowers lies.
-pub(super) enum LowerAt {
+pub(super) enum LowerLocation {
     /// There is none.
-    Nowhere,
+    Absent,
     /// Under the same name in the parent's.
-    InPlace,
+    SameName,
     /// The directory was renamed.
-    Elsewhere(SharedPath),
+    Renamed(SharedPath),
 }
 
-impl Both {
+impl DirPair {
     /// The upper's directory alone.
-    pub(super) fn enter_upper(&self, name: Name<'_>) -> Result<Both> {
-        Ok(Both { upper: self.upper.enter(name)?, lower: None })
+    pub(super) fn enter_upper(&self, name: Name<'_>) -> Result<DirPair> {
+        Ok(DirPair { upper: self.upper.enter(name)?, lower: None })
     }
 }
 
-impl WalkDir for Both {
+impl WalkDir for DirPair {
     type Id = Identity;
 
     fn enter(&self, name: Name<'_>) -> Result<Self> {
@@ -46,7 +46,7 @@ impl WalkDir for Both {
             Some(lower) => Some(lower.enter(name)?),
             None => None,
         };
-        Ok(Both { lower, ..self.enter_upper(name)? })
+        Ok(DirPair { lower, ..self.enter_upper(name)? })
     }
 
     /// The upper's: the lowers do not change.
@@ -59,9 +59,9 @@ impl WalkDir for Arc<MergedDir> {
     type Id = Identity;
 
     fn enter(&self, name: Name<'_>) -> Result<Self> {
-        match self.find(name)? {
-            Some(Found::Dir(dir)) => Ok(dir),
-            Some(Found::Leaf(_)) => Err(Errno::Notdir),
+        match self.lookup(name)? {
+            Some(LowerNode::Dir(dir)) => Ok(dir),
+            Some(LowerNode::Leaf(_)) => Err(Errno::Notdir),
             None => Err(Errno::Noent),
         }
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 
 use super::super::Identity;
-use super::super::lowers::{Found, LowerDir, Lowers, LowersBuilder, MergedDir, end};
+use super::super::lowers::{LowerDir, LowerNode, Lowers, LowersBuilder, MergedDir, to_errno};
 use super::super::upper::{CopyUp, NewName, UpperEntry, UpperRef};
 use super::{PathError, whiteouts};
 use crate::copy::copy_bytes;
@@ -29,9 +29,9 @@ pub fn flatten(lowers: &Lowers, count: usize, into: &UpperRef) -> Result<Lowers,
     if lowers.root.is_entangled(into).at("")? {
         return Err(Errno::Inval).at("");
     }
-    let beneath = if rest.is_empty() { None } else { Some(of(rest.clone()).at("")?.root) };
+    let below = if rest.is_empty() { None } else { Some(of(rest.clone()).at("")?.root) };
     let mut flatten = Flatten { firsts: HashMap::default(), into: Arc::clone(into) };
-    let root = Stack { parts: top, beneath, into: Arc::clone(into) };
+    let root = Stack { parts: top, below, into: Arc::clone(into) };
     walk(root.entered().at("")?, &mut flatten)?;
     into.freeze().at("")?;
     let flat = std::iter::once(LowerDir::Frozen(Arc::clone(into)));
@@ -51,13 +51,13 @@ struct Flatten {
 /// One path's directories in the lowers that become one, and what lies beneath them.
 struct Stack {
     parts: Vec<LowerDir>,
-    beneath: Option<Arc<MergedDir>>,
+    below: Option<Arc<MergedDir>>,
     into: UpperRef,
 }
 
 /// What some lowers together say of a name.
-enum Together {
-    Nothing,
+enum StackEntry {
+    Absent,
     Whiteout,
     Leaf(LowerDir),
     Dir { parts: Vec<LowerDir>, hides: bool },
@@ -67,15 +67,15 @@ impl WalkDir for Stack {
     type Id = Identity;
 
     fn enter(&self, name: Name<'_>) -> Result<Self> {
-        let Together::Dir { parts, hides } = self.say(name)? else { return Err(Errno::Stale) };
-        let beneath = match &self.beneath {
-            Some(beneath) if !hides => match beneath.find(name)? {
-                Some(Found::Dir(dir)) => Some(dir),
-                Some(Found::Leaf(_)) | None => None,
+        let StackEntry::Dir { parts, hides } = self.say(name)? else { return Err(Errno::Stale) };
+        let below = match &self.below {
+            Some(below) if !hides => match below.lookup(name)? {
+                Some(LowerNode::Dir(dir)) => Some(dir),
+                Some(LowerNode::Leaf(_)) | None => None,
             },
             Some(_) | None => None,
         };
-        Ok(Stack { parts, beneath, into: WalkDir::enter(&self.into, name)? })
+        Ok(Stack { parts, below, into: WalkDir::enter(&self.into, name)? })
     }
 
     fn id(&self) -> Result<Identity> {
@@ -97,18 +97,18 @@ impl Stack {
         Ok(Entered { dir: self, names: all, data: () })
     }
 
-    fn say(&self, name: Name<'_>) -> Result<Together> {
+    fn say(&self, name: Name<'_>) -> Result<StackEntry> {
         let mut dirs = Vec::new();
         let mut hides = false;
         for part in &self.parts {
             let kind = match part {
                 LowerDir::Frozen(layer) => match layer.lookup(name)? {
                     UpperEntry::Absent => continue,
-                    UpperEntry::Whiteout if dirs.is_empty() => return Ok(Together::Whiteout),
+                    UpperEntry::Whiteout if dirs.is_empty() => return Ok(StackEntry::Whiteout),
                     UpperEntry::Whiteout => None,
                     UpperEntry::Node(stat) => Some(stat.kind),
                 },
-                LowerDir::Plain(dir) => match end(dir.stat(name.into())) {
+                LowerDir::Plain(dir) => match to_errno(dir.stat(name.into())) {
                     Ok(stat) => Some(stat.kind),
                     Err(Errno::Noent) => continue,
                     Err(errno) => return Err(errno),
@@ -119,7 +119,7 @@ impl Stack {
                 hides = dir.is_opaque()?;
                 dirs.push(dir);
             } else if kind.is_some() && dirs.is_empty() {
-                return Ok(Together::Leaf(part.clone()));
+                return Ok(StackEntry::Leaf(part.clone()));
             } else {
                 hides = true;
             }
@@ -128,9 +128,9 @@ impl Stack {
             }
         }
         if dirs.is_empty() {
-            return Ok(Together::Nothing);
+            return Ok(StackEntry::Absent);
         }
-        Ok(Together::Dir { parts: dirs, hides })
+        Ok(StackEntry::Dir { parts: dirs, hides })
     }
 }
 
@@ -146,8 +146,8 @@ impl Visitor for Flatten {
     fn leave(&mut self, at: Leave<'_, Stack, ()>) -> Result<(), PathError> {
         let (dir, path) = (at.dir, at.path);
         let first = dir.parts.first().ok_or_else(|| bug!("a directory of no layer")).at(path)?;
-        let times = end(first.dir().stat(Descent::HERE)).at(path)?.times();
-        end(dir.into.set_times(Descent::HERE, times)).at(path)
+        let times = to_errno(first.dir().stat(Descent::HERE)).at(path)?.times();
+        to_errno(dir.into.set_times(Descent::HERE, times)).at(path)
     }
 }
 
@@ -155,37 +155,37 @@ impl Flatten {
     /// Puts one name into the layer. Returns a directory, which is to be entered.
     fn name(&mut self, at: &Visit<'_, Stack, ()>) -> Result<Option<Entered<Stack, ()>>> {
         let (name, into) = (at.name, &at.dir.into);
-        let beneath = match &at.dir.beneath {
-            Some(beneath) => beneath.find(name)?,
+        let below = match &at.dir.below {
+            Some(below) => below.lookup(name)?,
             None => None,
         };
         match at.dir.say(name)? {
-            Together::Nothing => Ok(None),
-            Together::Whiteout => {
-                if beneath.is_some() {
+            StackEntry::Absent => Ok(None),
+            StackEntry::Whiteout => {
+                if below.is_some() {
                     into.create_whiteout(name)?;
                 }
                 Ok(None)
             }
-            Together::Leaf(part) => {
-                let stat = end(part.dir().stat(name.into()))?;
+            StackEntry::Leaf(part) => {
+                let stat = to_errno(part.dir().stat(name.into()))?;
                 self.leaf(at, &part, &stat)?;
                 Ok(None)
             }
-            Together::Dir { parts, hides } => {
+            StackEntry::Dir { parts, hides } => {
                 let first = parts.first().ok_or_else(|| bug!("a directory of no layer"))?;
-                let stat = end(first.dir().stat(Descent::HERE))?;
+                let stat = to_errno(first.dir().stat(Descent::HERE))?;
                 into.copy_up(&[NewName { dir: &**into, name }], &stat, CopyUp::Dir)?;
                 let into = WalkDir::enter(into, name)?;
-                let beneath = match beneath {
-                    Some(Found::Dir(dir)) if !hides => Some(dir),
-                    Some(Found::Dir(_)) => {
+                let below = match below {
+                    Some(LowerNode::Dir(dir)) if !hides => Some(dir),
+                    Some(LowerNode::Dir(_)) => {
                         into.set_opaque()?;
                         None
                     }
-                    Some(Found::Leaf(_)) | None => None,
+                    Some(LowerNode::Leaf(_)) | None => None,
                 };
-                Stack { parts, beneath, into }.entered().map(Some)
+                Stack { parts, below, into }.entered().map(Some)
             }
         }
     }
@@ -209,7 +209,7 @@ impl Flatten {
                 into.copy_up(&names, stat, CopyUp::Symlink(&target))?;
             }
             FileType::File => {
-                let from = end(part.dir().open(name.into(), OpenHow::READ))?.into_file()?;
+                let from = to_errno(part.dir().open(name.into(), OpenHow::READ))?.into_file()?;
                 let mut fill = |to: &dyn File| copy_bytes(&*from, to).map(drop);
                 into.copy_up(&names, stat, CopyUp::File(&mut fill))?;
             }

@@ -29,7 +29,7 @@ pub(super) use diff::read_full;
 pub use flatten::flatten;
 pub use report::{Committed, Lost, Note, Progress, Step};
 
-use super::lowers::end;
+use super::lowers::to_errno;
 use super::upper::{UpperDir, UpperEntry, UpperRef};
 use super::{Identity, Overlay, changes};
 use crate::shared_path::SharedPath;
@@ -275,7 +275,7 @@ impl WalkDir for UpperRef {
 
 /// The type of what `name` leads to, if anything.
 fn kind_of(dir: &dyn Dir, name: Name<'_>) -> Result<Option<FileType>> {
-    match end(dir.stat(name.into())) {
+    match to_errno(dir.stat(name.into())) {
         Ok(stat) => Ok(Some(stat.kind)),
         Err(Errno::Noent) => Ok(None),
         Err(errno) => Err(errno),

@@ -11,9 +11,9 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 
 use super::super::Identity;
-use super::super::lowers::{Found, MergedDir, end};
+use super::super::lowers::{LowerNode, MergedDir, to_errno};
 use super::super::upper::{UpperEntry, UpperRef};
-use super::dir_pair::{Both, BothData, LowerAt};
+use super::dir_pair::{DirPair, DirPairData, LowerLocation};
 use super::{PathError, join, node, whiteouts};
 use crate::shared_path::SharedPath;
 use crate::tree_walk::{self, At, Entered, Visit, Visitor, WalkDir, names, walk};
@@ -21,14 +21,14 @@ use crate::{Descent, Dir, FileType, Name, Result, Stat};
 
 /// Where nodes have moved.
 #[derive(Default)]
-pub(super) struct Moves {
+pub(super) struct Renames {
     /// The path in the lowers of a node of the upper, by its path in the upper.
     from: HashMap<SharedPath, SharedPath, RandomState>,
     sources: HashSet<SharedPath, RandomState>,
 }
 
 #[derive(Default)]
-struct Scan {
+struct RenameScan {
     /// The paths in the upper of what is fresh.
     fresh: HashMap<Identity, Vec<(SharedPath, FileType)>, RandomState>,
     /// The paths in the lowers of what is gone and may have moved.
@@ -44,18 +44,18 @@ enum Pass {
     Gone,
 }
 
-impl Moves {
-    pub(super) fn find(upper: &UpperRef, lower: &Arc<MergedDir>) -> Result<Self, PathError> {
-        let mut scan = Scan::default();
+impl Renames {
+    pub(super) fn detect(upper: &UpperRef, lower: &Arc<MergedDir>) -> Result<Self, PathError> {
+        let mut scan = RenameScan::default();
         for pass in [Pass::Fresh, Pass::Gone] {
             if pass == Pass::Gone && scan.fresh.is_empty() {
                 break;
             }
             scan.pass = pass;
-            let both = Both { upper: Arc::clone(upper), lower: Some(Arc::clone(lower)) };
+            let pair = DirPair { upper: Arc::clone(upper), lower: Some(Arc::clone(lower)) };
             let hides = upper.is_opaque().at("")?;
-            let data = BothData { lower: LowerAt::InPlace, hides };
-            walk(scan.enter(both, data, "")?, &mut scan)?;
+            let data = DirPairData { lower: LowerLocation::SameName, hides };
+            walk(scan.enter(pair, data, "")?, &mut scan)?;
         }
         Ok(scan.pair())
     }
@@ -72,94 +72,97 @@ impl Moves {
 }
 
 /// Whether the upper's node of that name is the one that the lowers have there.
-fn stays(both: &Both, hides: bool, name: Name<'_>, found: &Found) -> Result<bool> {
-    let stat = match both.upper.lookup(name)? {
+fn stays(pair: &DirPair, hides: bool, name: Name<'_>, found: &LowerNode) -> Result<bool> {
+    let stat = match pair.upper.lookup(name)? {
         UpperEntry::Node(stat) => stat,
         UpperEntry::Absent => return Ok(!hides),
         UpperEntry::Whiteout => return Ok(false),
     };
     let lower = match found {
-        Found::Dir(dir) if stat.kind == FileType::Dir => {
-            if !hides && !WalkDir::enter(&both.upper, name)?.is_opaque()? {
+        LowerNode::Dir(dir) if stat.kind == FileType::Dir => {
+            if !hides && !WalkDir::enter(&pair.upper, name)?.is_opaque()? {
                 return Ok(true);
             }
-            end(dir.stat(Descent::HERE))?
+            to_errno(dir.stat(Descent::HERE))?
         }
-        Found::Leaf(part) if stat.kind != FileType::Dir => match part.dir().stat(name.into()) {
+        LowerNode::Leaf(part) if stat.kind != FileType::Dir => match part.dir().stat(name.into()) {
             Ok(stat) => stat,
             Err(_) => return Ok(false),
         },
-        Found::Dir(_) | Found::Leaf(_) => return Ok(false),
+        LowerNode::Dir(_) | LowerNode::Leaf(_) => return Ok(false),
     };
     Ok((stat.dev, stat.ino, stat.kind) == (lower.dev, lower.ino, lower.kind))
 }
 
-impl Visitor for Scan {
-    type Dir = Both;
-    type Data = BothData;
+impl Visitor for RenameScan {
+    type Dir = DirPair;
+    type Data = DirPairData;
     type Error = PathError;
 
     fn node(
         &mut self,
-        at: Visit<'_, Both, BothData>,
-    ) -> Result<Option<Entered<Both, BothData>>, PathError> {
-        let Some((both, data)) = self.lookup(&at).at(at.path)? else { return Ok(None) };
-        self.enter(both, data, at.path).map(Some)
+        at: Visit<'_, DirPair, DirPairData>,
+    ) -> Result<Option<Entered<DirPair, DirPairData>>, PathError> {
+        let Some((pair, data)) = self.lookup(&at).at(at.path)? else { return Ok(None) };
+        self.enter(pair, data, at.path).map(Some)
     }
 
-    fn enter_again(&self, parent: &Both, name: Name<'_>, data: &BothData) -> Result<Both> {
+    fn enter_again(&self, parent: &DirPair, name: Name<'_>, data: &DirPairData) -> Result<DirPair> {
         match data.lower {
-            LowerAt::InPlace => parent.enter(name),
-            LowerAt::Nowhere | LowerAt::Elsewhere(_) => parent.enter_upper(name),
+            LowerLocation::SameName => parent.enter(name),
+            LowerLocation::Absent | LowerLocation::Renamed(_) => parent.enter_upper(name),
         }
     }
 }
 
-impl Scan {
+impl RenameScan {
     /// Lists the names of the upper. In the second pass, looks for what of the lowers is gone.
     fn enter(
         &mut self,
-        both: Both,
-        data: BothData,
+        pair: DirPair,
+        data: DirPairData,
         path: &str,
-    ) -> Result<Entered<Both, BothData>, PathError> {
-        let names = names(&*both.upper).at(path)?;
-        let Some(lower) = both.lower.as_ref().filter(|_| self.pass == Pass::Gone) else {
-            return Ok(Entered { dir: both, names, data });
+    ) -> Result<Entered<DirPair, DirPairData>, PathError> {
+        let names = names(&*pair.upper).at(path)?;
+        let Some(lower) = pair.lower.as_ref().filter(|_| self.pass == Pass::Gone) else {
+            return Ok(Entered { dir: pair, names, data });
         };
         let mut hidden = names.clone();
         if data.hides {
             let list = lower.list().at(path)?;
-            hidden = list.behind(0).map(|entry| entry.name.as_str().into()).collect();
+            hidden = list.after(0).map(|entry| entry.name.as_str().into()).collect();
         } else {
-            hidden.extend(whiteouts(&*both.upper).at(path)?);
+            hidden.extend(whiteouts(&*pair.upper).at(path)?);
         }
         for name in hidden {
             let path = join(path, &name);
             let name = Name::new(&name).at(&path)?;
-            let Some(found) = lower.find(name).at(&path)? else { continue };
-            if stays(&both, data.hides, name, &found).at(&path)? {
+            let Some(found) = lower.lookup(name).at(&path)? else { continue };
+            if stays(&pair, data.hides, name, &found).at(&path)? {
                 continue;
             }
             self.gone(&lower.path().join(name.as_str()), &found);
-            if let Found::Dir(dir) = found {
+            if let LowerNode::Dir(dir) = found {
                 let names = tree_walk::names(&*dir).at(&path)?;
                 let within = |error: PathError| {
                     let path = join(&path, &error.path);
                     PathError { path, ..error }
                 };
-                walk(Entered { dir, names, data: () }, &mut Gone(self)).map_err(within)?;
+                walk(Entered { dir, names, data: () }, &mut RemovedWalk(self)).map_err(within)?;
             }
         }
-        Ok(Entered { dir: both, names, data })
+        Ok(Entered { dir: pair, names, data })
     }
 
     /// Takes note of one node of the upper. Returns a directory.
-    fn lookup(&mut self, at: &Visit<'_, Both, BothData>) -> Result<Option<(Both, BothData)>> {
-        let Both { upper, lower } = at.dir;
+    fn lookup(
+        &mut self,
+        at: &Visit<'_, DirPair, DirPairData>,
+    ) -> Result<Option<(DirPair, DirPairData)>> {
+        let DirPair { upper, lower } = at.dir;
         let stat = node(&**upper, at.name)?;
         let found = match lower {
-            Some(lower) => lower.find(at.name)?,
+            Some(lower) => lower.lookup(at.name)?,
             None => None,
         };
         let stays = match &found {
@@ -174,20 +177,20 @@ impl Scan {
             return Ok(None);
         }
         let (lower, lower_at) = match found {
-            Some(Found::Dir(dir)) if stays => (Some(dir), LowerAt::InPlace),
+            Some(LowerNode::Dir(dir)) if stays => (Some(dir), LowerLocation::SameName),
             // Nothing under it can be gone.
-            Some(Found::Dir(_) | Found::Leaf(_)) | None if self.pass == Pass::Gone => {
+            Some(LowerNode::Dir(_) | LowerNode::Leaf(_)) | None if self.pass == Pass::Gone => {
                 return Ok(None);
             }
-            Some(Found::Dir(_) | Found::Leaf(_)) | None => (None, LowerAt::Nowhere),
+            Some(LowerNode::Dir(_) | LowerNode::Leaf(_)) | None => (None, LowerLocation::Absent),
         };
         let upper = WalkDir::enter(upper, at.name)?;
         let hides = at.data.hides || upper.is_opaque()?;
-        Ok(Some((Both { upper, lower }, BothData { lower: lower_at, hides })))
+        Ok(Some((DirPair { upper, lower }, DirPairData { lower: lower_at, hides })))
     }
 
     /// Takes note of what is gone, if something fresh has its identity.
-    fn gone(&mut self, path: &SharedPath, found: &Found) {
+    fn gone(&mut self, path: &SharedPath, found: &LowerNode) {
         // What may not be looked at cannot have been renamed either.
         if let Ok(stat) = stat_of(path, found)
             && let Some(fresh) = self.fresh.get(&(stat.dev, stat.ino))
@@ -198,8 +201,8 @@ impl Scan {
     }
 
     /// Directories first, so that what is in them is known to have come along.
-    fn pair(mut self) -> Moves {
-        let mut moves = Moves::default();
+    fn pair(mut self) -> Renames {
+        let mut renames = Renames::default();
         let mut groups: Vec<_> = Vec::new();
         for (id, sources) in self.gone {
             let Some(mut targets) = self.fresh.remove(&id) else { continue };
@@ -216,23 +219,23 @@ impl Scan {
             let mut left = Vec::new();
             for (target, _) in targets {
                 // Of the names of one file those that stayed where they were stay together.
-                match sources.iter().position(|source| *source == moves.home(&target)) {
-                    Some(nth) => moves.add(target, sources.remove(nth)),
+                match sources.iter().position(|source| *source == renames.home(&target)) {
+                    Some(nth) => renames.add(target, sources.remove(nth)),
                     None => left.push(target),
                 }
             }
             for (target, source) in left.into_iter().zip(sources) {
-                moves.add(target, source);
+                renames.add(target, source);
             }
         }
-        moves
+        renames
     }
 }
 
 /// Walks a directory of the lowers that is gone.
-struct Gone<'a>(&'a mut Scan);
+struct RemovedWalk<'a>(&'a mut RenameScan);
 
-impl Visitor for Gone<'_> {
+impl Visitor for RemovedWalk<'_> {
     type Dir = Arc<MergedDir>;
     type Data = ();
     type Error = PathError;
@@ -241,15 +244,15 @@ impl Visitor for Gone<'_> {
         &mut self,
         at: Visit<'_, Arc<MergedDir>, ()>,
     ) -> Result<Option<Entered<Arc<MergedDir>, ()>>, PathError> {
-        let Some(found) = at.dir.find(at.name).at(at.path)? else { return Ok(None) };
+        let Some(found) = at.dir.lookup(at.name).at(at.path)? else { return Ok(None) };
         self.0.gone(&at.dir.path().join(at.name.as_str()), &found);
-        let Found::Dir(dir) = found else { return Ok(None) };
+        let LowerNode::Dir(dir) = found else { return Ok(None) };
         let names = names(&*dir).at(at.path)?;
         Ok(Some(Entered { dir, names, data: () }))
     }
 }
 
-impl Moves {
+impl Renames {
     fn add(&mut self, target: SharedPath, source: SharedPath) {
         self.sources.insert(source.clone());
         self.from.insert(target, source);
@@ -270,9 +273,9 @@ impl Moves {
 }
 
 /// What the node of the lowers at `path` is.
-pub(super) fn stat_of(path: &SharedPath, found: &Found) -> Result<Stat> {
+pub(super) fn stat_of(path: &SharedPath, found: &LowerNode) -> Result<Stat> {
     match found {
-        Found::Dir(dir) => end(dir.stat(Descent::HERE)),
-        Found::Leaf(part) => end(part.dir().stat(Name::new(path.name())?.into())),
+        LowerNode::Dir(dir) => to_errno(dir.stat(Descent::HERE)),
+        LowerNode::Leaf(part) => to_errno(part.dir().stat(Name::new(path.name())?.into())),
     }
 }

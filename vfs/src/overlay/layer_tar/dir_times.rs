@@ -10,7 +10,7 @@ use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
 use super::super::changes::PathError;
-use super::super::lowers::end;
+use super::super::lowers::to_errno;
 use super::super::upper::UpperRef;
 use super::import::times;
 use crate::tree_walk::{At, Entered, Leave, Visit, Visitor, WalkDir, walk};
@@ -124,7 +124,9 @@ impl Visitor for Apply<'_> {
 
     fn leave(&mut self, at: Leave<'_, UpperRef, Dir>) -> Result<(), PathError> {
         match self.entry(at.data.key).and_then(|node| node.modified) {
-            Some(modified) => end(at.dir.set_times(Descent::HERE, times(modified))).at(at.path),
+            Some(modified) => {
+                to_errno(at.dir.set_times(Descent::HERE, times(modified))).at(at.path)
+            }
             None => Ok(()),
         }
     }

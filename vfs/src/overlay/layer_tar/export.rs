@@ -10,7 +10,7 @@ use tar::{EntryType, Header};
 
 use super::super::Identity;
 use super::super::changes::{PathError, join, node, read_full, shown, whiteouts};
-use super::super::lowers::end;
+use super::super::lowers::to_errno;
 use super::super::upper::UpperRef;
 use super::{BLOCK, MARKER, OCTAL_MAX, OPAQUE, PIECE_BYTES, padding, pax};
 use crate::shared_path::SharedPath;
@@ -86,7 +86,7 @@ impl From<io::Error> for ExportError {
 pub fn export_layer(layer: &UpperRef, out: &mut dyn Write) -> Result<Exported, ExportError> {
     walk(Check.enter("", Arc::clone(layer))?, &mut Check)?;
     let mut export = Export { out, exported: Exported::default(), firsts: HashMap::default() };
-    let stat = end(layer.stat(Descent::HERE)).at("")?;
+    let stat = to_errno(layer.stat(Descent::HERE)).at("")?;
     export.header("./", &stat, EntryType::Directory, None)?;
     let root = export.enter("", Arc::clone(layer))?;
     walk(root, &mut export)?;
@@ -165,7 +165,7 @@ impl Visitor for Export<'_> {
 impl Export<'_> {
     /// Writes the markers in a directory.
     fn enter(&mut self, path: &str, dir: UpperRef) -> Result<Entered<UpperRef, ()>, ExportError> {
-        let times = end(dir.stat(Descent::HERE)).at(path)?;
+        let times = to_errno(dir.stat(Descent::HERE)).at(path)?;
         let marker = Stat { size: 0, nlink: 1, ..times };
         if dir.is_opaque().at(path)? {
             self.header(&join(path, OPAQUE), &marker, EntryType::Regular, None)?;
@@ -213,7 +213,7 @@ impl Export<'_> {
         size: u64,
         path: &str,
     ) -> Result<(), ExportError> {
-        let file = end(dir.open(name.into(), OpenHow::READ)).at(path)?.into_file().at(path)?;
+        let file = to_errno(dir.open(name.into(), OpenHow::READ)).at(path)?.into_file().at(path)?;
         let whole = usize::try_from(size).unwrap_or(PIECE_BYTES);
         let mut piece = vec![0; PIECE_BYTES.min(whole)];
         let mut at = 0;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tar::{EntryType, Header};
 
 use super::super::changes::{PathError, shown};
-use super::super::lowers::end;
+use super::super::lowers::to_errno;
 use super::super::upper::{UpperEntry, UpperRef};
 use super::dir_times::DirTimes;
 use super::{BLOCK, MARKER, OPAQUE, PIECE_BYTES, padding, pax};
@@ -359,7 +359,7 @@ impl Import<'_> {
         match head.kind {
             EntryType::Regular => {
                 let how = OpenHow::new(Access::Write, OpenFlags::CREATE | OpenFlags::EXCLUSIVE);
-                let file = end(dir.open(name.into(), how))?.into_file()?;
+                let file = to_errno(dir.open(name.into(), how))?.into_file()?;
                 self.bytes(head.size, &mut |piece, at| write(&*file, piece, at))?;
                 file.set_len(head.size)?;
                 file.set_times(times(head.modified))?;
@@ -372,7 +372,7 @@ impl Import<'_> {
                     return Err(ImportFault::BadName);
                 }
                 dir.create_symlink(name, target)?;
-                end(dir.set_times(name.into(), times(head.modified)))?;
+                to_errno(dir.set_times(name.into(), times(head.modified)))?;
                 self.imported.symlinks += 1;
             }
             EntryType::Link => {

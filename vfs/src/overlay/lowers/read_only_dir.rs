@@ -1,18 +1,21 @@
-//! A directory of the merged lowers as a [`Dir`]: it is only read, and what would change it is
-//! `Rofs`, behind the errors that come first.
+//! Implements [`Dir`] for the merged lowers: reads only, changes fail with `Rofs`.
+//!
+//! An operation that would change the tree returns the errors that precede `Rofs` in the contract
+//! of
+//! [`Dir`] first.
 
 use std::any::Any;
 use std::ops::ControlFlow;
 
-use super::lowers::{Found, MergedDir};
+use super::{LowerNode, MergedDir};
 use crate::{
     Access, Cookie, Descent, Dir, Entry, Errno, FileType, Name, Node, OpenFlags, OpenHow, Result,
     SetTimes, Stat, Stop,
 };
 
 impl MergedDir {
-    /// Asks the directory that has what `path` leads to.
-    fn ask(
+    /// Calls `stat` on the part that has the node at `path`.
+    fn stat_with(
         &self,
         path: Descent<'_>,
         stat: impl Fn(&dyn Dir, Descent<'_>) -> Result<Stat, Stop>,
@@ -20,21 +23,21 @@ impl MergedDir {
         if path.is_here() {
             return match self.parts.first() {
                 Some(part) => part.dir().stat(path),
-                // Nothing is below an opaque root.
+                // An opaque root has no parts under it.
                 None => Err(Errno::Noent.into()),
             };
         }
         if let Some(dir) = self.single() {
             return stat(&**dir, path);
         }
-        if let Some((part, name)) = self.known_leaf(path) {
+        if let Some((part, name)) = self.cached_leaf(path) {
             return stat(part.dir(), name.into());
         }
         let (parent, name) = self.parent_of(path)?;
-        match parent.find(name)? {
+        match parent.lookup(name)? {
             None => Err(Errno::Noent.into()),
-            Some(Found::Dir(dir)) => dir.stat(Descent::HERE),
-            Some(Found::Leaf(part)) => {
+            Some(LowerNode::Dir(dir)) => dir.stat(Descent::HERE),
+            Some(LowerNode::Leaf(part)) => {
                 stat(part.dir(), name.into()).map_err(|stop| stop.shifted_by(path.depth() - 1))
             }
         }
@@ -54,22 +57,22 @@ impl Dir for MergedDir {
         if let Some(dir) = self.single().filter(|_| !changes) {
             match dir.open(path, how)? {
                 Node::File(file) => return Ok(Node::File(file)),
-                // It has to be a directory of this tree.
+                // A directory is returned as a `MergedDir`, below.
                 Node::Dir(_) => {}
             }
         }
-        if let Some((part, name)) = self.known_leaf(path).filter(|_| !changes) {
+        if let Some((part, name)) = self.cached_leaf(path).filter(|_| !changes) {
             return part.dir().open(name.into(), how);
         }
         let (parent, name) = self.parent_of(path)?;
         let depth = path.depth() - 1;
-        match parent.find(name)? {
+        match parent.lookup(name)? {
             None if how.creates() => Err(Errno::Rofs.into()),
             None => Err(Errno::Noent.into()),
             Some(_) if how.is_exclusive() => Err(Errno::Exist.into()),
-            Some(Found::Dir(_)) if how.refuses_dir() => Err(Errno::Isdir.into()),
-            Some(Found::Dir(dir)) => Ok(Node::Dir(dir)),
-            Some(Found::Leaf(part)) => {
+            Some(LowerNode::Dir(_)) if how.refuses_dir() => Err(Errno::Isdir.into()),
+            Some(LowerNode::Dir(dir)) => Ok(Node::Dir(dir)),
+            Some(LowerNode::Leaf(part)) => {
                 let held = OpenHow::new(how.access, how.flags & !OpenFlags::TRUNCATE);
                 let is_changed = how.access.writes() || held != how;
                 let how = if is_changed { OpenHow { access: Access::Hold, ..held } } else { how };
@@ -82,18 +85,18 @@ impl Dir for MergedDir {
     }
 
     fn stat(&self, path: Descent<'_>) -> Result<Stat, Stop> {
-        self.ask(path, |dir, path| dir.stat(path))
+        self.stat_with(path, |dir, path| dir.stat(path))
     }
 
     fn stat_following(&self, path: Descent<'_>) -> Result<Stat, Stop> {
-        self.ask(path, |dir, path| dir.stat_following(path))
+        self.stat_with(path, |dir, path| dir.stat_following(path))
     }
 
     fn read_link(&self, name: Name<'_>) -> Result<Box<str>> {
-        match self.find(name)? {
+        match self.lookup(name)? {
             None => Err(Errno::Noent),
-            Some(Found::Dir(_)) => Err(Errno::Inval),
-            Some(Found::Leaf(part)) => part.dir().read_link(name),
+            Some(LowerNode::Dir(_)) => Err(Errno::Inval),
+            Some(LowerNode::Leaf(part)) => part.dir().read_link(name),
         }
     }
 
@@ -121,10 +124,10 @@ impl Dir for MergedDir {
     }
 
     fn remove_dir(&self, name: Name<'_>) -> Result<()> {
-        match self.find(name)?.ok_or(Errno::Noent)? {
-            Found::Leaf(_) => Err(Errno::Notdir),
-            Found::Dir(dir) if !dir.list()?.is_empty() => Err(Errno::Notempty),
-            Found::Dir(_) => Err(Errno::Rofs),
+        match self.lookup(name)?.ok_or(Errno::Noent)? {
+            LowerNode::Leaf(_) => Err(Errno::Notdir),
+            LowerNode::Dir(dir) if !dir.list()?.is_empty() => Err(Errno::Notempty),
+            LowerNode::Dir(_) => Err(Errno::Rofs),
         }
     }
 

@@ -11,10 +11,10 @@ use std::sync::{Arc, OnceLock, Weak};
 use parking_lot::Mutex;
 use slab::Slab;
 
-use super::lowers::{Found, MergedDir, end};
-use super::tree::{Have, ROOT, Tree};
+use super::dir_table::{DirTable, MergedEntry, ROOT};
+use super::lowers::{LowerNode, MergedDir, to_errno};
 use super::upper::{CopiedUp, CopyUp};
-use super::{Identity, Shared};
+use super::{Identity, OverlayState};
 use crate::copy::copy_bytes;
 use crate::shared_path::SharedPath;
 use crate::{
@@ -24,11 +24,11 @@ use crate::{
 
 /// The open files of the lowers.
 #[derive(Default)]
-pub(super) struct Handles(Mutex<Slab<Weak<LowerFile>>>);
+pub(super) struct LowerFiles(Mutex<Slab<Weak<LowerFile>>>);
 
 /// An open file of the lowers.
 pub(super) struct LowerFile {
-    fs: Arc<Shared>,
+    fs: Arc<OverlayState>,
     access: Access,
     lower: FileRef,
     /// The upper's copy, open for reading and writing.
@@ -38,56 +38,56 @@ pub(super) struct LowerFile {
     /// Where it lies in the lowers: names alone, so that an open file holds no directory. A file
     /// that is not copied up lies there in the overlay too.
     dir: SharedPath,
-    path: ShortPath,
+    path: InlinePath,
     slot: usize,
 }
 
 /// Bytes of a path that need no memory of their own.
-const SHORT: usize = 46;
+const INLINE_BYTES: usize = 46;
 
 /// The text of a descent. Every open of a lower's file keeps one and hardly any is ever asked for,
 /// so most lie in the handle itself.
-enum ShortPath {
-    Short([u8; SHORT], u8),
+enum InlinePath {
+    Short([u8; INLINE_BYTES], u8),
     Long(Box<str>),
 }
 
-impl ShortPath {
+impl InlinePath {
     fn new(path: Descent<'_>) -> Self {
         let text = path.as_str();
-        let mut bytes = [0; SHORT];
+        let mut bytes = [0; INLINE_BYTES];
         match (bytes.get_mut(..text.len()), u8::try_from(text.len())) {
             (Some(place), Ok(len)) => {
                 place.copy_from_slice(text.as_bytes());
-                ShortPath::Short(bytes, len)
+                InlinePath::Short(bytes, len)
             }
-            _ => ShortPath::Long(text.into()),
+            _ => InlinePath::Long(text.into()),
         }
     }
 
     fn text(&self) -> Result<&str> {
         match self {
-            ShortPath::Short(bytes, len) => {
+            InlinePath::Short(bytes, len) => {
                 let text = bytes.get(..usize::from(*len)).map(std::str::from_utf8);
                 let Some(Ok(text)) = text else { return Err(bug!("a short path is no text")) };
                 Ok(text)
             }
-            ShortPath::Long(text) => Ok(text),
+            InlinePath::Long(text) => Ok(text),
         }
     }
 }
 
-impl Handles {
+impl LowerFiles {
     /// Hands out a file of the lowers that was opened, for reading at most, at `path` beneath
     /// `dir`.
-    pub(super) fn hold(
-        fs: &Arc<Shared>,
+    pub(super) fn register(
+        fs: &Arc<OverlayState>,
         lower: FileRef,
         access: Access,
         dir: &Arc<MergedDir>,
         path: Descent<'_>,
     ) -> FileRef {
-        let mut slots = fs.handles.0.lock();
+        let mut slots = fs.lower_files.0.lock();
         let entry = slots.vacant_entry();
         let file = Arc::new(LowerFile {
             fs: Arc::clone(fs),
@@ -96,7 +96,7 @@ impl Handles {
             upper: OnceLock::new(),
             hidden: AtomicU64::new(0),
             dir: dir.path().clone(),
-            path: ShortPath::new(path),
+            path: InlinePath::new(path),
             slot: entry.key(),
         });
         entry.insert(Arc::downgrade(&file));
@@ -113,7 +113,7 @@ impl Handles {
     }
 
     /// The file was copied up: its handles are the copy's from now on.
-    pub(super) fn switch(&self, id: Identity, upper: &FileRef) {
+    pub(super) fn switch_to_copy(&self, id: Identity, upper: &FileRef) {
         for file in self.of(id) {
             // One that has a copy of its own already has no name any more.
             let _ = file.upper.set(Arc::clone(upper));
@@ -122,10 +122,10 @@ impl Handles {
 
     /// The tree is another one now, and nothing of it has been copied up: a file that lies where it
     /// lay has all its names, and any other has none.
-    pub(super) fn restored(&self, root: &Arc<MergedDir>) {
+    pub(super) fn recount_after_restore(&self, root: &Arc<MergedDir>) {
         let all: Vec<_> = self.0.lock().iter().filter_map(|(_, file)| file.upgrade()).collect();
         for file in all {
-            let found = file.full_path().and_then(|path| end(root.stat(Descent::new(&path)?)));
+            let found = file.full_path().and_then(|path| to_errno(root.stat(Descent::new(&path)?)));
             let is_it = match (file.lower.stat(), found) {
                 (Ok(old), Ok(new)) => (new.dev, new.ino) == (old.dev, old.ino),
                 (_, _) => false,
@@ -156,7 +156,7 @@ pub(super) fn open_lower(dir: &dyn Dir, path: Descent<'_>, how: OpenHow) -> Resu
 }
 
 impl LowerFile {
-    fn now(&self) -> &FileRef {
+    fn current(&self) -> &FileRef {
         self.upper.get().unwrap_or(&self.lower)
     }
 
@@ -169,13 +169,13 @@ impl LowerFile {
     }
 
     /// The copy in the upper, made now if there is none.
-    fn raise(&self, tree: &mut Tree) -> Result<FileRef> {
+    fn copy_up(&self, table: &mut DirTable) -> Result<FileRef> {
         if let Some(upper) = self.upper.get() {
             return Ok(Arc::clone(upper));
         }
         let stat = self.lower.stat()?;
         if stat.nlink > self.hidden.load(Ordering::Relaxed) {
-            self.copy_up_named(tree, (stat.dev, stat.ino))?;
+            self.copy_up_named(table, (stat.dev, stat.ino))?;
         }
         if let Some(upper) = self.upper.get() {
             return Ok(Arc::clone(upper));
@@ -183,11 +183,11 @@ impl LowerFile {
         // No name of the overlay leads to it any more; the copy is this file's alone.
         let mut fill = |to: &dyn File| copy_bytes(&*self.lower, to).map(drop);
         let stat = Stat { nlink: 0, ..stat };
-        let upper = tree.raise(ROOT)?;
+        let upper = table.ensure_upper(ROOT)?;
         let adopt = || upper.copy_up(&[], &stat, CopyUp::File(&mut fill));
-        match self.fs.paid_copy(stat.size, adopt)? {
+        match self.fs.copy_in_budget(stat.size, adopt)? {
             CopiedUp::File(file) => {
-                self.fs.handles.switch((stat.dev, stat.ino), &file);
+                self.fs.lower_files.switch_to_copy((stat.dev, stat.ino), &file);
                 Ok(Arc::clone(self.upper.get_or_init(|| file)))
             }
             CopiedUp::Named | CopiedUp::Truncated { .. } => {
@@ -198,20 +198,20 @@ impl LowerFile {
 
     /// Copies the file up by its name. Does nothing if another node has the name: a lower's file
     /// can have names outside of the overlay, which its link count includes.
-    fn copy_up_named(&self, tree: &mut Tree, id: Identity) -> Result<()> {
+    fn copy_up_named(&self, table: &mut DirTable, id: Identity) -> Result<()> {
         let path = self.full_path()?;
         let Some((parent, name)) = Descent::new(&path)?.split_last() else {
             return Err(bug!("an open file of the lowers has no name"));
         };
-        let dir = match end(tree.descend(ROOT, parent)) {
+        let dir = match to_errno(table.descend(ROOT, parent)) {
             Err(Errno::Noent | Errno::Notdir | Errno::Loop) => return Ok(()),
             dir => dir?,
         };
-        match tree.have(dir, name)? {
-            have @ Have::Lower(Found::Leaf(_)) if have.id(name)? == id => {
-                self.fs.copy_up(tree, dir, name)
+        match table.lookup(dir, name)? {
+            entry @ MergedEntry::Lower(LowerNode::Leaf(_)) if entry.id(name)? == id => {
+                self.fs.copy_up(table, (dir, name), &entry)
             }
-            Have::Lower(_) | Have::Upper(_) | Have::Nothing => Ok(()),
+            MergedEntry::Lower(_) | MergedEntry::Upper(_) | MergedEntry::Absent => Ok(()),
         }
     }
 }
@@ -226,7 +226,7 @@ impl File for LowerFile {
         if !self.access.reads() {
             return Err(Errno::Badf);
         }
-        self.now().read_at(bufs, offset)
+        self.current().read_at(bufs, offset)
     }
 
     fn write_at(&self, _bufs: &[IoSlice<'_>], _offset: u64) -> Result<usize> {
@@ -238,7 +238,7 @@ impl File for LowerFile {
     }
 
     fn appended_to(&self) -> Result<u64> {
-        self.now().appended_to()
+        self.current().appended_to()
     }
 
     fn stat(&self) -> Result<Stat> {
@@ -260,9 +260,9 @@ impl File for LowerFile {
 
     fn set_times(&self, times: SetTimes) -> Result<()> {
         let upper = {
-            let mut tree = self.fs.tree.write();
-            tree.sweep();
-            self.raise(&mut tree)?
+            let mut table = self.fs.table.write();
+            table.evict();
+            self.copy_up(&mut table)?
         };
         upper.set_times(times)
     }
@@ -275,7 +275,7 @@ impl File for LowerFile {
     }
 
     fn advise(&self, offset: u64, len: u64, advice: Advice) -> Result<()> {
-        self.now().advise(offset, len, advice)
+        self.current().advise(offset, len, advice)
     }
 
     fn may_block(&self) -> bool {
@@ -284,19 +284,19 @@ impl File for LowerFile {
     }
 
     fn epoch(&self) -> u64 {
-        self.now().epoch()
+        self.current().epoch()
     }
 
     fn read_vec(&self, to: &mut Vec<u8>, len: usize, offset: u64) -> Result<usize> {
         if !self.access.reads() {
             return Err(Errno::Badf);
         }
-        self.now().read_vec(to, len, offset)
+        self.current().read_vec(to, len, offset)
     }
 }
 
 impl Drop for LowerFile {
     fn drop(&mut self) {
-        self.fs.handles.0.lock().try_remove(self.slot);
+        self.fs.lower_files.0.lock().try_remove(self.slot);
     }
 }

@@ -17,10 +17,9 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
-use super::lowers::{Found, MergedDir};
-use super::tree::{DirKey, DirState, ROOT, Tree, on_no_layer, on_no_upper};
+use super::dir_table::{DirKey, DirState, DirTable, ROOT, missing_upper, no_backing_dir};
+use super::lowers::{LowerNode, MergedDir};
 use super::upper::UpperRef;
 use crate::{Errno, Name, Result};
 
@@ -38,41 +37,41 @@ pub(super) struct Closed {
 /// Directories that had no handle when they were opened or let go, the oldest first. One that is
 /// freed may stay in here, and its key may be given anew: then that one is closed too early.
 #[derive(Default)]
-pub(super) struct Idle(VecDeque<DirKey>);
+pub(super) struct IdleQueue(VecDeque<DirKey>);
 
 /// The directories of a directory's layers.
 #[derive(Clone)]
-struct Sides {
+struct OpenParts {
     upper: Option<UpperRef>,
     lower: Option<Arc<MergedDir>>,
 }
 
-impl Sides {
-    fn of(dir: &DirState) -> Sides {
-        Sides { upper: dir.upper.clone(), lower: dir.lower.clone() }
+impl OpenParts {
+    fn of(dir: &DirState) -> OpenParts {
+        OpenParts { upper: dir.upper.clone(), lower: dir.lower.clone() }
     }
 
-    fn enter(&self, name: Name<'_>, closed: Closed) -> Result<Sides> {
+    fn enter(&self, name: Name<'_>, closed: Closed) -> Result<OpenParts> {
         let upper = match (closed.has_upper, &self.upper) {
             (true, Some(upper)) => Some(upper.enter(name)?),
-            (true, None) => return Err(on_no_upper()),
+            (true, None) => return Err(missing_upper()),
             (false, _) => None,
         };
         let lower = match (closed.has_lower, &self.lower) {
-            (true, Some(lower)) => match lower.find(name)? {
-                Some(Found::Dir(dir)) => Some(dir),
+            (true, Some(lower)) => match lower.lookup(name)? {
+                Some(LowerNode::Dir(dir)) => Some(dir),
                 // A lower that is written meanwhile shows something else there.
-                Some(Found::Leaf(_)) | None if upper.is_none() => return Err(Errno::Stale),
-                Some(Found::Leaf(_)) | None => None,
+                Some(LowerNode::Leaf(_)) | None if upper.is_none() => return Err(Errno::Stale),
+                Some(LowerNode::Leaf(_)) | None => None,
             },
-            (true, None) => return Err(on_no_layer()),
+            (true, None) => return Err(no_backing_dir()),
             (false, _) => None,
         };
-        Ok(Sides { upper, lower })
+        Ok(OpenParts { upper, lower })
     }
 }
 
-impl Tree {
+impl DirTable {
     /// Opens a directory if it is closed.
     pub(super) fn open(&mut self, key: DirKey) -> Result<()> {
         let (mut chain, mut at) = (Vec::new(), key);
@@ -83,26 +82,26 @@ impl Tree {
         if chain.is_empty() {
             return Ok(());
         }
-        let mut sides = Sides::of(self.dir(at)?);
+        let mut parts = OpenParts::of(self.dir(at)?);
         while let Some(at) = chain.pop() {
             let dir = self.dir_mut(at)?;
             let Some(closed) = dir.closed else { continue };
-            sides = sides.enter(Name::new(&dir.name)?, closed)?;
+            parts = parts.enter(Name::new(&dir.name)?, closed)?;
             let distance = chain.len();
             if distance == 0 || distance.is_power_of_two() {
-                let Sides { upper, lower } = sides.clone();
+                let OpenParts { upper, lower } = parts.clone();
                 (dir.upper, dir.lower, dir.closed) = (upper, lower, None);
-                self.note_idle(at);
+                self.queue_idle(at);
             }
         }
         Ok(())
     }
 
     /// Notes that a directory was opened, or has lost its last handle: it is closed in its turn.
-    pub(super) fn note_idle(&mut self, key: DirKey) {
+    pub(super) fn queue_idle(&mut self, key: DirKey) {
         if self.idle_max.is_some()
             && let Some(dir) = self.dirs.get_mut(key)
-            && !std::mem::replace(&mut dir.is_noted, true)
+            && !std::mem::replace(&mut dir.is_queued, true)
         {
             self.idle.0.push_back(key);
         }
@@ -116,7 +115,7 @@ impl Tree {
             && let Some(key) = self.idle.0.pop_front()
         {
             if let Some(dir) = self.dirs.get_mut(key) {
-                dir.is_noted = false;
+                dir.is_queued = false;
             }
             self.close(key);
         }
@@ -128,7 +127,7 @@ impl Tree {
             return;
         }
         let Some(dir) = self.dirs.get_mut(key) else { return };
-        if dir.closed.is_some() || dir.is_removed || dir.handles.load(Ordering::Acquire) > 0 {
+        if dir.closed.is_some() || dir.is_removed || !dir.handles.is_zero() {
             return;
         }
         let (upper, lower) = (dir.upper.take(), dir.lower.take());
