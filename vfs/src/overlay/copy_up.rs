@@ -1,9 +1,9 @@
 //! Copy-up: copies a node of the lowers into the upper before an operation changes it.
 //!
 //! A copy-up changes nothing that is visible: the copy has the content, times and identity of the
-//! original, and all its names appear in one step. An operation copies up the nodes that it needs and
-//! then makes its own single step. So no operation needs a rollback in the overlay: whatever fails on
-//! the way, the tree is unchanged.
+//! original, and all its names appear in one step. An operation copies up the nodes that it needs
+//! and then makes its own single step. So no operation needs a rollback in the overlay: whatever
+//! fails on the way, the tree is unchanged.
 //!
 //! An open that truncates a file of a lower is a single step too: the empty file is opened before a
 //! name leads to it.
@@ -196,8 +196,8 @@ impl OverlayState {
         Ok(copied)
     }
 
-    /// Prepares to hide the name of a file or symlink of a lower. A file with other visible names is
-    /// copied up, so that its link count excludes the hidden name.
+    /// Prepares to hide the name of a file or symlink of a lower. A file with other visible names
+    /// is copied up, so that its link count excludes the hidden name.
     ///
     /// Returns the identity of a file that stays in the lower, for [`LowerFiles::hide`].
     ///

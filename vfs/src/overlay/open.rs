@@ -1,7 +1,7 @@
 //! Opening nodes of an overlay.
 //!
-//! An open first runs under the shared lock of the [`DirTable`]. It succeeds there if nothing has to
-//! be created, copied up or entered into the table. The cases, by the resolution of the path:
+//! An open first runs under the shared lock of the [`DirTable`]. It succeeds there if nothing has
+//! to be created, copied up or entered into the table. The cases, by the resolution of the path:
 //!
 //! | resolution | open |
 //! |---|---|

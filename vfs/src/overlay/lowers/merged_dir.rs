@@ -4,9 +4,9 @@
 //! one. Lookup results are cached, so a stack of many lowers costs one lookup per name. One
 //! `MergedDir` is shared by all overlays over the same lowers.
 //!
-//! The caches never expire, because lowers must not change while an overlay uses them: overlayfs has
-//! the same contract. A lower that changes nevertheless yields wrong results for the changed names
-//! and nothing worse.
+//! The caches never expire, because lowers must not change while an overlay uses them: overlayfs
+//! has the same contract. A lower that changes nevertheless yields wrong results for the changed
+//! names and nothing worse.
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;

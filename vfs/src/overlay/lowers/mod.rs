@@ -5,8 +5,8 @@
 //! listing, `negative_filter.rs` the Bloom filter for absent names, and `recent_dirs.rs` keeps
 //! directories open for the next descent.
 //!
-//! Lock order: `MergedDir::lookups`, `MergedDir::list` and `RecentDirs::ring` are leaves. No lower is
-//! called with one of them held.
+//! Lock order: `MergedDir::lookups`, `MergedDir::list` and `RecentDirs::ring` are leaves. No lower
+//! is called with one of them held.
 
 mod merged_dir;
 mod merged_list;

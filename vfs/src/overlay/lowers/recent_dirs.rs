@@ -48,7 +48,8 @@ impl RecentDirs {
             *last = (*last + 1) % self.max;
             dirs.get_mut(*last).map(|slot| std::mem::replace(slot, Arc::clone(dir)))
         };
-        // Dropping the last reference closes descriptors of the host, so the lock is released first.
+        // Dropping the last reference closes descriptors of the host, so the lock is released
+        // first.
         drop(replaced);
     }
 }
