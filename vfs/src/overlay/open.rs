@@ -16,7 +16,7 @@
 //!
 //! | entry | open | case |
 //! |---|---|---|
-//! | a file that only the upper can have | any | [`open_in_upper_only`](ExclusiveOpen::open_in_upper_only) |
+//! | no lower has the parent | any | [`open_in_upper_only`](ExclusiveOpen::open_in_upper_only) |
 //! | absent | creates | [`create_file`](ExclusiveOpen::create_file) |
 //! | absent | does not create | `ENOENT` |
 //! | any | is exclusive | `EEXIST` |
