@@ -214,6 +214,31 @@ fn ambient_authority_enters_at_named_places() {
     assert_none(&faults, "ambient authority");
 }
 
+/// `ok_or(Errno::Io)` hides the reason: an internal error is `bug!`, a broken contract is
+/// `broken_contract`, and an error of the input is returned beside its reason.
+#[test]
+fn no_missing_value_becomes_a_silent_eio() {
+    let product = ["vfs/src/", "policy/src/", "kernel/src/", "adapters/", "cli/src/"];
+    let mut faults = Vec::new();
+    for (name, text) in sources() {
+        if !product.iter().any(|start| name.starts_with(start)) || name.contains("tests") {
+            continue;
+        }
+        let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+        for (number, line) in code.lines().enumerate() {
+            let code = line.split("//").next().unwrap_or_default();
+            let values = code.split(".ok_or(").skip(1);
+            if values
+                .map(|value| value.trim_start_matches("palisade_vfs::"))
+                .any(|value| value.trim_start_matches("vfs::").starts_with("Errno::Io)"))
+            {
+                faults.push(format!("{name}:{}: {}", number + 1, line.trim()));
+            }
+        }
+    }
+    assert_none(&faults, "an error without its reason");
+}
+
 #[test]
 fn the_command_prints_through_one_module() {
     let words = [

@@ -15,6 +15,8 @@ use std::borrow::Cow;
 use std::ffi::OsStr;
 use std::fmt::{self, Write};
 
+use crate::bug;
+
 /// Returns whether `c` is escaped: a control character, a format character (bidirectional marks,
 /// zero-width characters, tags, variation selectors), a line or paragraph separator, a space other
 /// than U+0020, or another character without a glyph.
@@ -85,15 +87,20 @@ impl fmt::Display for Escaped<'_> {
                 if !self.style.escapes(c) {
                     continue;
                 }
-                f.write_str(valid.get(plain..at).unwrap_or_default())?;
+                f.write_str(slice(valid, plain, at))?;
                 plain = at + c.len_utf8();
                 write!(f, "{}", c.escape_default())?;
             }
-            f.write_str(valid.get(plain..).unwrap_or_default())?;
+            f.write_str(slice(valid, plain, valid.len()))?;
             chunk.invalid().iter().try_for_each(|byte| write!(f, "\\x{byte:02x}"))?;
         }
         Ok(())
     }
+}
+
+/// Returns a part of `text` that begins and ends at characters.
+fn slice(text: &str, start: usize, end: usize) -> &str {
+    text.get(start..end).unwrap_or_else(|| bug!(""; "no characters from {start} to {end}"))
 }
 
 impl Style {

@@ -2,7 +2,7 @@
 
 use std::io::{self, IoSlice, IoSliceMut, Read, Seek, SeekFrom, Write};
 
-use palisade_vfs::{FileRef, SyncScope};
+use palisade_vfs::{FileRef, SyncScope, broken_contract};
 
 use crate::errors::{errno_of_io, io_error};
 
@@ -113,7 +113,10 @@ pub(crate) fn write_all(to: &mut dyn Write, bytes: &[u8]) -> palisade_vfs::Resul
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             count => count.map_err(|error| errno_of_io(&error))?,
         };
-        rest = rest.get(count..).filter(|_| count > 0).ok_or(palisade_vfs::Errno::Io)?;
+        rest = rest
+            .get(count..)
+            .filter(|_| count > 0)
+            .ok_or_else(|| broken_contract("a write returned a wrong count"))?;
     }
     Ok(())
 }

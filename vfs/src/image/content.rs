@@ -187,7 +187,8 @@ mod packed {
                 open.bytes += len;
                 Paid { place, bytes: len, open: Arc::clone(&self.open) }
             };
-            let bytes = packed.unpack(source, len).ok_or(Errno::Io)?;
+            // A corrupt archive is input, not an internal error.
+            let Some(bytes) = packed.unpack(source, len) else { return Err(Errno::Io) };
             let unpacked = Arc::new(Unpacked { bytes, _paid: paid });
             self.open.lock().entries.insert(place, Arc::downgrade(&unpacked));
             Ok(FileBytes::Shared(unpacked))

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::chunks::Chunks;
 use super::meter::Meter;
-use crate::{Errno, Result};
+use crate::{Errno, Result, bug};
 
 /// The size of a chunk in bytes: large enough that a big file has few chunks, small enough that a
 /// hole is one missing chunk.
@@ -48,7 +48,10 @@ impl Bytes {
                 let stored = stored.get(to_usize(start)..).unwrap_or_default();
                 let filled = stored.len().min(piece.len());
                 let (from_chunk, zeros) = piece.split_at_mut(filled);
-                from_chunk.copy_from_slice(stored.get(..filled).unwrap_or_default());
+                let stored = stored.get(..filled);
+                from_chunk.copy_from_slice(
+                    stored.unwrap_or_else(|| bug!(&[]; "a chunk is shorter than {filled}")),
+                );
                 zeros.fill(0);
                 (rest, at, done) = (tail, at + n, done + to_usize(n));
             }

@@ -185,7 +185,8 @@ impl State {
         let mut pending = vec![String::new()];
         while let Some(suffix) = pending.pop() {
             let path = format!("{top}{suffix}");
-            let metadata = self.metadata_of(&path)?.ok_or(Errno::Io)?;
+            // The filesystem lists names that do not exist, or another user has removed one.
+            let Some(metadata) = self.metadata_of(&path)? else { return Err(Errno::Io) };
             if kind_of(&metadata) == FileType::Dir {
                 let names = self.fs.read_dir(&path).map_err(|error| errno_of(&error))?;
                 for name in names {

@@ -37,13 +37,25 @@ impl MetadataHasher {
         MetadataHasher(key.map(|key| SipHasher13::new_with_key(&key)))
     }
 
+    /// Returns a new hasher.
+    ///
+    /// # Errors
+    ///
+    /// - `EIO`: the operating system had no random key.
+    fn hasher(&self) -> Result<SipHasher13> {
+        match self.0 {
+            Some(hasher) => Ok(hasher),
+            None => Err(Errno::Io),
+        }
+    }
+
     /// Returns the hash of a node whose attributes are unknown.
     ///
     /// # Errors
     ///
     /// - `Io`: the operating system had no entropy for a key.
     pub(crate) fn number(&self, dev: u64, ino: u64) -> Result<MetadataHashValue> {
-        let mut hasher = self.0.ok_or(Errno::Io)?;
+        let mut hasher = self.hasher()?;
         hasher.write_u64(dev);
         hasher.write_u64(ino);
         let lower = hasher.finish();
@@ -57,7 +69,7 @@ impl MetadataHasher {
     ///
     /// - `Io`: the operating system had no entropy for a key.
     pub(crate) fn hash(&self, node: &HashInput) -> Result<MetadataHashValue> {
-        let mut hasher = self.0.ok_or(Errno::Io)?;
+        let mut hasher = self.hasher()?;
         hasher.write_u64(node.dev);
         hasher.write_u64(node.ino);
         let lower = hasher.finish();

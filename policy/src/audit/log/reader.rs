@@ -12,7 +12,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::io::{self, BufRead, Read};
 
-use palisade_vfs::{Descent, Errno, Rights, escape};
+use palisade_vfs::{Descent, Errno, Rights, bug, escape};
 use serde::Deserialize;
 
 use crate::audit::decision::Facts;
@@ -188,17 +188,20 @@ impl RecordedPath {
     /// The path of the directory that was held.
     #[must_use]
     pub fn held(&self) -> &str {
-        self.text.get(..self.held_bytes).unwrap_or_default()
+        let held = self.text.get(..self.held_bytes);
+        held.unwrap_or_else(|| bug!(""; "a path is shorter than its held part"))
     }
 
     /// The way from there.
     #[must_use]
     pub fn rest(&self) -> Descent<'_> {
-        Descent::new(self.rest_text()).unwrap_or(Descent::HERE)
+        let rest = Descent::new(self.rest_text());
+        rest.unwrap_or_else(|_| bug!(Descent::HERE; "a recorded path is not a descent"))
     }
 
     fn rest_text(&self) -> &str {
-        let rest = self.text.get(self.held_bytes..).unwrap_or_default();
+        let rest = self.text.get(self.held_bytes..);
+        let rest = rest.unwrap_or_else(|| bug!(""; "a path is shorter than its held part"));
         rest.strip_prefix('/').unwrap_or(rest)
     }
 }
@@ -362,7 +365,7 @@ impl<R: BufRead> LogReader<R> {
 
     fn read_record(&mut self) -> Result<Option<Record>, LogErrorKind> {
         while self.read_line()? {
-            let text = self.buffer.get(self.at..self.end).unwrap_or_default();
+            let text = line(&self.buffer, self.at, self.end);
             if text.trim_ascii().is_empty() {
                 self.at = self.end;
                 continue;
@@ -420,7 +423,7 @@ impl<R: BufRead> LogReader<R> {
     ///
     /// Errors: `error`, if it is neither.
     fn skip_cut(&mut self, error: &serde_json::Error) -> Result<(), LogErrorKind> {
-        let text = self.buffer.get(self.at..self.end).unwrap_or_default();
+        let text = line(&self.buffer, self.at, self.end);
         // Every quote in a string is escaped, so this is not a part of one.
         let next = text.windows(START.len()).skip(1).position(|it| it == START);
         if let Some(before) = next {
@@ -457,4 +460,9 @@ impl<R: BufRead> Iterator for LogReader<R> {
         self.is_ended = !matches!(answer, Ok(Some(_)));
         answer.map_err(|kind| LogError { line: self.line, kind }).transpose()
     }
+}
+
+/// Returns the unread part of a line.
+fn line(buffer: &[u8], start: usize, end: usize) -> &[u8] {
+    buffer.get(start..end).unwrap_or_else(|| bug!(&[]; "no bytes from {start} to {end}"))
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use palisade_vfs::Name;
+use palisade_vfs::{Name, bug};
 
 use super::error::{GlobError, GlobErrorKind as Kind};
 use super::pattern::{Atom, Pattern};
@@ -259,7 +259,7 @@ impl<'t, 'v, 'p> Reader<'t, 'v, 'p> {
     /// Appends the value of a variable, character by character.
     fn variable(&mut self, depth: usize, atoms: &mut Vec<Atom>) -> Result<(), GlobError> {
         let open = self.at;
-        let from = self.component.get(open + "${".len()..).unwrap_or_default();
+        let from = slice(self.component, open + "${".len(), self.component.len());
         let Some((name, _)) = from.split_once('}') else {
             return Err(self.fault_since(Kind::OpenVariable, open, open + 2));
         };
@@ -305,7 +305,7 @@ impl<'t, 'v, 'p> Reader<'t, 'v, 'p> {
                 None => return Err(self.fault_since(Kind::OpenBrace, open, open + 1)),
             }
         }
-        let raw = self.component.get(open + 1..self.at).unwrap_or_default();
+        let raw = slice(self.component, open + 1, self.at);
         let is_sequence = choices.len() == 1 && raw.contains("..") && is_of_sequence(raw);
         self.next();
         if is_sequence {
@@ -318,7 +318,7 @@ impl<'t, 'v, 'p> Reader<'t, 'v, 'p> {
         let open = self.at;
         self.next();
         let end = self.rest().find(']').unwrap_or(self.rest().len());
-        let inner = self.rest().get(..end).unwrap_or_default();
+        let inner = slice(self.rest(), 0, end);
         if inner.len() > 2 && inner.starts_with(':') && inner.ends_with(':') {
             return Err(self.fault_since(Kind::NamedClass, open, self.at + end + 1));
         }
@@ -386,7 +386,7 @@ impl<'t, 'v, 'p> Reader<'t, 'v, 'p> {
     }
 
     fn rest(&self) -> &'t str {
-        self.component.get(self.at..).unwrap_or_default()
+        slice(self.component, self.at, self.component.len())
     }
 
     fn peek(&self) -> Option<char> {
@@ -460,4 +460,9 @@ fn predecessor(c: char) -> Option<char> {
 
 fn successor(c: char) -> Option<char> {
     (c..=LAST).nth(1)
+}
+
+/// Returns a part of `text` that begins and ends at characters.
+fn slice(text: &str, start: usize, end: usize) -> &str {
+    text.get(start..end).unwrap_or_else(|| bug!(""; "no characters from {start} to {end}"))
 }

@@ -14,7 +14,7 @@ use super::super::lowers::to_errno;
 use super::super::upper::UpperRef;
 use super::import::times;
 use crate::tree_walk::{At, Entered, Leave, Visit, Visitor, WalkDir, walk};
-use crate::{Descent, Name, Timestamp};
+use crate::{Descent, Name, Timestamp, bug};
 
 /// The index of a node. The root is the first.
 type Key = u32;
@@ -94,7 +94,8 @@ impl Apply<'_> {
     fn entered(&self, dir: UpperRef, key: Key) -> Entered<UpperRef, Dir> {
         let parent = |key: &Key| self.entry(*key).map_or(ROOT, |node| node.parent);
         let first = self.by_parent.partition_point(|child| parent(child) < key);
-        let children = self.by_parent.get(first..).unwrap_or_default();
+        let children = self.by_parent.get(first..);
+        let children = children.unwrap_or_else(|| bug!(&[]; "no children from {first}"));
         let names = children.iter().take_while(|child| parent(child) == key);
         let names = names.filter_map(|child| Some(self.entry(*child)?.name.clone())).collect();
         Entered { dir, names, data: Dir { key, next: first } }

@@ -229,7 +229,7 @@ impl Export<'_> {
             self.out.write_all(want)?;
             at += left as u64;
         }
-        self.out.write_all([0; BLOCK].get(..padding(size)).unwrap_or_default())?;
+        self.out.write_all(zeros(padding(size)))?;
         self.exported.bytes += size;
         Ok(())
     }
@@ -287,7 +287,7 @@ impl Export<'_> {
         self.plain(&mut header)?;
         self.out.write_all(records)?;
         let rest = padding(records.len() as u64);
-        Ok(self.out.write_all([0; BLOCK].get(..rest).unwrap_or_default())?)
+        Ok(self.out.write_all(zeros(rest))?)
     }
 
     fn plain(&mut self, header: &mut Header) -> Result<(), ExportError> {
@@ -303,4 +303,10 @@ fn fill(field: &mut [u8], text: &str) {
     for (place, byte) in field.iter_mut().zip(text.bytes()) {
         *place = if byte.is_ascii() { byte } else { b'_' };
     }
+}
+
+/// Returns `len` zeros, at most a block.
+fn zeros(len: usize) -> &'static [u8] {
+    const ZEROS: [u8; BLOCK] = [0; BLOCK];
+    ZEROS.get(..len).unwrap_or_else(|| bug!(&[]; "a padding is longer than a block"))
 }
