@@ -1,6 +1,6 @@
-//! Walks of deep and wide trees in a process that may open fewer descriptors than the trees have
-//! directories, with memory that is not quadratic in the depth.
-// The tests set up and count what the process itself has open.
+//! Walks of deep and wide trees under a descriptor limit below their number of directories, with
+//! memory that is linear in the depth.
+// The tests create and count the descriptors of the process itself.
 #![allow(clippy::disallowed_methods, clippy::unwrap_used)]
 #![cfg(all(feature = "host", feature = "mem", target_os = "linux"))]
 
@@ -13,13 +13,13 @@ use palisade_vfs::{
     copy_tree, path,
 };
 
-/// What the whole process may have open: the tests run at the same time.
+/// The descriptor limit of the process, shared by the concurrent tests.
 const DESCRIPTORS_MAX: u64 = 256;
-/// Deeper than the limit, and than one path can name.
+/// Deeper than the descriptor limit and than the longest path.
 const DEPTH: usize = 300;
 const WIDTH: usize = 300;
-/// Bytes that a walk may take at its peak: some times the names of the deep tree, where full paths
-/// would take hundreds of times as much.
+/// The most bytes that a walk may allocate: a small multiple of the names of the deep tree. Full
+/// paths would take hundreds of times as much.
 const BYTES_MAX: u64 = 24 * DEPTH as u64 * 255;
 
 fn limit_descriptors() {
@@ -42,7 +42,7 @@ fn enter(dir: &DirRef, at: &str) -> DirRef {
     dir.open(name(at).into(), OpenHow::HOLD_DIR).ok().unwrap().into_dir().unwrap()
 }
 
-/// Makes a directory in a directory `DEPTH` times, with a file in each.
+/// Creates `DEPTH` nested directories, each with a file.
 fn make_deep(root: &DirRef, at: &str) {
     let mut dir = Arc::clone(root);
     for _ in 0..DEPTH {
@@ -61,7 +61,7 @@ fn depth(root: &DirRef, at: &str) -> usize {
     depth
 }
 
-/// A directory of the host whose content is removed without recursion.
+/// A host directory whose content is removed without recursion.
 struct Host(tempfile::TempDir);
 
 impl Host {
@@ -70,7 +70,7 @@ impl Host {
         Host(tempfile::tempdir().unwrap())
     }
 
-    /// As a plain directory.
+    /// Returns the directory as a plain [`HostDir`].
     fn dir(&self) -> DirRef {
         let upper = self.0.path().join("upper");
         let _ = std::fs::create_dir(&upper);
@@ -94,7 +94,7 @@ impl Drop for Host {
     }
 }
 
-/// Runs `run`, which must not take more memory than [`BYTES_MAX`].
+/// Runs `run` and checks that it allocates at most [`BYTES_MAX`].
 fn within_memory<T>(what: &str, run: impl FnOnce() -> T) -> T {
     let mut done = None;
     let cost = allocation_counter::measure(|| done = Some(run()));
@@ -119,7 +119,7 @@ fn copy_tree_of_a_wide_tree_takes_few_descriptors() {
         let at = format!("d{nth}");
         from.create_dir(name(&at)).unwrap();
         write(&enter(&from, &at), "first");
-        // Each of these links is made in another directory than the first name lies in.
+        // Each link is in another directory than the first name.
         path::link(&*from, &format!("{at}/first"), &*from, &at.replace("d", "l")).unwrap();
     }
     let to = MemFs::new().root();
@@ -130,7 +130,7 @@ fn copy_tree_of_a_wide_tree_takes_few_descriptors() {
 }
 
 #[test]
-fn changes_of_a_deep_upper_are_told_committed_and_discarded_with_few_descriptors() {
+fn diff_commit_and_discard_of_a_deep_upper_take_few_descriptors() {
     let (upper, target) = (Host::new(), Host::new());
     let long = "x".repeat(250);
     let layer = upper.upper();
@@ -152,7 +152,7 @@ fn changes_of_a_deep_upper_are_told_committed_and_discarded_with_few_descriptors
 }
 
 #[test]
-fn the_search_for_hard_links_takes_few_descriptors() {
+fn search_for_hard_links_takes_few_descriptors() {
     let (upper, lower) = (Host::new(), Host::new());
     let dir = lower.dir();
     for nth in 0..WIDTH {
@@ -172,7 +172,7 @@ fn the_search_for_hard_links_takes_few_descriptors() {
 
 #[cfg(feature = "tar")]
 #[test]
-fn a_deep_layer_is_exported_and_imported_with_few_descriptors() {
+fn export_and_import_of_a_deep_layer_take_few_descriptors() {
     use palisade_vfs::overlay::{ImportLimits, export_layer, import_layer};
     let (from, to) = (Host::new(), Host::new());
     let layer = from.upper();
@@ -187,7 +187,7 @@ fn a_deep_layer_is_exported_and_imported_with_few_descriptors() {
 }
 
 #[test]
-fn a_deep_stack_is_flattened_with_few_descriptors() {
+fn flattening_a_deep_stack_takes_few_descriptors() {
     use palisade_vfs::overlay::flatten;
     let (one, into) = (Host::new(), Host::new());
     let layer = one.upper();
@@ -204,7 +204,7 @@ fn a_deep_stack_is_flattened_with_few_descriptors() {
     assert_eq!(names, 2);
 }
 #[test]
-fn a_rename_of_a_deep_directory_is_told_with_few_descriptors() {
+fn diff_of_a_renamed_deep_directory_takes_few_descriptors() {
     let (upper, lower) = (Host::new(), Host::new());
     make_deep(&lower.dir(), "d");
     let layer = upper.upper();
@@ -215,7 +215,7 @@ fn a_rename_of_a_deep_directory_is_told_with_few_descriptors() {
     assert_eq!(changes.to_string(), "R d/ -> e/\n");
 }
 
-/// Descriptors of the process that lead into `at`.
+/// Returns the number of descriptors of the process under `at`.
 fn descriptors_in(at: &Path) -> usize {
     let links = std::fs::read_dir("/proc/self/fd").unwrap();
     let links = links.filter_map(|link| std::fs::read_link(link.unwrap().path()).ok());
@@ -223,7 +223,7 @@ fn descriptors_in(at: &Path) -> usize {
 }
 
 #[test]
-fn a_deep_handle_of_an_overlay_holds_none_of_the_directories_above_it() {
+fn deep_overlay_handle_holds_no_ancestors_open() {
     for lower_is_deep in [false, true] {
         let (upper, lower) = (Host::new(), Host::new());
         if lower_is_deep {
@@ -239,9 +239,9 @@ fn a_deep_handle_of_an_overlay_holds_none_of_the_directories_above_it() {
             }
             write(&dir, "own");
             dir = enter(&dir, "d");
-            // As libcs list a directory that they step through.
+            // As libcs list a directory while they remove its entries.
             dir.read_dir(Cookie::START, &mut |_| std::ops::ControlFlow::Continue(())).unwrap();
-            // And what lies above is used meanwhile.
+            // The ancestors are used in between.
             if nth % 50 == 49 {
                 let above = vec!["d"; nth / 2].join("/");
                 let above = Descent::new(&above).unwrap();
@@ -256,7 +256,7 @@ fn a_deep_handle_of_an_overlay_holds_none_of_the_directories_above_it() {
         drop(dir);
         assert_eq!(depth(&overlay.root(), "d"), DEPTH);
         assert!(held() < 140);
-        // What is above the handle is renamed, and the handle goes on.
+        // The handle survives a rename of its ancestors.
         let mut dir = overlay.root();
         for _ in 0..DEPTH {
             dir = enter(&dir, "d");

@@ -1,5 +1,4 @@
-//! The contract of a directory, on trees that never change: the cases are one table, whatever the
-//! tree was made from.
+//! The contracts of `Dir` and `File` on immutable trees: embedded files and images.
 
 #![cfg(all(feature = "embed", feature = "tar", feature = "zip"))]
 #![allow(

@@ -1,5 +1,6 @@
-//! Every descriptor that is opened is closed again. Alone in its process, to be countable.
-// The test counts the process's own descriptors.
+//! Descriptor leaks of host directories. A test binary of its own, so that descriptors can be
+//! counted.
+// The test counts the descriptors of the process itself.
 #![allow(clippy::disallowed_methods, clippy::unwrap_used)]
 #![cfg(all(feature = "host", target_os = "linux"))]
 
@@ -15,7 +16,7 @@ fn descriptors() -> usize {
 }
 
 #[test]
-fn no_operation_leaves_a_descriptor_behind() {
+fn operations_leak_no_descriptors() {
     let temp = tempfile::tempdir().unwrap();
     let root = temp.path();
     std::fs::create_dir_all(root.join("a/b/c")).unwrap();
@@ -44,7 +45,7 @@ fn no_operation_leaves_a_descriptor_behind() {
             let _ = path::remove_file(&*dir, at);
         }
         assert_eq!(descriptors(), with_root, "{resolver:?}");
-        // A listing keeps one for as long as its directory is held.
+        // The directory stream stays open as long as its directory handle.
         for _ in 0..3 {
             dir.read_dir(Cookie::START, &mut |_| ControlFlow::Continue(())).unwrap();
             dir.sync().unwrap();

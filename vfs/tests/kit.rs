@@ -1,6 +1,6 @@
-//! The property kit on the filesystems of this crate, so that a bug here fails a test here: memory,
-//! host directories with both resolvers, mounts, overlays over memory and over the host, and the
-//! walker against the kernel's. `props/tests` has them behind policies and images.
+//! The conformance kit on the filesystems of this crate: memory, host directories with both
+//! resolvers, mounts, overlays over memory and over the host, and the walker against the kernel's
+//! path resolution. `props/tests` runs the kit under policies and on images.
 
 #![cfg(all(feature = "host", feature = "mem", target_os = "linux"))]
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]

@@ -1,4 +1,4 @@
-//! What only a memory filesystem promises: what it holds, when it lets go, and copies into it.
+//! Properties of the memory filesystem: memory accounting, freeing, and copies into it.
 
 #![cfg(feature = "mem")]
 #![allow(
@@ -34,7 +34,7 @@ fn read(file: &FileRef, at: u64, len: usize) -> Vec<u8> {
 }
 
 #[test]
-fn a_read_without_a_buffer_reads_the_same() {
+fn read_vec_equals_read_at() {
     let root = MemFs::new().root();
     let sparse = file(&root, "sparse");
     write(&sparse, 10, b"start").unwrap();
@@ -55,7 +55,7 @@ fn a_read_without_a_buffer_reads_the_same() {
 }
 
 #[test]
-fn what_nobody_can_reach_any_more_is_freed_with_its_last_handle() {
+fn unreachable_nodes_are_freed_with_their_last_handle() {
     let fs = MemFs::new();
     let root = fs.root();
     let empty = fs.usage();
@@ -79,7 +79,7 @@ fn what_nobody_can_reach_any_more_is_freed_with_its_last_handle() {
 }
 
 #[test]
-fn a_rename_over_a_file_frees_it() {
+fn rename_over_a_file_frees_the_replaced_file() {
     let fs = MemFs::new();
     let root = fs.root();
     write(&file(&root, "a"), 0, b"new").unwrap();
@@ -91,7 +91,7 @@ fn a_rename_over_a_file_frees_it() {
 }
 
 #[test]
-fn beyond_its_capacity_a_write_takes_what_fits_and_then_nothing() {
+fn write_beyond_the_capacity_is_short_and_then_enospc() {
     let fs = MemFs::builder().capacity_bytes(256 * 1024).nodes_max(3).build();
     let root = fs.root();
     let one = file(&root, "one");
@@ -99,7 +99,7 @@ fn beyond_its_capacity_a_write_takes_what_fits_and_then_nothing() {
     assert_eq!(write(&one, 256 * 1024, b"x"), Err(Errno::Nospc));
     assert_eq!(one.stat().unwrap().size, 256 * 1024);
     assert_eq!(one.allocate(0, 1 << 40), Err(Errno::Nospc));
-    // A hole is not held, and what is cut off is given back.
+    // Holes are not charged, and truncated bytes are released.
     one.set_len(1 << 40).unwrap();
     one.set_len(10).unwrap();
     assert!(fs.usage().bytes <= 64);
@@ -118,7 +118,7 @@ fn beyond_its_capacity_a_write_takes_what_fits_and_then_nothing() {
 }
 
 #[test]
-fn scattered_bytes_do_not_take_more_than_the_capacity() {
+fn scattered_writes_stay_within_the_capacity() {
     let fs = MemFs::builder().capacity_bytes(1 << 20).build();
     let scattered = file(&fs.root(), "f");
     let mut written = 0;
@@ -131,7 +131,7 @@ fn scattered_bytes_do_not_take_more_than_the_capacity() {
 }
 
 #[test]
-fn a_null_device_takes_everything_and_gives_nothing() {
+fn null_device_discards_writes_and_reads_nothing() {
     let fs = MemFs::new();
     let name = Name::new("null").unwrap();
     fs.create_null_device(name).unwrap();
@@ -148,7 +148,7 @@ fn a_null_device_takes_everything_and_gives_nothing() {
 }
 
 #[test]
-fn times_come_from_the_clock_that_was_given() {
+fn times_come_from_the_given_clock() {
     let now = Arc::new(AtomicI64::new(100));
     let clock = Arc::clone(&now);
     let fs = MemFs::builder()
@@ -166,7 +166,7 @@ fn times_come_from_the_clock_that_was_given() {
 }
 
 #[test]
-fn a_copy_has_everything_but_what_is_special() {
+fn copy_tree_copies_everything_except_special_files() {
     let tempdir = tempfile::tempdir().unwrap();
     let host = tempdir.path();
     std::fs::create_dir_all(host.join("a/b")).unwrap();
@@ -192,13 +192,13 @@ fn a_copy_has_everything_but_what_is_special() {
     assert_eq!(stat("sparse").modified.seconds(), 1000);
     assert!(fs.usage().bytes < 4096);
     assert_eq!(path::read_link(&*fs.root(), "a/link").as_deref(), Ok("../a/f"));
-    // The copy is a copy.
+    // Writes to the copy do not reach the original.
     write(&file(&fs.root(), "a/f"), 0, b"B").unwrap();
     assert_eq!(std::fs::read(host.join("a/f")).unwrap(), b"bytes");
 }
 
 #[test]
-fn a_deep_tree_is_copied_and_dropped_without_a_deep_stack() {
+fn copy_and_drop_of_a_deep_tree_do_not_recurse() {
     let fs = MemFs::new();
     let mut at = fs.root();
     let name = Name::new("d").unwrap();
@@ -211,7 +211,7 @@ fn a_deep_tree_is_copied_and_dropped_without_a_deep_stack() {
 }
 
 #[test]
-fn threads_on_one_tree_leave_it_whole() {
+fn concurrent_changes_leave_a_consistent_tree() {
     let fs = MemFs::new();
     let root = fs.root();
     for dir in ["a", "b"] {
@@ -244,7 +244,7 @@ fn threads_on_one_tree_leave_it_whole() {
             });
         }
     });
-    // Every name that is left leads somewhere, and nothing else is held.
+    // Every remaining name leads to a node, and no other node is charged.
     let mut nodes = std::collections::BTreeSet::new();
     for dir in [".", "a", "b"] {
         let dir = path::open(&*root, dir, Follow::No, OpenHow::HOLD_DIR).unwrap();

@@ -145,7 +145,7 @@ fn a_file_alone_brings_a_directory_that_holds_nothing_else() {
 }
 
 #[test]
-fn what_cannot_be_mounted_is_refused() {
+fn invalid_mounts_are_rejected() {
     let case = Case::new();
     case.file("d/x", "");
     case.file("f", "");

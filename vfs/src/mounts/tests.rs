@@ -9,8 +9,8 @@ use crate::{
 
 use crate::MemFs;
 
-/// A filesystem with these in it: `d/` is a directory, `l -> t` a link, all else a file that says
-/// its own name.
+/// A memory filesystem with these nodes: `d/` is a directory, `l -> t` a link, any other a file
+/// that contains its own name.
 fn tree(nodes: &[&str]) -> DirRef {
     let root = MemFs::new().root();
     for node in nodes {
@@ -47,7 +47,7 @@ fn open_dir(dir: &DirRef, at: &str) -> DirRef {
     path::open(&**dir, at, Follow::Yes, how).unwrap().into_dir().unwrap()
 }
 
-/// All entries behind `from`, with their cookies.
+/// Returns all entries after `from`, with their cookies.
 fn list_from(dir: &DirRef, from: Cookie) -> Result<Vec<(String, FileType, u64, Cookie)>> {
     let mut all = Vec::new();
     dir.read_dir(from, &mut |entry| {
@@ -64,7 +64,7 @@ fn names(dir: &DirRef, at: &str) -> Vec<String> {
     names
 }
 
-/// `m` and `x/m` are mounts of one store, `s/t/m` of another, `x/file` is a single file.
+/// `m` and `x/m` are mounts of one store, `s/t/m` of another, and `x/file` is a single file.
 fn mounted() -> (DirRef, DirRef) {
     let store = tree(&["in/", "in/f", "g", "ll -> in", "out -> ../d/f"]);
     let root = Mounts::builder(base())
@@ -81,7 +81,7 @@ const TIMES: SetTimes =
     SetTimes { accessed: SetTime::Keep, modified: SetTime::At(Timestamp::EPOCH) };
 
 #[test]
-fn a_path_leads_through_the_base_into_mounts_and_back() {
+fn paths_resolve_through_the_base_into_mounts_and_back() {
     let (root, _) = mounted();
     for (at, text) in [
         ("f", "f"),
@@ -99,7 +99,7 @@ fn a_path_leads_through_the_base_into_mounts_and_back() {
         ("x/old", "x/old"),
     ] {
         assert_eq!(read(&root, at).as_deref(), Ok(text), "{at}");
-        // And the same from a directory that is held, but for a link out of it.
+        // The same from a directory handle, except for a link out of it.
         if let Some((dir, rest)) = at.split_once('/')
             && !rest.contains("..")
             && at != "m/out"
@@ -124,7 +124,7 @@ fn a_path_leads_through_the_base_into_mounts_and_back() {
 }
 
 #[test]
-fn a_link_below_a_mount_is_where_the_whole_descent_says() {
+fn symlink_position_under_a_mount_counts_the_whole_descent() {
     let (root, _) = mounted();
     for at in ["m/ll", "x/m/ll"] {
         let path = format!("{at}/f");
@@ -135,7 +135,7 @@ fn a_link_below_a_mount_is_where_the_whole_descent_says() {
 }
 
 #[test]
-fn a_mount_covers_a_file_a_link_and_a_directory() {
+fn mount_covers_a_file_a_symlink_and_a_directory() {
     let store = tree(&["in/", "in/f", "g"]);
     for at in ["f", "l", "d", "f/sub", "l/sub", "d/f/sub", "d/e"] {
         let root = Mounts::builder(base()).mount(at, store.clone()).unwrap().build();
@@ -148,7 +148,7 @@ fn a_mount_covers_a_file_a_link_and_a_directory() {
 }
 
 #[test]
-fn the_order_of_mounting_does_not_matter() {
+fn order_of_mounting_does_not_matter() {
     let (outer, inner) = (tree(&["way/", "way/f"]), tree(&["g"]));
     let one = Mounts::builder(base()).mount("d", outer.clone()).unwrap();
     let one = one.mount("d/way/m", inner.clone()).unwrap().build();
@@ -162,7 +162,7 @@ fn the_order_of_mounting_does_not_matter() {
 }
 
 #[test]
-fn what_is_synthesized_is_read_only_lists_its_children_and_keeps_its_identity() {
+fn synthesized_directories_are_read_only_and_list_their_mounts() {
     let (root, _) = mounted();
     assert_eq!(names(&root, "s"), ["t"]);
     assert_eq!(names(&root, "s/t"), ["m"]);
@@ -189,7 +189,7 @@ fn what_is_synthesized_is_read_only_lists_its_children_and_keeps_its_identity() 
 }
 
 #[test]
-fn an_empty_root_holds_nothing_but_its_mounts() {
+fn empty_base_lists_only_mounts() {
     let root = Mounts::empty();
     assert_eq!(names(&root, "."), [""; 0]);
     assert_eq!(path::create_dir(&*root, "n"), Err(Errno::Rofs));
@@ -201,9 +201,9 @@ fn an_empty_root_holds_nothing_but_its_mounts() {
 }
 
 #[test]
-fn nothing_moves_from_mount_to_mount() {
-    // GHSA-4ch3-9j33-3pmj (CVE-2026-58494): `m` and `x/m` are one store, mounted twice. Whatever
-    // layer lies over one of them must not be stepped around through the other.
+fn rename_and_link_between_mounts_are_exdev() {
+    // GHSA-4ch3-9j33-3pmj (CVE-2026-58494): `m` and `x/m` are one store, mounted twice. A layer
+    // over one of them must not be bypassed through the other.
     let (root, store) = mounted();
     let (m, x_m) = (open_dir(&root, "m"), open_dir(&root, "x/m"));
     for (old, new) in [
@@ -223,7 +223,7 @@ fn nothing_moves_from_mount_to_mount() {
     assert_eq!(path::rename(&*store, "g", &*m, "n"), Err(Errno::Xdev));
     assert_eq!(path::link(&*root, "x/file", &*root, "x/n"), Err(Errno::Xdev));
     assert_eq!(path::link(&*root, "x/m", &*root, "x/n"), Err(Errno::Xdev));
-    // Within one mount, through any of its handles, it works.
+    // Within one mount, through any of its handles, both work.
     assert_eq!(path::rename(&*root, "m/g", &*m, "in/n"), Ok(()));
     assert_eq!(path::link(&*m, "in/n", &*open_dir(&root, "m/in"), "o"), Ok(()));
     assert_eq!(read(&root, "x/m/in/o").as_deref(), Ok("g"));
@@ -231,7 +231,7 @@ fn nothing_moves_from_mount_to_mount() {
 }
 
 #[test]
-fn a_mount_point_stays_where_it_is() {
+fn mount_point_cannot_be_renamed_or_removed() {
     let (root, _) = mounted();
     let rename = |old: &str, new: &str| path::rename(&*root, old, &*root, new);
     for (old, new, errno) in [
@@ -276,7 +276,7 @@ fn a_mount_point_stays_where_it_is() {
 }
 
 #[test]
-fn a_listing_has_each_name_once_and_goes_on_where_it_stopped() {
+fn listing_has_each_name_once_and_continues_at_a_cookie() {
     let (root, store) = mounted();
     let x = open_dir(&root, "x");
     let all = list_from(&x, Cookie::START).unwrap();
@@ -315,7 +315,7 @@ fn a_listing_has_each_name_once_and_goes_on_where_it_stopped() {
 }
 
 #[test]
-fn cookies_are_one_to_one_and_none_overflows_unseen() {
+fn cookie_conversion_is_injective_and_detects_overflow() {
     for own in [0, 1, 7] {
         let mut given = vec![];
         for inner in [1, 2, 8, 1 << 62, COOKIE_MAX - 8, COOKIE_MAX - 1, COOKIE_MAX] {
@@ -337,7 +337,7 @@ fn cookies_are_one_to_one_and_none_overflows_unseen() {
 }
 
 #[test]
-fn a_mounted_file_is_one_name_and_is_opened_anew() {
+fn mounted_file_is_looked_up_on_each_use() {
     let parent = tree(&["g", "secret", "d/"]);
     let builder = Mounts::builder(Mounts::empty());
     let root = builder.mount_file("etc/conf", parent.clone(), "g").unwrap().build();
@@ -349,15 +349,15 @@ fn a_mounted_file_is_one_name_and_is_opened_anew() {
     for at in ["etc/secret", "etc/conf/../secret", "etc/g"] {
         assert!(matches!(read(&root, at), Err(Errno::Noent | Errno::Notdir)), "{at}");
     }
-    // Replaced, as editors do.
+    // Replaced by a rename, as editors do.
     path::rename(&*parent, "secret", &*parent, "g").unwrap();
     assert_eq!(read(&root, "etc/conf").as_deref(), Ok("secret"));
-    // Gone: neither listed nor created.
+    // Removed: neither listed nor created.
     path::remove_file(&*parent, "g").unwrap();
     assert_eq!(write(&root, "etc/conf", "x"), Err(Errno::Noent));
     assert_eq!(names(&root, "etc"), [""; 0]);
     assert!(parent.stat(Name::new("g").unwrap().into()).is_err());
-    // A link or a directory in its place would lead elsewhere.
+    // A link or a directory in its place could lead elsewhere.
     path::create_symlink(&*parent, "d", "g").unwrap();
     let stale = |root: &DirRef| {
         assert_eq!(read(root, "etc/conf"), Err(Errno::Stale));
@@ -371,7 +371,7 @@ fn a_mounted_file_is_one_name_and_is_opened_anew() {
 }
 
 #[test]
-fn what_cannot_be_mounted_is_refused() {
+fn invalid_mounts_are_rejected() {
     let parent = tree(&["g", "d/", "l -> g"]);
     let new = || Mounts::builder(base()).mount_file("file", parent.clone(), "g").unwrap();
     let mount = |at: &str| new().mount(at, base()).map(drop);
@@ -402,7 +402,7 @@ fn what_cannot_be_mounted_is_refused() {
     assert_eq!(twice.map(drop), Err(Errno::Exist));
     let above = new().mount("a/b", base()).and_then(|b| b.mount_file("a", parent.clone(), "g"));
     assert_eq!(above.map(drop), Err(Errno::Isdir));
-    // As deep as it gets.
+    // The greatest depth.
     let deep = vec!["a"; 256].join("/");
     let root = Mounts::builder(base()).mount(&deep, tree(&["f"])).unwrap().build();
     assert_eq!(read(&root, &format!("{deep}/f")).as_deref(), Ok("f"));
@@ -470,7 +470,7 @@ impl Dir for High {
         self.0.sync()
     }
     fn may_block(&self) -> bool {
-        // Unlike what it lies over, it is far away.
+        // Unlike the wrapped directory, this one may block.
         true
     }
 
@@ -480,7 +480,7 @@ impl Dir for High {
 }
 
 #[test]
-fn a_mount_point_is_there_even_for_a_directory_that_sees_no_name() {
+fn mount_point_exists_for_a_directory_that_ignores_names() {
     let high: DirRef = Arc::new(High(Mounts::empty()));
     let root = Mounts::builder(base()).mount("m", high).unwrap().build();
     let open = |flags| path::open(&*root, "m", Follow::No, OpenHow::new(Access::Hold, flags));
@@ -494,7 +494,7 @@ fn a_mount_point_is_there_even_for_a_directory_that_sees_no_name() {
 }
 
 #[test]
-fn a_base_with_the_highest_cookies_is_listed_whole() {
+fn base_with_the_highest_cookies_is_listed_completely() {
     let base = Arc::new(High(Arc::new(Empty { dev: 1, ino: 1 })));
     let root = Mounts::builder(base).mount("b", Mounts::empty()).unwrap().build();
     let all = list_from(&root, Cookie::START).unwrap();
@@ -506,7 +506,7 @@ fn a_base_with_the_highest_cookies_is_listed_whole() {
 }
 
 #[test]
-fn a_tree_may_block_where_any_part_of_it_may() {
+fn tree_may_block_if_any_mount_may_block() {
     let near = tree(&["f"]);
     let root = Mounts::builder(Mounts::empty()).mount("a/b", Arc::clone(&near)).unwrap().build();
     assert!(!root.may_block());

@@ -1,4 +1,4 @@
-//! What every operation answers on a tree that never changes, as one table.
+//! The results and errors of every operation on an immutable tree.
 
 use std::borrow::Cow;
 use std::ops::ControlFlow;
@@ -20,7 +20,7 @@ fn trees() -> (tempfile::TempDir, Vec<(&'static str, DirRef)>) {
     (host, trees)
 }
 
-/// What an open comes to: the type, or the error.
+/// Opens `at` and returns the type of the node.
 fn open(root: &DirRef, at: &str, access: Access, flags: OpenFlags) -> Result<FileType> {
     match path::open(&**root, at, Follow::Yes, OpenHow::new(access, flags))? {
         Node::Dir(_) => Ok(FileType::Dir),
@@ -29,7 +29,7 @@ fn open(root: &DirRef, at: &str, access: Access, flags: OpenFlags) -> Result<Fil
 }
 
 #[test]
-fn opens_refuse_in_the_order_of_the_contract() {
+fn open_errors_follow_the_order_of_the_contract() {
     let (none, create) = (OpenFlags::empty(), OpenFlags::CREATE);
     let exclusive = OpenFlags::CREATE | OpenFlags::EXCLUSIVE;
     let (truncate, directory) = (OpenFlags::TRUNCATE, OpenFlags::DIRECTORY);
@@ -77,7 +77,7 @@ fn opens_refuse_in_the_order_of_the_contract() {
 }
 
 #[test]
-fn changes_of_names_refuse_in_the_order_of_the_contract() {
+fn errors_of_changes_follow_the_order_of_the_contract() {
     let (_host, trees) = trees();
     for (tree, root) in trees {
         let dir = &*root;
@@ -126,7 +126,7 @@ fn changes_of_names_refuse_in_the_order_of_the_contract() {
 }
 
 #[test]
-fn a_file_handle_refuses_every_change() {
+fn file_handle_refuses_every_change() {
     let (_host, trees) = trees();
     for (tree, root) in trees {
         let file = path::open(&*root, "f", Follow::No, OpenHow::READ).unwrap();
@@ -144,7 +144,7 @@ fn a_file_handle_refuses_every_change() {
 }
 
 #[test]
-fn nothing_moves_between_two_trees() {
+fn rename_and_link_between_two_trees_are_exdev() {
     let (_other_host, others) = self::trees();
     let (_host, trees) = trees();
     for (tree, root) in trees {
@@ -157,7 +157,7 @@ fn nothing_moves_between_two_trees() {
 }
 
 #[test]
-fn a_listing_goes_on_where_a_cookie_says() {
+fn listing_continues_at_a_cookie() {
     let (_host, trees) = trees();
     for (tree, root) in trees {
         let list = |from| -> Result<Vec<(String, FileType, u64, Cookie)>> {
@@ -185,7 +185,7 @@ fn a_listing_goes_on_where_a_cookie_says() {
 }
 
 #[test]
-fn links_are_data_and_the_walker_follows_them() {
+fn symlinks_stop_descents_and_the_walker_follows_them() {
     let (_host, trees) = trees();
     for (tree, root) in trees.into_iter().filter(|(tree, _)| *tree != "embedded") {
         let dir = &*root;

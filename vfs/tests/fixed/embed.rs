@@ -1,4 +1,4 @@
-//! Files that are part of the program.
+//! Embedded files.
 
 use std::borrow::Cow;
 use std::io::IoSliceMut;
@@ -31,7 +31,7 @@ fn read(root: &DirRef, at: &str) -> Vec<u8> {
 }
 
 #[test]
-fn what_was_embedded_reads_as_it_is_on_the_disk() {
+fn embedded_files_equal_the_files_on_disk() {
     let root = EmbeddedFs::new::<Sources>().unwrap().root();
     for name in ["lib.rs", "fixed/mod.rs", "host/stat.rs"] {
         let disk = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(name);
@@ -44,7 +44,7 @@ fn what_was_embedded_reads_as_it_is_on_the_disk() {
 }
 
 #[test]
-fn bytes_that_are_read_when_a_debug_build_asks_are_held_once() {
+fn owned_bytes_are_kept_once() {
     let owned = [("d/f", Cow::Owned(b"owned".to_vec()), Timestamp::EPOCH)];
     let fs = EmbeddedFs::from_files(owned).unwrap();
     let root = fs.clone().root();
@@ -54,7 +54,7 @@ fn bytes_that_are_read_when_a_debug_build_asks_are_held_once() {
 }
 
 #[test]
-fn numbers_stay_whatever_the_order_and_the_run() {
+fn inode_numbers_do_not_depend_on_insertion_order() {
     let one = small(&[("b/y", b"1"), ("a", b"2"), ("b/x", b"3")]).unwrap();
     let other = small(&[("a", b"2"), ("b/x", b"3"), ("b/y", b"1")]).unwrap();
     let expected = [(".", 1), ("a", 2), ("b", 3), ("b/x", 4), ("b/y", 5)];
@@ -69,7 +69,7 @@ fn numbers_stay_whatever_the_order_and_the_run() {
 }
 
 #[test]
-fn a_bad_path_is_an_error_that_says_what_is_wrong() {
+fn invalid_path_is_an_error_with_its_fault() {
     let long = "x".repeat(256);
     for (files, fault) in [
         (&["/a"][..], TreeFault::Absolute),
@@ -93,7 +93,7 @@ fn a_bad_path_is_an_error_that_says_what_is_wrong() {
 }
 
 #[test]
-fn no_files_are_an_empty_root() {
+fn no_files_give_an_empty_root() {
     let root = small(&[]).unwrap().root();
     let mut seen = 0;
     root.read_dir(Cookie::START, &mut |_| {
@@ -106,7 +106,7 @@ fn no_files_are_an_empty_root() {
 }
 
 #[test]
-fn a_read_takes_what_there_is_at_any_offset_into_any_buffers() {
+fn reads_at_any_offset_into_any_buffers_return_the_bytes() {
     let root = small(&[("f", b"0123456789")]).unwrap().root();
     let file = path::open(&*root, "f", Follow::No, OpenHow::READ).unwrap().into_file().unwrap();
     for (offset, expected) in
@@ -126,7 +126,7 @@ fn a_read_takes_what_there_is_at_any_offset_into_any_buffers() {
 
 /// 100,000 assets in one directory, and as many in directories of their own.
 #[test]
-fn a_hundred_thousand_assets_are_found_at_once_and_take_a_few_mebibytes() {
+fn hundred_thousand_assets_take_a_few_mebibytes() {
     const ASSETS: usize = 100_000;
     for shape in ["flat", "deep"] {
         let name = |n: usize| match shape {
@@ -137,7 +137,7 @@ fn a_hundred_thousand_assets_are_found_at_once_and_take_a_few_mebibytes() {
             .map(|n| (name(n), Cow::Borrowed(&b"asset"[..]), Timestamp::new(n as i64, 0)));
         let fs = EmbeddedFs::from_files(files).unwrap();
         let per_node = fs.memory_bytes() / fs.nodes();
-        // A node has 48 bytes, a name 12 and its text, its place in the table at most 11.
+        // A node takes 48 bytes, a name 12 and its text, and its slot in the table at most 11.
         assert!(per_node <= 96, "{shape}: {per_node} bytes for each node");
         assert!(fs.memory_bytes() <= 10 << 20, "{shape}: {} bytes", fs.memory_bytes());
         let root = fs.root();
@@ -149,9 +149,9 @@ fn a_hundred_thousand_assets_are_found_at_once_and_take_a_few_mebibytes() {
     }
 }
 
-/// The same number of look-ups among few and among many: the ratio is far from that of a scan.
+/// The same number of lookups in a small and in a large tree: a linear scan would differ far more.
 #[test]
-fn a_look_up_costs_the_same_among_few_and_among_many() {
+fn lookup_cost_does_not_depend_on_the_number_of_names() {
     let time = |assets: usize| {
         let files = (0..assets)
             .map(|n| (format!("asset-{n:06}"), Cow::Borrowed(&b""[..]), Timestamp::EPOCH));

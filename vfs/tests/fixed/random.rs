@@ -1,4 +1,4 @@
-//! Trees of any shape: what is packed is what is read.
+//! Random trees: every format reads back the packed tree.
 
 use std::collections::BTreeMap;
 use std::io::IoSliceMut;
@@ -8,7 +8,7 @@ use palisade_vfs::{Cookie, DirRef, FileType, Follow, OpenHow, path};
 
 use crate::archives::{ALL, Format, Item};
 
-/// What is at a path.
+/// The node at a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum At {
     Dir,
@@ -16,7 +16,7 @@ enum At {
     Link(String),
 }
 
-/// A generator of numbers (xorshift64*): the same in every run.
+/// A random number generator (xorshift64*) with a fixed seed.
 struct Numbers(u64);
 
 impl Numbers {
@@ -93,7 +93,7 @@ fn read_tree(root: &DirRef, below: &str, found: &mut BTreeMap<String, At>) {
 }
 
 #[test]
-fn any_tree_reads_back_as_it_was_packed_from_every_format() {
+fn random_trees_read_back_from_every_format() {
     let mut numbers = Numbers(0x9e37_79b9_7f4a_7c15);
     for round in 0..40 {
         let (items, expected) = random_tree(&mut numbers);
@@ -110,7 +110,7 @@ fn any_tree_reads_back_as_it_was_packed_from_every_format() {
 }
 
 #[test]
-fn a_hundred_thousand_entries_are_indexed() {
+fn image_of_a_hundred_thousand_entries_is_indexed() {
     let items: Vec<_> =
         (0..100_000).map(|n| Item::File(format!("{}/{n}", n % 1000), vec![])).collect();
     for format in [Format::Tar, Format::ZipStored] {

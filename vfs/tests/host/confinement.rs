@@ -1,4 +1,4 @@
-//! Nothing leaves the directory, and nothing special is opened.
+//! Confinement of host directories: links, special files and races.
 
 use std::fs;
 use std::io::{IoSliceMut, Read, Write};
@@ -18,7 +18,7 @@ use crate::world::{
 };
 
 #[test]
-fn a_link_stops_a_descent_wherever_it_lies_and_is_never_followed() {
+fn symlink_at_any_position_stops_a_descent_and_is_not_followed() {
     each_world(|w| {
         fs::create_dir_all(w.root.join("d/e")).unwrap();
         w.fill("d/f", "inside");
@@ -78,7 +78,7 @@ fn a_link_stops_a_descent_wherever_it_lies_and_is_never_followed() {
 }
 
 #[test]
-fn operations_on_a_name_mean_the_link_itself() {
+fn operations_on_a_name_apply_to_the_symlink_itself() {
     each_world(|w| {
         symlink("../outside", w.root.join("out")).unwrap();
         symlink("../outside/canary", w.root.join("leaf")).unwrap();
@@ -103,7 +103,7 @@ fn operations_on_a_name_mean_the_link_itself() {
 }
 
 #[test]
-fn times_of_a_link_are_its_own() {
+fn set_times_of_a_symlink_does_not_follow_it() {
     each_world(|w| {
         fs::create_dir(w.root.join("d")).unwrap();
         let canary = w.outside.join("canary");
@@ -122,10 +122,10 @@ fn times_of_a_link_are_its_own() {
 }
 
 #[test]
-fn an_absolute_target_is_an_escape_at_any_depth() {
+fn absolute_symlink_target_is_escape_at_any_depth() {
     each_world(|w| {
         fs::create_dir_all(w.root.join("d/e")).unwrap();
-        // Where a target would lead that was taken for a relative one.
+        // The node that the target would reach as a relative path.
         for at in ["f", "d/f", "d/e/f"] {
             w.fill(at, "inside");
         }
@@ -145,7 +145,7 @@ fn an_absolute_target_is_an_escape_at_any_depth() {
 }
 
 #[test]
-fn special_files_are_seen_but_neither_opened_nor_acted_upon() {
+fn special_files_can_be_statted_but_not_opened() {
     each_world(|w| {
         fs::create_dir(w.root.join("d")).unwrap();
         let mut kinds = Vec::new();
@@ -155,7 +155,7 @@ fn special_files_are_seen_but_neither_opened_nor_acted_upon() {
         }
         let _listener = std::os::unix::net::UnixListener::bind(w.root.join("socket")).unwrap();
         kinds.push(("socket", FileType::Socket));
-        // The numbers of /dev/null; a sandbox may forbid to make one.
+        // The device numbers of `/dev/null`. A sandbox may forbid `mknod`.
         let null = rustix::fs::mknodat(
             CWD,
             w.root.join("null"),
@@ -190,12 +190,12 @@ fn special_files_are_seen_but_neither_opened_nor_acted_upon() {
 }
 
 #[test]
-fn an_open_releases_no_writer_that_waits_at_a_fifo() {
+fn open_does_not_release_a_writer_blocked_on_a_fifo() {
     each_world(|w| {
         let at = w.root.join("fifo");
         fifo(&at);
         let released = Arc::new(AtomicBool::new(false));
-        // Not scoped: if the test fails, the writer waits for ever.
+        // Not scoped: if the test fails, the writer blocks forever.
         let writer = std::thread::spawn({
             let (at, released) = (at.clone(), Arc::clone(&released));
             move || {
@@ -219,7 +219,7 @@ fn an_open_releases_no_writer_that_waits_at_a_fifo() {
 }
 
 #[test]
-fn a_fifo_that_takes_a_files_place_during_an_open_is_never_read() {
+fn fifo_that_replaces_a_file_during_an_open_is_not_read() {
     each_world(|w| {
         w.fill("x", "file");
         fifo(&w.root.join("y"));
@@ -252,10 +252,10 @@ fn a_fifo_that_takes_a_files_place_during_an_open_is_never_read() {
     });
 }
 
-/// The class of check-then-use races: a directory of the path and a link to the outside change
-/// places all the time. Whatever is found, it is inside.
+/// Check-then-use races: another thread keeps exchanging a directory of the path with a link to the
+/// outside. Every node that is found is inside.
 #[test]
-fn a_directory_and_a_link_that_change_places_let_nothing_out() {
+fn exchanging_a_directory_with_a_symlink_does_not_escape() {
     each_world(|w| {
         fs::create_dir_all(w.root.join("d/swap")).unwrap();
         w.fill("d/swap/canary", "inside");
@@ -313,7 +313,7 @@ fn a_directory_and_a_link_that_change_places_let_nothing_out() {
 }
 
 #[test]
-fn renames_elsewhere_make_no_lookup_fail() {
+fn unrelated_renames_do_not_fail_lookups() {
     each_world(|w| {
         fs::create_dir_all(w.root.join("a/b/c")).unwrap();
         w.fill("a/b/c/f", "inside");
@@ -336,10 +336,10 @@ fn renames_elsewhere_make_no_lookup_fail() {
 }
 
 /// GHSA-hp8f-xmx4-4qrg and GHSA-vqjp-4c8c-hfgg: a slash at the end of a link's target made a
-/// resolver follow the next link. Here slashes never reach a directory.
-/// GHSA-m9f7-9w4p-gv38: a slash behind a link's name made a rename follow it.
+/// resolver follow the next link. Here slashes never reach a directory. GHSA-m9f7-9w4p-gv38: a
+/// slash after a link's name made a rename follow it.
 #[test]
-fn slashes_behind_links_and_in_targets_lead_nowhere_else() {
+fn trailing_slashes_on_symlinks_and_targets_do_not_escape() {
     each_world(|w| {
         let d = &*w.dir;
         fs::create_dir(w.root.join("a")).unwrap();
@@ -399,7 +399,7 @@ fn slashes_behind_links_and_in_targets_lead_nowhere_else() {
 
 /// wasmtime#9272: a target that ends in `..` was resolved differently by the two resolvers.
 #[test]
-fn links_inside_are_followed_alike_by_every_resolver() {
+fn resolvers_follow_inner_symlinks_alike() {
     each_world(|w| {
         fs::create_dir_all(w.root.join("a/b")).unwrap();
         w.fill("f", "top");

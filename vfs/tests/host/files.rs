@@ -1,4 +1,4 @@
-//! What an open file does.
+//! Open files of host directories.
 
 use std::fs;
 use std::io::{IoSlice, IoSliceMut};
@@ -12,7 +12,7 @@ use palisade_vfs::{
 use crate::world::{down, each_world, errno, name, names, read, write};
 
 #[test]
-fn a_file_is_created_written_read_and_removed() {
+fn file_is_created_written_read_and_removed() {
     each_world(|w| {
         fs::create_dir_all(w.root.join("a/b/c")).unwrap();
         for at in ["f", "a/b/c/f"] {
@@ -38,7 +38,7 @@ fn a_file_is_created_written_read_and_removed() {
 }
 
 #[test]
-fn buffers_of_every_number_are_read_and_written_in_order() {
+fn any_number_of_buffers_is_read_and_written_in_order() {
     each_world(|w| {
         let file = w.new_file("f");
         assert_eq!(file.write_at(&[], 0), Ok(0));
@@ -49,11 +49,11 @@ fn buffers_of_every_number_are_read_and_written_in_order() {
         let mut bufs = [&mut x[..], &mut y[..], &mut z[..]].map(IoSliceMut::new);
         assert_eq!(file.read_at(&mut bufs, 0), Ok(3));
         assert_eq!((x, z), (*b"a", *b"bc\0\0"));
-        // More than the kernel takes at once: what it took is said.
+        // More buffers than `IOV_MAX`: a short write.
         let many = vec![IoSlice::new(b"z"); 3000];
         assert_eq!(file.write_at(&many, 0), Ok(1024));
         assert_eq!((file.append(&many), file.appended_to()), (Ok(1024), Ok(2048)));
-        // Empty ones do not use up the room, or 0 would be said for something.
+        // Empty buffers do not count toward `IOV_MAX`, or a write could return 0 with bytes left.
         let mut late = vec![IoSlice::new(b""); 3000];
         late.push(IoSlice::new(b"end"));
         assert_eq!(file.write_at(&late, 0), Ok(3));
@@ -67,7 +67,7 @@ fn buffers_of_every_number_are_read_and_written_in_order() {
 }
 
 #[test]
-fn a_handle_does_what_it_was_opened_for_and_nothing_else() {
+fn handle_permits_only_its_access_mode() {
     each_world(|w| {
         w.fill("f", "bytes");
         for access in Access::ALL {
@@ -92,7 +92,7 @@ fn a_handle_does_what_it_was_opened_for_and_nothing_else() {
                 assert_eq!(file.advise(0, 0, Advice::WillNeed), Ok(()));
             }
         }
-        // What is created is no better than what is found.
+        // A created file gets no more access than an existing one.
         let flags = OpenFlags::CREATE | OpenFlags::EXCLUSIVE;
         let held = w.open("new", Access::Hold, flags).unwrap_or_else(|_| panic!());
         let held = held.into_file().unwrap();
@@ -102,7 +102,7 @@ fn a_handle_does_what_it_was_opened_for_and_nothing_else() {
 }
 
 #[test]
-fn offsets_that_no_file_has_are_the_end_for_reads_and_fbig_for_writes() {
+fn offsets_past_the_largest_read_as_end_and_write_as_efbig() {
     each_world(|w| {
         let file = w.new_file("f");
         write(&file, 0, b"abc").unwrap();
@@ -127,7 +127,7 @@ fn offsets_that_no_file_has_are_the_end_for_reads_and_fbig_for_writes() {
 }
 
 #[test]
-fn appends_through_several_handles_never_overlap_and_each_knows_where_it_ended() {
+fn concurrent_appends_do_not_overlap_and_report_their_end() {
     each_world(|w| {
         drop(w.new_file("f"));
         let appending = OpenHow::new(Access::Write, OpenFlags::APPEND);
@@ -166,7 +166,7 @@ fn appends_through_several_handles_never_overlap_and_each_knows_where_it_ended()
 }
 
 #[test]
-fn a_handle_for_appending_also_writes_where_it_is_told() {
+fn append_handle_also_writes_at_offsets() {
     each_world(|w| {
         let flags = OpenFlags::APPEND | OpenFlags::CREATE;
         let how = OpenHow::new(Access::ReadWrite, flags);
@@ -183,7 +183,7 @@ fn a_handle_for_appending_also_writes_where_it_is_told() {
 }
 
 #[test]
-fn what_an_open_does_depends_on_what_is_there() {
+fn open_result_depends_on_the_existing_node() {
     const C: OpenFlags = OpenFlags::CREATE;
     const X: OpenFlags = OpenFlags::CREATE.union(OpenFlags::EXCLUSIVE);
     const D: OpenFlags = OpenFlags::DIRECTORY;
@@ -252,7 +252,7 @@ fn what_an_open_does_depends_on_what_is_there() {
 }
 
 #[test]
-fn a_removed_node_goes_on_working_through_its_handle() {
+fn removed_node_keeps_working_through_its_handle() {
     each_world(|w| {
         let file = w.new_file("f");
         write(&file, 0, b"still").unwrap();
@@ -280,7 +280,7 @@ fn a_removed_node_goes_on_working_through_its_handle() {
 
 /// GHSA-mr2v-56j5-cmfc and GHSA-j2g9-4prp-pf6h: times before 1970 and out of range.
 #[test]
-fn every_time_can_be_set_and_read_and_none_panics() {
+fn extreme_times_can_be_set_and_read() {
     each_world(|w| {
         fs::create_dir(w.root.join("d")).unwrap();
         for at in ["f", "d/f"] {
@@ -289,7 +289,7 @@ fn every_time_can_be_set_and_read_and_none_panics() {
         symlink("f", w.root.join("link")).unwrap();
         let at = |seconds, nanos| SetTime::At(Timestamp::new(seconds, nanos));
         for path in ["f", "d/f", "d", "", "link"] {
-            // Exact where every filesystem can keep it.
+            // Exact for times that every filesystem can store.
             for (seconds, nanos) in
                 [(-1, 750_000_000), (-86_400, 0), (0, 0), (1 << 30, 999_999_999)]
             {
@@ -325,7 +325,7 @@ fn every_time_can_be_set_and_read_and_none_panics() {
 }
 
 #[test]
-fn what_is_only_looked_at_keeps_its_times_of_access() {
+fn open_ambient_noatime_keeps_access_times() {
     use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
     for parent in ["/tmp", "/dev/shm"] {
         let temp = tempfile::tempdir_in(parent).unwrap();
@@ -349,7 +349,7 @@ fn what_is_only_looked_at_keeps_its_times_of_access() {
             let d = path::open(&*dir, "d", Follow::Yes, OpenHow::READ).unwrap();
             let d = d.into_dir().unwrap();
             d.read_dir(Cookie::START, &mut |_| std::ops::ControlFlow::Continue(())).unwrap();
-            // The second open goes by what the first has shown.
+            // The second open uses the cached type of the first.
             for _ in 0..2 {
                 let file = path::open(&*dir, "d/f", Follow::Yes, OpenHow::READ).unwrap();
                 let mut bytes = [0; 5];

@@ -1,4 +1,5 @@
-//! Filesystems of the kernel: `/proc/self/mem` is this process, so no file of theirs is opened.
+//! Filesystems of the kernel, whose files are never opened: `/proc/self/mem` is the memory of this
+//! process.
 
 use std::io::{ErrorKind, IoSlice, IoSliceMut};
 use std::path::Path;
@@ -8,7 +9,7 @@ use palisade_vfs::{Access, Errno, Follow, HostDir, OpenFlags, OpenHow, Resolver,
 const RESOLVERS: [Resolver; 2] = [Resolver::Openat2, Resolver::Components];
 
 #[test]
-fn a_root_on_a_filesystem_of_the_kernel_is_refused() {
+fn root_on_a_kernel_filesystem_is_rejected() {
     for at in ["/proc", "/proc/self", "/proc/self/fd", "/proc/sys", "/sys", "/sys/kernel"] {
         let at = Path::new(at);
         for resolver in RESOLVERS {
@@ -18,19 +19,19 @@ fn a_root_on_a_filesystem_of_the_kernel_is_refused() {
         let why = HostDir::open_ambient_noatime(at).err().unwrap();
         assert_eq!(why.kind(), ErrorKind::Unsupported, "{}: {why}", at.display());
     }
-    // The magic links of a process lead to directories of files, which are as good as any.
+    // Magic links of a process lead to ordinary directories.
     assert!(HostDir::open_ambient(Path::new("/proc/self/cwd")).is_ok());
 }
 
-/// `--dir /` has `/proc` in it.
+/// `--dir /` contains `/proc`.
 #[test]
-fn a_file_of_the_kernel_beneath_a_root_is_never_opened() {
+fn kernel_file_under_a_root_is_not_opened() {
     for resolver in RESOLVERS {
         let root = HostDir::open_ambient_with(Path::new("/"), resolver).unwrap();
         let proc = path::open(&*root, "proc", Follow::Yes, OpenHow::HOLD_DIR).unwrap();
         let proc = proc.into_dir().unwrap();
         for at in ["self/environ", "self/mem", "self/maps", "cpuinfo", "sys/kernel/hostname"] {
-            // Twice: the second time the name is known.
+            // Twice: the second open uses the cached type.
             for _ in 0..2 {
                 for access in [Access::Read, Access::Write, Access::ReadWrite] {
                     for flags in [OpenFlags::empty(), OpenFlags::CREATE, OpenFlags::TRUNCATE] {
@@ -46,7 +47,7 @@ fn a_file_of_the_kernel_beneath_a_root_is_never_opened() {
             }
             assert!(path::stat(&*proc, at, Follow::Yes).is_ok(), "it is seen");
         }
-        // What leads out of it is a link like any other.
+        // Links out of it are ordinary links.
         let how = OpenHow::new(Access::Read, OpenFlags::empty());
         for at in ["proc/self/root/etc/passwd", "proc/self/exe", "proc/self/fd/0"] {
             assert!(path::open(&*root, at, Follow::Yes, how).is_err(), "{at}");

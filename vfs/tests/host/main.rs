@@ -1,7 +1,7 @@
-//! Directories of the host: what they answer, and that nothing leaves them.
+//! Host directories: results, errors and confinement.
 //!
-//! Every test runs on a disk's filesystem and on tmpfs, with every resolver.
-// The tests arrange the host's side with the process's own authority, as another process would.
+//! Every test runs on a disk filesystem and on tmpfs, with every resolver.
+// The tests prepare the host with the authority of the process, as another process would.
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, clippy::expect_used)]
 #![allow(clippy::indexing_slicing, clippy::cast_possible_truncation)]
 #![cfg(all(feature = "host", target_os = "linux"))]

@@ -1,4 +1,4 @@
-//! What operations on names and listings do.
+//! Operations on names, and listings, of host directories.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -15,7 +15,7 @@ use rustix::fs::{AtFlags, CWD, Mode};
 use crate::world::{down, each_world, errno, list, name, names, write};
 
 #[test]
-fn operations_on_names_answer_as_linux_does() {
+fn operations_on_names_return_the_errors_of_linux() {
     each_world(|w| {
         let d = &*w.dir;
         for dir in ["a", "a/b", "empty", "full", "full/x"] {
@@ -54,7 +54,7 @@ fn operations_on_names_answer_as_linux_does() {
 }
 
 #[test]
-fn another_kind_of_directory_is_another_device() {
+fn rename_and_link_into_another_kind_of_directory_are_exdev() {
     struct Other;
     impl Dir for Other {
         fn open(&self, _: Descent<'_>, _: OpenHow) -> Result<Node, Stop> {
@@ -103,7 +103,7 @@ fn another_kind_of_directory_is_another_device() {
         assert_eq!(w.dir.rename(name("f"), &Other, name("g")), Err(Errno::Xdev));
         assert_eq!(w.dir.link(name("f"), &Other, name("g")), Err(Errno::Xdev));
     });
-    // And two filesystems of the host are two devices of the host.
+    // Two filesystems of the host are two devices.
     let (disk, memory) = (tempfile::tempdir().unwrap(), tempfile::tempdir_in("/dev/shm").unwrap());
     let [disk_dir, memory_dir] =
         [disk.path(), memory.path()].map(|at| HostDir::open_ambient(at).unwrap());
@@ -116,7 +116,7 @@ fn another_kind_of_directory_is_another_device() {
 }
 
 #[test]
-fn names_and_targets_that_are_not_utf8_are_left_out_or_ilseq() {
+fn non_utf8_names_are_skipped_and_targets_are_eilseq() {
     each_world(|w| {
         let bad = OsStr::from_bytes(b"b\xffd");
         fs::write(w.root.join(bad), "").unwrap();
@@ -138,7 +138,7 @@ fn names_and_targets_that_are_not_utf8_are_left_out_or_ilseq() {
 }
 
 #[test]
-fn a_listing_reports_each_entry_once_with_its_type_and_number() {
+fn listing_reports_each_entry_once_with_type_and_ino() {
     each_world(|w| {
         fs::create_dir(w.root.join("dir")).unwrap();
         symlink("x", w.root.join("link")).unwrap();
@@ -172,7 +172,7 @@ fn a_listing_reports_each_entry_once_with_its_type_and_number() {
 }
 
 #[test]
-fn a_listing_survives_the_removal_of_everything_it_reports() {
+fn listing_continues_while_reported_entries_are_removed() {
     each_world(|w| {
         for i in 0..60 {
             w.fill(&format!("f{i}"), "");
@@ -186,7 +186,7 @@ fn a_listing_survives_the_removal_of_everything_it_reports() {
                     .read_dir(from, &mut |entry| {
                         seen.push(entry.name.as_str().to_owned());
                         from = entry.next;
-                        // The callback may use the directory that it is called for.
+                        // The callback may use the directory that is being listed.
                         if entry.kind == FileType::File {
                             w.dir.remove_file(entry.name).unwrap();
                             assert!(w.dir.stat(entry.name.into()).is_err());
@@ -212,7 +212,7 @@ fn a_listing_survives_the_removal_of_everything_it_reports() {
 }
 
 #[test]
-fn a_handle_that_first_listed_the_end_lists_the_beginning_too() {
+fn handle_first_listed_at_the_end_can_list_from_the_start() {
     each_world(|w| {
         for i in 0..20 {
             w.fill(&format!("f{i}"), "");
@@ -234,7 +234,7 @@ fn a_handle_that_first_listed_the_end_lists_the_beginning_too() {
 }
 
 #[test]
-fn a_listing_within_a_listing_disturbs_neither() {
+fn nested_listings_are_independent() {
     each_world(|w| {
         for i in 0..20 {
             w.fill(&format!("f{i}"), "");
@@ -264,7 +264,7 @@ fn a_listing_within_a_listing_disturbs_neither() {
 }
 
 #[test]
-fn a_root_that_is_no_directory_or_missing_is_refused() {
+fn missing_or_non_directory_root_is_rejected() {
     let temp = tempfile::tempdir().unwrap();
     fs::write(temp.path().join("f"), "").unwrap();
     for at in ["f", "missing"] {
@@ -275,10 +275,10 @@ fn a_root_that_is_no_directory_or_missing_is_refused() {
     assert_eq!(names(&*dir, 9), ["f"]);
 }
 
-/// A descent as long as can be, with names as long as can be, and one that is too deep for `stat`
-/// to be answered from anything but the kernel.
+/// A descent of maximum length with names of maximum length, and one too deep for a `stat` of a
+/// full path.
 #[test]
-fn the_deepest_descent_is_resolved_alike() {
+fn resolvers_resolve_the_deepest_descent_alike() {
     each_world(|w| {
         let long = "n".repeat(255);
         let mut at = String::new();

@@ -1,8 +1,7 @@
-//! Names that were opened before and lead to something else when they are opened again.
+//! Stale entries of the type cache: names whose node was replaced between two opens.
 //!
-//! A held directory remembers which descents led to regular files and to links, and opens such
-//! files without a `stat` before. These tests put another node in the place of each, between two
-//! opens, so no race is needed.
+//! A held directory caches which descents led to regular files and to links, and opens such files
+//! without a `statat`. These tests replace the node between two opens, so they need no race.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -11,9 +10,9 @@ use palisade_vfs::{Access, Errno, FileType, Follow, Node, OpenFlags, OpenHow, St
 
 use crate::world::{World, down, each_world, errno, fifo, link, read};
 
-/// Every way to open a file, but those that only succeed where nothing is. How it is written later
-/// makes no difference to how it is opened.
-fn ways() -> impl Iterator<Item = OpenHow> {
+/// All parameters for opening an existing file. Sync flags are left out, because they do not change
+/// the open.
+fn all_open_hows() -> impl Iterator<Item = OpenHow> {
     let flags = (0..=OpenFlags::all().bits()).map(|bits| OpenFlags::from_bits(bits).unwrap());
     let written = OpenFlags::APPEND | OpenFlags::DSYNC | OpenFlags::SYNC;
     flags
@@ -22,8 +21,8 @@ fn ways() -> impl Iterator<Item = OpenHow> {
         .filter(|how| how.check().is_ok() && !how.is_exclusive())
 }
 
-/// Makes `at` a file and opens it with `how`, so that it is remembered as one.
-fn learn(w: &World, at: &str, how: OpenHow) {
+/// Creates a file at `at` and opens it with `how`, so that its type is cached.
+fn create_cached_file(w: &World, at: &str, how: OpenHow) {
     w.fill(at, "inside");
     for how in [OpenHow::READ, how, OpenHow::new(Access::Read, OpenFlags::CREATE)] {
         let _ = w.dir.open(down(at), how);
@@ -37,12 +36,12 @@ fn replace(w: &World, at: &str, make: impl Fn(&std::path::Path)) {
 }
 
 #[test]
-fn a_link_in_the_place_of_a_known_file_is_not_followed() {
+fn symlink_that_replaces_a_cached_file_is_not_followed() {
     each_world(|w| {
         fs::create_dir(w.root.join("d")).unwrap();
         for (at, target) in [("f", "../outside/canary"), ("d/f", "../../outside/canary")] {
-            for how in ways() {
-                learn(w, at, how);
+            for how in all_open_hows() {
+                create_cached_file(w, at, how);
                 replace(w, at, |at| symlink(target, at).unwrap());
                 let position = down(at).depth() - 1;
                 let found = link(w.dir.open(down(at), how));
@@ -58,7 +57,7 @@ fn a_link_in_the_place_of_a_known_file_is_not_followed() {
 }
 
 #[test]
-fn a_link_in_the_place_of_a_directory_above_a_known_file_is_not_followed() {
+fn symlink_that_replaces_the_parent_of_a_cached_file_is_not_followed() {
     each_world(|w| {
         fs::create_dir_all(w.root.join("d/e")).unwrap();
         fs::create_dir_all(w.root.join("other/e")).unwrap();
@@ -68,8 +67,8 @@ fn a_link_in_the_place_of_a_directory_above_a_known_file_is_not_followed() {
             [("d", "d/canary", 0), ("d", "d/e/canary", 0), ("d/e", "d/e/canary", 1)]
         {
             for target in ["../outside", "../../outside", "other", "../other", "other/e"] {
-                for how in ways() {
-                    learn(w, at, how);
+                for how in all_open_hows() {
+                    create_cached_file(w, at, how);
                     fs::rename(w.root.join(dir), w.root.join("away")).unwrap();
                     symlink(target, w.root.join(dir)).unwrap();
                     let found = link(w.dir.open(down(at), how));
@@ -85,12 +84,12 @@ fn a_link_in_the_place_of_a_directory_above_a_known_file_is_not_followed() {
 }
 
 #[test]
-fn a_fifo_in_the_place_of_a_known_file_is_not_used() {
+fn fifo_that_replaces_a_cached_file_is_not_used() {
     each_world(|w| {
         fs::create_dir(w.root.join("d")).unwrap();
         for at in ["f", "d/f"] {
-            for how in ways() {
-                learn(w, at, how);
+            for how in all_open_hows() {
+                create_cached_file(w, at, how);
                 replace(w, at, fifo);
                 let wanted = if how.wants_dir() { Errno::Notdir } else { Errno::Nxio };
                 assert_eq!(errno(w.dir.open(down(at), how)), wanted, "{}: {at} {how:?}", w.what);
@@ -101,12 +100,12 @@ fn a_fifo_in_the_place_of_a_known_file_is_not_used() {
 }
 
 #[test]
-fn a_directory_or_nothing_in_the_place_of_a_known_file_is_found() {
+fn directory_or_missing_name_replaces_a_cached_file() {
     each_world(|w| {
         fs::create_dir(w.root.join("d")).unwrap();
         for at in ["f", "d/f"] {
-            for how in ways() {
-                learn(w, at, how);
+            for how in all_open_hows() {
+                create_cached_file(w, at, how);
                 replace(w, at, |at| fs::create_dir(at).unwrap());
                 match w.dir.open(down(at), how) {
                     Ok(Node::Dir(_)) => assert!(!how.refuses_dir(), "{}: {at} {how:?}", w.what),
@@ -127,7 +126,7 @@ fn a_directory_or_nothing_in_the_place_of_a_known_file_is_found() {
 }
 
 #[test]
-fn a_file_in_the_place_of_a_known_link_is_opened() {
+fn file_that_replaces_a_cached_symlink_is_opened() {
     each_world(|w| {
         for access in Access::ALL {
             symlink("../outside/canary", w.root.join("l")).unwrap();
@@ -147,9 +146,9 @@ fn a_file_in_the_place_of_a_known_link_is_opened() {
     });
 }
 
-/// A file in the place of a known one is opened as what it is now.
+/// A file that replaces a cached one is opened as the new file.
 #[test]
-fn another_file_in_the_place_of_a_known_file_is_opened() {
+fn other_file_that_replaces_a_cached_file_is_opened() {
     each_world(|w| {
         w.fill("f", "old");
         assert_eq!(read(&w.file("f", Access::Read), 0, 9), b"old");

@@ -1,4 +1,4 @@
-//! A directory of the host for a test, what stands beside it, and short words.
+//! A host directory for a test, its surroundings, and short helpers.
 
 use std::fs;
 use std::io::{IoSlice, IoSliceMut};
@@ -12,7 +12,7 @@ use palisade_vfs::{
 };
 use rustix::fs::{CWD, Mode, RenameFlags};
 
-/// A directory of the host, and what stands beside it and must never be touched.
+/// A host directory and its neighbors, which must never change.
 pub(crate) struct World {
     pub(crate) dir: DirRef,
     pub(crate) root: PathBuf,
@@ -105,7 +105,7 @@ pub(crate) fn write(file: &FileRef, offset: u64, bytes: &[u8]) -> Result<usize, 
     file.write_at(&[IoSlice::new(bytes)], offset)
 }
 
-/// Every entry from `from` on, in at most `room` per call.
+/// Lists the entries from `from`, at most `room` per call.
 pub(crate) fn list(dir: &dyn Dir, mut from: Cookie, room: usize) -> Vec<(String, FileType, u64)> {
     let mut all = Vec::new();
     loop {
@@ -140,7 +140,7 @@ pub(crate) fn exchange(a: &Path, b: &Path) {
     rustix::fs::renameat_with(CWD, a, CWD, b, RenameFlags::EXCHANGE).unwrap();
 }
 
-/// Runs `step` again and again in another thread until `test` has ended, also by a panic.
+/// Runs `step` in a loop in another thread until `test` ends or panics.
 pub(crate) fn meanwhile(step: impl Fn() + Send + Sync, test: impl FnOnce()) {
     struct Stop<'a>(&'a AtomicBool);
     impl Drop for Stop<'_> {
