@@ -95,7 +95,7 @@ impl Stop {
 /// A position in a directory's stream, between two entries.
 ///
 /// [`Cookie::START`] is the beginning. All other cookies come from [`Entry::next`]. A cookie stays
-/// valid for the same directory through any handle, whatever is created or removed meanwhile: an
+/// valid for the same directory through any handle, also after entries are created or removed: an
 /// entry that exists during the whole listing is reported exactly once. The top bit is never set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Cookie(pub u64);
@@ -211,7 +211,7 @@ pub trait Dir: Any + Send + Sync {
     ///
     /// # Errors
     ///
-    /// - `EEXIST`: the name exists, whatever its type.
+    /// - `EEXIST`: the name exists. Any type of node counts, also a symbolic link.
     /// - `ENOENT`: this directory is removed.
     /// - `EROFS`, `EACCES`.
     /// - `EMLINK`, `ENOSPC`.

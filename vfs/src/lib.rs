@@ -3,7 +3,7 @@
 //! This crate is for embedders that give an untrusted guest (usually a WebAssembly module) a view
 //! of a filesystem, and for authors of filesystems. A filesystem implements two traits, [`Dir`] and
 //! [`File`]; every path of a guest goes through one walker, [`walk`]. No path can leave the
-//! directory where the walk starts, whatever links and `..` it contains.
+//! directory where the walk starts, neither by links nor by `..`.
 //!
 //! # Example
 //!

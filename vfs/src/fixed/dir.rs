@@ -152,11 +152,11 @@ impl Dir for FixedDir {
         let into = self.same_tree(into)?;
         let (old, old_kind) = self.child(name)?;
         let is_dir = matches!(old_kind, Kind::Dir { .. });
-        if is_dir && self.tree.is_below(into.index, old) {
+        if is_dir && self.tree.is_at_or_under(into.index, old) {
             return Err(Errno::Inval);
         }
         let Ok((new, new_kind)) = into.child(new_name) else { return Err(Errno::Rofs) };
-        if matches!(new_kind, Kind::Dir { .. }) && self.tree.is_below(self.index, new) {
+        if matches!(new_kind, Kind::Dir { .. }) && self.tree.is_at_or_under(self.index, new) {
             return Err(Errno::Notempty);
         }
         if old == new {

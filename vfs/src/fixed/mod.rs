@@ -6,7 +6,7 @@
 //! [`ContentSource`] holds the bytes of the files; the tree stores two numbers for each file.
 //!
 //! Nodes are numbered from the root down, and the names of each directory are sorted by bytes. So
-//! the same content has the same inode numbers in every run, whatever the order of insertion, and a
+//! the same content has the same inode numbers in every run, in any order of insertion, and a
 //! cookie stays valid forever.
 //!
 //! Every change fails with `EROFS` here, not in a layer above, after the errors that take
@@ -201,10 +201,10 @@ impl Tree {
         Stop::Link { at, target: self.text(target).into() }
     }
 
-    /// Returns whether `dir` is `above` or a descendant of it.
-    fn is_below(&self, dir: Index, above: Index) -> bool {
+    /// Returns whether `dir` is `ancestor` or a descendant of it.
+    fn is_at_or_under(&self, dir: Index, ancestor: Index) -> bool {
         let mut at = dir;
-        while at != above {
+        while at != ancestor {
             match self.node(at).map(|node| node.kind) {
                 // A parent has a lower index than its child, so the loop ends.
                 Ok(Kind::Dir { parent, .. }) if at != ROOT => at = parent,

@@ -153,7 +153,7 @@ pub(super) fn create_with(
     mode: Mode,
 ) -> rustix::io::Result<HostFile> {
     let access = match how.access {
-        // A created file can be opened for reading whatever its permissions.
+        // A created file can be opened for reading regardless of its permissions.
         Access::Hold | Access::Read => OFlags::RDONLY,
         Access::Write => OFlags::WRONLY,
         Access::ReadWrite => OFlags::RDWR,

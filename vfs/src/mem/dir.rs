@@ -179,12 +179,12 @@ impl MemDir {
         }
         let target = tree.dir(into)?.get(new_name);
         if let Child::Dir(key) = moved
-            && tree.is_below(into, *key)?
+            && tree.is_at_or_under(into, *key)?
         {
             return Err(Errno::Inval);
         }
         if let Some(Child::Dir(key)) = target
-            && tree.is_below(from, *key)?
+            && tree.is_at_or_under(from, *key)?
         {
             return Err(Errno::Notempty);
         }

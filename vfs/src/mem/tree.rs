@@ -157,11 +157,11 @@ impl Tree {
         Ok(at)
     }
 
-    /// Returns whether `key` is `above` or a descendant of it.
-    pub(super) fn is_below(&self, key: DirKey, above: DirKey) -> Result<bool> {
+    /// Returns whether `key` is `ancestor` or a descendant of it.
+    pub(super) fn is_at_or_under(&self, key: DirKey, ancestor: DirKey) -> Result<bool> {
         let mut at = key;
         loop {
-            if at == above {
+            if at == ancestor {
                 return Ok(true);
             }
             if at == ROOT {

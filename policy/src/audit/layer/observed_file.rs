@@ -40,8 +40,8 @@ impl<S: Stand> ObservedFile<S> {
         place: S::Beneath,
         path: Descent<'_>,
     ) -> Self {
-        // Written into memory before the count, which waits for what was written: moving a text
-        // right behind its bytes takes as long as the count does.
+        // perf: store forwarding, see docs/performance.md. The text is built before the reference
+        // count is incremented, in place.
         let mut names = CompactString::default();
         names.push_str(path.as_str());
         let anchor = Arc::clone(anchor);
