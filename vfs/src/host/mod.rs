@@ -8,8 +8,8 @@
 //!    open.
 //!
 //! A descent and a name cannot go up, and the kernel never follows a link on behalf of a guest,
-//! even if other processes change the tree concurrently: `resolve.rs` reads the target of a link and
-//! returns it to the walker as [`Stop::Link`]. Ambient authority enters at
+//! even if other processes change the tree concurrently: `resolve.rs` reads the target of a link
+//! and returns it to the walker as [`Stop::Link`]. Ambient authority enters at
 //! [`HostDir::open_ambient`], [`HostDir::open_ambient_with`] and [`HostDir::open_ambient_noatime`]
 //! (and, for overlays, where `upper` opens its upper).
 //!
