@@ -355,6 +355,16 @@ fn named_tests(text: &str) -> Vec<(String, String)> {
 }
 
 #[test]
+fn every_file_that_the_performance_notes_name_exists() {
+    let text = fs::read_to_string(root().join("docs/performance.md")).unwrap();
+    let code_spans = text.split('`').skip(1).step_by(2);
+    let files = code_spans.filter(|span| span.contains('/') && span.ends_with(".rs"));
+    let missing: Vec<_> =
+        files.filter(|file| !root().join(file).exists()).map(str::to_owned).collect();
+    assert_none(&missing, "docs/performance.md names files that do not exist");
+}
+
+#[test]
 fn every_test_that_a_document_names_exists() {
     let (mut faults, mut count) = (Vec::new(), 0);
     for document in ["ARCHITECTURE.md", "SECURITY.md", "tests/promises.md"] {
