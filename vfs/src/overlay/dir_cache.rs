@@ -1,19 +1,20 @@
-//! Which directories of an overlay hold their layers' directories open.
+//! Limits the directories that an overlay keeps open in its upper and lowers.
 //!
-//! The tree keeps the names of every directory between the root and a handle, however deep that is.
-//! If it kept their layers' directories too, one descriptor of a guest would hold one of the host
-//! for each name above it. So only these are open: the root, each directory with a handle, and the
-//! last few ([`Tree::idle_max`]) that operations have come to. All others are *closed*: known by
-//! their name, and opened again through their parent when an operation needs them.
+//! The table holds the names of every directory between the root and a handle, at any depth. If it
+//! also kept these directories open, one descriptor of a guest would use one descriptor of the host
+//! per ancestor. So only these are open: the root, each directory with a handle, and the
+//! [`DirTable::idle_max`] directories used last. All others are *closed*: the table knows their
+//! names, and reopens them through their parents when an operation needs them.
 //!
-//! Opening one under many closed ancestors leaves those open whose distance to it is a power of
-//! two, so that going back up a deep tree opens each directory a logarithmic number of times.
+//! To open a directory under many closed ancestors also opens the ancestors whose distance to it is
+//! a power of two. So a walk up a deep tree opens each directory a logarithmic number of times.
 //!
-//! Layers in memory take no descriptors; their directories stay open unless a limit is set.
+//! Filesystems in memory hold no descriptors, so their directories stay open unless a limit is set.
 //!
-//! INVARIANT: a directory with a handle is open. Operations open what they use through
-//! [`Tree::open`] and [`Tree::descend`]; nothing is closed before the next operation but what
-//! [`Tree::descend`] itself passed through.
+//! INVARIANT: a directory with a handle is open. Operations open directories with
+//! [`DirTable::open`] and [`DirTable::descend`]; nothing is closed before the next operation,
+//! except
+//! the directories that [`DirTable::descend`] itself passed through.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -23,23 +24,24 @@ use super::lowers::{LowerNode, MergedDir};
 use super::upper::UpperRef;
 use crate::{Errno, Name, Result};
 
-/// Directories without a handle that stay open for the next operation, where a layer may be of the
-/// host. Each holds up to two descriptors for each layer.
+/// The default limit where the upper or a lower may hold descriptors of the host: each open
+/// directory holds up to two descriptors for each of them.
 pub(super) const IDLE_MAX: usize = 16;
 
-/// What a closed directory has.
+/// The sides of a closed directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Closed {
     pub(super) has_upper: bool,
     pub(super) has_lower: bool,
 }
 
-/// Directories that had no handle when they were opened or let go, the oldest first. One that is
-/// freed may stay in here, and its key may be given anew: then that one is closed too early.
+/// A queue of the directories that had no handle when they were opened or released, the oldest
+/// first. A freed key may stay in the queue and be assigned again: the new directory is then closed
+/// too early, which costs a reopen.
 #[derive(Default)]
 pub(super) struct IdleQueue(VecDeque<DirKey>);
 
-/// The directories of a directory's layers.
+/// The open directories of one path: the upper's and the lowers'.
 #[derive(Clone)]
 struct OpenParts {
     upper: Option<UpperRef>,
@@ -60,7 +62,7 @@ impl OpenParts {
         let lower = match (closed.has_lower, &self.lower) {
             (true, Some(lower)) => match lower.lookup(name)? {
                 Some(LowerNode::Dir(dir)) => Some(dir),
-                // A lower that is written meanwhile shows something else there.
+                // Another process replaced the directory of the lower.
                 Some(LowerNode::Leaf(_)) | None if upper.is_none() => return Err(Errno::Stale),
                 Some(LowerNode::Leaf(_)) | None => None,
             },
@@ -97,7 +99,7 @@ impl DirTable {
         Ok(())
     }
 
-    /// Notes that a directory was opened, or has lost its last handle: it is closed in its turn.
+    /// Queues a directory for closing after it was opened or lost its last handle.
     pub(super) fn queue_idle(&mut self, key: DirKey) {
         if self.idle_max.is_some()
             && let Some(dir) = self.dirs.get_mut(key)
@@ -107,8 +109,7 @@ impl DirTable {
         }
     }
 
-    /// Closes the directories without handles that have been idle longest, but for as many as may
-    /// stay open.
+    /// Closes the directories that have been idle longest, until the limit is met.
     pub(super) fn close_idle(&mut self) {
         let Some(max) = self.idle_max else { return };
         while self.idle.0.len() > max

@@ -1,9 +1,12 @@
-//! The directories that an overlay knows: those that are held, those above them, and those where
-//! the upper and the lowers meet.
+//! The table of an overlay's known directories, with the merged lookup of names.
 //!
-//! One lock is around all of it ([`super::Shared::tree`]), and layers are called with it held. A
-//! directory that only the upper or only the lowers have is not stepped through name by name: what
-//! lies beneath it is theirs alone, in one call.
+//! The table holds the directories with a handle, their ancestors, and recently used directories
+//! that
+//! the upper and the lowers share. One lock guards it ([`super::OverlayState::table`]), and the
+//! upper
+//! and the lowers are called with the lock held. A path under a directory that only the upper or
+//! only
+//! the lowers have is not resolved name by name: it is passed to that side in one call.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,33 +25,35 @@ use crate::{Descent, Dir, Errno, FileType, Name, Result, Stat, Stop, bug};
 
 pub(super) type DirKey = usize;
 
-/// The root's key: the first of the slab, and never freed.
+/// The key of the root: the first key of the slab, never freed.
 pub(super) const ROOT: DirKey = 0;
 
-/// Directories that nobody holds are not swept out below this number.
+/// A table with fewer directories is not searched for idle ones.
 const EVICT_MIN: usize = 256;
 
-/// A directory of the overlay.
+/// A directory of the overlay. Guarded by [`super::OverlayState::table`].
 ///
-/// INVARIANT: one of `upper` and `lower` is there unless it is closed. An upper's parent has an
-/// upper.
+/// INVARIANT: unless the directory is closed, `upper` or `lower` is set. The parent of a directory
+/// with an upper has an upper.
 pub(super) struct DirState {
     pub(super) parent: DirKey,
     pub(super) name: Box<str>,
     pub(super) upper: Option<UpperRef>,
-    /// None if the upper hides it.
+    /// `None` if the upper hides the lowers' directory.
     pub(super) lower: Option<Arc<MergedDir>>,
-    /// What it has if it is not open: see `open_dirs.rs`.
+    /// The sides of a closed directory: see `dir_cache.rs`.
     pub(super) closed: Option<Closed>,
-    /// Whether it is in [`Tree::idle`].
+    /// Whether the key is in [`DirTable::idle`].
     pub(super) is_queued: bool,
     pub(super) children: HashMap<Box<str>, DirKey, RandomState>,
     pub(super) handles: HandleCount,
     pub(super) is_removed: bool,
-    /// What the lowers listed when the directory was listed first: its order stays, also when the
-    /// upper has come to hide them.
+    /// The listing of the lowers at the first `read_dir`. The order of the entries persists, even
+    /// after
+    /// the upper hides the lowers.
     pub(super) list: Option<Arc<MergedList>>,
-    /// What has been given for the upper's entries behind those.
+    /// The cookies of the upper's entries, which follow the lowers'. Has a lock of its own, since
+    /// listings hold the table lock shared.
     pub(super) upper_cookies: Mutex<UpperCookies>,
 }
 
@@ -76,36 +81,37 @@ impl DirState {
 }
 
 impl DirState {
-    /// No cookie that was given is good any more.
+    /// Invalidates all cookies of earlier listings.
     pub(super) fn forget_listing(&mut self) {
         self.list = None;
         *self.upper_cookies.get_mut() = UpperCookies::default();
     }
 }
 
-/// Who answers for a descent.
+/// The result of [`DirTable::resolve`]: the side that has the rest of a path.
 pub(super) enum Resolution<'t, 'p> {
-    /// The directory itself.
+    /// The path leads to this directory of the table.
     Here(DirKey),
-    /// The upper: nothing of the lowers shows there.
+    /// The upper: no lower has the directory `dir`.
     Upper { dir: &'t UpperRef, rest: Descent<'p>, consumed: usize },
-    /// The lowers: the upper has nothing there.
+    /// The lowers: the upper does not have the directory `dir`.
     Lower { dir: &'t Arc<MergedDir>, rest: Descent<'p>, consumed: usize },
-    /// Upper and lowers meet in this directory, and nobody has asked for the first name of `rest`
-    /// yet.
+    /// A directory that the upper and the lowers have. Its entry `name`, the first of `rest`, has
+    /// not
+    /// been looked up.
     Merged { parts: MergedParts<'t>, name: Name<'p>, rest: Descent<'p>, consumed: usize },
-    /// A closed directory, which has to be opened first.
+    /// A closed directory, which must be opened under the exclusive lock.
     Closed,
 }
 
-/// What meets in a directory.
+/// The two sides of a merged directory.
 #[derive(Clone, Copy)]
 pub(super) struct MergedParts<'t> {
     pub(super) upper: &'t UpperRef,
     pub(super) lower: &'t Arc<MergedDir>,
 }
 
-/// What a name leads to.
+/// The entry of a name in the merged tree.
 pub(super) enum MergedEntry {
     Absent,
     Upper(Stat),
@@ -144,13 +150,15 @@ impl MergedEntry {
     }
 }
 
-/// The invariant of [`DirState`] does not hold.
+/// Reports a violation of the invariant of [`DirState`].
 #[cold]
 pub(super) fn no_backing_dir() -> Errno {
     bug!("a directory of the overlay has neither an upper nor a lower")
 }
 
-/// A directory has no upper where it was raised, or where its upper had a node.
+/// Reports a directory without an upper after [`DirTable::ensure_upper`], or with a node in a
+/// missing
+/// upper.
 #[cold]
 pub(super) fn missing_upper() -> Errno {
     bug!("a raised directory of the overlay has no upper")
@@ -158,13 +166,13 @@ pub(super) fn missing_upper() -> Errno {
 
 pub(super) struct DirTable {
     pub(super) dirs: Slab<DirState>,
-    /// What the root was stacked upon, with what is remembered of it.
+    /// The lowers under the root, with their lookup cache.
     pub(super) lowers: Lowers,
-    /// The root's, which no layer can keep: each has a root of its own.
+    /// The identity of the root. The overlay keeps it, since each upper has a root of its own.
     root_id: Identity,
     evict_at: usize,
     pub(super) idle: IdleQueue,
-    /// Directories without a handle that stay open for the next operation. `None` if no layer takes
+    /// The most open directories without a handle. `None` if neither the upper nor a lower holds
     /// descriptors.
     pub(super) idle_max: Option<usize>,
 }
@@ -185,13 +193,13 @@ impl DirTable {
         }
     }
 
-    /// What shows beneath the root: nothing, if the upper's hides it.
+    /// Returns the lowers that the root shows: none if the upper's root is opaque.
     pub(super) fn visible_lowers(&self) -> Result<Lowers> {
-        let shows = self.dir(ROOT)?.lower.is_some();
-        Ok(if shows { self.lowers.clone() } else { Lowers::none() })
+        let is_visible = self.dir(ROOT)?.lower.is_some();
+        Ok(if is_visible { self.lowers.clone() } else { Lowers::none() })
     }
 
-    /// A directory that has a handle, or that is above one.
+    /// Returns a directory. The key comes from a handle or from a descendant of one.
     pub(super) fn dir(&self, key: DirKey) -> Result<&DirState> {
         self.dirs.get(key).ok_or_else(|| bug!("the overlay has no directory {key}"))
     }
@@ -200,7 +208,7 @@ impl DirTable {
         self.dirs.get_mut(key).ok_or_else(|| bug!("the overlay has no directory {key}"))
     }
 
-    /// Takes the names off `path` under which the upper and the lowers meet.
+    /// Resolves the leading names of `path` that the table knows.
     pub(super) fn resolve<'p>(
         &self,
         key: DirKey,
@@ -241,7 +249,7 @@ impl DirTable {
         }
     }
 
-    /// What `name` leads to in the directory `key`.
+    /// Looks up `name` in the directory `key`.
     pub(super) fn lookup(&self, key: DirKey, name: Name<'_>) -> Result<MergedEntry> {
         let dir = self.dir(key)?;
         if dir.is_removed {
@@ -260,9 +268,11 @@ impl DirTable {
         }
     }
 
-    /// The upper's directory for `key`, if the name is its own affair: nothing of that name lies
-    /// beneath, and it leads to no directory that is known here. The upper's operations on such a
-    /// name are then the overlay's, errors included, with the tree held to be read alone.
+    /// Returns the upper's directory of `key` if an operation on `name` concerns the upper alone:
+    /// no
+    /// lower has the name, and the table has no directory of that name. The upper's operation and
+    /// its
+    /// errors are then those of the overlay, and the shared lock suffices.
     pub(super) fn upper_only(&self, key: DirKey, name: Name<'_>) -> Result<Option<&UpperRef>> {
         let dir = self.dir(key)?;
         let below = dir.lower.as_ref().is_some_and(|lower| !lower.excludes(name));
@@ -272,12 +282,12 @@ impl DirTable {
         Ok(dir.upper.as_ref())
     }
 
-    /// The filesystem that the tree is of.
+    /// Returns the device number of the merged tree.
     pub(super) fn dev(&self) -> u64 {
         self.root_id.0
     }
 
-    /// What the directory itself is.
+    /// Returns the [`Stat`] of the directory itself.
     pub(super) fn stat_dir(&self, key: DirKey) -> Result<Stat> {
         let dir = self.dir(key)?;
         let stat = match (&dir.upper, &dir.lower) {
@@ -290,8 +300,8 @@ impl DirTable {
         Ok(Stat { dev, ino, nlink, ..stat })
     }
 
-    /// Whether the lowers have something of that name, which the upper has to hide once its own
-    /// is gone.
+    /// Returns whether a lower has `name`, which a whiteout must hide once the upper's node is
+    /// gone.
     pub(super) fn has_lower(&self, key: DirKey, name: Name<'_>) -> Result<bool> {
         match &self.dir(key)?.lower {
             Some(lower) => Ok(lower.lookup(name)?.is_some()),
@@ -364,8 +374,8 @@ impl DirTable {
         Ok(child)
     }
 
-    /// The directory that `path` leads to, from now on known. It is open; those on the way that
-    /// were not open are closed again.
+    /// Enters the directory at `path` into the table and opens it. Directories on the way that were
+    /// closed before are closed again.
     pub(super) fn descend(&mut self, key: DirKey, path: Descent<'_>) -> Result<DirKey, Stop> {
         let (mut at, mut is_new) = (key, false);
         for (depth, name) in path.names().enumerate() {
@@ -381,15 +391,18 @@ impl DirTable {
         Ok(at)
     }
 
-    /// The upper's directory for `key`, which has been raised.
+    /// Returns the upper's directory of `key`, after [`DirTable::ensure_upper`].
     pub(super) fn upper(&self, key: DirKey) -> Result<&UpperRef> {
         self.dir(key)?.upper.as_ref().ok_or_else(missing_upper)
     }
 
-    /// The upper's directory for `key`, made with those above it where it is missing. Nothing that
-    /// is visible changes.
+    /// Returns the upper's directory of `key`. Copies up the directory and its ancestors if they
+    /// are
+    /// missing, which changes nothing visible.
     ///
-    /// Errors: `Noent` if it is removed; those of [`UpperDir::copy_up`](super::UpperDir::copy_up).
+    /// # Errors
+    /// - `Noent`: the directory is removed.
+    /// - Those of [`UpperDir::copy_up`](super::UpperDir::copy_up).
     pub(super) fn ensure_upper(&mut self, key: DirKey) -> Result<UpperRef> {
         match self.dir(key)? {
             DirState { is_removed: true, .. } => return Err(Errno::Noent),
@@ -432,7 +445,7 @@ impl DirTable {
         let lower = dir.lower.as_ref().ok_or_else(no_backing_dir)?;
         let stat = to_errno(lower.stat(Descent::HERE))?;
         match above.copy_up(&[NewName { dir: &**above, name }], &stat, CopyUp::Dir) {
-            // CopyUp already, by an operation that failed right behind that.
+            // `Exist`: an earlier operation copied the directory up and failed right after.
             Ok(_) | Err(Errno::Exist) => {}
             Err(errno) => return Err(errno),
         }
@@ -441,7 +454,7 @@ impl DirTable {
         Ok(made)
     }
 
-    /// Whether `key` is `above`, or lies below it.
+    /// Returns whether `key` is the directory `above` or a descendant of it.
     pub(super) fn is_within(&self, key: DirKey, above: DirKey) -> Result<bool> {
         let mut at = key;
         loop {
@@ -456,7 +469,7 @@ impl DirTable {
         }
     }
 
-    /// Whether nothing shows in the directory `key`.
+    /// Returns whether the directory `key` has no visible entries.
     pub(super) fn is_empty(&self, key: DirKey) -> Result<bool> {
         let dir = self.dir(key)?;
         let mut has_node = false;
@@ -482,9 +495,11 @@ impl DirTable {
         Ok(true)
     }
 
-    /// Makes an empty directory of the upper hide the lowers' of its name, which its whiteouts
-    /// hide already: an upper that removes these to make room for another node shows nothing then
-    /// either. Nothing happens where `name` leads to anything else.
+    /// Makes the empty directory `name` of the upper opaque, before a rename replaces it. An upper
+    /// that
+    /// removes the whiteouts in it, to make room for the other directory, thereby reveals nothing.
+    /// Has
+    /// no effect if `name` leads to anything else.
     pub(super) fn hide_target_lowers(&mut self, key: DirKey, name: Name<'_>) -> Result<()> {
         let Some(child) = self.dir(key)?.children.get(name.as_str()).copied() else {
             return Ok(());
@@ -498,7 +513,7 @@ impl DirTable {
         Ok(())
     }
 
-    /// The name no longer leads to a directory.
+    /// Marks the directory `name` as removed and drops its name.
     pub(super) fn forget(&mut self, key: DirKey, name: Name<'_>) -> Result<()> {
         let Some(child) = self.dir_mut(key)?.children.remove(name.as_str()) else { return Ok(()) };
         self.dir_mut(child)?.is_removed = true;
@@ -506,7 +521,7 @@ impl DirTable {
         Ok(())
     }
 
-    /// The directory `moved` has got a new name.
+    /// Updates the table after the directory `moved` was renamed.
     pub(super) fn relocate(&mut self, moved: DirKey, into: DirKey, name: Name<'_>) -> Result<()> {
         let dir = self.dir_mut(moved)?;
         let old_name = std::mem::replace(&mut dir.name, name.as_str().into());
@@ -516,7 +531,7 @@ impl DirTable {
         Ok(())
     }
 
-    /// The last handle has gone: what was kept for listings goes too.
+    /// Handles the close of the last handle: drops the cookies of listings.
     pub(super) fn release(&mut self, key: DirKey) {
         if let Some(dir) = self.dirs.get_mut(key)
             && dir.handles.is_zero()
@@ -536,8 +551,9 @@ impl DirTable {
         }
     }
 
-    /// Forgets directories without handles, if there are many, and closes all but a few. To be
-    /// called before an operation, since none may go while one is under way.
+    /// Evicts idle directories if there are many, and closes all but [`DirTable::idle_max`] of
+    /// them.
+    /// Must be called before an operation: an operation relies on the keys that it has looked up.
     pub(super) fn evict(&mut self) {
         self.close_idle();
         if self.dirs.len() <= self.evict_at.max(EVICT_MIN) {
@@ -547,7 +563,7 @@ impl DirTable {
         self.evict_at = self.dirs.len() * 2;
     }
 
-    /// Forgets all directories that nobody holds and that do not lie above a held one.
+    /// Evicts all directories without a handle that are no ancestors of one with a handle.
     pub(super) fn evict_all(&mut self) {
         let mut idle: Vec<DirKey> = self.dirs.iter().map(|(key, _)| key).collect();
         while let Some(key) = idle.pop() {
@@ -555,8 +571,9 @@ impl DirTable {
         }
     }
 
-    /// Forgets a directory without a handle and without known children. Returns its parent, which
-    /// may be such a one now.
+    /// Evicts a directory without a handle and without children in the table. Returns its parent,
+    /// which
+    /// may be idle now.
     pub(super) fn forget_idle(&mut self, key: DirKey) -> Option<DirKey> {
         let is_idle = |dir: &DirState| dir.children.is_empty() && dir.handles.is_zero();
         if key == ROOT || !self.dirs.get(key).is_some_and(is_idle) {

@@ -1,8 +1,10 @@
-//! Open files of the lowers, which become the upper's when they are copied up.
+//! Open files of the lowers, which switch to the upper's copy on a copy-up.
 //!
-//! A file of the upper is handed out as it is: it is never copied up again. A file of a lower is
-//! only ever open for reading; when its bytes are copied up, through whichever name, all its
-//! handles are switched to the copy, so they see what is written from then on.
+//! A file of the upper is returned as it is, since it is never copied up again. A file of a lower
+//! is
+//! only ever open for reading. When it is copied up, under any of its names, all its handles switch
+//! to the copy, so they read later writes. Linux overlayfs does not do this: there a file that was
+//! opened for reading keeps the content of the lower.
 
 use std::io::{IoSlice, IoSliceMut};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,31 +24,32 @@ use crate::{
     Stat, Stop, SyncScope, broken_contract, bug,
 };
 
-/// The open files of the lowers.
+/// The registry of the open files of the lowers. Its lock is never held while a file is called.
 #[derive(Default)]
 pub(super) struct LowerFiles(Mutex<Slab<Weak<LowerFile>>>);
 
-/// An open file of the lowers.
+/// An open file of a lower.
 pub(super) struct LowerFile {
     fs: Arc<OverlayState>,
     access: Access,
     lower: FileRef,
-    /// The upper's copy, open for reading and writing.
+    /// The copy in the upper, open for reading and writing.
     upper: OnceLock<FileRef>,
-    /// How many names that lead to it in the lowers have been hidden.
+    /// The number of its names in the lowers that have been hidden.
     hidden: AtomicU64,
-    /// Where it lies in the lowers: names alone, so that an open file holds no directory. A file
-    /// that is not copied up lies there in the overlay too.
+    /// The path of the directory in the lowers. It holds names only, so an open file keeps no
+    /// directory
+    /// open. A file that has not been copied up has the same path in the overlay.
     dir: SharedPath,
     path: InlinePath,
     slot: usize,
 }
 
-/// Bytes of a path that need no memory of their own.
+/// The longest path, in bytes, that is stored without an allocation.
 const INLINE_BYTES: usize = 46;
 
-/// The text of a descent. Every open of a lower's file keeps one and hardly any is ever asked for,
-/// so most lie in the handle itself.
+/// A path that is stored inline if it is short. Every open of a lower's file stores its path, and
+/// few paths are read again.
 enum InlinePath {
     Short([u8; INLINE_BYTES], u8),
     Long(Box<str>),
@@ -78,8 +81,7 @@ impl InlinePath {
 }
 
 impl LowerFiles {
-    /// Hands out a file of the lowers that was opened, for reading at most, at `path` beneath
-    /// `dir`.
+    /// Registers a file of the lowers that was opened, for reading at most, at `path` under `dir`.
     pub(super) fn register(
         fs: &Arc<OverlayState>,
         lower: FileRef,
@@ -103,38 +105,39 @@ impl LowerFiles {
         file
     }
 
-    /// The open handles of one file of the lowers.
+    /// Returns the open handles of one file of the lowers.
     fn of(&self, id: Identity) -> Vec<Arc<LowerFile>> {
-        // None is dropped before the lock is: a handle takes it when it goes.
+        // The handles are dropped after the lock is released, since their drop takes the lock.
         let all: Vec<_> = self.0.lock().iter().filter_map(|(_, file)| file.upgrade()).collect();
-        let is_it =
+        let is_same =
             |file: &Arc<LowerFile>| file.lower.stat().is_ok_and(|stat| (stat.dev, stat.ino) == id);
-        all.into_iter().filter(is_it).collect()
+        all.into_iter().filter(is_same).collect()
     }
 
-    /// The file was copied up: its handles are the copy's from now on.
+    /// Switches the handles of a file that was copied up to the copy.
     pub(super) fn switch_to_copy(&self, id: Identity, upper: &FileRef) {
         for file in self.of(id) {
-            // One that has a copy of its own already has no name any more.
+            // A handle that has a copy of its own already has no name any more.
             let _ = file.upper.set(Arc::clone(upper));
         }
     }
 
-    /// The tree is another one now, and nothing of it has been copied up: a file that lies where it
-    /// lay has all its names, and any other has none.
+    /// Recomputes the hidden names after the overlay was restored, when nothing is copied up: a
+    /// file
+    /// whose path still leads to it has all its names, and any other file has none.
     pub(super) fn recount_after_restore(&self, root: &Arc<MergedDir>) {
         let all: Vec<_> = self.0.lock().iter().filter_map(|(_, file)| file.upgrade()).collect();
         for file in all {
             let found = file.full_path().and_then(|path| to_errno(root.stat(Descent::new(&path)?)));
-            let is_it = match (file.lower.stat(), found) {
+            let is_same = match (file.lower.stat(), found) {
                 (Ok(old), Ok(new)) => (new.dev, new.ino) == (old.dev, old.ino),
                 (_, _) => false,
             };
-            file.hidden.store(if is_it { 0 } else { u64::MAX }, Ordering::Relaxed);
+            file.hidden.store(if is_same { 0 } else { u64::MAX }, Ordering::Relaxed);
         }
     }
 
-    /// A name of the file was hidden.
+    /// Counts a hidden name of the file.
     pub(super) fn hide(&self, id: Identity) {
         for file in self.of(id) {
             file.hidden.fetch_add(1, Ordering::Relaxed);
@@ -142,9 +145,9 @@ impl LowerFiles {
     }
 }
 
-/// Opens a file of a lower. One that is only to be held is opened for reading all the same where
-/// that is allowed: when its times are set after its last name has gone, its bytes have to be
-/// copied from somewhere.
+/// Opens a file of a lower. An open without access rights opens for reading if the lower permits
+/// it:
+/// when the times of the file are set after its last name is removed, its content must be copied.
 pub(super) fn open_lower(dir: &dyn Dir, path: Descent<'_>, how: OpenHow) -> Result<Node, Stop> {
     if how.access != Access::Hold || how.wants_dir() {
         return dir.open(path, how);
@@ -160,7 +163,7 @@ impl LowerFile {
         self.upper.get().unwrap_or(&self.lower)
     }
 
-    /// Where it lies, from the root.
+    /// Returns the path from the root.
     fn full_path(&self) -> Result<String> {
         Ok(match self.dir.to_text() {
             above if above.is_empty() => self.path.text()?.to_owned(),
@@ -168,7 +171,7 @@ impl LowerFile {
         })
     }
 
-    /// The copy in the upper, made now if there is none.
+    /// Returns the copy in the upper. Copies the file up if there is none.
     fn copy_up(&self, table: &mut DirTable) -> Result<FileRef> {
         if let Some(upper) = self.upper.get() {
             return Ok(Arc::clone(upper));
@@ -180,7 +183,7 @@ impl LowerFile {
         if let Some(upper) = self.upper.get() {
             return Ok(Arc::clone(upper));
         }
-        // No name of the overlay leads to it any more; the copy is this file's alone.
+        // No name of the overlay leads to the file any more, so the copy has no name either.
         let mut fill = |to: &dyn File| copy_bytes(&*self.lower, to).map(drop);
         let stat = Stat { nlink: 0, ..stat };
         let upper = table.ensure_upper(ROOT)?;
@@ -196,8 +199,9 @@ impl LowerFile {
         }
     }
 
-    /// Copies the file up by its name. Does nothing if another node has the name: a lower's file
-    /// can have names outside of the overlay, which its link count includes.
+    /// Copies the file up under its name. Has no effect if another node has the name: a lower's
+    /// file may
+    /// have names outside of the overlay, which its link count includes.
     fn copy_up_named(&self, table: &mut DirTable, id: Identity) -> Result<()> {
         let path = self.full_path()?;
         let Some((parent, name)) = Descent::new(&path)?.split_last() else {
@@ -279,7 +283,7 @@ impl File for LowerFile {
     }
 
     fn may_block(&self) -> bool {
-        // It can come to be copied up.
+        // The file may be copied up later.
         self.fs.may_block()
     }
 

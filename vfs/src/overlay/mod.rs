@@ -1,26 +1,36 @@
-//! Overlays: one layer that is written, over any number of filesystems that are not.
+//! Overlays: a writable upper over any number of read-only lowers.
 //!
-//! What this module alone is responsible for: that a guest cannot tell the two apart. An overlay
-//! over some lowers behaves as a plain copy of them.
+//! A guest cannot distinguish an overlay from a plain copy of the merged tree. Guaranteeing that is
+//! the responsibility of this module.
 //!
-//! Every operation is neutral preparation and then one step. The preparation copies up what is
-//! needed (`copy_up.rs`), which changes nothing that is visible; the step is one method of the
-//! upper ([`UpperDir`]), which is atomic. So whatever fails, the tree is as it was, and a crash
-//! leaves
-//! the old tree or the new one.
+//! Every operation is a preparation that changes nothing visible, then one step. The preparation
+//! copies up the nodes that the operation needs (`copy_up.rs`). The step is one method of the upper
+//! ([`UpperDir`]), which is atomic. So a failed operation leaves the tree unchanged, and a crash
+//! leaves the old tree or the new one. The overlay itself never rolls back; an upper may have to
+//! (`host/upper/copy_up.rs`).
 //!
-//! What a lower has is found in `lowers.rs`, shared by all overlays over it; where upper and lowers
-//! meet is kept in `tree.rs`. A descent that leads where only one of them has anything is one call
-//! of that one. The format is overlayfs': whiteouts and opaque directories, nothing else. A
-//! directory that is renamed is copied up whole, since that format has no other way to say it.
+//! `lowers/` merges the lowers and caches their lookups for all overlays over them. `dir_table.rs`
+//! holds the known directories of the merged tree. A path under a directory that only one side has
+//! is passed to that side in one call. The format is that of Linux overlayfs, reduced to whiteouts
+//! and opaque directories: <https://docs.kernel.org/filesystems/overlayfs.html>. It has no
+//! redirects, so a directory is copied up with its whole tree before it is renamed.
 //!
-//! What the upper says about the lowers is a value (`changes`), and an archive (`layer_tar`).
-//! Layers are exchanged under a living overlay in `snapshot.rs`.
+//! `changes/` computes the difference to the lowers, commits and discards it; `layer_tar/` exports
+//! it as an OCI layer. `snapshot.rs` exchanges the upper of an overlay in use.
 //!
-//! Lock order: `Shared::tree`, then `link_groups`, `handles` or a directory's `seats`, then those
-//! of the layers. No callback is called with any held.
+//! Lock order:
 //!
-//! Deliberately absent: redirects; watching the lowers.
+//! ```text
+//! OverlayState::table
+//!   OverlayState::link_groups
+//!   OverlayState::lower_files
+//!   DirState::upper_cookies
+//!     the locks of the upper and of the lowers
+//! ```
+//!
+//! No callback of a caller is called with one of them held.
+//!
+//! Deliberately absent: redirects and metacopy; watching the lowers for changes.
 
 mod changes;
 mod copy_up;
@@ -64,49 +74,55 @@ use self::lower_file::LowerFiles;
 use self::lowers::to_errno;
 use crate::{Cookie, Descent, Dir, DirRef, Errno, Result, Stat, fresh_ino};
 
-/// What two paths to one node have in common: the filesystem's number and the node's.
+/// The identity of a node: its device number and its inode number.
 type Identity = (u64, u64);
 
-/// A tree made of one layer that is written, and of lowers that are not. A clone is the same one.
+/// A writable upper merged with read-only lowers. A clone refers to the same overlay.
 ///
-/// - Its directories and files behave as those of a plain copy of the lowers: results, errors,
-///   listings, identities, times and links. What differs: a directory's `nlink` and `size` are
-///   those of one of its parts, and a file's `nlink` is its own lower's, which counts names that
-///   another lower hides.
-/// - Lowers are never written: not their bytes, not their times.
-/// - A handle that was opened for reading sees what is written later, as for any file.
-/// - An identity stays what it was when a node is copied up. What is new is of the filesystem of
-///   the lowest directory, as its root is; only other lowers, and what is kept in a directory of
-///   the host, may be of filesystems of their own.
+/// - Directories and files behave like those of a plain copy of the lowers: results, errors,
+///   listings, identities, times and links. Two numbers differ: the `nlink` and `size` of a
+///   directory
+///   are those of its topmost part, and the `nlink` of a file is that of its own lower, which
+///   counts
+///   names that another lower hides.
+/// - Lowers are never written, neither their content nor their times.
+/// - A handle that was opened for reading reads later writes, as for any file.
+/// - A node keeps its identity when it is copied up. New nodes have the device number of the lowest
+///   directory, and so has the root. Nodes of other lowers, and new nodes of an upper on the host,
+///   may have other device numbers.
 #[derive(Clone)]
 pub struct Overlay(Arc<OverlayState>);
 
-/// What pays for the copies that an overlay makes of files of its lowers.
+/// A budget for the copies that an overlay makes of files of its lowers.
 ///
-/// A guest that opens a file for writing makes the upper hold a copy of all of it, so a limit on
-/// what the guest writes bounds nothing without this.
+/// A guest that opens a file for writing makes the upper store a copy of the whole file, so a limit
+/// on written bytes alone does not bound the upper.
 pub trait CopyBudget: Send + Sync {
-    /// Takes `bytes`, before the copy is made.
+    /// Takes `bytes` from the budget, before a file is copied.
     ///
-    /// Errors: what the operation of the guest is refused with, such as `Dquot`.
+    /// # Errors
+    /// - The errno that the operation of the guest returns, such as `Dquot`.
     fn take(&self, bytes: u64) -> Result<()>;
 
-    /// Gives back what was taken for a copy that was not made.
+    /// Returns `bytes` to the budget after a copy failed.
     fn give(&self, bytes: u64);
 }
 
 struct OverlayState {
     budget: OnceLock<Arc<dyn CopyBudget>>,
+    /// The known directories. The outermost lock.
     table: RwLock<DirTable>,
+    /// The open files of the lowers. Has a lock of its own.
     lower_files: LowerFiles,
+    /// The hard links of the lowers, after the first scan. Locked during the scan.
     link_groups: Mutex<Option<Arc<LinkGroups>>>,
-    /// Whether a layer that is or was part of it can wait for a disk or a device. Operations wait
-    /// for each other, so this is about all of it and not about one directory's parts.
+    /// Whether a current or former upper or lower can wait for a disk or a device. One flag for the
+    /// whole overlay, since operations wait for each other.
     may_block: AtomicBool,
 }
 
 impl OverlayState {
-    /// Makes a copy of `bytes`, if there is budget for it.
+    /// Makes a copy of `bytes`, paid by the budget if there is one.
     fn copy_in_budget<T>(&self, bytes: u64, copy: impl FnOnce() -> Result<T>) -> Result<T> {
         let Some(budget) = self.budget.get() else { return copy() };
         budget.take(bytes)?;
@@ -117,7 +133,7 @@ impl OverlayState {
         self.may_block.load(Ordering::Relaxed)
     }
 
-    /// A layer comes to be part of it.
+    /// Updates the flags for an upper or a lower that joins the overlay.
     fn note_blocking(&self, table: &mut DirTable, layer: &dyn Dir) {
         if layer.may_block() {
             table.idle_max.get_or_insert(IDLE_MAX);
@@ -127,9 +143,11 @@ impl OverlayState {
 }
 
 impl Overlay {
-    /// Stacks `upper`, which may hold changes already, upon `lowers`.
+    /// Stacks `upper`, which may hold changes already, on `lowers`.
     ///
-    /// Errors: `Inval` if `upper` is itself one of the lowers, or one lies in the other.
+    /// # Errors
+    /// - `Inval`: `upper` is one of the lowers, an ancestor or a descendant of one.
+    /// - The errors of the upper and of the lowers.
     pub fn new(upper: UpperRef, lowers: &Lowers) -> Result<Overlay> {
         let dev = lowers.root.dev_or(to_errno(upper.stat(Descent::HERE))?.dev)?;
         if lowers.root.is_entangled(&upper)? {
@@ -152,50 +170,54 @@ impl Overlay {
         })))
     }
 
-    /// The root.
+    /// Returns the root directory.
     #[must_use]
     pub fn root(&self) -> DirRef {
         Arc::new(OverlayDir::hold(&self.0, &self.0.table.read(), ROOT))
     }
 
-    /// Sets how many directories without a handle stay open for the next operation. By default that
-    /// is 16 where a layer may take descriptors of the host, and all that are known otherwise.
+    /// Sets how many directories without a handle stay open. The default is 16 if the upper or a
+    /// lower
+    /// may hold descriptors of the host, and unlimited otherwise.
     pub fn set_idle_max(&self, idle_max: usize) {
         let mut table = self.0.table.write();
         table.idle_max = Some(idle_max);
         table.evict_all();
     }
 
-    /// Lets `budget` pay for every copy of a file of the lowers from now on: the length of the
-    /// file, holes included, is taken before the copy is made, and stays taken. A file that is
-    /// truncated by its open is not copied. The first budget stays; a fork has one of its own.
+    /// Charges every later copy of a file of the lowers to `budget`: the length of the file, holes
+    /// included. The charge is permanent unless the copy fails. A file that is truncated by its
+    /// open is
+    /// not copied. Only the first call has an effect; a fork starts without a budget.
     pub fn set_copy_budget(&self, budget: Arc<dyn CopyBudget>) {
         let _ = self.0.budget.set(budget);
     }
 
-    /// The root of the layer that is written now.
+    /// Returns the root of the current upper.
     ///
-    /// Errors: none; `Io` would be a defect of the overlay.
+    /// # Errors
+    /// - `Io`: an internal error of the overlay.
     pub fn upper(&self) -> Result<UpperRef> {
         self.0.table.read().upper(ROOT).cloned()
     }
 
-    /// What lies beneath that layer now.
+    /// Returns the current lowers.
     ///
-    /// Errors: none; `Io` would be a defect of the overlay.
+    /// # Errors
+    /// - `Io`: an internal error of the overlay.
     pub fn lowers(&self) -> Result<Lowers> {
         self.0.table.read().visible_lowers()
     }
 }
 
-/// A number that nobody can guess: the standard library keys its hashes by the system's random
-/// numbers.
+/// Returns an unpredictable number: the standard library seeds its hash keys with random numbers of
+/// the system.
 pub(crate) fn fresh_token() -> u128 {
     let half = || u128::from(RandomState::new().hash_one(fresh_ino()));
     half() << 64 | half()
 }
 
-/// Whether nothing has ever been kept in the layer.
+/// Returns whether the upper holds no node and no whiteout.
 fn is_empty_upper(upper: &dyn UpperDir) -> Result<bool> {
     let mut is_empty_upper = true;
     upper.read_dir(Cookie::START, &mut |_| {
@@ -206,7 +228,7 @@ fn is_empty_upper(upper: &dyn UpperDir) -> Result<bool> {
     Ok(is_empty_upper)
 }
 
-/// Gives the root of a layer the times of the root that it is going to stand for.
+/// Sets the times of the upper's root to those of the root of the lowers.
 fn take_times(upper: &dyn UpperDir, stat: &Stat) -> Result<()> {
     to_errno(upper.set_times(Descent::HERE, stat.times()))
 }

@@ -1,4 +1,8 @@
-//! Listings of what upper and lowers have together.
+//! Lists directories that the upper and the lowers have, with stable cookies.
+//!
+//! A listing first returns the entries of the lowers, in the order of their first listing, then the
+//! upper's remaining entries. Entries are read in batches under the shared lock of the table, and
+//! passed to the caller without a lock.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -9,10 +13,10 @@ use super::lowers::MergedList;
 use super::upper::{UpperEntry, UpperRef};
 use crate::{Cookie, Entry, FileType, Name, Result};
 
-/// Entries that are taken out of the layers at once for a listing.
+/// Entries per batch.
 const BATCH: usize = 256;
 
-/// Who lists a directory.
+/// The source of a directory's listing.
 enum ListSource {
     Empty,
     Upper(UpperRef),
@@ -20,11 +24,11 @@ enum ListSource {
     Merged,
 }
 
-/// Entries that were taken out of the layers, to be handed out without a lock.
+/// Entries with name, type, inode number and cookie.
 struct Batch(Vec<(Box<str>, FileType, u64, u64)>);
 
 impl OverlayDir {
-    /// [`Dir::read_dir`](crate::Dir::read_dir).
+    /// Implements [`Dir::read_dir`](crate::Dir::read_dir).
     pub(super) fn list(
         &self,
         from: Cookie,
@@ -38,7 +42,7 @@ impl OverlayDir {
         }
     }
 
-    /// Entries behind `from`; fewer than [`BATCH`] means the end.
+    /// Reads the entries after `from`. Fewer than [`BATCH`] entries mean the end of the listing.
     fn batch(&self, from: u64) -> Result<Batch> {
         let table = self.fs.table.read();
         let dir = table.dir(self.key)?;
@@ -84,7 +88,7 @@ impl OverlayDir {
         Ok(Batch(batch))
     }
 
-    /// Who lists this directory. Sees to it that the order of the lowers' entries is known.
+    /// Returns the source of the listing. The first call fixes the order of the lowers' entries.
     fn list_source(&self) -> Result<ListSource> {
         let lower = {
             let table = self.fs.table.read();
@@ -108,7 +112,7 @@ impl OverlayDir {
         Ok(if dir.upper.is_some() { ListSource::Merged } else { ListSource::Lower(list) })
     }
 
-    /// Lists what upper and lowers have together.
+    /// Lists a directory that the upper and the lowers have.
     fn read_merged(
         &self,
         from: Cookie,

@@ -1,7 +1,8 @@
-//! Snapshots, forks, and the way back: what changes the layers under a living overlay.
+//! Snapshots, forks and restores: exchanges the upper and the lowers of an overlay in use.
 //!
-//! Nothing is copied. Each directory that someone holds, and those above it, get other layers, all
-//! at once under the tree's lock; a handle on a directory is its key in the tree, so it stays.
+//! Nothing is copied. Under the exclusive lock of the table, each known directory gets another
+//! upper
+//! and other lowers. A handle is a key of the table, so it stays valid.
 
 use std::sync::Arc;
 
@@ -14,20 +15,27 @@ use crate::shared_path::SharedPath;
 use crate::{Descent, Dir, Errno, Name, Result};
 
 impl Overlay {
-    /// Freezes all that is there now and answers it; `next`, which must be empty, takes what is
-    /// written from now on. Nothing is copied, so the cost does not depend on the size of the
-    /// tree, only on the number of directories that are held.
+    /// Freezes the current tree and returns it as lowers. `next`, which must be empty, becomes the
+    /// upper.
+    /// Nothing is copied: the cost depends on the number of known directories, not on the size of
+    /// the
+    /// tree.
     ///
-    /// The answer never changes. It can be looked at, restored, and be the lowers of any number of
-    /// other overlays, which share it.
+    /// The returned lowers never change. They can be read, restored, and shared by any number of
+    /// other
+    /// overlays.
     ///
-    /// Errors, in order: `Inval` if `next` is one of the layers already; those of `next`; `Txtbsy`
-    /// while a file of the upper is open. After an error nothing has changed.
+    /// # Errors
+    /// - `Inval`: `next` is the upper or a lower already.
+    /// - The errors of `next`.
+    /// - `Txtbsy`: a file of the upper is open.
+    ///
+    /// After an error nothing has changed.
     pub fn snapshot(&self, next: UpperRef) -> Result<Lowers> {
         Ok(self.snapshot_with(next, |_| Ok(()))?.0)
     }
 
-    /// As [`Overlay::snapshot`], with what `make` makes of the lowers before anything is frozen.
+    /// Takes a snapshot, and calls `make` with its lowers before anything is frozen.
     fn snapshot_with<T>(
         &self,
         next: UpperRef,
@@ -41,7 +49,7 @@ impl Overlay {
         take_times(&*next, &root)?;
         next.set_node_dev(table.dev());
         let made = make(&lowers)?;
-        // The step: nothing can fail after it.
+        // The step: nothing can fail after the freeze.
         upper.freeze()?;
         self.0.note_blocking(&mut table, &*next);
         table.evict_all();
@@ -51,25 +59,31 @@ impl Overlay {
         Ok((lowers, made))
     }
 
-    /// Another overlay over all that is there now, with `upper`, which must be empty, to take what
-    /// is written to it; `next` is as for [`Overlay::snapshot`]. Neither sees the other's changes.
+    /// Creates another overlay over the current tree, with the empty `upper`; `next` is as for
+    /// [`Overlay::snapshot`]. Neither overlay sees the changes of the other.
     ///
-    /// Errors: as for [`Overlay::snapshot`], those of [`Overlay::new`] among them.
+    /// # Errors
+    /// - Those of [`Overlay::snapshot`], and those of [`Overlay::new`] before anything is frozen.
     pub fn fork(&self, next: UpperRef, upper: UpperRef) -> Result<Overlay> {
         let over = |lowers: &Lowers| Overlay::new(upper, lowers);
         Ok(self.snapshot_with(next, over)?.1)
     }
 
-    /// Makes the tree what `snapshot` is, in one step for everyone who holds any of it; `next`,
-    /// which must be empty, takes what is written from now on. The layer that was written until
-    /// now is frozen and no longer part of it; it stays good as a lower.
+    /// Replaces the tree by `snapshot`, in one step for all handles. `next`, which must be empty,
+    /// becomes the upper. The former upper is frozen; it can be a lower of other overlays.
     ///
-    /// A handle on a directory is one on the directory of its path afterwards. Where that path
-    /// leads to no directory, it is the handle of a removed one. A file of the lowers that is open
-    /// stays readable; where its path leads to another node, it is an open file without a name.
+    /// A handle on a directory then refers to the directory of the same path. If the path leads to
+    /// no
+    /// directory, the handle refers to a removed one. An open file of the lowers stays readable; if
+    /// its
+    /// path leads to another node, it is an open file without a name.
     ///
-    /// Errors, in order: `Inval` if `next` is one of the layers already; those of the lowers, when
-    /// a held directory is looked for; those of `next`; `Txtbsy` while a file of the upper is open.
+    /// # Errors
+    /// - `Inval`: `next` is the upper or a lower already.
+    /// - The errors of the lowers, while the known directories are looked up.
+    /// - The errors of `next`.
+    /// - `Txtbsy`: a file of the upper is open.
+    ///
     /// After an error nothing has changed.
     pub fn restore(&self, snapshot: &Lowers, next: UpperRef) -> Result<()> {
         let mut table = self.0.table.write();
@@ -81,7 +95,7 @@ impl Overlay {
         let found = find_all(&table, snapshot)?;
         take_times(&*next, &root)?;
         next.set_node_dev(table.dev());
-        // The step: nothing can fail after it.
+        // The step: nothing can fail after the freeze.
         upper.freeze()?;
         self.0.note_blocking(&mut table, &*snapshot.root);
         self.0.note_blocking(&mut table, &*next);
@@ -105,7 +119,7 @@ impl Overlay {
     }
 }
 
-/// The upper and the lowers that are there now.
+/// Returns the current upper and lowers.
 fn layers(table: &DirTable) -> Result<(UpperRef, Lowers)> {
     Ok((Arc::clone(table.upper(ROOT)?), table.visible_lowers()?))
 }
@@ -114,10 +128,10 @@ fn check_fresh(next: &UpperRef, lowers: &Lowers) -> Result<()> {
     if lowers.root.is_entangled(next)? { Err(Errno::Inval) } else { Ok(()) }
 }
 
-/// What a known directory is in the restored tree.
+/// A known directory in the restored tree.
 enum Restored {
     Open(Arc<MergedDir>),
-    /// It is there, and it was closed.
+    /// The directory exists, and it was closed.
     Closed,
     Gone,
 }
@@ -125,7 +139,7 @@ enum Restored {
 /// A closed directory that only the lowers have.
 const OF_LOWERS: Closed = Closed { has_upper: false, has_lower: true };
 
-/// What each known directory is in the restored tree, those above before those beneath.
+/// Looks up each known directory in the restored tree, ancestors first.
 fn find_all(table: &DirTable, snapshot: &Lowers) -> Result<Vec<(DirKey, Restored)>> {
     let mut found = Vec::new();
     let mut pending = vec![(ROOT, Some(Arc::clone(&snapshot.root)))];
@@ -150,7 +164,8 @@ fn find_all(table: &DirTable, snapshot: &Lowers) -> Result<Vec<(DirKey, Restored
     Ok(found)
 }
 
-/// The directory is one without a name from now on. What is beneath it comes later.
+/// Marks the directory as removed. Its descendants follow later in the list of
+/// [`find_all`].
 fn remove(table: &mut DirTable, key: DirKey) -> Result<()> {
     let dir = table.dir_mut(key)?;
     dir.is_removed = true;
@@ -163,7 +178,7 @@ fn remove(table: &mut DirTable, key: DirKey) -> Result<()> {
     Ok(())
 }
 
-/// A removed directory is none of the layer that is written any more.
+/// Turns the uppers of removed directories into lowers, since they no longer belong to the upper.
 fn retire(table: &mut DirTable, lowers: &Lowers) {
     for (_, dir) in table.dirs.iter_mut().filter(|(_, dir)| dir.is_removed) {
         if let Some(upper) = dir.upper.take() {
@@ -175,7 +190,8 @@ fn retire(table: &mut DirTable, lowers: &Lowers) {
 }
 
 impl OverlayState {
-    /// Puts each directory's upper on top of its lowers, and `next` on top of them all.
+    /// Puts the upper of each directory on top of its lowers, and makes `next` the upper of the
+    /// root.
     fn restack(&self, table: &mut DirTable, next: UpperRef, lowers: &Lowers) -> Result<()> {
         let mut pending = vec![(ROOT, SharedPath::default())];
         while let Some((key, path)) = pending.pop() {

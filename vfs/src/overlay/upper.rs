@@ -1,111 +1,119 @@
-//! The contract of a layer: a directory that can say of a name that it is gone.
+//! The trait of an upper: a directory with whiteouts and opaque directories.
 
 use std::sync::Arc;
 
 use crate::{Descent, Dir, File, FileRef, FileType, Name, Node, OpenHow, Result, Stat, Stop};
 
-/// A shared layer.
+/// A shared directory of an upper.
 pub type UpperRef = Arc<dyn UpperDir>;
 
-/// What a layer says of a name.
+/// The entry of an upper under a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UpperEntry {
-    /// Nothing: what lies beneath shows.
+    /// None: the lowers are visible.
     Absent,
-    /// It is gone, whatever lies beneath.
+    /// A whiteout: the name is absent, whatever the lowers have.
     Whiteout,
-    /// This node of the layer's own. A directory that is not opaque is merged with the directory
-    /// of that name beneath.
+    /// A node of the upper. A directory that is not opaque is merged with the lowers' directory.
     Node(Stat),
 }
 
-/// What [`UpperDir::open_leaf`] found.
+/// The result of [`UpperDir::open_leaf`].
 pub enum UpperOpen {
-    /// The layer says nothing of the name.
+    /// The upper has no entry of the name.
     Absent,
-    /// A whiteout.
+    /// The entry is a whiteout.
     Whiteout,
-    /// A directory, which is not opened.
+    /// The entry is a directory, which is not opened.
     Dir,
-    /// The open file.
+    /// The opened file.
     File(FileRef),
 }
 
-/// A name that an adopted node gets.
+/// A name for a node that is copied up.
 #[derive(Clone, Copy)]
 pub struct NewName<'a> {
-    /// A directory of the layer that adopts the node.
+    /// A directory of the upper that the node is copied to.
     pub dir: &'a dyn UpperDir,
-    /// The name in that directory.
+    /// A name in that directory.
     pub name: Name<'a>,
 }
 
-/// A node of a lower that is to be put into a layer.
+/// The node of a lower to copy up.
 pub enum CopyUp<'a> {
-    /// A directory; what is in it shows from beneath, for it is not opaque.
+    /// A directory. The copy is not opaque, so the entries of the lowers stay visible.
     Dir,
     /// A symbolic link with this target.
     Symlink(&'a str),
-    /// A file; the function is called once, with the empty file, open for writing, before any name
-    /// leads to it.
+    /// A file. The function fills the empty copy, which is open for writing. It is called once,
+    /// before
+    /// a name leads to the copy.
     File(&'a mut dyn FnMut(&dyn File) -> Result<()>),
-    /// A file that the operation truncates. It stays empty, and is opened in this way before any
-    /// name leads to it, so that neither the open nor the truncation can fail afterwards. Its times
-    /// are those of a file truncated now.
+    /// A file that the operation truncates. The copy stays empty and is opened in this way before a
+    /// name
+    /// leads to it, so neither the open nor the truncation can fail later. Its times are those of a
+    /// file
+    /// truncated now.
     Truncated(OpenHow),
 }
 
-/// What [`UpperDir::copy_up`] made.
+/// The result of [`UpperDir::copy_up`].
 pub enum CopiedUp {
-    /// A directory or a symbolic link.
+    /// A directory or a symbolic link was created.
     Named,
-    /// A file, open for reading and writing.
+    /// A file was created. It is open for reading and writing.
     File(FileRef),
-    /// A truncated file.
+    /// A truncated file was created.
     Truncated {
-        /// Open for reading and writing.
+        /// The file, open for reading and writing.
         file: FileRef,
-        /// Open as [`CopyUp::Truncated`] says.
+        /// The file, opened as [`CopyUp::Truncated`] requests.
         opened: FileRef,
     },
 }
 
-/// A directory of a layer, held: what an overlay keeps its changes in.
+/// A directory of an upper, where an overlay keeps its changes.
 ///
-/// A layer keeps nodes, and two marks that no name can spell: a *whiteout* says that a name is
-/// gone, and an *opaque* directory hides the directory of its name beneath.
+/// Beside nodes an upper has two marks without a name of their own: a *whiteout* hides a name of
+/// the
+/// lowers, and an *opaque* directory hides the directory of the same name in the lowers.
 ///
-/// Through the methods of [`Dir`] a layer shows its nodes alone. A whiteout is not there: it is not
-/// listed, leads to `Noent`, leaves its directory empty, and whatever is put in its place takes
-/// that place in one step. All directories that are reached through a layer, by [`Dir::open`] too,
-/// are directories of the layer: [`Dir::rename`] and [`Dir::link`] work between them.
+/// The methods of [`Dir`] show only the nodes. A whiteout is not listed, its name is `Noent`, and a
+/// directory with nothing but whiteouts is empty. A node that is created or renamed onto a whiteout
+/// replaces the whiteout in the same step. All directories that are opened through an upper, also
+/// with [`Dir::open`], are directories of that upper, so [`Dir::rename`] and [`Dir::link`] work
+/// between them.
 ///
-/// Each method that changes something is one step, for every observer and for a crash: either it
-/// has been done or the layer is as it was. What a layer needs meanwhile (temporary files) is never
-/// seen through it.
+/// Each method that changes the upper is atomic for observers, and also for a crash. Temporary
+/// files
+/// of the implementation are never visible.
 ///
-/// A layer belongs to one overlay alone. It may remember what it has found.
+/// An upper belongs to one overlay, so an implementation may cache its content.
 pub trait UpperDir: Dir {
-    /// Numbers what is created in this layer from now on as nodes of the filesystem `dev`, each
-    /// with a number that no other node has: the tree that the layer is a part of is one
-    /// filesystem to a guest. Nothing changes where something else numbers the nodes, as the
-    /// kernel does those of a directory of the host. An overlay says it once, before it creates
-    /// anything.
+    /// Sets the device number of the nodes that are created from now on, and gives each a unique
+    /// inode
+    /// number: for a guest, the merged tree is one filesystem. An upper on the host ignores the
+    /// call,
+    /// since the kernel numbers its nodes. The overlay calls this once, before it creates a node.
     fn set_node_dev(&self, dev: u64);
 
-    /// What the layer says of a name.
+    /// Returns the entry `name`.
     ///
-    /// The identity in the [`Stat`] of an adopted node is that of the node that it was adopted
-    /// from; so is it in all that [`Dir`] and [`File`] answer about it.
+    /// The identity in the [`Stat`] of a copied-up node is that of the lower's node. The methods of
+    /// [`Dir`] and [`File`] return the same identity.
     ///
-    /// Errors: `Io`.
+    /// # Errors
+    /// - `Io`
     fn lookup(&self, name: Name<'_>) -> Result<UpperEntry>;
 
-    /// Opens the file of this name, if the layer has one; nothing is created. What an overlay asks
-    /// most often, so worth a single look-up where there can be one.
+    /// Opens the file `name` if the upper has one. Nothing is created. An overlay calls this for
+    /// most
+    /// opens, so an implementation should use a single lookup.
     ///
-    /// Errors, in order: [`Stop::Link`] at 0; `Exist` with `CREATE` and `EXCLUSIVE`; those of
-    /// [`Dir::open`] for a file.
+    /// # Errors
+    /// - [`Stop::Link`] at 0: the entry is a symbolic link.
+    /// - `Exist`: `CREATE` and `EXCLUSIVE` are set.
+    /// - The errors of [`Dir::open`] for a file.
     fn open_leaf(&self, name: Name<'_>, how: OpenHow) -> Result<UpperOpen, Stop> {
         match self.lookup(name)? {
             UpperEntry::Absent => Ok(UpperOpen::Absent),
@@ -118,53 +126,74 @@ pub trait UpperDir: Dir {
         }
     }
 
-    /// Holds the directory that `name` leads to, as a layer.
+    /// Opens the subdirectory `name`.
     ///
-    /// Errors, in order: `Noent`, for a whiteout too; `Notdir`.
+    /// # Errors
+    /// - `Noent`: the name is absent or a whiteout.
+    /// - `Notdir`: the node is not a directory.
     fn enter(&self, name: Name<'_>) -> Result<UpperRef>;
 
-    /// Whether this directory hides the directories beneath it.
+    /// Returns whether this directory hides the lowers' directories.
     fn is_opaque(&self) -> Result<bool>;
 
-    /// Calls `each` for the whiteouts in this directory, in a stable order.
+    /// Calls `each` for the names of the whiteouts in this directory, in a stable order.
     fn whiteouts(&self, each: &mut dyn FnMut(Name<'_>)) -> Result<()>;
 
-    /// Creates a node that stands for one of a lower: with its identity and its times (`changed`
-    /// as far as that is possible), under all of `names` in one step. Only a file or a link can
-    /// have several names, and only a file can have none. The directories' own times stay as they
-    /// are, and so stays everything that was visible before.
+    /// Creates the copy of a lower's node, with the identity and times of `stat` (`changed` only
+    /// where
+    /// it can be set), under all of `names` in one step. A directory needs one name, a symbolic
+    /// link at
+    /// least one, a file may have none. The times of the parent directories do not change, nor does
+    /// any
+    /// visible entry.
     ///
-    /// Errors, in order: `Inval` for too many names or too few; `Xdev` for a directory of another
-    /// layer; `Noent` for a removed directory; `Exist` if the layer has a node of one of the names;
-    /// those of the function that fills a file; `Nospc`, `Io`. After an error the layer shows what
-    /// it showed before, also if what was prepared cannot be removed.
+    /// # Errors
+    /// - `Inval`: too many or too few names.
+    /// - `Xdev`: a directory belongs to another upper.
+    /// - `Noent`: a directory is removed.
+    /// - `Exist`: the upper has a node of one of the names.
+    /// - The errors of the function that fills a file.
+    /// - `Nospc`, `Io`
+    ///
+    /// After an error the visible tree is unchanged, even if a temporary node cannot be removed.
     fn copy_up(&self, names: &[NewName<'_>], stat: &Stat, what: CopyUp<'_>) -> Result<CopiedUp>;
 
-    /// Gives an adopted file or link a further name that it has in the lower too. No times change.
-    /// `into` is a directory of this layer.
+    /// Adds a name to a copied-up file or symbolic link, which it has in the lower too. No times
+    /// change.
+    /// `into` is a directory of this upper.
     ///
-    /// Errors, in order: `Xdev`; `Noent`; `Exist`; `Nospc`, `Io`.
+    /// # Errors
+    /// - `Xdev`: `into` belongs to another upper.
+    /// - `Noent`: `name` is absent, or a directory is removed.
+    /// - `Exist`: `new_name` exists.
+    /// - `Nospc`, `Io`
     fn copy_up_link(&self, name: Name<'_>, into: &dyn UpperDir, new_name: Name<'_>) -> Result<()>;
 
-    /// Says that `name` is gone, in place of what is there: nothing, a file, a link, or a
-    /// directory
-    /// that shows nothing. This directory's times change as by a removal.
+    /// Replaces the entry `name` by a whiteout: no entry, a file, a link, or a directory without
+    /// visible
+    /// entries. The times of this directory change as for a removal.
     ///
-    /// Errors, in order: `Notempty` for a directory with a node in it; `Nospc`, `Io`.
+    /// # Errors
+    /// - `Notempty`: the entry is a directory with a node in it.
+    /// - `Nospc`, `Io`
     fn create_whiteout(&self, name: Name<'_>) -> Result<()>;
 
-    /// Creates an empty directory that hides the directories beneath it.
+    /// Creates an empty opaque directory.
     ///
-    /// Errors: as for [`Dir::create_dir`].
+    /// # Errors
+    /// - Those of [`Dir::create_dir`].
     fn create_opaque_dir(&self, name: Name<'_>) -> Result<()>;
 
-    /// Makes this directory hide those beneath it. Its times stay as they are. Whiteouts in it may
-    /// go, since they have nothing left to hide.
+    /// Makes this directory opaque. Its times do not change. An implementation may remove the
+    /// whiteouts
+    /// in it, which have nothing left to hide.
     fn set_opaque(&self) -> Result<()>;
 
-    /// [`Dir::rename`] that leaves a whiteout behind, in the same step.
+    /// Renames as [`Dir::rename`], and leaves a whiteout under the old name in the same step, as
+    /// `RENAME_WHITEOUT` of [renameat2](https://man7.org/linux/man-pages/man2/rename.2.html).
     ///
-    /// Errors: as for [`Dir::rename`].
+    /// # Errors
+    /// - Those of [`Dir::rename`].
     fn rename_with_whiteout(
         &self,
         name: Name<'_>,
@@ -172,39 +201,50 @@ pub trait UpperDir: Dir {
         new_name: Name<'_>,
     ) -> Result<()>;
 
-    /// Whether this directory is the directory of this identity, or lies in it, as far as the
-    /// layer's own filesystem can tell: an upper in a lower would show itself.
+    /// Returns whether this directory is the directory with the identity `dir` or a descendant of
+    /// it, as
+    /// far as the filesystem of the upper can find out. An upper inside a lower would list itself.
     ///
-    /// Errors: `Io`.
+    /// # Errors
+    /// - `Io`
     fn lies_in(&self, dir: (u64, u64)) -> Result<bool> {
         let stat = self.stat(Descent::HERE).map_err(Stop::without_following)?;
         Ok((stat.dev, stat.ino) == dir)
     }
 
-    /// A number that nobody but this layer knows, the same each time, for this root of a layer: the
-    /// temporary names of its commits are made of it, so that no guest's file has one, and a commit
-    /// knows those of the one that was interrupted before.
+    /// Returns a random number that identifies this root of an upper, the same in every call.
+    /// Commits
+    /// derive the names of temporary files from it. No guest can guess such a name, and a later
+    /// commit
+    /// recognizes the files of an interrupted one.
     ///
-    /// Errors: `Rofs` if the layer is frozen and has none; `Nospc`, `Io`.
+    /// # Errors
+    /// - `Rofs`: the upper is frozen and has no token yet.
+    /// - `Nospc`, `Io`
     fn commit_token(&self) -> Result<u128>;
 
-    /// Says of this root of a layer that all in it is discarded. If the process ends before
-    /// [`UpperDir::end_discard`], opening the layer anew empties it first, so that a crash leaves
-    /// all
-    /// of the changes or none: of a part of them one could not tell what they were.
+    /// Marks this root as discarded. If the process ends before [`UpperDir::end_discard`], the next
+    /// open
+    /// of the upper empties it first. So a crash leaves all changes or none: a partial upper would
+    /// be a
+    /// different set of changes.
     ///
-    /// Errors: `Rofs` if the layer is frozen; `Nospc`, `Io`.
+    /// # Errors
+    /// - `Rofs`: the upper is frozen.
+    /// - `Nospc`, `Io`
     fn begin_discard(&self) -> Result<()>;
 
-    /// Ends what [`UpperDir::begin_discard`] began: the layer is empty now.
+    /// Removes the mark of [`UpperDir::begin_discard`], after the upper has been emptied.
     ///
-    /// Errors: as for [`UpperDir::begin_discard`].
+    /// # Errors
+    /// - Those of [`UpperDir::begin_discard`].
     fn end_discard(&self) -> Result<()>;
 
-    /// Ends all change to the filesystem that this layer is of, for ever: from now on what would
-    /// change it is `Rofs`. Marks and nodes stay as they are, so it can be a lower of many
-    /// overlays.
+    /// Makes the filesystem of this upper read-only for ever: changes fail with `Rofs` from now on.
+    /// Its
+    /// nodes, whiteouts and opaque directories stay, so it can be a lower of many overlays.
     ///
-    /// Errors: `Txtbsy` while one of its files is open.
+    /// # Errors
+    /// - `Txtbsy`: a file of the upper is open.
     fn freeze(&self) -> Result<()>;
 }
