@@ -14,12 +14,12 @@ use super::super::open::{create, file_flags};
 use super::super::resolve::link_target;
 use super::super::stat::{stat, timestamps};
 use super::file::UpperFile;
-use super::name_cache::{Entry, Found, Origin};
-use super::rename::Leave;
+use super::name_cache::{CachedEntry, CachedNode, Origin};
+use super::rename::OldName;
 use super::upper_dir::Opaqueness;
-use super::work_dir::Shape;
-use super::xattrs::{self, Id};
-use super::{Held, HostUpper, Tree, fault_points};
+use super::work_dir::TempKind;
+use super::xattrs::{self, NodeId};
+use super::{HeldDir, HostUpper, UpperState, fault_points};
 use crate::dir::stop_at_link;
 use crate::{
     Access, Cookie, Descent, Dir, Errno, FileRef, FileType, Name, Node, OpenFlags, OpenHow, Result,
@@ -28,7 +28,7 @@ use crate::{
 
 impl HostUpper {
     /// Another directory of this layer, or `Xdev`.
-    pub(super) fn same<'d>(&self, other: &'d dyn Any) -> Result<&'d Arc<Held>> {
+    pub(super) fn same<'d>(&self, other: &'d dyn Any) -> Result<&'d Arc<HeldDir>> {
         match other.downcast_ref::<HostUpper>() {
             Some(other) if Arc::ptr_eq(self.core(), other.core()) => Ok(&other.at),
             Some(_) | None => Err(Errno::Xdev),
@@ -37,21 +37,21 @@ impl HostUpper {
 
     fn open_name(
         &self,
-        tree: &Tree,
+        state: &UpperState,
         (parent, name): (Descent<'_>, Name<'_>),
         how: OpenHow,
     ) -> Result<Node, Stop> {
         let dir = self.descend(parent)?;
         let entry = match dir.find(name)? {
-            found @ (Found::Nothing | Found::Debris | Found::Whiteout) => {
+            found @ (CachedEntry::Absent | CachedEntry::Debris | CachedEntry::Whiteout) => {
                 if !how.creates() {
                     return Err(Errno::Noent.into());
                 }
-                let file = dir.create_file(tree, name, &found, how)?;
+                let file = dir.create_file(state, name, &found, how)?;
                 let file = UpperFile::new(self.core(), file, None);
                 return Ok(Node::File(Arc::new(file)));
             }
-            Found::Node(entry) => entry,
+            CachedEntry::Node(entry) => entry,
         };
         if how.is_exclusive() {
             return Err(Errno::Exist.into());
@@ -59,43 +59,43 @@ impl HostUpper {
         match entry.kind {
             FileType::Dir if how.refuses_dir() => Err(Errno::Isdir.into()),
             FileType::Dir => Ok(Node::Dir(self.handle(dir.child(name, parent.depth())?))),
-            _ => Ok(Node::File(dir.open_leaf(tree, name, &entry, how, parent.depth())?)),
+            _ => Ok(Node::File(dir.open_leaf(state, name, &entry, how, parent.depth())?)),
         }
     }
 }
 
-impl Held {
+impl HeldDir {
     /// Creates an empty file where nothing or a whiteout is.
     fn create_file(
         &self,
-        tree: &Tree,
+        state: &UpperState,
         name: Name<'_>,
-        found: &Found,
+        found: &CachedEntry,
         how: OpenHow,
     ) -> Result<HostFile> {
-        let work = self.core.work(tree)?;
+        let work = self.core.work(state)?;
         let file = match found {
-            Found::Nothing => {
-                fault_points::next().map_err(errno)?;
+            CachedEntry::Absent => {
+                fault_points::before_change().map_err(errno)?;
                 create(self.fd(), name, how).map_err(errno)?
             }
-            Found::Debris | Found::Whiteout => {
+            CachedEntry::Debris | CachedEntry::Whiteout => {
                 let (temp, file) = work.file(how)?;
-                temp.put(self.fd(), name)?;
+                temp.move_over(self.fd(), name)?;
                 file
             }
-            Found::Node(_) => return Err(Errno::Exist),
+            CachedEntry::Node(_) => return Err(Errno::Exist),
         };
-        self.set(name, Found::Node(Entry::new(FileType::File, Origin::Own)));
+        self.record_change(name, CachedEntry::Node(CachedNode::new(FileType::File, Origin::Own)));
         Ok(file)
     }
 
     /// Opens what is no directory; `at` is its position for a [`Stop::Link`].
     pub(super) fn open_leaf(
         &self,
-        tree: &Tree,
+        state: &UpperState,
         name: Name<'_>,
-        entry: &Entry,
+        entry: &CachedNode,
         how: OpenHow,
         at: usize,
     ) -> Result<FileRef, Stop> {
@@ -105,7 +105,7 @@ impl Held {
             _ if how.wants_dir() => Err(Errno::Notdir.into()),
             FileType::File => {
                 if how.access.writes() || how.flags.contains(OpenFlags::TRUNCATE) {
-                    self.core.work(tree)?;
+                    self.core.work(state)?;
                 }
                 let (file, origin) = self.open_file(name, entry, how)?;
                 Ok(Arc::new(UpperFile::new(&self.core, file, origin)))
@@ -120,18 +120,18 @@ impl Held {
     fn open_file(
         &self,
         name: Name<'_>,
-        entry: &Entry,
+        entry: &CachedNode,
         how: OpenHow,
-    ) -> Result<(HostFile, Option<Id>)> {
+    ) -> Result<(HostFile, Option<NodeId>)> {
         if how.flags.contains(OpenFlags::TRUNCATE) {
-            fault_points::next().map_err(errno)?;
+            fault_points::before_change().map_err(errno)?;
         }
         let flags = file_flags(how) | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let fd = fs::openat(self.fd(), name.as_str(), flags, Mode::empty()).map_err(errno)?;
         let origin = match entry.origin {
             Origin::Unknown if how.access != Access::Hold => {
                 let origin = xattrs::origin(std::os::fd::AsFd::as_fd(&fd))?;
-                self.learn_origin(name, origin);
+                self.cache_origin(name, origin);
                 origin
             }
             Origin::Own | Origin::Lower(_) | Origin::Unknown => self.origin(name, entry)?,
@@ -141,39 +141,44 @@ impl Held {
     }
 
     /// What a link is known by, if it is about to lose its last name.
-    pub(super) fn link_dying(&self, tree: &Tree, name: Name<'_>, kind: FileType) -> Option<Id> {
-        if kind != FileType::Symlink || tree.links.is_empty() {
+    pub(super) fn dying_symlink(
+        &self,
+        state: &UpperState,
+        name: Name<'_>,
+        kind: FileType,
+    ) -> Option<NodeId> {
+        if kind != FileType::Symlink || state.links.is_empty() {
             return None;
         }
         let found = fs::statat(self.fd(), name.as_str(), AtFlags::SYMLINK_NOFOLLOW).ok()?;
         let found = stat(&found);
-        (found.nlink < 2).then(|| Id::of(&found))
+        (found.nlink < 2).then(|| NodeId::of(&found))
     }
 
     /// Removes a directory in which there is nothing but whiteouts.
-    fn remove_child_dir(&self, tree: &Tree, name: Name<'_>) -> Result<()> {
-        let Ok(work) = self.core.work(tree) else {
-            let child = self.child(name, 0).map_err(errno_of)?;
+    fn remove_child_dir(&self, state: &UpperState, name: Name<'_>) -> Result<()> {
+        let Ok(work) = self.core.work(state) else {
+            let child = self.child(name, 0).map_err(stop_to_errno)?;
             return Err(if child.has_nodes()? { Errno::Notempty } else { Errno::Rofs });
         };
-        fault_points::next().map_err(errno)?;
+        fault_points::before_change().map_err(errno)?;
         match fs::unlinkat(self.fd(), name.as_str(), AtFlags::REMOVEDIR) {
             Ok(()) => return Ok(()),
             Err(Os::NOTEMPTY | Os::EXIST) => {}
             Err(os) => return Err(errno(os)),
         }
-        let child = self.child(name, 0).map_err(errno_of)?;
+        let child = self.child(name, 0).map_err(stop_to_errno)?;
         if child.has_nodes()? {
             return Err(Errno::Notempty);
         }
-        work.take(self.fd(), name, Shape::Dir)?;
-        child.set_dead();
+        work.move_out(self.fd(), name, TempKind::Dir)?;
+        child.mark_removed();
         Ok(())
     }
 }
 
 /// One name deep, a link is no directory.
-pub(super) fn errno_of(stop: Stop) -> Errno {
+pub(super) fn stop_to_errno(stop: Stop) -> Errno {
     match stop {
         Stop::Errno(errno) => errno,
         Stop::Link { .. } => Errno::Notdir,
@@ -193,18 +198,20 @@ impl Dir for HostUpper {
             return Ok(Node::Dir(self.handle(Arc::clone(&self.at))));
         };
         if how.creates() {
-            return self.open_name(&self.core().tree.write(), split, how);
+            return self.open_name(&self.core().state.write(), split, how);
         }
-        self.open_name(&self.core().tree.read(), split, how)
+        self.open_name(&self.core().state.read(), split, how)
     }
 
     fn stat(&self, path: Descent<'_>) -> Result<Stat, Stop> {
-        let tree = self.core().tree.read();
+        let state = self.core().state.read();
         let Some((parent, name)) = path.split_last() else { return Ok(self.at.stat_here()?) };
         let dir = self.descend(parent)?;
         match dir.find(name)? {
-            Found::Nothing | Found::Debris | Found::Whiteout => Err(Errno::Noent.into()),
-            Found::Node(entry) => Ok(dir.stat_name(&tree, name, &entry)?),
+            CachedEntry::Absent | CachedEntry::Debris | CachedEntry::Whiteout => {
+                Err(Errno::Noent.into())
+            }
+            CachedEntry::Node(entry) => Ok(dir.stat_name(&state, name, &entry)?),
         }
     }
 
@@ -213,10 +220,10 @@ impl Dir for HostUpper {
     }
 
     fn read_link(&self, name: Name<'_>) -> Result<Box<str>> {
-        let _tree = self.core().tree.read();
+        let _state = self.core().state.read();
         match self.at.find(name)? {
-            Found::Nothing | Found::Debris | Found::Whiteout => Err(Errno::Noent),
-            Found::Node(_) => link_target(self.at.fd(), name)?.ok_or(Errno::Inval),
+            CachedEntry::Absent | CachedEntry::Debris | CachedEntry::Whiteout => Err(Errno::Noent),
+            CachedEntry::Node(_) => link_target(self.at.fd(), name)?.ok_or(Errno::Inval),
         }
     }
 
@@ -228,8 +235,8 @@ impl Dir for HostUpper {
         let mut failed = None;
         let mut give = |listed: crate::Entry<'_>| {
             let shown = {
-                let tree = self.core().tree.read();
-                self.at.show(&tree, listed)
+                let state = self.core().state.read();
+                self.at.visible_entry(&state, listed)
             };
             match shown {
                 Ok(Some(shown)) => each(shown),
@@ -247,79 +254,82 @@ impl Dir for HostUpper {
     }
 
     fn create_dir(&self, name: Name<'_>) -> Result<()> {
-        self.at.create_child_dir(&self.core().tree.write(), name, Opaqueness::IfOverWhiteout)
+        self.at.create_child_dir(&self.core().state.write(), name, Opaqueness::IfOverWhiteout)
     }
 
     fn create_symlink(&self, name: Name<'_>, target: &str) -> Result<()> {
-        let tree = self.core().tree.write();
+        let state = self.core().state.write();
         let found = self.at.find(name)?;
-        if let Found::Node(_) = found {
+        if let CachedEntry::Node(_) = found {
             return Err(Errno::Exist);
         }
-        let work = self.core().work(&tree)?;
-        if let Found::Nothing = found {
-            fault_points::next().map_err(errno)?;
+        let work = self.core().work(&state)?;
+        if let CachedEntry::Absent = found {
+            fault_points::before_change().map_err(errno)?;
             fs::symlinkat(target, self.at.fd(), name.as_str()).map_err(errno)?;
         } else {
-            work.symlink(target)?.put(self.at.fd(), name)?;
+            work.symlink(target)?.move_over(self.at.fd(), name)?;
         }
-        self.at.set(name, Found::Node(Entry::new(FileType::Symlink, Origin::Own)));
+        self.at.record_change(
+            name,
+            CachedEntry::Node(CachedNode::new(FileType::Symlink, Origin::Own)),
+        );
         Ok(())
     }
 
     fn remove_file(&self, name: Name<'_>) -> Result<()> {
-        let mut tree = self.core().tree.write();
-        let Found::Node(entry) = self.at.find(name)? else { return Err(Errno::Noent) };
+        let mut state = self.core().state.write();
+        let CachedEntry::Node(entry) = self.at.find(name)? else { return Err(Errno::Noent) };
         if entry.kind == FileType::Dir {
             return Err(Errno::Isdir);
         }
-        self.core().work(&tree)?;
-        let dying = self.at.link_dying(&tree, name, entry.kind);
-        fault_points::next().map_err(errno)?;
+        self.core().work(&state)?;
+        let dying = self.at.dying_symlink(&state, name, entry.kind);
+        fault_points::before_change().map_err(errno)?;
         fs::unlinkat(self.at.fd(), name.as_str(), AtFlags::empty()).map_err(errno)?;
-        dying.and_then(|id| tree.links.remove(&id));
-        self.at.set(name, Found::Nothing);
+        dying.and_then(|id| state.links.remove(&id));
+        self.at.record_change(name, CachedEntry::Absent);
         Ok(())
     }
 
     fn remove_dir(&self, name: Name<'_>) -> Result<()> {
-        let tree = self.core().tree.write();
-        let Found::Node(entry) = self.at.find(name)? else { return Err(Errno::Noent) };
+        let state = self.core().state.write();
+        let CachedEntry::Node(entry) = self.at.find(name)? else { return Err(Errno::Noent) };
         if entry.kind != FileType::Dir {
             return Err(Errno::Notdir);
         }
-        self.at.remove_child_dir(&tree, name)?;
-        self.at.set(name, Found::Nothing);
+        self.at.remove_child_dir(&state, name)?;
+        self.at.record_change(name, CachedEntry::Absent);
         Ok(())
     }
 
     fn rename(&self, name: Name<'_>, into: &dyn Dir, new_name: Name<'_>) -> Result<()> {
-        self.rename_leaving(Leave::Nothing, name, self.same(into)?, new_name)
+        self.rename_with(OldName::Removed, name, self.same(into)?, new_name)
     }
 
     fn link(&self, name: Name<'_>, into: &dyn Dir, new_name: Name<'_>) -> Result<()> {
         let into = self.same(into)?;
-        self.at.link_to(&self.core().tree.write(), name, into, new_name)
+        self.at.link_to(&self.core().state.write(), name, into, new_name)
     }
 
     fn set_times(&self, path: Descent<'_>, times: SetTimes) -> Result<(), Stop> {
-        let tree = self.core().tree.read();
+        let state = self.core().state.read();
         let (dir, name) = match path.split_last() {
             None => (Arc::clone(&self.at), None),
             Some((parent, name)) => (self.descend(parent)?, Some(name)),
         };
         if let Some(name) = name
-            && !matches!(dir.find(name)?, Found::Node(_))
+            && !matches!(dir.find(name)?, CachedEntry::Node(_))
         {
             return Err(Errno::Noent.into());
         }
-        self.core().work(&tree)?;
+        self.core().work(&state)?;
         let times = timestamps(times);
-        fault_points::next().map_err(errno)?;
+        fault_points::before_change().map_err(errno)?;
         match name {
             None => dir.set_own_times(&times)?,
             Some(name) => {
-                if let Some(held) = dir.owing_child(name) {
+                if let Some(held) = dir.child_with_deferred_times(name) {
                     held.set_own_times(&times)?;
                 } else {
                     let flags = AtFlags::SYMLINK_NOFOLLOW;
@@ -347,12 +357,18 @@ impl Dir for HostUpper {
     }
 }
 
-impl Held {
+impl HeldDir {
     /// What a listing shows of what the filesystem lists: nodes, by the identity they stand for.
-    fn show<'a>(&self, tree: &Tree, listed: crate::Entry<'a>) -> Result<Option<crate::Entry<'a>>> {
-        let Found::Node(entry) = self.find(listed.name)? else { return Ok(None) };
+    fn visible_entry<'a>(
+        &self,
+        state: &UpperState,
+        listed: crate::Entry<'a>,
+    ) -> Result<Option<crate::Entry<'a>>> {
+        let CachedEntry::Node(entry) = self.find(listed.name)? else { return Ok(None) };
         let origin = match entry.kind {
-            FileType::Symlink => tree.links.get(&Id { dev: self.id.dev, ino: listed.ino }).copied(),
+            FileType::Symlink => {
+                state.links.get(&NodeId { dev: self.id.dev, ino: listed.ino }).copied()
+            }
             _ => self.origin(listed.name, &entry)?,
         };
         Ok(Some(match origin {

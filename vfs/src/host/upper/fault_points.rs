@@ -4,20 +4,22 @@ use super::super::file::HostFile;
 use crate::{File, Result, SyncScope};
 
 #[cfg(test)]
-pub(super) use self::tested::{LEFT, Step, fail, forgive, next, take_failed, take_steps};
+pub(super) use self::tested::{
+    LEFT, Step, before_change, fail, ignore_failure, take_failed, take_steps,
+};
 
 /// Called before each call that changes the filesystem.
 #[cfg(not(test))]
 #[expect(clippy::unnecessary_wraps, reason = "in tests it fails")]
 #[inline(always)]
-pub(super) fn next() -> rustix::io::Result<()> {
+pub(super) fn before_change() -> rustix::io::Result<()> {
     Ok(())
 }
 
 /// Called where a failed step is no failure of the operation.
 #[cfg(not(test))]
 #[inline(always)]
-pub(super) fn forgive() {}
+pub(super) fn ignore_failure() {}
 
 /// Writes a file's bytes to the disk, before a name leads to them.
 ///
@@ -81,13 +83,13 @@ mod tested {
     }
 
     /// Called where a failed step is no failure of the operation.
-    pub(in super::super) fn forgive() {
+    pub(in super::super) fn ignore_failure() {
         IS_FIRST.set(true);
     }
 
     /// Called before each call that changes the filesystem.
     #[allow(clippy::disallowed_methods, reason = "a crash is what is tested")]
-    pub(in super::super) fn next() -> io::Result<()> {
+    pub(in super::super) fn before_change() -> io::Result<()> {
         record(Step::Change);
         if LEFT.load(Ordering::Relaxed) != u32::MAX && LEFT.fetch_sub(1, Ordering::Relaxed) == 0 {
             std::process::abort();

@@ -5,20 +5,20 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::super::file::HostFile;
-use super::Core;
-use super::xattrs::Id;
+use super::UpperCore;
+use super::xattrs::NodeId;
 use crate::{Advice, Errno, File, FileType, Result, SetTimes, Stat, SyncScope};
 
 /// A file of a layer, open. It counts among the open files as long as it lives.
 pub(super) struct UpperFile {
     file: HostFile,
-    core: Arc<Core>,
-    origin: Option<Id>,
+    core: Arc<UpperCore>,
+    origin: Option<NodeId>,
 }
 
 impl UpperFile {
     /// With the layer's tree locked, so that it is not frozen meanwhile.
-    pub(super) fn new(core: &Arc<Core>, file: HostFile, origin: Option<Id>) -> Self {
+    pub(super) fn new(core: &Arc<UpperCore>, file: HostFile, origin: Option<NodeId>) -> Self {
         core.open_files.fetch_add(1, Ordering::AcqRel);
         UpperFile { file, core: Arc::clone(core), origin }
     }
@@ -57,7 +57,7 @@ impl File for UpperFile {
     }
 
     fn stat(&self) -> Result<Stat> {
-        let found = self.core.with_true_links(self.file.stat()?);
+        let found = self.core.without_leftover_links(self.file.stat()?);
         Ok(self.origin.map_or(found, |id| id.put_on(found)))
     }
 
@@ -71,7 +71,7 @@ impl File for UpperFile {
 
     /// A file that was opened after the layer was frozen can be asked for this alone.
     fn set_times(&self, times: SetTimes) -> Result<()> {
-        if self.core.tree.read().is_frozen {
+        if self.core.state.read().is_frozen {
             return Err(Errno::Rofs);
         }
         self.file.set_times(times)

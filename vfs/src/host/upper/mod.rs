@@ -51,9 +51,9 @@ use parking_lot::{Mutex, MutexGuard, RwLock};
 use rustix::fs::{self, AtFlags, FlockOperation, OFlags, RawDir, SeekFrom};
 use rustix::io::Errno as Os;
 
-use self::name_cache::{Entry, Found, Image, Memory, Names, Origin};
-use self::work_dir::{LISTING_BYTES, Work};
-use self::xattrs::{Id, Marks, Sort};
+use self::name_cache::{CachedEntry, CachedNames, CachedNode, DirCache, NameCache, Origin};
+use self::work_dir::{LISTING_BYTES, WorkDir};
+use self::xattrs::{DirXattrs, EntryType, NodeId};
 use super::errno::errno;
 use super::list::StreamSlot;
 use super::resolve::{link_target, open_quietly};
@@ -61,7 +61,7 @@ use super::stat::{file_type, stat};
 use crate::{Descent, Errno, FileType, Name, Result, Stat, Stop};
 
 /// Directories that are kept open so that descents need not open them anew.
-const WARM_MAX: usize = 16;
+const DESCENT_CACHE_MAX: usize = 16;
 
 /// How a directory is held: so that it can be asked for its marks. What is read of it for that
 /// leaves no time of access, since nobody asked for it.
@@ -73,7 +73,7 @@ const HOLD: OFlags = OFlags::RDONLY
 
 /// Whether `dir` is the directory of this identity, or lies in it.
 pub(super) fn lies_in(dir: BorrowedFd<'_>, top: (u64, u64)) -> std::io::Result<bool> {
-    open::lies_in(dir, Id { dev: top.0, ino: top.1 })
+    open::lies_in(dir, NodeId { dev: top.0, ino: top.1 })
 }
 
 /// A directory of the host, as a [`UpperDir`](crate::overlay::UpperDir) in the format of Linux's
@@ -86,79 +86,80 @@ pub(super) fn lies_in(dir: BorrowedFd<'_>, top: (u64, u64)) -> std::io::Result<b
 ///
 /// See <https://docs.kernel.org/filesystems/overlayfs.html>.
 pub struct HostUpper {
-    at: Arc<Held>,
-    warm: Arc<Warm>,
+    at: Arc<HeldDir>,
+    descent_cache: Arc<DescentCache>,
 }
 
 /// Directories that were passed through lately.
 #[derive(Default)]
-struct Warm(Mutex<VecDeque<Arc<Held>>>);
+struct DescentCache(Mutex<VecDeque<Arc<HeldDir>>>);
 
 /// What all directories and files of a layer share.
-struct Core {
+struct UpperCore {
     /// Held to keep the lock on the layer's directory.
     upper: OwnedFd,
     /// `None` for a layer that was opened to be read only.
-    area: Option<Area>,
-    tree: RwLock<Tree>,
+    area: Option<WorkArea>,
+    state: RwLock<UpperState>,
     /// The directories that are held, each once.
-    held: Mutex<HashMap<Id, Weak<Held>>>,
+    held: Mutex<HashMap<NodeId, Weak<HeldDir>>>,
     open_files: AtomicUsize,
     /// Whether the times of some directory are owed.
-    owes: AtomicBool,
+    has_deferred_times: AtomicBool,
     /// Nodes that do not have all their names, because a name could not be given or taken back.
-    pending: Mutex<HashSet<Id>>,
+    pending: Mutex<HashSet<NodeId>>,
     /// Names in all images together.
-    remembered: AtomicUsize,
+    cached_names: AtomicUsize,
     names_max: usize,
 }
 
 /// Where changes are prepared.
-struct Area {
-    work: Work,
+struct WorkArea {
+    work: WorkDir,
     /// Held to keep the lock on the work directory.
     lock: OwnedFd,
 }
 
 /// What every operation takes the lock of: shared to look, alone to change.
 #[derive(Default)]
-struct Tree {
+struct UpperState {
     is_frozen: bool,
     /// What links were adopted from, by their own identity.
-    links: HashMap<Id, Id>,
+    links: HashMap<NodeId, NodeId>,
 }
 
-impl Core {
+impl UpperCore {
     /// The work area, or `Rofs` for a layer that does not change any more.
-    fn work(&self, tree: &Tree) -> Result<&Work> {
+    fn work(&self, state: &UpperState) -> Result<&WorkDir> {
         match &self.area {
-            Some(area) if !tree.is_frozen => Ok(&area.work),
+            Some(area) if !state.is_frozen => Ok(&area.work),
             Some(_) | None => Err(Errno::Rofs),
         }
     }
 
     /// What a node is, with the names that it has in the layer only.
-    fn with_true_links(&self, found: Stat) -> Stat {
-        let stuck = self.area.as_ref().map_or(0, |area| area.work.stuck_names(Id::of(&found)));
-        Stat { nlink: found.nlink.saturating_sub(stuck), ..found }
+    fn without_leftover_links(&self, found: Stat) -> Stat {
+        let leftovers =
+            self.area.as_ref().map_or(0, |area| area.work.leftover_names(NodeId::of(&found)));
+        Stat { nlink: found.nlink.saturating_sub(leftovers), ..found }
     }
 
     /// The directory of an open descriptor, which is held once only.
-    fn hold(self: &Arc<Self>, fd: OwnedFd) -> Result<Arc<Held>> {
-        let id = Id::of(&stat(&fs::fstat(&fd).map_err(errno)?));
+    fn hold(self: &Arc<Self>, fd: OwnedFd) -> Result<Arc<HeldDir>> {
+        let id = NodeId::of(&stat(&fs::fstat(&fd).map_err(errno)?));
         let mut all = self.held.lock();
         if let Some(held) = all.get(&id).and_then(Weak::upgrade) {
             return Ok(held);
         }
         let core = Arc::clone(self);
-        let held = Held { fd, id, core, memory: Mutex::default(), stream: Mutex::new(None) };
+        let held = HeldDir { fd, id, core, cache: Mutex::default(), stream: Mutex::new(None) };
         let held = Arc::new(held);
         all.insert(id, Arc::downgrade(&held));
         Ok(held)
     }
 }
 
-impl Drop for Core {
+impl Drop for UpperCore {
     fn drop(&mut self) {
         // Closing is not enough: a process that is just being started may have the descriptors too.
         let unlock = FlockOperation::NonBlockingUnlock;
@@ -170,16 +171,16 @@ impl Drop for Core {
 }
 
 /// A held directory of the layer.
-struct Held {
+struct HeldDir {
     fd: OwnedFd,
     /// Its own, whatever it was adopted from.
-    id: Id,
-    core: Arc<Core>,
-    memory: Mutex<Memory>,
+    id: NodeId,
+    core: Arc<UpperCore>,
+    cache: Mutex<DirCache>,
     stream: StreamSlot,
 }
 
-impl Drop for Held {
+impl Drop for HeldDir {
     fn drop(&mut self) {
         let mut all = self.core.held.lock();
         // It may have been opened anew since the last handle went.
@@ -188,126 +189,126 @@ impl Drop for Held {
         }
         drop(all);
         // If they cannot be set now either, they are lost.
-        let _ = self.pay_times();
-        self.forget(&mut self.memory.lock());
+        let _ = self.apply_deferred_times();
+        self.drop_names(&mut self.cache.lock());
     }
 }
 
-impl Held {
+impl HeldDir {
     fn fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
 
     /// The image is not to be remembered any more.
-    fn forget(&self, memory: &mut Memory) {
-        if let Image::Read(names) = &memory.image {
-            self.core.remembered.fetch_sub(names.found.len(), Ordering::Relaxed);
+    fn drop_names(&self, cache: &mut DirCache) {
+        if let NameCache::Read(names) = &cache.names {
+            self.core.cached_names.fetch_sub(names.entries.len(), Ordering::Relaxed);
         }
-        memory.image = Image::TooLarge;
+        cache.names = NameCache::TooLarge;
     }
 
-    fn marks(&self) -> Result<Marks> {
-        self.marks_in(&mut self.memory.lock())
+    fn xattrs(&self) -> Result<DirXattrs> {
+        self.xattrs_in(&mut self.cache.lock())
     }
 
-    fn marks_in(&self, memory: &mut Memory) -> Result<Marks> {
-        if let Some(marks) = memory.marks {
-            return Ok(marks);
+    fn xattrs_in(&self, cache: &mut DirCache) -> Result<DirXattrs> {
+        if let Some(xattrs) = cache.xattrs {
+            return Ok(xattrs);
         }
-        let marks = Marks::read(self.fd())?;
-        memory.marks = Some(marks);
-        Ok(marks)
+        let xattrs = DirXattrs::read(self.fd())?;
+        cache.xattrs = Some(xattrs);
+        Ok(xattrs)
     }
 
     /// Remembers marks that were set.
-    fn learn_marks(&self, marks: Marks) {
-        self.memory.lock().marks = Some(marks);
+    fn cache_xattrs(&self, xattrs: DirXattrs) {
+        self.cache.lock().xattrs = Some(xattrs);
     }
 
     /// The memory of this directory, with its image read if there is room.
-    fn recall(&self) -> Result<MutexGuard<'_, Memory>> {
-        let mut memory = self.memory.lock();
-        if !matches!(memory.image, Image::Unread) {
-            return Ok(memory);
+    fn load_cache(&self) -> Result<MutexGuard<'_, DirCache>> {
+        let mut cache = self.cache.lock();
+        if !matches!(cache.names, NameCache::Unread) {
+            return Ok(cache);
         }
-        let marks = self.marks_in(&mut memory)?;
-        let room = self.room();
-        let mut names = Names::default();
+        let xattrs = self.xattrs_in(&mut cache)?;
+        let room = self.remaining_names();
+        let mut names = CachedNames::default();
         let mut has_room = true;
-        self.scan(marks, &mut |name, sort| {
+        self.scan(xattrs, &mut |name, sort| {
             match name {
-                None => names.has_unnamed |= matches!(sort, Sort::Node(_)),
-                Some(name) => names.set(name.as_str(), found(marks, sort)),
+                None => names.has_unnamed |= matches!(sort, EntryType::Node(_)),
+                Some(name) => names.set(name.as_str(), cached_entry(xattrs, sort)),
             }
-            has_room = names.found.len() <= room;
+            has_room = names.entries.len() <= room;
             if has_room { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         })?;
-        memory.image = if has_room {
-            self.core.remembered.fetch_add(names.found.len(), Ordering::Relaxed);
-            Image::Read(names)
+        cache.names = if has_room {
+            self.core.cached_names.fetch_add(names.entries.len(), Ordering::Relaxed);
+            NameCache::Read(names)
         } else {
-            Image::TooLarge
+            NameCache::TooLarge
         };
-        Ok(memory)
+        Ok(cache)
     }
 
     /// Names that can still be remembered.
-    fn room(&self) -> usize {
-        self.core.names_max.saturating_sub(self.core.remembered.load(Ordering::Relaxed))
+    fn remaining_names(&self) -> usize {
+        self.core.names_max.saturating_sub(self.core.cached_names.load(Ordering::Relaxed))
     }
 
     /// What this directory says of a name.
-    fn find(&self, name: Name<'_>) -> Result<Found> {
-        let mut memory = self.recall()?;
-        if let Image::Read(names) = &memory.image {
+    fn find(&self, name: Name<'_>) -> Result<CachedEntry> {
+        let mut cache = self.load_cache()?;
+        if let NameCache::Read(names) = &cache.names {
             return Ok(names.find(name.as_str()));
         }
-        let marks = self.marks_in(&mut memory)?;
-        let sort = xattrs::sort(self.fd(), marks, (name.as_str(), None), &self.core.pending)?;
-        Ok(sort.map_or(Found::Nothing, |sort| found(marks, sort)))
+        let xattrs = self.xattrs_in(&mut cache)?;
+        let sort = xattrs::classify(self.fd(), xattrs, (name.as_str(), None), &self.core.pending)?;
+        Ok(sort.map_or(CachedEntry::Absent, |sort| cached_entry(xattrs, sort)))
     }
 
     /// Makes the image what the directory has become.
-    fn set(&self, name: Name<'_>, found: Found) {
-        let mut memory = self.memory.lock();
+    fn record_change(&self, name: Name<'_>, found: CachedEntry) {
+        let mut cache = self.cache.lock();
         // A change has given the directory its time.
-        memory.owed = None;
-        drop(memory);
-        self.learn(name, found);
+        cache.deferred = None;
+        drop(cache);
+        self.cache_entry(name, found);
     }
 
     /// Makes the image what the directory has been found to be.
-    fn learn(&self, name: Name<'_>, found: Found) {
-        let mut memory = self.memory.lock();
-        let Image::Read(names) = &mut memory.image else { return };
-        let before = names.found.len();
+    fn cache_entry(&self, name: Name<'_>, found: CachedEntry) {
+        let mut cache = self.cache.lock();
+        let NameCache::Read(names) = &mut cache.names else { return };
+        let before = names.entries.len();
         names.set(name.as_str(), found);
-        let after = names.found.len();
-        self.core.remembered.fetch_add(after, Ordering::Relaxed);
-        self.core.remembered.fetch_sub(before, Ordering::Relaxed);
-        if self.core.remembered.load(Ordering::Relaxed) > self.core.names_max {
-            self.forget(&mut memory);
+        let after = names.entries.len();
+        self.core.cached_names.fetch_add(after, Ordering::Relaxed);
+        self.core.cached_names.fetch_sub(before, Ordering::Relaxed);
+        if self.core.cached_names.load(Ordering::Relaxed) > self.core.names_max {
+            self.drop_names(&mut cache);
         }
     }
 
     /// The directory was removed: nothing is in it any more.
-    fn set_dead(&self) {
-        let mut memory = self.memory.lock();
-        self.forget(&mut memory);
-        memory.image = Image::Read(Names::default());
+    fn mark_removed(&self) {
+        let mut cache = self.cache.lock();
+        self.drop_names(&mut cache);
+        cache.names = NameCache::Read(CachedNames::default());
     }
 
     /// Whether there is anything but whiteouts in it.
     fn has_nodes(&self) -> Result<bool> {
-        let mut memory = self.recall()?;
-        if let Image::Read(names) = &memory.image {
+        let mut cache = self.load_cache()?;
+        if let NameCache::Read(names) = &cache.names {
             return Ok(names.has_nodes());
         }
-        let marks = self.marks_in(&mut memory)?;
+        let xattrs = self.xattrs_in(&mut cache)?;
         let mut has_nodes = false;
-        self.scan(marks, &mut |_, sort| match sort {
-            Sort::Debris | Sort::Whiteout => ControlFlow::Continue(()),
-            Sort::Node(_) => {
+        self.scan(xattrs, &mut |_, sort| match sort {
+            EntryType::Debris | EntryType::Whiteout => ControlFlow::Continue(()),
+            EntryType::Node(_) => {
                 has_nodes = true;
                 ControlFlow::Break(())
             }
@@ -317,25 +318,25 @@ impl Held {
 
     /// The names of the whiteouts, sorted.
     fn whiteout_names(&self) -> Result<Vec<Box<str>>> {
-        self.names_of(|sort| sort == Sort::Whiteout)
+        self.names_of(|sort| sort == EntryType::Whiteout)
     }
 
     /// The names that lead to no nodes, sorted.
     fn debris_names(&self) -> Result<Vec<Box<str>>> {
-        self.names_of(|sort| matches!(sort, Sort::Debris | Sort::Whiteout))
+        self.names_of(|sort| matches!(sort, EntryType::Debris | EntryType::Whiteout))
     }
 
-    fn names_of(&self, is_wanted: impl Fn(Sort) -> bool) -> Result<Vec<Box<str>>> {
-        let mut memory = self.recall()?;
+    fn names_of(&self, is_wanted: impl Fn(EntryType) -> bool) -> Result<Vec<Box<str>>> {
+        let mut cache = self.load_cache()?;
         let mut wanted = Vec::new();
-        if let Image::Read(names) = &memory.image {
-            let all = names.found.iter();
-            let all = all.filter(|(_, found)| found.sort().is_some_and(&is_wanted));
+        if let NameCache::Read(names) = &cache.names {
+            let all = names.entries.iter();
+            let all = all.filter(|(_, found)| found.entry_type().is_some_and(&is_wanted));
             wanted.extend(all.map(|(name, _)| name.clone()));
             return Ok(wanted);
         }
-        let marks = self.marks_in(&mut memory)?;
-        self.scan(marks, &mut |name, sort| {
+        let xattrs = self.xattrs_in(&mut cache)?;
+        self.scan(xattrs, &mut |name, sort| {
             if let Some(name) = name.filter(|_| is_wanted(sort)) {
                 wanted.push(name.as_str().into());
             }
@@ -348,8 +349,8 @@ impl Held {
     /// Reads the directory from its beginning, with the memory locked: it has one position.
     fn scan(
         &self,
-        marks: Marks,
-        each: &mut dyn FnMut(Option<Name<'_>>, Sort) -> ControlFlow<()>,
+        xattrs: DirXattrs,
+        each: &mut dyn FnMut(Option<Name<'_>>, EntryType) -> ControlFlow<()>,
     ) -> Result<()> {
         let mut buffer = Vec::with_capacity(LISTING_BYTES);
         fs::seek(self.fd(), SeekFrom::Start(0)).map_err(errno)?;
@@ -368,10 +369,10 @@ impl Held {
             let name = raw.to_str().ok().and_then(|name| Name::new(name).ok());
             let sort = match name {
                 Some(name) => {
-                    xattrs::sort(self.fd(), marks, (name.as_str(), hint), &self.core.pending)?
+                    xattrs::classify(self.fd(), xattrs, (name.as_str(), hint), &self.core.pending)?
                 }
                 // Whatever it is, it is nothing that we have put there.
-                None => Some(Sort::Node(hint.unwrap_or(FileType::File))),
+                None => Some(EntryType::Node(hint.unwrap_or(FileType::File))),
             };
             if sort.is_some_and(|sort| each(name, sort).is_break()) {
                 return Ok(());
@@ -381,8 +382,8 @@ impl Held {
     }
 
     /// Holds the directory that `name` leads to; `at` is its position for a [`Stop::Link`].
-    fn child(&self, name: Name<'_>, at: usize) -> Result<Arc<Held>, Stop> {
-        let Found::Node(entry) = self.find(name)? else { return Err(Errno::Noent.into()) };
+    fn child(&self, name: Name<'_>, at: usize) -> Result<Arc<HeldDir>, Stop> {
+        let CachedEntry::Node(entry) = self.find(name)? else { return Err(Errno::Noent.into()) };
         match entry.kind {
             FileType::Dir => {}
             FileType::Symlink => return Err(self.stop_at(name, at)),
@@ -397,8 +398,8 @@ impl Held {
         }
         let fd = open_quietly(self.fd(), name.as_str(), HOLD).map_err(errno)?;
         let held = self.core.hold(fd)?;
-        if let Image::Read(names) = &mut self.memory.lock().image
-            && let Some(Found::Node(entry)) = names.found.get_mut(name.as_str())
+        if let NameCache::Read(names) = &mut self.cache.lock().names
+            && let Some(CachedEntry::Node(entry)) = names.entries.get_mut(name.as_str())
         {
             entry.dir = Arc::downgrade(&held);
         }
@@ -416,44 +417,46 @@ impl Held {
 
     /// This directory.
     fn stat_here(&self) -> Result<Stat> {
-        let found = self.with_owed_times(stat(&fs::fstat(&self.fd).map_err(errno)?));
-        Ok(self.marks()?.origin.map_or(found, |id| id.put_on(found)))
+        let found = self.with_deferred_times(stat(&fs::fstat(&self.fd).map_err(errno)?));
+        Ok(self.xattrs()?.origin.map_or(found, |id| id.put_on(found)))
     }
 
     /// The node that `name` leads to.
-    fn stat_name(&self, tree: &Tree, name: Name<'_>, entry: &Entry) -> Result<Stat> {
+    fn stat_name(&self, state: &UpperState, name: Name<'_>, entry: &CachedNode) -> Result<Stat> {
         let flags = AtFlags::SYMLINK_NOFOLLOW;
         let found = stat(&fs::statat(self.fd(), name.as_str(), flags).map_err(errno)?);
-        let found = self.core.with_true_links(found);
+        let found = self.core.without_leftover_links(found);
         let found = match entry.dir.upgrade() {
-            Some(dir) if self.core.owes.load(Ordering::Relaxed) => dir.with_owed_times(found),
+            Some(dir) if self.core.has_deferred_times.load(Ordering::Relaxed) => {
+                dir.with_deferred_times(found)
+            }
             Some(_) | None => found,
         };
         let origin = match found.kind {
-            FileType::Symlink => tree.links.get(&Id::of(&found)).copied(),
+            FileType::Symlink => state.links.get(&NodeId::of(&found)).copied(),
             _ => self.origin(name, entry)?,
         };
         Ok(origin.map_or(found, |id| id.put_on(found)))
     }
 
     /// What the file or directory `name` was adopted from.
-    fn origin(&self, name: Name<'_>, entry: &Entry) -> Result<Option<Id>> {
+    fn origin(&self, name: Name<'_>, entry: &CachedNode) -> Result<Option<NodeId>> {
         match entry.origin {
             Origin::Own => return Ok(None),
             Origin::Lower(id) => return Ok(Some(id)),
             Origin::Unknown => {}
         }
-        let id = match xattrs::open_to_ask(self.fd(), name.as_str())? {
+        let id = match xattrs::open_for_xattrs(self.fd(), name.as_str())? {
             Some(node) => xattrs::origin(node.as_fd())?,
             None => None,
         };
-        self.learn_origin(name, id);
+        self.cache_origin(name, id);
         Ok(id)
     }
 
-    fn learn_origin(&self, name: Name<'_>, id: Option<Id>) {
-        if let Image::Read(names) = &mut self.memory.lock().image
-            && let Some(Found::Node(entry)) = names.found.get_mut(name.as_str())
+    fn cache_origin(&self, name: Name<'_>, id: Option<NodeId>) {
+        if let NameCache::Read(names) = &mut self.cache.lock().names
+            && let Some(CachedEntry::Node(entry)) = names.entries.get_mut(name.as_str())
         {
             entry.origin = id.map_or(Origin::Own, Origin::Lower);
         }
@@ -461,50 +464,50 @@ impl Held {
 }
 
 impl HostUpper {
-    fn new(at: Arc<Held>, warm: Arc<Warm>) -> Self {
-        HostUpper { at, warm }
+    fn new(at: Arc<HeldDir>, descent_cache: Arc<DescentCache>) -> Self {
+        HostUpper { at, descent_cache }
     }
 
-    fn core(&self) -> &Arc<Core> {
+    fn core(&self) -> &Arc<UpperCore> {
         &self.at.core
     }
 
     /// A handle on another directory of the layer.
-    fn handle(&self, at: Arc<Held>) -> Arc<HostUpper> {
-        Arc::new(HostUpper::new(at, Arc::clone(&self.warm)))
+    fn handle(&self, at: Arc<HeldDir>) -> Arc<HostUpper> {
+        Arc::new(HostUpper::new(at, Arc::clone(&self.descent_cache)))
     }
 
     /// Holds the directory at the end of a descent.
-    fn descend(&self, path: Descent<'_>) -> Result<Arc<Held>, Stop> {
+    fn descend(&self, path: Descent<'_>) -> Result<Arc<HeldDir>, Stop> {
         let mut held = Arc::clone(&self.at);
         for (at, name) in path.names().enumerate() {
             held = held.child(name, at)?;
             // Nobody else holds it, so it would be closed again.
             if Arc::strong_count(&held) == 1 {
-                self.warm.keep(&held);
+                self.descent_cache.keep(&held);
             }
         }
         Ok(held)
     }
 }
 
-impl Warm {
-    fn keep(&self, held: &Arc<Held>) {
+impl DescentCache {
+    fn keep(&self, held: &Arc<HeldDir>) {
         let mut all = self.0.lock();
-        let coldest = if all.len() < WARM_MAX { None } else { all.pop_front() };
+        let coldest = if all.len() < DESCENT_CACHE_MAX { None } else { all.pop_front() };
         all.push_back(Arc::clone(held));
         drop(all);
         drop(coldest);
     }
 }
 
-fn found(marks: Marks, sort: Sort) -> Found {
+fn cached_entry(xattrs: DirXattrs, sort: EntryType) -> CachedEntry {
     match sort {
-        Sort::Debris => Found::Debris,
-        Sort::Whiteout => Found::Whiteout,
-        Sort::Node(kind @ (FileType::Dir | FileType::File)) if marks.holds_adopted => {
-            Found::Node(Entry::new(kind, Origin::Unknown))
+        EntryType::Debris => CachedEntry::Debris,
+        EntryType::Whiteout => CachedEntry::Whiteout,
+        EntryType::Node(kind @ (FileType::Dir | FileType::File)) if xattrs.may_hold_copies => {
+            CachedEntry::Node(CachedNode::new(kind, Origin::Unknown))
         }
-        Sort::Node(kind) => Found::Node(Entry::new(kind, Origin::Own)),
+        EntryType::Node(kind) => CachedEntry::Node(CachedNode::new(kind, Origin::Own)),
     }
 }

@@ -8,8 +8,8 @@
 use std::collections::BTreeMap;
 use std::sync::Weak;
 
-use super::Held;
-use super::xattrs::{Id, Marks, Sort};
+use super::HeldDir;
+use super::xattrs::{DirXattrs, EntryType, NodeId};
 use crate::{FileType, Timestamp};
 
 /// Names that all images of a layer hold together: about 100 bytes each.
@@ -21,73 +21,73 @@ pub(super) enum Origin {
     /// Its own. Links are always in here: what they were adopted from is remembered elsewhere.
     Own,
     /// That of the node that it was adopted from.
-    Lower(Id),
+    Lower(NodeId),
     /// It has to be asked.
     Unknown,
 }
 
 /// A node that a name leads to.
 #[derive(Clone)]
-pub(super) struct Entry {
+pub(super) struct CachedNode {
     pub(super) kind: FileType,
     pub(super) origin: Origin,
     /// The directory, if it is held.
-    pub(super) dir: Weak<Held>,
+    pub(super) dir: Weak<HeldDir>,
 }
 
-impl Entry {
+impl CachedNode {
     pub(super) fn new(kind: FileType, origin: Origin) -> Self {
-        Entry { kind, origin, dir: Weak::new() }
+        CachedNode { kind, origin, dir: Weak::new() }
     }
 }
 
 /// What a directory says of a name.
 #[derive(Clone)]
-pub(super) enum Found {
-    Nothing,
+pub(super) enum CachedEntry {
+    Absent,
     /// Nothing either, but the name is taken by what a failed operation could not remove: whatever
     /// comes there replaces it.
     Debris,
     Whiteout,
-    Node(Entry),
+    Node(CachedNode),
 }
 
-impl Found {
+impl CachedEntry {
     /// What it is apart from all else.
-    pub(super) fn sort(&self) -> Option<Sort> {
+    pub(super) fn entry_type(&self) -> Option<EntryType> {
         match self {
-            Found::Nothing => None,
-            Found::Debris => Some(Sort::Debris),
-            Found::Whiteout => Some(Sort::Whiteout),
-            Found::Node(entry) => Some(Sort::Node(entry.kind)),
+            CachedEntry::Absent => None,
+            CachedEntry::Debris => Some(EntryType::Debris),
+            CachedEntry::Whiteout => Some(EntryType::Whiteout),
+            CachedEntry::Node(entry) => Some(EntryType::Node(entry.kind)),
         }
     }
 }
 
 /// The names of one directory.
 #[derive(Default)]
-pub(super) struct Names {
+pub(super) struct CachedNames {
     /// Never [`Found::Nothing`].
-    pub(super) found: BTreeMap<Box<str>, Found>,
+    pub(super) entries: BTreeMap<Box<str>, CachedEntry>,
     pub(super) nodes: usize,
     /// Whether there are nodes that no [`Name`](crate::Name) leads to.
     pub(super) has_unnamed: bool,
 }
 
-impl Names {
-    pub(super) fn find(&self, name: &str) -> Found {
-        self.found.get(name).cloned().unwrap_or(Found::Nothing)
+impl CachedNames {
+    pub(super) fn find(&self, name: &str) -> CachedEntry {
+        self.entries.get(name).cloned().unwrap_or(CachedEntry::Absent)
     }
 
-    pub(super) fn set(&mut self, name: &str, found: Found) {
-        self.nodes += usize::from(matches!(found, Found::Node(_)));
+    pub(super) fn set(&mut self, name: &str, found: CachedEntry) {
+        self.nodes += usize::from(matches!(found, CachedEntry::Node(_)));
         let before = match found {
-            Found::Nothing => self.found.remove(name),
-            Found::Debris | Found::Whiteout | Found::Node(_) => {
-                self.found.insert(name.into(), found)
+            CachedEntry::Absent => self.entries.remove(name),
+            CachedEntry::Debris | CachedEntry::Whiteout | CachedEntry::Node(_) => {
+                self.entries.insert(name.into(), found)
             }
         };
-        self.nodes -= usize::from(matches!(before, Some(Found::Node(_))));
+        self.nodes -= usize::from(matches!(before, Some(CachedEntry::Node(_))));
     }
 
     pub(super) fn has_nodes(&self) -> bool {
@@ -97,11 +97,11 @@ impl Names {
 
 /// The image of a directory.
 #[derive(Default)]
-pub(super) enum Image {
+pub(super) enum NameCache {
     /// Nobody has looked yet.
     #[default]
     Unread,
-    Read(Names),
+    Read(CachedNames),
     /// There are too many names to remember them.
     TooLarge,
 }
@@ -115,10 +115,10 @@ pub(super) struct DirTimes {
 
 /// What is remembered of a held directory.
 #[derive(Default)]
-pub(super) struct Memory {
-    pub(super) image: Image,
-    pub(super) marks: Option<Marks>,
+pub(super) struct DirCache {
+    pub(super) names: NameCache,
+    pub(super) xattrs: Option<DirXattrs>,
     /// The times that the directory should have: it could not be given them when a change was made
     /// that is not to be seen.
-    pub(super) owed: Option<DirTimes>,
+    pub(super) deferred: Option<DirTimes>,
 }

@@ -21,9 +21,9 @@ use rustix::io::Errno as Os;
 use super::super::resolve::open_quietly;
 use super::super::stat::stat;
 use super::name_cache::NAMES_MAX;
-use super::work_dir::{Style, Work, clear, make_whiteout};
-use super::xattrs::{self, Id};
-use super::{Area, Core, HOLD, HostUpper, Tree, Warm};
+use super::work_dir::{WhiteoutStyle, WorkDir, clear, make_whiteout};
+use super::xattrs::{self, NodeId};
+use super::{DescentCache, HOLD, HostUpper, UpperCore, UpperState, WorkArea};
 use crate::overlay::{UpperRef, discard};
 
 /// Our own part of a work directory.
@@ -38,11 +38,11 @@ pub(super) struct Limits {
     /// Names that are remembered.
     pub(super) names_max: usize,
     /// Whether devices may be made.
-    pub(super) style: Style,
+    pub(super) style: WhiteoutStyle,
 }
 
 impl Limits {
-    pub(super) const NONE: Limits = Limits { names_max: NAMES_MAX, style: Style::Device };
+    pub(super) const NONE: Limits = Limits { names_max: NAMES_MAX, style: WhiteoutStyle::Device };
 }
 
 impl HostUpper {
@@ -80,7 +80,7 @@ impl HostUpper {
     pub fn open_ambient_frozen(upper: &Path) -> io::Result<UpperRef> {
         let upper = ambient(upper)?;
         lock(upper.as_fd(), FlockOperation::NonBlockingLockShared, "the layer is being written")?;
-        Self::begin(upper, None, NAMES_MAX)
+        Self::open_root(upper, None, NAMES_MAX)
     }
 
     /// Opens the layer that [`HostUpper::open_ambient`] keeps in `dir`, as
@@ -91,7 +91,7 @@ impl HostUpper {
     pub fn open_ambient_frozen_in(dir: &Path) -> io::Result<UpperRef> {
         let upper = open_quietly(ambient(dir)?.as_fd(), "upper", HOLD)?;
         lock(upper.as_fd(), FlockOperation::NonBlockingLockShared, "the layer is being written")?;
-        Self::begin(upper, None, NAMES_MAX)
+        Self::open_root(upper, None, NAMES_MAX)
     }
 
     fn open(upper: OwnedFd, work: OwnedFd, limits: Limits) -> io::Result<UpperRef> {
@@ -110,27 +110,27 @@ impl HostUpper {
         let area = subdir(work.as_fd(), AREA)?;
         clear(area.as_fd())?;
         let work_area = probe(area, limits.style)?;
-        let area = Area { work: work_area, lock: work };
-        Self::begin(upper, Some(area), limits.names_max)
+        let area = WorkArea { work: work_area, lock: work };
+        Self::open_root(upper, Some(area), limits.names_max)
     }
 
-    fn begin(upper: OwnedFd, area: Option<Area>, names_max: usize) -> io::Result<UpperRef> {
+    fn open_root(upper: OwnedFd, area: Option<WorkArea>, names_max: usize) -> io::Result<UpperRef> {
         let root = open_quietly(upper.as_fd(), ".", HOLD)?;
-        let tree = RwLock::new(Tree { is_frozen: area.is_none(), ..Tree::default() });
-        let core = Arc::new(Core {
+        let state = RwLock::new(UpperState { is_frozen: area.is_none(), ..UpperState::default() });
+        let core = Arc::new(UpperCore {
             upper,
             area,
-            tree,
+            state,
             held: Mutex::default(),
             open_files: AtomicUsize::new(0),
-            owes: AtomicBool::new(false),
+            has_deferred_times: AtomicBool::new(false),
             pending: Mutex::default(),
-            remembered: AtomicUsize::new(0),
+            cached_names: AtomicUsize::new(0),
             names_max,
         });
         let root = core.hold(root).map_err(io::Error::other)?;
         let is_discarded = xattrs::is_discarded(root.fd()).map_err(io::Error::other)?;
-        let layer: UpperRef = Arc::new(HostUpper::new(root, Arc::new(Warm::default())));
+        let layer: UpperRef = Arc::new(HostUpper::new(root, Arc::new(DescentCache::default())));
         if is_discarded && core.area.is_none() {
             let text = "a discard of the layer was interrupted: discard it again";
             return Err(io::Error::new(io::ErrorKind::InvalidData, text));
@@ -157,8 +157,8 @@ fn subdir(dir: BorrowedFd<'_>, name: &str) -> io::Result<OwnedFd> {
     Ok(open_quietly(dir, name, HOLD)?)
 }
 
-fn id(dir: BorrowedFd<'_>) -> io::Result<Id> {
-    Ok(Id::of(&stat(&fs::fstat(dir)?)))
+fn id(dir: BorrowedFd<'_>) -> io::Result<NodeId> {
+    Ok(NodeId::of(&stat(&fs::fstat(dir)?)))
 }
 
 fn lock(dir: BorrowedFd<'_>, how: FlockOperation, text: &'static str) -> io::Result<()> {
@@ -170,7 +170,7 @@ fn lock(dir: BorrowedFd<'_>, how: FlockOperation, text: &'static str) -> io::Res
 }
 
 /// Whether `dir` is the directory `top` or lies in it.
-pub(in crate::host) fn lies_in(dir: BorrowedFd<'_>, top: Id) -> io::Result<bool> {
+pub(in crate::host) fn lies_in(dir: BorrowedFd<'_>, top: NodeId) -> io::Result<bool> {
     let mut at = fs::openat(dir, ".", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
     for _ in 0..DEPTH_MAX {
         let here = id(at.as_fd())?;
@@ -186,9 +186,9 @@ pub(in crate::host) fn lies_in(dir: BorrowedFd<'_>, top: Id) -> io::Result<bool>
 }
 
 /// Finds out, in an empty area, what the filesystem can do.
-fn probe(area: OwnedFd, wanted: Style) -> io::Result<Work> {
+fn probe(area: OwnedFd, wanted: WhiteoutStyle) -> io::Result<WorkDir> {
     let unsupported = |text| io::Error::new(io::ErrorKind::Unsupported, text);
-    match fs::fsetxattr(&area, xattrs::HOLDS, b"y", XattrFlags::empty()) {
+    match fs::fsetxattr(&area, xattrs::MAY_HOLD, b"y", XattrFlags::empty()) {
         Ok(()) => {}
         Err(Os::OPNOTSUPP) => {
             return Err(unsupported("the filesystem has no extended attributes for users"));
@@ -196,12 +196,14 @@ fn probe(area: OwnedFd, wanted: Style) -> io::Result<Work> {
         Err(os) => return Err(os.into()),
     }
     let style = match wanted {
-        Style::Device if make_whiteout(area.as_fd(), "#a").is_ok() => Style::Device,
-        Style::Device | Style::Marked => Style::Marked,
+        WhiteoutStyle::Device if make_whiteout(area.as_fd(), "#a").is_ok() => WhiteoutStyle::Device,
+        WhiteoutStyle::Device | WhiteoutStyle::Xattr => WhiteoutStyle::Xattr,
     };
     let can_leave = match style {
-        Style::Device => fs::renameat_with(&area, "#a", &area, "#b", RenameFlags::WHITEOUT).is_ok(),
-        Style::Marked => false,
+        WhiteoutStyle::Device => {
+            fs::renameat_with(&area, "#a", &area, "#b", RenameFlags::WHITEOUT).is_ok()
+        }
+        WhiteoutStyle::Xattr => false,
     };
     for name in ["#a", "#b"] {
         match fs::mkdirat(&area, name, Mode::from_raw_mode(0o777)) {
@@ -213,5 +215,5 @@ fn probe(area: OwnedFd, wanted: Style) -> io::Result<Work> {
         return Err(unsupported("the filesystem cannot exchange two names"));
     }
     clear(area.as_fd())?;
-    Ok(Work::new(area, style, can_leave))
+    Ok(WorkDir::new(area, style, can_leave))
 }

@@ -12,110 +12,118 @@ use rustix::io::Errno as Os;
 
 use super::super::errno::errno;
 use super::super::stat::stat;
-use super::dir::errno_of;
-use super::name_cache::{Entry, Found};
-use super::work_dir::{Shape, Work};
-use super::{Held, HostUpper, fault_points};
+use super::dir::stop_to_errno;
+use super::name_cache::{CachedEntry, CachedNode};
+use super::work_dir::{TempKind, WorkDir};
+use super::{HeldDir, HostUpper, fault_points};
 use crate::{Errno, FileType, Name, Result};
 
 /// What a rename leaves where the node was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Leave {
-    Nothing,
+pub(super) enum OldName {
+    Removed,
     Whiteout,
 }
 
 /// A rename whose names have been looked for.
 struct Rename<'a> {
-    work: &'a Work,
-    from: &'a Held,
+    work: &'a WorkDir,
+    from: &'a HeldDir,
     name: Name<'a>,
-    moved: Entry,
-    into: &'a Held,
+    moved: CachedNode,
+    into: &'a HeldDir,
     new_name: Name<'a>,
-    target: Found,
+    target: CachedEntry,
 }
 
 impl HostUpper {
-    pub(super) fn rename_leaving(
+    pub(super) fn rename_with(
         &self,
-        leave: Leave,
+        leave: OldName,
         name: Name<'_>,
-        into: &Arc<Held>,
+        into: &Arc<HeldDir>,
         new_name: Name<'_>,
     ) -> Result<()> {
-        let mut tree = self.core().tree.write();
+        let mut state = self.core().state.write();
         let from = &self.at;
-        let Found::Node(moved) = from.find(name)? else { return Err(Errno::Noent) };
+        let CachedEntry::Node(moved) = from.find(name)? else { return Err(Errno::Noent) };
         let mut target = into.find(new_name)?;
         if is_same(from, name, &moved, into, new_name, &target)? {
             return Ok(());
         }
-        if self.core().work(&tree).is_err() {
-            return Err(refusal(&moved, into, new_name, &target)?.unwrap_or(Errno::Rofs));
+        if self.core().work(&state).is_err() {
+            return Err(
+                frozen_rename_errno(&moved, into, new_name, &target)?.unwrap_or(Errno::Rofs)
+            );
         }
         let dying = match &target {
-            Found::Node(entry) => into.link_dying(&tree, new_name, entry.kind),
-            Found::Nothing | Found::Debris | Found::Whiteout => None,
+            CachedEntry::Node(entry) => into.dying_symlink(&state, new_name, entry.kind),
+            CachedEntry::Absent | CachedEntry::Debris | CachedEntry::Whiteout => None,
         };
-        let work = self.core().work(&tree)?;
-        if let Found::Debris = target {
+        let work = self.core().work(&state)?;
+        if let CachedEntry::Debris = target {
             into.remove_debris(new_name)?;
-            target = Found::Nothing;
+            target = CachedEntry::Absent;
         }
         let rename = Rename { work, from, name, moved, into, new_name, target };
         let left = rename.run(leave)?;
         let Rename { moved, .. } = rename;
-        from.set(name, left);
-        into.set(new_name, Found::Node(moved));
-        dying.and_then(|id| tree.links.remove(&id));
+        from.record_change(name, left);
+        into.record_change(new_name, CachedEntry::Node(moved));
+        dying.and_then(|id| state.links.remove(&id));
         Ok(())
     }
 }
 
 impl Rename<'_> {
     /// Does it, and answers what is left.
-    fn run(&self, leave: Leave) -> Result<Found> {
+    fn run(&self, leave: OldName) -> Result<CachedEntry> {
         if self.moved.kind == FileType::Dir
-            && let Found::Node(Entry { kind: FileType::Dir, .. }) = self.target
+            && let CachedEntry::Node(CachedNode { kind: FileType::Dir, .. }) = self.target
         {
             self.clear_target()?;
         }
-        self.into.expect(&self.moved)?;
-        let leaves = leave == Leave::Whiteout && self.from.expect_whiteouts(self.work)?;
+        self.into.declare_copies(&self.moved)?;
+        let leaves = leave == OldName::Whiteout && self.from.declare_whiteouts(self.work)?;
         match (&self.target, leaves) {
-            (Found::Whiteout, true) => {
+            (CachedEntry::Whiteout, true) => {
                 self.exchange()?;
-                Ok(Found::Whiteout)
+                Ok(CachedEntry::Whiteout)
             }
-            (Found::Whiteout, false) if self.moved.kind == FileType::Dir => {
+            (CachedEntry::Whiteout, false) if self.moved.kind == FileType::Dir => {
                 // Both names exist meanwhile, and what is beneath the old one is to be hidden or
                 // not there.
                 self.exchange()?;
                 let (from, flags) = (self.from.fd(), AtFlags::empty());
                 let unlink = |()| fs::unlinkat(from, self.name.as_str(), flags);
-                match fault_points::next().and_then(unlink) {
-                    Ok(()) => Ok(Found::Nothing),
-                    Err(_) => Ok(Found::Whiteout),
+                match fault_points::before_change().and_then(unlink) {
+                    Ok(()) => Ok(CachedEntry::Absent),
+                    Err(_) => Ok(CachedEntry::Whiteout),
                 }
             }
-            (Found::Nothing | Found::Debris | Found::Whiteout | Found::Node(_), false) => {
+            (
+                CachedEntry::Absent
+                | CachedEntry::Debris
+                | CachedEntry::Whiteout
+                | CachedEntry::Node(_),
+                false,
+            ) => {
                 self.rename(RenameFlags::empty()).map_err(errno)?;
-                Ok(Found::Nothing)
+                Ok(CachedEntry::Absent)
             }
-            (Found::Nothing | Found::Debris | Found::Node(_), true) => {
+            (CachedEntry::Absent | CachedEntry::Debris | CachedEntry::Node(_), true) => {
                 if self.work.renames_leave_whiteouts {
                     self.rename(RenameFlags::WHITEOUT).map_err(errno)?;
                 } else {
                     self.rename_with_whiteout()?;
                 }
-                Ok(Found::Whiteout)
+                Ok(CachedEntry::Whiteout)
             }
         }
     }
 
     fn rename(&self, flags: RenameFlags) -> rustix::io::Result<()> {
-        fault_points::next()?;
+        fault_points::before_change()?;
         let (from, into) = (self.from.fd(), self.into.fd());
         fs::renameat_with(from, self.name.as_str(), into, self.new_name.as_str(), flags)
     }
@@ -126,7 +134,7 @@ impl Rename<'_> {
 
     /// Sees to it that the kernel can put a directory into the place of one that shows nothing.
     fn clear_target(&self) -> Result<()> {
-        let target = self.into.child(self.new_name, 0).map_err(errno_of)?;
+        let target = self.into.child(self.new_name, 0).map_err(stop_to_errno)?;
         if !target.has_nodes()? && target.debris_names()?.is_empty() {
             return Ok(());
         }
@@ -150,24 +158,24 @@ impl Rename<'_> {
         let whiteout = self.work.whiteout()?;
         let (from, into) = (self.from.fd(), self.into.fd());
         match (self.moved.kind, &self.target) {
-            (FileType::Dir, Found::Node(_)) => {
+            (FileType::Dir, CachedEntry::Node(_)) => {
                 self.exchange()?;
                 // An empty directory has the old name meanwhile.
-                whiteout.swap(from, self.name, Shape::Dir).inspect_err(|_| {
+                whiteout.exchange(from, self.name, TempKind::Dir).inspect_err(|_| {
                     let _ = self.exchange();
                 })
             }
-            (FileType::Dir, Found::Nothing | Found::Debris | Found::Whiteout) => {
+            (FileType::Dir, CachedEntry::Absent | CachedEntry::Debris | CachedEntry::Whiteout) => {
                 // What is to be hidden by the directory is hidden by a whiteout meanwhile.
-                whiteout.put_new(into, self.new_name)?;
+                whiteout.move_new(into, self.new_name)?;
                 self.exchange().inspect_err(|_| {
                     let _ = fs::unlinkat(into, self.new_name.as_str(), AtFlags::empty());
                 })
             }
             _ => {
                 // The file has both names meanwhile.
-                self.work.link(from, self.name.as_str())?.put(into, self.new_name)?;
-                whiteout.put(from, self.name)
+                self.work.link(from, self.name.as_str())?.move_over(into, self.new_name)?;
+                whiteout.move_over(from, self.name)
             }
         }
     }
@@ -175,21 +183,21 @@ impl Rename<'_> {
 
 /// Whether both names lead to the same node.
 fn is_same(
-    from: &Arc<Held>,
+    from: &Arc<HeldDir>,
     name: Name<'_>,
-    moved: &Entry,
-    into: &Arc<Held>,
+    moved: &CachedNode,
+    into: &Arc<HeldDir>,
     new_name: Name<'_>,
-    target: &Found,
+    target: &CachedEntry,
 ) -> Result<bool> {
     if Arc::ptr_eq(from, into) && name == new_name {
         return Ok(true);
     }
-    let Found::Node(target) = target else { return Ok(false) };
+    let CachedEntry::Node(target) = target else { return Ok(false) };
     if moved.kind == FileType::Dir || target.kind == FileType::Dir {
         return Ok(false);
     }
-    let look = |dir: &Held, name: Name<'_>| {
+    let look = |dir: &HeldDir, name: Name<'_>| {
         let flags = AtFlags::SYMLINK_NOFOLLOW;
         fs::statat(dir.fd(), name.as_str(), flags).map(|found| stat(&found)).map_err(errno)
     };
@@ -202,19 +210,19 @@ fn is_same(
 }
 
 /// Why a frozen layer would refuse a rename if it were not frozen.
-fn refusal(
-    moved: &Entry,
-    into: &Held,
+fn frozen_rename_errno(
+    moved: &CachedNode,
+    into: &HeldDir,
     new_name: Name<'_>,
-    target: &Found,
+    target: &CachedEntry,
 ) -> Result<Option<Errno>> {
-    let Found::Node(target) = target else { return Ok(None) };
+    let CachedEntry::Node(target) = target else { return Ok(None) };
     Ok(match (moved.kind == FileType::Dir, target.kind == FileType::Dir) {
         (true, false) => Some(Errno::Notdir),
         (false, true) => Some(Errno::Isdir),
         (false, false) => None,
         (true, true) => {
-            let target = into.child(new_name, 0).map_err(errno_of)?;
+            let target = into.child(new_name, 0).map_err(stop_to_errno)?;
             target.has_nodes()?.then_some(Errno::Notempty)
         }
     })

@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 
 use super::HostUpper;
 use super::open::Limits;
-use super::work_dir::Style;
+use super::work_dir::WhiteoutStyle;
 use crate::overlay::{CopiedUp, CopyUp, NewName, UpperDir, UpperEntry, UpperRef};
 use crate::{
     Access, Cookie, Descent, Errno, FileRef, FileType, Name, Node, OpenFlags, OpenHow, Stat, Stop,
@@ -45,7 +45,7 @@ struct World {
     _temp: tempfile::TempDir,
 }
 
-const MARKED: Limits = Limits { style: Style::Marked, ..Limits::NONE };
+const MARKED: Limits = Limits { style: WhiteoutStyle::Xattr, ..Limits::NONE };
 /// Nothing is remembered, as in directories that are too large.
 const FORGETFUL: Limits = Limits { names_max: 0, ..Limits::NONE };
 

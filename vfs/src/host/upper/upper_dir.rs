@@ -6,12 +6,12 @@ use std::sync::atomic::Ordering;
 use rustix::fs::{self, AtFlags, FlockOperation};
 
 use super::super::errno::{errno, errno_of_io};
-use super::dir::errno_of;
-use super::name_cache::{Entry, Found, Origin};
-use super::rename::Leave;
-use super::work_dir::{Shape, Style, Temp, Work, make_whiteout};
-use super::xattrs::{self, Marks, Opaque};
-use super::{Held, HostUpper, Tree, fault_points};
+use super::dir::stop_to_errno;
+use super::name_cache::{CachedEntry, CachedNode, Origin};
+use super::rename::OldName;
+use super::work_dir::{TempKind, TempNode, WhiteoutStyle, WorkDir, make_whiteout};
+use super::xattrs::{self, DirXattrs, Opaque};
+use super::{HeldDir, HostUpper, UpperState, fault_points};
 use crate::overlay::{CopiedUp, CopyUp, NewName, UpperDir, UpperEntry, UpperOpen, UpperRef};
 use crate::{Errno, FileType, Name, OpenHow, Result, Stat, Stop};
 
@@ -23,7 +23,7 @@ pub(super) enum Opaqueness {
     IfOverWhiteout,
 }
 
-impl Held {
+impl HeldDir {
     /// Sets the times of last modification and last change to one value, as a new entry does. The
     /// comparison with the lowers finds a directory whose times differ to be changed.
     fn set_equal_times(&self) -> Result<()> {
@@ -36,139 +36,151 @@ impl Held {
     /// Puts what was made in the work area where nothing or a whiteout is.
     pub(super) fn place(
         &self,
-        temp: Temp<'_>,
-        shape: Shape,
+        temp: TempNode<'_>,
+        shape: TempKind,
         name: Name<'_>,
-        found: &Found,
+        found: &CachedEntry,
     ) -> Result<()> {
         match (found, shape) {
-            (Found::Nothing, Shape::Leaf | Shape::Dir) => temp.put_new(self.fd(), name),
-            (Found::Debris | Found::Whiteout, Shape::Leaf) => temp.put(self.fd(), name),
-            (Found::Debris | Found::Whiteout, Shape::Dir) => {
-                temp.swap(self.fd(), name, Shape::Leaf)
+            (CachedEntry::Absent, TempKind::Leaf | TempKind::Dir) => temp.move_new(self.fd(), name),
+            (CachedEntry::Debris | CachedEntry::Whiteout, TempKind::Leaf) => {
+                temp.move_over(self.fd(), name)
             }
-            (Found::Node(_), Shape::Leaf | Shape::Dir) => Err(Errno::Exist),
+            (CachedEntry::Debris | CachedEntry::Whiteout, TempKind::Dir) => {
+                temp.exchange(self.fd(), name, TempKind::Leaf)
+            }
+            (CachedEntry::Node(_), TempKind::Leaf | TempKind::Dir) => Err(Errno::Exist),
         }
     }
 
     /// What `name` says, if it is no node.
-    pub(super) fn vacant(&self, name: Name<'_>) -> Result<Found> {
+    pub(super) fn check_vacant(&self, name: Name<'_>) -> Result<CachedEntry> {
         match self.find(name)? {
-            Found::Node(_) => Err(Errno::Exist),
-            found @ (Found::Nothing | Found::Debris | Found::Whiteout) => Ok(found),
+            CachedEntry::Node(_) => Err(Errno::Exist),
+            found @ (CachedEntry::Absent | CachedEntry::Debris | CachedEntry::Whiteout) => {
+                Ok(found)
+            }
         }
     }
 
     pub(super) fn create_child_dir(
         &self,
-        tree: &Tree,
+        state: &UpperState,
         name: Name<'_>,
         opaqueness: Opaqueness,
     ) -> Result<()> {
-        let found = self.vacant(name)?;
-        let work = self.core.work(tree)?;
+        let found = self.check_vacant(name)?;
+        let work = self.core.work(state)?;
         match (&found, opaqueness) {
-            (Found::Nothing, Opaqueness::IfOverWhiteout) => {
-                fault_points::next().map_err(errno)?;
+            (CachedEntry::Absent, Opaqueness::IfOverWhiteout) => {
+                fault_points::before_change().map_err(errno)?;
                 let mode = fs::Mode::from_raw_mode(0o777);
                 fs::mkdirat(self.fd(), name.as_str(), mode).map_err(errno)?;
             }
-            (Found::Nothing | Found::Debris | Found::Whiteout | Found::Node(_), _) => {
+            (
+                CachedEntry::Absent
+                | CachedEntry::Debris
+                | CachedEntry::Whiteout
+                | CachedEntry::Node(_),
+                _,
+            ) => {
                 let (temp, dir) = work.dir()?;
-                let shows_lowers =
-                    matches!((&found, opaqueness), (Found::Debris, Opaqueness::IfOverWhiteout));
+                let shows_lowers = matches!(
+                    (&found, opaqueness),
+                    (CachedEntry::Debris, Opaqueness::IfOverWhiteout)
+                );
                 if !shows_lowers {
                     xattrs::set(dir.as_fd(), xattrs::OPAQUE, b"y")?;
                 }
-                self.place(temp, Shape::Dir, name, &found)?;
+                self.place(temp, TempKind::Dir, name, &found)?;
             }
         }
-        self.set(name, Found::Node(Entry::new(FileType::Dir, Origin::Own)));
+        self.record_change(name, CachedEntry::Node(CachedNode::new(FileType::Dir, Origin::Own)));
         Ok(())
     }
 
     pub(super) fn link_to(
         &self,
-        tree: &Tree,
+        state: &UpperState,
         name: Name<'_>,
-        into: &Held,
+        into: &HeldDir,
         new_name: Name<'_>,
     ) -> Result<()> {
-        let Found::Node(entry) = self.find(name)? else { return Err(Errno::Noent) };
-        let found = into.vacant(new_name)?;
+        let CachedEntry::Node(entry) = self.find(name)? else { return Err(Errno::Noent) };
+        let found = into.check_vacant(new_name)?;
         if entry.kind == FileType::Dir {
-            return Err(if into.is_dead()? { Errno::Noent } else { Errno::Perm });
+            return Err(if into.is_removed()? { Errno::Noent } else { Errno::Perm });
         }
-        let work = self.core.work(tree)?;
-        into.expect(&entry)?;
-        if let Found::Nothing = found {
-            fault_points::next().map_err(errno)?;
+        let work = self.core.work(state)?;
+        into.declare_copies(&entry)?;
+        if let CachedEntry::Absent = found {
+            fault_points::before_change().map_err(errno)?;
             let (from, to, flags) = (name.as_str(), new_name.as_str(), AtFlags::empty());
             fs::linkat(self.fd(), from, into.fd(), to, flags).map_err(errno)?;
         } else {
-            work.link(self.fd(), name.as_str())?.put(into.fd(), new_name)?;
+            work.link(self.fd(), name.as_str())?.move_over(into.fd(), new_name)?;
         }
-        into.set(new_name, Found::Node(entry));
+        into.record_change(new_name, CachedEntry::Node(entry));
         Ok(())
     }
 
     /// Whether this directory was removed.
-    fn is_dead(&self) -> Result<bool> {
+    fn is_removed(&self) -> Result<bool> {
         Ok(fs::fstat(self.fd()).map_err(errno)?.st_nlink == 0)
     }
 
     /// Sees to it that a node that may have been adopted is known for it when it is in here.
-    pub(super) fn expect(&self, entry: &Entry) -> Result<()> {
-        let marks = self.marks()?;
-        if entry.origin == Origin::Own || marks.holds_adopted {
+    pub(super) fn declare_copies(&self, entry: &CachedNode) -> Result<()> {
+        let xattrs = self.xattrs()?;
+        if entry.origin == Origin::Own || xattrs.may_hold_copies {
             return Ok(());
         }
-        xattrs::set(self.fd(), xattrs::HOLDS, b"y")?;
-        self.learn_marks(Marks { holds_adopted: true, ..marks });
+        xattrs::set(self.fd(), xattrs::MAY_HOLD, b"y")?;
+        self.cache_xattrs(DirXattrs { may_hold_copies: true, ..xattrs });
         Ok(())
     }
 
     /// Sees to it that whiteouts in here are known for what they are. `false` if they have nothing
     /// to hide and could not be told from empty files by the kernel.
-    pub(super) fn expect_whiteouts(&self, work: &Work) -> Result<bool> {
-        if work.style == Style::Device {
+    pub(super) fn declare_whiteouts(&self, work: &WorkDir) -> Result<bool> {
+        if work.style == WhiteoutStyle::Device {
             return Ok(true);
         }
-        let marks = self.marks()?;
-        match marks.opaque {
+        let xattrs = self.xattrs()?;
+        match xattrs.opaque {
             Opaque::Yes => return Ok(false),
             Opaque::HoldsWhiteouts => return Ok(true),
             Opaque::No => {}
         }
         xattrs::set(self.fd(), xattrs::OPAQUE, b"x")?;
-        self.learn_marks(Marks { opaque: Opaque::HoldsWhiteouts, ..marks });
+        self.cache_xattrs(DirXattrs { opaque: Opaque::HoldsWhiteouts, ..xattrs });
         Ok(true)
     }
 
     /// Puts a whiteout where nothing, a file, a link or an empty directory is.
-    fn place_whiteout(&self, work: &Work, name: Name<'_>, found: &Found) -> Result<()> {
-        let writes = self.expect_whiteouts(work)?;
-        let is_debris = matches!(found, Found::Debris);
+    fn place_whiteout(&self, work: &WorkDir, name: Name<'_>, found: &CachedEntry) -> Result<()> {
+        let writes = self.declare_whiteouts(work)?;
+        let is_debris = matches!(found, CachedEntry::Debris);
         let entry = match found {
-            Found::Whiteout => return Ok(()),
-            Found::Nothing if !writes => {
+            CachedEntry::Whiteout => return Ok(()),
+            CachedEntry::Absent if !writes => {
                 // A removed directory takes no whiteouts, not even ones that need not be written.
-                return if self.is_dead()? { Err(Errno::Noent) } else { Ok(()) };
+                return if self.is_removed()? { Err(Errno::Noent) } else { Ok(()) };
             }
-            Found::Nothing if work.style == Style::Device => {
-                fault_points::next().map_err(errno)?;
+            CachedEntry::Absent if work.style == WhiteoutStyle::Device => {
+                fault_points::before_change().map_err(errno)?;
                 make_whiteout(self.fd(), name.as_str()).map_err(errno)?;
-                self.set(name, Found::Whiteout);
+                self.record_change(name, CachedEntry::Whiteout);
                 return Ok(());
             }
-            Found::Nothing | Found::Debris => None,
-            Found::Node(entry) => Some(entry),
+            CachedEntry::Absent | CachedEntry::Debris => None,
+            CachedEntry::Node(entry) => Some(entry),
         };
         let dir = match entry {
             Some(entry) if entry.kind == FileType::Dir => Some(self.child(name, 0)),
             Some(_) | None => None,
         };
-        let dir = dir.transpose().map_err(errno_of)?;
+        let dir = dir.transpose().map_err(stop_to_errno)?;
         if let Some(dir) = &dir
             && dir.has_nodes()?
         {
@@ -177,31 +189,31 @@ impl Held {
         if writes {
             let temp = work.whiteout()?;
             match (entry, &dir) {
-                (None, _) if !is_debris => temp.put_new(self.fd(), name)?,
-                (None, _) | (Some(_), None) => temp.put(self.fd(), name)?,
-                (Some(_), Some(_)) => temp.swap(self.fd(), name, Shape::Dir)?,
+                (None, _) if !is_debris => temp.move_new(self.fd(), name)?,
+                (None, _) | (Some(_), None) => temp.move_over(self.fd(), name)?,
+                (Some(_), Some(_)) => temp.exchange(self.fd(), name, TempKind::Dir)?,
             }
         } else {
-            let shape = if dir.is_some() { Shape::Dir } else { Shape::Leaf };
-            work.take(self.fd(), name, shape)?;
+            let shape = if dir.is_some() { TempKind::Dir } else { TempKind::Leaf };
+            work.move_out(self.fd(), name, shape)?;
         }
         if let Some(dir) = dir {
-            dir.set_dead();
+            dir.mark_removed();
         }
-        self.set(name, if writes { Found::Whiteout } else { Found::Nothing });
+        self.record_change(name, if writes { CachedEntry::Whiteout } else { CachedEntry::Absent });
         Ok(())
     }
 
     /// Hides what is beneath. Whiteouts that are files go, since in an opaque directory the kernel
     /// would show them.
     pub(super) fn make_opaque(&self) -> Result<()> {
-        let marks = self.marks()?;
-        if marks.opaque == Opaque::Yes {
+        let xattrs = self.xattrs()?;
+        if xattrs.opaque == Opaque::Yes {
             return Ok(());
         }
         xattrs::set(self.fd(), xattrs::OPAQUE, b"y")?;
-        self.learn_marks(Marks { opaque: Opaque::Yes, ..marks });
-        if marks.opaque == Opaque::HoldsWhiteouts { self.remove_whiteouts() } else { Ok(()) }
+        self.cache_xattrs(DirXattrs { opaque: Opaque::Yes, ..xattrs });
+        if xattrs.opaque == Opaque::HoldsWhiteouts { self.remove_whiteouts() } else { Ok(()) }
     }
 
     /// Removes the whiteouts of an opaque directory and what else is no node, and leaves its times
@@ -217,9 +229,9 @@ impl Held {
 
     /// Removes what is at a name and is no node.
     pub(super) fn remove_debris(&self, name: Name<'_>) -> Result<()> {
-        fault_points::next().map_err(errno)?;
+        fault_points::before_change().map_err(errno)?;
         fs::unlinkat(self.fd(), name.as_str(), AtFlags::empty()).map_err(errno)?;
-        self.set(name, Found::Nothing);
+        self.record_change(name, CachedEntry::Absent);
         Ok(())
     }
 }
@@ -229,41 +241,41 @@ impl UpperDir for HostUpper {
     fn set_node_dev(&self, _dev: u64) {}
 
     fn lookup(&self, name: Name<'_>) -> Result<UpperEntry> {
-        let tree = self.core().tree.read();
+        let state = self.core().state.read();
         Ok(match self.at.find(name)? {
-            Found::Nothing | Found::Debris => UpperEntry::Absent,
-            Found::Whiteout => UpperEntry::Whiteout,
-            Found::Node(entry) => UpperEntry::Node(self.at.stat_name(&tree, name, &entry)?),
+            CachedEntry::Absent | CachedEntry::Debris => UpperEntry::Absent,
+            CachedEntry::Whiteout => UpperEntry::Whiteout,
+            CachedEntry::Node(entry) => UpperEntry::Node(self.at.stat_name(&state, name, &entry)?),
         })
     }
 
     fn open_leaf(&self, name: Name<'_>, how: OpenHow) -> Result<UpperOpen, Stop> {
-        let tree = self.core().tree.read();
+        let state = self.core().state.read();
         let entry = match self.at.find(name)? {
-            Found::Nothing | Found::Debris => return Ok(UpperOpen::Absent),
-            Found::Whiteout => return Ok(UpperOpen::Whiteout),
-            Found::Node(Entry { kind: FileType::Dir, .. }) => return Ok(UpperOpen::Dir),
-            Found::Node(entry) => entry,
+            CachedEntry::Absent | CachedEntry::Debris => return Ok(UpperOpen::Absent),
+            CachedEntry::Whiteout => return Ok(UpperOpen::Whiteout),
+            CachedEntry::Node(CachedNode { kind: FileType::Dir, .. }) => return Ok(UpperOpen::Dir),
+            CachedEntry::Node(entry) => entry,
         };
         if how.is_exclusive() {
             return Err(Errno::Exist.into());
         }
-        Ok(UpperOpen::File(self.at.open_leaf(&tree, name, &entry, how, 0)?))
+        Ok(UpperOpen::File(self.at.open_leaf(&state, name, &entry, how, 0)?))
     }
 
     fn enter(&self, name: Name<'_>) -> Result<UpperRef> {
-        let _tree = self.core().tree.read();
-        Ok(self.handle(self.at.child(name, 0).map_err(errno_of)?))
+        let _state = self.core().state.read();
+        Ok(self.handle(self.at.child(name, 0).map_err(stop_to_errno)?))
     }
 
     fn is_opaque(&self) -> Result<bool> {
-        let _tree = self.core().tree.read();
-        Ok(self.at.marks()?.opaque == Opaque::Yes)
+        let _state = self.core().state.read();
+        Ok(self.at.xattrs()?.opaque == Opaque::Yes)
     }
 
     fn whiteouts(&self, each: &mut dyn FnMut(Name<'_>)) -> Result<()> {
         let names = {
-            let _tree = self.core().tree.read();
+            let _state = self.core().state.read();
             self.at.whiteout_names()?
         };
         for name in names {
@@ -273,41 +285,41 @@ impl UpperDir for HostUpper {
     }
 
     fn copy_up(&self, names: &[NewName<'_>], stat: &Stat, what: CopyUp<'_>) -> Result<CopiedUp> {
-        self.adopt_node(names, stat, what)
+        self.copy_up_node(names, stat, what)
     }
 
     fn copy_up_link(&self, name: Name<'_>, into: &dyn UpperDir, new_name: Name<'_>) -> Result<()> {
         let into = self.same(into)?;
-        let tree = self.core().tree.write();
+        let state = self.core().state.write();
         let times = into.times()?;
-        self.at.link_to(&tree, name, into, new_name)?;
+        self.at.link_to(&state, name, into, new_name)?;
         into.restore_times(&times);
         Ok(())
     }
 
     fn create_whiteout(&self, name: Name<'_>) -> Result<()> {
-        let mut tree = self.core().tree.write();
+        let mut state = self.core().state.write();
         let found = self.at.find(name)?;
-        let work = self.core().work(&tree)?;
+        let work = self.core().work(&state)?;
         let dying = match &found {
-            Found::Node(entry) => self.at.link_dying(&tree, name, entry.kind),
-            Found::Nothing | Found::Debris | Found::Whiteout => None,
+            CachedEntry::Node(entry) => self.at.dying_symlink(&state, name, entry.kind),
+            CachedEntry::Absent | CachedEntry::Debris | CachedEntry::Whiteout => None,
         };
         self.at.place_whiteout(work, name, &found)?;
-        dying.and_then(|id| tree.links.remove(&id));
+        dying.and_then(|id| state.links.remove(&id));
         Ok(())
     }
 
     fn create_opaque_dir(&self, name: Name<'_>) -> Result<()> {
-        self.at.create_child_dir(&self.core().tree.write(), name, Opaqueness::Always)
+        self.at.create_child_dir(&self.core().state.write(), name, Opaqueness::Always)
     }
 
     fn commit_token(&self) -> Result<u128> {
-        let tree = self.core().tree.write();
+        let state = self.core().state.write();
         if let Some(token) = xattrs::token(self.at.fd())? {
             return Ok(token);
         }
-        self.core().work(&tree)?;
+        self.core().work(&state)?;
         let token = crate::overlay::fresh_token();
         let before = super::super::stat::stat(&fs::fstat(self.at.fd()).map_err(errno)?);
         xattrs::set(self.at.fd(), xattrs::TOKEN, format!("{token:032x}").as_bytes())?;
@@ -320,21 +332,21 @@ impl UpperDir for HostUpper {
     }
 
     fn begin_discard(&self) -> Result<()> {
-        let tree = self.core().tree.write();
-        self.core().work(&tree)?;
+        let state = self.core().state.write();
+        self.core().work(&state)?;
         xattrs::set(self.at.fd(), xattrs::DISCARDED, b"y")
     }
 
     fn end_discard(&self) -> Result<()> {
-        let tree = self.core().tree.write();
-        self.core().work(&tree)?;
+        let state = self.core().state.write();
+        self.core().work(&state)?;
         xattrs::remove(self.at.fd(), xattrs::DISCARDED)?;
         self.at.set_equal_times()
     }
 
     fn set_opaque(&self) -> Result<()> {
-        let tree = self.core().tree.write();
-        self.core().work(&tree)?;
+        let state = self.core().state.write();
+        self.core().work(&state)?;
         self.at.make_opaque()
     }
 
@@ -344,7 +356,7 @@ impl UpperDir for HostUpper {
         into: &dyn UpperDir,
         new_name: Name<'_>,
     ) -> Result<()> {
-        self.rename_leaving(Leave::Whiteout, name, self.same(into)?, new_name)
+        self.rename_with(OldName::Whiteout, name, self.same(into)?, new_name)
     }
 
     fn lies_in(&self, dir: (u64, u64)) -> Result<bool> {
@@ -353,14 +365,14 @@ impl UpperDir for HostUpper {
 
     fn freeze(&self) -> Result<()> {
         let core = self.core();
-        let mut tree = core.tree.write();
+        let mut state = core.state.write();
         if core.open_files.load(Ordering::Acquire) > 0 {
             return Err(Errno::Txtbsy);
         }
-        if tree.is_frozen {
+        if state.is_frozen {
             return Ok(());
         }
-        tree.is_frozen = true;
+        state.is_frozen = true;
         // Others may read it from now on. If they may not, that is no failure of freezing.
         let _ = fs::flock(&core.upper, FlockOperation::NonBlockingLockShared);
         if let Some(area) = &core.area {

@@ -19,7 +19,7 @@ use super::super::errno::errno;
 use super::super::file::HostFile;
 use super::super::open::create;
 use super::super::stat::stat;
-use super::xattrs::Id;
+use super::xattrs::NodeId;
 use super::{fault_points, xattrs};
 use crate::{Name, OpenHow, Result};
 
@@ -31,147 +31,147 @@ const PASSES_MAX: u32 = 8;
 
 /// How whiteouts are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Style {
+pub(crate) enum WhiteoutStyle {
     /// As a character device 0/0.
     Device,
     /// As an empty file with a mark, where devices may not be made.
-    Marked,
+    Xattr,
 }
 
 /// The work area of a layer.
-pub(super) struct Work {
+pub(super) struct WorkDir {
     dir: OwnedFd,
-    pub(super) style: Style,
+    pub(super) style: WhiteoutStyle,
     /// Whether the filesystem can leave a whiteout behind in the same step as a rename.
     pub(super) renames_leave_whiteouts: bool,
     next: AtomicU64,
-    has_stuck: AtomicBool,
+    has_leftovers: AtomicBool,
     /// Names in here that could not be removed, by the inode: they do not count as its names.
-    stuck: Mutex<HashMap<Id, Vec<String>>>,
+    leftovers: Mutex<HashMap<NodeId, Vec<String>>>,
 }
 
 /// What a [`Temp`] is, which says how it is removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Shape {
+pub(super) enum TempKind {
     Leaf,
     /// A directory in which there are whiteouts at most.
     Dir,
 }
 
 /// A node in the work area, which is removed unless it is put elsewhere.
-pub(super) struct Temp<'a> {
-    work: &'a Work,
+pub(super) struct TempNode<'a> {
+    work: &'a WorkDir,
     name: String,
-    shape: Shape,
+    shape: TempKind,
     is_here: bool,
 }
 
-impl Work {
-    pub(super) fn new(dir: OwnedFd, style: Style, renames_leave_whiteouts: bool) -> Self {
-        Work {
+impl WorkDir {
+    pub(super) fn new(dir: OwnedFd, style: WhiteoutStyle, renames_leave_whiteouts: bool) -> Self {
+        WorkDir {
             dir,
             style,
             renames_leave_whiteouts,
             next: AtomicU64::new(0),
-            has_stuck: AtomicBool::new(false),
-            stuck: Mutex::default(),
+            has_leftovers: AtomicBool::new(false),
+            leftovers: Mutex::default(),
         }
     }
 
     /// How many names of an inode are in here because they could not be removed.
-    pub(super) fn stuck_names(&self, id: Id) -> u64 {
-        if !self.has_stuck.load(Ordering::Relaxed) {
+    pub(super) fn leftover_names(&self, id: NodeId) -> u64 {
+        if !self.has_leftovers.load(Ordering::Relaxed) {
             return 0;
         }
-        self.stuck.lock().get(&id).map_or(0, |names| names.len() as u64)
+        self.leftovers.lock().get(&id).map_or(0, |names| names.len() as u64)
     }
 
     /// Remembers a name that could not be removed.
-    fn keep_stuck(&self, name: &str) {
+    fn record_leftover(&self, name: &str) {
         if let Ok(found) = fs::statat(self.fd(), name, AtFlags::SYMLINK_NOFOLLOW) {
-            let mut stuck = self.stuck.lock();
-            stuck.entry(Id::of(&stat(&found))).or_default().push(name.to_owned());
-            self.has_stuck.store(true, Ordering::Relaxed);
+            let mut leftovers = self.leftovers.lock();
+            leftovers.entry(NodeId::of(&stat(&found))).or_default().push(name.to_owned());
+            self.has_leftovers.store(true, Ordering::Relaxed);
         }
     }
 
     /// Tries again to remove them.
-    fn remove_stuck(&self) {
-        if !self.has_stuck.load(Ordering::Relaxed) {
+    fn retry_leftovers(&self) {
+        if !self.has_leftovers.load(Ordering::Relaxed) {
             return;
         }
-        let mut stuck = self.stuck.lock();
-        stuck.retain(|_, names| {
+        let mut leftovers = self.leftovers.lock();
+        leftovers.retain(|_, names| {
             names.retain(|name| self.unlink(name).is_err());
             !names.is_empty()
         });
-        self.has_stuck.store(!stuck.is_empty(), Ordering::Relaxed);
+        self.has_leftovers.store(!leftovers.is_empty(), Ordering::Relaxed);
     }
 
     fn unlink(&self, name: &str) -> io::Result<()> {
-        let unlinked =
-            fault_points::next().and_then(|()| fs::unlinkat(self.fd(), name, AtFlags::empty()));
-        unlinked.inspect_err(|_| fault_points::forgive())
+        let unlinked = fault_points::before_change()
+            .and_then(|()| fs::unlinkat(self.fd(), name, AtFlags::empty()));
+        unlinked.inspect_err(|_| fault_points::ignore_failure())
     }
 
     pub(super) fn fd(&self) -> BorrowedFd<'_> {
         self.dir.as_fd()
     }
 
-    fn temp(&self, shape: Shape) -> Temp<'_> {
+    fn temp(&self, shape: TempKind) -> TempNode<'_> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        Temp { work: self, name: format!("#{number}"), shape, is_here: false }
+        TempNode { work: self, name: format!("#{number}"), shape, is_here: false }
     }
 
     /// Makes a node under a fresh name.
     fn make<T>(
         &self,
-        shape: Shape,
+        shape: TempKind,
         make: impl FnOnce(BorrowedFd<'_>, &str) -> io::Result<T>,
-    ) -> Result<(Temp<'_>, T)> {
-        self.remove_stuck();
+    ) -> Result<(TempNode<'_>, T)> {
+        self.retry_leftovers();
         let mut temp = self.temp(shape);
-        fault_points::next().map_err(errno)?;
+        fault_points::before_change().map_err(errno)?;
         let made = make(self.fd(), &temp.name).map_err(errno)?;
         temp.is_here = true;
         Ok((temp, made))
     }
 
     /// An empty file, open.
-    pub(super) fn file(&self, how: OpenHow) -> Result<(Temp<'_>, HostFile)> {
-        self.make(Shape::Leaf, |dir, name| {
+    pub(super) fn file(&self, how: OpenHow) -> Result<(TempNode<'_>, HostFile)> {
+        self.make(TempKind::Leaf, |dir, name| {
             create(dir, Name::new(name).map_err(|_| Os::INVAL)?, how)
         })
     }
 
     /// An empty directory, open.
-    pub(super) fn dir(&self) -> Result<(Temp<'_>, OwnedFd)> {
-        let (temp, ()) =
-            self.make(Shape::Dir, |dir, name| fs::mkdirat(dir, name, Mode::from_raw_mode(0o777)))?;
+    pub(super) fn dir(&self) -> Result<(TempNode<'_>, OwnedFd)> {
+        let (temp, ()) = self
+            .make(TempKind::Dir, |dir, name| fs::mkdirat(dir, name, Mode::from_raw_mode(0o777)))?;
         let fd = fs::openat(self.fd(), &*temp.name, DIR, Mode::empty()).map_err(errno)?;
         Ok((temp, fd))
     }
 
     /// A symbolic link.
-    pub(super) fn symlink(&self, target: &str) -> Result<Temp<'_>> {
-        let made = self.make(Shape::Leaf, |dir, name| fs::symlinkat(target, dir, name))?;
+    pub(super) fn symlink(&self, target: &str) -> Result<TempNode<'_>> {
+        let made = self.make(TempKind::Leaf, |dir, name| fs::symlinkat(target, dir, name))?;
         Ok(made.0)
     }
 
     /// A further name of a file or a link.
-    pub(super) fn link(&self, from: BorrowedFd<'_>, name: &str) -> Result<Temp<'_>> {
-        let made = self.make(Shape::Leaf, |dir, new_name| {
+    pub(super) fn link(&self, from: BorrowedFd<'_>, name: &str) -> Result<TempNode<'_>> {
+        let made = self.make(TempKind::Leaf, |dir, new_name| {
             fs::linkat(from, name, dir, new_name, AtFlags::empty())
         })?;
         Ok(made.0)
     }
 
     /// A whiteout.
-    pub(super) fn whiteout(&self) -> Result<Temp<'_>> {
+    pub(super) fn whiteout(&self) -> Result<TempNode<'_>> {
         match self.style {
-            Style::Device => Ok(self.make(Shape::Leaf, make_whiteout)?.0),
-            Style::Marked => {
-                let (temp, file) = self.make(Shape::Leaf, |dir, name| {
+            WhiteoutStyle::Device => Ok(self.make(TempKind::Leaf, make_whiteout)?.0),
+            WhiteoutStyle::Xattr => {
+                let (temp, file) = self.make(TempKind::Leaf, |dir, name| {
                     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
                     // Its owner must be able to write what is to be marked.
                     fs::openat(dir, name, flags, Mode::from_raw_mode(0o644))
@@ -183,7 +183,12 @@ impl Work {
     }
 
     /// Takes `name` out of a directory, to its end here: in one step it is gone.
-    pub(super) fn take(&self, from: BorrowedFd<'_>, name: Name<'_>, shape: Shape) -> Result<()> {
+    pub(super) fn move_out(
+        &self,
+        from: BorrowedFd<'_>,
+        name: Name<'_>,
+        shape: TempKind,
+    ) -> Result<()> {
         let made = self.make(shape, |dir, temp| {
             fs::renameat_with(from, name.as_str(), dir, temp, RenameFlags::NOREPLACE)
         })?;
@@ -200,23 +205,23 @@ pub(super) fn make_whiteout(dir: BorrowedFd<'_>, name: &str) -> io::Result<()> {
     fs::mknodat(dir, name, OsType::CharacterDevice, Mode::empty(), 0)
 }
 
-impl Temp<'_> {
+impl TempNode<'_> {
     pub(super) fn name(&self) -> &str {
         &self.name
     }
 
     /// Moves it to where no name is.
-    pub(super) fn put_new(self, dir: BorrowedFd<'_>, name: Name<'_>) -> Result<()> {
-        self.put_with(dir, name, RenameFlags::NOREPLACE)
+    pub(super) fn move_new(self, dir: BorrowedFd<'_>, name: Name<'_>) -> Result<()> {
+        self.move_with(dir, name, RenameFlags::NOREPLACE)
     }
 
     /// Moves it to where a file, a link or a whiteout is, or nothing: it is gone in the same step.
-    pub(super) fn put(self, dir: BorrowedFd<'_>, name: Name<'_>) -> Result<()> {
-        self.put_with(dir, name, RenameFlags::empty())
+    pub(super) fn move_over(self, dir: BorrowedFd<'_>, name: Name<'_>) -> Result<()> {
+        self.move_with(dir, name, RenameFlags::empty())
     }
 
-    fn put_with(mut self, dir: BorrowedFd<'_>, name: Name<'_>, flags: RenameFlags) -> Result<()> {
-        fault_points::next().map_err(errno)?;
+    fn move_with(mut self, dir: BorrowedFd<'_>, name: Name<'_>, flags: RenameFlags) -> Result<()> {
+        fault_points::before_change().map_err(errno)?;
         let work = self.work.fd();
         fs::renameat_with(work, &*self.name, dir, name.as_str(), flags).map_err(errno)?;
         self.is_here = false;
@@ -224,8 +229,13 @@ impl Temp<'_> {
     }
 
     /// Moves it to where something is, which comes here to its end.
-    pub(super) fn swap(mut self, dir: BorrowedFd<'_>, name: Name<'_>, out: Shape) -> Result<()> {
-        fault_points::next().map_err(errno)?;
+    pub(super) fn exchange(
+        mut self,
+        dir: BorrowedFd<'_>,
+        name: Name<'_>,
+        out: TempKind,
+    ) -> Result<()> {
+        fault_points::before_change().map_err(errno)?;
         let (work, flags) = (self.work.fd(), RenameFlags::EXCHANGE);
         fs::renameat_with(work, &*self.name, dir, name.as_str(), flags).map_err(errno)?;
         self.shape = out;
@@ -233,29 +243,29 @@ impl Temp<'_> {
     }
 
     /// Removes it now, for a file that is to be without a name.
-    pub(super) fn unname(mut self) -> Result<()> {
-        fault_points::next().map_err(errno)?;
+    pub(super) fn unlink_name(mut self) -> Result<()> {
+        fault_points::before_change().map_err(errno)?;
         fs::unlinkat(self.work.fd(), &*self.name, AtFlags::empty()).map_err(errno)?;
         self.is_here = false;
         Ok(())
     }
 }
 
-impl Drop for Temp<'_> {
+impl Drop for TempNode<'_> {
     fn drop(&mut self) {
         if !self.is_here {
             return;
         }
         // What cannot be removed now is removed when the layer is opened anew.
         match self.shape {
-            Shape::Leaf => {
+            TempKind::Leaf => {
                 if self.work.unlink(&self.name).is_err() {
-                    self.work.keep_stuck(&self.name);
+                    self.work.record_leftover(&self.name);
                 }
             }
-            Shape::Dir => {
+            TempKind::Dir => {
                 if remove_dir(self.work.fd(), &self.name).is_err() {
-                    fault_points::forgive();
+                    fault_points::ignore_failure();
                 }
             }
         }
@@ -264,14 +274,14 @@ impl Drop for Temp<'_> {
 
 /// Removes a directory and the leaves in it.
 fn remove_dir(parent: BorrowedFd<'_>, name: &str) -> io::Result<()> {
-    fault_points::next()?;
+    fault_points::before_change()?;
     match fs::unlinkat(parent, name, AtFlags::REMOVEDIR) {
         Err(Os::NOTEMPTY | Os::EXIST) => {}
         other => return other,
     }
     let dir = fs::openat(parent, name, DIR, Mode::empty())?;
     empty(dir.as_fd(), Depth::Leaves)?;
-    fault_points::next()?;
+    fault_points::before_change()?;
     fs::unlinkat(parent, name, AtFlags::REMOVEDIR)
 }
 
@@ -312,7 +322,7 @@ fn empty(dir: BorrowedFd<'_>, depth: Depth) -> io::Result<()> {
 }
 
 fn remove(dir: BorrowedFd<'_>, name: &CStr, depth: Depth) -> io::Result<()> {
-    fault_points::next()?;
+    fault_points::before_change()?;
     match fs::unlinkat(dir, name, AtFlags::empty()) {
         Err(Os::ISDIR | Os::PERM) if depth == Depth::Dirs => {}
         other => return other,

@@ -28,7 +28,7 @@ pub(super) const WHITEOUT: &str = "user.overlay.whiteout";
 pub(super) const ORIGIN: &str = "user.overlay.palisade.origin";
 /// On a directory: there may be nodes with [`ORIGIN`] in it. Others need not be asked. `p` says
 /// that there may be some with [`PENDING`] too.
-pub(super) const HOLDS: &str = "user.overlay.palisade.holds";
+pub(super) const MAY_HOLD: &str = "user.overlay.palisade.holds";
 /// On a file that does not have all its names yet: none of them counts.
 pub(super) const PENDING: &str = "user.overlay.palisade.pending";
 
@@ -44,14 +44,14 @@ const MARK_MAX: usize = 64;
 
 /// An identity: the device and the number on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Id {
+pub(super) struct NodeId {
     pub(super) dev: u64,
     pub(super) ino: u64,
 }
 
-impl Id {
+impl NodeId {
     pub(super) fn of(stat: &Stat) -> Self {
-        Id { dev: stat.dev, ino: stat.ino }
+        NodeId { dev: stat.dev, ino: stat.ino }
     }
 
     /// `stat` with this identity.
@@ -69,7 +69,7 @@ impl Id {
     /// `None` for what is no identity, or one of another process.
     fn from_text(text: &[u8]) -> Option<Self> {
         let mut numbers = std::str::from_utf8(text).ok()?.split(':').map(str::parse::<u64>);
-        let id = Id { dev: numbers.next()?.ok()?, ino: numbers.next()?.ok()? };
+        let id = NodeId { dev: numbers.next()?.ok()?, ino: numbers.next()?.ok()? };
         let token = numbers.next().transpose().ok()?;
         let is_known = match token {
             Some(token) => id.is_of_process() && token == process_token(),
@@ -104,21 +104,21 @@ pub(super) enum Opaque {
 
 /// The marks of a directory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Marks {
+pub(super) struct DirXattrs {
     pub(super) opaque: Opaque,
-    pub(super) holds_adopted: bool,
-    pub(super) holds_pending: bool,
-    pub(super) origin: Option<Id>,
+    pub(super) may_hold_copies: bool,
+    pub(super) may_hold_pending: bool,
+    pub(super) origin: Option<NodeId>,
 }
 
-impl Marks {
+impl DirXattrs {
     /// Reads the marks of a held directory. Without any this is one call.
     pub(super) fn read(dir: BorrowedFd<'_>) -> Result<Self> {
         let mut list = [0_u8; LIST_MAX];
         let list = match fs::flistxattr(dir, &mut list[..]) {
             Ok(len) => list.get(..len),
             Err(Os::RANGE) => None,
-            Err(Os::OPNOTSUPP) => return Ok(Marks::default()),
+            Err(Os::OPNOTSUPP) => return Ok(DirXattrs::default()),
             Err(os) => return Err(errno(os)),
         };
         let has = |mark: &str| {
@@ -132,31 +132,32 @@ impl Marks {
             Some(_) | None => Opaque::No,
         };
         let origin = if has(ORIGIN) { origin(dir)? } else { None };
-        let holds = if has(HOLDS) { get(dir, HOLDS)? } else { None };
-        let (holds_adopted, holds_pending) = (holds.is_some(), holds.is_some_and(|it| it == b"p"));
-        Ok(Marks { opaque, holds_adopted, holds_pending, origin })
+        let holds = if has(MAY_HOLD) { get(dir, MAY_HOLD)? } else { None };
+        let (may_hold_copies, may_hold_pending) =
+            (holds.is_some(), holds.is_some_and(|it| it == b"p"));
+        Ok(DirXattrs { opaque, may_hold_copies, may_hold_pending, origin })
     }
 }
 
 /// The identity that an open file or directory was adopted with.
-pub(super) fn origin(node: BorrowedFd<'_>) -> Result<Option<Id>> {
-    Ok(get(node, ORIGIN)?.and_then(|text| Id::from_text(&text)))
+pub(super) fn origin(node: BorrowedFd<'_>) -> Result<Option<NodeId>> {
+    Ok(get(node, ORIGIN)?.and_then(|text| NodeId::from_text(&text)))
 }
 
 /// Gives a node the identity of the one that it stands for.
-pub(super) fn set_origin(node: BorrowedFd<'_>, id: Id) -> Result<()> {
+pub(super) fn set_origin(node: BorrowedFd<'_>, id: NodeId) -> Result<()> {
     set(node, ORIGIN, id.to_text().as_bytes())
 }
 
 /// Sets a mark of an open file or directory.
 pub(super) fn set(node: BorrowedFd<'_>, mark: &str, value: &[u8]) -> Result<()> {
-    fault_points::next().map_err(errno)?;
+    fault_points::before_change().map_err(errno)?;
     fs::fsetxattr(node, mark, value, XattrFlags::empty()).map_err(errno)
 }
 
 /// Removes a mark of an open file or directory, if it has it.
 pub(super) fn remove(node: BorrowedFd<'_>, mark: &str) -> Result<()> {
-    fault_points::next().map_err(errno)?;
+    fault_points::before_change().map_err(errno)?;
     match fs::fremovexattr(node, mark) {
         Ok(()) | Err(Os::NODATA) => Ok(()),
         Err(os) => Err(errno(os)),
@@ -186,7 +187,7 @@ fn get(node: BorrowedFd<'_>, mark: &str) -> Result<Option<Vec<u8>>> {
 
 /// What a name of a directory leads to, apart from all else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Sort {
+pub(super) enum EntryType {
     /// A node that does not have all its names yet.
     Debris,
     Whiteout,
@@ -198,21 +199,21 @@ pub(super) enum Sort {
 ///
 /// Only devices, empty files in directories that may hold such whiteouts, files in directories that
 /// may hold pending ones, and what the hint says nothing about cost calls.
-pub(super) fn sort(
+pub(super) fn classify(
     dir: BorrowedFd<'_>,
-    marks: Marks,
+    xattrs: DirXattrs,
     (name, hint): (&str, Option<FileType>),
-    pending: &Mutex<HashSet<Id>>,
-) -> Result<Option<Sort>> {
-    let (opaque, holds_pending) = (marks.opaque, marks.holds_pending);
+    pending: &Mutex<HashSet<NodeId>>,
+) -> Result<Option<EntryType>> {
+    let (opaque, may_hold_pending) = (xattrs.opaque, xattrs.may_hold_pending);
     let is_plain = match hint {
         None | Some(FileType::CharDevice) => false,
-        Some(FileType::File) => opaque == Opaque::No && !holds_pending,
-        Some(FileType::Symlink) => !holds_pending,
+        Some(FileType::File) => opaque == Opaque::No && !may_hold_pending,
+        Some(FileType::Symlink) => !may_hold_pending,
         Some(_) => true,
     };
     if let (true, Some(kind)) = (is_plain, hint) {
-        return Ok(Some(Sort::Node(kind)));
+        return Ok(Some(EntryType::Node(kind)));
     }
     let found = match fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(found) => found,
@@ -220,26 +221,30 @@ pub(super) fn sort(
         Err(os) => return Err(errno(os)),
     };
     let kind = kind(&found);
-    if holds_pending && pending.lock().contains(&Id::of(&stat(&found))) {
-        return Ok(Some(Sort::Debris));
+    if may_hold_pending && pending.lock().contains(&NodeId::of(&stat(&found))) {
+        return Ok(Some(EntryType::Debris));
     }
     let (size, is_null) = (found.st_size, found.st_rdev == 0);
     let may_be_whiteout = opaque != Opaque::No && size == 0;
     Ok(Some(match kind {
-        FileType::CharDevice if is_null => Sort::Whiteout,
-        FileType::File if may_be_whiteout || holds_pending => match open_to_ask(dir, name)? {
-            Some(file) if holds_pending && get(file.as_fd(), PENDING)?.is_some() => Sort::Debris,
-            Some(file) if may_be_whiteout && get(file.as_fd(), WHITEOUT)?.is_some() => {
-                Sort::Whiteout
+        FileType::CharDevice if is_null => EntryType::Whiteout,
+        FileType::File if may_be_whiteout || may_hold_pending => {
+            match open_for_xattrs(dir, name)? {
+                Some(file) if may_hold_pending && get(file.as_fd(), PENDING)?.is_some() => {
+                    EntryType::Debris
+                }
+                Some(file) if may_be_whiteout && get(file.as_fd(), WHITEOUT)?.is_some() => {
+                    EntryType::Whiteout
+                }
+                Some(_) | None => EntryType::Node(kind),
             }
-            Some(_) | None => Sort::Node(kind),
-        },
-        _ => Sort::Node(kind),
+        }
+        _ => EntryType::Node(kind),
     }))
 }
 
 /// A file or a directory, open so that it can be asked for its marks; `None` if it may not be.
-pub(super) fn open_to_ask(dir: BorrowedFd<'_>, name: &str) -> Result<Option<OwnedFd>> {
+pub(super) fn open_for_xattrs(dir: BorrowedFd<'_>, name: &str) -> Result<Option<OwnedFd>> {
     let flags =
         OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     match fs::openat(dir, name, flags, Mode::empty()) {
@@ -256,8 +261,9 @@ mod tests {
 
     #[test]
     fn an_identity_survives_as_text_and_one_of_another_process_does_not() {
-        for id in [Id { dev: 64769, ino: 1 }, Id { dev: crate::fresh_dev(), ino: u64::MAX }] {
-            assert_eq!(Id::from_text(id.to_text().as_bytes()), Some(id));
+        for id in [NodeId { dev: 64769, ino: 1 }, NodeId { dev: crate::fresh_dev(), ino: u64::MAX }]
+        {
+            assert_eq!(NodeId::from_text(id.to_text().as_bytes()), Some(id));
         }
         let fresh = crate::fresh_dev();
         for text in [
@@ -271,7 +277,7 @@ mod tests {
             format!("{fresh}:1:{}", process_token().wrapping_add(1)),
             format!("{fresh}:1:{}:1", process_token()),
         ] {
-            assert_eq!(Id::from_text(text.as_bytes()), None, "{text}");
+            assert_eq!(NodeId::from_text(text.as_bytes()), None, "{text}");
         }
     }
 }

@@ -128,7 +128,7 @@ fn what_a_layer_has_written_the_kernel_merges_as_a_lower() {
         lower(&below);
         change(&world.layer);
         let merged = world.dir.join("merged");
-        if world.limits.style == Style::Marked {
+        if world.limits.style == WhiteoutStyle::Xattr {
             assert_eq!(mark(&world.upper.join("gone"), xattrs::WHITEOUT).as_deref(), Some("y"));
             assert_eq!(mark(&world.upper.join("d"), xattrs::OPAQUE).as_deref(), Some("x"));
         }
@@ -147,12 +147,12 @@ fn the_kernel_hides_our_own_marks_and_does_not_copy_them_up() {
         }
         drop(adopt_file(&*world.layer, "f", 5, "text"));
         assert!(mark(&world.upper.join("f"), xattrs::ORIGIN).is_some());
-        assert!(mark(&world.upper, xattrs::HOLDS).is_some());
+        assert!(mark(&world.upper, xattrs::MAY_HOLD).is_some());
         let merged = world.dir.join("merged");
         let lowers = [&*world.upper, &*empty];
         let Some(merged) = Mounted::new(&merged, &lowers, Some((&top, &work))) else { return };
         let at = merged.at.join("f");
-        for name in [xattrs::ORIGIN, xattrs::HOLDS] {
+        for name in [xattrs::ORIGIN, xattrs::MAY_HOLD] {
             assert_eq!((mark(&at, name), mark(&merged.at, name)), (None, None));
         }
         let mut list = [0_u8; 256];
