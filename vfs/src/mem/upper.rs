@@ -1,8 +1,13 @@
-//! The memory filesystem as a layer: marks are kept beside the entries, and every method is one
-//! step under the tree's lock.
+//! Implements [`UpperDir`] for memory filesystems.
 //!
-//! A node that stands for one of a lower carries that one's identity itself, so an open file needs
-//! no wrapper.
+//! Whiteouts and opaque marks are kept beside the entries of a directory. Methods are atomic for an
+//! overlay: most run under one exclusive lock of the tree. The content of a copied-up file is
+//! filled
+//! before its names are added, and a new directory is made opaque under a second lock, which no
+//! other caller can precede, since an upper belongs to one overlay.
+//!
+//! A copied-up node stores the identity of the lower's node itself, so its open files need no
+//! wrapper.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -17,8 +22,8 @@ use crate::overlay::{CopiedUp, CopyUp, NewName, UpperDir, UpperEntry, UpperOpen,
 use crate::{Access, Dir, Errno, Name, OpenHow, Result, Stat, Stop};
 
 impl MemFs {
-    /// The root as a layer: what an overlay keeps its changes in, or, once it is frozen, one of the
-    /// filesystems beneath it.
+    /// Returns the root as an upper: an overlay keeps its changes in it. After
+    /// [`UpperDir::freeze`] it can be a lower.
     #[must_use]
     pub fn upper(&self) -> UpperRef {
         Arc::new(MemDir::hold(&self.0, &self.0.tree.read(), ROOT))
@@ -29,16 +34,16 @@ impl MemFs {
 type Target<'a> = (DirKey, Name<'a>);
 
 impl MemDir {
-    /// Checks, for a node that is to be adopted, what can be checked before it is made.
-    fn check_adoption<'a>(&self, names: &'a [NewName<'a>]) -> Result<Vec<Target<'a>>> {
+    /// Checks the names of a node before it is copied up.
+    fn check_names<'a>(&self, names: &'a [NewName<'a>]) -> Result<Vec<Target<'a>>> {
         let target = |new: &NewName<'a>| Ok((self.same_fs(new.dir)?.key, new.name));
         let targets = names.iter().map(target).collect::<Result<Vec<_>>>()?;
         check_all_vacant(&self.fs.tree.read(), &targets)?;
         Ok(targets)
     }
 
-    /// Gives a leaf all its names at once.
-    fn adopt_leaf(&self, names: &[Target<'_>], leaf: &Arc<Leaf>) -> Result<()> {
+    /// Adds all names of a leaf in one step.
+    fn add_names(&self, names: &[Target<'_>], leaf: &Arc<Leaf>) -> Result<()> {
         if names.is_empty() {
             leaf.nlink.store(0, Ordering::Relaxed);
             return Ok(());
@@ -52,7 +57,7 @@ impl MemDir {
         Ok(())
     }
 
-    fn adopt_dir(&self, (parent, name): Target<'_>, stat: &Stat) -> Result<()> {
+    fn copy_up_dir(&self, (parent, name): Target<'_>, stat: &Stat) -> Result<()> {
         let mut tree = self.fs.write_tree()?;
         check_vacant(tree.dir(parent)?, name)?;
         let counted = Counted::new(&self.fs.env.meter)?;
@@ -63,8 +68,10 @@ impl MemDir {
         Ok(())
     }
 
-    /// A file that stands for one of a lower, open for reading and writing, without a name yet.
-    fn adopted_file(&self, stat: &Stat) -> Result<(Arc<Leaf>, MemFile)> {
+    /// Creates a file with the identity of the lower's file, without a name. It is open for reading
+    /// and
+    /// writing.
+    fn new_file(&self, stat: &Stat) -> Result<(Arc<Leaf>, MemFile)> {
         let leaf = self.fs.leaf_with((stat.dev, stat.ino), LeafContent::File, stat.modified)?;
         let env = Arc::clone(&self.fs.env);
         let file = MemFile::new(env, Arc::clone(&leaf), Access::ReadWrite);
@@ -82,7 +89,7 @@ fn times_of(stat: &Stat) -> Times {
 
 impl UpperDir for MemDir {
     fn set_node_dev(&self, dev: u64) {
-        // A layer belongs to one overlay, so the first answer stays.
+        // Only the first call has an effect.
         let _ = self.fs.dev_of_new.set(dev);
     }
 
@@ -143,10 +150,10 @@ impl UpperDir for MemDir {
     }
 
     fn copy_up(&self, names: &[NewName<'_>], stat: &Stat, what: CopyUp<'_>) -> Result<CopiedUp> {
-        let names = self.check_adoption(names)?;
+        let names = self.check_names(names)?;
         match (what, &names[..]) {
             (CopyUp::Dir, [name]) => {
-                self.adopt_dir(*name, stat)?;
+                self.copy_up_dir(*name, stat)?;
                 Ok(CopiedUp::Named)
             }
             (CopyUp::Dir, _) | (CopyUp::Symlink(_), []) => Err(Errno::Inval),
@@ -155,21 +162,21 @@ impl UpperDir for MemDir {
                 let leaf =
                     self.fs.leaf_with(id, LeafContent::Link(target.into()), stat.modified)?;
                 leaf.write().times = times_of(stat);
-                self.adopt_leaf(names, &leaf)?;
+                self.add_names(names, &leaf)?;
                 Ok(CopiedUp::Named)
             }
             (CopyUp::File(fill), names) => {
-                let (leaf, file) = self.adopted_file(stat)?;
+                let (leaf, file) = self.new_file(stat)?;
                 fill(&file)?;
                 leaf.write().times = times_of(stat);
-                self.adopt_leaf(names, &leaf)?;
+                self.add_names(names, &leaf)?;
                 Ok(CopiedUp::File(Arc::new(file)))
             }
             (CopyUp::Truncated(how), names) => {
-                let (leaf, file) = self.adopted_file(stat)?;
+                let (leaf, file) = self.new_file(stat)?;
                 leaf.write().times = times_of(stat);
                 let opened = self.open_leaf_as(&leaf, how)?;
-                self.adopt_leaf(names, &leaf)?;
+                self.add_names(names, &leaf)?;
                 Ok(CopiedUp::Truncated { file: Arc::new(file), opened })
             }
         }
@@ -189,8 +196,8 @@ impl UpperDir for MemDir {
     fn create_whiteout(&self, name: Name<'_>) -> Result<()> {
         let mut tree = self.fs.write_tree()?;
         let now = self.fs.now();
-        let shows = tree.dir(self.key)?.get(name).cloned();
-        match &shows {
+        let existing = tree.dir(self.key)?.get(name).cloned();
+        match &existing {
             None => {}
             Some(Child::Leaf(leaf)) => leaf.adjust_nlink(-1, now),
             Some(Child::Dir(key)) if !tree.dir(*key)?.is_empty() => return Err(Errno::Notempty),
@@ -202,14 +209,15 @@ impl UpperDir for MemDir {
         }
         dir.remove(name, now);
         dir.create_whiteout(name, now);
-        if let Some(Child::Dir(key)) = shows {
+        if let Some(Child::Dir(key)) = existing {
             tree.remove_dir(key, now)?;
         }
         Ok(())
     }
 
     fn create_opaque_dir(&self, name: Name<'_>) -> Result<()> {
-        // Nobody sees the directory before it is opaque: a layer belongs to one overlay.
+        // An upper belongs to one overlay, so no other caller sees the directory before it is
+        // opaque.
         self.create_dir(name)?;
         let mut tree = self.fs.write_tree()?;
         if let Some(Child::Dir(key)) = tree.dir(self.key)?.get(name) {
@@ -223,7 +231,7 @@ impl UpperDir for MemDir {
         Ok(*self.fs.commit_token.get_or_init(crate::overlay::fresh_token))
     }
 
-    // A crash leaves nothing of a layer in memory, so there is nothing to remember.
+    // An upper in memory does not survive a crash, so there is nothing to record.
     fn begin_discard(&self) -> Result<()> {
         self.fs.write_tree().map(drop)
     }
@@ -251,7 +259,7 @@ impl UpperDir for MemDir {
 
     fn freeze(&self) -> Result<()> {
         let _tree = self.fs.tree.write();
-        // Opening takes the tree's lock, so none is being opened.
+        // A file is opened under the lock of the tree, so no open is in progress.
         if Arc::strong_count(&self.fs.env) > 1 {
             return Err(Errno::Txtbsy);
         }

@@ -1,15 +1,16 @@
-//! Adoption: nodes that stand for one of a lower, and changes that leave a directory's times.
+//! Copy-up into an upper on the host, without changes of the parents' times.
 //!
-//! A node is made whole in the work area. One name is given to it by one rename. Several names are
-//! one step too: the inode is marked as pending ([`xattrs::PENDING`]), so none of its names counts
-//! while they are put into place, and removing the mark shows them all. If that fails, and if what
-//! was put into place cannot be removed either, it stays as [`Found::Debris`], which is nothing to
-//! every caller, for a layer that is opened anew too. Links take no marks: pending ones are
-//! remembered while the layer is open.
+//! A node is created in the work directory. One name is installed by one rename. Several names are
+//! one step too: the inode is marked as pending ([`xattrs::PENDING`]), so its names are ignored
+//! while
+//! they are installed, and the removal of the mark makes all of them visible. On an error the names
+//! are rolled back. A name that cannot be removed either stays as [`CachedEntry::Debris`], which
+//! callers see as absent, also after the upper is opened again. Symbolic links cannot have user
+//! xattrs: pending links are recorded in memory while the upper is open.
 //!
-//! What is adopted was visible before, so the directory's times must not change. They are set again
-//! after the rename. A failure of that is not one of the operation, which is done: the times are
-//! owed, which means that the directory is shown with them until it can be given them.
+//! A copied-up node was visible before, so the times of its directory must not change. They are set
+//! back after the rename. A failure to do so does not fail the operation, whose change is done: the
+//! times are *deferred*, which means that `stat` returns them until they can be set.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
@@ -31,17 +32,17 @@ use crate::{
     Access, Errno, File, FileType, Name, OpenFlags, OpenHow, Result, SetTime, SetTimes, Stat, bug,
 };
 
-/// A name in a directory of the layer.
+/// A name in a directory of the upper.
 type Target<'a> = (Arc<HeldDir>, Name<'a>);
 
-/// What is in an adopted file.
+/// The content of a copied-up file.
 enum Content<'a> {
     Filled(&'a mut dyn FnMut(&dyn File) -> Result<()>),
     Truncated(OpenHow),
 }
 
 impl HeldDir {
-    /// The times of this directory, to be set again.
+    /// Returns the times to set back after a change.
     pub(super) fn times(&self) -> Result<DirTimes> {
         if let Some(deferred) = self.cache.lock().deferred {
             return Ok(deferred);
@@ -50,8 +51,7 @@ impl HeldDir {
         Ok(DirTimes { accessed: found.accessed, modified: found.modified })
     }
 
-    /// Sets the times again after a change that is not to be seen. If the kernel refuses, they are
-    /// owed.
+    /// Sets the times back after an invisible change. Defers them if the kernel refuses.
     pub(super) fn restore_times(&self, times: &DirTimes) {
         if self.set_times(*times).is_err() {
             fault_points::ignore_failure();
@@ -65,13 +65,13 @@ impl HeldDir {
         fs::futimens(self.fd(), &times_of(times.accessed, times.modified)).map_err(errno)
     }
 
-    /// Sets the times that a caller asks for. Those that it does not set are the owed ones.
+    /// Sets the times that a caller requests. Times that the caller omits are the deferred ones.
     pub(super) fn set_own_times(&self, times: &Timestamps) -> Result<()> {
         self.apply_deferred_times()?;
         fs::futimens(self.fd(), times).map_err(errno)
     }
 
-    /// Tries again to set times that are owed.
+    /// Retries to set deferred times.
     pub(super) fn apply_deferred_times(&self) -> Result<()> {
         if !self.core.has_deferred_times.load(Ordering::Relaxed) {
             return Ok(());
@@ -84,7 +84,7 @@ impl HeldDir {
         Ok(())
     }
 
-    /// What this directory is, with the times that are owed.
+    /// Replaces the times of `found` by the deferred times, if there are any.
     pub(super) fn with_deferred_times(&self, found: Stat) -> Stat {
         if !self.core.has_deferred_times.load(Ordering::Relaxed) {
             return found;
@@ -97,7 +97,7 @@ impl HeldDir {
         }
     }
 
-    /// The directory of this name, if it is held and times are owed.
+    /// Returns the subdirectory `name` if it is open and some times are deferred.
     pub(super) fn child_with_deferred_times(&self, name: Name<'_>) -> Option<Arc<HeldDir>> {
         if !self.core.has_deferred_times.load(Ordering::Relaxed) {
             return None;
@@ -110,7 +110,7 @@ impl HeldDir {
         }
     }
 
-    /// Puts an adopted node into place, and this directory's times back.
+    /// Installs a copied-up node, and sets the times of this directory back.
     fn place_copy(
         &self,
         temp: TempNode<'_>,
@@ -136,7 +136,7 @@ impl HeldDir {
         self.place_copy(temp, (TempKind::Dir, name), &found, entry)
     }
 
-    /// Marks this directory as one that may hold pending files. Returns whether it was not marked.
+    /// Marks this directory as one that may hold pending files. Returns whether the mark is new.
     fn declare_pending(&self) -> Result<bool> {
         let xattrs = self.xattrs()?;
         if xattrs.may_hold_pending {
@@ -147,7 +147,7 @@ impl HeldDir {
         Ok(true)
     }
 
-    /// Takes the mark of [`Held::expect_pending`] away. If it stays, only looks take longer.
+    /// Removes the mark of [`HeldDir::declare_pending`]. If that fails, lookups are only slower.
     fn retract_pending(&self) {
         let Ok(xattrs) = self.xattrs() else { return };
         match xattrs::set(self.fd(), xattrs::MAY_HOLD, b"y") {
@@ -157,17 +157,17 @@ impl HeldDir {
     }
 }
 
-/// A node that is given several names.
+/// The installation of a node under several names.
 struct MultiLink<'a> {
     work: &'a WorkDir,
-    /// Where each name goes, and what is there.
+    /// The names, with the entries that they replace.
     targets: Vec<(&'a Target<'a>, CachedEntry)>,
     entry: CachedNode,
-    /// The inode.
+    /// The inode of the node.
     id: NodeId,
-    /// The file, to be marked; `None` for a link.
+    /// The file that gets the mark; `None` for a symbolic link.
     file: Option<BorrowedFd<'a>>,
-    /// How many names are in place.
+    /// The number of installed names.
     placed: usize,
 }
 
@@ -175,7 +175,7 @@ impl MultiLink<'_> {
     fn run(mut self, temp: TempNode<'_>) -> Result<()> {
         let mut marked = Vec::new();
         let done = self.place_all(temp, &mut marked).and_then(|()| match self.file {
-            // The step: all names count from here on.
+            // The step: all names become visible.
             Some(file) => xattrs::remove(file, xattrs::PENDING),
             None => Ok(()),
         });
@@ -226,7 +226,7 @@ impl MultiLink<'_> {
         Ok(())
     }
 
-    /// Removes the names that are in place. Returns whether none is left.
+    /// Rolls back: removes the installed names. Returns whether all were removed.
     fn roll_back(&self) -> bool {
         let mut is_clean = true;
         for ((dir, name), _) in self.targets.iter().take(self.placed) {
@@ -242,7 +242,7 @@ impl MultiLink<'_> {
 }
 
 impl HostUpper {
-    /// As [`UpperDir::copy_up`](crate::overlay::UpperDir::copy_up).
+    /// Implements [`UpperDir::copy_up`](crate::overlay::UpperDir::copy_up).
     pub(super) fn copy_up_node(
         &self,
         names: &[NewName<'_>],
@@ -293,7 +293,7 @@ impl HostUpper {
     ) -> Result<CopiedUp> {
         let id = NodeId::of(like);
         let how = OpenHow::new(Access::ReadWrite, OpenFlags::CREATE | OpenFlags::EXCLUSIVE);
-        // Filling takes as long as the file is large: nobody waits for it.
+        // The fill takes time proportional to the file's size, so it runs without the lock.
         let (work, temp, file) = {
             let state = self.core().state.read();
             for (dir, name) in names {
@@ -315,9 +315,9 @@ impl HostUpper {
         }
         fault_points::before_change().map_err(errno)?;
         fs::futimens(file.host(), &times_like(like)).map_err(errno)?;
-        // After the times, so that the truncation shows in them.
+        // Opened after the times are set, so that the truncation updates them.
         let opened = truncated.map(|how| self.open_temp(work, &temp, how, id)).transpose()?;
-        // The name hides the lower's bytes, so these have to be on the disk before it.
+        // The name hides the lower's content, so the copy must be on disk first.
         if !names.is_empty() && file.stat()?.size > 0 {
             fault_points::sync_bytes(file.host())?;
         }
@@ -337,7 +337,7 @@ impl HostUpper {
         })
     }
 
-    /// Opens a file of the work area once more.
+    /// Opens a file of the work directory again.
     fn open_temp(
         &self,
         work: &WorkDir,
@@ -351,7 +351,7 @@ impl HostUpper {
         Ok(UpperFile::new(self.core(), HostFile::verified(fd, how), Some(id)))
     }
 
-    /// Gives an adopted file or link its names, with the tree locked.
+    /// Installs the names of a copied-up file or link. The caller holds the exclusive lock.
     fn name(
         &self,
         work: &WorkDir,
@@ -366,7 +366,9 @@ impl HostUpper {
         let mut targets = Vec::with_capacity(names.len());
         for target @ (dir, name) in names {
             let found = dir.check_vacant(*name)?;
-            // It could not be put back if another name fails, and what it hides is no such name.
+            // A replaced whiteout could not be rolled back. It also hides the name of the lower, so
+            // the name is
+            // not one of the file's visible names.
             if let CachedEntry::Whiteout = found {
                 return Err(Errno::Exist);
             }
@@ -379,7 +381,7 @@ impl HostUpper {
     }
 }
 
-/// Access and modification of a node, to be set.
+/// The access and modification time of `like`.
 fn times_like(like: &Stat) -> Timestamps {
     times_of(like.accessed, like.modified)
 }

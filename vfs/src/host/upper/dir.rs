@@ -1,4 +1,4 @@
-//! A directory of a layer as a [`Dir`]: its nodes alone.
+//! Implements [`Dir`] for an upper on the host. Only nodes are visible, no whiteouts.
 
 use std::any::Any;
 use std::ops::ControlFlow;
@@ -27,7 +27,10 @@ use crate::{
 };
 
 impl HostUpper {
-    /// Another directory of this layer, or `Xdev`.
+    /// Returns `other` as a directory of this upper.
+    ///
+    /// # Errors
+    /// - `Xdev`: `other` belongs to another filesystem.
     pub(super) fn same<'d>(&self, other: &'d dyn Any) -> Result<&'d Arc<HeldDir>> {
         match other.downcast_ref::<HostUpper>() {
             Some(other) if Arc::ptr_eq(self.core(), other.core()) => Ok(&other.at),
@@ -65,7 +68,7 @@ impl HostUpper {
 }
 
 impl HeldDir {
-    /// Creates an empty file where nothing or a whiteout is.
+    /// Creates an empty file in place of no entry or a whiteout.
     fn create_file(
         &self,
         state: &UpperState,
@@ -90,7 +93,7 @@ impl HeldDir {
         Ok(file)
     }
 
-    /// Opens what is no directory; `at` is its position for a [`Stop::Link`].
+    /// Opens a node that is not a directory; `at` is its position in a [`Stop::Link`].
     pub(super) fn open_leaf(
         &self,
         state: &UpperState,
@@ -116,7 +119,7 @@ impl HeldDir {
         }
     }
 
-    /// Opens a file, and says what it was adopted from.
+    /// Opens a file. Also returns the identity of the lower's file that it is a copy of.
     fn open_file(
         &self,
         name: Name<'_>,
@@ -136,11 +139,12 @@ impl HeldDir {
             }
             Origin::Own | Origin::Lower(_) | Origin::Unknown => self.origin(name, entry)?,
         };
-        // The name is remembered as a file's; another process may have put something else there.
+        // The cached type is a file; another process may have replaced it, so the handle verifies
+        // it.
         Ok((HostFile::unverified(fd, how), origin))
     }
 
-    /// What a link is known by, if it is about to lose its last name.
+    /// Returns the identity of a symbolic link that is about to lose its last name.
     pub(super) fn dying_symlink(
         &self,
         state: &UpperState,
@@ -155,7 +159,7 @@ impl HeldDir {
         (found.nlink < 2).then(|| NodeId::of(&found))
     }
 
-    /// Removes a directory in which there is nothing but whiteouts.
+    /// Removes a directory with no entries other than whiteouts.
     fn remove_child_dir(&self, state: &UpperState, name: Name<'_>) -> Result<()> {
         let Ok(work) = self.core.work(state) else {
             let child = self.child(name, 0).map_err(stop_to_errno)?;
@@ -177,7 +181,7 @@ impl HeldDir {
     }
 }
 
-/// One name deep, a link is no directory.
+/// Converts a stop to an errno, for paths of one name: a link is `Notdir`.
 pub(super) fn stop_to_errno(stop: Stop) -> Errno {
     match stop {
         Stop::Errno(errno) => errno,
@@ -248,7 +252,7 @@ impl Dir for HostUpper {
             }
         };
         let (fd, slot) = (self.at.fd(), &self.at.stream);
-        // An overlay lists for its own purposes too, and nothing of that is to be seen.
+        // An overlay also lists for its own purposes, which must not update the access time.
         with_stream(fd, slot, OFlags::NOATIME, |stream| stream.read(from, &mut give))?;
         failed.map_or(Ok(()), Err)
     }
@@ -342,7 +346,7 @@ impl Dir for HostUpper {
 
     fn sync(&self) -> Result<()> {
         match fs::fsync(self.at.fd()) {
-            // A filesystem whose directories cannot be synced has nothing to make durable.
+            // EINVAL: directories of this filesystem cannot be synced.
             Ok(()) | Err(Os::INVAL) => Ok(()),
             Err(os) => Err(errno(os)),
         }
@@ -358,7 +362,9 @@ impl Dir for HostUpper {
 }
 
 impl HeldDir {
-    /// What a listing shows of what the filesystem lists: nodes, by the identity they stand for.
+    /// Converts an entry of the host's listing: `None` for a whiteout, else with the identity of
+    /// the
+    /// lower's node.
     fn visible_entry<'a>(
         &self,
         state: &UpperState,

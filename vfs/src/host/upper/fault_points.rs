@@ -1,4 +1,6 @@
-//! Seams for tests: each call that changes the filesystem, and each sync. Outside tests nothing.
+//! Fault injection for tests: before each call that changes the filesystem, and at each sync.
+//!
+//! Outside tests the functions do nothing.
 
 use super::super::file::HostFile;
 use crate::{File, Result, SyncScope};
@@ -8,7 +10,7 @@ pub(super) use self::tested::{
     LEFT, Step, before_change, fail, ignore_failure, take_failed, take_steps,
 };
 
-/// Called before each call that changes the filesystem.
+/// Must be called before each system call that changes the filesystem.
 #[cfg(not(test))]
 #[expect(clippy::unnecessary_wraps, reason = "in tests it fails")]
 #[inline(always)]
@@ -16,14 +18,15 @@ pub(super) fn before_change() -> rustix::io::Result<()> {
     Ok(())
 }
 
-/// Called where a failed step is no failure of the operation.
+/// Must be called where the failure of a call does not fail the operation.
 #[cfg(not(test))]
 #[inline(always)]
 pub(super) fn ignore_failure() {}
 
-/// Writes a file's bytes to the disk, before a name leads to them.
+/// Writes the content of a file to the disk, before a name leads to it.
 ///
-/// Errors: `Io`, `Nospc`, `Dquot`.
+/// # Errors
+/// - `Io`, `Nospc`, `Dquot`
 pub(super) fn sync_bytes(file: &HostFile) -> Result<()> {
     #[cfg(test)]
     tested::record(Step::Sync);
@@ -37,25 +40,26 @@ mod tested {
 
     use rustix::io;
 
-    /// A step of this thread.
+    /// A recorded step of this thread.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub(in super::super) enum Step {
         /// A call that changes the filesystem.
         Change,
-        /// A file's bytes are synced.
+        /// A sync of a file's content.
         Sync,
     }
 
-    /// The number of changes that the process may still make; it ends before the one after.
+    /// The changes until the process aborts, to simulate a crash.
     pub(in super::super) static LEFT: AtomicU32 = AtomicU32::new(u32::MAX);
 
     thread_local! {
         static STEPS: RefCell<Vec<Step>> = const { RefCell::new(Vec::new()) };
-        /// The changes of this thread until the first that fails, and how many fail from there on.
+        /// The successful changes of this thread until the first failure, and the number of
+        /// failures.
         static FAILING: Cell<(u32, u32)> = const { Cell::new((0, 0)) };
-        /// Whether one has failed.
+        /// Whether a change has failed.
         static HAS_FAILED: Cell<bool> = const { Cell::new(false) };
-        /// Whether the next failure is the first that the operation sees.
+        /// Whether the next failure is the first one of the operation.
         static IS_FIRST: Cell<bool> = const { Cell::new(true) };
     }
 
@@ -63,31 +67,32 @@ mod tested {
         STEPS.with_borrow_mut(|steps| steps.push(step));
     }
 
-    /// The steps of this thread since the last call.
+    /// Returns the steps of this thread since the last call.
     pub(in super::super) fn take_steps() -> Vec<Step> {
         STEPS.take()
     }
 
-    /// Lets `failing` changes of this thread fail, after `nth` that do not. The first that an
-    /// operation sees is `NOSPC`, those after it are `ROFS`.
+    /// Lets `failing` changes of this thread fail after `nth` successful ones. The first failure of
+    /// an
+    /// operation is `NOSPC`, later ones are `ROFS`.
     pub(in super::super) fn fail((nth, failing): (u32, u32)) {
         HAS_FAILED.set(false);
         IS_FIRST.set(true);
         FAILING.set((nth, failing));
     }
 
-    /// Whether a change has failed. None fails from now on.
+    /// Returns whether a change has failed, and stops the injection.
     pub(in super::super) fn take_failed() -> bool {
         FAILING.set((0, 0));
         HAS_FAILED.replace(false)
     }
 
-    /// Called where a failed step is no failure of the operation.
+    /// Must be called where the failure of a call does not fail the operation.
     pub(in super::super) fn ignore_failure() {
         IS_FIRST.set(true);
     }
 
-    /// Called before each call that changes the filesystem.
+    /// Must be called before each system call that changes the filesystem.
     #[allow(clippy::disallowed_methods, reason = "a crash is what is tested")]
     pub(in super::super) fn before_change() -> io::Result<()> {
         record(Step::Change);

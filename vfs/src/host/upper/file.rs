@@ -1,4 +1,4 @@
-//! An open file of a layer: one of the host, counted, and with the identity that it stands for.
+//! An open file of an upper on the host, counted, with the identity of the lower's file.
 
 use std::io::{IoSlice, IoSliceMut};
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use super::UpperCore;
 use super::xattrs::NodeId;
 use crate::{Advice, Errno, File, FileType, Result, SetTimes, Stat, SyncScope};
 
-/// A file of a layer, open. It counts among the open files as long as it lives.
+/// An open file of an upper. It counts as one of the open files while it lives.
 pub(super) struct UpperFile {
     file: HostFile,
     core: Arc<UpperCore>,
@@ -17,7 +17,7 @@ pub(super) struct UpperFile {
 }
 
 impl UpperFile {
-    /// With the layer's tree locked, so that it is not frozen meanwhile.
+    /// The caller holds the lock of the upper, so the upper is not frozen at the same time.
     pub(super) fn new(core: &Arc<UpperCore>, file: HostFile, origin: Option<NodeId>) -> Self {
         core.open_files.fetch_add(1, Ordering::AcqRel);
         UpperFile { file, core: Arc::clone(core), origin }
@@ -69,7 +69,7 @@ impl File for UpperFile {
         self.file.allocate(offset, len)
     }
 
-    /// A file that was opened after the layer was frozen can be asked for this alone.
+    // Reachable in a frozen upper: files can still be opened for reading.
     fn set_times(&self, times: SetTimes) -> Result<()> {
         if self.core.state.read().is_frozen {
             return Err(Errno::Rofs);

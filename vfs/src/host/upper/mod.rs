@@ -1,31 +1,48 @@
-//! A directory of the host as a layer of an overlay, in the format of Linux's own.
+//! An overlay's upper in a directory of the host, in the format of Linux overlayfs.
 //!
-//! What this module alone is responsible for: that marks on disk (`marks.rs`) are never taken for
-//! nodes nor nodes for marks; that every change is one step for observers, who wait for
-//! [`Core::tree`], and for a crash, since what takes more than one call is made in the work area
-//! (`work.rs`) and comes into place by one rename; and that what is remembered (`image.rs`) is what
-//! is on disk, since all changes are made here, by one process: `open.rs` sees to that with locks.
-//! The bytes of an adopted file are on the disk before a name leads to it; all else is as durable
-//! as the filesystem makes it, in the order in which it was done.
+//! This module guarantees:
+//! - Whiteouts and opaque marks on disk (`xattrs.rs`) are never taken for nodes, nor nodes for
+//!   marks.
+//! - Every change is one step for observers, who wait for [`UpperCore::state`], and for a crash: a
+//!   change of several system calls is prepared in the work directory (`work_dir.rs`) and installed
+//!   by one rename.
+//! - The cached names (`name_cache.rs`) equal the names on disk, since one process makes all
+//!   changes: `open.rs` takes file locks.
+//! - The content of a copied-up file is synced before a name leads to the file. All other changes
+//!   are as durable as the filesystem makes them, in the order of the operations.
 //!
-//! System calls have the second shape of [`host`](super) only: one [`Name`] in a held directory,
-//! or in the work area a name of our own; nothing is ever followed. A descent goes by one held
-//! directory after the other. `open.rs`, where the host's paths come in, is the exception.
+//! System calls take one [`Name`] in a held directory, or a generated name in the work directory;
+//! no symbolic link is followed. A path is opened directory by directory. `open.rs`, which opens
+//! paths of the host, is the exception.
 //!
-//! A held directory keeps one descriptor, and a second one with 32 KiB once it has been listed.
-//! Besides what the caller holds, [`WARM_MAX`] directories are kept open for descents.
+//! A held directory has one descriptor, and after its first listing a second one with a buffer of
+//! 32 KiB. Up to [`DESCENT_CACHE_MAX`] more directories are kept open for later descents.
 //!
-//! Lock order: `Core::tree`, then `Held::memory` of one directory at a time, then `Core::held` or
-//! `Warm`. No callback is called with any of them held, but a listing's with the stream taken out.
+//! Lock order:
 //!
-//! Not promised: a host process that changes the directory while a layer is open is not seen. The
-//! time of the last change of attributes cannot be set, so it alone tells of adoption. What a node
-//! that is a link was adopted from is not on disk, since links take no marks: it lasts as long as
-//! the layer is open. Where devices may not be made, a whiteout in an opaque directory is nothing
-//! at all, since it has nothing to hide; and where a rename cannot leave a whiteout in the same
-//! step, a crash, or calls that go on failing, may leave a moved file with both names, or a
-//! directory's old name empty. Links take no marks, so a crash in the copy-up of a link with
-//! several names may leave some of them linked to each other and some not.
+//! ```text
+//! UpperCore::state
+//!   HeldDir::cache (one directory at a time)
+//!     UpperCore::held
+//!     UpperCore::pending
+//!     DescentCache
+//!   WorkDir::leftovers
+//! ```
+//!
+//! No callback is called with one of them held. A listing takes the stream out of its slot first.
+//!
+//! Limits:
+//! - A change that another process makes while an upper is open is not noticed.
+//! - The change time (`st_ctime`) cannot be set, so it alone reveals a copy-up.
+//! - Symbolic links cannot have user xattrs. The identity of a copied-up link is kept in memory
+//!   while
+//!   the upper is open, and a crash in the copy-up of a link with several names may leave some of
+//!   them not linked to the others.
+//! - Without permission to make devices, a whiteout in an opaque directory is not written at all,
+//!   since it has nothing to hide.
+//! - On a filesystem without `RENAME_WHITEOUT`, a crash or persistent errors may leave a renamed
+//!   file
+//!   with both names, or an empty directory under the old name of a renamed directory.
 
 mod copy_up;
 mod dir;
@@ -60,29 +77,29 @@ use super::resolve::{link_target, open_quietly};
 use super::stat::{file_type, stat};
 use crate::{Descent, Errno, FileType, Name, Result, Stat, Stop};
 
-/// Directories that are kept open so that descents need not open them anew.
+/// Directories that are kept open for later descents.
 const DESCENT_CACHE_MAX: usize = 16;
 
-/// How a directory is held: so that it can be asked for its marks. What is read of it for that
-/// leaves no time of access, since nobody asked for it.
+/// Open flags of held directories, which permit `fgetxattr` and listing. Reads for the overlay's
+/// own
+/// purposes do not update the access time.
 const HOLD: OFlags = OFlags::RDONLY
     .union(OFlags::DIRECTORY)
     .union(OFlags::NOFOLLOW)
     .union(OFlags::NOATIME)
     .union(OFlags::CLOEXEC);
 
-/// Whether `dir` is the directory of this identity, or lies in it.
+/// Returns whether `dir` is the directory with the identity `top` or a descendant of it.
 pub(super) fn lies_in(dir: BorrowedFd<'_>, top: (u64, u64)) -> std::io::Result<bool> {
     open::lies_in(dir, NodeId { dev: top.0, ino: top.1 })
 }
 
-/// A directory of the host, as a [`UpperDir`](crate::overlay::UpperDir) in the format of Linux's
-/// overlay
-/// filesystem with `userxattr`.
+/// An upper in a directory of the host, in the format of Linux overlayfs with `userxattr`.
 ///
-/// What is written can be mounted by the kernel, and what the kernel wrote with that option can be
-/// opened. Whiteouts are character devices 0/0; where those may not be made, empty files with a
-/// mark, which the kernel knows in all lowers but the last.
+/// The kernel can mount the directory, and directories that the kernel wrote with that option can
+/// be
+/// opened. Whiteouts are character devices 0/0. Without permission to make devices they are empty
+/// files with an xattr, which the kernel recognizes in all lowers but the last.
 ///
 /// See <https://docs.kernel.org/filesystems/overlayfs.html>.
 pub struct HostUpper {
@@ -90,46 +107,49 @@ pub struct HostUpper {
     descent_cache: Arc<DescentCache>,
 }
 
-/// Directories that were passed through lately.
+/// A queue of directories that descents opened last.
 #[derive(Default)]
 struct DescentCache(Mutex<VecDeque<Arc<HeldDir>>>);
 
-/// What all directories and files of a layer share.
+/// The state shared by all directories and files of an upper.
 struct UpperCore {
-    /// Held to keep the lock on the layer's directory.
+    /// Kept open for the lock on the upper's directory.
     upper: OwnedFd,
-    /// `None` for a layer that was opened to be read only.
+    /// `None` for an upper that was opened frozen.
     area: Option<WorkArea>,
     state: RwLock<UpperState>,
-    /// The directories that are held, each once.
+    /// The open directories by inode, each held once.
     held: Mutex<HashMap<NodeId, Weak<HeldDir>>>,
     open_files: AtomicUsize,
-    /// Whether the times of some directory are owed.
+    /// Whether the times of some directory are deferred (see `copy_up.rs`).
     has_deferred_times: AtomicBool,
-    /// Nodes that do not have all their names, because a name could not be given or taken back.
+    /// Inodes without all their names, since a name could be neither added nor rolled back.
     pending: Mutex<HashSet<NodeId>>,
-    /// Names in all images together.
+    /// The number of names in all caches.
     cached_names: AtomicUsize,
     names_max: usize,
 }
 
-/// Where changes are prepared.
+/// The directory where changes are prepared.
 struct WorkArea {
     work: WorkDir,
-    /// Held to keep the lock on the work directory.
+    /// Kept open for the lock on the work directory.
     lock: OwnedFd,
 }
 
-/// What every operation takes the lock of: shared to look, alone to change.
+/// Guarded by [`UpperCore::state`]: operations that read lock it shared, changes exclusive.
 #[derive(Default)]
 struct UpperState {
     is_frozen: bool,
-    /// What links were adopted from, by their own identity.
+    /// The identities of the lowers' links that were copied up, by the identity of the copy.
     links: HashMap<NodeId, NodeId>,
 }
 
 impl UpperCore {
-    /// The work area, or `Rofs` for a layer that does not change any more.
+    /// Returns the work directory.
+    ///
+    /// # Errors
+    /// - `Rofs`: the upper is frozen.
     fn work(&self, state: &UpperState) -> Result<&WorkDir> {
         match &self.area {
             Some(area) if !state.is_frozen => Ok(&area.work),
@@ -137,14 +157,14 @@ impl UpperCore {
         }
     }
 
-    /// What a node is, with the names that it has in the layer only.
+    /// Subtracts the leftover names in the work directory from `nlink`.
     fn without_leftover_links(&self, found: Stat) -> Stat {
         let leftovers =
             self.area.as_ref().map_or(0, |area| area.work.leftover_names(NodeId::of(&found)));
         Stat { nlink: found.nlink.saturating_sub(leftovers), ..found }
     }
 
-    /// The directory of an open descriptor, which is held once only.
+    /// Returns the held directory of an open descriptor.
     fn hold(self: &Arc<Self>, fd: OwnedFd) -> Result<Arc<HeldDir>> {
         let id = NodeId::of(&stat(&fs::fstat(&fd).map_err(errno)?));
         let mut all = self.held.lock();
@@ -161,7 +181,8 @@ impl UpperCore {
 
 impl Drop for UpperCore {
     fn drop(&mut self) {
-        // Closing is not enough: a process that is just being started may have the descriptors too.
+        // A process between `fork` and `execve` may share the descriptors, so close does not
+        // unlock.
         let unlock = FlockOperation::NonBlockingUnlock;
         let _ = fs::flock(&self.upper, unlock);
         if let Some(area) = &self.area {
@@ -170,10 +191,10 @@ impl Drop for UpperCore {
     }
 }
 
-/// A held directory of the layer.
+/// An open directory of the upper.
 struct HeldDir {
     fd: OwnedFd,
-    /// Its own, whatever it was adopted from.
+    /// The identity on the host, not that of a lower's directory.
     id: NodeId,
     core: Arc<UpperCore>,
     cache: Mutex<DirCache>,
@@ -183,12 +204,12 @@ struct HeldDir {
 impl Drop for HeldDir {
     fn drop(&mut self) {
         let mut all = self.core.held.lock();
-        // It may have been opened anew since the last handle went.
+        // The directory may have been opened again after its last handle was closed.
         if all.get(&self.id).is_some_and(|held| held.strong_count() == 0) {
             all.remove(&self.id);
         }
         drop(all);
-        // If they cannot be set now either, they are lost.
+        // If the deferred times cannot be set now, they are lost.
         let _ = self.apply_deferred_times();
         self.drop_names(&mut self.cache.lock());
     }
@@ -199,7 +220,7 @@ impl HeldDir {
         self.fd.as_fd()
     }
 
-    /// The image is not to be remembered any more.
+    /// Drops the cached names.
     fn drop_names(&self, cache: &mut DirCache) {
         if let NameCache::Read(names) = &cache.names {
             self.core.cached_names.fetch_sub(names.entries.len(), Ordering::Relaxed);
@@ -220,12 +241,12 @@ impl HeldDir {
         Ok(xattrs)
     }
 
-    /// Remembers marks that were set.
+    /// Caches xattrs that were set.
     fn cache_xattrs(&self, xattrs: DirXattrs) {
         self.cache.lock().xattrs = Some(xattrs);
     }
 
-    /// The memory of this directory, with its image read if there is room.
+    /// Locks the cache, and reads the directory into it if there is room.
     fn load_cache(&self) -> Result<MutexGuard<'_, DirCache>> {
         let mut cache = self.cache.lock();
         if !matches!(cache.names, NameCache::Unread) {
@@ -252,12 +273,12 @@ impl HeldDir {
         Ok(cache)
     }
 
-    /// Names that can still be remembered.
+    /// Returns how many names may still be cached.
     fn remaining_names(&self) -> usize {
         self.core.names_max.saturating_sub(self.core.cached_names.load(Ordering::Relaxed))
     }
 
-    /// What this directory says of a name.
+    /// Looks up an entry of this directory.
     fn find(&self, name: Name<'_>) -> Result<CachedEntry> {
         let mut cache = self.load_cache()?;
         if let NameCache::Read(names) = &cache.names {
@@ -268,16 +289,16 @@ impl HeldDir {
         Ok(sort.map_or(CachedEntry::Absent, |sort| cached_entry(xattrs, sort)))
     }
 
-    /// Makes the image what the directory has become.
+    /// Updates the cache after a change of the directory.
     fn record_change(&self, name: Name<'_>, found: CachedEntry) {
         let mut cache = self.cache.lock();
-        // A change has given the directory its time.
+        // The change has updated the times of the directory.
         cache.deferred = None;
         drop(cache);
         self.cache_entry(name, found);
     }
 
-    /// Makes the image what the directory has been found to be.
+    /// Updates the cache with an entry that was found.
     fn cache_entry(&self, name: Name<'_>, found: CachedEntry) {
         let mut cache = self.cache.lock();
         let NameCache::Read(names) = &mut cache.names else { return };
@@ -291,14 +312,14 @@ impl HeldDir {
         }
     }
 
-    /// The directory was removed: nothing is in it any more.
+    /// Marks the directory as removed: it has no entries any more.
     fn mark_removed(&self) {
         let mut cache = self.cache.lock();
         self.drop_names(&mut cache);
         cache.names = NameCache::Read(CachedNames::default());
     }
 
-    /// Whether there is anything but whiteouts in it.
+    /// Returns whether the directory has an entry that is not a whiteout.
     fn has_nodes(&self) -> Result<bool> {
         let mut cache = self.load_cache()?;
         if let NameCache::Read(names) = &cache.names {
@@ -316,12 +337,12 @@ impl HeldDir {
         Ok(has_nodes)
     }
 
-    /// The names of the whiteouts, sorted.
+    /// Returns the names of the whiteouts, sorted.
     fn whiteout_names(&self) -> Result<Vec<Box<str>>> {
         self.names_of(|sort| sort == EntryType::Whiteout)
     }
 
-    /// The names that lead to no nodes, sorted.
+    /// Returns the names of whiteouts and debris, sorted.
     fn debris_names(&self) -> Result<Vec<Box<str>>> {
         self.names_of(|sort| matches!(sort, EntryType::Debris | EntryType::Whiteout))
     }
@@ -346,7 +367,8 @@ impl HeldDir {
         Ok(wanted)
     }
 
-    /// Reads the directory from its beginning, with the memory locked: it has one position.
+    /// Reads the directory from its start. The cache is locked, since a descriptor has one
+    /// position.
     fn scan(
         &self,
         xattrs: DirXattrs,
@@ -358,7 +380,7 @@ impl HeldDir {
         while let Some(entry) = entries.next() {
             let entry = match entry {
                 Ok(entry) => entry,
-                // A removed directory is empty.
+                // A removed directory returns ENOENT.
                 Err(Os::NOENT) => return Ok(()),
                 Err(os) => return Err(errno(os)),
             };
@@ -371,7 +393,7 @@ impl HeldDir {
                 Some(name) => {
                     xattrs::classify(self.fd(), xattrs, (name.as_str(), hint), &self.core.pending)?
                 }
-                // Whatever it is, it is nothing that we have put there.
+                // A name that is not UTF-8 was created by another process.
                 None => Some(EntryType::Node(hint.unwrap_or(FileType::File))),
             };
             if sort.is_some_and(|sort| each(name, sort).is_break()) {
@@ -381,7 +403,7 @@ impl HeldDir {
         Ok(())
     }
 
-    /// Holds the directory that `name` leads to; `at` is its position for a [`Stop::Link`].
+    /// Opens the subdirectory `name`; `at` is its position in a [`Stop::Link`].
     fn child(&self, name: Name<'_>, at: usize) -> Result<Arc<HeldDir>, Stop> {
         let CachedEntry::Node(entry) = self.find(name)? else { return Err(Errno::Noent.into()) };
         match entry.kind {
@@ -406,7 +428,7 @@ impl HeldDir {
         Ok(held)
     }
 
-    /// The stop at the link `name`.
+    /// Returns the stop at the symbolic link `name`.
     fn stop_at(&self, name: Name<'_>, at: usize) -> Stop {
         match link_target(self.fd(), name) {
             Ok(Some(target)) => Stop::Link { at, target },
@@ -415,13 +437,13 @@ impl HeldDir {
         }
     }
 
-    /// This directory.
+    /// Returns the [`Stat`] of this directory.
     fn stat_here(&self) -> Result<Stat> {
         let found = self.with_deferred_times(stat(&fs::fstat(&self.fd).map_err(errno)?));
         Ok(self.xattrs()?.origin.map_or(found, |id| id.put_on(found)))
     }
 
-    /// The node that `name` leads to.
+    /// Returns the [`Stat`] of the node `name`.
     fn stat_name(&self, state: &UpperState, name: Name<'_>, entry: &CachedNode) -> Result<Stat> {
         let flags = AtFlags::SYMLINK_NOFOLLOW;
         let found = stat(&fs::statat(self.fd(), name.as_str(), flags).map_err(errno)?);
@@ -439,7 +461,7 @@ impl HeldDir {
         Ok(origin.map_or(found, |id| id.put_on(found)))
     }
 
-    /// What the file or directory `name` was adopted from.
+    /// Returns the identity of the lower's node that the file or directory `name` is a copy of.
     fn origin(&self, name: Name<'_>, entry: &CachedNode) -> Result<Option<NodeId>> {
         match entry.origin {
             Origin::Own => return Ok(None),
@@ -472,17 +494,17 @@ impl HostUpper {
         &self.at.core
     }
 
-    /// A handle on another directory of the layer.
+    /// Returns a handle on another directory of the upper.
     fn handle(&self, at: Arc<HeldDir>) -> Arc<HostUpper> {
         Arc::new(HostUpper::new(at, Arc::clone(&self.descent_cache)))
     }
 
-    /// Holds the directory at the end of a descent.
+    /// Opens the directory at the end of a descent.
     fn descend(&self, path: Descent<'_>) -> Result<Arc<HeldDir>, Stop> {
         let mut held = Arc::clone(&self.at);
         for (at, name) in path.names().enumerate() {
             held = held.child(name, at)?;
-            // Nobody else holds it, so it would be closed again.
+            // Without another reference the directory would be closed right away.
             if Arc::strong_count(&held) == 1 {
                 self.descent_cache.keep(&held);
             }

@@ -1,9 +1,10 @@
-//! What a held directory remembers of its names.
+//! A cache of the entries of an open directory, which makes negative lookups free.
 //!
-//! A layer belongs to one overlay alone, so a directory is read once, when a name is first looked
-//! for in it, and from then on every change is made here too. A name that is not there costs no
-//! call. All images of a layer together hold [`NAMES_MAX`] names; a directory that would go beyond
-//! is asked anew each time.
+//! An upper belongs to one overlay, so a directory is read once, on the first lookup in it, and
+//! every
+//! later change updates the cache. A lookup of an absent name makes no system call. All caches of
+//! an
+//! upper together hold [`NAMES_MAX`] names; a directory beyond the limit is not cached.
 
 use std::collections::BTreeMap;
 use std::sync::Weak;
@@ -12,26 +13,27 @@ use super::HeldDir;
 use super::xattrs::{DirXattrs, EntryType, NodeId};
 use crate::{FileType, Timestamp};
 
-/// Names that all images of a layer hold together: about 100 bytes each.
+/// The most names in all caches of an upper: about 100 bytes each.
 pub(super) const NAMES_MAX: usize = 1 << 18;
 
-/// Which identity a node has, as far as that is known.
+/// The origin of a node, which determines its identity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Origin {
-    /// Its own. Links are always in here: what they were adopted from is remembered elsewhere.
+    /// Created in the upper. Also the value for symbolic links, whose origins are in
+    /// [`UpperState`](super::UpperState).
     Own,
-    /// That of the node that it was adopted from.
+    /// Copied up from the lower's node with this identity.
     Lower(NodeId),
-    /// It has to be asked.
+    /// Not read from the xattr yet.
     Unknown,
 }
 
-/// A node that a name leads to.
+/// A node in the cache.
 #[derive(Clone)]
 pub(super) struct CachedNode {
     pub(super) kind: FileType,
     pub(super) origin: Origin,
-    /// The directory, if it is held.
+    /// The directory, if it is open.
     pub(super) dir: Weak<HeldDir>,
 }
 
@@ -41,19 +43,20 @@ impl CachedNode {
     }
 }
 
-/// What a directory says of a name.
+/// The entry of a directory under a name.
 #[derive(Clone)]
 pub(super) enum CachedEntry {
     Absent,
-    /// Nothing either, but the name is taken by what a failed operation could not remove: whatever
-    /// comes there replaces it.
+    /// Absent for callers, but the name is taken by a node that a failed operation could not
+    /// remove. A
+    /// new node replaces it.
     Debris,
     Whiteout,
     Node(CachedNode),
 }
 
 impl CachedEntry {
-    /// What it is apart from all else.
+    /// Returns the type of the entry; `None` if it is absent.
     pub(super) fn entry_type(&self) -> Option<EntryType> {
         match self {
             CachedEntry::Absent => None,
@@ -67,10 +70,10 @@ impl CachedEntry {
 /// The names of one directory.
 #[derive(Default)]
 pub(super) struct CachedNames {
-    /// Never [`Found::Nothing`].
+    /// Never [`CachedEntry::Absent`].
     pub(super) entries: BTreeMap<Box<str>, CachedEntry>,
     pub(super) nodes: usize,
-    /// Whether there are nodes that no [`Name`](crate::Name) leads to.
+    /// Whether there are nodes with names that are no [`Name`](crate::Name).
     pub(super) has_unnamed: bool,
 }
 
@@ -95,30 +98,29 @@ impl CachedNames {
     }
 }
 
-/// The image of a directory.
+/// The cached names of a directory.
 #[derive(Default)]
 pub(super) enum NameCache {
-    /// Nobody has looked yet.
+    /// Not read yet.
     #[default]
     Unread,
     Read(CachedNames),
-    /// There are too many names to remember them.
+    /// Not cached, since the limit is reached.
     TooLarge,
 }
 
-/// The times of a directory that can be set.
+/// The settable times of a directory.
 #[derive(Clone, Copy)]
 pub(super) struct DirTimes {
     pub(super) accessed: Timestamp,
     pub(super) modified: Timestamp,
 }
 
-/// What is remembered of a held directory.
+/// The cache of an open directory. Guarded by `HeldDir::cache`.
 #[derive(Default)]
 pub(super) struct DirCache {
     pub(super) names: NameCache,
     pub(super) xattrs: Option<DirXattrs>,
-    /// The times that the directory should have: it could not be given them when a change was made
-    /// that is not to be seen.
+    /// The times to set, after they could not be set back after an invisible change.
     pub(super) deferred: Option<DirTimes>,
 }

@@ -1,11 +1,11 @@
-//! Where a layer begins: the host's paths, the locks, and what the filesystem must be able to do.
+//! Opens an upper on the host: paths, file locks and a probe of the filesystem.
 //!
-//! Here alone ambient authority enters, and here alone `..` is followed: to see that neither of the
-//! two directories lies in the other.
+//! Only this file uses ambient authority, and only this file opens `..`, to check that neither the
+//! upper's directory nor the work directory is inside the other.
 //!
-//! The layer's directory is locked as a whole while it can change, and shared while it cannot, so
-//! that two overlays never write one layer, in this process or another. The kernel's own overlay
-//! filesystem takes no such lock.
+//! The upper's directory is locked exclusively while it can change and shared while it is frozen
+//! ([flock](https://man7.org/linux/man-pages/man2/flock.2.html)), so that no two overlays, in this
+//! process or another, write one upper. The kernel's overlayfs takes no such lock.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -26,18 +26,17 @@ use super::xattrs::{self, NodeId};
 use super::{DescentCache, HOLD, HostUpper, UpperCore, UpperState, WorkArea};
 use crate::overlay::{UpperRef, discard};
 
-/// Our own part of a work directory.
+/// The subdirectory of the work directory that belongs to this program.
 const AREA: &str = "palisade";
-/// The longest way up to the host's root that is looked at: Linux's `PATH_MAX` over two bytes a
-/// name.
+/// The most ancestors that are compared: `PATH_MAX` of Linux, at two bytes per name.
 const DEPTH_MAX: usize = 2048;
 
-/// What a layer may be made to do without, for tests.
+/// Restrictions for tests.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
-    /// Names that are remembered.
+    /// The most cached names.
     pub(super) names_max: usize,
-    /// Whether devices may be made.
+    /// How whiteouts are written at best.
     pub(super) style: WhiteoutStyle,
 }
 
@@ -46,11 +45,15 @@ impl Limits {
 }
 
 impl HostUpper {
-    /// Opens the layer that is kept in a directory of the host: the nodes in `upper`, and in `work`
-    /// what is being made. Both are created if they are missing. Links on the way to `dir` are
-    /// followed, links in it are not. If a discard of it was interrupted, it is completed first.
+    /// Opens the upper in a directory of the host: the nodes are in `upper`, temporary files in
+    /// `work`.
+    /// Both are created if they are missing. Symbolic links in the path `dir` are followed, links
+    /// in the
+    /// directory are not. An interrupted discard is completed first.
     ///
-    /// Errors: the kernel's; those of [`HostUpper::open_ambient_at`].
+    /// # Errors
+    /// - The errors of the kernel.
+    /// - Those of [`HostUpper::open_ambient_at`].
     pub fn open_ambient(dir: &Path) -> io::Result<UpperRef> {
         Self::open_ambient_with(dir, Limits::NONE)
     }
@@ -62,32 +65,40 @@ impl HostUpper {
         Self::open(upper, work, limits)
     }
 
-    /// Opens the layer whose nodes are in `upper`, such as one that the kernel wrote. In `work` a
-    /// directory is created for what is being made; all else in it stays as it is.
+    /// Opens the upper with its nodes in `upper`, such as one that the kernel wrote. Temporary
+    /// files go
+    /// to a new subdirectory of `work`; nothing else in `work` changes.
     ///
-    /// Errors, in order: the kernel's, among them `NotADirectory`; `InvalidInput` if one directory
-    /// lies in the other; `CrossesDevices` if they are not on the same filesystem; `ResourceBusy`
-    /// if another overlay has one of them open; `Unsupported` if the filesystem has no extended
-    /// attributes for users or cannot exchange two names.
+    /// # Errors
+    /// - The errors of the kernel, such as `NotADirectory`.
+    /// - `InvalidInput`: one directory is inside the other.
+    /// - `CrossesDevices`: the directories are on different filesystems.
+    /// - `ResourceBusy`: another overlay has one of them open.
+    /// - `Unsupported`: the filesystem has no user xattrs or cannot exchange two names.
     pub fn open_ambient_at(upper: &Path, work: &Path) -> io::Result<UpperRef> {
         Self::open(ambient(upper)?, ambient(work)?, Limits::NONE)
     }
 
-    /// Opens a layer that is never changed, for the lowers of any number of overlays.
+    /// Opens a frozen upper, as a lower of any number of overlays.
     ///
-    /// Errors: the kernel's; `ResourceBusy` if an overlay has it open as its upper; `InvalidData`
-    /// if a discard of it was interrupted.
+    /// # Errors
+    /// - The errors of the kernel.
+    /// - `ResourceBusy`: an overlay has it open as its upper.
+    /// - `InvalidData`: a discard was interrupted.
     pub fn open_ambient_frozen(upper: &Path) -> io::Result<UpperRef> {
         let upper = ambient(upper)?;
         lock(upper.as_fd(), FlockOperation::NonBlockingLockShared, "the layer is being written")?;
         Self::open_root(upper, None, NAMES_MAX)
     }
 
-    /// Opens the layer that [`HostUpper::open_ambient`] keeps in `dir`, as
+    /// Opens the upper of [`HostUpper::open_ambient`] in `dir` as
     /// [`HostUpper::open_ambient_frozen`] does. Nothing is created, and no link in `dir` is
     /// followed.
     ///
-    /// Errors: the kernel's; `ResourceBusy` if an overlay has it open as its upper.
+    /// # Errors
+    /// - The errors of the kernel.
+    /// - `ResourceBusy`: an overlay has it open as its upper.
+    /// - `InvalidData`: a discard was interrupted.
     pub fn open_ambient_frozen_in(dir: &Path) -> io::Result<UpperRef> {
         let upper = open_quietly(ambient(dir)?.as_fd(), "upper", HOLD)?;
         lock(upper.as_fd(), FlockOperation::NonBlockingLockShared, "the layer is being written")?;
@@ -142,13 +153,13 @@ impl HostUpper {
     }
 }
 
-/// Holds a directory of the host by its path, with the process's own authority.
+/// Opens a directory of the host by its path, with the authority of the process.
 fn ambient(path: &Path) -> io::Result<OwnedFd> {
     let dir = cap_std::fs::Dir::open_ambient_dir(path, ambient_authority())?;
     Ok(open_quietly(dir.as_fd(), ".", HOLD)?)
 }
 
-/// Holds a directory, which is created if it is missing.
+/// Opens a subdirectory. Creates it if it is missing.
 fn subdir(dir: BorrowedFd<'_>, name: &str) -> io::Result<OwnedFd> {
     match fs::mkdirat(dir, name, Mode::from_raw_mode(0o777)) {
         Ok(()) | Err(Os::EXIST) => {}
@@ -169,7 +180,7 @@ fn lock(dir: BorrowedFd<'_>, how: FlockOperation, text: &'static str) -> io::Res
     }
 }
 
-/// Whether `dir` is the directory `top` or lies in it.
+/// Returns whether `dir` is the directory `top` or a descendant of it.
 pub(in crate::host) fn lies_in(dir: BorrowedFd<'_>, top: NodeId) -> io::Result<bool> {
     let mut at = fs::openat(dir, ".", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
     for _ in 0..DEPTH_MAX {
@@ -185,7 +196,7 @@ pub(in crate::host) fn lies_in(dir: BorrowedFd<'_>, top: NodeId) -> io::Result<b
     Err(io::Error::new(io::ErrorKind::InvalidInput, "the directory lies too deep"))
 }
 
-/// Finds out, in an empty area, what the filesystem can do.
+/// Probes the features of the filesystem in an empty work directory.
 fn probe(area: OwnedFd, wanted: WhiteoutStyle) -> io::Result<WorkDir> {
     let unsupported = |text| io::Error::new(io::ErrorKind::Unsupported, text);
     match fs::fsetxattr(&area, xattrs::MAY_HOLD, b"y", XattrFlags::empty()) {

@@ -1,9 +1,9 @@
-//! Renames, which may have to leave a whiteout behind or to take the place of one.
+//! Renames in an upper on the host, with whiteouts as source or target.
 //!
-//! The kernel decides what may take whose place. What differs is that a directory may be renamed
-//! onto a whiteout, which the kernel refuses, and onto a directory that shows nothing but
-//! whiteouts. Such a target is made opaque and its whiteouts are removed first. That shows nothing
-//! new: a directory in whose place another comes shows nothing.
+//! The kernel checks which node may replace which. Two cases differ from the kernel's rename: a
+//! directory may replace a whiteout, and a directory may replace a directory with nothing but
+//! whiteouts. The latter is made opaque and its whiteouts are removed before the rename. That
+//! reveals nothing, since the target has no visible entries before and after.
 
 use std::sync::Arc;
 
@@ -18,14 +18,14 @@ use super::work_dir::{TempKind, WorkDir};
 use super::{HeldDir, HostUpper, fault_points};
 use crate::{Errno, FileType, Name, Result};
 
-/// What a rename leaves where the node was.
+/// The entry that a rename leaves under the old name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum OldName {
     Removed,
     Whiteout,
 }
 
-/// A rename whose names have been looked for.
+/// A rename after the lookup of both names.
 struct Rename<'a> {
     work: &'a WorkDir,
     from: &'a HeldDir,
@@ -76,7 +76,7 @@ impl HostUpper {
 }
 
 impl Rename<'_> {
-    /// Does it, and answers what is left.
+    /// Renames, and returns the entry that remains under the old name.
     fn run(&self, leave: OldName) -> Result<CachedEntry> {
         if self.moved.kind == FileType::Dir
             && let CachedEntry::Node(CachedNode { kind: FileType::Dir, .. }) = self.target
@@ -91,8 +91,9 @@ impl Rename<'_> {
                 Ok(CachedEntry::Whiteout)
             }
             (CachedEntry::Whiteout, false) if self.moved.kind == FileType::Dir => {
-                // Both names exist meanwhile, and what is beneath the old one is to be hidden or
-                // not there.
+                // Between the two calls both names exist. The old one is then a whiteout, over an
+                // absent name or one
+                // that is to be hidden.
                 self.exchange()?;
                 let (from, flags) = (self.from.fd(), AtFlags::empty());
                 let unlink = |()| fs::unlinkat(from, self.name.as_str(), flags);
@@ -132,17 +133,17 @@ impl Rename<'_> {
         self.rename(RenameFlags::EXCHANGE).map_err(errno)
     }
 
-    /// Sees to it that the kernel can put a directory into the place of one that shows nothing.
+    /// Empties a target directory of whiteouts, so that the kernel can replace it.
     fn clear_target(&self) -> Result<()> {
         let target = self.into.child(self.new_name, 0).map_err(stop_to_errno)?;
         if !target.has_nodes()? && target.debris_names()?.is_empty() {
             return Ok(());
         }
-        // It is not empty, so the kernel refuses, and says first whatever else is wrong.
+        // The kernel refuses a target that is not empty, after it has checked for other errors.
         match self.rename(RenameFlags::empty()) {
             Err(Os::NOTEMPTY | Os::EXIST) => {}
             Err(os) => return Err(errno(os)),
-            // Another process emptied it meanwhile, and the rename is done.
+            // Another process emptied the target, so the rename succeeded.
             Ok(()) => return Err(Errno::Busy),
         }
         if target.has_nodes()? {
@@ -152,28 +153,29 @@ impl Rename<'_> {
         target.remove_whiteouts()
     }
 
-    /// In the order in which a crash does the least harm, for filesystems that cannot leave a
-    /// whiteout behind.
+    /// Renames and creates the whiteout in several calls, on a filesystem without
+    /// `RENAME_WHITEOUT`. The
+    /// order minimizes the effect of a crash between the calls.
     fn rename_with_whiteout(&self) -> Result<()> {
         let whiteout = self.work.whiteout()?;
         let (from, into) = (self.from.fd(), self.into.fd());
         match (self.moved.kind, &self.target) {
             (FileType::Dir, CachedEntry::Node(_)) => {
                 self.exchange()?;
-                // An empty directory has the old name meanwhile.
+                // Between the calls an empty directory has the old name.
                 whiteout.exchange(from, self.name, TempKind::Dir).inspect_err(|_| {
                     let _ = self.exchange();
                 })
             }
             (FileType::Dir, CachedEntry::Absent | CachedEntry::Debris | CachedEntry::Whiteout) => {
-                // What is to be hidden by the directory is hidden by a whiteout meanwhile.
+                // Between the calls a whiteout hides the lowers that the directory is to hide.
                 whiteout.move_new(into, self.new_name)?;
                 self.exchange().inspect_err(|_| {
                     let _ = fs::unlinkat(into, self.new_name.as_str(), AtFlags::empty());
                 })
             }
             _ => {
-                // The file has both names meanwhile.
+                // Between the calls the file has both names.
                 self.work.link(from, self.name.as_str())?.move_over(into, self.new_name)?;
                 whiteout.move_over(from, self.name)
             }
@@ -181,7 +183,7 @@ impl Rename<'_> {
     }
 }
 
-/// Whether both names lead to the same node.
+/// Returns whether both names lead to the same node.
 fn is_same(
     from: &Arc<HeldDir>,
     name: Name<'_>,
@@ -209,7 +211,7 @@ fn is_same(
     Ok((one.dev, one.ino) == (other.dev, other.ino))
 }
 
-/// Why a frozen layer would refuse a rename if it were not frozen.
+/// Returns the error that precedes `Rofs` for a rename in a frozen upper, if any.
 fn frozen_rename_errno(
     moved: &CachedNode,
     into: &HeldDir,

@@ -1,4 +1,4 @@
-//! The methods of a layer that a directory does not have: whiteouts, opaque directories, adoption.
+//! Implements [`UpperDir`] on the host: whiteouts, opaque directories, tokens and freezing.
 
 use std::os::fd::AsFd;
 use std::sync::atomic::Ordering;
@@ -15,17 +15,18 @@ use super::{HeldDir, HostUpper, UpperState, fault_points};
 use crate::overlay::{CopiedUp, CopyUp, NewName, UpperDir, UpperEntry, UpperOpen, UpperRef};
 use crate::{Errno, FileType, Name, OpenHow, Result, Stat, Stop};
 
-/// Whether a new directory hides what is beneath it.
+/// Whether a new directory is opaque.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Opaqueness {
     Always,
-    /// What takes the place of a whiteout goes on hiding.
+    /// Opaque in place of a whiteout, so that the lowers stay hidden.
     IfOverWhiteout,
 }
 
 impl HeldDir {
-    /// Sets the times of last modification and last change to one value, as a new entry does. The
-    /// comparison with the lowers finds a directory whose times differ to be changed.
+    /// Sets the modification time and the change time to the same value, as a new entry does. A
+    /// diff
+    /// reports a directory whose times differ as modified.
     fn set_equal_times(&self) -> Result<()> {
         let [omit, now] =
             [fs::UTIME_OMIT, fs::UTIME_NOW].map(|tv_nsec| fs::Timespec { tv_sec: 0, tv_nsec });
@@ -33,7 +34,7 @@ impl HeldDir {
         fs::futimens(self.fd(), &times).map_err(errno)
     }
 
-    /// Puts what was made in the work area where nothing or a whiteout is.
+    /// Installs a temporary node in place of an absent entry, debris or a whiteout.
     pub(super) fn place(
         &self,
         temp: TempNode<'_>,
@@ -53,7 +54,10 @@ impl HeldDir {
         }
     }
 
-    /// What `name` says, if it is no node.
+    /// Returns the entry of a name without a node.
+    ///
+    /// # Errors
+    /// - `Exist`: the entry is a node.
     pub(super) fn check_vacant(&self, name: Name<'_>) -> Result<CachedEntry> {
         match self.find(name)? {
             CachedEntry::Node(_) => Err(Errno::Exist),
@@ -124,12 +128,12 @@ impl HeldDir {
         Ok(())
     }
 
-    /// Whether this directory was removed.
+    /// Returns whether this directory is removed.
     fn is_removed(&self) -> Result<bool> {
         Ok(fs::fstat(self.fd()).map_err(errno)?.st_nlink == 0)
     }
 
-    /// Sees to it that a node that may have been adopted is known for it when it is in here.
+    /// Marks this directory as one that may hold copies, if `entry` may be one.
     pub(super) fn declare_copies(&self, entry: &CachedNode) -> Result<()> {
         let xattrs = self.xattrs()?;
         if entry.origin == Origin::Own || xattrs.may_hold_copies {
@@ -140,8 +144,9 @@ impl HeldDir {
         Ok(())
     }
 
-    /// Sees to it that whiteouts in here are known for what they are. `false` if they have nothing
-    /// to hide and could not be told from empty files by the kernel.
+    /// Marks this directory as one that may hold whiteouts in form of files. Returns false in an
+    /// opaque
+    /// directory, where whiteouts have nothing to hide and the kernel would show the files.
     pub(super) fn declare_whiteouts(&self, work: &WorkDir) -> Result<bool> {
         if work.style == WhiteoutStyle::Device {
             return Ok(true);
@@ -157,14 +162,14 @@ impl HeldDir {
         Ok(true)
     }
 
-    /// Puts a whiteout where nothing, a file, a link or an empty directory is.
+    /// Installs a whiteout in place of an absent entry, a file, a link or an empty directory.
     fn place_whiteout(&self, work: &WorkDir, name: Name<'_>, found: &CachedEntry) -> Result<()> {
         let writes = self.declare_whiteouts(work)?;
         let is_debris = matches!(found, CachedEntry::Debris);
         let entry = match found {
             CachedEntry::Whiteout => return Ok(()),
             CachedEntry::Absent if !writes => {
-                // A removed directory takes no whiteouts, not even ones that need not be written.
+                // A removed directory is `Noent`, also if the whiteout need not be written.
                 return if self.is_removed()? { Err(Errno::Noent) } else { Ok(()) };
             }
             CachedEntry::Absent if work.style == WhiteoutStyle::Device => {
@@ -204,8 +209,9 @@ impl HeldDir {
         Ok(())
     }
 
-    /// Hides what is beneath. Whiteouts that are files go, since in an opaque directory the kernel
-    /// would show them.
+    /// Makes the directory opaque. Removes whiteouts in form of files, which the kernel would show
+    /// in an
+    /// opaque directory.
     pub(super) fn make_opaque(&self) -> Result<()> {
         let xattrs = self.xattrs()?;
         if xattrs.opaque == Opaque::Yes {
@@ -216,8 +222,7 @@ impl HeldDir {
         if xattrs.opaque == Opaque::HoldsWhiteouts { self.remove_whiteouts() } else { Ok(()) }
     }
 
-    /// Removes the whiteouts of an opaque directory and what else is no node, and leaves its times
-    /// as they are.
+    /// Removes the whiteouts and the debris of an opaque directory. Its times do not change.
     pub(super) fn remove_whiteouts(&self) -> Result<()> {
         let times = self.times()?;
         for name in self.debris_names()? {
@@ -227,7 +232,7 @@ impl HeldDir {
         Ok(())
     }
 
-    /// Removes what is at a name and is no node.
+    /// Removes an entry that is not a node.
     pub(super) fn remove_debris(&self, name: Name<'_>) -> Result<()> {
         fault_points::before_change().map_err(errno)?;
         fs::unlinkat(self.fd(), name.as_str(), AtFlags::empty()).map_err(errno)?;
@@ -323,8 +328,8 @@ impl UpperDir for HostUpper {
         let token = crate::overlay::fresh_token();
         let before = super::super::stat::stat(&fs::fstat(self.at.fd()).map_err(errno)?);
         xattrs::set(self.at.fd(), xattrs::TOKEN, format!("{token:032x}").as_bytes())?;
-        // The attribute changes only the time of last change. A root whose times were set before
-        // stays changed.
+        // The xattr updates only the change time. A root whose times were set before stays
+        // modified.
         if before.modified == before.changed {
             self.at.set_equal_times()?;
         }
@@ -373,7 +378,8 @@ impl UpperDir for HostUpper {
             return Ok(());
         }
         state.is_frozen = true;
-        // Others may read it from now on. If they may not, that is no failure of freezing.
+        // Others may open the frozen upper from now on. A failure to share the lock does not undo
+        // the freeze.
         let _ = fs::flock(&core.upper, FlockOperation::NonBlockingLockShared);
         if let Some(area) = &core.area {
             let _ = fs::flock(&area.lock, FlockOperation::NonBlockingUnlock);

@@ -1,9 +1,8 @@
-//! The work area: where nodes are made before they are put into place, and where what was taken out
-//! of place ends.
+//! The work directory: temporary nodes before their installation and after their removal.
 //!
-//! It is a directory of its own beneath the `work` directory of the layer, so that nothing that
-//! others keep there is ever touched. What a crash leaves in it is removed when the layer is opened
-//! anew. Nothing in it is reached by a name of a guest: names here are numbers.
+//! It is a subdirectory of the upper's `work` directory, so files of others in `work` are never
+//! touched. Files that a crash leaves in it are removed on the next open of the upper. All names in
+//! it are generated numbers, never names of a guest.
 
 use std::collections::HashMap;
 use std::ffi::CStr;
@@ -23,42 +22,41 @@ use super::xattrs::NodeId;
 use super::{fault_points, xattrs};
 use crate::{Name, OpenHow, Result};
 
-/// What the kernel is asked for at once when a directory is read, in bytes.
+/// The buffer size for one `getdents` call, in bytes.
 pub(super) const LISTING_BYTES: usize = 16 * 1024;
-/// Passes over a directory that is being emptied: filesystems may leave out entries while others
-/// are removed.
+/// Passes over a directory to empty it: filesystems may skip entries while others are removed.
 const PASSES_MAX: u32 = 8;
 
 /// How whiteouts are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum WhiteoutStyle {
-    /// As a character device 0/0.
+    /// A character device 0/0.
     Device,
-    /// As an empty file with a mark, where devices may not be made.
+    /// An empty file with an xattr, where devices may not be made.
     Xattr,
 }
 
-/// The work area of a layer.
+/// The work directory of an upper.
 pub(super) struct WorkDir {
     dir: OwnedFd,
     pub(super) style: WhiteoutStyle,
-    /// Whether the filesystem can leave a whiteout behind in the same step as a rename.
+    /// Whether the filesystem supports `RENAME_WHITEOUT`.
     pub(super) renames_leave_whiteouts: bool,
     next: AtomicU64,
     has_leftovers: AtomicBool,
-    /// Names in here that could not be removed, by the inode: they do not count as its names.
+    /// Names in here that could not be removed, by inode. They are subtracted from its link count.
     leftovers: Mutex<HashMap<NodeId, Vec<String>>>,
 }
 
-/// What a [`Temp`] is, which says how it is removed.
+/// The type of a [`TempNode`], which determines how it is removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum TempKind {
     Leaf,
-    /// A directory in which there are whiteouts at most.
+    /// A directory with nothing but whiteouts.
     Dir,
 }
 
-/// A node in the work area, which is removed unless it is put elsewhere.
+/// A node in the work directory. Dropping it removes the node, unless it was moved elsewhere.
 pub(super) struct TempNode<'a> {
     work: &'a WorkDir,
     name: String,
@@ -78,7 +76,7 @@ impl WorkDir {
         }
     }
 
-    /// How many names of an inode are in here because they could not be removed.
+    /// Returns the number of names in here that `id` has because they could not be removed.
     pub(super) fn leftover_names(&self, id: NodeId) -> u64 {
         if !self.has_leftovers.load(Ordering::Relaxed) {
             return 0;
@@ -86,7 +84,7 @@ impl WorkDir {
         self.leftovers.lock().get(&id).map_or(0, |names| names.len() as u64)
     }
 
-    /// Remembers a name that could not be removed.
+    /// Records a name that could not be removed.
     fn record_leftover(&self, name: &str) {
         if let Ok(found) = fs::statat(self.fd(), name, AtFlags::SYMLINK_NOFOLLOW) {
             let mut leftovers = self.leftovers.lock();
@@ -95,7 +93,7 @@ impl WorkDir {
         }
     }
 
-    /// Tries again to remove them.
+    /// Retries to remove the recorded names.
     fn retry_leftovers(&self) {
         if !self.has_leftovers.load(Ordering::Relaxed) {
             return;
@@ -123,7 +121,7 @@ impl WorkDir {
         TempNode { work: self, name: format!("#{number}"), shape, is_here: false }
     }
 
-    /// Makes a node under a fresh name.
+    /// Creates a node under a new name.
     fn make<T>(
         &self,
         shape: TempKind,
@@ -137,14 +135,14 @@ impl WorkDir {
         Ok((temp, made))
     }
 
-    /// An empty file, open.
+    /// Creates and opens an empty file.
     pub(super) fn file(&self, how: OpenHow) -> Result<(TempNode<'_>, HostFile)> {
         self.make(TempKind::Leaf, |dir, name| {
             create(dir, Name::new(name).map_err(|_| Os::INVAL)?, how)
         })
     }
 
-    /// An empty directory, open.
+    /// Creates and opens an empty directory.
     pub(super) fn dir(&self) -> Result<(TempNode<'_>, OwnedFd)> {
         let (temp, ()) = self
             .make(TempKind::Dir, |dir, name| fs::mkdirat(dir, name, Mode::from_raw_mode(0o777)))?;
@@ -152,13 +150,13 @@ impl WorkDir {
         Ok((temp, fd))
     }
 
-    /// A symbolic link.
+    /// Creates a symbolic link.
     pub(super) fn symlink(&self, target: &str) -> Result<TempNode<'_>> {
         let made = self.make(TempKind::Leaf, |dir, name| fs::symlinkat(target, dir, name))?;
         Ok(made.0)
     }
 
-    /// A further name of a file or a link.
+    /// Creates a hard link to a file or a symbolic link.
     pub(super) fn link(&self, from: BorrowedFd<'_>, name: &str) -> Result<TempNode<'_>> {
         let made = self.make(TempKind::Leaf, |dir, new_name| {
             fs::linkat(from, name, dir, new_name, AtFlags::empty())
@@ -166,14 +164,14 @@ impl WorkDir {
         Ok(made.0)
     }
 
-    /// A whiteout.
+    /// Creates a whiteout.
     pub(super) fn whiteout(&self) -> Result<TempNode<'_>> {
         match self.style {
             WhiteoutStyle::Device => Ok(self.make(TempKind::Leaf, make_whiteout)?.0),
             WhiteoutStyle::Xattr => {
                 let (temp, file) = self.make(TempKind::Leaf, |dir, name| {
                     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
-                    // Its owner must be able to write what is to be marked.
+                    // The owner needs write permission to set the xattr.
                     fs::openat(dir, name, flags, Mode::from_raw_mode(0o644))
                 })?;
                 xattrs::set(file.as_fd(), xattrs::WHITEOUT, b"y")?;
@@ -182,7 +180,7 @@ impl WorkDir {
         }
     }
 
-    /// Takes `name` out of a directory, to its end here: in one step it is gone.
+    /// Moves `name` out of a directory in one step, and removes it here.
     pub(super) fn move_out(
         &self,
         from: BorrowedFd<'_>,
@@ -200,7 +198,7 @@ impl WorkDir {
 const DIR: OFlags =
     OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
-/// Makes a whiteout that is a device.
+/// Creates a whiteout as a device.
 pub(super) fn make_whiteout(dir: BorrowedFd<'_>, name: &str) -> io::Result<()> {
     fs::mknodat(dir, name, OsType::CharacterDevice, Mode::empty(), 0)
 }
@@ -210,12 +208,12 @@ impl TempNode<'_> {
         &self.name
     }
 
-    /// Moves it to where no name is.
+    /// Moves the node to a name that does not exist.
     pub(super) fn move_new(self, dir: BorrowedFd<'_>, name: Name<'_>) -> Result<()> {
         self.move_with(dir, name, RenameFlags::NOREPLACE)
     }
 
-    /// Moves it to where a file, a link or a whiteout is, or nothing: it is gone in the same step.
+    /// Moves the node to `name`, and replaces a file, a link or a whiteout in the same step.
     pub(super) fn move_over(self, dir: BorrowedFd<'_>, name: Name<'_>) -> Result<()> {
         self.move_with(dir, name, RenameFlags::empty())
     }
@@ -228,7 +226,7 @@ impl TempNode<'_> {
         Ok(())
     }
 
-    /// Moves it to where something is, which comes here to its end.
+    /// Exchanges the node with the node `name`, which is then removed here.
     pub(super) fn exchange(
         mut self,
         dir: BorrowedFd<'_>,
@@ -242,7 +240,7 @@ impl TempNode<'_> {
         Ok(())
     }
 
-    /// Removes it now, for a file that is to be without a name.
+    /// Removes the name now, for a file without a name.
     pub(super) fn unlink_name(mut self) -> Result<()> {
         fault_points::before_change().map_err(errno)?;
         fs::unlinkat(self.work.fd(), &*self.name, AtFlags::empty()).map_err(errno)?;
@@ -256,7 +254,7 @@ impl Drop for TempNode<'_> {
         if !self.is_here {
             return;
         }
-        // What cannot be removed now is removed when the layer is opened anew.
+        // A node that cannot be removed now is removed on the next open of the upper.
         match self.shape {
             TempKind::Leaf => {
                 if self.work.unlink(&self.name).is_err() {
@@ -285,17 +283,17 @@ fn remove_dir(parent: BorrowedFd<'_>, name: &str) -> io::Result<()> {
     fs::unlinkat(parent, name, AtFlags::REMOVEDIR)
 }
 
-/// What a directory that is being emptied may hold.
+/// The entries that may be in a directory to be emptied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Depth {
-    /// No directories.
+    /// Leaves only.
     Leaves,
-    /// Directories of leaves too.
+    /// Leaves and directories of leaves.
     Dirs,
 }
 
-/// Removes what a crash has left in a work area. What no layer can have put there stays, and is an
-/// error.
+/// Removes the files that a crash left in a work directory. Fails on entries that an upper never
+/// creates.
 pub(super) fn clear(dir: BorrowedFd<'_>) -> io::Result<()> {
     empty(dir, Depth::Dirs)
 }

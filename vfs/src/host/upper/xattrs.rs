@@ -1,10 +1,11 @@
-//! Marks: what the kernel's overlay filesystem writes beside nodes, and what we add.
+//! The extended attributes (xattrs) of overlayfs, and this program's own.
 //!
 //! The format is that of Linux with the mount option `userxattr`:
 //! <https://docs.kernel.org/filesystems/overlayfs.html>. A whiteout is a character device 0/0, or
-//! an empty file with [`WHITEOUT`] in a directory with [`OPAQUE`] of `x`; an opaque directory has
-//! [`OPAQUE`] of `y`. The names that start like ours the kernel hides, and those that are only
-//! ours it does not know.
+//! an
+//! empty file with [`WHITEOUT`] in a directory with [`OPAQUE`] = `x`. An opaque directory has
+//! [`OPAQUE`] = `y`. The kernel hides all xattrs with the prefix `user.overlay.` from users of its
+//! mounts, and ignores the ones that only this program defines.
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
@@ -20,29 +21,31 @@ use super::super::stat::{kind, stat};
 use super::fault_points;
 use crate::{Errno, FileType, Result, Stat};
 
-/// `y` hides what is beneath the directory; `x` says that there are whiteouts in it that are files.
+/// `y`: the directory is opaque. `x`: it may hold whiteouts in form of files.
 pub(super) const OPAQUE: &str = "user.overlay.opaque";
-/// Makes an empty file a whiteout.
+/// On an empty file: it is a whiteout.
 pub(super) const WHITEOUT: &str = "user.overlay.whiteout";
-/// The identity of the node that this one was adopted from.
+/// On a copied-up file or directory: the identity of the lower's node.
 pub(super) const ORIGIN: &str = "user.overlay.palisade.origin";
-/// On a directory: there may be nodes with [`ORIGIN`] in it. Others need not be asked. `p` says
-/// that there may be some with [`PENDING`] too.
+/// On a directory: it may hold nodes with [`ORIGIN`]; in other directories the xattr is not read.
+/// `p`: it may also hold nodes with [`PENDING`].
 pub(super) const MAY_HOLD: &str = "user.overlay.palisade.holds";
-/// On a file that does not have all its names yet: none of them counts.
+/// On a file that does not have all its names yet: its names are ignored.
 pub(super) const PENDING: &str = "user.overlay.palisade.pending";
 
-/// On the root: what the temporary names of its commits are made of.
+/// On the root: the random token of the names of its commits' temporary files.
 pub(super) const TOKEN: &str = "user.overlay.palisade.token";
-/// On the root: all in it is discarded, and is removed when the layer is opened.
+/// On the root: a discard was begun, and the next open of the upper completes it.
 pub(super) const DISCARDED: &str = "user.overlay.palisade.discarded";
 
-/// The longest list of marks that is read at once, in bytes; what is longer is asked one by one.
+/// The longest list of xattr names that is read at once, in bytes. Names of a longer list are read
+/// one
+/// by one.
 const LIST_MAX: usize = 1024;
-/// The longest mark that we understand, in bytes: three numbers and what stands between them.
+/// The longest value that is parsed, in bytes: three numbers and two separators.
 const MARK_MAX: usize = 64;
 
-/// An identity: the device and the number on it.
+/// An identity: device number and inode number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct NodeId {
     pub(super) dev: u64,
@@ -54,7 +57,7 @@ impl NodeId {
         NodeId { dev: stat.dev, ino: stat.ino }
     }
 
-    /// `stat` with this identity.
+    /// Returns `stat` with this identity.
     pub(super) fn put_on(self, stat: Stat) -> Stat {
         Stat { dev: self.dev, ino: self.ino, ..stat }
     }
@@ -66,7 +69,7 @@ impl NodeId {
         format!("{}:{}", self.dev, self.ino)
     }
 
-    /// `None` for what is no identity, or one of another process.
+    /// Parses an identity. Returns `None` for invalid text, and for an identity of another process.
     fn from_text(text: &[u8]) -> Option<Self> {
         let mut numbers = std::str::from_utf8(text).ok()?.split(':').map(str::parse::<u64>);
         let id = NodeId { dev: numbers.next()?.ok()?, ino: numbers.next()?.ok()? };
@@ -78,31 +81,32 @@ impl NodeId {
         (is_known && id.ino != 0 && numbers.next().is_none()).then_some(id)
     }
 
-    /// Whether the device or the number is one of [`fresh_dev`](crate::fresh_dev) and its like,
-    /// which say nothing to other processes.
+    /// Returns whether the device or inode number is generated, as by
+    /// [`fresh_dev`](crate::fresh_dev).
+    /// Such numbers have no meaning for other processes.
     fn is_of_process(self) -> bool {
         (self.dev | self.ino) >> 63 == 1
     }
 }
 
-/// A number that no other process has.
+/// A random number of this process.
 fn process_token() -> u64 {
     static TOKEN: OnceLock<u64> = OnceLock::new();
     *TOKEN.get_or_init(|| RandomState::new().hash_one(rustix::process::getpid().as_raw_nonzero()))
 }
 
-/// What a directory's [`OPAQUE`] says.
+/// The value of a directory's [`OPAQUE`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Opaque {
     #[default]
     No,
-    /// It hides what is beneath.
+    /// The directory hides the lowers.
     Yes,
-    /// It does not, and whiteouts in it may be files.
+    /// The directory does not hide the lowers, and may hold whiteouts in form of files.
     HoldsWhiteouts,
 }
 
-/// The marks of a directory.
+/// The xattrs of a directory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct DirXattrs {
     pub(super) opaque: Opaque,
@@ -112,7 +116,7 @@ pub(super) struct DirXattrs {
 }
 
 impl DirXattrs {
-    /// Reads the marks of a held directory. Without any this is one call.
+    /// Reads the xattrs of an open directory. Takes one system call if there are none.
     pub(super) fn read(dir: BorrowedFd<'_>) -> Result<Self> {
         let mut list = [0_u8; LIST_MAX];
         let list = match fs::flistxattr(dir, &mut list[..]) {
@@ -139,23 +143,23 @@ impl DirXattrs {
     }
 }
 
-/// The identity that an open file or directory was adopted with.
+/// Returns the identity of the lower's node that an open file or directory is a copy of.
 pub(super) fn origin(node: BorrowedFd<'_>) -> Result<Option<NodeId>> {
     Ok(get(node, ORIGIN)?.and_then(|text| NodeId::from_text(&text)))
 }
 
-/// Gives a node the identity of the one that it stands for.
+/// Records the identity of the lower's node on its copy.
 pub(super) fn set_origin(node: BorrowedFd<'_>, id: NodeId) -> Result<()> {
     set(node, ORIGIN, id.to_text().as_bytes())
 }
 
-/// Sets a mark of an open file or directory.
+/// Sets an xattr of an open file or directory.
 pub(super) fn set(node: BorrowedFd<'_>, mark: &str, value: &[u8]) -> Result<()> {
     fault_points::before_change().map_err(errno)?;
     fs::fsetxattr(node, mark, value, XattrFlags::empty()).map_err(errno)
 }
 
-/// Removes a mark of an open file or directory, if it has it.
+/// Removes an xattr of an open file or directory, if it exists.
 pub(super) fn remove(node: BorrowedFd<'_>, mark: &str) -> Result<()> {
     fault_points::before_change().map_err(errno)?;
     match fs::fremovexattr(node, mark) {
@@ -164,18 +168,18 @@ pub(super) fn remove(node: BorrowedFd<'_>, mark: &str) -> Result<()> {
     }
 }
 
-/// The token of the layer with this root, if it has one already.
+/// Returns the commit token of the upper with this root, if it has one.
 pub(super) fn token(root: BorrowedFd<'_>) -> Result<Option<u128>> {
     let Some(text) = get(root, TOKEN)? else { return Ok(None) };
     Ok(std::str::from_utf8(&text).ok().and_then(|text| u128::from_str_radix(text, 16).ok()))
 }
 
-/// Whether a discard of the layer with this root was begun and not ended.
+/// Returns whether a discard of the upper with this root was begun and not completed.
 pub(super) fn is_discarded(root: BorrowedFd<'_>) -> Result<bool> {
     Ok(get(root, DISCARDED)?.is_some())
 }
 
-/// `None` if there is no such mark, or none that we could understand.
+/// Returns the value of an xattr; `None` if it is missing or too long.
 fn get(node: BorrowedFd<'_>, mark: &str) -> Result<Option<Vec<u8>>> {
     let mut value = [0_u8; MARK_MAX];
     match fs::fgetxattr(node, mark, &mut value[..]) {
@@ -185,7 +189,7 @@ fn get(node: BorrowedFd<'_>, mark: &str) -> Result<Option<Vec<u8>>> {
     }
 }
 
-/// What a name of a directory leads to, apart from all else.
+/// The type of a directory entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum EntryType {
     /// A node that does not have all its names yet.
@@ -194,11 +198,12 @@ pub(super) enum EntryType {
     Node(FileType),
 }
 
-/// Tells whiteouts from nodes; `None` if there is no such name. `hint` is the type, if it is known;
-/// `pending` are nodes that do not have all their names yet, beside those that are marked.
+/// Classifies an entry; `None` if the name is absent. `hint` is the type from the listing, if
+/// known;
+/// `pending` are the nodes without all their names that have no mark.
 ///
-/// Only devices, empty files in directories that may hold such whiteouts, files in directories that
-/// may hold pending ones, and what the hint says nothing about cost calls.
+/// System calls are needed only for devices, for empty files where whiteouts in form of files are
+/// possible, for files and links where pending nodes are possible, and without a hint.
 pub(super) fn classify(
     dir: BorrowedFd<'_>,
     xattrs: DirXattrs,
@@ -243,7 +248,7 @@ pub(super) fn classify(
     }))
 }
 
-/// A file or a directory, open so that it can be asked for its marks; `None` if it may not be.
+/// Opens a file or a directory to read its xattrs; `None` if that is not permitted.
 pub(super) fn open_for_xattrs(dir: BorrowedFd<'_>, name: &str) -> Result<Option<OwnedFd>> {
     let flags =
         OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
@@ -260,7 +265,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_identity_survives_as_text_and_one_of_another_process_does_not() {
+    fn identity_round_trips_as_text_unless_it_is_of_another_process() {
         for id in [NodeId { dev: 64769, ino: 1 }, NodeId { dev: crate::fresh_dev(), ino: u64::MAX }]
         {
             assert_eq!(NodeId::from_text(id.to_text().as_bytes()), Some(id));
