@@ -4,13 +4,16 @@
 #![allow(clippy::disallowed_methods)]
 
 use std::io::{IoSlice, IoSliceMut};
+use std::os::fd::OwnedFd;
 
 use palisade_vfs::{
     Access, Advice, Descent, DirRef, Errno, FileType, Follow, MemFs, OpenFlags, OpenHow, Result,
     SetTime, SetTimes, Stop, SyncScope, Timestamp, path,
 };
 
-use crate::{Config, Fd, FdRights, OpenRequest, Output, Process, RightsRequest, Status, Whence};
+use crate::{
+    Config, Fd, FdRights, Input, OpenRequest, Output, Process, RightsRequest, Status, Whence,
+};
 
 const DIR: Fd = 3;
 const LAST: u64 = i64::MAX.unsigned_abs();
@@ -367,4 +370,33 @@ fn process_has_the_configured_preopens_and_clock() {
     process.close_all();
     assert_eq!(process.open_descriptors(), 0);
     assert_eq!(process.preopens().count(), 0);
+}
+
+#[test]
+fn streams_are_counted_until_they_are_dropped() {
+    let (mut process, _root) = process(b"0123");
+    let fd = open(&mut process, "file", Status::empty());
+    let dir = open(&mut process, "dir", Status::empty());
+    assert_eq!(process.open_streams(), 0);
+    let (reader, writer) = (process.reader(fd, 0).unwrap(), process.writer(fd, 0).unwrap());
+    let (appender, entries) = (process.appender(fd).unwrap(), process.dir_stream(dir).unwrap());
+    assert_eq!(process.open_streams(), 4);
+    process.close(fd).unwrap();
+    process.close(dir).unwrap();
+    assert_eq!(process.open_streams(), 4);
+    drop((reader, writer));
+    assert_eq!(process.open_streams(), 2);
+    drop((appender, entries));
+    assert_eq!(process.open_streams(), 0);
+}
+
+/// The interrupt is raised before, so that a read that waits fails instead of hanging.
+#[test]
+fn only_a_read_with_a_buffer_waits_for_input() {
+    let (input, _writer) = std::io::pipe().unwrap();
+    let input = Input::file(OwnedFd::from(input).into());
+    let process = Config::builder().stdin(input).build().unwrap().start();
+    process.interrupt().raise();
+    let read = |len| process.read(0, &mut [IoSliceMut::new(&mut vec![0; len])]);
+    assert_eq!((read(0), read(1)), (Ok(0), Err(Errno::Intr)));
 }

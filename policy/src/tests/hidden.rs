@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use palisade_vfs::{Access, DirRef, Errno, Follow, MemFs, Node, OpenFlags, OpenHow, Rights, path};
+use palisade_vfs::{
+    Access, Descent, DirRef, Errno, Follow, MemFs, Node, OpenFlags, OpenHow, Rights, Stop, path,
+};
 use proptest::prelude::*;
 
 use super::op::{Op, Times, apply, list, seed, snapshot, some_op};
@@ -169,4 +171,16 @@ fn nothing_tells_how_many_names_are_hidden() {
     };
     assert_eq!(list(&*dir), Ok(vec![]));
     assert_eq!(dir.stat(palisade_vfs::Descent::HERE).unwrap().nlink, 1);
+}
+
+#[test]
+fn error_on_the_way_to_a_hidden_name_comes_before_enoent() {
+    let root = MemFs::new().root();
+    seed(&root, &[("mkdir", "a"), ("file", "a/x"), ("file", "f"), ("link a", "l")]);
+    let layer = confine(root, hiding(&["/*/x"]));
+    let stat = |path| layer.stat(Descent::new(path).unwrap()).unwrap_err();
+    assert_eq!(stat("a/x"), Stop::Errno(Errno::Noent));
+    assert_eq!(stat("gone/x"), Stop::Errno(Errno::Noent));
+    assert_eq!(stat("f/x"), Stop::Errno(Errno::Notdir));
+    assert_eq!(stat("l/x"), Stop::Link { at: 0, target: "a".into() });
 }

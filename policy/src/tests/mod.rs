@@ -14,6 +14,7 @@ mod live;
 mod moves;
 mod op;
 mod quota;
+mod quota_groups;
 mod revoked;
 pub(crate) mod rows;
 mod semantics;

@@ -107,6 +107,14 @@ fn holes_are_counted_before_the_file_grows() {
 }
 
 #[test]
+fn empty_write_past_the_end_needs_no_quota() {
+    let (group, root) = guarded(Quota { bytes: Some(0), ..NONE });
+    let file = created(&root, "f");
+    assert_eq!((write(&file, 0, 9), write(&file, 0, u64::MAX)), (Ok(0), Ok(0)));
+    assert_eq!((file.stat().unwrap().size, used(&group)), (0, (0, 1)));
+}
+
+#[test]
 fn truncation_gives_back_bytes() {
     let (group, root) = guarded(Quota { bytes: Some(10), ..NONE });
     write_file(&root, "f", 10);
