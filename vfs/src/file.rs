@@ -87,6 +87,8 @@ pub trait File: Any + Send + Sync {
     /// Returns the offset after this handle's last append. Unspecified before the first append.
     ///
     /// A method of its own because few callers need the offset and it may cost a system call.
+    ///
+    /// POSIX: <https://pubs.opengroup.org/onlinepubs/9799919799/functions/lseek.html> (`SEEK_CUR`)
     fn appended_to(&self) -> Result<u64>;
 
     /// Returns the metadata of the file. `nlink` is 0 after the last name is removed.
@@ -165,6 +167,8 @@ pub trait File: Any + Send + Sync {
     /// # Errors
     ///
     /// - As for [`File::read_at`]. `to` is unchanged then.
+    ///
+    /// POSIX: <https://pubs.opengroup.org/onlinepubs/9799919799/functions/pread.html>
     fn read_vec(&self, to: &mut Vec<u8>, len: usize, offset: u64) -> Result<usize> {
         let before = to.len();
         to.resize(before.saturating_add(len), 0);

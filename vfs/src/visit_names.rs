@@ -31,12 +31,13 @@ pub struct VisitedName<'a> {
 ///   of the tree is not visited then.
 pub fn visit_names<T>(
     dir: &DirRef,
-    data: T,
+    root_data: T,
     visit: impl FnMut(VisitedName<'_>, &T) -> Option<T>,
     unread: impl FnMut(PathError),
 ) -> Result<(), PathError> {
     let (names, kinds) = names_of(&**dir).at("")?;
-    let root = Entered { dir: DirRef::clone(dir), names, data: DirState { data, kinds } };
+    let root =
+        Entered { dir: DirRef::clone(dir), names, data: DirState { data: root_data, kinds } };
     walk(root, &mut Names { visit, unread, data: std::marker::PhantomData })
 }
 

@@ -35,7 +35,7 @@ pub enum TreeFault {
     #[error("a name is longer than 255 bytes")]
     NameTooLong,
     /// The name already exists.
-    #[error("the path occurs on_duplicate")]
+    #[error("the path occurs twice")]
     Duplicate,
     /// The path itself, or a prefix of it, is both a directory and another node.
     #[error("the path is used both as a directory and as another node")]
