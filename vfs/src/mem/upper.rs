@@ -2,9 +2,8 @@
 //!
 //! Whiteouts and opaque marks are kept beside the entries of a directory. Methods are atomic for an
 //! overlay: most run under one exclusive lock of the tree. The content of a copied-up file is
-//! filled
-//! before its names are added, and a new directory is made opaque under a second lock, which no
-//! other caller can precede, since an upper belongs to one overlay.
+//! filled before its names are added, and a new directory is made opaque under a second lock, which
+//! no other caller can precede, since an upper belongs to one overlay.
 //!
 //! A copied-up node stores the identity of the lower's node itself, so its open files need no
 //! wrapper.
@@ -22,8 +21,8 @@ use crate::overlay::{CopiedUp, CopyUp, NewName, UpperDir, UpperEntry, UpperOpen,
 use crate::{Access, Dir, Errno, Name, OpenHow, Result, Stat, Stop};
 
 impl MemFs {
-    /// Returns the root as an upper: an overlay keeps its changes in it. After
-    /// [`UpperDir::freeze`] it can be a lower.
+    /// Returns the root as an upper: an overlay keeps its changes in it. After [`UpperDir::freeze`]
+    /// it can be a lower.
     #[must_use]
     pub fn upper(&self) -> UpperRef {
         Arc::new(MemDir::hold(&self.0, &self.0.tree.read(), ROOT))
@@ -69,8 +68,7 @@ impl MemDir {
     }
 
     /// Creates a file with the identity of the lower's file, without a name. It is open for reading
-    /// and
-    /// writing.
+    /// and writing.
     fn new_file(&self, stat: &Stat) -> Result<(Arc<Leaf>, MemFile)> {
         let leaf = self.fs.leaf_with((stat.dev, stat.ino), LeafContent::File, stat.modified)?;
         let env = Arc::clone(&self.fs.env);

@@ -13,8 +13,7 @@
 //!
 //! INVARIANT: a directory with a handle is open. Operations open directories with
 //! [`DirTable::open`] and [`DirTable::descend`]; nothing is closed before the next operation,
-//! except
-//! the directories that [`DirTable::descend`] itself passed through.
+//! except the directories that [`DirTable::descend`] itself passed through.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -1,12 +1,10 @@
 //! The table of an overlay's known directories, with the merged lookup of names.
 //!
 //! The table holds the directories with a handle, their ancestors, and recently used directories
-//! that
-//! the upper and the lowers share. One lock guards it ([`super::OverlayState::table`]), and the
-//! upper
-//! and the lowers are called with the lock held. A path under a directory that only the upper or
-//! only
-//! the lowers have is not resolved name by name: it is passed to that side in one call.
+//! that the upper and the lowers share. One lock guards it ([`super::OverlayState::table`]), and
+//! the upper and the lowers are called with the lock held. A path under a directory that only the
+//! upper or only the lowers have is not resolved name by name: it is passed to that side in one
+//! call.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -49,8 +47,7 @@ pub(super) struct DirState {
     pub(super) handles: HandleCount,
     pub(super) is_removed: bool,
     /// The listing of the lowers at the first `read_dir`. The order of the entries persists, even
-    /// after
-    /// the upper hides the lowers.
+    /// after the upper hides the lowers.
     pub(super) list: Option<Arc<MergedList>>,
     /// The cookies of the upper's entries, which follow the lowers'. Has a lock of its own, since
     /// listings hold the table lock shared.
@@ -97,8 +94,7 @@ pub(super) enum Resolution<'t, 'p> {
     /// The lowers: the upper does not have the directory `dir`.
     Lower { dir: &'t Arc<MergedDir>, rest: Descent<'p>, consumed: usize },
     /// A directory that the upper and the lowers have. Its entry `name`, the first of `rest`, has
-    /// not
-    /// been looked up.
+    /// not been looked up.
     Merged { parts: MergedParts<'t>, name: Name<'p>, rest: Descent<'p>, consumed: usize },
     /// A closed directory, which must be opened under the exclusive lock.
     Closed,
@@ -157,8 +153,7 @@ pub(super) fn no_backing_dir() -> Errno {
 }
 
 /// Reports a directory without an upper after [`DirTable::ensure_upper`], or with a node in a
-/// missing
-/// upper.
+/// missing upper.
 #[cold]
 pub(super) fn missing_upper() -> Errno {
     bug!("a raised directory of the overlay has no upper")
@@ -269,10 +264,8 @@ impl DirTable {
     }
 
     /// Returns the upper's directory of `key` if an operation on `name` concerns the upper alone:
-    /// no
-    /// lower has the name, and the table has no directory of that name. The upper's operation and
-    /// its
-    /// errors are then those of the overlay, and the shared lock suffices.
+    /// no lower has the name, and the table has no directory of that name. The upper's operation
+    /// and its errors are then those of the overlay, and the shared lock suffices.
     pub(super) fn upper_only(&self, key: DirKey, name: Name<'_>) -> Result<Option<&UpperRef>> {
         let dir = self.dir(key)?;
         let below = dir.lower.as_ref().is_some_and(|lower| !lower.excludes(name));
@@ -397,8 +390,7 @@ impl DirTable {
     }
 
     /// Returns the upper's directory of `key`. Copies up the directory and its ancestors if they
-    /// are
-    /// missing, which changes nothing visible.
+    /// are missing, which changes nothing visible.
     ///
     /// # Errors
     /// - `Noent`: the directory is removed.
@@ -496,10 +488,8 @@ impl DirTable {
     }
 
     /// Makes the empty directory `name` of the upper opaque, before a rename replaces it. An upper
-    /// that
-    /// removes the whiteouts in it, to make room for the other directory, thereby reveals nothing.
-    /// Has
-    /// no effect if `name` leads to anything else.
+    /// that removes the whiteouts in it, to make room for the other directory, thereby reveals
+    /// nothing. Has no effect if `name` leads to anything else.
     pub(super) fn hide_target_lowers(&mut self, key: DirKey, name: Name<'_>) -> Result<()> {
         let Some(child) = self.dir(key)?.children.get(name.as_str()).copied() else {
             return Ok(());
@@ -552,8 +542,8 @@ impl DirTable {
     }
 
     /// Evicts idle directories if there are many, and closes all but [`DirTable::idle_max`] of
-    /// them.
-    /// Must be called before an operation: an operation relies on the keys that it has looked up.
+    /// them. Must be called before an operation: an operation relies on the keys that it has looked
+    /// up.
     pub(super) fn evict(&mut self) {
         self.close_idle();
         if self.dirs.len() <= self.evict_at.max(EVICT_MIN) {
@@ -572,8 +562,7 @@ impl DirTable {
     }
 
     /// Evicts a directory without a handle and without children in the table. Returns its parent,
-    /// which
-    /// may be idle now.
+    /// which may be idle now.
     pub(super) fn forget_idle(&mut self, key: DirKey) -> Option<DirKey> {
         let is_idle = |dir: &DirState| dir.children.is_empty() && dir.handles.is_zero();
         if key == ROOT || !self.dirs.get(key).is_some_and(is_idle) {

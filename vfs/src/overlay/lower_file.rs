@@ -1,10 +1,9 @@
 //! Open files of the lowers, which switch to the upper's copy on a copy-up.
 //!
 //! A file of the upper is returned as it is, since it is never copied up again. A file of a lower
-//! is
-//! only ever open for reading. When it is copied up, under any of its names, all its handles switch
-//! to the copy, so they read later writes. Linux overlayfs does not do this: there a file that was
-//! opened for reading keeps the content of the lower.
+//! is only ever open for reading. When it is copied up, under any of its names, all its handles
+//! switch to the copy, so they read later writes. Linux overlayfs does not do this: there a file
+//! that was opened for reading keeps the content of the lower.
 
 use std::io::{IoSlice, IoSliceMut};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -38,8 +37,7 @@ pub(super) struct LowerFile {
     /// The number of its names in the lowers that have been hidden.
     hidden: AtomicU64,
     /// The path of the directory in the lowers. It holds names only, so an open file keeps no
-    /// directory
-    /// open. A file that has not been copied up has the same path in the overlay.
+    /// directory open. A file that has not been copied up has the same path in the overlay.
     dir: SharedPath,
     path: InlinePath,
     slot: usize,
@@ -123,8 +121,7 @@ impl LowerFiles {
     }
 
     /// Recomputes the hidden names after the overlay was restored, when nothing is copied up: a
-    /// file
-    /// whose path still leads to it has all its names, and any other file has none.
+    /// file whose path still leads to it has all its names, and any other file has none.
     pub(super) fn recount_after_restore(&self, root: &Arc<MergedDir>) {
         let all: Vec<_> = self.0.lock().iter().filter_map(|(_, file)| file.upgrade()).collect();
         for file in all {
@@ -146,8 +143,8 @@ impl LowerFiles {
 }
 
 /// Opens a file of a lower. An open without access rights opens for reading if the lower permits
-/// it:
-/// when the times of the file are set after its last name is removed, its content must be copied.
+/// it: when the times of the file are set after its last name is removed, its content must be
+/// copied.
 pub(super) fn open_lower(dir: &dyn Dir, path: Descent<'_>, how: OpenHow) -> Result<Node, Stop> {
     if how.access != Access::Hold || how.wants_dir() {
         return dir.open(path, how);
@@ -200,8 +197,7 @@ impl LowerFile {
     }
 
     /// Copies the file up under its name. Has no effect if another node has the name: a lower's
-    /// file may
-    /// have names outside of the overlay, which its link count includes.
+    /// file may have names outside of the overlay, which its link count includes.
     fn copy_up_named(&self, table: &mut DirTable, id: Identity) -> Result<()> {
         let path = self.full_path()?;
         let Some((parent, name)) = Descent::new(&path)?.split_last() else {

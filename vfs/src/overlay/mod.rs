@@ -81,10 +81,8 @@ type Identity = (u64, u64);
 ///
 /// - Directories and files behave like those of a plain copy of the lowers: results, errors,
 ///   listings, identities, times and links. Two numbers differ: the `nlink` and `size` of a
-///   directory
-///   are those of its topmost part, and the `nlink` of a file is that of its own lower, which
-///   counts
-///   names that another lower hides.
+///   directory are those of its topmost part, and the `nlink` of a file is that of its own lower,
+///   which counts names that another lower hides.
 /// - Lowers are never written, neither their content nor their times.
 /// - A handle that was opened for reading reads later writes, as for any file.
 /// - A node keeps its identity when it is copied up. New nodes have the device number of the lowest
@@ -177,8 +175,7 @@ impl Overlay {
     }
 
     /// Sets how many directories without a handle stay open. The default is 16 if the upper or a
-    /// lower
-    /// may hold descriptors of the host, and unlimited otherwise.
+    /// lower may hold descriptors of the host, and unlimited otherwise.
     pub fn set_idle_max(&self, idle_max: usize) {
         let mut table = self.0.table.write();
         table.idle_max = Some(idle_max);
@@ -187,8 +184,7 @@ impl Overlay {
 
     /// Charges every later copy of a file of the lowers to `budget`: the length of the file, holes
     /// included. The charge is permanent unless the copy fails. A file that is truncated by its
-    /// open is
-    /// not copied. Only the first call has an effect; a fork starts without a budget.
+    /// open is not copied. Only the first call has an effect; a fork starts without a budget.
     pub fn set_copy_budget(&self, budget: Arc<dyn CopyBudget>) {
         let _ = self.0.budget.set(budget);
     }

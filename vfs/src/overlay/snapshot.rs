@@ -1,8 +1,7 @@
 //! Snapshots, forks and restores: exchanges the upper and the lowers of an overlay in use.
 //!
 //! Nothing is copied. Under the exclusive lock of the table, each known directory gets another
-//! upper
-//! and other lowers. A handle is a key of the table, so it stays valid.
+//! upper and other lowers. A handle is a key of the table, so it stays valid.
 
 use std::sync::Arc;
 
@@ -16,14 +15,11 @@ use crate::{Descent, Dir, Errno, Name, Result};
 
 impl Overlay {
     /// Freezes the current tree and returns it as lowers. `next`, which must be empty, becomes the
-    /// upper.
-    /// Nothing is copied: the cost depends on the number of known directories, not on the size of
-    /// the
-    /// tree.
+    /// upper. Nothing is copied: the cost depends on the number of known directories, not on the
+    /// size of the tree.
     ///
     /// The returned lowers never change. They can be read, restored, and shared by any number of
-    /// other
-    /// overlays.
+    /// other overlays.
     ///
     /// # Errors
     /// - `Inval`: `next` is the upper or a lower already.
@@ -73,10 +69,8 @@ impl Overlay {
     /// becomes the upper. The former upper is frozen; it can be a lower of other overlays.
     ///
     /// A handle on a directory then refers to the directory of the same path. If the path leads to
-    /// no
-    /// directory, the handle refers to a removed one. An open file of the lowers stays readable; if
-    /// its
-    /// path leads to another node, it is an open file without a name.
+    /// no directory, the handle refers to a removed one. An open file of the lowers stays readable;
+    /// if its path leads to another node, it is an open file without a name.
     ///
     /// # Errors
     /// - `Inval`: `next` is the upper or a lower already.
@@ -164,8 +158,7 @@ fn find_all(table: &DirTable, snapshot: &Lowers) -> Result<Vec<(DirKey, Restored
     Ok(found)
 }
 
-/// Marks the directory as removed. Its descendants follow later in the list of
-/// [`find_all`].
+/// Marks the directory as removed. Its descendants follow later in the list of [`find_all`].
 fn remove(table: &mut DirTable, key: DirKey) -> Result<()> {
     let dir = table.dir_mut(key)?;
     dir.is_removed = true;

@@ -46,14 +46,11 @@ pub enum CopyUp<'a> {
     /// A symbolic link with this target.
     Symlink(&'a str),
     /// A file. The function fills the empty copy, which is open for writing. It is called once,
-    /// before
-    /// a name leads to the copy.
+    /// before a name leads to the copy.
     File(&'a mut dyn FnMut(&dyn File) -> Result<()>),
     /// A file that the operation truncates. The copy stays empty and is opened in this way before a
-    /// name
-    /// leads to it, so neither the open nor the truncation can fail later. Its times are those of a
-    /// file
-    /// truncated now.
+    /// name leads to it, so neither the open nor the truncation can fail later. Its times are those
+    /// of a file truncated now.
     Truncated(OpenHow),
 }
 
@@ -75,8 +72,7 @@ pub enum CopiedUp {
 /// A directory of an upper, where an overlay keeps its changes.
 ///
 /// Beside nodes an upper has two marks without a name of their own: a *whiteout* hides a name of
-/// the
-/// lowers, and an *opaque* directory hides the directory of the same name in the lowers.
+/// the lowers, and an *opaque* directory hides the directory of the same name in the lowers.
 ///
 /// The methods of [`Dir`] show only the nodes. A whiteout is not listed, its name is `Noent`, and a
 /// directory with nothing but whiteouts is empty. A node that is created or renamed onto a whiteout
@@ -85,16 +81,14 @@ pub enum CopiedUp {
 /// between them.
 ///
 /// Each method that changes the upper is atomic for observers, and also for a crash. Temporary
-/// files
-/// of the implementation are never visible.
+/// files of the implementation are never visible.
 ///
 /// An upper belongs to one overlay, so an implementation may cache its content.
 pub trait UpperDir: Dir {
     /// Sets the device number of the nodes that are created from now on, and gives each a unique
-    /// inode
-    /// number: for a guest, the merged tree is one filesystem. An upper on the host ignores the
-    /// call,
-    /// since the kernel numbers its nodes. The overlay calls this once, before it creates a node.
+    /// inode number: for a guest, the merged tree is one filesystem. An upper on the host ignores
+    /// the call, since the kernel numbers its nodes. The overlay calls this once, before it creates
+    /// a node.
     fn set_node_dev(&self, dev: u64);
 
     /// Returns the entry `name`.
@@ -107,8 +101,7 @@ pub trait UpperDir: Dir {
     fn lookup(&self, name: Name<'_>) -> Result<UpperEntry>;
 
     /// Opens the file `name` if the upper has one. Nothing is created. An overlay calls this for
-    /// most
-    /// opens, so an implementation should use a single lookup.
+    /// most opens, so an implementation should use a single lookup.
     ///
     /// # Errors
     /// - [`Stop::Link`] at 0: the entry is a symbolic link.
@@ -140,12 +133,9 @@ pub trait UpperDir: Dir {
     fn whiteouts(&self, each: &mut dyn FnMut(Name<'_>)) -> Result<()>;
 
     /// Creates the copy of a lower's node, with the identity and times of `stat` (`changed` only
-    /// where
-    /// it can be set), under all of `names` in one step. A directory needs one name, a symbolic
-    /// link at
-    /// least one, a file may have none. The times of the parent directories do not change, nor does
-    /// any
-    /// visible entry.
+    /// where it can be set), under all of `names` in one step. A directory needs one name, a
+    /// symbolic link at least one, a file may have none. The times of the parent directories do not
+    /// change, nor does any visible entry.
     ///
     /// # Errors
     /// - `Inval`: too many or too few names.
@@ -159,8 +149,7 @@ pub trait UpperDir: Dir {
     fn copy_up(&self, names: &[NewName<'_>], stat: &Stat, what: CopyUp<'_>) -> Result<CopiedUp>;
 
     /// Adds a name to a copied-up file or symbolic link, which it has in the lower too. No times
-    /// change.
-    /// `into` is a directory of this upper.
+    /// change. `into` is a directory of this upper.
     ///
     /// # Errors
     /// - `Xdev`: `into` belongs to another upper.
@@ -170,8 +159,7 @@ pub trait UpperDir: Dir {
     fn copy_up_link(&self, name: Name<'_>, into: &dyn UpperDir, new_name: Name<'_>) -> Result<()>;
 
     /// Replaces the entry `name` by a whiteout: no entry, a file, a link, or a directory without
-    /// visible
-    /// entries. The times of this directory change as for a removal.
+    /// visible entries. The times of this directory change as for a removal.
     ///
     /// # Errors
     /// - `Notempty`: the entry is a directory with a node in it.
@@ -185,8 +173,7 @@ pub trait UpperDir: Dir {
     fn create_opaque_dir(&self, name: Name<'_>) -> Result<()>;
 
     /// Makes this directory opaque. Its times do not change. An implementation may remove the
-    /// whiteouts
-    /// in it, which have nothing left to hide.
+    /// whiteouts in it, which have nothing left to hide.
     fn set_opaque(&self) -> Result<()>;
 
     /// Renames as [`Dir::rename`], and leaves a whiteout under the old name in the same step, as
@@ -202,8 +189,8 @@ pub trait UpperDir: Dir {
     ) -> Result<()>;
 
     /// Returns whether this directory is the directory with the identity `dir` or a descendant of
-    /// it, as
-    /// far as the filesystem of the upper can find out. An upper inside a lower would list itself.
+    /// it, as far as the filesystem of the upper can find out. An upper inside a lower would list
+    /// itself.
     ///
     /// # Errors
     /// - `Io`
@@ -213,10 +200,8 @@ pub trait UpperDir: Dir {
     }
 
     /// Returns a random number that identifies this root of an upper, the same in every call.
-    /// Commits
-    /// derive the names of temporary files from it. No guest can guess such a name, and a later
-    /// commit
-    /// recognizes the files of an interrupted one.
+    /// Commits derive the names of temporary files from it. No guest can guess such a name, and a
+    /// later commit recognizes the files of an interrupted one.
     ///
     /// # Errors
     /// - `Rofs`: the upper is frozen and has no token yet.
@@ -224,10 +209,8 @@ pub trait UpperDir: Dir {
     fn commit_token(&self) -> Result<u128>;
 
     /// Marks this root as discarded. If the process ends before [`UpperDir::end_discard`], the next
-    /// open
-    /// of the upper empties it first. So a crash leaves all changes or none: a partial upper would
-    /// be a
-    /// different set of changes.
+    /// open of the upper empties it first. So a crash leaves all changes or none: a partial upper
+    /// would be a different set of changes.
     ///
     /// # Errors
     /// - `Rofs`: the upper is frozen.
@@ -241,8 +224,7 @@ pub trait UpperDir: Dir {
     fn end_discard(&self) -> Result<()>;
 
     /// Makes the filesystem of this upper read-only for ever: changes fail with `Rofs` from now on.
-    /// Its
-    /// nodes, whiteouts and opaque directories stay, so it can be a lower of many overlays.
+    /// Its nodes, whiteouts and opaque directories stay, so it can be a lower of many overlays.
     ///
     /// # Errors
     /// - `Txtbsy`: a file of the upper is open.

@@ -2,11 +2,10 @@
 //!
 //! A node is created in the work directory. One name is installed by one rename. Several names are
 //! one step too: the inode is marked as pending ([`xattrs::PENDING`]), so its names are ignored
-//! while
-//! they are installed, and the removal of the mark makes all of them visible. On an error the names
-//! are rolled back. A name that cannot be removed either stays as [`CachedEntry::Debris`], which
-//! callers see as absent, also after the upper is opened again. Symbolic links cannot have user
-//! xattrs: pending links are recorded in memory while the upper is open.
+//! while they are installed, and the removal of the mark makes all of them visible. On an error the
+//! names are rolled back. A name that cannot be removed either stays as [`CachedEntry::Debris`],
+//! which callers see as absent, also after the upper is opened again. Symbolic links cannot have
+//! user xattrs: pending links are recorded in memory while the upper is open.
 //!
 //! A copied-up node was visible before, so the times of its directory must not change. They are set
 //! back after the rename. A failure to do so does not fail the operation, whose change is done: the
@@ -367,8 +366,7 @@ impl HostUpper {
         for target @ (dir, name) in names {
             let found = dir.check_vacant(*name)?;
             // A replaced whiteout could not be rolled back. It also hides the name of the lower, so
-            // the name is
-            // not one of the file's visible names.
+            // the name is not one of the file's visible names.
             if let CachedEntry::Whiteout = found {
                 return Err(Errno::Exist);
             }

@@ -363,8 +363,7 @@ impl Dir for HostUpper {
 
 impl HeldDir {
     /// Converts an entry of the host's listing: `None` for a whiteout, else with the identity of
-    /// the
-    /// lower's node.
+    /// the lower's node.
     fn visible_entry<'a>(
         &self,
         state: &UpperState,

@@ -73,8 +73,7 @@ mod tested {
     }
 
     /// Lets `failing` changes of this thread fail after `nth` successful ones. The first failure of
-    /// an
-    /// operation is `NOSPC`, later ones are `ROFS`.
+    /// an operation is `NOSPC`, later ones are `ROFS`.
     pub(in super::super) fn fail((nth, failing): (u32, u32)) {
         HAS_FAILED.set(false);
         IS_FIRST.set(true);

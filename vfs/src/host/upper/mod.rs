@@ -41,8 +41,7 @@
 //! - Without permission to make devices, a whiteout in an opaque directory is not written at all,
 //!   since it has nothing to hide.
 //! - On a filesystem without `RENAME_WHITEOUT`, a crash or persistent errors may leave a renamed
-//!   file
-//!   with both names, or an empty directory under the old name of a renamed directory.
+//!   file with both names, or an empty directory under the old name of a renamed directory.
 
 mod copy_up;
 mod dir;
@@ -81,8 +80,7 @@ use crate::{Descent, Errno, FileType, Name, Result, Stat, Stop};
 const DESCENT_CACHE_MAX: usize = 16;
 
 /// Open flags of held directories, which permit `fgetxattr` and listing. Reads for the overlay's
-/// own
-/// purposes do not update the access time.
+/// own purposes do not update the access time.
 const HOLD: OFlags = OFlags::RDONLY
     .union(OFlags::DIRECTORY)
     .union(OFlags::NOFOLLOW)
@@ -97,9 +95,8 @@ pub(super) fn lies_in(dir: BorrowedFd<'_>, top: (u64, u64)) -> std::io::Result<b
 /// An upper in a directory of the host, in the format of Linux overlayfs with `userxattr`.
 ///
 /// The kernel can mount the directory, and directories that the kernel wrote with that option can
-/// be
-/// opened. Whiteouts are character devices 0/0. Without permission to make devices they are empty
-/// files with an xattr, which the kernel recognizes in all lowers but the last.
+/// be opened. Whiteouts are character devices 0/0. Without permission to make devices they are
+/// empty files with an xattr, which the kernel recognizes in all lowers but the last.
 ///
 /// See <https://docs.kernel.org/filesystems/overlayfs.html>.
 pub struct HostUpper {

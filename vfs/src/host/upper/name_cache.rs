@@ -1,10 +1,9 @@
 //! A cache of the entries of an open directory, which makes negative lookups free.
 //!
 //! An upper belongs to one overlay, so a directory is read once, on the first lookup in it, and
-//! every
-//! later change updates the cache. A lookup of an absent name makes no system call. All caches of
-//! an
-//! upper together hold [`NAMES_MAX`] names; a directory beyond the limit is not cached.
+//! every later change updates the cache. A lookup of an absent name makes no system call. All
+//! caches of an upper together hold [`NAMES_MAX`] names; a directory beyond the limit is not
+//! cached.
 
 use std::collections::BTreeMap;
 use std::sync::Weak;
@@ -48,8 +47,7 @@ impl CachedNode {
 pub(super) enum CachedEntry {
     Absent,
     /// Absent for callers, but the name is taken by a node that a failed operation could not
-    /// remove. A
-    /// new node replaces it.
+    /// remove. A new node replaces it.
     Debris,
     Whiteout,
     Node(CachedNode),

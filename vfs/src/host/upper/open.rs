@@ -46,10 +46,8 @@ impl Limits {
 
 impl HostUpper {
     /// Opens the upper in a directory of the host: the nodes are in `upper`, temporary files in
-    /// `work`.
-    /// Both are created if they are missing. Symbolic links in the path `dir` are followed, links
-    /// in the
-    /// directory are not. An interrupted discard is completed first.
+    /// `work`. Both are created if they are missing. Symbolic links in the path `dir` are followed,
+    /// links in the directory are not. An interrupted discard is completed first.
     ///
     /// # Errors
     /// - The errors of the kernel.
@@ -66,8 +64,7 @@ impl HostUpper {
     }
 
     /// Opens the upper with its nodes in `upper`, such as one that the kernel wrote. Temporary
-    /// files go
-    /// to a new subdirectory of `work`; nothing else in `work` changes.
+    /// files go to a new subdirectory of `work`; nothing else in `work` changes.
     ///
     /// # Errors
     /// - The errors of the kernel, such as `NotADirectory`.

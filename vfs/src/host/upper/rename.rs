@@ -92,8 +92,7 @@ impl Rename<'_> {
             }
             (CachedEntry::Whiteout, false) if self.moved.kind == FileType::Dir => {
                 // Between the two calls both names exist. The old one is then a whiteout, over an
-                // absent name or one
-                // that is to be hidden.
+                // absent name or one that is to be hidden.
                 self.exchange()?;
                 let (from, flags) = (self.from.fd(), AtFlags::empty());
                 let unlink = |()| fs::unlinkat(from, self.name.as_str(), flags);
@@ -154,8 +153,7 @@ impl Rename<'_> {
     }
 
     /// Renames and creates the whiteout in several calls, on a filesystem without
-    /// `RENAME_WHITEOUT`. The
-    /// order minimizes the effect of a crash between the calls.
+    /// `RENAME_WHITEOUT`. The order minimizes the effect of a crash between the calls.
     fn rename_with_whiteout(&self) -> Result<()> {
         let whiteout = self.work.whiteout()?;
         let (from, into) = (self.from.fd(), self.into.fd());

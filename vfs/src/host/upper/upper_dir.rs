@@ -25,8 +25,7 @@ pub(super) enum Opaqueness {
 
 impl HeldDir {
     /// Sets the modification time and the change time to the same value, as a new entry does. A
-    /// diff
-    /// reports a directory whose times differ as modified.
+    /// diff reports a directory whose times differ as modified.
     fn set_equal_times(&self) -> Result<()> {
         let [omit, now] =
             [fs::UTIME_OMIT, fs::UTIME_NOW].map(|tv_nsec| fs::Timespec { tv_sec: 0, tv_nsec });
@@ -145,8 +144,7 @@ impl HeldDir {
     }
 
     /// Marks this directory as one that may hold whiteouts in form of files. Returns false in an
-    /// opaque
-    /// directory, where whiteouts have nothing to hide and the kernel would show the files.
+    /// opaque directory, where whiteouts have nothing to hide and the kernel would show the files.
     pub(super) fn declare_whiteouts(&self, work: &WorkDir) -> Result<bool> {
         if work.style == WhiteoutStyle::Device {
             return Ok(true);
@@ -210,8 +208,7 @@ impl HeldDir {
     }
 
     /// Makes the directory opaque. Removes whiteouts in form of files, which the kernel would show
-    /// in an
-    /// opaque directory.
+    /// in an opaque directory.
     pub(super) fn make_opaque(&self) -> Result<()> {
         let xattrs = self.xattrs()?;
         if xattrs.opaque == Opaque::Yes {

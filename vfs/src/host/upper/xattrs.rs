@@ -2,8 +2,7 @@
 //!
 //! The format is that of Linux with the mount option `userxattr`:
 //! <https://docs.kernel.org/filesystems/overlayfs.html>. A whiteout is a character device 0/0, or
-//! an
-//! empty file with [`WHITEOUT`] in a directory with [`OPAQUE`] = `x`. An opaque directory has
+//! an empty file with [`WHITEOUT`] in a directory with [`OPAQUE`] = `x`. An opaque directory has
 //! [`OPAQUE`] = `y`. The kernel hides all xattrs with the prefix `user.overlay.` from users of its
 //! mounts, and ignores the ones that only this program defines.
 
@@ -39,8 +38,7 @@ pub(super) const TOKEN: &str = "user.overlay.palisade.token";
 pub(super) const DISCARDED: &str = "user.overlay.palisade.discarded";
 
 /// The longest list of xattr names that is read at once, in bytes. Names of a longer list are read
-/// one
-/// by one.
+/// one by one.
 const LIST_MAX: usize = 1024;
 /// The longest value that is parsed, in bytes: three numbers and two separators.
 const MARK_MAX: usize = 64;
@@ -82,8 +80,7 @@ impl NodeId {
     }
 
     /// Returns whether the device or inode number is generated, as by
-    /// [`fresh_dev`](crate::fresh_dev).
-    /// Such numbers have no meaning for other processes.
+    /// [`fresh_dev`](crate::fresh_dev). Such numbers have no meaning for other processes.
     fn is_of_process(self) -> bool {
         (self.dev | self.ino) >> 63 == 1
     }
@@ -199,8 +196,7 @@ pub(super) enum EntryType {
 }
 
 /// Classifies an entry; `None` if the name is absent. `hint` is the type from the listing, if
-/// known;
-/// `pending` are the nodes without all their names that have no mark.
+/// known; `pending` are the nodes without all their names that have no mark.
 ///
 /// System calls are needed only for devices, for empty files where whiteouts in form of files are
 /// possible, for files and links where pending nodes are possible, and without a hint.

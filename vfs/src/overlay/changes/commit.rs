@@ -1,21 +1,21 @@
-//! Making a directory equal to what an overlay over it shows.
+//! Commit: makes a directory equal to the tree that an overlay over it shows.
 //!
-//! Everything that is needed lies in the layer: what it does not say stays as it is in the target.
-//! So the lowers are not read, though the target may be the very directory that lies beneath, and
-//! whoever was interrupted begins anew: what is there already is found to be equal and kept.
+//! Everything that is needed is in the upper; the target keeps all entries that the upper does not
+//! mention. So the lowers are not read, although the target may itself be a lower, and an
+//! interrupted commit can be repeated: entries that are equal already are kept.
 //!
-//! There are three passes. The first looks at the layer alone, and refuses what cannot be
-//! committed before anything has changed. The second puts everything in place that the layer has:
-//! a file is written under a temporary name, given its times, synced, and renamed over what is
-//! there. The third takes away what the layer hides and sets the times of the directories. So a
-//! node that was renamed has its new name before it loses the old one.
+//! A commit makes three passes. The survey reads the upper alone and rejects nodes that cannot be
+//! committed, before anything changes. The second pass creates all nodes of the upper: a file is
+//! written under a temporary name, its times are set, it is synced and renamed over the existing
+//! entry. The third pass removes the entries that the upper hides and sets the times of
+//! directories. So a renamed node has its new name before it loses the old one.
 //!
-//! A target's links are never followed: it is stepped through name by name, and a link in the way
-//! is replaced.
+//! Links in the target are never followed: the target is walked name by name, and a link that is in
+//! the way is replaced.
 //!
-//! Deliberately absent: renaming in the target. A renamed directory is written anew and the old one
-//! removed, because a directory that moves before its new content is whole cannot be told from one
-//! that never moved.
+//! Deliberately absent: renames in the target. A renamed directory is written again and the old one
+//! is removed: a directory that moved before its new content was complete could not be told from
+//! one that never moved.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -36,30 +36,31 @@ use crate::{
     Stat, Stop, SyncScope, bug,
 };
 
-/// What names of files begin with that are not whole yet; the layer's token and a number follow.
+/// The prefix of temporary names; the token of the upper and a number follow.
 const TEMPORARY: &str = ".palisade-commit-";
-/// How often another temporary name is tried. Nobody else knows the token, so the first is free.
+/// Attempts to create a temporary name. Only the upper knows the token, so the first name is free.
 const ATTEMPTS_MAX: u32 = 1024;
-/// Notes that are kept for the report.
+/// The most notes in a report.
 const NOTES_MAX: usize = 64;
 
-/// Makes `target`, which holds what lies beneath `upper`, equal to what shows through `upper`:
-/// files, links, hard links, directories and the times of all of them.
+/// Makes `target`, whose content is that of the lowers of `upper`, equal to the merged tree: files,
+/// symbolic links, hard links, directories, and their times.
 ///
-/// Every file is all or nothing, for a crash too: it is synced before it takes its place. What
-/// fails between the first file and the last leaves a target that is part old and part new; to
-/// call it again with the same layer completes it, and removes the temporary files of the one
-/// before, whose names no guest can know. A file that is equal keeps its place, its identity and
-/// what the host keeps about it; one that is replaced passes on its permissions and its owner.
+/// Each file is replaced atomically, also for a crash: it is synced before the rename. An error or
+/// a crash in between leaves a target that is part old and part new. A repeated call with the same
+/// upper completes it, and removes the temporary files of the interrupted commit, whose names no
+/// guest can guess. An equal file is kept, with its identity and the host's metadata. A replaced
+/// file passes on its permissions and its owner.
 ///
-/// What belongs to someone else can be written where its directory may be, but its times, its
-/// permissions and its owner cannot be set then: [`Committed::notes`] tells of it.
+/// A file of another owner can be replaced if its directory is writable, but its times, permissions
+/// and owner may not be settable: see [`Committed::notes`].
 ///
-/// Neither the layer nor the target may be changed by others meanwhile. An overlay over `target`
-/// shows nonsense afterwards: its lower changed. Make a new one.
+/// Neither the upper nor the target may change meanwhile. An overlay over `target` must not be used
+/// afterwards, since its lower has changed.
 ///
-/// Errors, before anything has changed: `Perm` for a node that is neither file nor directory nor
-/// link. Then those of the layer and of the target.
+/// # Errors
+/// - `Perm`: a node is neither a file nor a directory nor a symbolic link. Nothing has changed.
+/// - The errors of the upper and of the target.
 pub fn commit(
     upper: &UpperRef,
     target: &DirRef,
@@ -78,17 +79,17 @@ pub fn commit(
         temporary_next: 0,
     };
     let dir = (Arc::clone(upper), Arc::clone(target));
-    walk(commit.enter_to_place(dir.clone(), "")?, &mut Place(&mut commit))?;
-    walk(commit.enter_to_finish(dir, Hides::No, "")?, &mut Finish(&mut commit))?;
+    walk(commit.enter_to_place(dir.clone(), "")?, &mut PlacePass(&mut commit))?;
+    walk(commit.enter_to_finish(dir, Hides::No, "")?, &mut FinishPass(&mut commit))?;
     Ok(commit.committed)
 }
 
-/// What the layer has.
+/// The totals of the upper, from the first pass.
 #[derive(Default)]
 struct Survey {
     total: u64,
     bytes: u64,
-    /// The paths of the files that have several names.
+    /// The paths of the files with several names.
     groups: HashMap<Identity, Vec<SharedPath>, RandomState>,
 }
 
@@ -97,30 +98,31 @@ struct Commit<'a> {
     target: &'a DirRef,
     progress: &'a mut dyn FnMut(Progress<'_>),
     committed: Committed,
-    /// Where a file with several names has been put first.
+    /// The first name of each file with several names.
     firsts: HashMap<Identity, SharedPath, RandomState>,
     done: u64,
     bytes_done: u64,
-    /// What the temporary names of this layer's commits begin with.
+    /// The prefix of the temporary names of this upper's commits.
     temporary: String,
     temporary_next: u32,
 }
 
-/// A directory of the layer, and the target's.
+/// A directory of the upper, and the same directory of the target.
 type Pair = (UpperRef, DirRef);
 
-/// Whether nothing of what lies beneath shows in a directory.
+/// Whether a directory, or an ancestor, is opaque.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Hides {
     No,
     Yes,
 }
 
-/// The second pass.
-struct Place<'c, 'a>(&'c mut Commit<'a>);
+/// The second pass: creates the nodes of the upper.
+struct PlacePass<'c, 'a>(&'c mut Commit<'a>);
 
-/// The third pass. What is in a directory is finished before its times are set.
-struct Finish<'c, 'a>(&'c mut Commit<'a>);
+/// The third pass: removes hidden entries and sets times. A directory's times are set after its
+/// entries are finished.
+struct FinishPass<'c, 'a>(&'c mut Commit<'a>);
 
 impl Survey {
     fn of(upper: &UpperRef) -> Result<Survey, PathError> {
@@ -136,7 +138,7 @@ impl Survey {
     }
 }
 
-/// The first pass.
+/// The first pass: counts, and rejects special files.
 impl Visitor for Survey {
     type Dir = UpperRef;
     type Data = ();
@@ -166,7 +168,7 @@ impl Visitor for Survey {
     }
 }
 
-impl Visitor for Place<'_, '_> {
+impl Visitor for PlacePass<'_, '_> {
     type Dir = Pair;
     type Data = ();
     type Error = PathError;
@@ -187,7 +189,7 @@ impl Visitor for Place<'_, '_> {
     }
 }
 
-impl Visitor for Finish<'_, '_> {
+impl Visitor for FinishPass<'_, '_> {
     type Dir = Pair;
     type Data = Hides;
     type Error = PathError;
@@ -214,7 +216,7 @@ impl Visitor for Finish<'_, '_> {
 }
 
 impl Commit<'_> {
-    fn say(&mut self, step: Step, path: &str) {
+    fn report(&mut self, step: Step, path: &str) {
         (self.progress)(Progress {
             step,
             path,
@@ -231,7 +233,7 @@ impl Commit<'_> {
         Ok(Entered { dir, names, data: () })
     }
 
-    /// Removes what an interrupted commit of this layer has left in a directory.
+    /// Removes the temporary files of an interrupted commit from a directory.
     fn evict(&self, target: &DirRef, path: &str) -> Result<(), PathError> {
         for name in names(&**target).at(path)? {
             if name.starts_with(&self.temporary) {
@@ -242,7 +244,7 @@ impl Commit<'_> {
         Ok(())
     }
 
-    /// Goes on without what could not be kept, if it was not allowed or is not there.
+    /// Records a loss of metadata instead of an error, if it is not permitted or not supported.
     fn note(&mut self, kept: Result<()>, lost: Lost, path: &str) -> Result<(), PathError> {
         match kept {
             Err(errno @ (Errno::Perm | Errno::Acces | Errno::Notsup)) => {
@@ -258,7 +260,7 @@ impl Commit<'_> {
     }
 
     fn place_dir(&mut self, target: &dyn Dir, name: Name<'_>, path: &str) -> Result<(), PathError> {
-        self.say(Step::Directory, path);
+        self.report(Step::Directory, path);
         match kind_of(target, name).at(path)? {
             Some(FileType::Dir) => return Ok(()),
             Some(_) => target.remove_file(name).at(path)?,
@@ -272,26 +274,26 @@ impl Commit<'_> {
     fn place_leaf(&mut self, at: &Visit<'_, Pair, ()>, stat: &Stat) -> Result<(), PathError> {
         let id = (stat.dev, stat.ino);
         let target = &at.dir.1;
-        let there = look(&**target, at.name).at(at.path)?;
+        let existing = stat_target(&**target, at.name).at(at.path)?;
         if let Some(first) = self.firsts.get(&id).cloned() {
-            return self.place_link(at, &first, there.as_ref());
+            return self.place_link(at, &first, existing.as_ref());
         }
-        let can_stay = match (&there, self.survey.groups.get(&id)) {
+        let can_stay = match (&existing, self.survey.groups.get(&id)) {
             (None, _) => false,
-            (Some(there), None) => there.nlink == 1,
-            (Some(there), Some(group)) => self.is_group(there, group),
+            (Some(existing), None) => existing.nlink == 1,
+            (Some(existing), Some(group)) => self.is_group(existing, group),
         };
-        if let Some(there) = there.as_ref().filter(|_| can_stay)
-            && is_same(at, stat, there).at(at.path)?
+        if let Some(existing) = existing.as_ref().filter(|_| can_stay)
+            && is_same(at, stat, existing).at(at.path)?
         {
-            self.say(Step::Keep, at.path);
-            if there.times() != stat.times() {
+            self.report(Step::Keep, at.path);
+            if existing.times() != stat.times() {
                 let set = to_errno(target.set_times(at.name.into(), stat.times()));
                 self.note(set, Lost::Times, at.path)?;
             }
             self.committed.kept += 1;
         } else {
-            self.write(at, stat, there.as_ref())?;
+            self.write(at, stat, existing.as_ref())?;
         }
         if self.survey.groups.contains_key(&id) {
             self.firsts.insert(id, at.shared_path());
@@ -299,13 +301,13 @@ impl Commit<'_> {
         Ok(())
     }
 
-    /// Whether all these paths, and no others, lead to `there` in the target.
-    fn is_group(&self, there: &Stat, group: &[SharedPath]) -> bool {
+    /// Returns whether `group` contains exactly the names of `existing` in the target.
+    fn is_group(&self, existing: &Stat, group: &[SharedPath]) -> bool {
         let is_it = |path: &SharedPath| {
             let stat = self.target_stat(path);
-            stat.is_ok_and(|stat| (stat.dev, stat.ino) == (there.dev, there.ino))
+            stat.is_ok_and(|stat| (stat.dev, stat.ino) == (existing.dev, existing.ino))
         };
-        there.nlink == group.len() as u64 && group.iter().all(is_it)
+        existing.nlink == group.len() as u64 && group.iter().all(is_it)
     }
 
     fn target_stat(&self, path: &SharedPath) -> Result<Stat> {
@@ -313,12 +315,12 @@ impl Commit<'_> {
         to_errno(enter_path(self.target, parent)?.stat(Name::new(name)?.into()))
     }
 
-    /// Gives what was put in place at `first` another name.
+    /// Creates a hard link to the file at `first`.
     fn place_link(
         &mut self,
         at: &Visit<'_, Pair, ()>,
         first: &SharedPath,
-        there: Option<&Stat>,
+        existing: Option<&Stat>,
     ) -> Result<(), PathError> {
         let target = &at.dir.1;
         let (parent, first_name) =
@@ -329,43 +331,44 @@ impl Commit<'_> {
         };
         let first_name = Name::new(first_name).at(at.path)?;
         let stat = to_errno(dir.stat(first_name.into())).at(at.path)?;
-        if there.is_some_and(|there| (there.dev, there.ino) == (stat.dev, stat.ino)) {
-            self.say(Step::Keep, at.path);
+        if existing.is_some_and(|existing| (existing.dev, existing.ino) == (stat.dev, stat.ino)) {
+            self.report(Step::Keep, at.path);
             self.committed.kept += 1;
             return Ok(());
         }
-        self.say(Step::HardLink, at.path);
+        self.report(Step::HardLink, at.path);
         let temporary = self.temporary(|name| dir.link(first_name, &**target, name)).at(at.path)?;
-        self.put(at, &temporary, there)?;
+        self.install(at, &temporary, existing)?;
         self.committed.hard_links += 1;
         Ok(())
     }
 
-    /// Writes a file or a link under a temporary name, and puts it in its place.
+    /// Writes a file or a symbolic link under a temporary name, and installs it.
     fn write(
         &mut self,
         at: &Visit<'_, Pair, ()>,
         stat: &Stat,
-        there: Option<&Stat>,
+        existing: Option<&Stat>,
     ) -> Result<(), PathError> {
         let ((upper, target), name, path) = (at.dir, at.name, at.path);
         let target = &**target;
         let temporary = if stat.kind == FileType::Symlink {
-            self.say(Step::Symlink, path);
-            let says = upper.read_link(name).at(path)?;
-            let temporary = self.temporary(|name| target.create_symlink(name, &says)).at(path)?;
+            self.report(Step::Symlink, path);
+            let link_target = upper.read_link(name).at(path)?;
+            let temporary =
+                self.temporary(|name| target.create_symlink(name, &link_target)).at(path)?;
             let checked = Name::new(&temporary).at(path)?;
             let set = to_errno(target.set_times(checked.into(), stat.times()));
             clean_up(self.note(set, Lost::Times, path), target, checked)?;
             self.committed.symlinks += 1;
             temporary
         } else {
-            self.say(Step::File, path);
+            self.report(Step::File, path);
             let from = to_errno(upper.open(name.into(), OpenHow::READ)).at(path)?;
             let from = from.into_file().at(path)?;
             let how = OpenHow::new(Access::Write, OpenFlags::CREATE | OpenFlags::EXCLUSIVE);
             let mut file = None;
-            let like = there.filter(|there| there.kind == FileType::File).map(|_| name);
+            let like = existing.filter(|existing| existing.kind == FileType::File).map(|_| name);
             let open = |temporary: Name<'_>| {
                 file = Some(create(target, temporary, like, how)?);
                 Ok(())
@@ -378,10 +381,10 @@ impl Commit<'_> {
             self.committed.files += 1;
             temporary
         };
-        self.put(at, &temporary, there)
+        self.install(at, &temporary, existing)
     }
 
-    /// Writes a file, to the disk too. Returns how many bytes it has.
+    /// Copies and syncs a file. Returns its length in bytes.
     fn fill(
         &mut self,
         from: &dyn File,
@@ -395,18 +398,19 @@ impl Commit<'_> {
         Ok(bytes)
     }
 
-    /// Puts what is whole in its place.
-    fn put(
+    /// Renames a temporary node to its name.
+    fn install(
         &mut self,
         at: &Visit<'_, Pair, ()>,
         temporary: &str,
-        there: Option<&Stat>,
+        existing: Option<&Stat>,
     ) -> Result<(), PathError> {
         let ((_, target), name, path) = (at.dir, at.name, at.path);
         let dir = &**target;
         let temporary = Name::new(temporary).at(path)?;
-        let is_dir = there.is_some_and(|there| there.kind == FileType::Dir);
-        // A directory makes way in one step too, and goes when its place is taken.
+        let is_dir = existing.is_some_and(|existing| existing.kind == FileType::Dir);
+        // A directory is renamed out of the way, so that its name is free in one step, and removed
+        // afterwards.
         let away = if is_dir {
             let move_away = |away: Name<'_>| match kind_of(dir, away)? {
                 Some(_) => Err(Errno::Exist),
@@ -417,7 +421,7 @@ impl Commit<'_> {
         } else {
             None
         };
-        if there.is_some_and(|there| there.kind == FileType::File) {
+        if existing.is_some_and(|existing| existing.kind == FileType::File) {
             let (owner, permissions) = copy_ownership(dir, name, temporary);
             let noted = self.note(owner, Lost::Owner, path);
             let noted = noted.and_then(|()| self.note(permissions, Lost::Permissions, path));
@@ -431,7 +435,7 @@ impl Commit<'_> {
         Ok(())
     }
 
-    /// Makes something under a temporary name that is free.
+    /// Creates a node under a free temporary name.
     fn temporary(&mut self, mut make: impl FnMut(Name<'_>) -> Result<()>) -> Result<String> {
         for _ in 0..ATTEMPTS_MAX {
             let name = format!("{}{:08x}", self.temporary, self.temporary_next);
@@ -457,7 +461,8 @@ impl Commit<'_> {
         Ok(Entered { dir, names, data: hides })
     }
 
-    /// Removes what of a target's directory the layer hides; `kept` are the layer's names.
+    /// Removes the entries of a target's directory that the upper hides; `kept` are the upper's
+    /// names.
     fn remove_hidden(
         &mut self,
         (upper, target): &Pair,
@@ -476,7 +481,7 @@ impl Commit<'_> {
             let path = join(path, &name);
             let name = Name::new(&name).at(&path)?;
             if kind_of(&**target, name).at(&path)?.is_some() {
-                self.say(Step::Remove, &path);
+                self.report(Step::Remove, &path);
                 remove_tree(target, name, &path)?;
                 self.committed.removed += 1;
             }
@@ -486,8 +491,8 @@ impl Commit<'_> {
     }
 }
 
-/// What a name of the target leads to, if anything.
-fn look(target: &dyn Dir, name: Name<'_>) -> Result<Option<Stat>> {
+/// Stats a name of the target.
+fn stat_target(target: &dyn Dir, name: Name<'_>) -> Result<Option<Stat>> {
     match target.stat(name.into()) {
         Ok(stat) => Ok(Some(stat)),
         Err(Stop::Errno(Errno::Noent)) => Ok(None),
@@ -495,26 +500,25 @@ fn look(target: &dyn Dir, name: Name<'_>) -> Result<Option<Stat>> {
     }
 }
 
-/// Whether the target has the file's bytes, or the link's target, already.
-fn is_same(at: &Visit<'_, Pair, ()>, stat: &Stat, there: &Stat) -> Result<bool> {
+/// Returns whether the target already has the file's content or the link's target.
+fn is_same(at: &Visit<'_, Pair, ()>, stat: &Stat, existing: &Stat) -> Result<bool> {
     let ((upper, target), name) = (at.dir, at.name);
-    if (stat.kind, stat.size) != (there.kind, there.size) {
+    if (stat.kind, stat.size) != (existing.kind, existing.size) {
         return Ok(false);
     }
     if stat.kind == FileType::Symlink {
         return Ok(upper.read_link(name)? == target.read_link(name)?);
     }
     let from = to_errno(upper.open(name.into(), OpenHow::READ))?.into_file()?;
-    // What cannot be read is replaced.
+    // An unreadable file is replaced.
     match to_errno(target.open(name.into(), OpenHow::READ)) {
-        Ok(there) => same_bytes(&*from, &*there.into_file()?, stat.size),
+        Ok(existing) => same_bytes(&*from, &*existing.into_file()?, stat.size),
         Err(Errno::Acces) => Ok(false),
         Err(errno) => Err(errno),
     }
 }
 
-/// Takes a temporary file away if what was to be done with it failed. If that fails too, the next
-/// commit does it.
+/// Removes the temporary node if `done` is an error. If that fails too, the next commit removes it.
 fn clean_up<T, E>(done: Result<T, E>, target: &dyn Dir, temporary: Name<'_>) -> Result<T, E> {
     if done.is_err() {
         let _ = target.remove_file(temporary);
@@ -522,8 +526,8 @@ fn clean_up<T, E>(done: Result<T, E>, target: &dyn Dir, temporary: Name<'_>) -> 
     done
 }
 
-/// Creates a file. One that is going to replace the file `like` may be opened by nobody who may not
-/// open that one, from its creation on.
+/// Creates a file. A file that will replace `like` has no permissions beyond those of `like`, from
+/// its creation on.
 #[cfg_attr(not(all(feature = "host", target_os = "linux")), expect(unused_variables))]
 fn create(
     target: &dyn Dir,
@@ -540,13 +544,13 @@ fn create(
     to_errno(target.open(name.into(), how))?.into_file()
 }
 
-/// What the host keeps about a file beside what a [`Dir`] knows goes on to what replaces it: its
-/// owner and its permissions, as far as each is possible.
+/// Copies the owner and the permissions, which a [`Dir`] does not expose, as far as each is
+/// permitted.
 #[cfg_attr(not(all(feature = "host", target_os = "linux")), expect(unused_variables))]
 fn copy_ownership(target: &dyn Dir, like: Name<'_>, name: Name<'_>) -> (Result<()>, Result<()>) {
     #[cfg(all(feature = "host", target_os = "linux"))]
     if let Some(host) = (target as &dyn std::any::Any).downcast_ref::<crate::HostDir>() {
-        // A link in its place has none.
+        // A symbolic link has none.
         let stop_at_link = |done| if done == Err(Errno::Loop) { Ok(()) } else { done };
         let owner = stop_at_link(host.copy_owner(like, name));
         return (owner, stop_at_link(host.copy_permissions(like, name)));

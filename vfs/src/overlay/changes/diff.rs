@@ -1,4 +1,4 @@
-//! What is different in the merged tree.
+//! Diff: computes the changes of an upper relative to its lowers.
 
 use std::io::IoSliceMut;
 use std::sync::Arc;
@@ -12,26 +12,26 @@ use crate::shared_path::SharedPath;
 use crate::tree_walk::{At, Entered, Leave, Visit, Visitor, WalkDir, enter_path, names, walk};
 use crate::{Descent, Dir, Errno, File, FileType, Name, OpenHow, Result, Stat};
 
-/// Bytes of each file that are compared at once.
+/// The buffer size for comparing files, in bytes.
 const PIECE_BYTES: usize = 64 * 1024;
 
-/// What `upper` changes about `lowers`.
+/// Returns the changes that `upper` makes to `lowers`.
 ///
-/// - What was copied up but is the same is no change: bytes are compared where length and time of
-///   the last change are equal. The time of the last access alone is no change.
-/// - A directory is no change because of what was changed in it. It is if the time of its last
-///   change was set to another than what the change of an entry had made it.
-/// - The removal of a directory is one change, and so is its renaming. Where a directory was
-///   removed and another of its name created, what was in it is listed as removed.
-/// - A rename is told from the identity, which a layer keeps of what it adopted
-///   ([`UpperDir::look`](super::super::UpperDir::look)). In a layer that came from elsewhere, an
-///   archive
-///   say, there are no renames but removals and additions.
-/// - A node with a new further name is not changed; the name is added.
+/// - A copied-up node that equals the original is no change. Contents are compared if the lengths
+///   and the modification times are equal. A different access time is no change.
+/// - A directory is not modified by changes of its entries. It is modified if its modification time
+///   was set to another value than that of the last change of an entry.
+/// - The removal of a directory is one change, and so is its rename. If a directory was removed and
+///   another one created under its name, the old entries are listed as removed.
+/// - Renames are detected by identities, which an upper keeps for copied-up nodes
+///   ([`UpperDir::lookup`](super::super::UpperDir::lookup)). An upper that was imported from an
+///   archive has no identities, so a rename appears as a removal and an addition.
+/// - A new hard link is an addition; the file is not modified.
 ///
-/// The cost in memory is that of the upper's own nodes, whatever the size of the lowers.
+/// Uses memory proportional to the upper, not to the lowers.
 ///
-/// Errors: those of the layers.
+/// # Errors
+/// - Those of the upper and of the lowers.
 pub fn diff(upper: &UpperRef, lowers: &Lowers) -> Result<Changes, PathError> {
     let renames = Renames::detect(upper, &lowers.root)?;
     let root = &lowers.root;
@@ -40,25 +40,25 @@ pub fn diff(upper: &UpperRef, lowers: &Lowers) -> Result<Changes, PathError> {
     let names = names(&**upper).at("")?;
     let hides = upper.is_opaque().at("")?;
     let pair = DirPairData { lower: LowerLocation::SameName, hides };
-    walk(Entered { dir, names, data: DiffData { pair, is_named: false } }, &mut diff)?;
+    walk(Entered { dir, names, data: DiffData { pair, is_reported: false } }, &mut diff)?;
     Ok(Changes::sorted(diff.found))
 }
 
 struct Diff<'a> {
     renames: Renames,
     root: &'a Arc<MergedDir>,
-    /// The directory of the lowers that was looked up last: the next one is mostly near.
+    /// The directory of the lowers of the previous lookup. The next one is mostly near.
     last: Arc<MergedDir>,
     found: Vec<Entry>,
 }
 
 struct DiffData {
     pair: DirPairData,
-    /// Whether the directory itself is already named as added or modified.
-    is_named: bool,
+    /// Whether the directory itself has been reported as added or modified.
+    is_reported: bool,
 }
 
-/// A node to compare, in the upper.
+/// A node of the upper to compare.
 type Node<'a> = Visit<'a, DirPair, DiffData>;
 
 impl Visitor for Diff<'_> {
@@ -66,12 +66,12 @@ impl Visitor for Diff<'_> {
     type Data = DiffData;
     type Error = PathError;
 
-    /// Compares one node of the upper.
+    /// Compares a node of the upper with the lowers.
     fn node(&mut self, at: Node<'_>) -> Result<Option<Entered<DirPair, DiffData>>, PathError> {
         self.compare(&at).at(at.path)
     }
 
-    /// What of the lowers is not in the directory any more, and the directory itself.
+    /// Reports removed entries of the lowers, and changed times of the directory.
     fn leave(&mut self, at: Leave<'_, DirPair, DiffData>) -> Result<(), PathError> {
         self.removed(&at).at(at.path)
     }
@@ -89,7 +89,7 @@ impl Visitor for Diff<'_> {
 }
 
 impl Diff<'_> {
-    fn say(&mut self, path: &SharedPath, kind: EntryKind, stat: &Stat, old: Option<FileType>) {
+    fn record(&mut self, path: &SharedPath, kind: EntryKind, stat: &Stat, old: Option<FileType>) {
         let (path, file_type, size) = (path.clone(), stat.kind, stat.size);
         self.found.push(Entry { path, kind, file_type, size, replaces: old });
     }
@@ -114,15 +114,15 @@ impl Diff<'_> {
             let was_linked = is_other && (old.nlink > 1 || stat.nlink > 1);
             let (one, other) = ((&*at.dir.upper as &dyn Dir, at.name), (part.dir(), old_name));
             if was_linked || !is_same(one, &stat, other, &old)? {
-                self.say(&path, EntryKind::Modified, &stat, None);
+                self.record(&path, EntryKind::Modified, &stat, None);
             }
         }
         Ok(None)
     }
 
-    /// What the upper's node at `path` is in the lowers, and where, if it is the same node.
-    /// UpperEntry
-    /// what became of it otherwise, or if it was renamed. `home` is what the lowers have there.
+    /// Returns the lower's node that the upper's node at `path` is, with its path. Reports the
+    /// change if there is none, or if the node was renamed. `home` is the lower's node at the same
+    /// path.
     fn in_place(
         &mut self,
         path: &SharedPath,
@@ -134,7 +134,7 @@ impl Diff<'_> {
             (Some(from), home) => {
                 let replaces = home.map(|(there, found)| kind_of(&there, &found));
                 let kind = EntryKind::Renamed { from: from.clone() };
-                self.say(path, kind, stat, replaces);
+                self.record(path, kind, stat, replaces);
                 let (above, name) = from.split_last().ok_or(Errno::Noent)?;
                 if self.last.path() != above {
                     let is_within =
@@ -148,7 +148,7 @@ impl Diff<'_> {
                 Some((from, found.ok_or(Errno::Noent)?))
             }
             (None, None) => {
-                self.say(path, EntryKind::Added, stat, None);
+                self.record(path, EntryKind::Added, stat, None);
                 None
             }
             (None, Some((there, found))) => {
@@ -156,7 +156,7 @@ impl Diff<'_> {
                 if old == stat.kind && !self.renames.has_left(&there) {
                     Some((there, found))
                 } else {
-                    self.say(path, EntryKind::Modified, stat, Some(old));
+                    self.record(path, EntryKind::Modified, stat, Some(old));
                     None
                 }
             }
@@ -170,7 +170,7 @@ impl Diff<'_> {
         in_place: Option<(SharedPath, LowerNode)>,
     ) -> Result<Entered<DirPair, DiffData>> {
         let upper = WalkDir::enter(&at.dir.upper, at.name)?;
-        let is_named = in_place.is_none();
+        let is_reported = in_place.is_none();
         let (lower, lower_at) = match in_place {
             Some((there, LowerNode::Dir(dir))) => {
                 let home = at.dir.lower.as_ref().map(|lower| lower.path());
@@ -181,11 +181,11 @@ impl Diff<'_> {
             }
             Some((_, LowerNode::Leaf(_))) | None => (None, LowerLocation::Absent),
         };
-        // What was renamed brought along all that it has.
+        // A renamed directory was copied up whole.
         let has_moved = lower.as_ref().is_some_and(|lower| lower.path() != path);
         let hides = at.data.pair.hides || has_moved || upper.is_opaque()?;
         let names = names(&*upper)?;
-        let data = DiffData { pair: DirPairData { lower: lower_at, hides }, is_named };
+        let data = DiffData { pair: DirPairData { lower: lower_at, hides }, is_reported };
         Ok(Entered { dir: DirPair { upper, lower }, names, data })
     }
 
@@ -207,23 +207,24 @@ impl Diff<'_> {
             let Some(found) = lower.lookup(checked)? else { continue };
             if !self.renames.has_left(&there) {
                 let stat = stat_of(&there, &found)?;
-                self.say(&there, EntryKind::Removed, &stat, None);
+                self.record(&there, EntryKind::Removed, &stat, None);
             }
         }
-        if at.data.is_named {
+        if at.data.is_reported {
             return Ok(());
         }
         let new = to_errno(upper.stat(Descent::HERE))?;
         let old = to_errno(lower.stat(Descent::HERE))?;
-        // An entry that comes or goes sets both times at once.
+        // A change of an entry sets both times to the same value.
         if new.modified != old.modified && new.modified != new.changed {
-            self.say(at.dir_path, EntryKind::Modified, &new, None);
+            self.record(at.dir_path, EntryKind::Modified, &new, None);
         }
         Ok(())
     }
 }
 
-/// A guard may not show what a link is.
+/// Returns the type of a lower's node. A node that a policy layer does not allow to stat is a
+/// symbolic link.
 fn kind_of(path: &SharedPath, found: &LowerNode) -> FileType {
     match stat_of(path, found) {
         Ok(stat) => stat.kind,
@@ -231,7 +232,7 @@ fn kind_of(path: &SharedPath, found: &LowerNode) -> FileType {
     }
 }
 
-/// Whether two files or links are equal, but for the time of the last access.
+/// Returns whether two files or links are equal, except for their access times.
 fn is_same(
     (dir, name): (&dyn Dir, Name<'_>),
     stat: &Stat,
@@ -256,9 +257,9 @@ fn is_same(
     }
 }
 
-/// Whether two files of `size` bytes have the same ones.
+/// Returns whether two files of `size` bytes have equal content.
 pub(super) fn same_bytes(one: &dyn File, other: &dyn File, size: u64) -> Result<bool> {
-    // One byte more, so that the end is seen.
+    // One byte more than the size, so that the first read also detects the end.
     let len =
         usize::try_from(size).map_or(PIECE_BYTES, |size| PIECE_BYTES.min(size.saturating_add(1)));
     let (mut here, mut there) = (vec![0; len], vec![0; len]);
@@ -276,7 +277,7 @@ pub(super) fn same_bytes(one: &dyn File, other: &dyn File, size: u64) -> Result<
     }
 }
 
-/// Reads until `piece` is full or the file ends.
+/// Reads until `piece` is full or the file ends. Returns the number of bytes.
 pub(in super::super) fn read_full(file: &dyn File, piece: &mut [u8], at: u64) -> Result<usize> {
     let mut done = 0;
     while let Some(rest) = piece.get_mut(done..).filter(|rest| !rest.is_empty()) {

@@ -1,4 +1,4 @@
-//! A directory of the upper together with the one of the lowers that it stands for.
+//! A directory of the upper paired with the directory of the lowers that it covers.
 
 use std::sync::Arc;
 
@@ -14,25 +14,25 @@ pub(super) struct DirPair {
     pub(super) lower: Option<Arc<MergedDir>>,
 }
 
-/// What a walk keeps of each [`Both`] on its way.
+/// The data that a walk keeps of each [`DirPair`].
 pub(super) struct DirPairData {
     pub(super) lower: LowerLocation,
-    /// Whether it, or one above it, is opaque: then nothing of the lowers shows in it.
+    /// Whether the directory, or an ancestor, is opaque: then no lower is visible in it.
     pub(super) hides: bool,
 }
 
-/// Where the directory of the lowers lies.
+/// The location of the lowers' directory.
 pub(super) enum LowerLocation {
-    /// There is none.
+    /// The lowers have no such directory.
     Absent,
-    /// Under the same name in the parent's.
+    /// The lowers have it under the same name in the parent.
     SameName,
-    /// The directory was renamed.
+    /// The directory was renamed from this path.
     Renamed(SharedPath),
 }
 
 impl DirPair {
-    /// The upper's directory alone.
+    /// Enters the upper's directory alone.
     pub(super) fn enter_upper(&self, name: Name<'_>) -> Result<DirPair> {
         Ok(DirPair { upper: self.upper.enter(name)?, lower: None })
     }
@@ -49,7 +49,7 @@ impl WalkDir for DirPair {
         Ok(DirPair { lower, ..self.enter_upper(name)? })
     }
 
-    /// The upper's: the lowers do not change.
+    /// The identity of the upper's directory: the lowers do not change.
     fn id(&self) -> Result<Identity> {
         self.upper.id()
     }

@@ -1,4 +1,4 @@
-//! Making one layer of many.
+//! Flattening: merges several lowers into one frozen upper.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,16 +14,18 @@ use crate::shared_path::SharedPath;
 use crate::tree_walk::{At, Entered, Leave, Visit, Visitor, WalkDir, enter_path, names, walk};
 use crate::{Descent, Errno, File, FileType, Name, OpenHow, Result, Stat, bug};
 
-/// Puts what the topmost `count` of `lowers` say into `into`, which must be empty, and freezes it.
-/// Answers lowers that show the same, with `into` in the place of those: the same tree, the same
-/// bytes, times and identities. Whiteouts and opaque directories are kept where something beneath
-/// is to be hidden.
+/// Merges the topmost `count` of `lowers` into `into`, which must be empty, and freezes it. Returns
+/// lowers with the same merged tree, where `into` replaces them: the same content, times and
+/// identities. Whiteouts and opaque directories are kept where a remaining lower must be hidden.
 ///
-/// An overlay goes on upon them by [`Overlay::restore`](super::super::Overlay::restore).
+/// An overlay switches to the result with [`Overlay::restore`](super::super::Overlay::restore).
 ///
-/// Errors: `Inval` for a `count` of 0 or beyond [`Lowers::count`], and if `into` is one of the
-/// lowers; `Perm` for a node that is neither file nor directory nor link; those of the layers.
-/// After an error `into` holds a part.
+/// # Errors
+/// - `Inval`: `count` is 0 or exceeds [`Lowers::count`], or `into` is one of the lowers.
+/// - `Perm`: a node is neither a file nor a directory nor a symbolic link.
+/// - The errors of the lowers and of `into`.
+///
+/// After an error `into` holds a part of the tree.
 pub fn flatten(lowers: &Lowers, count: usize, into: &UpperRef) -> Result<Lowers, PathError> {
     let (top, rest) = lowers.split(count).ok_or(Errno::Inval).at("")?;
     if lowers.root.is_entangled(into).at("")? {
@@ -43,19 +45,19 @@ fn of(parts: Vec<LowerDir>) -> Result<Lowers> {
 }
 
 struct Flatten {
-    /// Where a file with several names was first put.
+    /// The first name of each file with several names.
     firsts: HashMap<Identity, SharedPath, RandomState>,
     into: UpperRef,
 }
 
-/// One path's directories in the lowers that become one, and what lies beneath them.
+/// The directories of one path in the merged lowers, and in the remaining lowers under them.
 struct Stack {
     parts: Vec<LowerDir>,
     below: Option<Arc<MergedDir>>,
     into: UpperRef,
 }
 
-/// What some lowers together say of a name.
+/// The merged entry of a name in several lowers.
 enum StackEntry {
     Absent,
     Whiteout,
@@ -67,7 +69,7 @@ impl WalkDir for Stack {
     type Id = Identity;
 
     fn enter(&self, name: Name<'_>) -> Result<Self> {
-        let StackEntry::Dir { parts, hides } = self.say(name)? else { return Err(Errno::Stale) };
+        let StackEntry::Dir { parts, hides } = self.lookup(name)? else { return Err(Errno::Stale) };
         let below = match &self.below {
             Some(below) if !hides => match below.lookup(name)? {
                 Some(LowerNode::Dir(dir)) => Some(dir),
@@ -97,7 +99,7 @@ impl Stack {
         Ok(Entered { dir: self, names: all, data: () })
     }
 
-    fn say(&self, name: Name<'_>) -> Result<StackEntry> {
+    fn lookup(&self, name: Name<'_>) -> Result<StackEntry> {
         let mut dirs = Vec::new();
         let mut hides = false;
         for part in &self.parts {
@@ -140,7 +142,7 @@ impl Visitor for Flatten {
     type Error = PathError;
 
     fn node(&mut self, at: Visit<'_, Stack, ()>) -> Result<Option<Entered<Stack, ()>>, PathError> {
-        self.name(&at).at(at.path)
+        self.copy_entry(&at).at(at.path)
     }
 
     fn leave(&mut self, at: Leave<'_, Stack, ()>) -> Result<(), PathError> {
@@ -152,14 +154,14 @@ impl Visitor for Flatten {
 }
 
 impl Flatten {
-    /// Puts one name into the layer. Returns a directory, which is to be entered.
-    fn name(&mut self, at: &Visit<'_, Stack, ()>) -> Result<Option<Entered<Stack, ()>>> {
+    /// Copies the entry of one name. Returns a directory to enter.
+    fn copy_entry(&mut self, at: &Visit<'_, Stack, ()>) -> Result<Option<Entered<Stack, ()>>> {
         let (name, into) = (at.name, &at.dir.into);
         let below = match &at.dir.below {
             Some(below) => below.lookup(name)?,
             None => None,
         };
-        match at.dir.say(name)? {
+        match at.dir.lookup(name)? {
             StackEntry::Absent => Ok(None),
             StackEntry::Whiteout => {
                 if below.is_some() {
@@ -169,7 +171,7 @@ impl Flatten {
             }
             StackEntry::Leaf(part) => {
                 let stat = to_errno(part.dir().stat(name.into()))?;
-                self.leaf(at, &part, &stat)?;
+                self.copy_leaf(at, &part, &stat)?;
                 Ok(None)
             }
             StackEntry::Dir { parts, hides } => {
@@ -190,7 +192,7 @@ impl Flatten {
         }
     }
 
-    fn leaf(&mut self, at: &Visit<'_, Stack, ()>, part: &LowerDir, stat: &Stat) -> Result<()> {
+    fn copy_leaf(&mut self, at: &Visit<'_, Stack, ()>, part: &LowerDir, stat: &Stat) -> Result<()> {
         let (name, into) = (at.name, &at.dir.into);
         let id = (stat.dev, stat.ino);
         if stat.nlink > 1 {

@@ -1,16 +1,14 @@
-//! What an overlay's layer has changed, as a value: to be looked at, committed, discarded, and
-//! written to an archive.
+//! The changes of an upper: diff, commit, discard and flatten.
 //!
-//! What is here reads layers through [`UpperDir`] and lowers through [`Lowers`] alone, so it holds
-//! for
-//! any upper. Nothing else is said in a layer than nodes, whiteouts and opaque directories: that
-//! a node was renamed is told from its identity, which a copied-up node keeps.
+//! This module accesses uppers through [`UpperDir`] and lowers through [`Lowers`] only, so it works
+//! for any upper. An upper holds nothing but nodes, whiteouts and opaque directories. A rename is
+//! detected by the identity, which a copied-up node keeps.
 //!
-//! All trees are walked by [`tree_walk`](crate::tree_walk), so neither a deep tree nor a wide one
-//! takes many descriptors, and no path is kept as text.
+//! All trees are walked by [`tree_walk`](crate::tree_walk), so neither a deep nor a wide tree needs
+//! many descriptors, and paths share their prefixes.
 //!
-//! Deliberately absent: a change without its layer. The bytes of a change lie in the layer; a
-//! [`Changes`] says what is where.
+//! Deliberately absent: changes that are independent of their upper. [`Changes`] lists paths; the
+//! content stays in the upper.
 
 mod commit;
 mod diff;
@@ -37,51 +35,51 @@ pub use crate::tree_walk::PathError;
 use crate::tree_walk::{At, Entered, Visit, Visitor, WalkDir, id_of, names, walk};
 use crate::{Dir, DirRef, Errno, FileType, Name, Result, escape};
 
-/// What became of a node.
+/// The kind of a change.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ChangeKind {
-    /// It is gone, with all that was in it but what was renamed out of it.
+    /// The node was removed with all its entries, except those that were renamed out of it.
     Removed,
-    /// It has another name. A directory is named alone: what is in it came along.
+    /// The node was renamed. The entries of a renamed directory are not listed.
     Renamed {
-        /// Where it was in the lowers.
+        /// The path in the lowers.
         from: Box<str>,
     },
-    /// Nothing was there.
+    /// The node is new.
     Added,
-    /// Something was there, and it has other bytes now, another target, other times, or is another
-    /// node altogether.
+    /// The node has other content, another target or other times, or was replaced by another node.
     Modified,
 }
 
 /// One change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// Where: names joined by slashes, empty for the root. For [`ChangeKind::Removed`] in the
-    /// lowers, for all others in the merged tree. They differ beneath a renamed directory alone.
+    /// The path: names joined by slashes, empty for the root. For [`ChangeKind::Removed`] a path in
+    /// the lowers, else in the merged tree. The two differ only under renamed directories.
     pub path: Box<str>,
-    /// What became of it.
+    /// The kind of the change.
     pub kind: ChangeKind,
-    /// Its type; for what is removed, the type that it had.
+    /// The type of the node; of a removed node, its former type.
     pub file_type: FileType,
-    /// Bytes of the file or of the link's target. For a directory, what the filesystem says.
+    /// The length of the file or of the link's target in bytes. For a directory, as its filesystem
+    /// reports.
     pub size: u64,
-    /// What had to go to make way, with all that was in it: something of another type, or what a
-    /// rename replaced.
+    /// The type of the node that was removed with all its entries to make room: a node of another
+    /// type, or the target of a rename.
     pub replaces: Option<FileType>,
 }
 
-/// All changes, in the order of the bytes of their paths. Of one path a removal comes first, then
-/// a rename, and then what was modified besides.
+/// All changes, sorted by the bytes of their paths. Of one path, a removal precedes a rename, which
+/// precedes a modification.
 ///
-/// Paths share the names that they begin with, so a deep tree does not cost memory quadratic in its
-/// depth: each [`Change`] gets its text when it is asked for.
+/// Paths share their prefixes, so a deep tree does not take memory quadratic in its depth. The text
+/// of a path is built per [`Change`], by [`Changes::iter`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changes {
     all: Vec<Entry>,
 }
 
-/// A change without the text of its paths.
+/// A change with shared paths.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Entry {
     path: SharedPath,
@@ -91,7 +89,7 @@ struct Entry {
     replaces: Option<FileType>,
 }
 
-/// As [`ChangeKind`], in the same order.
+/// [`ChangeKind`] with shared paths, in the same order.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum EntryKind {
     Removed,
@@ -114,18 +112,18 @@ impl Entry {
 }
 
 impl Changes {
-    /// The changes, each made when it is asked for.
+    /// Returns the changes. Each is built when the iterator returns it.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = Change> + '_ {
         self.all.iter().map(Entry::to_change)
     }
 
-    /// How many there are.
+    /// Returns the number of changes.
     #[must_use]
     pub fn len(&self) -> usize {
         self.all.len()
     }
 
-    /// Whether there is none.
+    /// Returns whether there are no changes.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.all.is_empty()
@@ -137,15 +135,15 @@ impl Changes {
     }
 }
 
-/// One line each.
+/// Writes one line per change.
 impl fmt::Display for Changes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.iter().try_for_each(|change| writeln!(f, "{change}"))
     }
 }
 
-/// `A path`, `M path`, `D path` or `R from -> path`; a directory ends with a slash. Paths are
-/// escaped ([`escape::name`]).
+/// Writes `A path`, `M path`, `D path` or `R from -> path`; a directory ends with a slash. Paths
+/// are escaped ([`escape::name`]).
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let path = shown(&self.path);
@@ -171,23 +169,26 @@ impl fmt::Display for PathError {
 impl std::error::Error for PathError {}
 
 impl Overlay {
-    /// What is different from what lies beneath, as of now. See [`diff`].
+    /// Returns the current changes relative to the lowers. See [`diff()`].
     ///
-    /// Nothing should be written meanwhile: what is may be in the answer or not.
+    /// Changes that are made meanwhile may be included or not.
     ///
-    /// Errors: those of the layers.
+    /// # Errors
+    /// - Those of the upper and of the lowers.
     pub fn changes(&self) -> Result<Changes, PathError> {
         let at_root = |errno| PathError { path: String::new(), errno };
         changes::diff(&self.upper().map_err(at_root)?, &self.lowers().map_err(at_root)?)
     }
 }
 
-/// Empties a layer, marks and all, so that what lies beneath shows as it is. The layer must not be
-/// in use.
+/// Empties an upper, including whiteouts, so that the lowers are visible unchanged. The upper must
+/// not be in use.
 ///
-/// Errors: `Notsup` if the root itself is opaque, which cannot be taken back; those of the layer.
-/// What was removed before an error stays removed, and the rest goes when the layer is opened anew;
-/// so does what a crash leaves.
+/// # Errors
+/// - `Notsup`: the root is opaque, which cannot be undone.
+/// - The errors of the upper.
+///
+/// After an error or a crash, the next open of the upper removes the rest.
 pub fn discard(layer: &UpperRef) -> Result<(), PathError> {
     if layer.is_opaque().at("")? {
         return Err(PathError { path: String::new(), errno: Errno::Notsup });
@@ -197,7 +198,7 @@ pub fn discard(layer: &UpperRef) -> Result<(), PathError> {
         remove_tree(layer, Name::new(&name).at(&name)?, &name)?;
     }
     for name in whiteouts(&**layer).at("")? {
-        // Whatever is put in its place takes the mark away.
+        // A node that is created in place of a whiteout removes it.
         let checked = Name::new(&name).at(&name)?;
         layer.create_dir(checked).at(&name)?;
         layer.remove_dir(checked).at(&name)?;
@@ -205,8 +206,8 @@ pub fn discard(layer: &UpperRef) -> Result<(), PathError> {
     layer.end_discard().at("")
 }
 
-/// Removes what `name` leads to, with all that is in it. Links are not followed. Nothing is there
-/// afterwards; that nothing was there is no error. `path` is that of `name`, for errors.
+/// Removes the node `name` with its whole tree. Links are not followed. An absent name is no error.
+/// `path` is the path of `name`, for errors.
 fn remove_tree<D: TreeDir>(dir: &D, name: Name<'_>, path: &str) -> Result<(), PathError> {
     let within = |error: PathError| PathError { path: join(path, &error.path), ..error };
     let Some(top) = Remove::enter(dir, name).at(path)? else { return Ok(()) };
@@ -214,7 +215,7 @@ fn remove_tree<D: TreeDir>(dir: &D, name: Name<'_>, path: &str) -> Result<(), Pa
     dir.as_dir().remove_dir(name).at(path)
 }
 
-/// A directory, or a directory of a layer: what a tree can be removed from.
+/// A directory that trees can be removed from.
 trait TreeDir: WalkDir {
     fn as_dir(&self) -> &dyn Dir;
 }
@@ -231,11 +232,11 @@ impl TreeDir for UpperRef {
     }
 }
 
-/// Removes all names of a tree: files at once, directories when they are empty.
+/// Removes all entries of a tree: files when they are visited, directories when they are left.
 struct Remove<D>(PhantomData<D>);
 
 impl<D: TreeDir> Remove<D> {
-    /// Removes what is no directory. Returns the directory otherwise.
+    /// Removes a node that is not a directory. Returns a directory to enter.
     fn enter(dir: &D, name: Name<'_>) -> Result<Option<Entered<D, ()>>> {
         let Some(kind) = kind_of(dir.as_dir(), name)? else { return Ok(None) };
         if kind != FileType::Dir {
@@ -273,7 +274,7 @@ impl WalkDir for UpperRef {
     }
 }
 
-/// The type of what `name` leads to, if anything.
+/// Returns the type of the node `name`; `None` if it is absent.
 fn kind_of(dir: &dyn Dir, name: Name<'_>) -> Result<Option<FileType>> {
     match to_errno(dir.stat(name.into())) {
         Ok(stat) => Ok(Some(stat.kind)),
@@ -282,7 +283,7 @@ fn kind_of(dir: &dyn Dir, name: Name<'_>) -> Result<Option<FileType>> {
     }
 }
 
-/// The whiteouts in a directory, in the order of their bytes.
+/// Returns the names of the whiteouts in a directory, sorted by their bytes.
 pub(super) fn whiteouts(layer: &dyn UpperDir) -> Result<Vec<Box<str>>> {
     let mut names: Vec<Box<str>> = Vec::new();
     layer.whiteouts(&mut |name| names.push(name.as_str().into()))?;
@@ -290,7 +291,7 @@ pub(super) fn whiteouts(layer: &dyn UpperDir) -> Result<Vec<Box<str>>> {
     Ok(names)
 }
 
-/// The node that `name`, which was listed just now, leads to.
+/// Returns the node `name`, which was just listed.
 pub(super) fn node(layer: &dyn UpperDir, name: Name<'_>) -> Result<crate::Stat> {
     match layer.lookup(name)? {
         UpperEntry::Node(stat) => Ok(stat),
@@ -306,7 +307,7 @@ pub(super) fn join(above: &str, path: &str) -> String {
     }
 }
 
-/// Escapes a path for a line of text; the root is `.`.
+/// Escapes a path for a line of text; the root is written as `.`.
 pub(super) fn shown(path: &str) -> escape::Escaped<'_> {
     escape::name(if path.is_empty() { "." } else { path })
 }

@@ -1,9 +1,9 @@
-//! What was renamed: which node of the upper is one that lay elsewhere in the lowers.
+//! Rename detection: finds nodes of the upper that had another path in the lowers.
 //!
-//! A node is *fresh* if the lowers do not have it at its path, and *gone* if the merged tree does
-//! not have it at its path any more. A fresh node with the identity of a gone one has moved. All
-//! fresh nodes are remembered, and of the gone ones only those that have moved, so the cost in
-//! memory is the upper's and not the lowers'.
+//! A node of the upper is *fresh* if the lowers do not have it at its path. A node of the lowers is
+//! *gone* if the merged tree does not have it at its path. A fresh node with the identity of a gone
+//! node was renamed. The scan keeps all fresh nodes and only the gone nodes that match one, so it
+//! uses memory proportional to the upper, not to the lowers.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::shared_path::SharedPath;
 use crate::tree_walk::{self, At, Entered, Visit, Visitor, WalkDir, names, walk};
 use crate::{Descent, Dir, FileType, Name, Result, Stat};
 
-/// Where nodes have moved.
+/// The detected renames.
 #[derive(Default)]
 pub(super) struct Renames {
     /// The path in the lowers of a node of the upper, by its path in the upper.
@@ -29,14 +29,14 @@ pub(super) struct Renames {
 
 #[derive(Default)]
 struct RenameScan {
-    /// The paths in the upper of what is fresh.
+    /// The paths of the fresh nodes in the upper.
     fresh: HashMap<Identity, Vec<(SharedPath, FileType)>, RandomState>,
-    /// The paths in the lowers of what is gone and may have moved.
+    /// The paths in the lowers of gone nodes with the identity of a fresh node.
     gone: HashMap<Identity, Vec<SharedPath>, RandomState>,
     pass: Pass,
 }
 
-/// Nodes of the lowers are compared with all fresh ones, so these are found first.
+/// The first pass collects the fresh nodes, the second compares the gone nodes with them.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 enum Pass {
     #[default]
@@ -60,18 +60,18 @@ impl Renames {
         Ok(scan.pair())
     }
 
-    /// Where the node at `path` of the upper lay, if it has moved or stayed; `None` if it is new.
+    /// Returns the path in the lowers of the upper's node at `path`; `None` if the node is new.
     pub(super) fn from(&self, path: &SharedPath) -> Option<&SharedPath> {
         self.from.get(path)
     }
 
-    /// Whether what lay at `path` of the lowers is somewhere in the upper.
+    /// Returns whether the lowers' node at `path` has another path in the upper.
     pub(super) fn has_left(&self, path: &SharedPath) -> bool {
         self.sources.contains(path)
     }
 }
 
-/// Whether the upper's node of that name is the one that the lowers have there.
+/// Returns whether the upper's node `name` is the lowers' node of the same path.
 fn stays(pair: &DirPair, hides: bool, name: Name<'_>, found: &LowerNode) -> Result<bool> {
     let stat = match pair.upper.lookup(name)? {
         UpperEntry::Node(stat) => stat,
@@ -116,7 +116,7 @@ impl Visitor for RenameScan {
 }
 
 impl RenameScan {
-    /// Lists the names of the upper. In the second pass, looks for what of the lowers is gone.
+    /// Lists the names of the upper. In the second pass, also records the gone nodes.
     fn enter(
         &mut self,
         pair: DirPair,
@@ -154,7 +154,7 @@ impl RenameScan {
         Ok(Entered { dir: pair, names, data })
     }
 
-    /// Takes note of one node of the upper. Returns a directory.
+    /// Records a node of the upper. Returns a directory to enter.
     fn lookup(
         &mut self,
         at: &Visit<'_, DirPair, DirPairData>,
@@ -178,7 +178,7 @@ impl RenameScan {
         }
         let (lower, lower_at) = match found {
             Some(LowerNode::Dir(dir)) if stays => (Some(dir), LowerLocation::SameName),
-            // Nothing under it can be gone.
+            // No node under it can be gone.
             Some(LowerNode::Dir(_) | LowerNode::Leaf(_)) | None if self.pass == Pass::Gone => {
                 return Ok(None);
             }
@@ -189,9 +189,9 @@ impl RenameScan {
         Ok(Some((DirPair { upper, lower }, DirPairData { lower: lower_at, hides })))
     }
 
-    /// Takes note of what is gone, if something fresh has its identity.
+    /// Records a gone node, if a fresh node has its identity.
     fn gone(&mut self, path: &SharedPath, found: &LowerNode) {
-        // What may not be looked at cannot have been renamed either.
+        // A node that a policy layer hides cannot have been renamed.
         if let Ok(stat) = stat_of(path, found)
             && let Some(fresh) = self.fresh.get(&(stat.dev, stat.ino))
             && fresh.iter().any(|(_, kind)| *kind == stat.kind)
@@ -200,7 +200,7 @@ impl RenameScan {
         }
     }
 
-    /// Directories first, so that what is in them is known to have come along.
+    /// Pairs directories first, so that their entries count as renamed with them.
     fn pair(mut self) -> Renames {
         let mut renames = Renames::default();
         let mut groups: Vec<_> = Vec::new();
@@ -218,7 +218,7 @@ impl RenameScan {
         for (targets, mut sources) in groups {
             let mut left = Vec::new();
             for (target, _) in targets {
-                // Of the names of one file those that stayed where they were stay together.
+                // Names of one file that kept their place are paired with themselves.
                 match sources.iter().position(|source| *source == renames.home(&target)) {
                     Some(nth) => renames.add(target, sources.remove(nth)),
                     None => left.push(target),
@@ -232,7 +232,7 @@ impl RenameScan {
     }
 }
 
-/// Walks a directory of the lowers that is gone.
+/// Records all nodes of a removed directory of the lowers.
 struct RemovedWalk<'a>(&'a mut RenameScan);
 
 impl Visitor for RemovedWalk<'_> {
@@ -258,7 +258,7 @@ impl Renames {
         self.from.insert(target, source);
     }
 
-    /// Where `path` lay if nothing but directories above it has moved.
+    /// Returns the former path of `path` if only its ancestors were renamed.
     fn home(&self, path: &SharedPath) -> SharedPath {
         let (mut at, mut names) = (path, Vec::new());
         while let Some((parent, name)) = at.split_last() {
@@ -272,7 +272,7 @@ impl Renames {
     }
 }
 
-/// What the node of the lowers at `path` is.
+/// Returns the [`Stat`] of the lowers' node at `path`.
 pub(super) fn stat_of(path: &SharedPath, found: &LowerNode) -> Result<Stat> {
     match found {
         LowerNode::Dir(dir) => to_errno(dir.stat(Descent::HERE)),

@@ -1,88 +1,87 @@
-//! What a commit reports: how far it has come, what it has done, and what it could not keep.
+//! The report of a commit: progress, totals, and lost metadata.
 
 use std::fmt;
 
 use super::shown;
 use crate::Errno;
 
-/// What a commit does at a path.
+/// A step of a commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Creates a directory, or keeps it.
+    /// Creates or keeps a directory.
     Directory,
     /// Writes a file.
     File,
     /// Creates a symbolic link.
     Symlink,
-    /// Gives a file another name.
+    /// Creates a hard link.
     HardLink,
-    /// Keeps a file or a link that is equal.
+    /// Keeps an equal file or symbolic link.
     Keep,
-    /// Removes what is there, with all that is in it.
+    /// Removes a node with its whole tree.
     Remove,
 }
 
-/// How far a commit has come.
+/// The progress of a commit.
 #[derive(Clone, Copy, Debug)]
 pub struct Progress<'a> {
-    /// What is next.
+    /// The next step.
     pub step: Step,
-    /// Where.
+    /// The path of the next step.
     pub path: &'a str,
-    /// How many of the layer's nodes and whiteouts are done.
+    /// The completed nodes and whiteouts of the upper.
     pub done: u64,
-    /// How many there are.
+    /// All nodes and whiteouts of the upper.
     pub total: u64,
-    /// How many bytes of files are done.
+    /// The completed bytes of files.
     pub bytes_done: u64,
-    /// How many there are.
+    /// All bytes of files.
     pub bytes_total: u64,
 }
 
-/// What a commit has done.
+/// The result of a commit.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Committed {
-    /// Directories that were created.
+    /// Created directories.
     pub dirs: u64,
-    /// Files that were written.
+    /// Written files.
     pub files: u64,
-    /// Bytes of these.
+    /// Bytes of the written files.
     pub bytes: u64,
-    /// Symbolic links that were created.
+    /// Created symbolic links.
     pub symlinks: u64,
-    /// Names that were given to files that have another.
+    /// Created hard links.
     pub hard_links: u64,
-    /// Files and links that were equal already.
+    /// Files and symbolic links that were equal already.
     pub kept: u64,
-    /// Names that were removed, whatever was beneath them.
+    /// Removed names; a removed tree counts once.
     pub removed: u64,
-    /// The first few things that could not be kept, which did not end the commit.
+    /// The first losses of metadata, which did not stop the commit.
     pub notes: Vec<Note>,
-    /// How many more there are.
+    /// The number of further losses.
     pub notes_left_out: u64,
 }
 
-/// Something about a node that could not be kept: the node belongs to someone else, or its
-/// filesystem does not have it.
+/// A loss of metadata: the node has another owner, or its filesystem does not support the metadata.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Note {
-    /// Where: names joined by slashes, empty for the root.
+    /// The path: names joined by slashes, empty for the root.
     pub path: String,
-    /// What was lost.
+    /// The lost metadata.
     pub lost: Lost,
-    /// Why.
+    /// The error of setting it.
     pub errno: Errno,
 }
 
-/// What can be lost of a node whose content is committed.
+/// Metadata that a commit may be unable to keep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Lost {
-    /// Its times are those of the commit, or of before.
+    /// The times of the node are those of the commit, or unchanged.
     Times,
-    /// A file that replaces another has the permissions of a new one.
+    /// A replaced file has the permissions of a new one.
     Permissions,
-    /// A file that replaces another belongs to who commits.
+    /// A replaced file belongs to the user that commits.
     Owner,
 }
 

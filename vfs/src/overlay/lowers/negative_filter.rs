@@ -1,10 +1,9 @@
 //! A Bloom filter of the names in the lowers' directories, for fast negative lookups.
 //!
 //! Most names that a guest creates, renames and removes are its own, and for each of them an
-//! overlay
-//! must know that no lower has the name. Lowers do not change, so the filter is built once per
-//! directory, from its listing. A name that the filter does not contain is absent; a name that it
-//! contains may exist and is looked up.
+//! overlay must know that no lower has the name. Lowers do not change, so the filter is built once
+//! per directory, from its listing. A name that the filter does not contain is absent; a name that
+//! it contains may exist and is looked up.
 
 use std::hash::BuildHasher;
 use std::ops::ControlFlow;

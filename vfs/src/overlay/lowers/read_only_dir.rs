@@ -1,8 +1,7 @@
 //! Implements [`Dir`] for the merged lowers: reads only, changes fail with `Rofs`.
 //!
 //! An operation that would change the tree returns the errors that precede `Rofs` in the contract
-//! of
-//! [`Dir`] first.
+//! of [`Dir`] first.
 
 use std::any::Any;
 use std::ops::ControlFlow;

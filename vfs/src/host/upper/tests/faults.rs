@@ -135,8 +135,8 @@ impl Bench {
     }
 }
 
-/// Everything that can be seen: types, bytes, link counts, which names are one file, times that
-/// can be set.
+/// Everything that can be seen: types, bytes, link counts, which names are one file, times that can
+/// be set.
 fn shown(root: &DirRef) -> BTreeMap<String, String> {
     let mut all = BTreeMap::new();
     let mut nodes: BTreeMap<(u64, u64), String> = BTreeMap::new();
