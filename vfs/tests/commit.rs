@@ -1,5 +1,5 @@
-//! What a commit does to its target, call by call: syncs come before renames, and a file that is
-//! replaced passes on its permissions without the set-id bits.
+//! The calls of a commit on its target: syncs precede renames, and a replaced file passes on its
+//! permissions without the set-id bits.
 
 #![cfg(all(feature = "host", feature = "mem", target_os = "linux"))]
 #![allow(
@@ -21,14 +21,14 @@ use palisade_vfs::{
     HostDir, MemFs, Name, Node, OpenFlags, OpenHow, Result, SetTimes, Stat, Stop, SyncScope, path,
 };
 
-/// A call that changes the target, or makes a change durable.
+/// A call that changes the target or makes a change durable.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Call {
-    /// A file is written, cut or given other times.
+    /// A file is written, truncated, or its times are set.
     Change { path: String },
-    /// A file's bytes and metadata are synced.
+    /// A file's content and metadata are synced.
     SyncFile { path: String },
-    /// A node gets a name or loses one.
+    /// A node gets or loses a name.
     Name { dir: String, from: Option<String>, to: Option<String> },
     /// A directory's entries are synced.
     SyncDir { path: String },
@@ -36,7 +36,7 @@ enum Call {
 
 type Log = Arc<Mutex<Vec<Call>>>;
 
-/// A directory whose changes are logged, by the paths that its handles were opened by.
+/// A directory that logs its changes, by the paths of its handles.
 struct LoggedDir {
     inner: DirRef,
     path: String,
@@ -245,14 +245,14 @@ fn write(root: &DirRef, at: &str, text: &str) {
     file.write_at(&[IoSlice::new(text.as_bytes())], 0).unwrap();
 }
 
-/// An overlay over `lower`, and its upper.
+/// Creates an overlay over `lower`. Also returns its upper.
 fn over(lower: DirRef) -> (UpperRef, Overlay) {
     let upper = MemFs::new().upper();
     let overlay = Overlay::new(Arc::clone(&upper), &Lowers::of(lower)).unwrap();
     (upper, overlay)
 }
 
-/// A target that was changed in every way, and the calls of the commit.
+/// Commits changes of every kind, and returns the calls.
 fn committed() -> Vec<Call> {
     let lower = MemFs::new().root();
     for dir in ["d", "gone", "was_dir"] {
@@ -285,10 +285,9 @@ fn committed() -> Vec<Call> {
     std::mem::take(&mut *log.lock().unwrap())
 }
 
-/// What a crash keeps of a file is what was synced, so a file has to be on the disk, times and all,
-/// before its name leads to it.
+/// A crash keeps only synced content, so a file with its times must be synced before its rename.
 #[test]
-fn a_commit_syncs_each_file_before_it_takes_its_place() {
+fn commit_syncs_each_file_before_its_rename() {
     let calls = committed();
     let mut placed = Vec::new();
     for (nth, call) in calls.iter().enumerate() {
@@ -305,7 +304,7 @@ fn a_commit_syncs_each_file_before_it_takes_its_place() {
         );
         assert_eq!(later, None, "{to} was changed in its place");
     }
-    // Of the two names of one file, one is a link that is made of the other.
+    // One of the two names of a file is a hard link to the other.
     placed.retain(|at| !["link", "d/linked"].contains(at));
     placed.sort_unstable();
     let files = ["changed", "d/changed", "d/new", "new", "symlink", "was_dir", "was_file/in"];
@@ -313,7 +312,7 @@ fn a_commit_syncs_each_file_before_it_takes_its_place() {
 }
 
 #[test]
-fn a_commit_syncs_each_directory_after_its_last_change() {
+fn commit_syncs_each_directory_after_its_last_change() {
     let calls = committed();
     let mut dirs: Vec<_> = calls
         .iter()
@@ -324,7 +323,7 @@ fn a_commit_syncs_each_directory_after_its_last_change() {
         .collect();
     dirs.sort();
     dirs.dedup();
-    // What was moved away is removed, and needs no sync.
+    // A directory that was renamed out of the way is removed, so it needs no sync.
     dirs.retain(|dir| !dir.contains(".palisade-commit-"));
     for dir in dirs.iter().filter(|dir| *dir != "gone" && *dir != "was_dir") {
         let is_in = |call: &Call| match call {
@@ -342,7 +341,7 @@ fn a_commit_syncs_each_directory_after_its_last_change() {
 }
 
 #[test]
-fn a_committed_file_does_not_keep_set_id_bits() {
+fn commit_drops_set_id_bits() {
     for mode in [0o4755, 0o2755, 0o1755, 0o6711, 0o7777, 0o0750, 0o0600] {
         let temp = tempfile::tempdir().unwrap();
         let tool = temp.path().join("tool");
@@ -359,12 +358,12 @@ fn a_committed_file_does_not_keep_set_id_bits() {
     }
 }
 
-/// The directory that the child commits to.
+/// The directory that the child process commits to.
 const JOB: &str = "PALISADE_COMMIT_AS_ANOTHER";
-/// Nobody: neither the owner of the target nor of its files.
+/// A user that owns neither the target nor its files.
 const NOBODY: u32 = 65534;
 
-/// Commits as another user to a directory that anyone may write.
+/// Commits as another user to a directory with mode 0777.
 fn commit_as_another(dir: &std::path::Path) {
     let lower = HostDir::open_ambient(&dir.join("lower")).unwrap();
     let upper = palisade_vfs::HostUpper::open_ambient(&dir.join("changes")).unwrap();
@@ -395,7 +394,7 @@ fn commit_as_another(dir: &std::path::Path) {
 }
 
 #[test]
-fn a_commit_to_what_belongs_to_somebody_else_completes_with_notes() {
+fn commit_to_files_of_another_owner_completes_with_notes() {
     use std::os::unix::fs::{MetadataExt, chown};
     use std::os::unix::process::CommandExt;
     if let Ok(dir) = std::env::var(JOB) {
@@ -418,10 +417,10 @@ fn a_commit_to_what_belongs_to_somebody_else_completes_with_notes() {
     let is_root = rustix::process::geteuid().is_root();
     assert!(is_root, "this test commits as another user, so it has to be run by root");
     chown(&changes, Some(NOBODY), Some(NOBODY)).unwrap();
-    // Where it lies only root may go.
+    // Only root can enter the directory of the test executable.
     let exe = temp.path().join("child");
     std::fs::copy(std::env::current_exe().unwrap(), &exe).unwrap();
-    let test = "a_commit_to_what_belongs_to_somebody_else_completes_with_notes";
+    let test = "commit_to_files_of_another_owner_completes_with_notes";
     let mut child = std::process::Command::new(&exe);
     child.args(["--exact", test]).env(JOB, temp.path()).current_dir("/");
     let output = child.uid(NOBODY).gid(NOBODY).output().unwrap();
@@ -436,9 +435,9 @@ fn a_commit_to_what_belongs_to_somebody_else_completes_with_notes() {
     assert_eq!(std::fs::read_dir(&lower).unwrap().count(), 3, "a temporary file is left");
 }
 
-/// Root can give away what it makes.
+/// Root may change the owner of a file.
 #[test]
-fn a_committed_file_keeps_its_owner_where_that_is_possible() {
+fn commit_as_root_keeps_the_owner() {
     use std::os::unix::fs::{MetadataExt, chown};
     let temp = tempfile::tempdir().unwrap();
     let file = temp.path().join("file");
@@ -455,9 +454,9 @@ fn a_committed_file_keeps_its_owner_where_that_is_possible() {
     assert_eq!((committed.notes, std::fs::read(&file).unwrap()), (Vec::new(), b"new".to_vec()));
 }
 
-/// The temporary file is never open to more than the file that it replaces.
+/// The temporary file never has wider permissions than the replaced file.
 #[test]
-fn a_file_that_is_being_committed_is_no_wider_than_the_one_that_it_replaces() {
+fn temporary_file_of_a_commit_has_no_wider_mode_than_the_replaced_file() {
     let temp = tempfile::tempdir_in("/dev/shm").unwrap();
     let secret = temp.path().join("secret");
     std::fs::write(&secret, "old").unwrap();

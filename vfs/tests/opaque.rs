@@ -1,4 +1,4 @@
-//! Directories that take the place of a lower's directory hide it.
+//! A directory that replaces a lower's directory is opaque.
 
 #![cfg(all(feature = "mem", feature = "overlay"))]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
@@ -9,7 +9,7 @@ use std::sync::Arc;
 use palisade_vfs::overlay::{Lowers, Overlay, UpperRef};
 use palisade_vfs::{Access, Cookie, DirRef, Errno, Follow, MemFs, OpenFlags, OpenHow, path};
 
-/// A tree with directories in directories.
+/// Creates a tree of nested directories.
 fn lower() -> DirRef {
     let root = MemFs::new().root();
     let create = OpenHow::new(Access::Write, OpenFlags::CREATE);
@@ -34,8 +34,8 @@ fn names(dir: &DirRef, at: &str) -> Vec<String> {
     names
 }
 
-/// A directory over `a/b` of the lower, which a guest has emptied: renamed from elsewhere, or made
-/// there and then filled. The upper alone must hide what the lower has.
+/// Replaces `a/b` of the lower by a directory: by one that was renamed, or by a new one that is
+/// then filled. The upper alone must hide the entries of the lower.
 fn replace_lower_directory(upper: &UpperRef, how: &str) {
     let lowers = Lowers::of(lower());
     let overlay = Overlay::new(Arc::clone(upper), &lowers).unwrap();
@@ -73,7 +73,7 @@ fn check_replaced(fresh: impl Fn() -> UpperRef) {
     for how in ["renamed over it", "renamed to its whiteout", "made there"] {
         let upper = fresh();
         replace_lower_directory(&upper, how);
-        // Nothing is remembered in a new overlay: it sees what the upper says.
+        // A new overlay has no cache, so it reads the upper.
         let again = Overlay::new(upper, &Lowers::of(lower())).unwrap().root();
         assert_eq!(names(&again, "a/b"), ["own"], "{how}");
         assert_eq!(names(&again, "a"), ["b", "f"], "{how}");
@@ -84,13 +84,13 @@ fn check_replaced(fresh: impl Fn() -> UpperRef) {
 }
 
 #[test]
-fn a_directory_in_the_place_of_a_lower_directory_is_opaque() {
+fn directory_replacing_a_lower_directory_is_opaque() {
     check_replaced(|| MemFs::new().upper());
 }
 
 #[cfg(all(feature = "host", target_os = "linux"))]
 #[test]
-fn a_directory_in_the_place_of_a_lower_directory_is_opaque_on_disk() {
+fn directory_replacing_a_lower_directory_is_opaque_on_disk() {
     let temps = std::cell::RefCell::new(Vec::new());
     check_replaced(|| {
         let temp = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! What an overlay holds, and for how long; and which filesystem its nodes are of.
+//! Lifetimes and identities of overlays: which lowers an overlay keeps alive, and device numbers.
 
 #![cfg(all(feature = "mem", feature = "overlay"))]
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
@@ -13,7 +13,7 @@ use palisade_vfs::{
     SetTimes, Timestamp, path,
 };
 
-/// A tree with directories in directories.
+/// Creates a tree of nested directories.
 fn lower() -> DirRef {
     let root = MemFs::new().root();
     let create = OpenHow::new(Access::Write, OpenFlags::CREATE);
@@ -24,7 +24,7 @@ fn lower() -> DirRef {
     root
 }
 
-/// Goes everywhere, and changes something.
+/// Reads the whole tree and changes something.
 fn use_it(overlay: &Overlay) {
     let root = overlay.root();
     let write = OpenHow::new(Access::ReadWrite, OpenFlags::empty());
@@ -35,7 +35,7 @@ fn use_it(overlay: &Overlay) {
 }
 
 #[test]
-fn an_overlay_that_is_gone_holds_none_of_its_lowers() {
+fn dropped_overlay_releases_its_lowers() {
     let (top, bottom) = (lower(), lower());
     {
         let lowers = Lowers::builder().dir(Arc::clone(&top)).dir(Arc::clone(&bottom)).build();
@@ -55,7 +55,7 @@ fn an_overlay_that_is_gone_holds_none_of_its_lowers() {
 }
 
 #[test]
-fn a_snapshot_that_fails_leaves_an_overlay_that_can_be_written() {
+fn failed_snapshot_leaves_the_overlay_writable() {
     let lowers = Lowers::of(lower());
     let overlay = Overlay::new(MemFs::new().upper(), &lowers).unwrap();
     let frozen = || {
@@ -72,8 +72,8 @@ fn a_snapshot_that_fails_leaves_an_overlay_that_can_be_written() {
     path::create_dir(&*overlay.root(), "a/new").unwrap();
 }
 
-/// The filesystems and the numbers of all nodes of a tree, which must have one name each, as `stat`
-/// and listings tell them.
+/// Collects the device and inode numbers of all nodes of a tree, where each node has one name, as
+/// `stat` and listings return them.
 fn identities(dir: &dyn Dir, found: &mut Vec<(u64, u64)>) {
     let here = dir.stat(Descent::HERE).unwrap();
     found.push((here.dev, here.ino));
@@ -102,9 +102,9 @@ fn add(root: &DirRef, name: &str) {
     path::create_symlink(&**root, "a", name).unwrap();
 }
 
-// Programs take a directory of another device than the one above it for a mount point.
+// Programs take a directory with another device number than its parent's for a mount point.
 #[test]
-fn what_is_new_is_of_the_filesystem_that_it_is_seen_in() {
+fn new_nodes_have_the_device_number_of_the_merged_tree() {
     let bottom = lower();
     let dev = bottom.stat(Descent::HERE).unwrap().dev;
     let lowers = Lowers::builder().dir(bottom).build().unwrap();
@@ -131,7 +131,7 @@ fn what_is_new_is_of_the_filesystem_that_it_is_seen_in() {
 }
 
 #[test]
-fn open_lower_file_with_a_name_outside_of_the_overlay_can_be_touched_after_its_removal() {
+fn set_times_on_a_removed_lower_file_with_an_outside_link() {
     for replaced in [false, true] {
         let whole = lower();
         path::link(&*whole, "a/f", &*whole, "outside").unwrap();

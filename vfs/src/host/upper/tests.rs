@@ -1,17 +1,19 @@
-//! Layers on disk: the contract, the kernel's view of what we write and ours of what it writes, and
-//! crashes. Every test runs on a disk's filesystem and on tmpfs.
+//! Uppers on the host: the contract, interoperability with the kernel, crashes and faults.
+//!
+//! Every test runs on a filesystem on disk and on tmpfs.
 
-// The tests arrange the host's side with the process's own authority, as another process would.
+// The tests act as another process, with ambient authority.
 #![allow(clippy::disallowed_methods, clippy::expect_used)]
 
 mod contract;
 mod crash;
 mod faults;
 mod kernel;
-mod marked;
+
 mod open;
 mod swapped;
 mod synced;
+mod xattr_whiteouts;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -30,14 +32,14 @@ use crate::{
     Timestamp,
 };
 
-/// The filesystems that everything is tried on.
+/// The filesystems that every test runs on.
 fn bases() -> [PathBuf; 2] {
     [std::env::temp_dir(), PathBuf::from("/dev/shm")]
 }
 
-/// A layer of its own on the host.
+/// An upper in a temporary directory of the host.
 struct World {
-    layer: UpperRef,
+    root: UpperRef,
     dir: PathBuf,
     upper: PathBuf,
     limits: Limits,
@@ -45,34 +47,34 @@ struct World {
     _temp: tempfile::TempDir,
 }
 
-const MARKED: Limits = Limits { style: WhiteoutStyle::Xattr, ..Limits::NONE };
-/// Nothing is remembered, as in directories that are too large.
-const FORGETFUL: Limits = Limits { names_max: 0, ..Limits::NONE };
+const XATTR_WHITEOUTS: Limits = Limits { style: WhiteoutStyle::Xattr, ..Limits::NONE };
+/// No names are cached, as in directories that are too large.
+const UNCACHED: Limits = Limits { names_max: 0, ..Limits::NONE };
 
 fn each_world(limits: &[Limits], test: impl Fn(&mut World)) {
     for base in bases() {
         for limits in limits {
             let temp = tempfile::tempdir_in(&base).unwrap();
             let dir = temp.path().to_owned();
-            let layer = HostUpper::open_ambient_with(&dir, *limits).unwrap();
+            let root = HostUpper::open_ambient_with(&dir, *limits).unwrap();
             let upper = dir.join("upper");
             let what = format!("{} {limits:?}", base.display());
             let limits = *limits;
-            let mut world = World { layer, dir, upper, limits, what, _temp: temp };
+            let mut world = World { root, dir, upper, limits, what, _temp: temp };
             test(&mut world);
             world.check_work();
         }
     }
 }
 
-const ALL: &[Limits] = &[Limits::NONE, MARKED, FORGETFUL];
+const ALL: &[Limits] = &[Limits::NONE, XATTR_WHITEOUTS, UNCACHED];
 
 impl World {
     fn reopen(&mut self) {
-        // The lock has to go first.
+        // The lock must be released first.
         let empty = tempfile::tempdir().unwrap();
-        self.layer = HostUpper::open_ambient_frozen(empty.path()).unwrap();
-        self.layer = HostUpper::open_ambient_with(&self.dir, self.limits).unwrap();
+        self.root = HostUpper::open_ambient_frozen(empty.path()).unwrap();
+        self.root = HostUpper::open_ambient_with(&self.dir, self.limits).unwrap();
     }
 
     fn check_work(&self) {
@@ -81,15 +83,15 @@ impl World {
     }
 
     fn write(&self, at: &str, text: &str) {
-        write(&*self.layer, at, text);
+        write(&*self.root, at, text);
     }
 
     fn enter(&self, name: &str) -> UpperRef {
-        self.layer.enter(n(name)).unwrap()
+        self.root.enter(n(name)).unwrap()
     }
 
     fn shows(&self) -> BTreeMap<String, String> {
-        tree(&self.layer)
+        tree(&self.root)
     }
 }
 
@@ -159,7 +161,7 @@ fn node(dir: &dyn UpperDir, name: &str) -> Stat {
     }
 }
 
-fn says(dir: &dyn UpperDir, name: &str) -> &'static str {
+fn entry_type(dir: &dyn UpperDir, name: &str) -> &'static str {
     match dir.lookup(n(name)).unwrap() {
         UpperEntry::Absent => "nothing",
         UpperEntry::Whiteout => "whiteout",
@@ -167,18 +169,18 @@ fn says(dir: &dyn UpperDir, name: &str) -> &'static str {
     }
 }
 
-/// A node of some lower.
-fn like(kind: FileType, ino: u64) -> Stat {
+/// The [`Stat`] of a node of a lower.
+fn lower_stat(kind: FileType, ino: u64) -> Stat {
     let time = |seconds| Timestamp::new(seconds, 5);
     let (accessed, modified, changed) = (time(1000), time(2000), time(3000));
     Stat { kind, dev: 77, ino, nlink: 1, size: 0, accessed, modified, changed }
 }
 
-fn adopt_file(dir: &dyn UpperDir, name: &str, ino: u64, text: &str) -> FileRef {
+fn copy_up_file(dir: &dyn UpperDir, name: &str, ino: u64, text: &str) -> FileRef {
     let mut fill =
         |file: &dyn crate::File| file.write_at(&[IoSlice::new(text.as_bytes())], 0).map(drop);
     let what = CopyUp::File(&mut fill);
-    match dir.copy_up(&[at_name(dir, name)], &like(FileType::File, ino), what).unwrap() {
+    match dir.copy_up(&[at_name(dir, name)], &lower_stat(FileType::File, ino), what).unwrap() {
         CopiedUp::File(file) => file,
         CopiedUp::Named | CopiedUp::Truncated { .. } => panic!("no file"),
     }
@@ -189,14 +191,14 @@ fn copy_up(dir: &dyn UpperDir, name: &str, kind: FileType, ino: u64) {
         FileType::Symlink => CopyUp::Symlink("to"),
         _ => CopyUp::Dir,
     };
-    dir.copy_up(&[at_name(dir, name)], &like(kind, ino), what).unwrap();
+    dir.copy_up(&[at_name(dir, name)], &lower_stat(kind, ino), what).unwrap();
 }
 
 fn at_name<'a>(dir: &'a dyn UpperDir, name: &'a str) -> NewName<'a> {
     NewName { dir, name: n(name) }
 }
 
-/// Everything that a layer says, but for times and identities.
+/// Returns everything in an upper, except times and identities.
 fn tree(root: &UpperRef) -> BTreeMap<String, String> {
     let mut all = BTreeMap::new();
     let mut pending = vec![(String::new(), root.clone())];
@@ -221,7 +223,7 @@ fn tree(root: &UpperRef) -> BTreeMap<String, String> {
     all
 }
 
-/// Everything that a directory of the host shows.
+/// Returns everything in a directory of the host.
 fn host_tree(root: &Path) -> BTreeMap<String, String> {
     let mut all = BTreeMap::new();
     let mut pending = vec![(String::new(), root.to_owned())];
@@ -251,7 +253,7 @@ fn tree_of(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
     pairs.iter().map(|(path, what)| ((*path).to_owned(), (*what).to_owned())).collect()
 }
 
-/// The mark `name` of a file or a directory, if it has it.
+/// Returns the xattr `name` of a file or a directory.
 fn mark(at: &Path, name: &str) -> Option<String> {
     let mut value = [0_u8; 256];
     let len = rustix::fs::lgetxattr(at, name, &mut value[..]).ok()?;

@@ -1,12 +1,12 @@
-//! The contract of each method, on every filesystem and in every style.
+//! The contract of each method of an upper, on every filesystem and with every style of whiteouts.
 
 use super::*;
 use crate::overlay::UpperOpen;
 use crate::{SetTime, SetTimes};
 
-/// A directory with a node of each kind, whiteouts, and directories that show nothing.
+/// Creates a node of each type, whiteouts, and directories without visible entries.
 fn furnish(world: &World) {
-    let layer = &world.layer;
+    let layer = &world.root;
     world.write("file", "file");
     world.write("other", "other");
     layer.link(n("file"), &**layer, n("twin")).unwrap();
@@ -20,15 +20,15 @@ fn furnish(world: &World) {
 }
 
 fn dir(world: &World) -> &dyn UpperDir {
-    &*world.layer
+    &*world.root
 }
 
 #[test]
-fn a_whiteout_is_no_node_for_any_method() {
+fn whiteout_is_absent_for_every_dir_method() {
     each_world(ALL, |world| {
         furnish(world);
         let layer = dir(world);
-        assert_eq!(says(layer, "gone"), "whiteout");
+        assert_eq!(entry_type(layer, "gone"), "whiteout");
         assert_eq!(whiteouts(layer), ["gone"]);
         assert!(!names(layer).contains(&"gone".to_owned()));
         assert_eq!(errno(layer.stat(d("gone"))), Errno::Noent);
@@ -51,12 +51,12 @@ fn a_whiteout_is_no_node_for_any_method() {
         ] {
             assert_eq!(done, Err(Errno::Noent), "{}", world.what);
         }
-        assert_eq!(says(layer, "new"), "nothing");
+        assert_eq!(entry_type(layer, "new"), "nothing");
     });
 }
 
 #[test]
-fn errors_come_as_the_contract_says() {
+fn errors_follow_the_documented_order() {
     each_world(ALL, |world| {
         furnish(world);
         let layer = dir(world);
@@ -98,30 +98,30 @@ fn errors_come_as_the_contract_says() {
             if what.contains("into") || what.contains("onto") {
                 let (from, name): (&dyn UpperDir, _) =
                     if what == "onto above" { (&*nested, "in") } else { (layer, "dir") };
-                assert_eq!(says(from, name), "node", "{what}");
+                assert_eq!(entry_type(from, name), "node", "{what}");
             }
         }
-        let adopted =
-            layer.copy_up(&[at_name(layer, "file")], &like(FileType::Dir, 1), CopyUp::Dir);
-        assert_eq!(adopted.map(drop), Err(Errno::Exist));
+        let copied =
+            layer.copy_up(&[at_name(layer, "file")], &lower_stat(FileType::Dir, 1), CopyUp::Dir);
+        assert_eq!(copied.map(drop), Err(Errno::Exist));
         let mut is_called = false;
         let mut fill = |_: &dyn crate::File| {
             is_called = true;
             Ok(())
         };
         let what = CopyUp::File(&mut fill);
-        let adopted = layer.copy_up(&[at_name(layer, "dir")], &like(FileType::File, 1), what);
-        assert_eq!((adopted.map(drop), is_called), (Err(Errno::Exist), false));
+        let copied = layer.copy_up(&[at_name(layer, "dir")], &lower_stat(FileType::File, 1), what);
+        assert_eq!((copied.map(drop), is_called), (Err(Errno::Exist), false));
         let mut fill = |_: &dyn crate::File| Err(Errno::Dquot);
         let what = CopyUp::File(&mut fill);
-        let adopted = layer.copy_up(&[at_name(layer, "new")], &like(FileType::File, 1), what);
-        assert_eq!(adopted.map(drop), Err(Errno::Dquot));
+        let copied = layer.copy_up(&[at_name(layer, "new")], &lower_stat(FileType::File, 1), what);
+        assert_eq!(copied.map(drop), Err(Errno::Dquot));
         assert_eq!(world.shows(), before, "{}", world.what);
     });
 }
 
 #[test]
-fn an_open_says_what_is_there() {
+fn open_returns_the_node_or_its_error() {
     each_world(ALL, |world| {
         furnish(world);
         let layer = dir(world);
@@ -144,7 +144,7 @@ fn an_open_says_what_is_there() {
             assert_eq!(errno(open(layer, at, access, flags)), expected, "{at} {access:?}");
         }
         for (at, expected) in [("link", 0), ("link/x", 0), ("dir/deep", 1), ("dir/deep/x", 1)] {
-            if says(&*world.enter("dir"), "deep") == "nothing" {
+            if entry_type(&*world.enter("dir"), "deep") == "nothing" {
                 world.enter("dir").create_symlink(n("deep"), "file").unwrap();
             }
             let stop = open(layer, at, Access::Read, none).err().unwrap();
@@ -162,7 +162,7 @@ fn an_open_says_what_is_there() {
 }
 
 #[test]
-fn a_leaf_is_opened_in_one_look_up() {
+fn open_leaf_returns_the_entry() {
     each_world(ALL, |world| {
         furnish(world);
         let layer = dir(world);
@@ -188,7 +188,7 @@ fn a_leaf_is_opened_in_one_look_up() {
 }
 
 #[test]
-fn what_takes_a_whiteouts_place_is_a_node_and_the_whiteout_is_gone() {
+fn new_node_replaces_a_whiteout() {
     each_world(ALL, |world| {
         furnish(world);
         let layer = dir(world);
@@ -205,7 +205,7 @@ fn what_takes_a_whiteouts_place_is_a_node_and_the_whiteout_is_gone() {
             ("rename empty", &|| layer.rename_with_whiteout(n("empty"), layer, n("w")).unwrap()),
         ];
         for (what, put) in puts {
-            if says(layer, "w") == "node" {
+            if entry_type(layer, "w") == "node" {
                 match node(layer, "w").kind {
                     FileType::Dir if has(layer, "w/in") => {
                         layer.rename(n("w"), layer, n("away")).unwrap();
@@ -215,17 +215,17 @@ fn what_takes_a_whiteouts_place_is_a_node_and_the_whiteout_is_gone() {
                 }
             }
             layer.create_whiteout(n("w")).unwrap();
-            assert_eq!(says(layer, "w"), "whiteout", "{what} {}", world.what);
+            assert_eq!(entry_type(layer, "w"), "whiteout", "{what} {}", world.what);
             put();
-            assert_eq!(says(layer, "w"), "node", "{what} {}", world.what);
+            assert_eq!(entry_type(layer, "w"), "node", "{what} {}", world.what);
             assert!(!whiteouts(layer).contains(&"w".to_owned()), "{what}");
             if node(layer, "w").kind == FileType::Dir {
                 let is_new = matches!(what, "dir" | "opaque");
                 assert_eq!(world.enter("w").is_opaque().unwrap(), is_new, "{what}");
             }
         }
-        assert_eq!(says(layer, "empty"), "whiteout");
-        assert_eq!(says(layer, "dir"), "nothing");
+        assert_eq!(entry_type(layer, "empty"), "whiteout");
+        assert_eq!(entry_type(layer, "dir"), "nothing");
     });
 }
 
@@ -234,7 +234,7 @@ fn has(layer: &dyn UpperDir, at: &str) -> bool {
 }
 
 #[test]
-fn a_directory_of_whiteouts_is_empty() {
+fn directory_of_whiteouts_is_empty() {
     each_world(ALL, |world| {
         furnish(world);
         let layer = dir(world);
@@ -253,9 +253,9 @@ fn a_directory_of_whiteouts_is_empty() {
                 "replace" => layer.rename(n("dir"), layer, n(&name)).map(|()| "node"),
                 _ => layer.rename_with_whiteout(n("hollow"), layer, n(&name)).map(|()| "node"),
             };
-            assert_eq!(left.map(|left| says(layer, &name) == left), Ok(true), "{what}");
-            // The handle is a removed directory's.
-            assert_eq!(says(&*hollow, "a"), "nothing", "{what} {}", world.what);
+            assert_eq!(left.map(|left| entry_type(layer, &name) == left), Ok(true), "{what}");
+            // The handle refers to a removed directory.
+            assert_eq!(entry_type(&*hollow, "a"), "nothing", "{what} {}", world.what);
             assert_eq!(whiteouts(&*hollow), Vec::<String>::new());
             assert_eq!(hollow.create_dir(n("x")), Err(Errno::Noent));
             assert_eq!(hollow.create_whiteout(n("x")), Err(Errno::Noent));
@@ -265,12 +265,15 @@ fn a_directory_of_whiteouts_is_empty() {
         }
         assert_eq!(read(layer, "hollow2/in"), "in");
         assert_eq!(whiteouts(&*world.enter("hollow3")), ["w"]);
-        assert_eq!((says(layer, "dir"), says(layer, "hollow")), ("nothing", "whiteout"));
+        assert_eq!(
+            (entry_type(layer, "dir"), entry_type(layer, "hollow")),
+            ("nothing", "whiteout")
+        );
     });
 }
 
 #[test]
-fn a_rename_leaves_what_it_is_told_to() {
+fn rename_leaves_a_whiteout_on_request() {
     each_world(ALL, |world| {
         furnish(world);
         let layer = dir(world);
@@ -278,45 +281,60 @@ fn a_rename_leaves_what_it_is_told_to() {
         for (from, to) in [("link", "l"), ("dir", "d"), ("empty", "e"), ("other", "o")] {
             let before = id(from);
             layer.rename_with_whiteout(n(from), layer, n(to)).unwrap();
-            assert_eq!((says(layer, from), id(to)), ("whiteout", before), "{from} {}", world.what);
-            // Onto the whiteout that it left, and back.
+            assert_eq!(
+                (entry_type(layer, from), id(to)),
+                ("whiteout", before),
+                "{from} {}",
+                world.what
+            );
+            // Renames onto the whiteout that the first rename left, and back.
             layer.rename_with_whiteout(n(to), layer, n(from)).unwrap();
-            assert_eq!((id(from), says(layer, to)), (before, "whiteout"), "{from} {}", world.what);
+            assert_eq!(
+                (id(from), entry_type(layer, to)),
+                (before, "whiteout"),
+                "{from} {}",
+                world.what
+            );
             layer.rename(n(from), layer, n(to)).unwrap();
-            assert_eq!((says(layer, from), id(to)), ("nothing", before), "{from} {}", world.what);
+            assert_eq!(
+                (entry_type(layer, from), id(to)),
+                ("nothing", before),
+                "{from} {}",
+                world.what
+            );
         }
-        // In the place of another node.
+        // Replaces another node.
         let file = id("file");
         layer.rename_with_whiteout(n("file"), layer, n("o")).unwrap();
-        assert_eq!((says(layer, "file"), id("o")), ("whiteout", file));
+        assert_eq!((entry_type(layer, "file"), id("o")), ("whiteout", file));
         layer.rename_with_whiteout(n("d"), layer, n("e")).unwrap();
-        assert_eq!((says(layer, "d"), read(layer, "e/in")), ("whiteout", "in".to_owned()));
-        // Two names of one file, and one name twice, are no change.
+        assert_eq!((entry_type(layer, "d"), read(layer, "e/in")), ("whiteout", "in".to_owned()));
+        // A rename between two names of one file, or onto the same name, changes nothing.
         layer.rename_with_whiteout(n("o"), layer, n("twin")).unwrap();
         layer.rename_with_whiteout(n("e"), layer, n("e")).unwrap();
         assert_eq!((id("o"), id("twin"), read(layer, "e/in")), (file, file, "in".to_owned()));
-        // Between directories.
+        // Renames between directories.
         let inner = world.enter("e");
         inner.rename_with_whiteout(n("in"), layer, n("out")).unwrap();
         layer.rename_with_whiteout(n("o"), &*inner, n("o")).unwrap();
-        assert_eq!((says(&*inner, "in"), read(layer, "out")), ("whiteout", "in".to_owned()));
-        assert_eq!((says(layer, "o"), read(&*inner, "o")), ("whiteout", "file".to_owned()));
+        assert_eq!((entry_type(&*inner, "in"), read(layer, "out")), ("whiteout", "in".to_owned()));
+        assert_eq!((entry_type(layer, "o"), read(&*inner, "o")), ("whiteout", "file".to_owned()));
     });
 }
 
 #[test]
-fn adopted_nodes_have_the_identity_and_the_times_of_what_they_stand_for() {
+fn copied_up_nodes_keep_identity_and_times() {
     each_world(ALL, |world| {
-        world.layer.create_dir(n("sub")).unwrap();
-        world.layer.set_times(d("sub"), at(7)).unwrap();
-        world.layer.set_times(d(""), at(8)).unwrap();
-        let modified = |world: &World, path| world.layer.stat(d(path)).unwrap().modified;
+        world.root.create_dir(n("sub")).unwrap();
+        world.root.set_times(d("sub"), at(7)).unwrap();
+        world.root.set_times(d(""), at(8)).unwrap();
+        let modified = |world: &World, path| world.root.stat(d(path)).unwrap().modified;
         let sub = world.enter("sub");
-        let file = adopt_file(&*sub, "file", 11, "text");
+        let file = copy_up_file(&*sub, "file", 11, "text");
         copy_up(&*sub, "link", FileType::Symlink, 12);
         copy_up(&*sub, "dir", FileType::Dir, 13);
-        sub.copy_up_link(n("file"), &*world.layer, n("second")).unwrap();
-        sub.copy_up_link(n("link"), &*world.layer, n("second link")).unwrap();
+        sub.copy_up_link(n("file"), &*world.root, n("second")).unwrap();
+        sub.copy_up_link(n("link"), &*world.root, n("second link")).unwrap();
         assert_eq!(modified(world, "").seconds(), 8, "{}", world.what);
         assert_eq!(modified(world, "sub").seconds(), 7, "{}", world.what);
         assert_eq!((file.stat().unwrap().ino, file.stat().unwrap().nlink), (11, 2));
@@ -324,12 +342,12 @@ fn adopted_nodes_have_the_identity_and_the_times_of_what_they_stand_for() {
         assert!(!world.enter("sub").enter(n("dir")).unwrap().is_opaque().unwrap());
         let check = |world: &World, names: &[(&str, u64)]| {
             for (path, ino) in names {
-                let stat = world.layer.stat(d(path)).unwrap();
+                let stat = world.root.stat(d(path)).unwrap();
                 let what = format!("{path} {}", world.what);
                 assert_eq!((stat.dev, stat.ino), (77, *ino), "{what}");
-                assert_eq!(stat.modified, like(stat.kind, 1).modified, "{what}");
+                assert_eq!(stat.modified, lower_stat(stat.kind, 1).modified, "{what}");
                 let (parent, name) = d(path).split_last().unwrap();
-                let parent = world.layer.open(parent, OpenHow::HOLD_DIR).unwrap();
+                let parent = world.root.open(parent, OpenHow::HOLD_DIR).unwrap();
                 let parent = parent.into_dir().unwrap();
                 let mut listed = 0;
                 let mut each = |entry: crate::Entry<'_>| {
@@ -342,7 +360,7 @@ fn adopted_nodes_have_the_identity_and_the_times_of_what_they_stand_for() {
                 assert_eq!(listed, *ino, "{what}");
                 if stat.kind == FileType::File {
                     for access in Access::ALL {
-                        let opened = open(&*world.layer, path, access, OpenFlags::empty());
+                        let opened = open(&*world.root, path, access, OpenFlags::empty());
                         let stat = opened.unwrap().into_file().unwrap().stat().unwrap();
                         assert_eq!((stat.dev, stat.ino), (77, *ino), "{what} {access:?}");
                     }
@@ -358,19 +376,19 @@ fn adopted_nodes_have_the_identity_and_the_times_of_what_they_stand_for() {
         drop((sub, entered));
         world.reopen();
         check(world, &others);
-        // Wherever they go they stay what they are.
+        // The identity survives renames.
         let sub = world.enter("sub");
-        world.layer.create_dir(n("far")).unwrap();
+        world.root.create_dir(n("far")).unwrap();
         let far = world.enter("far");
         sub.rename(n("file"), &*far, n("f")).unwrap();
         sub.rename_with_whiteout(n("dir"), &*far, n("d")).unwrap();
         drop((sub, far));
         world.reopen();
         check(world, &[("far/f", 11), ("far/d", 13), ("second", 11)]);
-        // What is new is nobody else.
-        world.layer.remove_file(n("second")).unwrap();
+        // New nodes have identities of their own.
+        world.root.remove_file(n("second")).unwrap();
         world.write("second", "new");
-        assert_ne!(node(&*world.layer, "second").dev, 77);
+        assert_ne!(node(&*world.root, "second").dev, 77);
     });
 }
 
@@ -380,7 +398,7 @@ fn at(seconds: i64) -> SetTimes {
 }
 
 #[test]
-fn a_removed_link_leaves_its_identity_to_nobody() {
+fn identity_of_a_removed_symlink_is_not_reused() {
     each_world(ALL, |world| {
         let layer = dir(world);
         for round in 0..40 {
@@ -393,10 +411,10 @@ fn a_removed_link_leaves_its_identity_to_nobody() {
                 2 => layer.rename(n("b"), layer, n("a")).unwrap(),
                 _ => layer.rename_with_whiteout(n("b"), layer, n("a")).unwrap(),
             }
-            // A filesystem gives the number to the next node that it creates.
+            // The filesystem assigns the inode number to the next node.
             layer.create_symlink(n("c"), "x").unwrap();
             for name in ["a", "b", "c"] {
-                if says(layer, name) == "node" {
+                if entry_type(layer, name) == "node" {
                     assert_ne!(node(layer, name).dev, 77, "{name} {}", world.what);
                     layer.remove_file(n(name)).unwrap();
                 }
@@ -406,21 +424,21 @@ fn a_removed_link_leaves_its_identity_to_nobody() {
 }
 
 #[test]
-fn a_file_that_no_name_leads_to_is_adopted_too() {
+fn copy_up_of_a_file_without_a_name() {
     each_world(ALL, |world| {
         let mut fill = |file: &dyn crate::File| file.write_at(&[IoSlice::new(b"x")], 0).map(drop);
         let what = CopyUp::File(&mut fill);
-        let made = world.layer.copy_up(&[], &like(FileType::File, 5), what).unwrap();
+        let made = world.root.copy_up(&[], &lower_stat(FileType::File, 5), what).unwrap();
         let CopiedUp::File(file) = made else { panic!("no file") };
         let stat = file.stat().unwrap();
         assert_eq!((stat.ino, stat.nlink, stat.size), (5, 0, 1));
-        assert_eq!(stat.modified, like(FileType::File, 5).modified);
-        assert_eq!(names(&*world.layer), Vec::<String>::new());
+        assert_eq!(stat.modified, lower_stat(FileType::File, 5).modified);
+        assert_eq!(names(&*world.root), Vec::<String>::new());
     });
 }
 
 #[test]
-fn an_opaque_directory_stays_as_it_is_but_for_its_whiteouts() {
+fn set_opaque_changes_only_whiteouts() {
     each_world(ALL, |world| {
         furnish(world);
         let inner = world.enter("dir");
@@ -431,9 +449,12 @@ fn an_opaque_directory_stays_as_it_is_but_for_its_whiteouts() {
         inner.set_opaque().unwrap();
         assert!(inner.is_opaque().unwrap());
         assert_eq!(inner.stat(d("")).unwrap().modified.seconds(), 9);
-        assert_eq!((names(&*inner), says(&*inner, "w") == "node"), (vec!["in".to_owned()], false));
+        assert_eq!(
+            (names(&*inner), entry_type(&*inner, "w") == "node"),
+            (vec!["in".to_owned()], false)
+        );
         inner.create_whiteout(n("in")).unwrap();
-        assert_ne!(says(&*inner, "in"), "node");
+        assert_ne!(entry_type(&*inner, "in"), "node");
         drop(inner);
         world.reopen();
         assert!(world.enter("dir").is_opaque().unwrap());
@@ -442,7 +463,7 @@ fn an_opaque_directory_stays_as_it_is_but_for_its_whiteouts() {
 }
 
 #[test]
-fn a_frozen_layer_changes_no_more() {
+fn frozen_upper_is_read_only() {
     each_world(ALL, |world| {
         furnish(world);
         let layer = dir(world);
@@ -457,7 +478,7 @@ fn a_frozen_layer_changes_no_more() {
         layer.freeze().unwrap();
         let file = open(layer, "file", Access::Read, OpenFlags::empty()).unwrap();
         let file = file.into_file().unwrap();
-        let how = like(FileType::Dir, 1);
+        let how = lower_stat(FileType::Dir, 1);
         for (what, done) in [
             ("create", inner.create_dir(n("x"))),
             ("opaque", layer.create_opaque_dir(n("x"))),
@@ -468,7 +489,7 @@ fn a_frozen_layer_changes_no_more() {
             ("rename away", layer.rename_with_whiteout(n("file"), layer, n("gone"))),
             ("link", layer.link(n("file"), layer, n("x"))),
             ("name", layer.copy_up_link(n("file"), layer, n("x"))),
-            ("adopt", layer.copy_up(&[at_name(layer, "x")], &how, CopyUp::Dir).map(drop)),
+            ("copy_up", layer.copy_up(&[at_name(layer, "x")], &how, CopyUp::Dir).map(drop)),
             ("white out", layer.create_whiteout(n("file"))),
             ("set opaque", inner.set_opaque()),
             ("times", layer.set_times(d("file"), at(1)).map_err(|_| Errno::Rofs)),
@@ -486,7 +507,7 @@ fn a_frozen_layer_changes_no_more() {
 }
 
 #[test]
-fn a_listing_may_change_what_it_lists() {
+fn listing_callback_may_change_the_directory() {
     each_world(ALL, |world| {
         let layer = dir(world);
         let count = 300;

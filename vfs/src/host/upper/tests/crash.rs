@@ -1,20 +1,20 @@
-//! A process that ends between any two steps of a change leaves the old or the new, whole, and no
-//! debris once the layer is opened anew.
+//! A process that ends between any two steps of a change leaves the old tree or the new one, and no
+//! debris after the upper is opened again.
 
 use std::process::Command;
 
 use super::super::fault_points;
 use super::*;
 
-/// UpperEntry to the child what to do.
+/// The environment variable with the job of the child process.
 const JOB: &str = "PALISADE_LAYER_CRASH";
 /// More steps than any change takes.
 const STEPS_MAX: u32 = 64;
 
 type Change = fn(&UpperRef);
 
-/// Every change that takes more than one call, and what else than the old or the new a crash in it
-/// may leave, where whiteouts are files or a directory takes a directory's place.
+/// Every change of several system calls, with the differences from the old or the new tree that a
+/// crash may leave where whiteouts are files or a directory replaces a directory.
 const CHANGES: &[(&str, Change, &[&[&str]])] = &[
     ("file over whiteout", |l| write(&**l, "gone", ""), &[]),
     ("link over whiteout", |l| l.create_symlink(n("gone"), "x").unwrap(), &[]),
@@ -27,11 +27,11 @@ const CHANGES: &[(&str, Change, &[&[&str]])] = &[
     ("white out file", |l| l.create_whiteout(n("file")).unwrap(), &[]),
     ("white out empty", |l| l.create_whiteout(n("empty")).unwrap(), &[]),
     ("white out hollow", |l| l.create_whiteout(n("hollow")).unwrap(), &[]),
-    ("adopt file", |l| drop(adopt_file(&**l, "new", 5, "text")), &[]),
-    ("adopt dir", |l| copy_up(&**l, "new", FileType::Dir, 5), &[]),
-    ("adopt link", |l| copy_up(&**l, "new", FileType::Symlink, 5), &[]),
-    ("adopt file of two names", |l| adopt_file_twice(&**l), &[]),
-    ("adopt name", |l| l.copy_up_link(n("file"), &**l, n("new")).unwrap(), &[]),
+    ("copy up file", |l| drop(copy_up_file(&**l, "new", 5, "text")), &[]),
+    ("copy up dir", |l| copy_up(&**l, "new", FileType::Dir, 5), &[]),
+    ("copy up link", |l| copy_up(&**l, "new", FileType::Symlink, 5), &[]),
+    ("copy up file of two names", |l| copy_up_file_with_two_names(&**l), &[]),
+    ("copy up name", |l| l.copy_up_link(n("file"), &**l, n("new")).unwrap(), &[]),
     ("rename file", |l| l.rename_with_whiteout(n("file"), &**l, n("new")).unwrap(), &[BOTH]),
     (
         "rename over file",
@@ -55,12 +55,12 @@ const CHANGES: &[(&str, Change, &[&[&str]])] = &[
     (
         "set opaque",
         |l| l.enter(n("hollow")).unwrap().set_opaque().unwrap(),
-        // Whiteouts in an opaque directory hide nothing, so they may be there or not.
+        // Whiteouts in an opaque directory hide nothing, so they may exist or not.
         &[CLEARING],
     ),
 ];
 
-/// What differs from the old: paths that are there, or are not (`-`).
+/// Differences from the old tree: paths that exist, or that are absent (`-`).
 const BOTH: &[&str] = &["/new = file"];
 const BOTH_OVER: &[&str] = &["/other = file"];
 const HIDDEN: &[&str] = &["/new = whiteout"];
@@ -69,11 +69,11 @@ const CLEARING: &[&str] = &["/hollow/ = opaque dir"];
 const CLEARED: &[&str] = &["/hollow/ = opaque dir", "/hollow/w -"];
 const SWAPPED: &[&str] = &["/dir/ = opaque dir", "/dir/in -", "/hollow/ = dir", "/hollow/w -"];
 
-fn adopt_file_twice(layer: &dyn UpperDir) {
+fn copy_up_file_with_two_names(layer: &dyn UpperDir) {
     let dir = layer.enter(n("dir")).unwrap();
     let names = [at_name(layer, "new"), at_name(&*dir, "new")];
     let mut fill = |file: &dyn crate::File| file.write_at(&[IoSlice::new(b"x")], 0).map(drop);
-    layer.copy_up(&names, &like(FileType::File, 5), CopyUp::File(&mut fill)).unwrap();
+    layer.copy_up(&names, &lower_stat(FileType::File, 5), CopyUp::File(&mut fill)).unwrap();
 }
 
 fn furnish(layer: &UpperRef) {
@@ -89,7 +89,7 @@ fn furnish(layer: &UpperRef) {
 
 type Shown = BTreeMap<String, String>;
 
-/// The old with some differences.
+/// Returns the old tree with differences applied.
 fn patched(old: &Shown, differences: &[&str]) -> Shown {
     let mut all = old.clone();
     for difference in differences {
@@ -108,9 +108,9 @@ fn patched(old: &Shown, differences: &[&str]) -> Shown {
     all
 }
 
-/// Runs one change in a child that ends after some steps. `true` if it came to its end.
+/// Makes one change in a child process that aborts after some steps. Returns whether it completed.
 fn run(dir: &Path, nth: usize, style: &str, steps: u32) -> bool {
-    let child = "host::upper::tests::crash::the_child_makes_as_many_steps_as_it_is_told";
+    let child = "host::upper::tests::crash::child_process_aborts_after_the_given_steps";
     let job = format!("{nth} {style} {steps} {}", dir.display());
     let mut command = Command::new(std::env::current_exe().unwrap());
     let command = command.args(["--exact", child]).env(JOB, job);
@@ -121,31 +121,31 @@ fn run(dir: &Path, nth: usize, style: &str, steps: u32) -> bool {
 }
 
 #[test]
-fn the_child_makes_as_many_steps_as_it_is_told() {
+fn child_process_aborts_after_the_given_steps() {
     let Ok(job) = std::env::var(JOB) else {
-        // Without a job it makes sure that there is a step to count.
+        // Without a job the child checks that a step is counted.
         let temp = tempfile::tempdir().unwrap();
         let layer = HostUpper::open_ambient(temp.path()).unwrap();
         layer.create_whiteout(n("x")).unwrap();
-        assert_eq!(says(&*layer, "x"), "whiteout");
+        assert_eq!(entry_type(&*layer, "x"), "whiteout");
         return;
     };
     let mut words = job.splitn(4, ' ');
     let mut word = || words.next().unwrap();
     let (nth, style) = (word().parse::<usize>().unwrap(), word());
     let (left, dir) = (word().parse::<u32>().unwrap(), word());
-    let limits = if style == "marked" { MARKED } else { Limits::NONE };
+    let limits = if style == "marked" { XATTR_WHITEOUTS } else { Limits::NONE };
     let layer = HostUpper::open_ambient_with(Path::new(dir), limits).unwrap();
     fault_points::LEFT.store(left, std::sync::atomic::Ordering::Relaxed);
     CHANGES[nth].1(&layer);
 }
 
 #[test]
-fn a_crash_between_any_two_steps_leaves_the_old_or_the_new() {
+fn crash_between_any_two_steps_leaves_the_old_or_the_new_tree() {
     for (base, style) in
         bases().iter().flat_map(|base| [(base, "device"), (base, "marked")]).collect::<Vec<_>>()
     {
-        let limits = if style == "marked" { MARKED } else { Limits::NONE };
+        let limits = if style == "marked" { XATTR_WHITEOUTS } else { Limits::NONE };
         for (nth, (what, change, between)) in CHANGES.iter().enumerate() {
             let world = || {
                 let temp = tempfile::tempdir_in(base).unwrap();

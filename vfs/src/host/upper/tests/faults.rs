@@ -1,8 +1,8 @@
-//! System calls that fail, one or many in a row: an operation of an overlay that fails changes
-//! nothing, and once the fault is over it comes to what it would have come to.
+//! Injected failures of system calls: a failed operation of an overlay changes nothing, and a retry
+//! after the fault has the same result as without a fault.
 //!
-//! The calls that change something fail in turn ([`steps`]): within a method of the layer, where
-//! the kit of the properties cannot reach.
+//! Each system call that changes the filesystem fails in turn (`fault_points`), also in the middle
+//! of a method of the upper, which the faulty upper of `props` cannot reach.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::{DirRef, Follow, MemFs, SetTime, SetTimes, path};
 
 /// More steps than any operation takes.
 const STEPS_MAX: u32 = 200;
-/// How many calls fail: one, a few, all until the fault is over.
+/// The number of failing calls: one, a few, or all until the fault ends.
 const LASTING: [u32; 3] = [1, 3, u32::MAX];
 
 type Operation = fn(&DirRef) -> crate::Result<()>;
@@ -22,7 +22,7 @@ fn open_as(root: &DirRef, at: &str, access: Access, flags: OpenFlags) -> crate::
     path::open(&**root, at, Follow::Yes, OpenHow::new(access, flags))?.into_file()
 }
 
-/// Every operation that has to prepare something.
+/// Every operation with a preparation.
 const OPERATIONS: &[(&str, Operation)] = &[
     ("truncate", |r| open_as(r, "d/f", Access::Write, OpenFlags::TRUNCATE).map(drop)),
     ("truncate linked", |r| open_as(r, "d/h", Access::Write, OpenFlags::TRUNCATE).map(drop)),
@@ -108,7 +108,7 @@ struct Bench {
 }
 
 impl Bench {
-    /// An overlay with marks of every kind in its upper. Nothing else is in it yet.
+    /// Creates an overlay whose upper has marks of every kind and nothing else.
     fn new(base: &Path, limits: Limits, lower: &DirRef) -> Bench {
         let temp = tempfile::tempdir_in(base).unwrap();
         let layer = HostUpper::open_ambient_with(temp.path(), limits).unwrap();
@@ -123,7 +123,7 @@ impl Bench {
         Bench { root, lower: Arc::clone(lower), dir, limits, _overlay: overlay, _temp: temp }
     }
 
-    /// The tree, as a process shows it that opens the layer anew.
+    /// Returns the tree that a process sees that opens the upper again.
     fn reopened(self) -> (BTreeMap<String, String>, tempfile::TempDir) {
         let Bench { root, lower, dir, limits, _overlay, _temp } = self;
         drop((root, _overlay));
@@ -135,8 +135,7 @@ impl Bench {
     }
 }
 
-/// Everything that can be seen: types, bytes, link counts, which names are one file, times that can
-/// be set.
+/// Returns all visible properties: types, content, link counts, hard links, and the settable times.
 fn shown(root: &DirRef) -> BTreeMap<String, String> {
     let mut all = BTreeMap::new();
     let mut nodes: BTreeMap<(u64, u64), String> = BTreeMap::new();
@@ -170,10 +169,10 @@ fn shown(root: &DirRef) -> BTreeMap<String, String> {
                     String::from_utf8(bytes[..len].to_vec()).unwrap()
                 }
             };
-            // Reading the bytes has changed the time of access.
+            // The read of the content has updated the access time.
             let modified = match stat.modified.seconds() {
                 seconds @ ..1_000_000 => seconds.to_string(),
-                // Two runs have no time in common that is now.
+                // Current times differ between two runs.
                 _ => "now".to_owned(),
             };
             all.insert(path, format!("{first} {body} {} {modified}", stat.nlink));
@@ -182,8 +181,8 @@ fn shown(root: &DirRef) -> BTreeMap<String, String> {
     all
 }
 
-/// Runs an operation with `failing` of its steps failing, from the `nth` on. Returns its result,
-/// and whether a step has failed.
+/// Runs an operation while `failing` of its steps fail, from the `nth` on. Returns its result and
+/// whether a step has failed.
 fn with_faults(
     (nth, failing): (u32, u32),
     run: impl FnOnce() -> crate::Result<()>,
@@ -209,12 +208,12 @@ fn assert_unharmed(what: &str, operation: Operation, limits: Limits, failing: u3
                 assert!(nth > 0, "{what}: no step was counted");
                 return;
             }
-            // A clean-up failed, or the times of a directory, which are shown as they should be.
+            // A cleanup failed, or a directory's times, which `stat` returns nevertheless.
             Ok(()) => {}
             Err(errno) => {
                 assert_eq!(errno, Errno::Nospc, "{what}: not the first error");
                 assert_eq!(shown(&bench.root), before, "{what}");
-                // It fails again while the fault lasts.
+                // A retry fails while the fault lasts.
                 let (again, _) = with_faults((0, 1), || operation(&bench.root));
                 if again.is_err() {
                     assert_eq!(shown(&bench.root), before, "{what}, again");
@@ -228,7 +227,7 @@ fn assert_unharmed(what: &str, operation: Operation, limits: Limits, failing: u3
     panic!("{what}: there is no end of it");
 }
 
-/// Without the times of directories, which are now where an operation has changed one.
+/// Removes the times of directories, which an operation may have updated.
 fn timeless(shown: &BTreeMap<String, String>) -> BTreeMap<String, String> {
     let is_dir = |path: &str| path.ends_with('/');
     let text = |path: &str, text: &str| if is_dir(path) { String::new() } else { text.to_owned() };
@@ -236,18 +235,18 @@ fn timeless(shown: &BTreeMap<String, String>) -> BTreeMap<String, String> {
 }
 
 #[test]
-fn an_operation_that_fails_changes_nothing_however_long_its_calls_fail() {
+fn failed_operation_changes_nothing_while_system_calls_keep_failing() {
     for (what, operation) in OPERATIONS {
         for failing in LASTING {
             assert_unharmed(what, *operation, Limits::NONE, failing);
         }
-        assert_unharmed(what, *operation, FORGETFUL, u32::MAX);
+        assert_unharmed(what, *operation, UNCACHED, u32::MAX);
     }
 }
 
-/// Names that could not be taken back are no names, in a process that opens the layer next either.
+/// Names that could not be rolled back are absent for a process that opens the upper next.
 #[test]
-fn names_of_a_failed_copy_up_are_not_seen_by_whoever_opens_the_layer_next() {
+fn names_of_a_failed_copy_up_are_absent_after_reopening() {
     let lower = lower();
     for nth in 0..STEPS_MAX {
         let bench = Bench::new(Path::new("/dev/shm"), Limits::NONE, &lower);

@@ -1,23 +1,23 @@
-//! What we write the kernel shows merged, and what the kernel writes we read.
+//! Interoperability with the kernel's overlayfs: it mounts our uppers, and we open its uppers.
 
 use std::process::Command;
 
 use super::super::xattrs;
 use super::*;
 
-/// An overlay that the kernel has mounted.
+/// A mounted overlay of the kernel.
 pub(super) struct Mounted {
     pub(super) at: PathBuf,
 }
 
 impl Mounted {
-    /// Mounts lowers, top first, and an upper with its work directory; `None` where that is not
-    /// permitted.
+    /// Mounts lowers, the topmost first, and an upper with its work directory; `None` without
+    /// permission.
     pub(super) fn new(at: &Path, lowers: &[&Path], upper: Option<(&Path, &Path)>) -> Option<Self> {
         Self::with_options(at, "userxattr,", lowers, upper)
     }
 
-    /// As [`Mounted::new`], with further options, each with a comma behind it.
+    /// [`Mounted::new`] with further options, each followed by a comma.
     pub(super) fn with_options(
         at: &Path,
         options: &str,
@@ -50,7 +50,7 @@ impl Drop for Mounted {
     }
 }
 
-/// A lower of the host: directories, files and a link.
+/// Creates a lower on the host: directories, files and a link.
 pub(super) fn lower(at: &Path) {
     for dir in ["d/e", "gone", "replaced", "kept"] {
         fs::create_dir_all(at.join(dir)).unwrap();
@@ -62,7 +62,7 @@ pub(super) fn lower(at: &Path) {
     std::os::unix::fs::symlink("f", at.join("link")).unwrap();
 }
 
-/// Changes a layer over [`lower`] in every way.
+/// Makes every kind of change in an upper over [`lower`].
 pub(super) fn change(layer: &UpperRef) {
     layer.create_whiteout(n("f")).unwrap();
     layer.create_whiteout(n("gone")).unwrap();
@@ -71,9 +71,9 @@ pub(super) fn change(layer: &UpperRef) {
     write(&**layer, "replaced/new", "upper new");
     copy_up(&**layer, "d", FileType::Dir, 4);
     let dir = layer.enter(n("d")).unwrap();
-    drop(adopt_file(&*dir, "x", 5, "lower d/x"));
+    drop(copy_up_file(&*dir, "x", 5, "lower d/x"));
     dir.create_whiteout(n("e")).unwrap();
-    drop(adopt_file(&**layer, "moved", 6, "lower moved"));
+    drop(copy_up_file(&**layer, "moved", 6, "lower moved"));
     layer.rename_with_whiteout(n("moved"), &*dir, n("m")).unwrap();
     write(&**layer, "fresh", "upper fresh");
     layer.create_dir(n("new")).unwrap();
@@ -83,7 +83,7 @@ pub(super) fn change(layer: &UpperRef) {
     write(&**layer, "other", "upper other");
 }
 
-/// What [`change`] over [`lower`] shows.
+/// The merged tree after [`change`] over [`lower`].
 pub(super) fn changed() -> BTreeMap<String, String> {
     tree_of(&[
         ("/", "dir"),
@@ -102,11 +102,11 @@ pub(super) fn changed() -> BTreeMap<String, String> {
 }
 
 #[test]
-fn what_a_layer_has_written_the_kernel_merges_as_an_upper() {
-    each_world(&[Limits::NONE, FORGETFUL], |world| {
+fn kernel_mounts_our_upper_as_upper() {
+    each_world(&[Limits::NONE, UNCACHED], |world| {
         let below = world.dir.join("lower");
         lower(&below);
-        change(&world.layer);
+        change(&world.root);
         let on_disk = host_tree(&world.upper);
         for gone in ["/f", "/gone", "/moved", "/d/e"] {
             assert_eq!(on_disk.get(gone).map(String::as_str), Some("whiteout"), "{gone}");
@@ -122,11 +122,11 @@ fn what_a_layer_has_written_the_kernel_merges_as_an_upper() {
 }
 
 #[test]
-fn what_a_layer_has_written_the_kernel_merges_as_a_lower() {
+fn kernel_mounts_our_upper_as_lower() {
     each_world(ALL, |world| {
         let below = world.dir.join("lower");
         lower(&below);
-        change(&world.layer);
+        change(&world.root);
         let merged = world.dir.join("merged");
         if world.limits.style == WhiteoutStyle::Xattr {
             assert_eq!(mark(&world.upper.join("gone"), xattrs::WHITEOUT).as_deref(), Some("y"));
@@ -138,14 +138,14 @@ fn what_a_layer_has_written_the_kernel_merges_as_a_lower() {
 }
 
 #[test]
-fn the_kernel_hides_our_own_marks_and_does_not_copy_them_up() {
+fn kernel_hides_our_xattrs_and_does_not_copy_them_up() {
     each_world(&[Limits::NONE], |world| {
         let empty = world.dir.join("empty");
         let (top, work) = (world.dir.join("top"), world.dir.join("top-work"));
         for dir in [&empty, &top, &work] {
             fs::create_dir(dir).unwrap();
         }
-        drop(adopt_file(&*world.layer, "f", 5, "text"));
+        drop(copy_up_file(&*world.root, "f", 5, "text"));
         assert!(mark(&world.upper.join("f"), xattrs::ORIGIN).is_some());
         assert!(mark(&world.upper, xattrs::MAY_HOLD).is_some());
         let merged = world.dir.join("merged");
@@ -163,7 +163,7 @@ fn the_kernel_hides_our_own_marks_and_does_not_copy_them_up() {
     });
 }
 
-/// Changes what the kernel shows of [`lower`].
+/// Changes a mounted overlay over [`lower`].
 fn change_through(merged: &Path) {
     let at = |path: &str| merged.join(path);
     fs::remove_file(at("f")).unwrap();
@@ -178,7 +178,7 @@ fn change_through(merged: &Path) {
     std::os::unix::fs::symlink("new", at("link")).unwrap();
 }
 
-/// Writes what the kernel writes when [`lower`] is changed by [`change_through`].
+/// Writes the upper that the kernel writes for [`change_through`] over [`lower`].
 fn change_by_hand(upper: &Path) {
     let at = |path: &str| upper.join(path);
     fs::create_dir(at("d")).unwrap();
@@ -198,7 +198,7 @@ fn change_by_hand(upper: &Path) {
 }
 
 #[test]
-fn what_the_kernel_has_written_is_read_as_a_layer() {
+fn upper_written_by_the_kernel_can_be_opened() {
     for base in bases() {
         let temp = tempfile::tempdir_in(base).unwrap();
         let dir = temp.path();
@@ -231,7 +231,7 @@ fn what_the_kernel_has_written_is_read_as_a_layer() {
         if !can_mount {
             continue;
         }
-        // And goes on where the kernel has ended, and the kernel where we have.
+        // We continue with the kernel's upper, and the kernel with ours.
         layer.remove_file(n("link")).unwrap();
         layer.create_whiteout(n("kept")).unwrap();
         drop(layer);

@@ -1,4 +1,4 @@
-//! What opening a layer sees to.
+//! Opening an upper: locks, leftovers, and interrupted discards.
 
 use std::io::ErrorKind;
 
@@ -10,7 +10,7 @@ fn kind(opened: std::io::Result<UpperRef>) -> ErrorKind {
 }
 
 #[test]
-fn a_layer_has_one_writer_or_many_readers() {
+fn upper_has_one_writer_or_many_readers() {
     for base in bases() {
         let temp = tempfile::tempdir_in(base).unwrap();
         let dir = temp.path();
@@ -30,7 +30,7 @@ fn a_layer_has_one_writer_or_many_readers() {
             assert_eq!(reader.create_whiteout(n("file")), Err(Errno::Rofs));
         }
         assert_eq!(kind(HostUpper::open_ambient(dir)), ErrorKind::ResourceBusy);
-        // What only holds a directory or a file of the layer uses it too.
+        // An open directory or file of the upper keeps the lock.
         let file = open(&*layer, "file", Access::Hold, OpenFlags::empty()).unwrap();
         drop((readers, layer));
         assert_eq!(kind(HostUpper::open_ambient(dir)), ErrorKind::ResourceBusy);
@@ -40,7 +40,7 @@ fn a_layer_has_one_writer_or_many_readers() {
 }
 
 #[test]
-fn directories_that_are_no_layer_are_refused() {
+fn open_rejects_unsuitable_directories() {
     let temp = tempfile::tempdir().unwrap();
     let dir = temp.path();
     let (a, b) = (dir.join("a"), dir.join("a/b"));
@@ -63,7 +63,7 @@ fn directories_that_are_no_layer_are_refused() {
 }
 
 #[test]
-fn only_our_own_left_overs_are_cleaned_away() {
+fn open_removes_only_its_own_leftovers() {
     let temp = tempfile::tempdir().unwrap();
     let dir = temp.path();
     fs::create_dir_all(dir.join("work/work")).unwrap();
@@ -76,28 +76,28 @@ fn only_our_own_left_overs_are_cleaned_away() {
     assert_eq!(fs::read_to_string(dir.join("work/mine")).unwrap(), "stays");
     assert!(dir.join("work/work").is_dir());
     drop(layer);
-    // No layer puts directories in directories there.
+    // No upper creates nested directories there.
     fs::create_dir_all(dir.join("work/palisade/#5/deep/deeper")).unwrap();
     assert!(HostUpper::open_ambient(dir).is_err());
     assert!(dir.join("work/palisade/#5/deep/deeper").is_dir());
 }
 
 #[test]
-fn names_that_are_not_utf_8_are_left_out_and_keep_their_directory() {
+fn non_utf8_names_are_hidden_and_keep_the_directory_nonempty() {
     use std::os::unix::ffi::OsStrExt;
     each_world(ALL, |world| {
-        world.layer.create_dir(n("dir")).unwrap();
+        world.root.create_dir(n("dir")).unwrap();
         let name = std::ffi::OsStr::from_bytes(b"\xff");
         fs::write(world.upper.join("dir").join(name), "").unwrap();
         assert_eq!(names(&*world.enter("dir")), Vec::<String>::new());
-        assert_eq!(world.layer.remove_dir(n("dir")), Err(Errno::Notempty));
-        assert_eq!(world.layer.create_whiteout(n("dir")), Err(Errno::Notempty));
+        assert_eq!(world.root.remove_dir(n("dir")), Err(Errno::Notempty));
+        assert_eq!(world.root.create_whiteout(n("dir")), Err(Errno::Notempty));
     });
 }
 
 #[test]
 fn special_files_are_seen_and_never_opened() {
-    each_world(&[Limits::NONE, FORGETFUL], |world| {
+    each_world(&[Limits::NONE, UNCACHED], |world| {
         let at = |name: &str| world.upper.join(name);
         rustix::fs::mkfifoat(rustix::fs::CWD, at("fifo"), 0o600.into()).unwrap();
         let null = rustix::fs::makedev(1, 3);
@@ -108,23 +108,23 @@ fn special_files_are_seen_and_never_opened() {
             specials.push(("null", FileType::CharDevice));
         }
         for (name, kind) in specials {
-            assert_eq!(node(&*world.layer, name).kind, kind);
-            let opened = open(&*world.layer, name, Access::Read, OpenFlags::empty());
+            assert_eq!(node(&*world.root, name).kind, kind);
+            let opened = open(&*world.root, name, Access::Read, OpenFlags::empty());
             assert_eq!(errno(opened), Errno::Nxio);
-            world.layer.create_whiteout(n(name)).unwrap();
-            assert_eq!(says(&*world.layer, name), "whiteout");
+            world.root.create_whiteout(n(name)).unwrap();
+            assert_eq!(entry_type(&*world.root, name), "whiteout");
         }
     });
 }
 
 #[test]
-fn a_discard_leaves_both_times_of_the_root_equal() {
+fn discard_leaves_equal_times_on_the_root() {
     let temp = tempfile::tempdir().unwrap();
     let layer = HostUpper::open_ambient(temp.path()).unwrap();
     write(&*layer, "file", "text");
     layer.begin_discard().unwrap();
     layer.remove_file(n("file")).unwrap();
-    // Longer than the clock of the filesystem stands.
+    // Longer than the granularity of the filesystem's clock.
     std::thread::sleep(std::time::Duration::from_millis(30));
     layer.end_discard().unwrap();
     let stat = layer.stat(Descent::HERE).ok().unwrap();
@@ -132,11 +132,11 @@ fn a_discard_leaves_both_times_of_the_root_equal() {
 }
 
 #[test]
-fn a_commit_token_leaves_both_times_of_the_root_equal() {
+fn commit_token_leaves_equal_times_on_the_root() {
     let temp = tempfile::tempdir().unwrap();
     let layer = HostUpper::open_ambient(temp.path()).unwrap();
     write(&*layer, "file", "text");
-    // Longer than the clock of the filesystem stands.
+    // Longer than the granularity of the filesystem's clock.
     std::thread::sleep(std::time::Duration::from_millis(30));
     layer.commit_token().unwrap();
     let stat = layer.stat(Descent::HERE).ok().unwrap();
@@ -144,7 +144,7 @@ fn a_commit_token_leaves_both_times_of_the_root_equal() {
 }
 
 #[test]
-fn an_interrupted_discard_is_completed_by_the_next_writer_and_told_to_readers() {
+fn next_writer_completes_an_interrupted_discard_and_readers_fail() {
     let temp = tempfile::tempdir().unwrap();
     let dir = temp.path();
     let layer = HostUpper::open_ambient(dir).unwrap();
@@ -153,7 +153,8 @@ fn an_interrupted_discard_is_completed_by_the_next_writer_and_told_to_readers() 
     write(&*layer, "opaque/in", "in");
     layer.create_whiteout(n("gone")).unwrap();
     layer.begin_discard().unwrap();
-    // What a crash leaves: a part of an opaque directory would hide what it had in it.
+    // The state after a crash: a partly emptied opaque directory would hide the removed entries'
+    // lowers.
     layer.enter(n("opaque")).unwrap().remove_file(n("in")).unwrap();
     drop(layer);
     let upper = dir.join("upper");

@@ -1,7 +1,7 @@
-//! Another process puts something else in the place of a node of the upper while the layer is open.
+//! Another process replaces a node while the upper is open.
 //!
-//! That is not promised to be seen. It must not lead out of the layer, hang, or make a special
-//! file's bytes those of a file.
+//! The upper need not notice. It must not follow a link out of the upper, block, or read and write
+//! a special file as if it were a regular file.
 
 use std::io::Read as _;
 use std::os::unix::fs::symlink;
@@ -11,8 +11,8 @@ use rustix::fs::{CWD, Mode, OFlags};
 use super::*;
 use crate::host::upper::xattrs;
 
-/// A layer with a file, a directory and an adopted file, all of whose names are remembered, and a
-/// directory outside with the same names.
+/// Creates a file, a directory and a copied-up file, all with cached names, and a directory outside
+/// with the same names.
 fn furnished(world: &World) -> PathBuf {
     let outside = world.dir.join("outside");
     fs::create_dir_all(&outside).unwrap();
@@ -20,10 +20,10 @@ fn furnished(world: &World) -> PathBuf {
         fs::write(outside.join(name), "canary").unwrap();
     }
     world.write("f", "inside");
-    world.layer.create_dir(n("d")).unwrap();
+    world.root.create_dir(n("d")).unwrap();
     world.write("d/in", "inside");
-    drop(adopt_file(&*world.layer, "adopted", 7, "inside"));
-    assert_eq!(names(&*world.layer), ["adopted", "d", "f"]);
+    drop(copy_up_file(&*world.root, "copied", 7, "inside"));
+    assert_eq!(names(&*world.root), ["copied", "d", "f"]);
     outside
 }
 
@@ -46,16 +46,16 @@ fn check_outside(world: &World, outside: &Path, what: &str) {
 }
 
 #[test]
-fn a_link_in_the_place_of_a_file_is_not_followed() {
+fn symlink_replacing_a_file_is_not_followed() {
     each_world(ALL, |world| {
         let outside = furnished(world);
-        for name in ["f", "adopted"] {
+        for name in ["f", "copied"] {
             swap(world, name, |at| symlink("../outside/canary", at).unwrap());
             for access in Access::ALL {
                 for flags in [OpenFlags::empty(), OpenFlags::CREATE, OpenFlags::TRUNCATE] {
-                    match open(&*world.layer, name, access, flags) {
+                    match open(&*world.root, name, access, flags) {
                         Err(_) => {}
-                        // `O_PATH` holds the link itself; nothing can be done with it.
+                        // `O_PATH` opens the link itself, which permits no operation.
                         Ok(node) => {
                             assert_eq!(access, Access::Hold, "{}: {name} {flags:?}", world.what);
                             let stat = node.into_file().unwrap().stat();
@@ -70,14 +70,14 @@ fn a_link_in_the_place_of_a_file_is_not_followed() {
 }
 
 #[test]
-fn a_link_in_the_place_of_a_directory_is_not_followed() {
+fn symlink_replacing_a_directory_is_not_followed() {
     each_world(ALL, |world| {
         let outside = furnished(world);
-        // Opened anew, so that no handle of the directory is kept, and its name is remembered.
+        // Opened again, so that the name is cached and no handle of the directory is open.
         world.reopen();
-        assert_eq!(names(&*world.layer), ["adopted", "d", "f"]);
+        assert_eq!(names(&*world.root), ["copied", "d", "f"]);
         swap(world, "d", |at| symlink("../outside", at).unwrap());
-        let layer = &*world.layer;
+        let layer = &*world.root;
         assert!(layer.enter(n("d")).is_err(), "{}", world.what);
         assert!(layer.stat(d("d/canary")).is_err(), "{}", world.what);
         assert!(layer.set_times(d("d/canary"), crate::SetTimes::default()).is_err());
@@ -92,36 +92,36 @@ fn a_link_in_the_place_of_a_directory_is_not_followed() {
     });
 }
 
-/// A mark of what a link leads to says nothing about the node of that name.
+/// An xattr of a link's target is not taken for one of the node.
 #[test]
-fn marks_are_not_read_through_a_link() {
+fn xattrs_are_not_read_through_a_symlink() {
     each_world(ALL, |world| {
         let outside = furnished(world);
         world.reopen();
-        // The names are remembered, and the marks of their nodes are not.
-        assert_eq!(says(&*world.layer, "f"), "node");
+        // The names are cached, the xattrs are not.
+        assert_eq!(entry_type(&*world.root, "f"), "node");
         let canary = fs::File::open(outside.join("canary")).unwrap();
         xattrs::set(canary.as_fd(), xattrs::ORIGIN, b"5:4321").unwrap();
-        swap(world, "adopted", |at| symlink("../outside/canary", at).unwrap());
-        assert_ne!(node(&*world.layer, "adopted").ino, 4321, "{}", world.what);
-        assert!(list(&*world.layer).iter().all(|entry| entry.2 != 4321), "{}", world.what);
+        swap(world, "copied", |at| symlink("../outside/canary", at).unwrap());
+        assert_ne!(node(&*world.root, "copied").ino, 4321, "{}", world.what);
+        assert!(list(&*world.root).iter().all(|entry| entry.2 != 4321), "{}", world.what);
     });
 }
 
 #[test]
-fn a_fifo_in_the_place_of_a_file_is_neither_read_nor_written() {
+fn fifo_replacing_a_file_is_neither_read_nor_written() {
     each_world(ALL, |world| {
         furnished(world);
-        for name in ["f", "adopted"] {
+        for name in ["f", "copied"] {
             let fifo = world.upper.join(name);
             swap(world, name, |at| {
                 rustix::fs::mkfifoat(CWD, at, Mode::from_raw_mode(0o600)).unwrap();
             });
-            // A reader, so that the open of a writer succeeds at once.
+            // With a reader, the open for writing succeeds immediately.
             let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
             let reader = rustix::fs::openat(CWD, &fifo, flags, Mode::empty()).unwrap();
             for access in [Access::Read, Access::Write, Access::ReadWrite] {
-                let file = match open(&*world.layer, name, access, OpenFlags::empty()) {
+                let file = match open(&*world.root, name, access, OpenFlags::empty()) {
                     Ok(node) => node.into_file().unwrap(),
                     Err(Stop::Errno(errno)) => {
                         assert_eq!(errno, Errno::Nxio, "{}: {name}", world.what);

@@ -1,13 +1,13 @@
-//! Whiteouts that are files, where devices may not be made.
+//! Whiteouts as empty files with an xattr, where devices may not be made.
 
 use super::super::xattrs;
 use super::kernel::{self, Mounted};
 use super::*;
 
 #[test]
-fn a_whiteout_is_a_marked_file_and_other_empty_files_are_files() {
-    each_world(&[MARKED], |world| {
-        world.layer.create_dir(n("dir")).unwrap();
+fn xattr_whiteout_differs_from_an_empty_file() {
+    each_world(&[XATTR_WHITEOUTS], |world| {
+        world.root.create_dir(n("dir")).unwrap();
         let dir = world.enter("dir");
         dir.create_whiteout(n("gone")).unwrap();
         drop(create(&*dir, "empty"));
@@ -19,7 +19,7 @@ fn a_whiteout_is_a_marked_file_and_other_empty_files_are_files() {
         assert_eq!(fs::metadata(at("gone")).unwrap().len(), 0);
         assert_eq!(mark(&at("gone"), xattrs::WHITEOUT).as_deref(), Some("y"));
         assert_eq!(mark(&at(""), xattrs::OPAQUE).as_deref(), Some("x"));
-        // In an opaque directory they would be files to the kernel.
+        // In an opaque directory the kernel would show them as files.
         dir.set_opaque().unwrap();
         assert!(!at("gone").exists());
         dir.create_whiteout(n("empty")).unwrap();
@@ -28,13 +28,13 @@ fn a_whiteout_is_a_marked_file_and_other_empty_files_are_files() {
 }
 
 #[test]
-fn the_kernel_finds_whiteouts_that_are_files_in_the_middle_of_a_tree() {
-    each_world(&[MARKED], |world| {
+fn kernel_recognizes_xattr_whiteouts_in_a_middle_lower() {
+    each_world(&[XATTR_WHITEOUTS], |world| {
         let below = world.dir.join("lower");
         fs::create_dir_all(below.join("a/b")).unwrap();
         fs::write(below.join("a/b/gone"), "gone").unwrap();
         fs::write(below.join("a/b/stays"), "stays").unwrap();
-        copy_up(&*world.layer, "a", FileType::Dir, 1);
+        copy_up(&*world.root, "a", FileType::Dir, 1);
         let a = world.enter("a");
         copy_up(&*a, "b", FileType::Dir, 2);
         a.enter(n("b")).unwrap().create_whiteout(n("gone")).unwrap();
@@ -46,7 +46,7 @@ fn the_kernel_finds_whiteouts_that_are_files_in_the_middle_of_a_tree() {
 }
 
 #[test]
-fn a_layer_can_be_kept_in_an_overlay_of_the_kernel_which_takes_no_whiteouts() {
+fn upper_inside_a_kernel_overlay_uses_xattr_whiteouts() {
     for base in bases() {
         let temp = tempfile::tempdir_in(base).unwrap();
         let dir = temp.path();
