@@ -11,8 +11,8 @@ use std::time::Duration;
 use palisade::confine_at;
 use palisade::overlay::{CopyBudget, Overlay};
 use palisade::policy::audit::{
-    AuditOptions, Auditor, Callback, Event, Header, JsonLines, Learner, Mode, OnFailure, Only,
-    Sink, Summary, observe,
+    AuditOptions, Auditor, Callback, Event, EventFilter, Header, JsonLines, Learner, Mode,
+    OnFailure, Sink, Summary, observe,
 };
 use palisade::policy::document::AuditTo;
 use palisade::policy::{Policy, Quota, QuotaGroup, Refusal};
@@ -107,7 +107,7 @@ impl Guard {
             (None, Some(settings)) => {
                 AuditOptions { on_failure: on_failure(run), ..AuditOptions::from(settings) }
             }
-            (None, None) => AuditOptions { only: vec![Only::Denied], ..explicit(run) },
+            (None, None) => AuditOptions { only: vec![EventFilter::Denied], ..explicit(run) },
         };
         let on_failure = match options.may_drop {
             true => OnFailure::Continue,
@@ -229,8 +229,8 @@ fn finish_within(auditor: &Arc<Auditor>, patience: Option<Duration>) -> io::Resu
 /// The options of a record that the command line asks for.
 fn explicit(run: &Run) -> AuditOptions {
     let only = run.audit_only.iter().map(|only| match only {
-        AuditOnly::Denied => Only::Denied,
-        AuditOnly::Writes => Only::Writes,
+        AuditOnly::Denied => EventFilter::Denied,
+        AuditOnly::Writes => EventFilter::Writes,
     });
     AuditOptions { only: only.collect(), on_failure: on_failure(run), ..AuditOptions::default() }
 }

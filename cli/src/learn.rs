@@ -97,14 +97,14 @@ pub(crate) fn run_replay(args: &Replay) -> Result<String, Error> {
         let to = record.to.as_ref().map(RecordedPath::as_str);
         let missing = words_of_rights(decided.missing);
         if args.json {
-            let act = record.act.key();
+            let act = record.action.key();
             changed.push(json!({
                 "run": record.run, "seq": record.seq, "op": act, "path": path, "to": to,
                 "was": was, "is": is, "missing": missing,
             }));
         } else {
             let to = to.map(|to| format!(" to {}", escape::name(to))).unwrap_or_default();
-            let (op, path) = (record.act.key(), escape::name(path));
+            let (op, path) = (record.action.key(), escape::name(path));
             let _ = writeln!(text, "{was} became {is}: {op} {path}{to}");
         }
     })?;

@@ -1,142 +1,173 @@
-//! One event: what was asked for, what was decided, and what came of it.
+//! Events: one operation, the decision about it, and its result.
 
 use std::sync::Arc;
 
-use palisade_vfs::Rights;
+use palisade_vfs::{Errno, Rights};
 
-use crate::audit::ruling::Ruling;
 use crate::rules::operation::Operation;
+use crate::rules::rule::{Place, RuleId};
 
-/// What was asked for.
+/// A recorded operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Act {
-    /// Something that is about one name, or about what was opened by it.
+pub enum Action {
+    /// An operation on one path, or on the file that was opened by it.
     One(Operation),
-    /// Going on where a symbolic link leads, which takes nothing but the way to the link.
+    /// Following a symbolic link, which needs only `LOOKUP` on the directories of its path.
     Follow,
-    /// A rename, of `path` to `to`.
+    /// A rename of `path` to `to`.
     Rename,
-    /// A further name, `to`, for `path`.
+    /// A new hard link `to` to `path`.
     Link,
 }
 
-impl Act {
-    /// The name by which a log tells it.
+impl Action {
+    /// The name in a log.
     #[must_use]
     pub fn key(self) -> &'static str {
         match self {
-            Act::One(operation) => operation.key(),
-            Act::Follow => "follow",
-            Act::Rename => "rename",
-            Act::Link => "link",
+            Action::One(operation) => operation.key(),
+            Action::Follow => "follow",
+            Action::Rename => "rename",
+            Action::Link => "link",
         }
     }
 
-    /// What a log tells by that name.
+    /// Returns the action with this name in a log.
     #[must_use]
-    pub fn named(key: &str) -> Option<Act> {
+    pub fn named(key: &str) -> Option<Action> {
         match key {
-            "follow" => Some(Act::Follow),
-            "rename" => Some(Act::Rename),
-            "link" => Some(Act::Link),
-            key => Operation::named(key).map(Act::One),
+            "follow" => Some(Action::Follow),
+            "rename" => Some(Action::Rename),
+            "link" => Some(Action::Link),
+            key => Operation::named(key).map(Action::One),
         }
     }
 
-    /// Whether it is about two names.
+    /// Whether the operation has two paths.
     #[must_use]
-    pub fn is_of_two(self) -> bool {
-        matches!(self, Act::Rename | Act::Link)
+    pub fn has_two_names(self) -> bool {
+        matches!(self, Action::Rename | Action::Link)
     }
 
-    /// The rights that it takes: at `path`, and at `to`.
+    /// The rights needed at `path` and at `to`.
     #[must_use]
     pub fn needs(self) -> [Rights; 2] {
         match self {
-            Act::One(operation) => [operation.needs(), Rights::empty()],
-            Act::Follow => [Rights::empty(); 2],
-            Act::Rename => [Operation::RenameFrom.needs(), Operation::RenameInto.needs()],
-            Act::Link => [Operation::LinkFrom.needs(), Operation::LinkInto.needs()],
+            Action::One(operation) => [operation.needs(), Rights::empty()],
+            Action::Follow => [Rights::empty(); 2],
+            Action::Rename => [Operation::RenameFrom.needs(), Operation::RenameInto.needs()],
+            Action::Link => [Operation::LinkFrom.needs(), Operation::LinkInto.needs()],
         }
     }
 }
 
-/// What was decided.
+/// The decision about an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Decision {
-    /// It was allowed, or it failed for a reason that is not the policy's.
+    /// The operation was allowed, or it failed for a reason other than the policy.
     Allow,
-    /// It was refused.
+    /// The operation was denied.
     Deny,
-    /// It was refused as if nothing were there.
+    /// The operation was denied as if the path did not exist.
     Hide,
 }
 
-/// Whether a decision was carried out.
+/// Whether decisions are enforced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum HowDecided {
-    /// It was.
-    Enforced,
-    /// It was only recorded, and all was performed.
-    Dry,
+pub enum Mode {
+    /// Denied operations fail.
+    Enforce,
+    /// All operations are performed, and decisions are only recorded.
+    DryRun,
 }
 
 impl Decision {
-    /// The name by which a log tells it.
+    /// The name in a log.
     #[must_use]
-    pub fn key(self, how: HowDecided) -> &'static str {
-        match (self, how) {
+    pub fn key(self, mode: Mode) -> &'static str {
+        match (self, mode) {
             (Decision::Allow, _) => "allow",
-            (Decision::Deny, HowDecided::Enforced) => "deny",
-            (Decision::Hide, HowDecided::Enforced) => "hide",
-            (Decision::Deny, HowDecided::Dry) => "would-deny",
-            (Decision::Hide, HowDecided::Dry) => "would-hide",
+            (Decision::Deny, Mode::Enforce) => "deny",
+            (Decision::Hide, Mode::Enforce) => "hide",
+            (Decision::Deny, Mode::DryRun) => "would-deny",
+            (Decision::Hide, Mode::DryRun) => "would-hide",
         }
     }
 
-    /// What a log tells by that name. `allow` tells nothing about how.
+    /// Returns the decision with this name in a log. `allow` does not determine the mode and
+    /// returns [`Mode::Enforce`].
     #[must_use]
-    pub fn named(key: &str) -> Option<(Decision, HowDecided)> {
+    pub fn named(key: &str) -> Option<(Decision, Mode)> {
         Some(match key {
-            "allow" => (Decision::Allow, HowDecided::Enforced),
-            "deny" => (Decision::Deny, HowDecided::Enforced),
-            "hide" => (Decision::Hide, HowDecided::Enforced),
-            "would-deny" => (Decision::Deny, HowDecided::Dry),
-            "would-hide" => (Decision::Hide, HowDecided::Dry),
+            "allow" => (Decision::Allow, Mode::Enforce),
+            "deny" => (Decision::Deny, Mode::Enforce),
+            "hide" => (Decision::Hide, Mode::Enforce),
+            "would-deny" => (Decision::Deny, Mode::DryRun),
+            "would-hide" => (Decision::Hide, Mode::DryRun),
             _ => return None,
         })
     }
 }
 
-/// One decision, as a [`Sink`](crate::audit::Sink) gets it.
+/// One event, as a [`Sink`](crate::audit::Sink) receives it.
 #[derive(Clone, Copy, Debug)]
 pub struct Event<'a> {
-    /// Its number among all decisions of the auditor, those that a filter left out included.
+    /// The sequence number among all decisions of the auditor, including filtered ones.
     pub seq: u64,
-    /// Nanoseconds since the auditor was made, by a clock that goes in steps of a few milliseconds:
-    /// reading a finer one would take longer than deciding. The order is that of the numbers.
+    /// Nanoseconds since the auditor was created, from a coarse clock with a resolution of a few
+    /// milliseconds: reading a precise clock takes longer than a decision. Events are ordered by
+    /// `seq`.
     pub nanos: u64,
-    /// Whose guest it was.
+    /// The name of the guest.
     pub guest: &'a str,
-    /// The path really walked, in the guest's world. For an open file, the path that it was opened
-    /// by, whatever its name is by now.
+    /// The absolute guest path that was walked. For an open file, the path of its open, which later
+    /// renames do not change.
     pub path: &'a str,
-    /// How many names of it lead to the directory that was already held.
+    /// The number of leading names of `path` that lead to the handle of the operation.
     pub held: usize,
-    /// The second name, of what has two.
-    pub to: Option<To<'a>>,
-    /// What was asked for, what was decided, and what came of it. Often the very one of an event
-    /// shortly before, which its address then tells.
+    /// The second path of a rename or link.
+    pub to: Option<SecondPath<'a>>,
+    /// The operation, decision and result. Consecutive events often share one allocation, so a sink
+    /// can cache by address.
     pub ruling: &'a Arc<Ruling>,
-    /// The bytes that were transferred, of transfers.
+    /// The number of bytes that were read or written.
     pub bytes: Option<u64>,
 }
 
-/// The second name of an event.
+/// The second path of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct To<'a> {
-    /// The path, as [`Event::path`].
+pub struct SecondPath<'a> {
+    /// As [`Event::path`].
     pub path: &'a str,
     /// As [`Event::held`].
     pub held: usize,
+}
+
+/// The part of an event that many events share: operation, decision and result.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ruling {
+    /// The operation.
+    pub action: Action,
+    /// The rights that the operation needed, given the nodes that existed: at `path`, and
+    /// `RENAME_INTO` or `LINK_INTO` at `to`. `LOOKUP` is needed at both.
+    pub wanted: Rights,
+    /// The decision.
+    pub decision: Decision,
+    /// Whether the decision was enforced.
+    pub mode: Mode,
+    /// The wanted rights that are not granted.
+    pub missing: Rights,
+    /// Whether the operation was denied because the new name grants more than the old one, or
+    /// because a directory would move between paths that are not equivalent.
+    pub widens: bool,
+    /// The deciding rule, if there is one.
+    pub rule: Option<RuleId>,
+    /// The source line of that rule.
+    pub place: Option<Place>,
+    /// The result that the guest got.
+    pub result: Result<(), Errno>,
+    /// Whether both names already led to one node.
+    pub same: bool,
+    /// Whether it is the rename of a directory.
+    pub is_dir: bool,
 }

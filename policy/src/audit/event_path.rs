@@ -1,69 +1,79 @@
-//! Where something happened: a path in the guest's world that is not written out yet.
+//! The path of an event as its parts, before it is written out.
 
 use std::sync::Arc;
 
 use palisade_vfs::Descent;
 
-use crate::audit::handle_path::Trail;
+use crate::audit::handle_path::HandlePath;
 
-/// A path, as what leads to a directory and what leads on from there.
+/// The path of an event: the path of a directory handle, and the names after it.
 #[derive(Clone, Copy)]
-pub(crate) struct At<'a> {
-    pub(crate) trail: &'a Arc<Trail>,
-    pub(crate) beyond: Beyond<'a>,
+pub(crate) struct EventPath<'a> {
+    pub(crate) handle: &'a Arc<HandlePath>,
+    pub(crate) suffix: Suffix<'a>,
 }
 
-/// What leads on from a directory.
+/// The names after the path of the directory handle.
 #[derive(Clone, Copy)]
-pub(crate) enum Beyond<'a> {
-    /// A path that was walked.
+pub(crate) enum Suffix<'a> {
+    /// The path that the operation walked.
     Walked(Descent<'a>),
-    /// The names by which a file was opened that is held, joined by single slashes.
-    Held(&'a str),
+    /// The names by which an open file was opened, joined by single slashes.
+    OfFile(&'a str),
 }
 
-impl<'a> At<'a> {
-    /// The path from what is held.
+impl<'a> EventPath<'a> {
+    /// Returns the path from the handle of the operation, which is empty for an open file.
     #[inline]
-    pub(crate) fn path(&self) -> Descent<'a> {
-        match self.beyond {
-            Beyond::Walked(path) => path,
-            Beyond::Held(_) => Descent::HERE,
+    pub(crate) fn walked(&self) -> Descent<'a> {
+        match self.suffix {
+            Suffix::Walked(path) => path,
+            Suffix::OfFile(_) => Descent::HERE,
         }
     }
 }
 
-impl<'a> Beyond<'a> {
+impl<'a> Suffix<'a> {
     /// The names, joined by single slashes.
     #[inline]
     pub(crate) fn names(self) -> &'a str {
         match self {
-            Beyond::Walked(path) => path.as_str(),
-            Beyond::Held(names) => names,
+            Suffix::Walked(path) => path.as_str(),
+            Suffix::OfFile(names) => names,
         }
     }
 
-    /// Whether they lead to what is held.
+    /// Whether the names lead to an open file.
     #[inline]
-    pub(crate) fn is_held(self) -> bool {
-        matches!(self, Beyond::Held(_))
+    pub(crate) fn is_of_file(self) -> bool {
+        matches!(self, Suffix::OfFile(_))
     }
 }
 
-/// Writes the path that `names` lead to from where `trail` does into `text`, in place of what is
-/// there. Answers how many names of it lead to what is held.
-pub(crate) fn write(text: &mut String, trail: &Trail, names: &str, is_held: bool) -> usize {
+/// Replaces `text` by the path of `names` under `handle`. Returns how many of its names lead to the
+/// handle of the operation.
+pub(crate) fn write(
+    text: &mut String,
+    handle: &HandlePath,
+    names: &str,
+    is_of_file: bool,
+) -> usize {
     text.clear();
-    trail.render(text);
-    finish(text, trail, names, is_held)
+    handle.render(text);
+    finish(text, handle, names, is_of_file)
 }
 
-/// As [`write()`], into a `text` in which `trail` is written out already.
-pub(crate) fn finish(text: &mut String, trail: &Trail, names: &str, is_held: bool) -> usize {
+/// As [`write()`], if `text` already holds the path of `handle`.
+pub(crate) fn finish(
+    text: &mut String,
+    handle: &HandlePath,
+    names: &str,
+    is_of_file: bool,
+) -> usize {
     if !names.is_empty() || text.is_empty() {
         text.push('/');
         text.push_str(names);
     }
-    let is_further_held = is_held && !names.is_empty();
-    trail.depth() + if is_further_held { 1 + names.matches('/').count() } else { 0 }
+    let has_file_names = is_of_file && !names.is_empty();
+    handle.depth() + if has_file_names { 1 + names.matches('/').count() } else { 0 }
 }

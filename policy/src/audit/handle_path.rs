@@ -1,66 +1,70 @@
-//! The names by which an observed handle was opened, as records tell them.
+//! The path by which an observed handle was opened, for records.
 //!
-//! The names are those that were really passed, without links and `..`; nothing is opened by them
-//! again, and no decision rests on them. A handle shares its trail with the one that it was opened
-//! through.
+//! The path contains the names that were really walked, without links and `..`. It is a linked
+//! list: a handle references the path of the directory handle through which it was opened. No node
+//! is opened by this path and no decision depends on it.
 
 use std::sync::Arc;
 
 use palisade_vfs::{Descent, Errno, Result};
 
-/// Most names of a trail: what a guest opens piece by piece costs memory of the host. A path that
-/// is opened at once has at most 2,048.
+/// The most names of a path. It bounds host memory that a guest can take by opening a path in many
+/// steps; a path that is opened in one step has at most 2,048 names.
 const DEPTH_MAX: usize = 1 << 16;
 
-/// So many trails, one above the other, are written out by a recursion.
-const FEW: usize = 16;
+/// The longest list that is rendered by recursion, which needs no allocation.
+const RECURSION_MAX: usize = 16;
 
-/// The names from the root of the guest's world down.
-pub(crate) struct Trail {
-    above: Option<Arc<Trail>>,
-    /// A descent; without `above` it starts at the root of the guest's world.
+/// A path from the root of the guest's filesystem, as a segment and its parent.
+pub(crate) struct HandlePath {
+    parent: Option<Arc<HandlePath>>,
+    /// The last segment, a relative path. Without a parent it starts at the root.
     names: Box<str>,
-    /// How many names there are, those above included.
+    /// The number of names of the whole path.
     depth: usize,
-    /// How many trails there are above.
-    above_count: usize,
-    /// Bytes of the names, those above included, and of the slashes before them.
+    /// The number of parents.
+    parent_count: usize,
+    /// The length in bytes of the whole path, with a slash before each name.
     rendered_len: usize,
 }
 
-impl Trail {
+impl HandlePath {
     pub(crate) fn root(guest_path: &str) -> Arc<Self> {
         let names = guest_path.split('/').filter(|name| !matches!(*name, "" | "."));
         let depth = names.clone().count();
         let names = names.collect::<Vec<_>>().join("/").into();
-        Arc::new(Trail::new(None, names, depth))
+        Arc::new(HandlePath::new(None, names, depth))
     }
 
-    /// The trail of what `path` leads to.
+    /// Returns the path of the node at `path` under `parent`.
     ///
-    /// Errors: as [`Trail::check`].
-    pub(crate) fn beneath(above: &Arc<Self>, path: Descent<'_>) -> Result<Arc<Self>> {
+    /// # Errors
+    ///
+    /// As [`HandlePath::check`].
+    pub(crate) fn descend(parent: &Arc<Self>, path: Descent<'_>) -> Result<Arc<Self>> {
         if path.is_here() {
-            return Ok(Arc::clone(above));
+            return Ok(Arc::clone(parent));
         }
-        above.check(path)?;
-        let depth = above.depth + path.depth();
-        Ok(Arc::new(Trail::new(Some(Arc::clone(above)), path.as_str().into(), depth)))
+        parent.check(path)?;
+        let depth = parent.depth + path.depth();
+        Ok(Arc::new(HandlePath::new(Some(Arc::clone(parent)), path.as_str().into(), depth)))
     }
 
-    fn new(above: Option<Arc<Trail>>, names: Box<str>, depth: usize) -> Self {
-        let above_count = above.as_ref().map_or(0, |above| above.above_count + 1);
+    fn new(parent: Option<Arc<HandlePath>>, names: Box<str>, depth: usize) -> Self {
+        let parent_count = parent.as_ref().map_or(0, |parent| parent.parent_count + 1);
         let own_len = if names.is_empty() { 0 } else { 1 + names.len() };
-        let rendered_len = own_len + above.as_ref().map_or(0, |above| above.rendered_len);
-        Trail { above, names, depth, above_count, rendered_len }
+        let rendered_len = own_len + parent.as_ref().map_or(0, |parent| parent.rendered_len);
+        HandlePath { parent, names, depth, parent_count, rendered_len }
     }
 
-    /// Whether there can be a trail of what `path` leads to from here.
+    /// Checks the length of the path of the node at `path`.
     ///
-    /// Errors: `Nametoolong` above [`DEPTH_MAX`] names.
+    /// # Errors
+    ///
+    /// - `ENAMETOOLONG`: more than [`DEPTH_MAX`] names.
     #[inline]
     pub(crate) fn check(&self, path: Descent<'_>) -> Result<()> {
-        // There are no more names than bytes: most paths need not be looked at.
+        // A path has no more names than bytes, so most paths need no count.
         let may_be_long = self.depth + path.as_str().len() > DEPTH_MAX;
         if may_be_long && self.depth + path.depth() > DEPTH_MAX {
             return Err(Errno::Nametoolong);
@@ -68,42 +72,42 @@ impl Trail {
         Ok(())
     }
 
-    /// This trail and those above it, lowest first.
-    fn parts(&self) -> Vec<&Trail> {
-        let mut parts = Vec::new();
+    /// The segments, last first.
+    fn segments(&self) -> Vec<&HandlePath> {
+        let mut segments = Vec::new();
         let mut next = Some(self);
-        while let Some(trail) = next {
-            parts.push(trail);
-            next = trail.above.as_deref();
+        while let Some(segment) = next {
+            segments.push(segment);
+            next = segment.parent.as_deref();
         }
-        parts
+        segments
     }
 
-    /// How many names there are.
+    /// The number of names.
     pub(crate) fn depth(&self) -> usize {
         self.depth
     }
 
-    /// How many bytes [`Trail::render`] adds.
+    /// The number of bytes that [`HandlePath::render`] appends.
     pub(crate) fn rendered_len(&self) -> usize {
         self.rendered_len
     }
 
-    /// Adds the names to `path`, a slash before each.
+    /// Appends the path to `path`, with a slash before each name.
     pub(crate) fn render(&self, path: &mut String) {
-        if self.above.is_some() {
-            self.render_above(path);
+        if self.parent.is_some() {
+            self.render_parents(path);
         }
         self.render_own(path);
     }
 
-    fn render_above(&self, path: &mut String) {
-        if self.above_count > FEW {
-            for part in self.parts().iter().skip(1).rev() {
-                part.render_own(path);
+    fn render_parents(&self, path: &mut String) {
+        if self.parent_count > RECURSION_MAX {
+            for segment in self.segments().iter().skip(1).rev() {
+                segment.render_own(path);
             }
-        } else if let Some(above) = &self.above {
-            above.render(path);
+        } else if let Some(parent) = &self.parent {
+            parent.render(path);
         }
     }
 
@@ -116,12 +120,12 @@ impl Trail {
     }
 }
 
-impl Drop for Trail {
-    /// One by one: a trail may be longer than the stack is deep.
+impl Drop for HandlePath {
+    /// Drops the parents iteratively: a long list would overflow the stack.
     fn drop(&mut self) {
-        let mut next = self.above.take();
-        while let Some(trail) = next {
-            next = Arc::into_inner(trail).and_then(|mut trail| trail.above.take());
+        let mut next = self.parent.take();
+        while let Some(segment) = next {
+            next = Arc::into_inner(segment).and_then(|mut segment| segment.parent.take());
         }
     }
 }

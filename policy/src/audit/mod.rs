@@ -21,19 +21,17 @@ mod event_path;
 mod handle_path;
 mod layer;
 mod log;
-pub(crate) mod ruling;
 mod tools;
 mod writer;
 
-pub use decision::Decided;
-pub use event::{Act, Decision, Event, HowDecided, To};
-pub use layer::{Mode, observe, observe_live};
+pub use decision::DecisionDetails;
+pub use event::{Action, Decision, Event, Mode, Ruling, SecondPath};
+pub use layer::{observe, observe_live};
 pub use log::json_lines::{Header, JsonLines};
 pub use log::reader::{LogError, LogErrorKind, LogHeader, LogReader, Record, RecordedPath};
-pub use ruling::Ruling;
 pub use tools::learn::{LearnOptions, Learned, LearnedRule, Learner, is_sensitive};
 pub use tools::replay::replay;
 pub use tools::report::Report;
 pub use writer::{
-    AuditOptions, Auditor, Callback, OnFailure, Only, Sink, Summary, Tracing, Transfers,
+    AuditOptions, Auditor, Callback, EventFilter, OnFailure, Sink, Summary, Tracing, Transfers,
 };

@@ -1,56 +1,57 @@
-//! A directory as a policy sees it: every operation, judged and then handed on.
+//! A directory whose operations are checked against a policy before they reach the inner directory.
 //!
-//! What is judged is the way really taken: names that hold neither links nor `..`, from the
-//! confined directory down. Passing a directory takes `LOOKUP` on it; what an operation takes at
-//! the name that it is about, [`Operation::needs`] says. What is granted is handed on in one call,
-//! and the inner directory answers. What is not granted is `error_order.rs`'s.
+//! Each operation is evaluated for the path that is really walked: names without links and `..`,
+//! from the confined directory down. Each directory of the path needs `LOOKUP`; the rights needed
+//! at its end are [`Operation::needs`]. A granted operation is one call of the inner directory,
+//! whose result is returned. A denied operation fails with the errno that `error_order.rs` selects.
+//! The outcome is passed to a [`Recorder`].
 //!
-//! Nothing is ever looked up by a name that is hidden, so that neither an error nor the time that
-//! an answer takes can depend on what is there. What counts hidden names is not told either: under
-//! a policy that hides anything there is one name to each node, and a directory has no size. Only
-//! one thing tells of them, because something must: a directory in which nothing but hidden names
-//! is left can be neither removed nor replaced, and that is `Acces`.
+//! A hidden name is never looked up, so neither an errno nor latency depends on whether it exists.
+//! Counts that include hidden names are masked: under a policy that hides anything, the link count
+//! of a node is at most one and the size of a directory is zero. One trace remains: a directory
+//! that contains only hidden names can be neither removed nor replaced, and the errno is `EACCES`.
 //!
-//! Rename and link: what a node may be used for, it may be used for by whatever name it gets. So
-//! the new name must grant at most what the old one grants; for a rename also everything that can
-//! lie beneath, which is decided on the policy, and never by a walk through the tree. A directory
-//! may only be renamed between places that grant the same ([`Policy::movable`]), because handles
-//! that are held on it keep the state of the old place. Otherwise it is `Xdev`: programs fall back
-//! to copying, and a copy is judged file by file.
+//! Rename and link must not widen rights. The new name must grant at most what the old one grants;
+//! for a rename also at every path under it, which is decided on the automaton and never by walking
+//! the tree. A directory may only be renamed between equivalent states ([`Policy::movable`]),
+//! because open handles on it keep the state of the old name. Otherwise the errno is `EXDEV`:
+//! programs then fall back to copying, and each file of a copy is checked.
 //!
-//! Deliberately absent: any memory, and any lock.
+//! Deliberately absent: mutable state, and locks.
 
 use std::ops::ControlFlow;
 
 use palisade_vfs::{
-    Cookie, Descent, DirRef, Entry, Errno, FileType, Name, Node, OpenHow, Result, Rights, SetTimes,
-    Stat, Stop,
+    Cookie, Descent, DirRef, Entry, Errno, FileType, Name, Node, OpenFlags, OpenHow, Result,
+    Rights, SetTimes, Stat, Stop,
 };
 
 use crate::automaton::policy::{Movable, Policy, State};
-use crate::enforce::verdict::Verdict;
+use crate::enforce::error_order::{Refused, deny};
+use crate::enforce::verdict::{CheckOutcome, Recorder, Verdict};
 use crate::rules::operation::Operation;
 
-/// A held directory at a state of a policy.
-pub(crate) struct View<'a> {
+/// A directory and its state in a policy.
+pub(crate) struct CheckedDir<'a> {
     pub(crate) dir: &'a DirRef,
     pub(crate) policy: &'a Policy,
     pub(crate) state: State,
 }
 
-impl<'a> View<'a> {
-    /// The state of what `path` leads to, if `operation` is granted there and the way to it is.
+impl<'a> CheckedDir<'a> {
+    /// Returns the state at the end of `path` if `operation` is granted there, or the verdict that
+    /// denies it.
     #[inline]
     pub(crate) fn judge(
         &self,
         path: Descent<'_>,
         operation: Operation,
     ) -> Result<State, Verdict<'a>> {
-        if let Some(state) = self.policy.grants_beneath(self.state, path, operation.needs()) {
+        if let Some(state) = self.policy.state_if_constant(self.state, path, operation.needs()) {
             return Ok(state);
         }
         let verdict = self.policy.judge(self.state, path, operation.needs());
-        // Every operation takes some right, so what is hidden misses one.
+        // Every operation needs a right, and a hidden state grants none.
         if verdict.missing().is_empty() { Ok(verdict.state()) } else { Err(verdict) }
     }
 
@@ -58,51 +59,117 @@ impl<'a> View<'a> {
         self.policy.step(self.state, name)
     }
 
-    /// What `path` leads to, and its state.
+    /// Opens `path` and returns the node with its state.
     #[inline]
-    pub(crate) fn open(&self, path: Descent<'_>, how: OpenHow) -> Result<(Node, State), Stop> {
+    pub(crate) fn open(
+        &self,
+        path: Descent<'_>,
+        how: OpenHow,
+        recorder: &mut impl Recorder,
+    ) -> Result<(Node, State), Stop> {
         let (how, state) = match self.judge(path, Operation::Open(how)) {
             Ok(state) => (how, state),
-            Err(verdict) => (self.refuse_open(path, how, &verdict)?, verdict.state()),
+            Err(verdict) => match self.judge_existing(path, how, verdict) {
+                Ok(how) => (how, verdict.state()),
+                Err(refused) => return Err(refused.record(recorder)),
+            },
         };
+        recorder.decided(CheckOutcome::Granted(state));
         Ok((self.dir.open(path, how)?, state))
     }
 
+    /// Evaluates an open that `verdict` denies for the node that exists at `path`: without the
+    /// right to create a file, and with `LIST` in place of `READ` for a directory. Returns the open
+    /// that needs no more than that.
+    #[cold]
+    fn judge_existing(
+        &self,
+        path: Descent<'_>,
+        how: OpenHow,
+        verdict: Verdict<'_>,
+    ) -> Result<OpenHow, Refused<Stop>> {
+        let kind = self.existing_kind(path, how, &verdict)?;
+        let is_refused_dir = kind == FileType::Dir && how.refuses_dir();
+        let mut needed = OpenHow { flags: how.flags - OpenFlags::CREATE, ..how };
+        if kind == FileType::Dir && !is_refused_dir {
+            needed.flags |= OpenFlags::DIRECTORY;
+        }
+        let verdict = verdict.with_wanted(Operation::Open(needed).needs());
+        if verdict.missing().is_empty() {
+            // `needed` has lost the flag by which an open of a directory fails.
+            let isdir = Refused::Failed(Errno::Isdir.into(), verdict.state());
+            return if is_refused_dir { Err(isdir) } else { Ok(needed) };
+        }
+        self.before_open_denial(path, how, kind)?;
+        Err(Refused::denied(&verdict))
+    }
+
     #[inline]
-    pub(crate) fn stat(&self, path: Descent<'_>) -> Result<Stat, Stop> {
+    pub(crate) fn stat(
+        &self,
+        path: Descent<'_>,
+        recorder: &mut impl Recorder,
+    ) -> Result<Stat, Stop> {
         match self.judge(path, Operation::Stat) {
-            Ok(_) if self.policy.hides() => self.dir.stat(path).map(veiled),
-            // As it is: not even copied.
-            Ok(_) => self.dir.stat(path),
-            Err(verdict) => Err(self.refuse_node(path, &verdict)),
+            Ok(state) => {
+                recorder.decided(CheckOutcome::Granted(state));
+                // perf: without a mask the inner directory writes the result in place.
+                if self.policy.hides() {
+                    return self.dir.stat(path).map(mask_stat);
+                }
+                self.dir.stat(path)
+            }
+            Err(verdict) => Err(deny(&verdict, self.before_node_denial(path, &verdict), recorder)),
         }
     }
 
     #[inline]
-    pub(crate) fn stat_following(&self, path: Descent<'_>) -> Result<Stat, Stop> {
+    pub(crate) fn stat_following(
+        &self,
+        path: Descent<'_>,
+        recorder: &mut impl Recorder,
+    ) -> Result<Stat, Stop> {
         match self.judge(path, Operation::Stat) {
-            Ok(_) if self.policy.hides() => self.dir.stat_following(path).map(veiled),
-            Ok(_) => self.dir.stat_following(path),
-            Err(verdict) => Err(self.refuse_target(path, &verdict)),
+            Ok(state) => {
+                recorder.decided(CheckOutcome::Granted(state));
+                if self.policy.hides() {
+                    return self.dir.stat_following(path).map(mask_stat);
+                }
+                self.dir.stat_following(path)
+            }
+            Err(verdict) => {
+                Err(deny(&verdict, self.before_target_denial(path, &verdict), recorder))
+            }
         }
     }
 
-    pub(crate) fn read_link(&self, name: Name<'_>) -> Result<Box<str>> {
+    pub(crate) fn read_link(
+        &self,
+        name: Name<'_>,
+        recorder: &mut impl Recorder,
+    ) -> Result<Box<str>> {
         match self.judge(name.into(), Operation::ReadLink) {
-            Ok(_) => self.dir.read_link(name),
-            Err(verdict) => Err(match self.kind(name, &verdict)? {
-                FileType::Symlink => refusal(&verdict),
-                _ => Errno::Inval,
-            }),
+            Ok(state) => {
+                recorder.decided(CheckOutcome::Granted(state));
+                self.dir.read_link(name)
+            }
+            Err(verdict) => {
+                Err(deny(&verdict, self.before_read_link_denial(name, &verdict), recorder))
+            }
         }
     }
 
+    /// Lists the directory without its hidden entries.
     pub(crate) fn read_dir(
         &self,
         from: Cookie,
         each: &mut dyn FnMut(Entry<'_>) -> ControlFlow<()>,
+        recorder: &mut impl Recorder,
     ) -> Result<()> {
-        self.judge(Descent::HERE, Operation::List).map_err(|verdict| refusal(&verdict))?;
+        match self.judge(Descent::HERE, Operation::List) {
+            Ok(state) => recorder.decided(CheckOutcome::Granted(state)),
+            Err(verdict) => return Err(deny(&verdict, Ok(()), recorder)),
+        }
         if !self.policy.may_hide_in(self.state) {
             return self.dir.read_dir(from, each);
         }
@@ -116,113 +183,181 @@ impl<'a> View<'a> {
         })
     }
 
-    pub(crate) fn create_dir(&self, name: Name<'_>) -> Result<()> {
+    pub(crate) fn create_dir(&self, name: Name<'_>, recorder: &mut impl Recorder) -> Result<()> {
         match self.judge(name.into(), Operation::CreateDir) {
-            Ok(_) => self.dir.create_dir(name),
-            Err(verdict) => Err(self.refuse_new(name, &verdict)),
+            Ok(state) => {
+                recorder.decided(CheckOutcome::Granted(state));
+                self.dir.create_dir(name)
+            }
+            Err(verdict) => {
+                Err(deny(&verdict, self.before_create_denial(name, &verdict), recorder))
+            }
         }
     }
 
-    pub(crate) fn create_symlink(&self, name: Name<'_>, target: &str) -> Result<()> {
+    pub(crate) fn create_symlink(
+        &self,
+        name: Name<'_>,
+        target: &str,
+        recorder: &mut impl Recorder,
+    ) -> Result<()> {
         match self.judge(name.into(), Operation::CreateSymlink) {
-            Ok(_) => self.dir.create_symlink(name, target),
-            Err(verdict) => Err(self.refuse_new(name, &verdict)),
+            Ok(state) => {
+                recorder.decided(CheckOutcome::Granted(state));
+                self.dir.create_symlink(name, target)
+            }
+            Err(verdict) => {
+                Err(deny(&verdict, self.before_create_denial(name, &verdict), recorder))
+            }
         }
     }
 
-    pub(crate) fn remove_file(&self, name: Name<'_>) -> Result<()> {
+    pub(crate) fn remove_file(&self, name: Name<'_>, recorder: &mut impl Recorder) -> Result<()> {
         match self.judge(name.into(), Operation::RemoveFile) {
-            Ok(_) => self.dir.remove_file(name),
-            Err(verdict) => Err(match self.kind(name, &verdict)? {
-                FileType::Dir => Errno::Isdir,
-                _ => refusal(&verdict),
-            }),
+            Ok(state) => {
+                recorder.decided(CheckOutcome::Granted(state));
+                self.dir.remove_file(name)
+            }
+            Err(verdict) => {
+                Err(deny(&verdict, self.before_remove_file_denial(name, &verdict), recorder))
+            }
         }
     }
 
-    pub(crate) fn remove_dir(&self, name: Name<'_>) -> Result<()> {
+    pub(crate) fn remove_dir(&self, name: Name<'_>, recorder: &mut impl Recorder) -> Result<()> {
         match self.judge(name.into(), Operation::RemoveDir) {
-            Ok(state) => match self.dir.remove_dir(name) {
-                Err(Errno::Notempty) => Err(self.full(name, state)),
-                answer => answer,
-            },
-            Err(verdict) => Err(self.refuse_remove_dir(name, &verdict)),
+            Ok(state) => {
+                recorder.decided(CheckOutcome::Granted(state));
+                match self.dir.remove_dir(name) {
+                    Err(Errno::Notempty) => Err(self.nonempty_errno(name, state)),
+                    result => result,
+                }
+            }
+            Err(verdict) => {
+                Err(deny(&verdict, self.before_remove_dir_denial(name, &verdict), recorder))
+            }
         }
     }
 
-    /// `into` must be under the same policy.
-    pub(crate) fn rename(&self, name: Name<'_>, into: &View<'_>, new_name: Name<'_>) -> Result<()> {
+    /// Renames `name` to `new_name` in `into`, which must be under the same policy.
+    pub(crate) fn rename(
+        &self,
+        name: Name<'_>,
+        into: &CheckedDir<'_>,
+        new_name: Name<'_>,
+        recorder: &mut impl Recorder,
+    ) -> Result<()> {
         let (old, new) = (self.step(name), into.step(new_name));
         let movable = self.policy.movable(old, new);
-        // What is hidden is not there to be moved, wherever to.
+        // A hidden node is ENOENT, whatever the new name is.
         if movable == Movable::Nothing && !self.policy.is_hidden(old) {
-            return Err(Errno::Xdev);
+            return Err(self.refuse_widening(old, new, recorder));
         }
         let from = self.judge(name.into(), Operation::RenameFrom);
-        match (from, into.judge(new_name.into(), Operation::RenameInto)) {
-            (Ok(_), Ok(_)) if movable != Movable::Everything && self.is_dir(name)? => {
-                Err(Errno::Xdev)
-            }
-            (Ok(_), Ok(state)) => match self.dir.rename(name, &**into.dir, new_name) {
-                Err(Errno::Notempty) => Err(into.full(new_name, state)),
-                answer => answer,
-            },
+        let (from, to) = match (from, into.judge(new_name.into(), Operation::RenameInto)) {
+            (Ok(from), Ok(to)) => (from, to),
             (Err(verdict), _) | (Ok(_), Err(verdict)) => {
-                self.refuse_rename(name, into, new_name, &verdict)
+                if self.is_visibly_same(name, into, new_name) {
+                    recorder.decided(CheckOutcome::Preempted);
+                    return Ok(());
+                }
+                let preceding = self.before_rename_denial(name, into, new_name, &verdict);
+                return Err(deny(&verdict, preceding, recorder));
             }
+        };
+        recorder.decided(CheckOutcome::Granted(from));
+        if movable != Movable::Everything && self.is_dir(name)? {
+            return Err(self.refuse_widening(old, new, recorder));
+        }
+        match self.dir.rename(name, &**into.dir, new_name) {
+            Err(Errno::Notempty) => Err(into.nonempty_errno(new_name, to)),
+            result => result,
         }
     }
 
-    /// Whether, after a rename, both names lead to one node, so that it did nothing.
-    pub(crate) fn is_same(&self, name: Name<'_>, into: &View<'_>, new_name: Name<'_>) -> bool {
-        // The old name of what was really renamed is gone, and then this is the only look.
+    /// Whether both names lead to one node, and the policy grants `STAT` on both. A rename between
+    /// them does nothing and needs no right.
+    #[cold]
+    fn is_visibly_same(&self, name: Name<'_>, into: &CheckedDir<'_>, new_name: Name<'_>) -> bool {
+        self.judge(name.into(), Operation::Stat).is_ok()
+            && into.judge(new_name.into(), Operation::Stat).is_ok()
+            && self.is_same(name, into, new_name)
+    }
+
+    /// Whether both names lead to one node. After a rename this means that the rename did nothing.
+    pub(crate) fn is_same(
+        &self,
+        name: Name<'_>,
+        into: &CheckedDir<'_>,
+        new_name: Name<'_>,
+    ) -> bool {
+        // After a rename that moved the node, this stat fails and is the only one.
         let Ok(old) = self.dir.stat(name.into()) else { return false };
         let new = into.dir.stat(new_name.into());
         new.is_ok_and(|new| (old.dev, old.ino) == (new.dev, new.ino))
     }
 
-    /// `into` must be under the same policy.
-    pub(crate) fn link(&self, name: Name<'_>, into: &View<'_>, new_name: Name<'_>) -> Result<()> {
+    /// Creates the hard link `new_name` in `into`, which must be under the same policy.
+    pub(crate) fn link(
+        &self,
+        name: Name<'_>,
+        into: &CheckedDir<'_>,
+        new_name: Name<'_>,
+        recorder: &mut impl Recorder,
+    ) -> Result<()> {
         let (old, new) = (self.step(name), into.step(new_name));
-        let (given, kept) = (self.policy.rights(new), self.policy.rights(old));
-        if !self.policy.is_hidden(old) && !kept.contains(given) {
-            return Err(Errno::Xdev);
+        if !self.policy.is_hidden(old) && !self.grants(old, self.policy.rights(new)) {
+            return Err(self.refuse_widening(old, new, recorder));
         }
         let from = self.judge(name.into(), Operation::LinkFrom);
         match (from, into.judge(new_name.into(), Operation::LinkInto)) {
-            (Ok(_), Ok(_)) => self.dir.link(name, &**into.dir, new_name),
+            (Ok(state), Ok(_)) => {
+                recorder.decided(CheckOutcome::Granted(state));
+                self.dir.link(name, &**into.dir, new_name)
+            }
             (Err(verdict), _) | (Ok(_), Err(verdict)) => {
-                Err(self.refuse_link(name, into, new_name, &verdict))
+                let preceding = self.before_link_denial(name, into, new_name, &verdict);
+                Err(deny(&verdict, preceding, recorder))
             }
         }
     }
 
-    pub(crate) fn set_times(&self, path: Descent<'_>, times: SetTimes) -> Result<(), Stop> {
+    /// `EXDEV` for a new name at `new` that grants, or hides, something else than `old`.
+    fn refuse_widening(&self, old: State, new: State, recorder: &mut impl Recorder) -> Errno {
+        let gained = self.policy.rights(new) - self.policy.rights(old);
+        recorder.decided(CheckOutcome::Widens { gained });
+        Errno::Xdev
+    }
+
+    pub(crate) fn set_times(
+        &self,
+        path: Descent<'_>,
+        times: SetTimes,
+        recorder: &mut impl Recorder,
+    ) -> Result<(), Stop> {
         match self.judge(path, Operation::SetTimes) {
-            Ok(_) => self.dir.set_times(path, times),
-            Err(verdict) => Err(self.refuse_node(path, &verdict)),
+            Ok(state) => {
+                recorder.decided(CheckOutcome::Granted(state));
+                self.dir.set_times(path, times)
+            }
+            Err(verdict) => Err(deny(&verdict, self.before_node_denial(path, &verdict), recorder)),
         }
     }
 
-    /// Whether all of `rights` hold at `state`.
+    /// Whether the policy grants all of `rights` at `state`.
     pub(crate) fn grants(&self, state: State, rights: Rights) -> bool {
         self.policy.rights(state).contains(rights)
     }
 }
 
-/// The error that tells what `verdict` refuses.
-pub(crate) fn refusal(verdict: &Verdict<'_>) -> Errno {
-    verdict.errno().unwrap_or(Errno::Acces)
+/// Masks the counts of `stat` if `policy` hides anything.
+pub(crate) fn mask_stat_under(policy: &Policy, stat: Stat) -> Stat {
+    if policy.hides() { mask_stat(stat) } else { stat }
 }
 
-/// `stat` as `policy` lets it be told.
-pub(crate) fn veil(policy: &Policy, stat: Stat) -> Stat {
-    if policy.hides() { veiled(stat) } else { stat }
-}
-
-/// `stat` without what would count hidden names. That a directory is removed is told: no hidden
-/// name can keep it.
-pub(crate) fn veiled(stat: Stat) -> Stat {
+/// Masks the counts of `stat` that include hidden names. A link count of zero is kept: a removed
+/// directory has no hidden names.
+pub(crate) fn mask_stat(stat: Stat) -> Stat {
     match stat.kind {
         FileType::Dir => Stat { nlink: stat.nlink.min(1), size: 0, ..stat },
         FileType::File

@@ -1,19 +1,22 @@
-//! A policy that is narrowed while a guest runs, down to nothing, and never widened.
+//! A policy that can be narrowed or revoked while a guest runs.
 //!
-//! Each handle of a live confinement has a position in the guest's world, which follows renames
-//! (`name_tree.rs`), and knows one of the policies: a generation. An operation compares that with
-//! the generation of the policy as it is, which is one atomic load, and only if the policy was
-//! narrowed since, the handle walks the names of its position through the new one. A policy is only
-//! ever followed by its intersection with another, so what a handle finds there is at most what it
-//! had; an open file keeps its rights as a mask besides.
+//! The policy is only ever replaced by its intersection with another, or by the empty policy. Each
+//! replacement has a generation number. Handles cache the state of one generation
+//! (`live_position.rs`) and compare it with the current stamp at each operation.
 //!
-//! What is narrowed holds for every operation that begins afterwards, through whatever handle: no
-//! file of a live confinement is handed out bare. An operation that has begun is finished, but a
-//! listing asks again at each entry.
+//! Narrowing applies to every operation that begins afterwards, through any handle: files of a live
+//! confinement are always wrapped. An operation in progress completes, but a listing checks the
+//! stamp at each entry.
 //!
-//! Lock order: the locks of `name_tree.rs`, then `narrowing > lease > now`, and each handle's
-//! `seen` by itself. The locks are held for a look or a store, but for `narrowing`, which no
-//! guest ever waits for. Deliberately absent: any way back.
+//! Lock order, after the locks of `name_tree.rs`:
+//!
+//! ```text
+//! narrowing        held while the narrower policy is compiled; no guest operation takes it
+//!   lease          held for one check
+//!     current      held for one load or store
+//! ```
+//!
+//! Deliberately absent: any way to widen the policy again.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
@@ -23,73 +26,73 @@ use palisade_vfs::Rights;
 
 use crate::automaton::builder::PolicyError;
 use crate::automaton::policy::{Policy, Refusal};
-use crate::enforce::name_tree::Positions;
+use crate::enforce::name_tree::NameTree;
 
-/// A policy that can be narrowed while guests run under it. Clones are the same one.
+/// A policy that can be narrowed while guests run under it. Clones share one policy.
 #[derive(Clone)]
-pub struct Live(pub(crate) Arc<Shared>);
+pub struct Live(pub(crate) Arc<LiveShared>);
 
-/// When a grant ends by itself. What is `None` does not end it.
+/// Limits after which a live policy revokes itself. `None` is no limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Lease {
-    /// From then on nothing is granted.
+    /// The time from which nothing is granted.
     pub until: Option<Instant>,
-    /// So many operations are granted yet: calls of [`Dir`](palisade_vfs::Dir) and
-    /// [`File`](palisade_vfs::File), those that a walk through a path makes included.
+    /// The number of further operations: calls of [`Dir`](palisade_vfs::Dir) and
+    /// [`File`](palisade_vfs::File), including those of a path walk.
     pub uses: Option<u64>,
 }
 
 impl Live {
-    /// Begins with `policy`.
+    /// Returns a live policy that starts as `policy`.
     #[must_use]
     pub fn new(policy: Arc<Policy>) -> Self {
-        Live(Arc::new(Shared {
+        Live(Arc::new(LiveShared {
             stamp: AtomicU64::new(0),
-            now: RwLock::new(Now { policy, generation: 0, is_revoked: false }),
+            current: RwLock::new(Current { policy, generation: 0, is_revoked: false }),
             narrowing: Mutex::new(()),
             lease: Mutex::new(Lease::default()),
-            positions: Positions::new(),
+            names: NameTree::new(),
         }))
     }
 
-    /// The policy as it is.
+    /// Returns the current policy.
     #[must_use]
     pub fn policy(&self) -> Arc<Policy> {
-        self.0.now().policy
+        self.0.current().policy
     }
 
-    /// From now on only what `asked` grants too. What is open obeys it at its next operation.
+    /// Intersects the policy with `other`. Open handles are checked against the result from their
+    /// next operation on. A revocation that happens meanwhile takes precedence.
     ///
-    /// Errors: those of [`Policy::attenuate`]; then all is as it was, and [`Live::revoke`] is what
-    /// never fails.
-    pub fn narrow(&self, asked: &Policy) -> Result<(), PolicyError> {
+    /// # Errors
+    ///
+    /// Those of [`Policy::attenuate`]. The policy is then unchanged; [`Live::revoke`] never fails.
+    pub fn narrow(&self, other: &Policy) -> Result<(), PolicyError> {
         let _one_at_a_time = locked(&self.0.narrowing);
-        let before = self.0.now();
-        let narrower = before.policy.attenuate(asked)?;
-        // It may have been revoked meanwhile, and that stands.
-        self.0.follow(before.generation, Arc::new(narrower));
+        let before = self.0.current();
+        let narrower = before.policy.attenuate(other)?;
+        self.0.replace_generation(before.generation, Arc::new(narrower));
         Ok(())
     }
 
-    /// From now on nothing.
+    /// Replaces the policy by one that grants nothing.
     pub fn revoke(&self) {
         self.0.revoke();
     }
 
-    /// Whether nothing is granted any more: because it was revoked, or the lease ended and somebody
-    /// asked.
+    /// Whether the policy was revoked. A lease that has ended revokes the policy at the next
+    /// operation or [`Dir::epoch`](palisade_vfs::Dir::epoch) call.
     #[must_use]
     pub fn is_revoked(&self) -> bool {
-        self.0.now().is_revoked
+        self.0.current().is_revoked
     }
 
-    /// Lets the grant end by itself. Of two leases whatever ends earlier counts: none is longer
-    /// than the one before.
+    /// Adds a lease. Of two leases the tighter limits apply; a lease cannot be extended.
     pub fn lease(&self, lease: Lease) {
-        let mut held = locked(&self.0.lease);
-        held.until = earlier(held.until, lease.until);
-        held.uses = earlier(held.uses, lease.uses);
-        if *held != Lease::default() {
+        let mut current = locked(&self.0.lease);
+        current.until = tighter(current.until, lease.until);
+        current.uses = tighter(current.uses, lease.uses);
+        if *current != Lease::default() {
             self.0.stamp.fetch_or(LEASED, Ordering::AcqRel);
         }
     }
@@ -99,56 +102,59 @@ fn has_ended(lease: &Lease) -> bool {
     lease.uses == Some(0) || lease.until.is_some_and(|until| Instant::now() >= until)
 }
 
-fn earlier<T: Ord>(one: Option<T>, two: Option<T>) -> Option<T> {
+/// The lower of two limits.
+fn tighter<T: Ord>(one: Option<T>, two: Option<T>) -> Option<T> {
     match (one, two) {
         (Some(one), Some(two)) => Some(one.min(two)),
         (one, two) => one.or(two),
     }
 }
 
-/// Below a generation there is room for what an open file knows: its rights, and two marks.
+/// The step between generations. The bits under it hold what an open file caches: its rights, and
+/// [`MASKS_COUNTS`].
 pub(crate) const GENERATION: u64 = 1 << 24;
-/// In the stamp: there is a lease, so that no handle takes what it knows for granted.
+/// A flag of the stamp: there is a lease, so no cached state may be used without counting the
+/// operation.
 pub(crate) const LEASED: u64 = GENERATION >> 1;
-/// In what a file knows: what counts names is not to be told.
-pub(crate) const VEILED: u64 = GENERATION >> 2;
-const _: () = assert!((Rights::all().bits() as u64) < VEILED);
+/// A flag that an open file caches: the policy hides names, so counts are masked.
+pub(crate) const MASKS_COUNTS: u64 = GENERATION >> 2;
+const _: () = assert!((Rights::all().bits() as u64) < MASKS_COUNTS);
 
-/// What all handles of one live confinement share.
-pub(crate) struct Shared {
-    /// The generation of the policy as it is, and [`LEASED`].
+/// The state that all handles of one live policy share.
+pub(crate) struct LiveShared {
+    /// The current generation, and [`LEASED`].
     pub(crate) stamp: AtomicU64,
-    now: RwLock<Now>,
-    /// Taken by who narrows.
+    current: RwLock<Current>,
+    /// Serializes [`Live::narrow`].
     narrowing: Mutex<()>,
     lease: Mutex<Lease>,
-    pub(crate) positions: Positions,
+    pub(crate) names: NameTree,
 }
 
+/// The current policy.
 #[derive(Clone)]
-pub(crate) struct Now {
+pub(crate) struct Current {
     pub(crate) policy: Arc<Policy>,
     /// A multiple of [`GENERATION`].
     pub(crate) generation: u64,
-    /// Whether nothing is granted any more.
     is_revoked: bool,
 }
 
-impl Shared {
-    pub(crate) fn now(&self) -> Now {
-        read(&self.now).clone()
+impl LiveShared {
+    pub(crate) fn current(&self) -> Current {
+        read(&self.current).clone()
     }
 
-    /// The policy for an operation that begins now, of which the lease is told.
+    /// Counts an operation against the lease and returns the policy for it.
     #[cold]
-    pub(crate) fn enter(&self) -> Now {
-        if self.stamp.load(Ordering::Acquire) & LEASED != 0 && self.use_up() {
+    pub(crate) fn begin_operation(&self) -> Current {
+        if self.stamp.load(Ordering::Acquire) & LEASED != 0 && self.is_used_up() {
             self.revoke();
         }
-        self.now()
+        self.current()
     }
 
-    /// The generation of the policy as it is, of a lease that has ended too.
+    /// Returns the current generation. Revokes the policy if its lease has ended.
     pub(crate) fn epoch(&self) -> u64 {
         let stamp = self.stamp.load(Ordering::Acquire);
         if stamp & LEASED != 0 && has_ended(&locked(&self.lease)) {
@@ -158,8 +164,8 @@ impl Shared {
         stamp & !LEASED
     }
 
-    /// Takes one operation off the lease. Answers whether there was none left.
-    fn use_up(&self) -> bool {
+    /// Takes one use from the lease. Returns whether there was none left.
+    fn is_used_up(&self) -> bool {
         let mut lease = locked(&self.lease);
         if has_ended(&lease) {
             return true;
@@ -170,32 +176,33 @@ impl Shared {
         false
     }
 
-    /// Makes `policy` the one that follows that of `generation`; not if another already did.
-    fn follow(&self, generation: u64, policy: Arc<Policy>) {
-        let mut now = self.now.write().unwrap_or_else(PoisonError::into_inner);
-        if now.generation == generation {
+    /// Replaces the policy of `generation` by `policy`, unless it was already replaced.
+    fn replace_generation(&self, generation: u64, policy: Arc<Policy>) {
+        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        if current.generation == generation {
             let generation = generation + GENERATION;
-            self.replace(&mut now, Now { policy, generation, is_revoked: false });
+            self.publish(&mut current, Current { policy, generation, is_revoked: false });
         }
     }
 
     fn revoke(&self) {
-        let nothing = Arc::new(Policy::uniform(Rights::empty(), Refusal::Denied));
-        let mut now = self.now.write().unwrap_or_else(PoisonError::into_inner);
-        if !now.is_revoked {
-            let generation = now.generation + GENERATION;
-            self.replace(&mut now, Now { policy: nothing, generation, is_revoked: true });
+        let empty = Arc::new(Policy::uniform(Rights::empty(), Refusal::Denied));
+        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        if !current.is_revoked {
+            let generation = current.generation + GENERATION;
+            self.publish(&mut current, Current { policy: empty, generation, is_revoked: true });
         }
     }
 
-    /// Who sees the new stamp finds the new policy, or waits for it.
-    fn replace(&self, now: &mut Now, next: Now) {
-        *now = next;
+    /// Stores the policy, then the stamp: a thread that loads the new stamp reads the new policy,
+    /// or waits for the lock.
+    fn publish(&self, current: &mut Current, next: Current) {
+        *current = next;
         self.stamp.fetch_add(GENERATION, Ordering::AcqRel);
     }
 }
 
-// What the locks guard is whole at any time, whatever happened to who held one.
+// The data under these locks is consistent even if a thread panicked while it held one.
 
 pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)

@@ -1,274 +1,273 @@
-//! The positions of directories and files under a live policy.
+//! The positions of directories and files under a live policy, with the state that each caches.
+//!
+//! Each handle has a node in the tree of held names (`name_tree.rs`), which follows renames, and
+//! caches the state of that node in one generation of the policy. An operation compares the cached
+//! generation with the current one, which is one atomic load. Only if the policy was narrowed since
+//! does the handle walk the names of its node through the new policy. An open file keeps the rights
+//! of its open as a mask besides.
+//!
+//! Lock order: the locks of `name_tree.rs`, then those of `live_policy.rs`; each handle's `cached`
+//! is taken alone.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use palisade_vfs::{Descent, DirRef, Errno, FileRef, Name, Result, Rights, Stat};
+use palisade_vfs::{Descent, DirRef, Errno, Name, Result, Rights, bug};
+use parking_lot::ReentrantMutexGuard;
 
 use crate::automaton::policy::{Policy, State};
-use crate::enforce::checked_dir::veiled;
-use crate::enforce::confined_dir::{Confine, Here, Stand};
-use crate::enforce::confined_file::{ConfinedFile, Grip, never_opened};
-use crate::enforce::live_policy::{GENERATION, LEASED, Live, Now, Shared, VEILED, read};
-use crate::enforce::name_tree::{Position, Renaming};
-use crate::rules::operation::Operation;
+use crate::enforce::confined_dir::ConfinedDir;
+use crate::enforce::live_policy::{
+    Current, GENERATION, LEASED, Live, LiveShared, MASKS_COUNTS, read,
+};
+use crate::enforce::name_tree::{NodeId, PendingRename};
+use crate::enforce::position::{PolicySnapshot, Position, check_opened};
 
-/// `dir` under `live`, as what the guest knows as `guest_path`; the root is the empty path.
+/// Confines `dir` to the live policy `live`, where `guest_path` is the path of `dir` in the guest.
+/// The root is the empty path.
 ///
-/// As [`confine_at`](crate::confine_at), but what is opened through it obeys `live` as it is when
-/// an operation begins, and not as it was when it was opened. Rename and link are `Xdev` between
-/// directories that are not under the same `live`. A path of more than 65,536 names that is opened
-/// piece by piece is `Nametoolong`.
+/// As [`confine_at`](crate::confine_at), but each operation, also of a file that is already open,
+/// is checked against the policy that is current when the operation begins. Rename and link between
+/// directories that are not under the same `live` fail with `EXDEV`. Opening a path of more than
+/// 65,536 names in several steps fails with `ENAMETOOLONG`.
 #[must_use]
 pub fn confine_live(dir: DirRef, live: &Live, guest_path: &str) -> DirRef {
-    Arc::new(Confine { inner: dir, stand: Place::root(live, guest_path) })
+    let position = Position::Live(Box::new(LivePosition::root(live, guest_path)));
+    Arc::new(ConfinedDir { inner: dir, position })
 }
 
-/// A held position of a live policy.
-struct HeldPosition {
-    live: Arc<Shared>,
-    /// `None` for what is no path of the guest's world.
-    position: Option<Position>,
+/// A reference-counted node of the tree of held names.
+struct HeldNode {
+    live: Arc<LiveShared>,
+    /// `None` for a `guest_path` that is not a valid path.
+    node: Option<NodeId>,
 }
 
-impl HeldPosition {
-    fn beneath(&self, path: Descent<'_>) -> Result<HeldPosition> {
-        let beneath = |from| self.live.positions.beneath(from, path);
-        let position = self.position.map(beneath).transpose()?;
-        Ok(HeldPosition { live: Arc::clone(&self.live), position })
+impl HeldNode {
+    fn descend(&self, path: Descent<'_>) -> Result<HeldNode> {
+        let descend = |from| self.live.names.descend(from, path);
+        let node = self.node.map(descend).transpose()?;
+        Ok(HeldNode { live: Arc::clone(&self.live), node })
     }
 
-    /// Its state in `policy`; `None` while it is renamed by another thread.
+    /// Returns the state of the node in `policy`, or `None` while another thread renames it.
     fn state(&self, policy: &Policy) -> Option<State> {
-        let Some(position) = self.position else { return Some(State::NOWHERE) };
-        self.live.positions.state(position, policy)
+        let Some(node) = self.node else { return Some(State::NOWHERE) };
+        self.live.names.state(node, policy)
     }
 }
 
-impl Drop for HeldPosition {
+impl Drop for HeldNode {
     fn drop(&mut self) {
-        if let Some(position) = self.position {
-            self.live.positions.release(position);
+        if let Some(node) = self.node {
+            self.live.names.release(node);
         }
     }
 }
 
-/// Where a directory of a live confinement stands.
-pub(crate) struct Place {
-    at: HeldPosition,
-    seen: RwLock<Seen>,
+/// The position of a directory under a live policy.
+pub(crate) struct LivePosition {
+    held: HeldNode,
+    cached: RwLock<CachedState>,
 }
 
-/// What a directory knows of the policy.
-struct Seen {
+/// The state of a node in one generation of the policy.
+struct CachedState {
     policy: Arc<Policy>,
     state: State,
     generation: u64,
 }
 
-impl Place {
-    /// The place of what the guest knows as `guest_path`.
-    pub(crate) fn root(live: &Live, guest_path: &str) -> Place {
-        let now = live.0.now();
-        let position = live.0.positions.of(guest_path);
-        let at = HeldPosition { live: Arc::clone(&live.0), position };
-        let state = now.policy.at(guest_path);
-        let seen = Seen { policy: now.policy, state, generation: now.generation };
-        Place { at, seen: RwLock::new(seen) }
+impl LivePosition {
+    /// Returns the position of `guest_path`.
+    pub(crate) fn root(live: &Live, guest_path: &str) -> LivePosition {
+        let Current { policy, generation, .. } = live.0.current();
+        let node = live.0.names.node_at(guest_path);
+        let held = HeldNode { live: Arc::clone(&live.0), node };
+        let state = policy.at(guest_path);
+        LivePosition { held, cached: RwLock::new(CachedState { policy, state, generation }) }
     }
 
-    /// What it knows, if it is what a handle may go by at `stamp`.
-    fn known(&self, stamp: u64) -> Option<Here<Arc<Policy>>> {
-        let seen = read(&self.seen);
-        (seen.generation == stamp).then(|| Here {
-            policy: Arc::clone(&seen.policy),
-            state: seen.state,
-            generation: seen.generation,
+    /// Returns the cached state if it is of generation `stamp`. A stamp with the lease flag never
+    /// matches.
+    fn cached_at(&self, stamp: u64) -> Option<PolicySnapshot<'static>> {
+        let cached = read(&self.cached);
+        (cached.generation == stamp).then(|| {
+            PolicySnapshot::live(Arc::clone(&cached.policy), cached.state, cached.generation)
         })
     }
 
-    fn at(&self, now: Now) -> Here<Arc<Policy>> {
-        if let Some(here) = self.known(now.generation) {
-            return here;
+    /// Returns the state in the `current` policy, and caches it.
+    fn snapshot_of(&self, current: Current) -> PolicySnapshot<'static> {
+        if let Some(snapshot) = self.cached_at(current.generation) {
+            return snapshot;
         }
-        let Now { policy, generation, .. } = now;
-        let Some(state) = self.at.state(&policy) else {
-            return Here { policy, state: State::NOWHERE, generation };
+        let Current { policy, generation, .. } = current;
+        let Some(state) = self.held.state(&policy) else {
+            return PolicySnapshot::live(policy, State::NOWHERE, generation);
         };
-        let here = Here { policy: Arc::clone(&policy), state, generation };
-        let mut seen = self.seen.write().unwrap_or_else(PoisonError::into_inner);
-        *seen = Seen { policy, state, generation };
-        here
+        let snapshot = PolicySnapshot::live(Arc::clone(&policy), state, generation);
+        let mut cached = self.cached.write().unwrap_or_else(PoisonError::into_inner);
+        *cached = CachedState { policy, state, generation };
+        snapshot
     }
-}
 
-impl Stand for Place {
-    type Held<'a> = Arc<Policy>;
-
-    #[cfg(feature = "audit")]
-    type Beneath = Place;
-
-    const MOVES: bool = true;
-
-    fn here(&self) -> Result<Here<Arc<Policy>>> {
-        match self.known(self.at.live.stamp.load(Ordering::Acquire)) {
-            Some(here) => Ok(here),
-            None => Ok(self.at(self.at.live.enter())),
+    pub(crate) fn begin(&self) -> PolicySnapshot<'static> {
+        let live = &self.held.live;
+        match self.cached_at(live.stamp.load(Ordering::Acquire)) {
+            Some(snapshot) => snapshot,
+            None => self.snapshot_of(live.begin_operation()),
         }
     }
 
-    #[cfg(feature = "audit")]
-    fn now(&self) -> Here<Arc<Policy>> {
-        self.at(self.at.live.now())
-    }
-
-    fn both<'a>(&'a self, into: &'a Self) -> Result<[Here<Arc<Policy>>; 2]> {
-        if !Arc::ptr_eq(&self.at.live, &into.at.live) {
+    pub(crate) fn begin_pair(&self, into: &Self) -> Result<[PolicySnapshot<'static>; 2]> {
+        if !Arc::ptr_eq(&self.held.live, &into.held.live) {
             return Err(Errno::Xdev);
         }
-        let now = self.at.live.enter();
-        Ok([self.at(now.clone()), into.at(now)])
+        let current = self.held.live.begin_operation();
+        Ok([self.snapshot_of(current.clone()), into.snapshot_of(current)])
     }
 
     #[cfg(feature = "audit")]
-    fn place_of_file(
+    pub(crate) fn peek(&self) -> PolicySnapshot<'static> {
+        self.snapshot_of(self.held.live.current())
+    }
+
+    /// Returns the position of the node at `path`, which has `state` in `snapshot`.
+    ///
+    /// # Errors
+    ///
+    /// - `ENAMETOOLONG`: more than 65,536 names.
+    pub(crate) fn descend(
         &self,
-        here: &Here<Arc<Policy>>,
+        snapshot: &PolicySnapshot<'_>,
         path: Descent<'_>,
         state: State,
-    ) -> Result<Place> {
-        self.beneath(here, path, state)
+    ) -> Result<Self> {
+        let held = self.held.descend(path)?;
+        let Some(policy) = snapshot.counted_policy() else {
+            return bug!(Err(Errno::Io); "a live position got a snapshot of a fixed policy");
+        };
+        let generation = snapshot.generation;
+        let cached = RwLock::new(CachedState { policy, state, generation });
+        Ok(LivePosition { held, cached })
     }
 
-    #[cfg(feature = "audit")]
-    fn now_of_file<'a>(&'a self, file: &'a Place) -> Here<Arc<Policy>> {
-        file.now()
-    }
-
-    fn beneath(&self, here: &Here<Arc<Policy>>, path: Descent<'_>, state: State) -> Result<Self> {
-        let seen = Seen { policy: Arc::clone(&here.policy), state, generation: here.generation };
-        Ok(Place { at: self.at.beneath(path)?, seen: RwLock::new(seen) })
-    }
-
-    fn file(
+    /// As [`LivePosition::descend`], of a file.
+    pub(crate) fn descend_to_file(
         &self,
-        here: &Here<Arc<Policy>>,
+        snapshot: &PolicySnapshot<'_>,
         path: Descent<'_>,
         state: State,
-        inner: FileRef,
-    ) -> Result<FileRef> {
-        let opened = here.policy.rights(state);
-        let known = known_by_file(&here.policy, opened, here.generation);
-        let grip = FilePlace { at: self.at.beneath(path)?, opened, known: AtomicU64::new(known) };
-        Ok(Arc::new(ConfinedFile { inner, grip }))
+    ) -> Result<LiveFilePosition> {
+        let opened = snapshot.policy().rights(state);
+        let cached = pack_file_rights(snapshot.policy(), opened, snapshot.generation);
+        let held = self.held.descend(path)?;
+        Ok(LiveFilePosition { held, opened, cached: AtomicU64::new(cached) })
     }
 
-    fn has_moved(&self, here: &Here<Arc<Policy>>) -> bool {
-        self.at.live.stamp.load(Ordering::Acquire) & !LEASED != here.generation
+    pub(crate) fn is_stale(&self, snapshot: &PolicySnapshot<'_>) -> bool {
+        self.held.live.stamp.load(Ordering::Acquire) & !LEASED != snapshot.generation
     }
 
-    fn epoch(&self) -> u64 {
-        self.at.live.epoch()
+    pub(crate) fn epoch(&self) -> u64 {
+        self.held.live.epoch()
     }
 
-    fn begin_rename(&self, name: Name<'_>) -> Option<Renaming<'_>> {
-        Some(self.at.live.positions.begin_rename(self.at.position?, name))
+    pub(crate) fn node(&self) -> Option<NodeId> {
+        self.held.node
     }
 
-    fn position(&self) -> Option<Position> {
-        self.at.position
+    pub(crate) fn begin_rename(&self, name: Name<'_>) -> Option<PendingRename<'_>> {
+        Some(self.held.live.names.begin_rename(self.held.node?, name))
     }
 
-    fn while_nothing_is_renamed<T>(&self, op: impl FnOnce() -> T) -> T {
-        let _nothing_is_renamed = self.at.live.positions.hold_renames();
-        op()
+    pub(crate) fn block_renames(&self) -> ReentrantMutexGuard<'_, ()> {
+        self.held.live.names.block_renames()
     }
 
-    fn removed(&self, name: Name<'_>) {
-        if let Some(position) = self.at.position {
-            self.at.live.positions.remove(position, name);
+    pub(crate) fn removed(&self, name: Name<'_>) {
+        if let Some(node) = self.held.node {
+            self.held.live.names.remove(node, name);
         }
     }
 
-    fn check_sync(&self) -> Result<()> {
-        let here = self.here()?;
-        here.policy.require(here.state, Rights::LOOKUP)
+    pub(crate) fn check_sync(&self) -> Result<()> {
+        let snapshot = self.begin();
+        snapshot.policy().require(snapshot.state, Rights::LOOKUP)
     }
 }
 
-/// Where an open file of a live confinement stands.
-pub(crate) struct FilePlace {
-    at: HeldPosition,
-    /// What was granted when it was opened.
+/// The position of an open file under a live policy.
+pub(crate) struct LiveFilePosition {
+    held: HeldNode,
+    /// The rights that the policy granted when the file was opened.
     opened: Rights,
-    /// A generation, the rights in it, and [`VEILED`].
-    known: AtomicU64,
+    /// A generation, the granted rights in it, and [`MASKS_COUNTS`].
+    cached: AtomicU64,
 }
 
-fn known_by_file(policy: &Policy, rights: Rights, generation: u64) -> u64 {
-    let veiled = if policy.hides() { VEILED } else { 0 };
-    generation | u64::from(rights.bits()) | veiled
+fn pack_file_rights(policy: &Policy, rights: Rights, generation: u64) -> u64 {
+    let masks_counts = if policy.hides() { MASKS_COUNTS } else { 0 };
+    generation | u64::from(rights.bits()) | masks_counts
 }
 
-fn rights_in(known: u64) -> Rights {
-    let bits = known & (VEILED - 1);
+fn unpack_rights(cached: u64) -> Rights {
+    let bits = cached & (MASKS_COUNTS - 1);
     Rights::from_bits_truncate(u32::try_from(bits).unwrap_or(0))
 }
 
-impl FilePlace {
-    fn known(&self) -> u64 {
-        let known = self.known.load(Ordering::Relaxed);
-        if known & !(GENERATION - 1) == self.at.live.stamp.load(Ordering::Acquire) {
-            return known;
+impl LiveFilePosition {
+    /// Returns the packed rights in the current policy.
+    fn current_rights(&self) -> u64 {
+        let live = &self.held.live;
+        let cached = self.cached.load(Ordering::Relaxed);
+        if cached & !(GENERATION - 1) == live.stamp.load(Ordering::Acquire) {
+            return cached;
         }
-        let now = self.at.live.enter();
-        if known & !(GENERATION - 1) == now.generation {
-            return known;
+        let current = live.begin_operation();
+        if cached & !(GENERATION - 1) == current.generation {
+            return cached;
         }
-        let Some(state) = self.at.state(&now.policy) else {
-            return known_by_file(&now.policy, Rights::empty(), now.generation);
+        let Some(state) = self.held.state(&current.policy) else {
+            return pack_file_rights(&current.policy, Rights::empty(), current.generation);
         };
-        let rights = now.policy.rights(state) & rights_in(known);
-        let known = known_by_file(&now.policy, rights, now.generation);
-        // Another thread may have been quicker, and what an older one stores is not gone by.
-        self.known.store(known, Ordering::Relaxed);
-        known
+        let rights = current.policy.rights(state) & unpack_rights(cached);
+        let updated = pack_file_rights(&current.policy, rights, current.generation);
+        // A slower thread may store an older generation over a newer one; the next operation then
+        // finds that it is stale.
+        self.cached.store(updated, Ordering::Relaxed);
+        updated
     }
 
-    /// The error that tells that `wanted` is missing in part.
     #[cold]
-    fn refusal(&self, wanted: Rights) -> Errno {
-        let policy = self.at.live.now().policy;
-        let state = self.at.state(&policy).unwrap_or(State::NOWHERE);
+    fn denial(&self, wanted: Rights) -> Errno {
+        let policy = self.held.live.current().policy;
+        let state = self.held.state(&policy).unwrap_or(State::NOWHERE);
         policy.require(state, wanted).err().unwrap_or(Errno::Acces)
     }
-}
 
-impl Grip for FilePlace {
-    fn require(&self, operation: Operation, unopened: Errno) -> Result<()> {
-        let wanted = operation.needs();
-        if rights_in(self.known()).contains(wanted) {
+    #[inline]
+    pub(crate) fn require(&self, wanted: Rights, unopened: Errno) -> Result<()> {
+        if unpack_rights(self.current_rights()).contains(wanted) {
             return Ok(());
         }
-        never_opened(wanted - self.opened, unopened)?;
-        Err(self.refusal(wanted))
+        check_opened(wanted - self.opened, unopened)?;
+        Err(self.denial(wanted))
     }
 
-    fn veiled(&self, stat: Stat) -> Stat {
-        if self.known.load(Ordering::Relaxed) & VEILED == 0 {
-            return stat;
-        }
-        veiled(stat)
+    pub(crate) fn masks_counts(&self) -> bool {
+        self.cached.load(Ordering::Relaxed) & MASKS_COUNTS != 0
     }
 
-    fn epoch(&self) -> u64 {
-        self.at.live.epoch()
+    pub(crate) fn epoch(&self) -> u64 {
+        self.held.live.epoch()
     }
 
-    fn check(&self) -> Result<()> {
-        if rights_in(self.known()).contains(Rights::LOOKUP) {
+    pub(crate) fn check(&self) -> Result<()> {
+        if unpack_rights(self.current_rights()).contains(Rights::LOOKUP) {
             return Ok(());
         }
-        Err(self.refusal(Rights::LOOKUP))
+        Err(self.denial(Rights::LOOKUP))
     }
 }

@@ -9,9 +9,10 @@
 pub(crate) mod checked_dir;
 pub(crate) mod confined_dir;
 pub(crate) mod confined_file;
-mod error_order;
+pub(crate) mod error_order;
 pub(crate) mod live_policy;
 pub(crate) mod live_position;
 pub(crate) mod name_tree;
+pub(crate) mod position;
 pub(crate) mod read_only;
 pub(crate) mod verdict;

@@ -1,22 +1,28 @@
-//! The positions of held nodes in the guest's world: a tree of names that renames move.
+//! The tree of held names: the current path of every open handle under one live policy.
 //!
-//! A handle of a live policy is judged by where its node is, and a policy that is narrowed later
-//! can tell apart two places that are equivalent now. So the tree has a node for each name on the
-//! way to a held file or directory, and a rename through the confinement moves the node that has
-//! the old name, with everything beneath it. A name that is removed leaves its node where it was
-//! last. A node is freed with the last handle at or beneath it, so memory is bounded by what is
-//! held.
+//! A handle of a live policy is checked at the current path of its node, and a policy that is
+//! narrowed later can distinguish two paths that are equivalent now. So the tree has a node for
+//! each name on the path of a held file or directory, and a rename through the confinement moves
+//! the node of the old name, with its subtree. Removing a name detaches its node, which keeps its
+//! last path. Nodes are reference-counted and freed with the last handle at or under them, so
+//! memory is bounded by the open handles.
 //!
-//! A rename is announced before it is judged, and until it has ended no position beneath the old
-//! name is known, but to the thread that renames. A handle that looks up its state meanwhile, which
-//! it only does after the policy was narrowed, is refused. So a state that a handle has cached was
-//! looked up before the rename was announced, and the rename was judged by that policy or by a
-//! later one: under it both places are equivalent.
+//! A rename is marked before it is checked. Until it completes, the state of every node under the
+//! old name is unknown to all other threads, and a handle that needs it, which happens only after
+//! the policy was narrowed, is denied. So a state that a handle has cached was computed before the
+//! rename was marked, and the rename was checked by that policy or by a narrower one, in which both
+//! paths are equivalent.
 //!
-//! Lock order: `renames > tree`. `renames` is held while a node is renamed, also by the filesystem
-//! beneath, and can be taken again by the same thread, because a live policy may be laid over a
-//! filesystem twice. `tree` is held for a walk up the tree. Handles of files are moved by the name
-//! that they were opened by, whatever further names the file has.
+//! A file handle follows renames of the name by which it was opened, and not those of other hard
+//! links.
+//!
+//! Lock order:
+//!
+//! ```text
+//! renames      held during a rename, including the rename of the inner filesystem; reentrant,
+//!   |          because one live policy may wrap a filesystem twice
+//!   nodes      held for one walk up the tree
+//! ```
 
 use std::hash::{BuildHasher, Hasher};
 use std::thread::ThreadId;
@@ -28,68 +34,72 @@ use parking_lot::{Mutex, ReentrantMutex, ReentrantMutexGuard};
 
 use crate::automaton::policy::{Policy, State};
 
-/// Most names above a node: what a guest opens piece by piece costs memory of the host. A path that
-/// is opened at once has at most 2,048.
+/// The most names on the path of a node. It bounds host memory that a guest can take by opening a
+/// path in many steps; a path that is opened in one step has at most 2,048 names.
 const DEPTH_MAX: usize = 1 << 16;
 
-/// The positions of all that is held under one live policy.
-pub(crate) struct Positions {
-    tree: Mutex<Tree>,
+/// The names of all handles under one live policy.
+pub(crate) struct NameTree {
+    nodes: Mutex<Nodes>,
+    /// Serializes renames and the creation of directories.
     renames: ReentrantMutex<()>,
 }
 
-/// A node of the tree. It is freed by [`Positions::release`].
+/// The index of a node that is held. [`NameTree::release`] releases it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Position(usize);
+pub(crate) struct NodeId(usize);
 
-/// The root of the guest's world, which is never freed.
+/// The root of the guest's filesystem, which is never freed.
 const ROOT: usize = 0;
 
-struct Tree {
+/// The arena of nodes.
+struct Nodes {
     nodes: Vec<Node>,
     free: Vec<usize>,
-    /// The nodes that can be found by their names.
+    /// A hash table of the attached nodes, by parent and name.
     index: HashTable<usize>,
 }
 
 struct Node {
-    above: usize,
+    parent: usize,
     name: Box<str>,
     depth: usize,
-    /// Handles of it, nodes beneath it, and renames of it that have not ended.
+    /// The reference count: handles, child nodes, and pending renames of the node.
     uses: usize,
     /// The threads that are renaming it.
     renamed_by: Vec<ThreadId>,
 }
 
-/// A rename that was announced. It ends when it is dropped.
-pub(crate) struct Renaming<'p> {
-    positions: &'p Positions,
+/// A rename in progress. Dropping it without [`PendingRename::complete`] leaves the tree unchanged.
+pub(crate) struct PendingRename<'p> {
+    names: &'p NameTree,
     _one_at_a_time: ReentrantMutexGuard<'p, ()>,
-    /// The node that has the old name, if anything is held at it or beneath it.
+    /// The node of the old name, if a handle is open at or under it.
     node: Option<usize>,
 }
 
-impl Positions {
+impl NameTree {
     pub(crate) fn new() -> Self {
-        let tree =
-            Tree { nodes: vec![Node::new(ROOT, "", 0)], free: vec![], index: HashTable::new() };
-        Positions { tree: Mutex::new(tree), renames: ReentrantMutex::new(()) }
+        let nodes =
+            Nodes { nodes: vec![Node::new(ROOT, "", 0)], free: vec![], index: HashTable::new() };
+        NameTree { nodes: Mutex::new(nodes), renames: ReentrantMutex::new(()) }
     }
 
-    /// The position of `guest_path`, a path of the guest's world as a preopen is named. `None` for
-    /// what is no such path.
-    pub(crate) fn of(&self, guest_path: &str) -> Option<Position> {
+    /// Returns the held node of `guest_path`, the path of a preopen, or `None` if the path is not
+    /// valid.
+    pub(crate) fn node_at(&self, guest_path: &str) -> Option<NodeId> {
         let names = guest_path.split('/').filter(|name| !matches!(*name, "" | "."));
         let names = names.collect::<Vec<_>>().join("/");
-        self.beneath(Position(ROOT), Descent::new(&names).ok()?).ok()
+        self.descend(NodeId(ROOT), Descent::new(&names).ok()?).ok()
     }
 
-    /// The position of what `path` leads to.
+    /// Returns the held node at `path`, which starts at `from`.
     ///
-    /// Errors: `Nametoolong` with more than [`DEPTH_MAX`] names.
-    pub(crate) fn beneath(&self, from: Position, path: Descent<'_>) -> Result<Position> {
-        let mut tree = self.tree.lock();
+    /// # Errors
+    ///
+    /// - `ENAMETOOLONG`: the node would have more than [`DEPTH_MAX`] names.
+    pub(crate) fn descend(&self, from: NodeId, path: Descent<'_>) -> Result<NodeId> {
+        let mut tree = self.nodes.lock();
         let depth = tree.nodes.get(from.0).map_or(0, |node| node.depth);
         if depth + path.depth() > DEPTH_MAX {
             return Err(Errno::Nametoolong);
@@ -99,18 +109,19 @@ impl Positions {
             at = tree.find(at, name.as_str()).unwrap_or_else(|| tree.add(at, name.as_str()));
         }
         tree.hold(at);
-        Ok(Position(at))
+        Ok(NodeId(at))
     }
 
-    /// Lets go of a position.
-    pub(crate) fn release(&self, position: Position) {
-        self.tree.lock().release(position.0);
+    /// Releases a held node.
+    pub(crate) fn release(&self, node: NodeId) {
+        self.nodes.lock().release(node.0);
     }
 
-    /// The state of `position` in `policy`; `None` while it is renamed by another thread.
-    pub(crate) fn state(&self, position: Position, policy: &Policy) -> Option<State> {
-        let tree = self.tree.lock();
-        let (mut names, mut at) = (Vec::new(), position.0);
+    /// Returns the state of `node` in `policy`, or `None` while another thread renames it or a
+    /// directory above it.
+    pub(crate) fn state(&self, node: NodeId, policy: &Policy) -> Option<State> {
+        let tree = self.nodes.lock();
+        let (mut names, mut at) = (Vec::new(), node.0);
         while at != ROOT {
             let node = tree.nodes.get(at)?;
             if !node.renamed_by.is_empty() {
@@ -120,7 +131,7 @@ impl Positions {
                 }
             }
             names.push(&*node.name);
-            at = node.above;
+            at = node.parent;
         }
         let mut state = Policy::START;
         for name in names.into_iter().rev() {
@@ -129,33 +140,34 @@ impl Positions {
         Some(state)
     }
 
-    /// Announces a rename of `name` in `from`, before it is judged.
-    pub(crate) fn begin_rename(&self, from: Position, name: Name<'_>) -> Renaming<'_> {
+    /// Marks the node `name` in `from` as being renamed, before the rename is checked.
+    pub(crate) fn begin_rename(&self, from: NodeId, name: Name<'_>) -> PendingRename<'_> {
         let one_at_a_time = self.renames.lock();
-        let mut tree = self.tree.lock();
+        let mut tree = self.nodes.lock();
         let node = tree.find(from.0, name.as_str());
         if let Some(node) = node.and_then(|at| tree.nodes.get_mut(at)) {
             node.uses += 1;
             node.renamed_by.push(std::thread::current().id());
         }
-        Renaming { positions: self, _one_at_a_time: one_at_a_time, node }
+        PendingRename { names: self, _one_at_a_time: one_at_a_time, node }
     }
 
-    /// Keeps renames from being made, and directories from being created, until it is dropped.
-    pub(crate) fn hold_renames(&self) -> ReentrantMutexGuard<'_, ()> {
+    /// Blocks renames, and the creation of directories, until the guard is dropped.
+    pub(crate) fn block_renames(&self) -> ReentrantMutexGuard<'_, ()> {
         self.renames.lock()
     }
 
-    /// `name` in `from` was removed: whatever gets that name now is something else.
-    pub(crate) fn remove(&self, from: Position, name: Name<'_>) {
-        self.tree.lock().remove(from.0, name.as_str());
+    /// Detaches the node `name` in `from` after its removal: a new node of that name is another
+    /// one.
+    pub(crate) fn remove(&self, from: NodeId, name: Name<'_>) {
+        self.nodes.lock().remove(from.0, name.as_str());
     }
 }
 
-impl Renaming<'_> {
-    /// The node has the name `new_name` in `into` now, and what had it is gone.
-    pub(crate) fn moved(self, into: Position, new_name: Name<'_>) {
-        let mut tree = self.positions.tree.lock();
+impl PendingRename<'_> {
+    /// Moves the node to `new_name` in `into`, and detaches the node that had that name.
+    pub(crate) fn complete(self, into: NodeId, new_name: Name<'_>) {
+        let mut tree = self.names.nodes.lock();
         tree.remove(into.0, new_name.as_str());
         if let Some(node) = self.node {
             tree.rename(node, into.0, new_name.as_str());
@@ -163,10 +175,10 @@ impl Renaming<'_> {
     }
 }
 
-impl Drop for Renaming<'_> {
+impl Drop for PendingRename<'_> {
     fn drop(&mut self) {
         let Some(at) = self.node else { return };
-        let mut tree = self.positions.tree.lock();
+        let mut tree = self.names.nodes.lock();
         if let Some(node) = tree.nodes.get_mut(at) {
             let this = std::thread::current().id();
             if let Some(mark) = node.renamed_by.iter().position(|thread| *thread == this) {
@@ -178,25 +190,25 @@ impl Drop for Renaming<'_> {
 }
 
 impl Node {
-    fn new(above: usize, name: &str, depth: usize) -> Self {
+    fn new(parent: usize, name: &str, depth: usize) -> Self {
         let name = name.into();
-        Node { above, name, depth, uses: 0, renamed_by: Vec::new() }
+        Node { parent, name, depth, uses: 0, renamed_by: Vec::new() }
     }
 }
 
-fn hash(above: usize, name: &str) -> u64 {
+fn hash(parent: usize, name: &str) -> u64 {
     let mut hasher = FixedState::default().build_hasher();
-    hasher.write_usize(above);
+    hasher.write_usize(parent);
     hasher.write(name.as_bytes());
     hasher.finish()
 }
 
-impl Tree {
-    fn find(&self, above: usize, name: &str) -> Option<usize> {
+impl Nodes {
+    fn find(&self, parent: usize, name: &str) -> Option<usize> {
         let is_it = |at: &usize| {
-            self.nodes.get(*at).is_some_and(|node| node.above == above && *node.name == *name)
+            self.nodes.get(*at).is_some_and(|node| node.parent == parent && *node.name == *name)
         };
-        self.index.find(hash(above, name), is_it).copied()
+        self.index.find(hash(parent, name), is_it).copied()
     }
 
     fn hold(&mut self, at: usize) {
@@ -205,10 +217,10 @@ impl Tree {
         }
     }
 
-    /// Adds a node that nothing uses yet.
-    fn add(&mut self, above: usize, name: &str) -> usize {
-        let depth = self.nodes.get(above).map_or(0, |node| node.depth) + 1;
-        let node = Node::new(above, name, depth);
+    /// Adds a node with no references.
+    fn add(&mut self, parent: usize, name: &str) -> usize {
+        let depth = self.nodes.get(parent).map_or(0, |node| node.depth) + 1;
+        let node = Node::new(parent, name, depth);
         let at = match self.free.pop() {
             Some(at) => at,
             None => self.nodes.len(),
@@ -217,44 +229,44 @@ impl Tree {
             Some(slot) => *slot = node,
             None => self.nodes.push(node),
         }
-        self.hold(above);
-        self.insert(at);
+        self.hold(parent);
+        self.attach(at);
         at
     }
 
-    /// Makes a node be found by its name.
-    fn insert(&mut self, at: usize) {
-        let Tree { nodes, index, .. } = self;
-        let of = |at: &usize| nodes.get(*at).map_or(0, |node| hash(node.above, &node.name));
+    /// Adds a node to the index.
+    fn attach(&mut self, at: usize) {
+        let Nodes { nodes, index, .. } = self;
+        let of = |at: &usize| nodes.get(*at).map_or(0, |node| hash(node.parent, &node.name));
         index.insert_unique(of(&at), at, of);
     }
 
-    /// Makes a node not be found by its name any more.
-    fn unlink(&mut self, at: usize) {
+    /// Removes a node from the index.
+    fn detach(&mut self, at: usize) {
         let Some(node) = self.nodes.get(at) else { return };
-        if let Ok(entry) = self.index.find_entry(hash(node.above, &node.name), |it| *it == at) {
+        if let Ok(entry) = self.index.find_entry(hash(node.parent, &node.name), |it| *it == at) {
             entry.remove();
         }
     }
 
-    fn remove(&mut self, above: usize, name: &str) {
-        if let Some(at) = self.find(above, name) {
-            self.unlink(at);
+    fn remove(&mut self, parent: usize, name: &str) {
+        if let Some(at) = self.find(parent, name) {
+            self.detach(at);
         }
     }
 
     fn rename(&mut self, at: usize, into: usize, new_name: &str) {
-        self.unlink(at);
+        self.detach(at);
         let depth = self.nodes.get(into).map_or(0, |node| node.depth) + 1;
         let Some(node) = self.nodes.get_mut(at) else { return };
-        let before = std::mem::replace(&mut node.above, into);
+        let old_parent = std::mem::replace(&mut node.parent, into);
         (node.name, node.depth) = (new_name.into(), depth);
-        self.insert(at);
+        self.attach(at);
         self.hold(into);
-        self.release(before);
+        self.release(old_parent);
     }
 
-    /// One use of a node less. The last frees it, and is one less of the node above.
+    /// Releases one reference. The last one frees the node and releases its parent.
     fn release(&mut self, at: usize) {
         let mut at = at;
         while at != ROOT {
@@ -263,10 +275,10 @@ impl Tree {
             if node.uses > 0 {
                 return;
             }
-            let above = node.above;
-            self.unlink(at);
+            let parent = node.parent;
+            self.detach(at);
             self.free.push(at);
-            at = above;
+            at = parent;
         }
     }
 }
@@ -279,82 +291,81 @@ mod tests {
         Name::new(name).unwrap()
     }
 
-    fn beneath(positions: &Positions, from: Position, path: &str) -> Position {
-        positions.beneath(from, Descent::new(path).unwrap()).unwrap()
+    fn descend(names: &NameTree, from: NodeId, path: &str) -> NodeId {
+        names.descend(from, Descent::new(path).unwrap()).unwrap()
     }
 
-    /// The path of a position, by a policy in which each name has a state of its own.
-    fn is_at(positions: &Positions, position: Position, path: &str) -> bool {
+    /// Whether a node has this path, by a policy in which each name of it has its own state.
+    fn is_at(names: &NameTree, node: NodeId, path: &str) -> bool {
         let policy = Policy::builder().allow(path, palisade_vfs::Rights::READ).build().unwrap();
-        positions.state(position, &policy) == Some(policy.at(path))
+        names.state(node, &policy) == Some(policy.at(path))
             && policy.rights(policy.at(path)).contains(palisade_vfs::Rights::READ)
     }
 
     #[test]
-    fn positions_follow_renames_of_them_and_of_what_is_above() {
-        let positions = Positions::new();
-        let root = positions.of("/").unwrap();
-        let (d, f) = (beneath(&positions, root, "a/b/d"), beneath(&positions, root, "a/b/d/f"));
-        positions.begin_rename(root, name("a")).moved(root, name("x"));
-        assert!(is_at(&positions, d, "/x/b/d") && is_at(&positions, f, "/x/b/d/f"));
-        positions.begin_rename(d, name("f")).moved(root, name("g"));
-        assert!(is_at(&positions, d, "/x/b/d") && is_at(&positions, f, "/g"));
-        // One that does not come about.
-        drop(positions.begin_rename(root, name("g")));
-        assert!(is_at(&positions, f, "/g"));
+    fn node_follows_renames_of_itself_and_of_parents() {
+        let names = NameTree::new();
+        let root = names.node_at("/").unwrap();
+        let (d, f) = (descend(&names, root, "a/b/d"), descend(&names, root, "a/b/d/f"));
+        names.begin_rename(root, name("a")).complete(root, name("x"));
+        assert!(is_at(&names, d, "/x/b/d") && is_at(&names, f, "/x/b/d/f"));
+        names.begin_rename(d, name("f")).complete(root, name("g"));
+        assert!(is_at(&names, d, "/x/b/d") && is_at(&names, f, "/g"));
+        // A rename that fails.
+        drop(names.begin_rename(root, name("g")));
+        assert!(is_at(&names, f, "/g"));
     }
 
     #[test]
-    fn a_removed_or_replaced_name_is_no_longer_moved() {
-        let positions = Positions::new();
-        let root = positions.of("").unwrap();
-        let (old, replaced) = (beneath(&positions, root, "a"), beneath(&positions, root, "b"));
-        positions.remove(root, name("a"));
-        let new = beneath(&positions, root, "a");
+    fn removed_or_replaced_node_is_detached() {
+        let names = NameTree::new();
+        let root = names.node_at("").unwrap();
+        let (old, replaced) = (descend(&names, root, "a"), descend(&names, root, "b"));
+        names.remove(root, name("a"));
+        let new = descend(&names, root, "a");
         assert_ne!(old, new);
-        positions.begin_rename(root, name("a")).moved(root, name("b"));
-        positions.begin_rename(root, name("b")).moved(root, name("c"));
-        assert!(is_at(&positions, old, "/a"));
-        assert!(is_at(&positions, replaced, "/b"));
-        assert!(is_at(&positions, new, "/c"));
+        names.begin_rename(root, name("a")).complete(root, name("b"));
+        names.begin_rename(root, name("b")).complete(root, name("c"));
+        assert!(is_at(&names, old, "/a"));
+        assert!(is_at(&names, replaced, "/b"));
+        assert!(is_at(&names, new, "/c"));
     }
 
     #[test]
-    fn a_position_is_unknown_to_other_threads_while_it_is_renamed() {
-        let positions = Positions::new();
-        let root = positions.of("").unwrap();
-        let d = beneath(&positions, root, "a/d");
+    fn state_is_unknown_to_other_threads_during_a_rename() {
+        let names = NameTree::new();
+        let root = names.node_at("").unwrap();
+        let d = descend(&names, root, "a/d");
         let policy = Policy::read_only();
-        let elsewhere = || {
-            std::thread::scope(|scope| scope.spawn(|| positions.state(d, &policy)).join().unwrap())
-        };
-        let renaming = positions.begin_rename(root, name("a"));
+        let elsewhere =
+            || std::thread::scope(|scope| scope.spawn(|| names.state(d, &policy)).join().unwrap());
+        let renaming = names.begin_rename(root, name("a"));
         assert_eq!(elsewhere(), None);
-        assert!(positions.state(d, &policy).is_some());
-        // As where a live policy is laid over a filesystem twice.
-        positions.begin_rename(root, name("a")).moved(root, name("b"));
+        assert!(names.state(d, &policy).is_some());
+        // As if one live policy wraps a filesystem twice.
+        names.begin_rename(root, name("a")).complete(root, name("b"));
         assert_eq!(elsewhere(), None);
-        renaming.moved(root, name("b"));
+        renaming.complete(root, name("b"));
         assert!(elsewhere().is_some());
-        assert!(is_at(&positions, d, "/b/d"));
+        assert!(is_at(&names, d, "/b/d"));
     }
 
     #[test]
-    fn nothing_is_kept_of_what_is_no_longer_held() {
-        let positions = Positions::new();
-        let root = positions.of("/w").unwrap();
+    fn released_nodes_are_freed() {
+        let names = NameTree::new();
+        let root = names.node_at("/w").unwrap();
         for round in 0..100 {
             let paths = ["a/b/c", "a/b", "a/d", "e"];
-            let held = paths.map(|path| beneath(&positions, root, path));
-            positions.begin_rename(held[1], name("c")).moved(root, name("f"));
-            positions.begin_rename(root, name("e")).moved(held[1], name("e"));
+            let held = paths.map(|path| descend(&names, root, path));
+            names.begin_rename(held[1], name("c")).complete(root, name("f"));
+            names.begin_rename(root, name("e")).complete(held[1], name("e"));
             if round % 2 == 0 {
-                positions.remove(root, name("f"));
+                names.remove(root, name("f"));
             }
-            held.into_iter().for_each(|position| positions.release(position));
+            held.into_iter().for_each(|node| names.release(node));
         }
-        positions.release(root);
-        let tree = positions.tree.lock();
+        names.release(root);
+        let tree = names.nodes.lock();
         assert!(tree.nodes.len() <= 8, "{}", tree.nodes.len());
         assert_eq!(tree.free.len(), tree.nodes.len() - 1);
         assert_eq!(tree.index.len(), 0);

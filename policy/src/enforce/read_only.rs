@@ -1,4 +1,4 @@
-//! The simplest layer: everything may be read and nothing changed.
+//! A read-only layer.
 
 use std::sync::Arc;
 
@@ -7,8 +7,8 @@ use palisade_vfs::DirRef;
 use crate::automaton::policy::Policy;
 use crate::enforce::confined_dir::confine;
 
-/// `dir`, without any way to change a byte, a time or a name in it. Attempts are `Rofs`, once the
-/// errors that come before it are ruled out.
+/// Returns `dir` without any operation that changes content, times or names. These fail with
+/// `EROFS`, after the errors that precede a denial.
 #[must_use]
 pub fn read_only(dir: DirRef) -> DirRef {
     confine(dir, Arc::new(Policy::read_only()))

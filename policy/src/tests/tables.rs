@@ -10,8 +10,8 @@ use palisade_vfs::{
 use super::op::{Op, TIMES, Times, Verb, apply, every_how, list, seed, snapshot, use_handle};
 use super::seeded;
 use crate::automaton::policy::Row;
-use crate::enforce::confined_dir::Fixed;
 use crate::enforce::confined_file::ConfinedFile;
+use crate::enforce::position::{FilePosition, FixedPosition};
 use crate::{Policy, Refusal, State, confine, read_only};
 use palisade_vfs::MemFs;
 
@@ -131,8 +131,8 @@ fn each_verb_of_a_handle_takes_its_right() {
         let verb_with = |rights| {
             let inner = path::open(&*seeded(), "f", Follow::No, how).unwrap().into_file().unwrap();
             let policy = Arc::new(Policy::uniform(rights, Refusal::Denied));
-            let grip = Fixed { policy, state: Policy::START };
-            let file = ConfinedFile { inner, grip };
+            let position = FixedPosition { policy, state: Policy::START };
+            let file = ConfinedFile { inner, position: FilePosition::Fixed(position) };
             verb.apply(&Node::File(Arc::new(file))).map(drop)
         };
         assert_eq!(

@@ -1,76 +1,100 @@
-//! An observed file: adds up what is read and written, and records the rest one by one.
+//! An observed file: sums up reads and writes, and records other operations one by one.
 //!
-//! Reads and writes cost two additions, and are told when the handle is closed, and looks are told
-//! once, unless each was asked for. An allowlist: a verb that this file does not know is not there.
+//! A read or write costs one addition and is recorded when the handle is closed, and only the first
+//! stat is recorded, unless [`Transfers::Each`] is set. The decision is derived from the position
+//! of the file when the event is recorded. The layer is an allowlist: it has no default methods.
 
 use std::io::{IoSlice, IoSliceMut};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use compact_str::CompactString;
-use palisade_vfs::{Advice, Descent, File, FileRef, FileType, Result, SetTimes, Stat, SyncScope};
+use palisade_vfs::{
+    Advice, Descent, File, FileRef, FileType, Result, SetTimes, Stat, SyncScope, bug,
+};
 
-use crate::audit::decision::Facts;
-use crate::audit::event::Act;
-use crate::audit::event_path::{At, Beyond};
-use crate::audit::layer::Anchor;
+use crate::audit::decision::Observation;
+use crate::audit::event::Action;
+use crate::audit::event_path::{EventPath, Suffix};
+use crate::audit::layer::{HandleContext, Operated};
 use crate::audit::writer::{Auditor, Transfers};
-use crate::enforce::confined_dir::Stand;
+use crate::automaton::policy::State;
+use crate::enforce::live_position::LivePosition;
+use crate::enforce::position::{PolicySnapshot, Position};
 use crate::rules::operation::Operation;
 
-/// An open file that is observed.
-pub(crate) struct ObservedFile<S: Stand> {
+/// A file whose operations are recorded.
+pub(super) struct ObservedFile {
     inner: FileRef,
-    /// Of the directory that it was opened through.
-    anchor: Arc<Anchor<S>>,
-    place: S::Beneath,
-    /// The names that lead on from there, by which it was opened.
+    /// The context of the directory handle through which the file was opened.
+    context: Arc<HandleContext>,
+    at: FileAt,
+    /// The path of the file from that directory when it was opened.
     names: CompactString,
     bytes_read: AtomicU64,
     bytes_written: AtomicU64,
-    /// Whether it is told already that the handle was used to look at the file.
-    has_looked: AtomicBool,
+    /// Whether a stat of the handle was recorded.
+    is_stat_recorded: AtomicBool,
 }
 
-impl<S: Stand> ObservedFile<S> {
-    /// What `path` led to from `anchor`.
-    pub(crate) fn new(
+/// The position of the file in the policy of its directory handle.
+pub(super) enum FileAt {
+    Fixed(State),
+    Live(LivePosition),
+}
+
+impl ObservedFile {
+    pub(super) fn new(
         inner: FileRef,
-        anchor: &Arc<Anchor<S>>,
-        place: S::Beneath,
+        context: &Arc<HandleContext>,
+        at: FileAt,
         path: Descent<'_>,
     ) -> Self {
         // perf: store forwarding, see docs/performance.md. The text is built before the reference
         // count is incremented, in place.
         let mut names = CompactString::default();
         names.push_str(path.as_str());
-        let anchor = Arc::clone(anchor);
+        let context = Arc::clone(context);
         ObservedFile {
             inner,
-            anchor,
-            place,
+            context,
+            at,
             names,
             bytes_read: AtomicU64::new(0),
             bytes_written: AtomicU64::new(0),
-            has_looked: AtomicBool::new(false),
+            is_stat_recorded: AtomicBool::new(false),
         }
     }
 
     fn auditor(&self) -> &Auditor {
-        &self.anchor.watch.auditor
+        &self.context.observer.auditor
+    }
+
+    /// Returns the current policy and the state of the file.
+    fn snapshot(&self) -> PolicySnapshot<'_> {
+        match (&self.at, &self.context.position) {
+            (FileAt::Fixed(state), Position::Fixed(fixed)) => {
+                PolicySnapshot::fixed(&fixed.policy, *state)
+            }
+            (FileAt::Fixed(_), Position::Live(dir)) => {
+                bug!(dir.peek(); "a file of a live policy has a fixed state")
+            }
+            (FileAt::Live(file), _) => file.peek(),
+        }
     }
 
     fn record(&self, operation: Operation, result: Result<()>, bytes: Option<u64>) {
-        let (act, wanted) = (Act::One(operation), operation.needs());
-        let facts = Facts { act, wanted, result, same: false, is_dir: false };
-        let Anchor { stand, watch, trail } = &*self.anchor;
-        let at = At { trail, beyond: Beyond::Held(&self.names) };
-        watch.record(&stand.now_of_file(&self.place), &at, &facts, bytes);
+        let (action, wanted) = (Action::One(operation), operation.needs());
+        let observation = &Observation { action, wanted, result, same: false, is_dir: false };
+        let HandleContext { observer, path, .. } = &*self.context;
+        let path = &EventPath { handle: path, suffix: Suffix::OfFile(&self.names) };
+        let snapshot = &self.snapshot();
+        observer.record(&Operated { snapshot, path, to: None, observation, bytes }, None);
     }
 
-    /// Takes down what a transfer did.
-    fn count(&self, operation: Operation, sum: &AtomicU64, answer: Result<usize>) {
-        match answer {
+    /// Adds the result of a read or write to `sum`, or records it.
+    fn count(&self, operation: Operation, sum: &AtomicU64, result: Result<usize>) {
+        match result {
             Ok(len) => {
                 let len = len as u64;
                 match self.auditor().transfers() {
@@ -82,16 +106,16 @@ impl<S: Stand> ObservedFile<S> {
         }
     }
 
-    /// Does `verb` and records what came of it.
-    fn recorded<T>(&self, operation: Operation, verb: impl FnOnce() -> Result<T>) -> Result<T> {
+    /// Calls `perform` and records the result.
+    fn recorded<T>(&self, operation: Operation, perform: impl FnOnce() -> Result<T>) -> Result<T> {
         self.auditor().check()?;
-        let answer = verb();
-        self.record(operation, answer.as_ref().map(|_| ()).map_err(|errno| *errno), None);
-        answer
+        let result = perform();
+        self.record(operation, result.as_ref().map(|_| ()).map_err(|errno| *errno), None);
+        result
     }
 }
 
-impl<S: Stand> Drop for ObservedFile<S> {
+impl Drop for ObservedFile {
     fn drop(&mut self) {
         let transfers =
             [(Operation::Read, &self.bytes_read), (Operation::Write, &self.bytes_written)];
@@ -105,37 +129,37 @@ impl<S: Stand> Drop for ObservedFile<S> {
 }
 
 #[deny(clippy::missing_trait_methods)]
-impl<S: Stand> File for ObservedFile<S> {
+impl File for ObservedFile {
     fn kind(&self) -> FileType {
         self.inner.kind()
     }
 
     fn read_at(&self, bufs: &mut [IoSliceMut<'_>], offset: u64) -> Result<usize> {
         self.auditor().check()?;
-        let answer = self.inner.read_at(bufs, offset);
-        self.count(Operation::Read, &self.bytes_read, answer);
-        answer
+        let result = self.inner.read_at(bufs, offset);
+        self.count(Operation::Read, &self.bytes_read, result);
+        result
     }
 
     fn read_vec(&self, to: &mut Vec<u8>, len: usize, offset: u64) -> Result<usize> {
         self.auditor().check()?;
-        let answer = self.inner.read_vec(to, len, offset);
-        self.count(Operation::Read, &self.bytes_read, answer);
-        answer
+        let result = self.inner.read_vec(to, len, offset);
+        self.count(Operation::Read, &self.bytes_read, result);
+        result
     }
 
     fn write_at(&self, bufs: &[IoSlice<'_>], offset: u64) -> Result<usize> {
         self.auditor().check()?;
-        let answer = self.inner.write_at(bufs, offset);
-        self.count(Operation::Write, &self.bytes_written, answer);
-        answer
+        let result = self.inner.write_at(bufs, offset);
+        self.count(Operation::Write, &self.bytes_written, result);
+        result
     }
 
     fn append(&self, bufs: &[IoSlice<'_>]) -> Result<usize> {
         self.auditor().check()?;
-        let answer = self.inner.append(bufs);
-        self.count(Operation::Write, &self.bytes_written, answer);
-        answer
+        let result = self.inner.append(bufs);
+        self.count(Operation::Write, &self.bytes_written, result);
+        result
     }
 
     fn appended_to(&self) -> Result<u64> {
@@ -144,19 +168,19 @@ impl<S: Stand> File for ObservedFile<S> {
 
     fn stat(&self) -> Result<Stat> {
         self.auditor().check()?;
-        let answer = self.inner.stat();
-        // One look or many: it is decided by what the handle was opened by. A look at what is told
-        // mostly shows it, and takes less than a swap.
-        let has_looked = || {
-            self.has_looked.load(Ordering::Relaxed) || self.has_looked.swap(true, Ordering::Relaxed)
+        let result = self.inner.stat();
+        // Later stats have the same decision. The load is the fast path: it takes less than a swap.
+        let was_recorded = || {
+            self.is_stat_recorded.load(Ordering::Relaxed)
+                || self.is_stat_recorded.swap(true, Ordering::Relaxed)
         };
-        let is_told =
-            answer.is_ok() && self.auditor().transfers() == Transfers::AtClose && has_looked();
-        if !is_told {
-            let result = answer.as_ref().map(|_| ()).map_err(|errno| *errno);
-            self.record(Operation::Stat, result, None);
+        let is_recorded =
+            result.is_ok() && self.auditor().transfers() == Transfers::AtClose && was_recorded();
+        if !is_recorded {
+            let recorded = result.as_ref().map(|_| ()).map_err(|errno| *errno);
+            self.record(Operation::Stat, recorded, None);
         }
-        answer
+        result
     }
 
     fn set_len(&self, len: u64) -> Result<()> {
@@ -179,7 +203,7 @@ impl<S: Stand> File for ObservedFile<S> {
         self.inner.advise(offset, len, advice)
     }
 
-    // A sink may write to a disk, and a guest waits for it.
+    // A sink may write to a disk while the guest waits.
     fn may_block(&self) -> bool {
         true
     }

@@ -8,8 +8,7 @@ use std::sync::{Arc, OnceLock};
 
 use palisade_vfs::{Errno, Rights, bug, escape};
 
-use crate::audit::event::{Event, HowDecided};
-use crate::audit::ruling::Ruling;
+use crate::audit::event::{Event, Mode, Ruling};
 use crate::audit::writer::{AuditOptions, Sink};
 
 /// The version of the format.
@@ -108,7 +107,7 @@ impl Text {
             string(head, event.guest);
         }
         head.push_str(",\"op\":\"");
-        head.push_str(event.ruling.act.key());
+        head.push_str(event.ruling.action.key());
         head.push_str("\",\"path\":\"");
         self.nanos = event.nanos;
         self.guest = event.guest.into();
@@ -215,9 +214,9 @@ fn fields(ruling: &Ruling) -> String {
     let mut text = ",\"wanted\":".to_owned();
     text.push_str(&list(ruling.wanted));
     text.push_str(",\"decision\":\"");
-    text.push_str(ruling.decision.key(ruling.how));
+    text.push_str(ruling.decision.key(ruling.mode));
     text.push('"');
-    if ruling.how == HowDecided::Dry {
+    if ruling.mode == Mode::DryRun {
         text.push_str(",\"dry\":true");
     }
     reason(&mut text, ruling);

@@ -15,8 +15,8 @@ use std::io::{self, BufRead, Read};
 use palisade_vfs::{Descent, Errno, Rights, bug, escape};
 use serde::Deserialize;
 
-use crate::audit::decision::Facts;
-use crate::audit::event::{Act, Decision, HowDecided};
+use crate::audit::decision::Observation;
+use crate::audit::event::{Action, Decision, Mode};
 use crate::audit::log::json_lines::{VERSION, errno_named};
 use crate::rules::right_names::rights_of_word;
 
@@ -28,12 +28,12 @@ pub struct Record {
     pub seq: u64,
     pub nanos: u64,
     pub guest: String,
-    pub act: Act,
+    pub action: Action,
     pub path: RecordedPath,
     pub to: Option<RecordedPath>,
     pub wanted: Rights,
     pub decision: Decision,
-    pub how: HowDecided,
+    pub mode: Mode,
     pub missing: Rights,
     pub widens: bool,
     pub rule: Option<u32>,
@@ -207,9 +207,9 @@ impl RecordedPath {
 }
 
 impl Record {
-    pub(crate) fn facts(&self) -> Facts {
-        let Record { act, wanted, result, same, is_dir, .. } = *self;
-        Facts { act, wanted, result, same, is_dir }
+    pub(crate) fn observation(&self) -> Observation {
+        let Record { action, wanted, result, same, is_dir, .. } = *self;
+        Observation { action, wanted, result, same, is_dir }
     }
 }
 
@@ -271,15 +271,15 @@ fn rights(words: &[Cow<'_, str>]) -> Option<Rights> {
 impl Line<'_> {
     fn into_record(self) -> Result<Record, LogErrorKind> {
         let wrong = LogErrorKind::Field;
-        let act = Act::named(&self.op).ok_or(wrong("op"))?;
+        let action = Action::named(&self.op).ok_or(wrong("op"))?;
         let to = match self.to {
             Some(to) => Some(RecordedPath::new(to, self.to_held).ok_or(wrong("to"))?),
             None => None,
         };
-        if act.is_of_two() != to.is_some() {
+        if action.has_two_names() != to.is_some() {
             return Err(wrong("to"));
         }
-        let (decision, how) = Decision::named(&self.decision).ok_or(wrong("decision"))?;
+        let (decision, mode) = Decision::named(&self.decision).ok_or(wrong("decision"))?;
         let result = match &*self.result {
             "ok" => Ok(()),
             key => Err(errno_named(key).ok_or(wrong("result"))?),
@@ -289,12 +289,12 @@ impl Line<'_> {
             seq: self.seq.ok_or(wrong("seq"))?,
             nanos: self.ns,
             guest: self.guest.into_owned(),
-            act,
+            action,
             path: RecordedPath::new(self.path, self.held).ok_or(wrong("path"))?,
             to,
             wanted: rights(&self.wanted).ok_or(wrong("wanted"))?,
             decision,
-            how: if self.dry { HowDecided::Dry } else { how },
+            mode: if self.dry { Mode::DryRun } else { mode },
             missing: rights(&self.missing).ok_or(wrong("missing"))?,
             widens: self.widens,
             rule: self.rule,

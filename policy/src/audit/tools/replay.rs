@@ -6,19 +6,19 @@
 //! and is refused: from there on the run would have found other things. About what was refused when
 //! it was recorded, a log knows what was wanted, but not what would have come of it.
 
-use crate::audit::Decided;
-use crate::audit::decision::{Spot, decide};
+use crate::audit::DecisionDetails;
+use crate::audit::decision::{JudgedPath, decide};
 use crate::audit::log::reader::{Record, RecordedPath};
 use crate::automaton::policy::Policy;
 
 /// What `policy` would have decided.
 #[must_use]
-pub fn replay(policy: &Policy, record: &Record) -> Decided {
+pub fn replay(policy: &Policy, record: &Record) -> DecisionDetails {
     let spot = |path| spot(policy, path);
     let to = record.to.as_ref().map(spot);
-    decide(policy, spot(&record.path), to, &record.facts())
+    decide(policy, spot(&record.path), to, &record.observation())
 }
 
-fn spot<'a>(policy: &Policy, path: &'a RecordedPath) -> Spot<'a> {
-    Spot { state: policy.at(path.held()), path: path.rest() }
+fn spot<'a>(policy: &Policy, path: &'a RecordedPath) -> JudgedPath<'a> {
+    JudgedPath { state: policy.at(path.held()), path: path.rest() }
 }

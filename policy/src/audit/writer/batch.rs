@@ -1,187 +1,189 @@
-//! Events that are handed over together, as little of each as can be.
+//! A batch of packed events, the unit that is handed to the writer thread.
 //!
-//! The thread that writes runs on another processor, to which every byte has to travel. So what is
-//! the same for many events is there once, a path is written out only on the other side, and an
-//! event is its names and eight bytes.
+//! The writer thread runs on another processor, and every byte of a batch is a cache miss there. So
+//! the parts that many events share are stored once, a path is rendered only by the writer thread,
+//! and an event takes eight bytes and the bytes of its names.
 
 use std::sync::Arc;
 
 use bitflags::bitflags;
 use palisade_vfs::bug;
 
-use crate::audit::event::{Event, To};
-use crate::audit::event_path::{self, At};
-use crate::audit::handle_path::Trail;
-use crate::audit::ruling::{Known, Ruling};
+use crate::audit::event::{Event, Ruling, SecondPath};
+use crate::audit::event_path::{self, EventPath};
+use crate::audit::handle_path::HandlePath;
+use crate::audit::writer::ruling_cache::CachedRuling;
 
-/// Events that are handed over together. To wake a thread takes as long as some thousands of
-/// events, where its processor sleeps and has to be called by a hypervisor.
+/// The most events of a batch. Waking a thread on a sleeping virtual processor takes as long as
+/// recording some thousands of events.
 const EVENTS_MAX: usize = 16 * 1024;
-/// Bytes of their paths after which fewer are handed over.
+/// The size of the paths of a batch, in bytes, from which it is handed over.
 const BYTES_MAX: usize = 1024 * 1024;
-/// Nanoseconds after which fewer are handed over too, at the next event.
+/// The age of a batch, in nanoseconds, from which it is handed over at the next event.
 const NANOS_MAX: u64 = 100_000_000;
 
-/// Events in their order. What some of them have beside is in lists of its own, in the same order.
+/// Packed events in order. Optional parts are in separate lists, in the same order.
 #[derive(Default)]
 pub(crate) struct Batch {
-    /// Which one it is, counted from 1.
+    /// The sequence number of the batch, from 1.
     number: u64,
-    events: Vec<Saved>,
+    events: Vec<PackedEvent>,
     runs: Vec<Run>,
     rulings: Vec<Arc<Ruling>>,
-    trails: Vec<Arc<Trail>>,
-    /// Bytes that the paths of `trails` have.
-    trail_bytes: usize,
-    /// What leads on from the trails.
+    handles: Vec<Arc<HandlePath>>,
+    /// The length in bytes of the rendered paths of `handles`.
+    handle_bytes: usize,
+    /// The names of all events after the paths of their handles, concatenated.
     names: String,
-    seconds: Vec<Second>,
-    /// The bytes that were transferred.
+    second_paths: Vec<PackedSecondPath>,
+    /// The byte counts of reads and writes.
     bytes: Vec<u64>,
 }
 
-/// An event before its paths are written out.
-pub(crate) struct Said<'a> {
+/// An event before its paths are rendered.
+pub(crate) struct RawEvent<'a> {
     pub(crate) seq: u64,
     pub(crate) nanos: u64,
-    pub(crate) at: &'a At<'a>,
-    pub(crate) to: Option<&'a At<'a>>,
+    pub(crate) path: &'a EventPath<'a>,
+    pub(crate) to: Option<&'a EventPath<'a>>,
     pub(crate) bytes: Option<u64>,
 }
 
-/// What differs from event to event.
-struct Saved {
-    /// An index.
+/// The parts of an event that the next event does not share.
+struct PackedEvent {
+    /// An index into [`Batch::rulings`].
     ruling: u16,
     has: Has,
     names_len: u32,
 }
 
 bitflags! {
-    /// What an event has.
+    /// The optional parts of an event.
     #[derive(Clone, Copy)]
     struct Has: u16 {
-        /// Its names lead to what is held.
-        const HELD = 1 << 0;
+        /// The names are those of an open file.
+        const OF_FILE = 1 << 0;
         const SECOND = 1 << 1;
         const BYTES = 1 << 2;
     }
 }
 
-/// Events at one time and through one directory, whose numbers follow each other.
+/// Consecutive events with one timestamp and one directory handle.
 struct Run {
-    /// The index of the first.
+    /// The index of the first event.
     first: usize,
     seq: u64,
     nanos: u64,
-    /// An index.
-    trail: usize,
+    /// An index into [`Batch::handles`].
+    handle: usize,
 }
 
-/// A second name.
-struct Second {
-    /// An index.
-    trail: usize,
+/// The second path of an event.
+struct PackedSecondPath {
+    /// An index into [`Batch::handles`].
+    handle: usize,
     names_len: u32,
-    is_held: bool,
+    is_of_file: bool,
 }
 
-/// So many trails are looked at before one is kept again.
-const TRAILS_IN_TURNS: usize = 8;
+/// The number of recent handle paths that are searched before a path is added again.
+const RECENT_HANDLES: usize = 8;
 
 impl Batch {
-    /// Keeps an event. Answers whether all are to be handed over: they have grown many, or old.
+    /// Adds an event. Returns whether the batch is full or old and has to be handed over.
     #[inline]
-    pub(crate) fn push(&mut self, said: &Said<'_>, known: &mut Known) -> bool {
-        let is_old = !self.goes_on(said) && self.begin_run(said);
-        let ruling = match known.kept_in(self.number) {
-            Some(at) => at,
-            None => self.keep_ruling(known),
+    pub(crate) fn push(&mut self, event: &RawEvent<'_>, cached: &mut CachedRuling) -> bool {
+        let is_old = !self.continues_run(event) && self.begin_run(event);
+        let ruling = match cached.index_in(self.number) {
+            Some(index) => index,
+            None => self.add_ruling(cached),
         };
-        let Said { at, to, bytes, .. } = *said;
+        let RawEvent { path, to, bytes, .. } = *event;
         let mut has = Has::empty();
-        has.set(Has::HELD, at.beyond.is_held());
-        let names_len = self.keep_names(at);
+        has.set(Has::OF_FILE, path.suffix.is_of_file());
+        let names_len = self.add_names(path);
         if let Some(to) = to {
             has |= Has::SECOND;
-            self.keep_second(to);
+            self.add_second_path(to);
         }
         if let Some(bytes) = bytes {
             has |= Has::BYTES;
             self.bytes.push(bytes);
         }
-        self.events.push(Saved { ruling, has, names_len });
+        self.events.push(PackedEvent { ruling, has, names_len });
         is_old
             || self.events.len() >= EVENTS_MAX
-            || self.names.len() + self.trail_bytes >= BYTES_MAX
+            || self.names.len() + self.handle_bytes >= BYTES_MAX
     }
 
-    /// How many there are.
+    /// The number of events.
     pub(crate) fn len(&self) -> usize {
         self.events.len()
     }
 
     /// Whether an event belongs to the last run.
     #[inline]
-    fn goes_on(&self, said: &Said<'_>) -> bool {
+    fn continues_run(&self, event: &RawEvent<'_>) -> bool {
         let Some(run) = self.runs.last() else { return false };
         let past = (self.events.len() - run.first) as u64;
-        let is_next = run.nanos == said.nanos && run.seq.wrapping_add(past) == said.seq;
-        is_next && self.is_trail(run.trail, said.at.trail)
+        let is_next = run.nanos == event.nanos && run.seq.wrapping_add(past) == event.seq;
+        is_next && self.is_handle(run.handle, event.path.handle)
     }
 
-    /// Begins a run with an event. Answers whether the first run began long before.
+    /// Starts a run with an event. Returns whether the batch is old.
     #[cold]
-    fn begin_run(&mut self, said: &Said<'_>) -> bool {
-        let Said { seq, nanos, .. } = *said;
-        let trail = self.keep_trail(said.at.trail);
-        self.runs.push(Run { first: self.events.len(), seq, nanos, trail });
+    fn begin_run(&mut self, event: &RawEvent<'_>) -> bool {
+        let RawEvent { seq, nanos, .. } = *event;
+        let handle = self.add_handle(event.path.handle);
+        self.runs.push(Run { first: self.events.len(), seq, nanos, handle });
         let began = self.runs.first().map_or(nanos, |run| run.nanos);
         nanos.saturating_sub(began) >= NANOS_MAX
     }
 
     #[cold]
-    fn keep_ruling(&mut self, known: &mut Known) -> u16 {
-        // There are fewer than events.
-        let at = u16::try_from(self.rulings.len());
-        let at = at.unwrap_or_else(|_| bug!(u16::MAX; "a batch has too many rulings"));
-        self.rulings.push(Arc::clone(&known.ruling));
-        known.keep_in(self.number, at);
-        at
+    fn add_ruling(&mut self, cached: &mut CachedRuling) -> u16 {
+        // A batch has fewer rulings than events.
+        let index = u16::try_from(self.rulings.len());
+        let index = index.unwrap_or_else(|_| bug!(u16::MAX; "a batch has too many rulings"));
+        self.rulings.push(Arc::clone(&cached.ruling));
+        cached.set_index_in(self.number, index);
+        index
     }
 
     #[inline]
-    fn is_trail(&self, at: usize, trail: &Arc<Trail>) -> bool {
-        self.trails.get(at).is_some_and(|known| Arc::ptr_eq(known, trail))
+    fn is_handle(&self, index: usize, handle: &Arc<HandlePath>) -> bool {
+        self.handles.get(index).is_some_and(|known| Arc::ptr_eq(known, handle))
     }
 
-    /// Where `trail` is kept.
-    fn keep_trail(&mut self, trail: &Arc<Trail>) -> usize {
-        let mut recent = (0..self.trails.len()).rev().take(TRAILS_IN_TURNS);
-        recent.find(|at| self.is_trail(*at, trail)).unwrap_or_else(|| {
-            self.trail_bytes += trail.rendered_len();
-            self.trails.push(Arc::clone(trail));
-            self.trails.len() - 1
+    /// Returns the index of `handle`, adding it unless it is a recent one.
+    fn add_handle(&mut self, handle: &Arc<HandlePath>) -> usize {
+        let mut recent = (0..self.handles.len()).rev().take(RECENT_HANDLES);
+        recent.find(|index| self.is_handle(*index, handle)).unwrap_or_else(|| {
+            self.handle_bytes += handle.rendered_len();
+            self.handles.push(Arc::clone(handle));
+            self.handles.len() - 1
         })
     }
 
     #[inline]
-    fn keep_names(&mut self, at: &At<'_>) -> u32 {
-        let names = at.beyond.names();
+    fn add_names(&mut self, path: &EventPath<'_>) -> u32 {
+        let names = path.suffix.names();
         self.names.push_str(names);
-        // A path is far shorter.
+        // A path is at most 4 KiB long.
         u32::try_from(names.len()).unwrap_or_else(|_| bug!(u32::MAX; "a path is too long"))
     }
 
-    fn keep_second(&mut self, to: &At<'_>) {
-        let last = self.runs.last().map(|run| run.trail).filter(|at| self.is_trail(*at, to.trail));
-        let trail = last.unwrap_or_else(|| self.keep_trail(to.trail));
-        let names_len = self.keep_names(to);
-        self.seconds.push(Second { trail, names_len, is_held: to.beyond.is_held() });
+    fn add_second_path(&mut self, to: &EventPath<'_>) {
+        let last = self.runs.last().map(|run| run.handle);
+        let last = last.filter(|index| self.is_handle(*index, to.handle));
+        let handle = last.unwrap_or_else(|| self.add_handle(to.handle));
+        let names_len = self.add_names(to);
+        let is_of_file = to.suffix.is_of_file();
+        self.second_paths.push(PackedSecondPath { handle, names_len, is_of_file });
     }
 
-    /// Tells `each` the events, as they were, of `guest`.
-    pub(crate) fn tell(&self, guest: &str, mut each: impl FnMut(&Event<'_>)) {
+    /// Calls `each` with every event, with rendered paths.
+    pub(crate) fn unpack(&self, guest: &str, mut each: impl FnMut(&Event<'_>)) {
         let mut names = self.names.as_str();
         let mut take = move |len: u32| {
             let split = names.split_at_checked(len as usize);
@@ -189,31 +191,34 @@ impl Batch {
             names = rest;
             taken
         };
-        let (mut seconds, mut bytes) = (self.seconds.iter(), self.bytes.iter().copied());
+        let (mut second_paths, mut bytes) = (self.second_paths.iter(), self.bytes.iter().copied());
         let (mut path, mut second_path) = (String::new(), String::new());
         let ends = self.runs.iter().skip(1).map(|run| run.first).chain([self.events.len()]);
         for (run, end) in self.runs.iter().zip(ends) {
-            let Some(trail) = self.trails.get(run.trail) else {
-                bug!((); "a run of records has no trail");
+            let Some(handle) = self.handles.get(run.handle) else {
+                bug!((); "a run of events has no handle path");
                 continue;
             };
             path.clear();
-            trail.render(&mut path);
-            let trail_len = path.len();
-            let saved = self.events.get(run.first..end);
-            let saved = saved.unwrap_or_else(|| bug!(&[]; "a run has no records"));
-            for (saved, past) in saved.iter().zip(0..) {
-                let Some(ruling) = self.rulings.get(usize::from(saved.ruling)) else {
-                    bug!((); "a record has no ruling");
+            handle.render(&mut path);
+            let handle_len = path.len();
+            let events = self.events.get(run.first..end);
+            let events = events.unwrap_or_else(|| bug!(&[]; "a run has no events"));
+            for (event, past) in events.iter().zip(0..) {
+                let Some(ruling) = self.rulings.get(usize::from(event.ruling)) else {
+                    bug!((); "an event has no ruling");
                     continue;
                 };
-                path.truncate(trail_len);
-                let is_held = saved.has.contains(Has::HELD);
-                let held = event_path::finish(&mut path, trail, take(saved.names_len), is_held);
-                let second = if saved.has.contains(Has::SECOND) { seconds.next() } else { None };
+                path.truncate(handle_len);
+                let is_of_file = event.has.contains(Has::OF_FILE);
+                let names = take(event.names_len);
+                let held = event_path::finish(&mut path, handle, names, is_of_file);
+                let second =
+                    if event.has.contains(Has::SECOND) { second_paths.next() } else { None };
                 let to = second.and_then(|second| {
-                    let (trail, names) = (self.trails.get(second.trail)?, take(second.names_len));
-                    Some(event_path::write(&mut second_path, trail, names, second.is_held))
+                    let (handle, names) =
+                        (self.handles.get(second.handle)?, take(second.names_len));
+                    Some(event_path::write(&mut second_path, handle, names, second.is_of_file))
                 });
                 each(&Event {
                     seq: run.seq.wrapping_add(past),
@@ -221,16 +226,16 @@ impl Batch {
                     guest,
                     path: &path,
                     held,
-                    to: to.map(|held| To { path: &second_path, held }),
+                    to: to.map(|held| SecondPath { path: &second_path, held }),
                     ruling,
-                    bytes: if saved.has.contains(Has::BYTES) { bytes.next() } else { None },
+                    bytes: if event.has.contains(Has::BYTES) { bytes.next() } else { None },
                 });
             }
         }
     }
 
-    /// That this, which is empty, is the `number`th now.
-    pub(crate) fn begin(&mut self, number: u64) {
+    /// Sets the sequence number of this (empty) batch.
+    pub(crate) fn set_number(&mut self, number: u64) {
         self.number = number;
     }
 
@@ -238,10 +243,10 @@ impl Batch {
         self.events.clear();
         self.runs.clear();
         self.rulings.clear();
-        self.trails.clear();
-        self.trail_bytes = 0;
+        self.handles.clear();
+        self.handle_bytes = 0;
         self.names.clear();
-        self.seconds.clear();
+        self.second_paths.clear();
         self.bytes.clear();
     }
 }

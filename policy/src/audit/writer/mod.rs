@@ -1,14 +1,17 @@
-//! The auditor: what the layers hand their events to, and where these go.
+//! The auditor: filters and numbers events, and passes them to a sink.
 //!
-//! Events are given to the sink while a lock is held, one by one, in the order of their numbers; so
-//! a guest waits for its sink, and nothing is lost. What is written behind goes right into the
-//! batch that is handed over, and becomes an event only on the other side. A sink that fails ends
-//! the run: from then on everything that is observed is `Io`, because an audit with holes would be
-//! worse than none; unless [`AuditOptions`] let the guest go on, and then lost events are counted.
+//! Events are passed to the sink in the order of their sequence numbers while a lock is held, so
+//! the guest waits for the sink and no event is lost. With write-behind, an event is packed into a
+//! batch under the lock and rendered by the writer thread. After the sink has failed, every
+//! observed operation fails with `EIO`, because an incomplete audit is worse than none; unless
+//! [`AuditOptions`] let the guest continue, and then lost events are counted.
 //!
-//! Lock order: `pipe` is taken last, and no operation of a filesystem is done under it.
+//! Lock order: `pipe` is taken last, and no filesystem operation is performed while it is held.
 
 mod batch;
+mod options;
+pub(crate) mod ruling_cache;
+mod sink;
 mod spin_lock;
 mod write_behind;
 
@@ -20,244 +23,103 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use coarsetime::Instant;
 use palisade_vfs::{Errno, Result, Rights};
 
-use crate::audit::decision::Facts;
-use crate::audit::event::{Act, Decision, Event, HowDecided, To};
-use crate::audit::event_path::{self, At};
-use crate::audit::ruling::{Basis, Ruling, Rulings};
-use crate::audit::writer::batch::Said;
-use crate::audit::writer::spin_lock::Lock;
-use crate::audit::writer::write_behind::{Full, Orders, Taken, WriteBehind};
+use crate::audit::decision::Observation;
+use crate::audit::event::{Action, Decision, Event, Mode, Ruling, SecondPath};
+use crate::audit::event_path::{self, EventPath};
+use crate::audit::writer::batch::RawEvent;
+use crate::audit::writer::ruling_cache::{Basis, RulingCache};
+use crate::audit::writer::spin_lock::SpinLock;
+use crate::audit::writer::write_behind::{Full, Messages, Taken, WriteBehind};
 use crate::automaton::policy::Policy;
 
-/// Where events go.
-pub trait Sink: Send {
-    /// Takes one event.
-    ///
-    /// Errors: it is lost, and so may be what was taken before and not flushed.
-    fn event(&mut self, event: &Event<'_>) -> io::Result<()>;
+pub use options::{AuditOptions, EventFilter, OnFailure, Transfers};
+pub use sink::{Callback, Sink, Tracing};
 
-    /// Puts everything where it belongs. Called at the end.
-    fn flush(&mut self) -> io::Result<()>;
-}
-
-/// A sink that calls a function.
-pub struct Callback<F>(pub F);
-
-impl<F: FnMut(&Event<'_>) + Send> Sink for Callback<F> {
-    fn event(&mut self, event: &Event<'_>) -> io::Result<()> {
-        (self.0)(event);
-        Ok(())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// A sink that tells `tracing`, under the target `palisade::audit`: refusals as warnings.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Tracing;
-
-impl Sink for Tracing {
-    fn event(&mut self, event: &Event<'_>) -> io::Result<()> {
-        let Event { path, guest, ruling, .. } = *event;
-        let (op, to) = (ruling.act.key(), event.to.map(|to| to.path));
-        let decision = ruling.decision.key(ruling.how);
-        let result = ruling.result.map_or_else(crate::audit::log::json_lines::errno_key, |()| "ok");
-        let rule = ruling.place.as_ref().map(ToString::to_string);
-        let missing = crate::rules::right_names::words_of_rights(ruling.missing).join(" ");
-        if ruling.decision == Decision::Allow {
-            tracing::info!(
-                target: "palisade::audit", op, path, to, decision, result, rule, guest
-            );
-        } else {
-            tracing::warn!(
-                target: "palisade::audit",
-                op, path, to, decision, missing, result, rule, guest
-            );
-        }
-        Ok(())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// Which decisions are recorded: those that are in all of these.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Only {
-    /// What was refused, or would have been.
-    Denied,
-    /// What changes something, or would have.
-    Writes,
-}
-
-impl Only {
-    /// The word for it in a policy document and in the header of a log.
-    #[must_use]
-    pub fn key(self) -> &'static str {
-        match self {
-            Only::Denied => "denied",
-            Only::Writes => "writes",
-        }
-    }
-}
-
-/// How reads and writes of open files are told, and looks through them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Transfers {
-    /// Added up for each open file, when it is closed; the first look alone.
-    #[default]
-    AtClose,
-    /// Each by itself.
-    Each,
-}
-
-/// What happens to the guest once the sink has failed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum OnFailure {
-    /// Every observed operation fails with `Io`: what cannot be recorded is not done.
-    #[default]
-    Stop,
-    /// The guest goes on. Events are lost and counted.
-    Continue,
-}
-
-/// What an auditor records.
-#[derive(Clone, Debug)]
-pub struct AuditOptions {
-    /// Whose guest it is; left out of a log if it is empty.
-    pub guest: String,
-    /// Which decisions; all, if it is empty.
-    pub only: Vec<Only>,
-    /// Of those, the first and every so-many-th after it.
-    pub sample: NonZeroU64,
-    /// How reads and writes are told.
-    pub transfers: Transfers,
-    /// Whether events may be lost, and are counted then: those for which the queue of
-    /// [`Auditor::write_behind`] has no room, and all once the sink has failed.
-    pub may_drop: bool,
-    /// What happens once the sink has failed, where events may not be dropped.
-    pub on_failure: OnFailure,
-}
-
-impl AuditOptions {
-    /// Whether the guest goes on once the sink has failed.
-    pub(crate) fn survives_failure(&self) -> bool {
-        self.may_drop || self.on_failure == OnFailure::Continue
-    }
-}
-
-impl Default for AuditOptions {
-    fn default() -> Self {
-        AuditOptions {
-            guest: String::new(),
-            only: Vec::new(),
-            sample: NonZeroU64::MIN,
-            transfers: Transfers::default(),
-            may_drop: false,
-            on_failure: OnFailure::default(),
-        }
-    }
-}
-
-#[cfg(feature = "document")]
-impl From<&crate::document::AuditSettings> for AuditOptions {
-    fn from(settings: &crate::document::AuditSettings) -> Self {
-        use crate::document::{AuditOnly, WhenFull};
-        let only = settings.only.iter().map(|only| match only {
-            AuditOnly::Denied => Only::Denied,
-            AuditOnly::Writes => Only::Writes,
-        });
-        AuditOptions {
-            only: only.collect(),
-            sample: NonZeroU64::new(settings.sample).unwrap_or(NonZeroU64::MIN),
-            may_drop: settings.when_full == WhenFull::Drop,
-            ..AuditOptions::default()
-        }
-    }
-}
-
-/// What became of the events of a run.
+/// Statistics of a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
-    /// Decisions, recorded or not.
+    /// All decisions.
     pub decisions: u64,
-    /// Refusals among them, or what would have been.
+    /// The denials among them, or in a dry run the operations that would be denied.
     pub refused: u64,
-    /// Events that were given to the sink.
+    /// Events that were passed to the sink.
     pub recorded: u64,
-    /// Events that were lost, because that was asked for.
+    /// Events that were dropped or lost, as the options allow.
     pub dropped: u64,
 }
 
-/// What observed directories hand their events to.
+/// The receiver of the events of observed directories.
 pub struct Auditor {
     options: AuditOptions,
-    /// Whether there are decisions that are not recorded.
+    /// Whether a filter or a sample is set.
     selects: bool,
-    began: Instant,
+    created: Instant,
     is_broken: AtomicBool,
-    watches: AtomicU64,
-    // One that panics while it is held has lost what it had; what comes is whole again.
-    pipe: Lock<Pipe>,
+    /// The number of observers.
+    observers: AtomicU64,
+    // A panic under the lock loses one event. Later events are complete.
+    pipe: SpinLock<Pipe>,
 }
 
+/// The state under the lock.
 struct Pipe {
-    out: Out,
-    rulings: Rulings,
+    out: Output,
+    rulings: RulingCache,
     decisions: u64,
     refused: u64,
-    /// Decisions that passed the filter; not counted if all are recorded.
+    /// Decisions that passed the filters. Counted only if a filter or a sample is set.
     passed: u64,
-    /// Decisions that the filter and the sample left out.
+    /// Decisions that were filtered out.
     left_out: u64,
-    /// Events that the sink did not take.
+    /// Events that the sink failed to write.
     dropped: u64,
-    /// The first error of the sink that no call of [`Auditor::finish`] has returned.
+    /// The first error of the sink that [`Auditor::finish`] has not returned yet.
     failed: Option<io::Error>,
 }
 
-enum Out {
-    AtOnce(AtOnce),
+enum Output {
+    Synchronous(Synchronous),
     Behind(WriteBehind),
 }
 
-struct AtOnce {
+/// A sink that is called under the lock, with buffers for the paths.
+struct Synchronous {
     sink: Box<dyn Sink>,
     path: String,
     to: String,
 }
 
-/// Something that happened, before its paths are written out.
-pub(crate) struct Happening<'a> {
+/// An event before its ruling is cached and its paths are rendered.
+pub(crate) struct PendingEvent<'a> {
     pub(crate) policy: &'a Policy,
-    pub(crate) facts: &'a Facts,
+    pub(crate) observation: &'a Observation,
     pub(crate) basis: Basis<'a>,
-    pub(crate) how: HowDecided,
-    pub(crate) at: &'a At<'a>,
-    pub(crate) to: Option<&'a At<'a>>,
+    pub(crate) mode: Mode,
+    pub(crate) path: &'a EventPath<'a>,
+    pub(crate) to: Option<&'a EventPath<'a>>,
     pub(crate) bytes: Option<u64>,
 }
 
 impl Auditor {
-    /// Records what `options` ask for into `sink`, for which the guest waits at each event.
+    /// Returns an auditor that calls `sink` for each event while the guest waits.
     #[must_use]
     pub fn new(sink: impl Sink + 'static, options: AuditOptions) -> Arc<Self> {
         let (sink, path, to) = (Box::new(sink), String::new(), String::new());
-        Self::to(Out::AtOnce(AtOnce { sink, path, to }), options)
+        Self::to(Output::Synchronous(Synchronous { sink, path, to }), options)
     }
 
-    /// Records what `options` ask for into `sink` on a thread of its own, so that the guest does
-    /// not wait while lines are made and written.
+    /// Returns an auditor that calls `sink` on its own thread, so that the guest does not wait for
+    /// output.
     ///
-    /// Events go there in batches, of at most 16,384 or 1 MiB of paths, and at the next event after
-    /// a tenth of a second; at most `batches` wait. When so many do, the guest waits for one, or
-    /// the next is dropped, as `options` have it. An event is at most a second old when it is given
-    /// to a sink that is not behind and flushed, also if no other event follows it.
+    /// Events are passed in batches of at most 16,384 events or 1 MiB of paths. A batch is handed
+    /// over when it is full, or at the next event after a tenth of a second; at most `batches` wait
+    /// in the queue. If the queue is full, the guest waits or the next batch is dropped, depending
+    /// on [`AuditOptions::may_drop`]. If the sink keeps up, each event is passed to it and flushed
+    /// within a second, even if no other event follows.
     ///
-    /// Errors: no thread can be had.
+    /// # Errors
+    ///
+    /// The thread cannot be started.
     pub fn write_behind(
         sink: impl Sink + 'static,
         batches: NonZeroUsize,
@@ -266,31 +128,31 @@ impl Auditor {
         let full = if options.may_drop { Full::Drop } else { Full::Wait };
         let behind = WriteBehind::new(sink, options.guest.as_str().into(), batches, full)?;
         let thread = behind.shared();
-        let auditor = Self::to(Out::Behind(behind), options);
-        thread.serve(&auditor);
+        let auditor = Self::to(Output::Behind(behind), options);
+        thread.set_auditor(&auditor);
         Ok(auditor)
     }
 
-    /// Takes the events that were not handed over yet, for the thread that writes. `None` if a
-    /// guest holds the lock, which is not waited for: its holder may wait for that thread.
-    pub(crate) fn take_recorded(&self, orders: &Orders) -> Option<Taken> {
+    /// Takes the current batch for the writer thread. Returns `None` if the lock is held: its
+    /// holder may be waiting for the writer thread.
+    pub(crate) fn take_recorded(&self, queue: &Messages) -> Option<Taken> {
         match &mut self.pipe.try_lock()?.out {
-            Out::Behind(behind) => Some(behind.take(orders)),
-            Out::AtOnce(_) => None,
+            Output::Behind(behind) => Some(behind.take(queue)),
+            Output::Synchronous(_) => None,
         }
     }
 
-    fn to(out: Out, options: AuditOptions) -> Arc<Self> {
+    fn to(out: Output, options: AuditOptions) -> Arc<Self> {
         let selects = !options.only.is_empty() || options.sample != NonZeroU64::MIN;
         Arc::new(Auditor {
             options,
             selects,
-            began: Instant::now(),
+            created: Instant::now(),
             is_broken: AtomicBool::new(false),
-            watches: AtomicU64::new(0),
-            pipe: Lock::new(Pipe {
+            observers: AtomicU64::new(0),
+            pipe: SpinLock::new(Pipe {
                 out,
-                rulings: Rulings::new(),
+                rulings: RulingCache::new(),
                 decisions: 0,
                 refused: 0,
                 passed: 0,
@@ -301,10 +163,12 @@ impl Auditor {
         })
     }
 
-    /// Puts everything where it belongs, and tells what there was.
+    /// Flushes all events and returns the statistics.
     ///
-    /// Errors: those of the sink, also if they came earlier. With [`AuditOptions::may_drop`] or
-    /// [`OnFailure::Continue`] a failure is returned once, and the next call returns the summary.
+    /// # Errors
+    ///
+    /// Those of the sink, including earlier ones. With [`AuditOptions::may_drop`] or
+    /// [`OnFailure::Continue`] an error is returned once, and the next call returns the statistics.
     pub fn finish(&self) -> io::Result<Summary> {
         let mut pipe = self.pipe.lock();
         let earlier = pipe.failed.take();
@@ -321,12 +185,14 @@ impl Auditor {
         Ok(Summary { decisions, refused, recorded, dropped })
     }
 
-    /// A number that no other watch has.
-    pub(crate) fn next_watch(&self) -> u64 {
-        self.watches.fetch_add(1, Ordering::Relaxed)
+    /// Returns a number that is unique within the auditor.
+    pub(crate) fn next_observer(&self) -> u64 {
+        self.observers.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// `Io` once events were lost that may not be lost.
+    /// # Errors
+    ///
+    /// - `EIO`: an event was lost, and the options do not allow that.
     pub(crate) fn check(&self) -> Result<()> {
         if self.is_broken.load(Ordering::Relaxed) && !self.options.survives_failure() {
             return Err(Errno::Io);
@@ -338,38 +204,39 @@ impl Auditor {
         self.options.transfers
     }
 
+    /// Numbers, filters and records an event.
     #[inline]
-    pub(crate) fn emit(&self, what: &Happening<'_>) {
+    pub(crate) fn emit(&self, event: &PendingEvent<'_>) {
         let mut pipe = self.pipe.lock();
         let pipe = &mut *pipe;
         let seq = pipe.decisions;
         pipe.decisions += 1;
-        let decision = what.basis.decision();
+        let decision = event.basis.decision();
         if decision != Decision::Allow {
             pipe.refused += 1;
         }
-        if self.selects && !self.is_selected(pipe, what.facts, decision) {
+        if self.selects && !self.is_selected(pipe, event.observation, decision) {
             pipe.left_out += 1;
             return;
         }
-        let nanos = Instant::now_without_cache_update().duration_since(self.began).as_nanos();
-        let said = Said { seq, nanos, at: what.at, to: what.to, bytes: what.bytes };
-        let known = pipe.rulings.of(what);
-        let taken = match &mut pipe.out {
-            Out::Behind(behind) => behind.collect(&said, known),
-            Out::AtOnce(out) => out.tell(&said, &self.options.guest, &known.ruling),
+        let nanos = Instant::now_without_cache_update().duration_since(self.created).as_nanos();
+        let raw = RawEvent { seq, nanos, path: event.path, to: event.to, bytes: event.bytes };
+        let cached = pipe.rulings.get(event);
+        let written = match &mut pipe.out {
+            Output::Behind(behind) => behind.push(&raw, cached),
+            Output::Synchronous(out) => out.write(&raw, &self.options.guest, &cached.ruling),
         };
-        if let Err(error) = taken {
+        if let Err(error) = written {
             self.is_broken.store(true, Ordering::Relaxed);
             pipe.dropped += 1;
             pipe.failed.get_or_insert(error);
         }
     }
 
-    fn is_selected(&self, pipe: &mut Pipe, facts: &Facts, decision: Decision) -> bool {
+    fn is_selected(&self, pipe: &mut Pipe, observation: &Observation, decision: Decision) -> bool {
         let passes = self.options.only.iter().all(|only| match only {
-            Only::Denied => decision != Decision::Allow,
-            Only::Writes => changes(facts),
+            EventFilter::Denied => decision != Decision::Allow,
+            EventFilter::Writes => changes(observation),
         });
         let number = pipe.passed;
         pipe.passed += u64::from(passes);
@@ -379,46 +246,47 @@ impl Auditor {
 
 impl Drop for Auditor {
     fn drop(&mut self) {
-        // Whoever wants to know calls `finish`.
+        // A caller that needs the error calls `finish`.
         let _ = self.pipe.get_mut().out.flush();
     }
 }
 
-impl Out {
+impl Output {
     fn flush(&mut self) -> io::Result<()> {
         match self {
-            Out::AtOnce(out) => out.sink.flush(),
-            Out::Behind(behind) => behind.flush(),
+            Output::Synchronous(out) => out.sink.flush(),
+            Output::Behind(behind) => behind.flush(),
         }
     }
 
-    /// How many events were lost behind.
+    /// The number of events that the write-behind buffer dropped or lost.
     fn dropped(&self) -> u64 {
         match self {
-            Out::AtOnce(_) => 0,
-            Out::Behind(behind) => behind.dropped(),
+            Output::Synchronous(_) => 0,
+            Output::Behind(behind) => behind.dropped(),
         }
     }
 }
 
-impl AtOnce {
-    fn tell(&mut self, said: &Said<'_>, guest: &str, ruling: &Arc<Ruling>) -> io::Result<()> {
-        let AtOnce { sink, path, to } = self;
-        let Said { seq, nanos, bytes, .. } = *said;
-        let write = |text, at: &At<'_>| {
-            event_path::write(text, at.trail, at.beyond.names(), at.beyond.is_held())
+impl Synchronous {
+    fn write(&mut self, event: &RawEvent<'_>, guest: &str, ruling: &Arc<Ruling>) -> io::Result<()> {
+        let Synchronous { sink, path, to } = self;
+        let RawEvent { seq, nanos, bytes, .. } = *event;
+        let write = |text, at: &EventPath<'_>| {
+            event_path::write(text, at.handle, at.suffix.names(), at.suffix.is_of_file())
         };
-        let (held, held_of_to) = (write(path, said.at), said.to.map(|at| write(to, at)));
-        let to = held_of_to.map(|held| To { path: to, held });
+        let (held, held_of_to) =
+            (write(path, event.path), event.to.map(|second| write(to, second)));
+        let to = held_of_to.map(|held| SecondPath { path: to, held });
         sink.event(&Event { seq, nanos, guest, path, held, to, ruling, bytes })
     }
 }
 
-/// Whether it changes something, or would.
-fn changes(facts: &Facts) -> bool {
-    let asked = match facts.act {
-        Act::One(operation) => operation.needs(),
-        act => act.needs().into_iter().fold(Rights::empty(), Rights::union),
+/// Whether the operation changes something, or would change it.
+fn changes(observation: &Observation) -> bool {
+    let needed = match observation.action {
+        Action::One(operation) => operation.needs(),
+        action => action.needs().into_iter().fold(Rights::empty(), Rights::union),
     };
-    !Rights::READ_ONLY.contains(asked)
+    !Rights::READ_ONLY.contains(needed)
 }

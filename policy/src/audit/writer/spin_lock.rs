@@ -1,8 +1,8 @@
-//! The auditor's lock: one atomic operation takes it, and a plain store leaves it.
+//! A spin lock with backoff: one atomic operation takes it, and a plain store releases it.
 //!
-//! A lock that wakes who waits has to find out, by a second atomic operation, whether anyone does,
-//! and that is a quarter of what a record costs. It is held for some nanoseconds, and hardly ever
-//! waited for; so who waits here looks again, ever more seldom.
+//! A lock that wakes its waiters needs a second atomic operation on release, which is a quarter of
+//! the cost of a record. This lock is held for some nanoseconds and rarely contended, so a waiter
+//! polls with increasing intervals.
 
 use std::hint;
 use std::thread;
@@ -10,19 +10,19 @@ use std::time::Duration;
 
 use spin::mutex::{SpinMutex, SpinMutexGuard};
 
-/// So often a waiter looks again at once: while another one records.
+/// The number of polls without a pause.
 const SPINS: u32 = 64;
-/// So often it lets others run before it sleeps: its processor may be the one that is needed.
+/// The number of polls after which the thread yields: the holder may need the processor.
 const YIELDS: u32 = 16;
-/// For so long it sleeps, while a sink is waited for.
+/// The interval of all further polls, while the holder waits for a sink.
 const SLEEP: Duration = Duration::from_micros(100);
 
-/// Something that one thread at a time uses. One that panics leaves it as it is by then.
-pub(crate) struct Lock<T>(SpinMutex<T>);
+/// A lock without poisoning: after a panic of its holder the value is kept as it is.
+pub(crate) struct SpinLock<T>(SpinMutex<T>);
 
-impl<T> Lock<T> {
-    pub(crate) fn new(of: T) -> Self {
-        Lock(SpinMutex::new(of))
+impl<T> SpinLock<T> {
+    pub(crate) fn new(value: T) -> Self {
+        SpinLock(SpinMutex::new(value))
     }
 
     #[inline]
@@ -41,15 +41,15 @@ impl<T> Lock<T> {
 
     #[cold]
     fn wait(&self) -> SpinMutexGuard<'_, T> {
-        let mut turns = 0;
+        let mut polls = 0_u32;
         loop {
-            match turns {
+            match polls {
                 ..SPINS => hint::spin_loop(),
-                SPINS.. if turns < SPINS + YIELDS => thread::yield_now(),
+                SPINS.. if polls < SPINS + YIELDS => thread::yield_now(),
                 _ => thread::sleep(SLEEP),
             }
-            turns = turns.saturating_add(1);
-            // A look does not take the line from whoever holds it.
+            polls = polls.saturating_add(1);
+            // A load does not take the cache line from the holder, as a failed exchange would.
             if !self.0.is_locked()
                 && let Some(guard) = self.0.try_lock()
             {

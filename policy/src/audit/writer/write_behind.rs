@@ -1,14 +1,15 @@
-//! Writing behind: a sink on a thread of its own, so that the guest does not wait while lines are
-//! made and written.
+//! A write-behind buffer: a sink on its own thread, so that the guest does not wait for output.
 //!
-//! What waits is bounded: so many batches. When all are taken, the guest waits for one; or, if that
-//! was asked for, the next batch is dropped whole and its events are counted. Batches are used
-//! again, so that in the long run nothing is allocated.
+//! The queue holds a bounded number of batches. When it is full, the guest waits, or the next batch
+//! is dropped and its events are counted. Batches are recycled, so the steady state allocates
+//! nothing.
 //!
-//! The age of what waits is bounded too. A guest hands a batch over when it is full or old, at the
-//! next event. If no event follows, the thread takes the batch itself, after [`IDLE`].
+//! The age of a buffered event is bounded too. The guest thread hands a batch over when it is full
+//! or old, at the next event. If no event follows, the writer thread takes the batch after
+//! [`IDLE`].
 //!
-//! Lock order: the thread only tries the auditor's lock, since its holder may wait for the thread.
+//! Lock order: the writer thread only tries to take the auditor's lock, because the holder of that
+//! lock may be waiting for the writer thread.
 
 use std::io;
 use std::mem;
@@ -19,57 +20,57 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use crate::audit::ruling::Known;
-use crate::audit::writer::batch::{Batch, Said};
+use crate::audit::writer::batch::{Batch, RawEvent};
+use crate::audit::writer::ruling_cache::CachedRuling;
 use crate::audit::writer::{Auditor, Sink};
 
-/// The time without a batch after which the thread takes the events that were recorded since. With
-/// the tenth of a second after which a guest hands a batch over, less than half of what
-/// [`Auditor::write_behind`] promises.
+/// The time without a batch after which the writer thread takes the buffered events. Together with
+/// the tenth of a second after which the guest thread hands a batch over, it is less than half of
+/// the bound that [`Auditor::write_behind`] documents.
 const IDLE: Duration = Duration::from_millis(250);
-/// The time until the thread tries again after a guest held the lock.
+/// The time until the writer thread tries to take the lock again.
 const RETRY: Duration = Duration::from_millis(5);
 
-/// What happens when all batches wait to be written.
+/// The behavior when the queue is full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Full {
-    /// The guest waits for one.
+    /// The guest waits.
     Wait,
-    /// Events are dropped, and counted.
+    /// Events are dropped and counted.
     Drop,
 }
 
-/// Gives events to a sink on a thread of its own.
+/// The guest side of the buffer.
 ///
-/// An error of the sink is told at a later event, and when it is flushed.
+/// An error of the sink is returned at a later event and by a flush.
 pub(crate) struct WriteBehind {
     batch: Batch,
-    /// How many were begun.
+    /// The number of batches that were started.
     begun: u64,
-    to: Option<SyncSender<Order>>,
+    queue: Option<SyncSender<Message>>,
     thread: Option<JoinHandle<()>>,
     full: Full,
     dropped: u64,
-    shared: Arc<Shared>,
+    shared: Arc<SharedState>,
 }
 
-/// What the thread and the guest's side share.
+/// The state that both threads share.
 #[derive(Default)]
-pub(crate) struct Shared {
+pub(crate) struct SharedState {
     has_failed: AtomicBool,
-    /// Events that the sink did not take.
+    /// The number of events that the sink failed to write.
     lost: AtomicU64,
-    /// Batches to be filled again: the one that was emptied last first, which caches still hold.
-    emptied: Mutex<Vec<Batch>>,
-    /// Whose events the thread writes.
+    /// Recycled batches, a stack: the last one is most likely still in the processor cache.
+    recycled: Mutex<Vec<Batch>>,
+    /// The auditor whose events are written.
     auditor: OnceLock<Weak<Auditor>>,
-    /// The last batch of an auditor that was dropped by the thread itself.
+    /// The last batch of an auditor that the writer thread itself dropped.
     last: Mutex<Option<Batch>>,
 }
 
-impl Shared {
-    /// Lets the thread take events of `auditor`.
-    pub(crate) fn serve(&self, auditor: &Arc<Auditor>) {
+impl SharedState {
+    /// Lets the writer thread take events of `auditor`.
+    pub(crate) fn set_auditor(&self, auditor: &Arc<Auditor>) {
         let _ = self.auditor.set(Arc::downgrade(auditor));
     }
 
@@ -77,156 +78,174 @@ impl Shared {
         self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn emptied(&self) -> MutexGuard<'_, Vec<Batch>> {
-        self.emptied.lock().unwrap_or_else(PoisonError::into_inner)
+    fn recycled(&self) -> MutexGuard<'_, Vec<Batch>> {
+        self.recycled.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// What the guest's side asks of the thread.
-pub(crate) enum Order {
+/// A message to the writer thread.
+pub(crate) enum Message {
     Batch(Batch),
     Flush(SyncSender<io::Result<()>>),
 }
 
 /// The receiving end of the queue.
-pub(crate) type Orders = Receiver<Order>;
+pub(crate) type Messages = Receiver<Message>;
 
-/// What the thread has taken: the orders that were sent before, and the batch that was not, if it
-/// holds anything.
+/// The events that the writer thread took: the messages in the queue, and the current batch unless
+/// it is empty.
 #[derive(Default)]
 pub(crate) struct Taken {
-    orders: Vec<Order>,
+    messages: Vec<Message>,
     batch: Option<Batch>,
 }
 
 impl WriteBehind {
-    /// Gives the events of `guest` to `sink`; at most `batches` wait.
+    /// Starts a thread that passes events of `guest` to `sink`, with a queue of `batches`.
     ///
-    /// Errors: no thread can be had.
+    /// # Errors
+    ///
+    /// The thread cannot be started.
     pub(crate) fn new(
         sink: impl Sink + 'static,
         guest: Box<str>,
         batches: NonZeroUsize,
         full: Full,
     ) -> io::Result<WriteBehind> {
-        let (to, orders) = sync_channel(batches.get());
-        let shared = Arc::new(Shared::default());
+        let (queue, messages) = sync_channel(batches.get());
+        let shared = Arc::new(SharedState::default());
         let writer = Writer { sink, guest, failed: None, shared: Arc::clone(&shared) };
-        let write = move || writer.run(&orders);
+        let write = move || writer.run(&messages);
         let thread = thread::Builder::new().name("palisade-audit".to_owned()).spawn(write)?;
-        let (to, thread) = (Some(to), Some(thread));
-        let mut behind =
-            WriteBehind { batch: Batch::default(), begun: 0, to, thread, full, dropped: 0, shared };
+        let (queue, thread) = (Some(queue), Some(thread));
+        let mut behind = WriteBehind {
+            batch: Batch::default(),
+            begun: 0,
+            queue,
+            thread,
+            full,
+            dropped: 0,
+            shared,
+        };
         behind.begin(Batch::default());
         Ok(behind)
     }
 
-    /// Takes an event, of the ruling `known`.
+    /// Buffers an event with the ruling `cached`.
     ///
-    /// Errors: this one or an earlier one is lost.
+    /// # Errors
+    ///
+    /// This event or an earlier one is lost.
     #[inline]
-    pub(crate) fn collect(&mut self, said: &Said<'_>, known: &mut Known) -> io::Result<()> {
+    pub(crate) fn push(
+        &mut self,
+        event: &RawEvent<'_>,
+        cached: &mut CachedRuling,
+    ) -> io::Result<()> {
         if self.shared.has_failed.load(Ordering::Relaxed) {
             return Err(io::Error::other("an earlier event could not be written"));
         }
-        if self.batch.push(said, known) { self.hand_over(self.full) } else { Ok(()) }
+        if self.batch.push(event, cached) { self.hand_over(self.full) } else { Ok(()) }
     }
 
-    /// Begins `next`, an empty batch, in place of the one that there is, which is answered.
+    /// Replaces the current batch by `next`, an empty one, and returns it.
     fn begin(&mut self, mut next: Batch) -> Batch {
         self.begun += 1;
-        next.begin(self.begun);
+        next.set_number(self.begun);
         mem::replace(&mut self.batch, next)
     }
 
-    /// Hands over what was collected, and waits for room if that is asked for.
+    /// Sends the current batch to the writer thread.
     #[cold]
     fn hand_over(&mut self, full: Full) -> io::Result<()> {
         let gone = || io::Error::from(io::ErrorKind::BrokenPipe);
-        let next = self.shared.emptied().pop().unwrap_or_default();
+        let next = self.shared.recycled().pop().unwrap_or_default();
         let batch = self.begin(next);
-        let Some(to) = &self.to else { return Err(gone()) };
+        let Some(queue) = &self.queue else { return Err(gone()) };
         match full {
-            Full::Wait => to.send(Order::Batch(batch)).map_err(|_| gone()),
-            Full::Drop => match to.try_send(Order::Batch(batch)) {
+            Full::Wait => queue.send(Message::Batch(batch)).map_err(|_| gone()),
+            Full::Drop => match queue.try_send(Message::Batch(batch)) {
                 Ok(()) => Ok(()),
-                Err(TrySendError::Full(Order::Batch(mut batch))) => {
+                Err(TrySendError::Full(Message::Batch(mut batch))) => {
                     self.dropped += batch.len() as u64;
                     batch.clear();
                     self.begin(batch);
                     Ok(())
                 }
-                Err(TrySendError::Full(Order::Flush(_)) | TrySendError::Disconnected(_)) => {
+                Err(TrySendError::Full(Message::Flush(_)) | TrySendError::Disconnected(_)) => {
                     Err(gone())
                 }
             },
         }
     }
 
-    /// What it shares with the thread.
-    pub(crate) fn shared(&self) -> Arc<Shared> {
+    /// Returns the state shared with the writer thread.
+    pub(crate) fn shared(&self) -> Arc<SharedState> {
         Arc::clone(&self.shared)
     }
 
-    /// Takes what was recorded and not handed over, with the orders that were sent before it.
-    pub(crate) fn take(&mut self, orders: &Orders) -> Taken {
+    /// Takes the current batch, and the messages that were sent before it.
+    pub(crate) fn take(&mut self, queue: &Messages) -> Taken {
         if self.batch.len() == 0 {
             return Taken::default();
         }
-        let orders = orders.try_iter().collect();
-        let next = self.shared.emptied().pop().unwrap_or_default();
-        Taken { orders, batch: Some(self.begin(next)) }
+        let messages = queue.try_iter().collect();
+        let next = self.shared.recycled().pop().unwrap_or_default();
+        Taken { messages, batch: Some(self.begin(next)) }
     }
 
-    /// Whether the thread that writes is the one that calls this.
-    fn is_called_by_thread(&self) -> bool {
+    /// Whether the caller is the writer thread.
+    fn is_writer_thread(&self) -> bool {
         self.thread.as_ref().is_some_and(|it| it.thread().id() == thread::current().id())
     }
 
-    /// Puts everything where it belongs.
+    /// Writes all buffered events and flushes the sink.
     ///
-    /// Errors: those of the sink, also if they came earlier.
+    /// # Errors
+    ///
+    /// Those of the sink, including earlier ones.
     pub(crate) fn flush(&mut self) -> io::Result<()> {
-        if self.is_called_by_thread() {
-            // It dropped the auditor, and writes the last batch after all others.
+        if self.is_writer_thread() {
+            // The writer thread dropped the last reference to the auditor. It writes the last batch
+            // after all others.
             let batch = self.begin(Batch::default());
             *self.shared.last() = Some(batch);
             return Ok(());
         }
         self.hand_over(Full::Wait)?;
-        let Some(to) = &self.to else { return Err(io::ErrorKind::BrokenPipe.into()) };
-        let (done, answer) = sync_channel(1);
+        let Some(queue) = &self.queue else { return Err(io::ErrorKind::BrokenPipe.into()) };
+        let (done, result) = sync_channel(1);
         let gone = |_| io::Error::from(io::ErrorKind::BrokenPipe);
-        to.send(Order::Flush(done)).map_err(gone)?;
-        answer.recv().map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?
+        queue.send(Message::Flush(done)).map_err(gone)?;
+        result.recv().map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?
     }
 
-    /// How many events were dropped or lost.
+    /// The number of events that were dropped or failed to be written.
     pub(crate) fn dropped(&self) -> u64 {
         self.dropped + self.shared.lost.load(Ordering::Relaxed)
     }
 }
 
-/// The thread that writes.
+/// The writer thread.
 struct Writer<S> {
     sink: S,
     guest: Box<str>,
-    /// The error after which nothing is written any more, until a flush has told it.
+    /// The error after which no event is written, until a flush has returned it.
     failed: Option<io::Error>,
-    shared: Arc<Shared>,
+    shared: Arc<SharedState>,
 }
 
 impl<S: Sink> Writer<S> {
-    /// Writes until the guest's side is dropped.
-    fn run(mut self, orders: &Orders) {
-        let mut patience = IDLE;
+    /// Writes until the guest side is dropped.
+    fn run(mut self, messages: &Messages) {
+        let mut timeout = IDLE;
         loop {
-            match orders.recv_timeout(patience) {
-                Ok(order) => {
-                    self.obey(order);
-                    patience = IDLE;
+            match messages.recv_timeout(timeout) {
+                Ok(message) => {
+                    self.handle(message);
+                    timeout = IDLE;
                 }
-                Err(RecvTimeoutError::Timeout) => patience = self.take(orders),
+                Err(RecvTimeoutError::Timeout) => timeout = self.take(messages),
                 Err(RecvTimeoutError::Disconnected) => break,
             }
         }
@@ -236,15 +255,15 @@ impl<S: Sink> Writer<S> {
         }
     }
 
-    /// Writes what was recorded and not handed over. Returns the time to wait for the next order.
-    fn take(&mut self, orders: &Orders) -> Duration {
+    /// Writes the current batch of the guest side. Returns the timeout for the next message.
+    fn take(&mut self, messages: &Messages) -> Duration {
         let Some(auditor) = self.shared.auditor.get().and_then(Weak::upgrade) else { return IDLE };
-        let taken = auditor.take_recorded(orders);
-        // It may be the last reference.
+        let taken = auditor.take_recorded(messages);
+        // This may be the last reference.
         drop(auditor);
-        let Some(Taken { orders, batch }) = taken else { return RETRY };
-        for order in orders {
-            self.obey(order);
+        let Some(Taken { messages, batch }) = taken else { return RETRY };
+        for message in messages {
+            self.handle(message);
         }
         if let Some(batch) = batch {
             self.write(batch);
@@ -252,20 +271,20 @@ impl<S: Sink> Writer<S> {
         IDLE
     }
 
-    fn obey(&mut self, order: Order) {
-        match order {
-            Order::Batch(batch) => self.write(batch),
-            Order::Flush(done) => {
-                let answer = self.failed.take().map_or_else(|| self.sink.flush(), Err);
-                let _ = done.send(answer);
+    fn handle(&mut self, message: Message) {
+        match message {
+            Message::Batch(batch) => self.write(batch),
+            Message::Flush(done) => {
+                let result = self.failed.take().map_or_else(|| self.sink.flush(), Err);
+                let _ = done.send(result);
             }
         }
     }
 
-    /// Gives a batch to the sink and flushes that, so that whoever follows a log sees it grow.
+    /// Passes a batch to the sink and flushes it, so that a reader can follow the log.
     fn write(&mut self, mut batch: Batch) {
         let Writer { sink, guest, failed, shared } = self;
-        batch.tell(guest, |event| {
+        batch.unpack(guest, |event| {
             if failed.is_none() {
                 *failed = sink.event(event).err();
             }
@@ -279,18 +298,18 @@ impl<S: Sink> Writer<S> {
             shared.has_failed.fetch_or(failed.is_some(), Ordering::Relaxed);
         }
         batch.clear();
-        shared.emptied().push(batch);
+        shared.recycled().push(batch);
     }
 }
 
 impl Drop for WriteBehind {
     fn drop(&mut self) {
-        // Whoever wants to know calls `flush`.
-        if self.is_called_by_thread() {
+        // A caller that needs the error calls `flush`.
+        if self.is_writer_thread() {
             return;
         }
         let _ = self.hand_over(Full::Wait);
-        self.to = None;
+        self.queue = None;
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }

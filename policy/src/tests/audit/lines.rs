@@ -7,8 +7,8 @@ use proptest::prelude::*;
 use proptest::string::string_regex;
 
 use crate::audit::{
-    Act, AuditOptions, Auditor, Decision, Event, Header, HowDecided, JsonLines, LogReader, Mode,
-    Ruling, Sink, To, observe,
+    Action, AuditOptions, Auditor, Decision, Event, Header, JsonLines, LogReader, Mode, Ruling,
+    SecondPath, Sink, observe,
 };
 use crate::tests::seeded;
 use crate::{Operation, Place, RuleId};
@@ -23,9 +23,9 @@ fn some_path() -> impl Strategy<Value = (String, usize)> {
     })
 }
 
-fn some_act() -> impl Strategy<Value = Act> {
-    let mut acts: Vec<_> = Operation::NAMED.iter().map(|(_, it)| Act::One(*it)).collect();
-    acts.extend([Act::Follow, Act::Rename, Act::Link]);
+fn some_act() -> impl Strategy<Value = Action> {
+    let mut acts: Vec<_> = Operation::NAMED.iter().map(|(_, it)| Action::One(*it)).collect();
+    acts.extend([Action::Follow, Action::Rename, Action::Link]);
     prop::sample::select(acts)
 }
 
@@ -34,11 +34,11 @@ proptest! {
 
     #[test]
     fn every_event_is_one_line_that_can_be_read_back(
-        (path, to, act) in (some_path(), some_path(), some_act()),
+        (path, to, action) in (some_path(), some_path(), some_act()),
         (seq, nanos, bits, missing) in (any::<u64>(), any::<u64>(), 0..1u32 << 17, 0..1u32 << 17),
-        (decision, how) in (
+        (decision, mode) in (
             prop::sample::select(vec![Decision::Allow, Decision::Deny, Decision::Hide]),
-            prop::sample::select(vec![HowDecided::Enforced, HowDecided::Dry]),
+            prop::sample::select(vec![Mode::Enforce, Mode::DryRun]),
         ),
         (rule, line, bytes) in (any::<Option<u32>>(), any::<Option<u32>>(), any::<Option<u64>>()),
         result in prop::sample::select(Errno::ALL.to_vec()),
@@ -47,13 +47,13 @@ proptest! {
     ) {
         let place = line.map(|line| Place { file: Some(Arc::from(&*file)), line });
         let ruling = Arc::new(Ruling {
-            act, wanted: Rights::from_bits_truncate(bits), decision, how,
+            action, wanted: Rights::from_bits_truncate(bits), decision, mode,
             missing: Rights::from_bits_truncate(missing), widens, rule: rule.map(RuleId::new),
             place, result: if same { Ok(()) } else { Err(result) }, same, is_dir,
         });
         let event = Event {
             seq, nanos, guest: &guest, path: &path.0, held: path.1, ruling: &ruling, bytes,
-            to: act.is_of_two().then_some(To { path: &to.0, held: to.1 }),
+            to: action.has_two_names().then_some(SecondPath { path: &to.0, held: to.1 }),
         };
         let out = super::Shared::default();
         let mut lines = JsonLines::new(out.clone(), &Header { guest: &guest, ..Header::default() });
@@ -75,9 +75,9 @@ proptest! {
         prop_assert_eq!(held + read.path.rest().depth(), names);
         let second = event.to.map(|to| to.path.to_owned());
         prop_assert_eq!(read.to.map(|to| to.as_str().to_owned()), second);
-        prop_assert_eq!(read.act.key(), act.key());
+        prop_assert_eq!(read.action.key(), action.key());
         prop_assert_eq!((read.wanted, read.missing), (ruling.wanted, ruling.missing));
-        prop_assert_eq!((read.decision, read.how), (decision, how));
+        prop_assert_eq!((read.decision, read.mode), (decision, mode));
         prop_assert_eq!((read.widens, read.same, read.is_dir), (widens, same, is_dir));
         prop_assert_eq!(read.bytes, bytes);
         prop_assert_eq!((read.rule, read.line), (rule, line));

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::Watched;
 use super::agrees_with_enforcement::{Hides, is_refused, ops, some_policy};
-use crate::audit::{Act, AuditOptions, Auditor, Decision, Transfers, observe_live, replay};
+use crate::audit::{Action, AuditOptions, Auditor, Decision, Transfers, observe_live, replay};
 use crate::tests::op::{Op, Verb, apply, list};
 use crate::tests::seeded;
 use crate::{Lease, Live, Operation, Policy, confine_live};
@@ -85,8 +85,8 @@ fn what_is_revoked_is_recorded_for_files_that_are_open_too() {
     assert_eq!(Verb::Read.apply(&file), Err(Errno::Acces));
     assert_eq!(list(&*watched.dir).map(drop), Err(Errno::Acces));
     let told: Vec<_> =
-        watched.take().into_iter().map(|record| (record.act, record.decision)).collect();
-    let denied = |operation| (Act::One(operation), Decision::Deny);
+        watched.take().into_iter().map(|record| (record.action, record.decision)).collect();
+    let denied = |operation| (Action::One(operation), Decision::Deny);
     assert_eq!(told, [denied(Operation::Read), denied(Operation::List)]);
 }
 

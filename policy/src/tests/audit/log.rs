@@ -8,8 +8,8 @@ use palisade_vfs::{Access, Errno, Follow, OpenFlags, OpenHow, Rights, path};
 
 use super::{Watched, policy};
 use crate::audit::{
-    AuditOptions, Auditor, Callback, Decision, Event, Header, JsonLines, LogReader, Mode,
-    OnFailure, Only, Sink, Transfers, observe,
+    AuditOptions, Auditor, Callback, Decision, Event, EventFilter, Header, JsonLines, LogReader,
+    Mode, OnFailure, Sink, Transfers, observe,
 };
 use crate::tests::op::{Op, TIMES, apply};
 use crate::tests::seeded;
@@ -23,8 +23,8 @@ fn told(watched: &Watched) -> Vec<String> {
         let bytes = record.bytes.map(|bytes| format!(" {bytes}B")).unwrap_or_default();
         let missing = words_of_rights(record.missing).join(",");
         let rule = record.rule.map(|rule| format!(" by {rule}")).unwrap_or_default();
-        let decision = record.decision.key(record.how);
-        let [op, path] = [record.act.key(), record.path.as_str()];
+        let decision = record.decision.key(record.mode);
+        let [op, path] = [record.action.key(), record.path.as_str()];
         format!("{op} {path}{to}: {decision}{rule} [{missing}] {result}{bytes}")
     };
     watched.take().into_iter().map(tell).collect()
@@ -114,13 +114,13 @@ fn a_rename_tells_whether_both_names_were_one_node() {
     path::rename(dir, "a/f", dir, "a/f").unwrap();
     path::rename(dir, "a/f", dir, "a/n").unwrap();
     let records = watched.take();
-    let renames = records.iter().filter(|record| record.act == crate::audit::Act::Rename);
+    let renames = records.iter().filter(|record| record.action == crate::audit::Action::Rename);
     assert_eq!(renames.map(|record| record.same).collect::<Vec<_>>(), [true, true, false]);
 }
 
 #[test]
 fn a_filter_leaves_out_what_is_not_in_all_of_it() {
-    let run = |only: &[Only], sample: u64| {
+    let run = |only: &[EventFilter], sample: u64| {
         let sample = NonZeroU64::new(sample).unwrap();
         let options = AuditOptions { only: only.to_vec(), sample, ..AuditOptions::default() };
         let watched = Watched::with(seeded(), policy(), Mode::Enforce, options);
@@ -135,10 +135,10 @@ fn a_filter_leaves_out_what_is_not_in_all_of_it() {
     let (all, summary) = run(&[], 1);
     assert_eq!(all, (0..12).collect::<Vec<_>>());
     assert_eq!((summary.decisions, summary.refused, summary.recorded), (12, 3, 12));
-    assert_eq!(run(&[Only::Denied], 1).0, [0, 1, 4]);
-    assert_eq!(run(&[Only::Writes], 1).0, [0, 2, 4, 6, 8, 10]);
-    assert_eq!(run(&[Only::Writes, Only::Denied], 1).0, [0, 4]);
-    assert_eq!(run(&[Only::Writes], 4).0, [0, 8]);
+    assert_eq!(run(&[EventFilter::Denied], 1).0, [0, 1, 4]);
+    assert_eq!(run(&[EventFilter::Writes], 1).0, [0, 2, 4, 6, 8, 10]);
+    assert_eq!(run(&[EventFilter::Writes, EventFilter::Denied], 1).0, [0, 4]);
+    assert_eq!(run(&[EventFilter::Writes], 4).0, [0, 8]);
     let (thirds, summary) = run(&[], 3);
     assert_eq!(thirds, [0, 3, 6, 9]);
     assert_eq!((summary.decisions, summary.refused, summary.recorded), (12, 3, 4));
@@ -236,7 +236,7 @@ fn a_header_says_which_decisions_are_left_out() {
     let all = header(&AuditOptions::default());
     assert_eq!((all.filter(), all.may_drop), (None, false));
     let some = header(&AuditOptions {
-        only: vec![Only::Denied, Only::Writes],
+        only: vec![EventFilter::Denied, EventFilter::Writes],
         sample: NonZeroU64::new(10).unwrap(),
         may_drop: true,
         ..AuditOptions::default()

@@ -20,10 +20,9 @@ use std::num::NonZeroUsize;
 
 use palisade_vfs::{Errno, Rights};
 
-use crate::audit::decision::Facts;
-use crate::audit::event::{Act, Decision, Event, HowDecided};
+use crate::audit::decision::Observation;
+use crate::audit::event::{Action, Decision, Event, Mode, Ruling};
 use crate::audit::log::reader::{Record, RecordedPath};
-use crate::audit::ruling::Ruling;
 use crate::automaton::builder::PolicyError;
 use crate::automaton::policy::{Movable, Policy};
 use crate::rules::glob::Glob;
@@ -71,7 +70,7 @@ pub struct Learner {
 struct Seen<'a> {
     path: &'a str,
     to: Option<&'a str>,
-    facts: Facts,
+    observation: Observation,
     was_refused: bool,
 }
 
@@ -149,46 +148,46 @@ impl Learner {
         self.learn_from(&Seen {
             path: record.path.as_str(),
             to: record.to.as_ref().map(RecordedPath::as_str),
-            facts: record.facts(),
-            was_refused: was_refused(record.decision, record.how),
+            observation: record.observation(),
+            was_refused: was_refused(record.decision, record.mode),
         });
     }
 
     /// Learns from one event while it happens, so that a run need not be recorded.
     pub fn add_event(&mut self, event: &Event<'_>) {
-        let Ruling { act, wanted, result, same, is_dir, decision, how, .. } = **event.ruling;
+        let Ruling { action, wanted, result, same, is_dir, decision, mode, .. } = **event.ruling;
         self.learn_from(&Seen {
             path: event.path,
             to: event.to.map(|to| to.path),
-            facts: Facts { act, wanted, result, same, is_dir },
-            was_refused: was_refused(decision, how),
+            observation: Observation { action, wanted, result, same, is_dir },
+            was_refused: was_refused(decision, mode),
         });
     }
 
     fn learn_from(&mut self, seen: &Seen<'_>) {
         self.decisions += 1;
-        let Seen { path, to, facts, was_refused } = seen;
+        let Seen { path, to, observation, was_refused } = seen;
         let full = self.bytes >= BYTES_MAX || self.moves.len() >= MOVES_MAX;
         let is_known = to.is_none() && self.needs.contains_key(*path);
         if *was_refused || (full && !is_known) || !(is_known || is_path(path)) {
             self.left_out += 1;
             return;
         }
-        let act = facts.act;
-        if matches!(facts.result, Err(Errno::Badf | Errno::Inval))
-            && matches!(act, Act::One(Operation::Read | Operation::Write | Operation::SetLen))
+        let action = observation.action;
+        if matches!(observation.result, Err(Errno::Badf | Errno::Inval))
+            && matches!(action, Action::One(Operation::Read | Operation::Write | Operation::SetLen))
         {
-            if facts.result == Err(Errno::Inval) && !self.resized.contains(*path) {
+            if observation.result == Err(Errno::Inval) && !self.resized.contains(*path) {
                 self.bytes += ENTRY_BYTES + path.len();
                 self.resized.insert((*path).to_owned());
             }
             return;
         }
-        let mut taken = facts.wanted().map(Some);
-        if let Some(less) = facts.told_with() {
+        let mut taken = observation.wanted().map(Some);
+        if let Some(less) = observation.rights_to_see_result() {
             // An error takes looking, and either of two things will do: what is wanted is only
             // taken if that is needed anyway.
-            let [here, there] = facts.wanted();
+            let [here, there] = observation.wanted();
             let other = to.map(|to| (to.to_owned(), less[1], there));
             let either = Either { here: ((*path).to_owned(), less[0], here), there: other };
             if either.has_other_rights() {
@@ -203,9 +202,9 @@ impl Learner {
             }
         }
         let [here, there] = taken;
-        match (act, here) {
+        match (action, here) {
             // The way to a link is the way to where it lies.
-            (Act::Follow, _) => self.need(above(path), Rights::LOOKUP),
+            (Action::Follow, _) => self.need(above(path), Rights::LOOKUP),
             (_, Some(rights)) => self.need(path, rights),
             (_, None) => {}
         }
@@ -213,9 +212,9 @@ impl Learner {
             if let Some(rights) = there {
                 self.need(to, rights);
             }
-            let moved = match act {
-                Act::Link => Moved::Linked,
-                _ if facts.is_dir => Moved::Directory,
+            let moved = match action {
+                Action::Link => Moved::Linked,
+                _ if observation.is_dir => Moved::Directory,
                 _ => Moved::Renamed,
             };
             if self.moves.insert(((*path).to_owned(), (*to).to_owned(), moved)) {
@@ -389,8 +388,8 @@ fn gain(
 }
 
 /// Whether an event tells nothing of what it would have taken.
-fn was_refused(decision: Decision, how: HowDecided) -> bool {
-    decision != Decision::Allow && how == HowDecided::Enforced
+fn was_refused(decision: Decision, mode: Mode) -> bool {
+    decision != Decision::Allow && mode == Mode::Enforce
 }
 
 /// Whether a glob can be about it.

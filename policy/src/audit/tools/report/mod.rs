@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 
 use palisade_vfs::escape;
 
-use crate::audit::event::{Act, Decision, HowDecided};
+use crate::audit::event::{Action, Decision, Mode};
 use crate::audit::log::json_lines;
 use crate::audit::log::reader::{LogHeader, Record};
 use crate::rules::operation::Operation;
@@ -76,9 +76,9 @@ impl Sums {
             Decision::Hide => self.hidden += 1,
         }
         let bytes = record.bytes.unwrap_or_default();
-        match record.act {
-            Act::One(Operation::Read) => self.read = self.read.saturating_add(bytes),
-            Act::One(Operation::Write) => self.written = self.written.saturating_add(bytes),
+        match record.action {
+            Action::One(Operation::Read) => self.read = self.read.saturating_add(bytes),
+            Action::One(Operation::Write) => self.written = self.written.saturating_add(bytes),
             _ => {}
         }
     }
@@ -118,8 +118,8 @@ impl Report {
     /// Adds one event.
     pub fn add(&mut self, record: &Record) {
         self.total.add(record);
-        self.is_dry |= record.how == HowDecided::Dry;
-        self.operations.entry(record.act.key()).or_default().add(record);
+        self.is_dry |= record.mode == Mode::DryRun;
+        self.operations.entry(record.action.key()).or_default().add(record);
         self.add_path(record);
         self.add_column(record);
         let rule = rule(record);
@@ -132,8 +132,8 @@ impl Report {
             let refusal = Refusal {
                 path: record.path.as_str().to_owned(),
                 to: record.to.as_ref().map(|to| to.as_str().to_owned()).unwrap_or_default(),
-                operation: record.act.key(),
-                decision: record.decision.key(record.how),
+                operation: record.action.key(),
+                decision: record.decision.key(record.mode),
                 missing: match (record.widens, record.is_dir) {
                     (true, true) => "the new name of a directory allows something else".to_owned(),
                     (true, false) => "the new name allows more".to_owned(),
