@@ -476,11 +476,11 @@ impl DirTable {
         }
         let Some(lower) = &dir.lower else { return Ok(true) };
         for entry in lower.list()?.after(0) {
-            let says = match &dir.upper {
+            let upper_entry = match &dir.upper {
                 Some(upper) => upper.lookup(entry.name)?,
                 None => UpperEntry::Absent,
             };
-            if says != UpperEntry::Whiteout {
+            if upper_entry != UpperEntry::Whiteout {
                 return Ok(false);
             }
         }

@@ -132,11 +132,11 @@ impl OverlayState {
     }
 
     /// Updates the flags for an upper or a lower that joins the overlay.
-    fn note_blocking(&self, table: &mut DirTable, layer: &dyn Dir) {
-        if layer.may_block() {
+    fn note_blocking(&self, table: &mut DirTable, upper: &dyn Dir) {
+        if upper.may_block() {
             table.idle_max.get_or_insert(IDLE_MAX);
         }
-        self.may_block.fetch_or(layer.may_block(), Ordering::Relaxed);
+        self.may_block.fetch_or(upper.may_block(), Ordering::Relaxed);
     }
 }
 

@@ -57,11 +57,11 @@ impl OverlayDir {
                 if batch.len() >= BATCH {
                     return Ok(Batch(batch));
                 }
-                let says = match &dir.upper {
+                let upper_entry = match &dir.upper {
                     Some(upper) => upper.lookup(entry.name)?,
                     None => UpperEntry::Absent,
                 };
-                let (kind, ino) = match says {
+                let (kind, ino) = match upper_entry {
                     UpperEntry::Node(stat) => (stat.kind, stat.ino),
                     UpperEntry::Absent if shows_lower => (entry.kind, entry.ino),
                     UpperEntry::Absent | UpperEntry::Whiteout => continue,

@@ -84,7 +84,7 @@ impl HostUpper {
     /// - `InvalidData`: a discard was interrupted.
     pub fn open_ambient_frozen(upper: &Path) -> io::Result<UpperRef> {
         let upper = ambient(upper)?;
-        lock(upper.as_fd(), FlockOperation::NonBlockingLockShared, "the layer is being written")?;
+        lock(upper.as_fd(), FlockOperation::NonBlockingLockShared, "the upper is being written")?;
         Self::open_root(upper, None, NAMES_MAX)
     }
 
@@ -98,22 +98,22 @@ impl HostUpper {
     /// - `InvalidData`: a discard was interrupted.
     pub fn open_ambient_frozen_in(dir: &Path) -> io::Result<UpperRef> {
         let upper = open_quietly(ambient(dir)?.as_fd(), "upper", HOLD)?;
-        lock(upper.as_fd(), FlockOperation::NonBlockingLockShared, "the layer is being written")?;
+        lock(upper.as_fd(), FlockOperation::NonBlockingLockShared, "the upper is being written")?;
         Self::open_root(upper, None, NAMES_MAX)
     }
 
     fn open(upper: OwnedFd, work: OwnedFd, limits: Limits) -> io::Result<UpperRef> {
         if lies_in(work.as_fd(), id(upper.as_fd())?)? || lies_in(upper.as_fd(), id(work.as_fd())?)?
         {
-            let text = "neither of a layer's directories may lie in the other";
+            let text = "neither of an upper's directories may lie in the other";
             return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
         }
         if id(upper.as_fd())?.dev != id(work.as_fd())?.dev {
-            let text = "both of a layer's directories must be on the same filesystem";
+            let text = "both of an upper's directories must be on the same filesystem";
             return Err(io::Error::new(io::ErrorKind::CrossesDevices, text));
         }
         let exclusive = FlockOperation::NonBlockingLockExclusive;
-        lock(upper.as_fd(), exclusive, "another overlay uses the layer")?;
+        lock(upper.as_fd(), exclusive, "another overlay uses the upper")?;
         lock(work.as_fd(), exclusive, "another overlay uses the work directory")?;
         let area = subdir(work.as_fd(), AREA)?;
         clear(area.as_fd())?;
@@ -138,15 +138,15 @@ impl HostUpper {
         });
         let root = core.hold(root).map_err(io::Error::other)?;
         let is_discarded = xattrs::is_discarded(root.fd()).map_err(io::Error::other)?;
-        let layer: UpperRef = Arc::new(HostUpper::new(root, Arc::new(DescentCache::default())));
+        let opened: UpperRef = Arc::new(HostUpper::new(root, Arc::new(DescentCache::default())));
         if is_discarded && core.area.is_none() {
-            let text = "a discard of the layer was interrupted: discard it again";
+            let text = "a discard of the upper was interrupted: discard it again";
             return Err(io::Error::new(io::ErrorKind::InvalidData, text));
         }
         if is_discarded {
-            discard(&layer).map_err(|why| io::Error::other(format!("after a discard: {why}")))?;
+            discard(&opened).map_err(|why| io::Error::other(format!("after a discard: {why}")))?;
         }
-        Ok(layer)
+        Ok(opened)
     }
 }
 

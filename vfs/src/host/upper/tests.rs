@@ -90,7 +90,7 @@ impl World {
         self.root.enter(n(name)).unwrap()
     }
 
-    fn shows(&self) -> BTreeMap<String, String> {
+    fn entries(&self) -> BTreeMap<String, String> {
         tree(&self.root)
     }
 }

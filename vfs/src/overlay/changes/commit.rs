@@ -303,11 +303,11 @@ impl Commit<'_> {
 
     /// Returns whether `group` contains exactly the names of `existing` in the target.
     fn is_group(&self, existing: &Stat, group: &[SharedPath]) -> bool {
-        let is_it = |path: &SharedPath| {
+        let is_existing = |path: &SharedPath| {
             let stat = self.target_stat(path);
             stat.is_ok_and(|stat| (stat.dev, stat.ino) == (existing.dev, existing.ino))
         };
-        existing.nlink == group.len() as u64 && group.iter().all(is_it)
+        existing.nlink == group.len() as u64 && group.iter().all(is_existing)
     }
 
     fn target_stat(&self, path: &SharedPath) -> Result<Stat> {

@@ -107,8 +107,8 @@ impl Diff<'_> {
         if stat.kind == FileType::Dir {
             return self.enter(at, &path, in_place).map(Some);
         }
-        if let Some((there, LowerNode::Leaf(part))) = in_place {
-            let old_name = Name::new(there.name())?;
+        if let Some((lower_path, LowerNode::Leaf(part))) = in_place {
+            let old_name = Name::new(lower_path.name())?;
             let old = to_errno(part.dir().stat(old_name.into()))?;
             let is_other = (old.dev, old.ino) != (stat.dev, stat.ino);
             let was_linked = is_other && (old.nlink > 1 || stat.nlink > 1);
@@ -130,9 +130,11 @@ impl Diff<'_> {
         home: Option<(SharedPath, LowerNode)>,
     ) -> Result<Option<(SharedPath, LowerNode)>> {
         Ok(match (self.renames.from(path).cloned(), home) {
-            (Some(from), Some((there, found))) if from == there => Some((there, found)),
+            (Some(from), Some((lower_path, found))) if from == lower_path => {
+                Some((lower_path, found))
+            }
             (Some(from), home) => {
-                let replaces = home.map(|(there, found)| kind_of(&there, &found));
+                let replaces = home.map(|(lower_path, found)| kind_of(&lower_path, &found));
                 let kind = EntryKind::Renamed { from: from.clone() };
                 self.record(path, kind, stat, replaces);
                 let (above, name) = from.split_last().ok_or(Errno::Noent)?;
@@ -151,10 +153,10 @@ impl Diff<'_> {
                 self.record(path, EntryKind::Added, stat, None);
                 None
             }
-            (None, Some((there, found))) => {
-                let old = kind_of(&there, &found);
-                if old == stat.kind && !self.renames.has_left(&there) {
-                    Some((there, found))
+            (None, Some((lower_path, found))) => {
+                let old = kind_of(&lower_path, &found);
+                if old == stat.kind && !self.renames.has_left(&lower_path) {
+                    Some((lower_path, found))
                 } else {
                     self.record(path, EntryKind::Modified, stat, Some(old));
                     None
@@ -172,11 +174,14 @@ impl Diff<'_> {
         let upper = WalkDir::enter(&at.dir.upper, at.name)?;
         let is_reported = in_place.is_none();
         let (lower, lower_at) = match in_place {
-            Some((there, LowerNode::Dir(dir))) => {
+            Some((lower_path, LowerNode::Dir(dir))) => {
                 let home = at.dir.lower.as_ref().map(|lower| lower.path());
-                let is_home = there.split_last() == home.map(|home| (home, at.name.as_str()));
-                let lower_at =
-                    if is_home { LowerLocation::SameName } else { LowerLocation::Renamed(there) };
+                let is_home = lower_path.split_last() == home.map(|home| (home, at.name.as_str()));
+                let lower_at = if is_home {
+                    LowerLocation::SameName
+                } else {
+                    LowerLocation::Renamed(lower_path)
+                };
                 (Some(dir), lower_at)
             }
             Some((_, LowerNode::Leaf(_))) | None => (None, LowerLocation::Absent),
@@ -199,15 +204,15 @@ impl Diff<'_> {
             whiteouts(&**upper)?
         };
         for name in names {
-            let there = lower.path().join(&name);
+            let lower_path = lower.path().join(&name);
             let checked = Name::new(&name)?;
             if matches!(upper.lookup(checked)?, UpperEntry::Node(_)) {
                 continue;
             }
             let Some(found) = lower.lookup(checked)? else { continue };
-            if !self.renames.has_left(&there) {
-                let stat = stat_of(&there, &found)?;
-                self.record(&there, EntryKind::Removed, &stat, None);
+            if !self.renames.has_left(&lower_path) {
+                let stat = stat_of(&lower_path, &found)?;
+                self.record(&lower_path, EntryKind::Removed, &stat, None);
             }
         }
         if at.data.is_reported {
@@ -262,12 +267,12 @@ pub(super) fn same_bytes(one: &dyn File, other: &dyn File, size: u64) -> Result<
     // One byte more than the size, so that the first read also detects the end.
     let len =
         usize::try_from(size).map_or(PIECE_BYTES, |size| PIECE_BYTES.min(size.saturating_add(1)));
-    let (mut here, mut there) = (vec![0; len], vec![0; len]);
+    let (mut left, mut right) = (vec![0; len], vec![0; len]);
     let mut at = 0_u64;
     loop {
-        let n = read_full(one, &mut here, at)?;
-        let m = read_full(other, &mut there, at)?;
-        if here.get(..n) != there.get(..m) {
+        let n = read_full(one, &mut left, at)?;
+        let m = read_full(other, &mut right, at)?;
+        if left.get(..n) != right.get(..m) {
             return Ok(false);
         }
         if n < len {

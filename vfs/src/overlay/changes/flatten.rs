@@ -90,8 +90,8 @@ impl Stack {
         let mut all = Vec::new();
         for part in &self.parts {
             all.extend(names(part.dir())?);
-            if let LowerDir::Frozen(layer) = part {
-                all.extend(whiteouts(&**layer)?);
+            if let LowerDir::Frozen(upper) = part {
+                all.extend(whiteouts(&**upper)?);
             }
         }
         all.sort_unstable();
@@ -104,7 +104,7 @@ impl Stack {
         let mut hides = false;
         for part in &self.parts {
             let kind = match part {
-                LowerDir::Frozen(layer) => match layer.lookup(name)? {
+                LowerDir::Frozen(upper) => match upper.lookup(name)? {
                     UpperEntry::Absent => continue,
                     UpperEntry::Whiteout if dirs.is_empty() => return Ok(StackEntry::Whiteout),
                     UpperEntry::Whiteout => None,
@@ -147,7 +147,7 @@ impl Visitor for Flatten {
 
     fn leave(&mut self, at: Leave<'_, Stack, ()>) -> Result<(), PathError> {
         let (dir, path) = (at.dir, at.path);
-        let first = dir.parts.first().ok_or_else(|| bug!("a directory of no layer")).at(path)?;
+        let first = dir.parts.first().ok_or_else(|| bug!("a directory of no upper")).at(path)?;
         let times = to_errno(first.dir().stat(Descent::HERE)).at(path)?.times();
         to_errno(dir.into.set_times(Descent::HERE, times)).at(path)
     }
@@ -175,7 +175,7 @@ impl Flatten {
                 Ok(None)
             }
             StackEntry::Dir { parts, hides } => {
-                let first = parts.first().ok_or_else(|| bug!("a directory of no layer"))?;
+                let first = parts.first().ok_or_else(|| bug!("a directory of no upper"))?;
                 let stat = to_errno(first.dir().stat(Descent::HERE))?;
                 into.copy_up(&[NewName { dir: &**into, name }], &stat, CopyUp::Dir)?;
                 let into = WalkDir::enter(into, name)?;

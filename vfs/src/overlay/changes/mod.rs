@@ -189,21 +189,21 @@ impl Overlay {
 /// - The errors of the upper.
 ///
 /// After an error or a crash, the next open of the upper removes the rest.
-pub fn discard(layer: &UpperRef) -> Result<(), PathError> {
-    if layer.is_opaque().at("")? {
+pub fn discard(upper: &UpperRef) -> Result<(), PathError> {
+    if upper.is_opaque().at("")? {
         return Err(PathError { path: String::new(), errno: Errno::Notsup });
     }
-    layer.begin_discard().at("")?;
-    for name in names(&**layer).at("")? {
-        remove_tree(layer, Name::new(&name).at(&name)?, &name)?;
+    upper.begin_discard().at("")?;
+    for name in names(&**upper).at("")? {
+        remove_tree(upper, Name::new(&name).at(&name)?, &name)?;
     }
-    for name in whiteouts(&**layer).at("")? {
+    for name in whiteouts(&**upper).at("")? {
         // A node that is created in place of a whiteout removes it.
         let checked = Name::new(&name).at(&name)?;
-        layer.create_dir(checked).at(&name)?;
-        layer.remove_dir(checked).at(&name)?;
+        upper.create_dir(checked).at(&name)?;
+        upper.remove_dir(checked).at(&name)?;
     }
-    layer.end_discard().at("")
+    upper.end_discard().at("")
 }
 
 /// Removes the node `name` with its whole tree. Links are not followed. An absent name is no error.
@@ -284,16 +284,16 @@ fn kind_of(dir: &dyn Dir, name: Name<'_>) -> Result<Option<FileType>> {
 }
 
 /// Returns the names of the whiteouts in a directory, sorted by their bytes.
-pub(super) fn whiteouts(layer: &dyn UpperDir) -> Result<Vec<Box<str>>> {
+pub(super) fn whiteouts(upper: &dyn UpperDir) -> Result<Vec<Box<str>>> {
     let mut names: Vec<Box<str>> = Vec::new();
-    layer.whiteouts(&mut |name| names.push(name.as_str().into()))?;
+    upper.whiteouts(&mut |name| names.push(name.as_str().into()))?;
     names.sort_unstable();
     Ok(names)
 }
 
 /// Returns the node `name`, which was just listed.
-pub(super) fn node(layer: &dyn UpperDir, name: Name<'_>) -> Result<crate::Stat> {
-    match layer.lookup(name)? {
+pub(super) fn node(upper: &dyn UpperDir, name: Name<'_>) -> Result<crate::Stat> {
+    match upper.lookup(name)? {
         UpperEntry::Node(stat) => Ok(stat),
         UpperEntry::Absent | UpperEntry::Whiteout => Err(Errno::Noent),
     }

@@ -6,17 +6,17 @@ use crate::{SetTime, SetTimes};
 
 /// Creates a node of each type, whiteouts, and directories without visible entries.
 fn furnish(world: &World) {
-    let layer = &world.root;
+    let upper = &world.root;
     world.write("file", "file");
     world.write("other", "other");
-    layer.link(n("file"), &**layer, n("twin")).unwrap();
-    layer.create_symlink(n("link"), "file").unwrap();
-    layer.create_dir(n("dir")).unwrap();
+    upper.link(n("file"), &**upper, n("twin")).unwrap();
+    upper.create_symlink(n("link"), "file").unwrap();
+    upper.create_dir(n("dir")).unwrap();
     world.write("dir/in", "in");
-    layer.create_dir(n("empty")).unwrap();
-    layer.create_dir(n("hollow")).unwrap();
+    upper.create_dir(n("empty")).unwrap();
+    upper.create_dir(n("hollow")).unwrap();
     world.enter("hollow").create_whiteout(n("w")).unwrap();
-    layer.create_whiteout(n("gone")).unwrap();
+    upper.create_whiteout(n("gone")).unwrap();
 }
 
 fn dir(world: &World) -> &dyn UpperDir {
@@ -27,31 +27,31 @@ fn dir(world: &World) -> &dyn UpperDir {
 fn whiteout_is_absent_for_every_dir_method() {
     each_world(ALL, |world| {
         furnish(world);
-        let layer = dir(world);
-        assert_eq!(entry_type(layer, "gone"), "whiteout");
-        assert_eq!(whiteouts(layer), ["gone"]);
-        assert!(!names(layer).contains(&"gone".to_owned()));
-        assert_eq!(errno(layer.stat(d("gone"))), Errno::Noent);
-        assert_eq!(errno(layer.stat(d("gone/x"))), Errno::Noent);
-        assert_eq!(errno(layer.set_times(d("gone"), SetTimes::default())), Errno::Noent);
+        let upper = dir(world);
+        assert_eq!(entry_type(upper, "gone"), "whiteout");
+        assert_eq!(whiteouts(upper), ["gone"]);
+        assert!(!names(upper).contains(&"gone".to_owned()));
+        assert_eq!(errno(upper.stat(d("gone"))), Errno::Noent);
+        assert_eq!(errno(upper.stat(d("gone/x"))), Errno::Noent);
+        assert_eq!(errno(upper.set_times(d("gone"), SetTimes::default())), Errno::Noent);
         let flags = OpenFlags::empty();
         for access in Access::ALL {
-            assert_eq!(errno(open(layer, "gone", access, flags)), Errno::Noent);
-            assert_eq!(errno(open(layer, "gone/x", access, flags)), Errno::Noent);
+            assert_eq!(errno(open(upper, "gone", access, flags)), Errno::Noent);
+            assert_eq!(errno(open(upper, "gone/x", access, flags)), Errno::Noent);
         }
         for done in [
-            layer.enter(n("gone")).map(drop),
-            layer.read_link(n("gone")).map(drop),
-            layer.remove_file(n("gone")),
-            layer.remove_dir(n("gone")),
-            layer.rename(n("gone"), layer, n("new")),
-            layer.rename_with_whiteout(n("gone"), layer, n("new")),
-            layer.link(n("gone"), layer, n("new")),
-            layer.copy_up_link(n("gone"), layer, n("new")),
+            upper.enter(n("gone")).map(drop),
+            upper.read_link(n("gone")).map(drop),
+            upper.remove_file(n("gone")),
+            upper.remove_dir(n("gone")),
+            upper.rename(n("gone"), upper, n("new")),
+            upper.rename_with_whiteout(n("gone"), upper, n("new")),
+            upper.link(n("gone"), upper, n("new")),
+            upper.copy_up_link(n("gone"), upper, n("new")),
         ] {
             assert_eq!(done, Err(Errno::Noent), "{}", world.what);
         }
-        assert_eq!(entry_type(layer, "new"), "nothing");
+        assert_eq!(entry_type(upper, "new"), "nothing");
     });
 }
 
@@ -59,50 +59,50 @@ fn whiteout_is_absent_for_every_dir_method() {
 fn errors_follow_the_documented_order() {
     each_world(ALL, |world| {
         furnish(world);
-        let layer = dir(world);
-        let before = world.shows();
+        let upper = dir(world);
+        let before = world.entries();
         let stranger_dir = tempfile::tempdir().unwrap();
         let stranger = HostUpper::open_ambient(stranger_dir.path()).unwrap();
         let nested = world.enter("dir");
         for (what, done, errno) in [
-            ("mkdir", layer.create_dir(n("file")), Errno::Exist),
-            ("mkdir dir", layer.create_opaque_dir(n("dir")), Errno::Exist),
-            ("symlink", layer.create_symlink(n("link"), "x"), Errno::Exist),
-            ("unlink dir", layer.remove_file(n("dir")), Errno::Isdir),
-            ("unlink nothing", layer.remove_file(n("no")), Errno::Noent),
-            ("rmdir file", layer.remove_dir(n("file")), Errno::Notdir),
-            ("rmdir full", layer.remove_dir(n("dir")), Errno::Notempty),
-            ("white out full", layer.create_whiteout(n("dir")), Errno::Notempty),
-            ("rename far", layer.rename(n("no"), &*stranger, n("x")), Errno::Xdev),
-            ("rename nothing", layer.rename(n("no"), layer, n("x")), Errno::Noent),
-            ("into itself", layer.rename(n("dir"), &*nested, n("x")), Errno::Inval),
-            ("into itself, full", layer.rename(n("dir"), &*nested, n("in")), Errno::Inval),
-            ("onto above", nested.rename(n("in"), layer, n("dir")), Errno::Notempty),
-            ("dir onto file", layer.rename(n("dir"), layer, n("file")), Errno::Notdir),
-            ("file onto dir", layer.rename(n("file"), layer, n("dir")), Errno::Isdir),
-            ("file onto empty", layer.rename(n("file"), layer, n("empty")), Errno::Isdir),
-            ("file onto hollow", layer.rename(n("file"), layer, n("hollow")), Errno::Isdir),
-            ("dir onto full", layer.rename(n("empty"), layer, n("dir")), Errno::Notempty),
-            ("hollow onto full", layer.rename(n("hollow"), layer, n("dir")), Errno::Notempty),
-            ("link far", layer.link(n("no"), &*stranger, n("x")), Errno::Xdev),
-            ("link nothing", layer.link(n("no"), layer, n("file")), Errno::Noent),
-            ("link onto", layer.link(n("dir"), layer, n("file")), Errno::Exist),
-            ("link dir", layer.link(n("dir"), layer, n("x")), Errno::Perm),
-            ("name far", layer.copy_up_link(n("no"), &*stranger, n("x")), Errno::Xdev),
-            ("name onto", layer.copy_up_link(n("file"), layer, n("link")), Errno::Exist),
-            ("enter file", layer.enter(n("file")).map(drop), Errno::Notdir),
-            ("enter link", layer.enter(n("link")).map(drop), Errno::Notdir),
-            ("readlink", layer.read_link(n("file")).map(drop), Errno::Inval),
+            ("mkdir", upper.create_dir(n("file")), Errno::Exist),
+            ("mkdir dir", upper.create_opaque_dir(n("dir")), Errno::Exist),
+            ("symlink", upper.create_symlink(n("link"), "x"), Errno::Exist),
+            ("unlink dir", upper.remove_file(n("dir")), Errno::Isdir),
+            ("unlink nothing", upper.remove_file(n("no")), Errno::Noent),
+            ("rmdir file", upper.remove_dir(n("file")), Errno::Notdir),
+            ("rmdir full", upper.remove_dir(n("dir")), Errno::Notempty),
+            ("white out full", upper.create_whiteout(n("dir")), Errno::Notempty),
+            ("rename far", upper.rename(n("no"), &*stranger, n("x")), Errno::Xdev),
+            ("rename nothing", upper.rename(n("no"), upper, n("x")), Errno::Noent),
+            ("into itself", upper.rename(n("dir"), &*nested, n("x")), Errno::Inval),
+            ("into itself, full", upper.rename(n("dir"), &*nested, n("in")), Errno::Inval),
+            ("onto above", nested.rename(n("in"), upper, n("dir")), Errno::Notempty),
+            ("dir onto file", upper.rename(n("dir"), upper, n("file")), Errno::Notdir),
+            ("file onto dir", upper.rename(n("file"), upper, n("dir")), Errno::Isdir),
+            ("file onto empty", upper.rename(n("file"), upper, n("empty")), Errno::Isdir),
+            ("file onto hollow", upper.rename(n("file"), upper, n("hollow")), Errno::Isdir),
+            ("dir onto full", upper.rename(n("empty"), upper, n("dir")), Errno::Notempty),
+            ("hollow onto full", upper.rename(n("hollow"), upper, n("dir")), Errno::Notempty),
+            ("link far", upper.link(n("no"), &*stranger, n("x")), Errno::Xdev),
+            ("link nothing", upper.link(n("no"), upper, n("file")), Errno::Noent),
+            ("link onto", upper.link(n("dir"), upper, n("file")), Errno::Exist),
+            ("link dir", upper.link(n("dir"), upper, n("x")), Errno::Perm),
+            ("name far", upper.copy_up_link(n("no"), &*stranger, n("x")), Errno::Xdev),
+            ("name onto", upper.copy_up_link(n("file"), upper, n("link")), Errno::Exist),
+            ("enter file", upper.enter(n("file")).map(drop), Errno::Notdir),
+            ("enter link", upper.enter(n("link")).map(drop), Errno::Notdir),
+            ("readlink", upper.read_link(n("file")).map(drop), Errno::Inval),
         ] {
             assert_eq!(done, Err(errno), "{what} {}", world.what);
             if what.contains("into") || what.contains("onto") {
                 let (from, name): (&dyn UpperDir, _) =
-                    if what == "onto above" { (&*nested, "in") } else { (layer, "dir") };
+                    if what == "onto above" { (&*nested, "in") } else { (upper, "dir") };
                 assert_eq!(entry_type(from, name), "node", "{what}");
             }
         }
         let copied =
-            layer.copy_up(&[at_name(layer, "file")], &lower_stat(FileType::Dir, 1), CopyUp::Dir);
+            upper.copy_up(&[at_name(upper, "file")], &lower_stat(FileType::Dir, 1), CopyUp::Dir);
         assert_eq!(copied.map(drop), Err(Errno::Exist));
         let mut is_called = false;
         let mut fill = |_: &dyn crate::File| {
@@ -110,13 +110,13 @@ fn errors_follow_the_documented_order() {
             Ok(())
         };
         let what = CopyUp::File(&mut fill);
-        let copied = layer.copy_up(&[at_name(layer, "dir")], &lower_stat(FileType::File, 1), what);
+        let copied = upper.copy_up(&[at_name(upper, "dir")], &lower_stat(FileType::File, 1), what);
         assert_eq!((copied.map(drop), is_called), (Err(Errno::Exist), false));
         let mut fill = |_: &dyn crate::File| Err(Errno::Dquot);
         let what = CopyUp::File(&mut fill);
-        let copied = layer.copy_up(&[at_name(layer, "new")], &lower_stat(FileType::File, 1), what);
+        let copied = upper.copy_up(&[at_name(upper, "new")], &lower_stat(FileType::File, 1), what);
         assert_eq!(copied.map(drop), Err(Errno::Dquot));
-        assert_eq!(world.shows(), before, "{}", world.what);
+        assert_eq!(world.entries(), before, "{}", world.what);
     });
 }
 
@@ -124,7 +124,7 @@ fn errors_follow_the_documented_order() {
 fn open_returns_the_node_or_its_error() {
     each_world(ALL, |world| {
         furnish(world);
-        let layer = dir(world);
+        let upper = dir(world);
         let (none, create) = (OpenFlags::empty(), OpenFlags::CREATE);
         let only_dirs = OpenFlags::DIRECTORY;
         let exclusive = OpenFlags::CREATE | OpenFlags::EXCLUSIVE;
@@ -141,23 +141,23 @@ fn open_returns_the_node_or_its_error() {
             ("", Access::Write, none, Errno::Isdir),
             ("", Access::Read, exclusive, Errno::Exist),
         ] {
-            assert_eq!(errno(open(layer, at, access, flags)), expected, "{at} {access:?}");
+            assert_eq!(errno(open(upper, at, access, flags)), expected, "{at} {access:?}");
         }
         for (at, expected) in [("link", 0), ("link/x", 0), ("dir/deep", 1), ("dir/deep/x", 1)] {
             if entry_type(&*world.enter("dir"), "deep") == "nothing" {
                 world.enter("dir").create_symlink(n("deep"), "file").unwrap();
             }
-            let stop = open(layer, at, Access::Read, none).err().unwrap();
+            let stop = open(upper, at, Access::Read, none).err().unwrap();
             assert_eq!(stop, Stop::Link { at: expected, target: "file".into() }, "{at}");
         }
-        assert_eq!(read(layer, "dir/in"), "in");
-        let deep = open(layer, "dir/in", Access::Hold, none).unwrap().into_file().unwrap();
-        assert_eq!(deep.stat().unwrap(), layer.stat(d("dir/in")).unwrap());
-        open(layer, "file", Access::Hold, OpenFlags::TRUNCATE).unwrap();
-        assert_eq!(read(layer, "file"), "");
-        let held = open(layer, "dir", Access::Hold, only_dirs).unwrap().into_dir().unwrap();
-        layer.rename(n("other"), &*held, n("moved")).unwrap();
-        assert_eq!(read(layer, "dir/moved"), "other");
+        assert_eq!(read(upper, "dir/in"), "in");
+        let deep = open(upper, "dir/in", Access::Hold, none).unwrap().into_file().unwrap();
+        assert_eq!(deep.stat().unwrap(), upper.stat(d("dir/in")).unwrap());
+        open(upper, "file", Access::Hold, OpenFlags::TRUNCATE).unwrap();
+        assert_eq!(read(upper, "file"), "");
+        let held = open(upper, "dir", Access::Hold, only_dirs).unwrap().into_dir().unwrap();
+        upper.rename(n("other"), &*held, n("moved")).unwrap();
+        assert_eq!(read(upper, "dir/moved"), "other");
     });
 }
 
@@ -165,8 +165,8 @@ fn open_returns_the_node_or_its_error() {
 fn open_leaf_returns_the_entry() {
     each_world(ALL, |world| {
         furnish(world);
-        let layer = dir(world);
-        let opened = |name: &str, how| match layer.open_leaf(n(name), how).unwrap() {
+        let upper = dir(world);
+        let opened = |name: &str, how| match upper.open_leaf(n(name), how).unwrap() {
             UpperOpen::Absent => "nothing",
             UpperOpen::Whiteout => "whiteout",
             UpperOpen::Dir => "dir",
@@ -177,13 +177,13 @@ fn open_leaf_returns_the_entry() {
             let all = ["no", "gone", "dir", "file"].map(|name| opened(name, how));
             assert_eq!(all, ["nothing", "whiteout", "dir", "file"], "{how:?}");
         }
-        let link = layer.open_leaf(n("link"), OpenHow::READ).err().unwrap();
+        let link = upper.open_leaf(n("link"), OpenHow::READ).err().unwrap();
         assert_eq!(link, Stop::Link { at: 0, target: "file".into() });
         let exclusive = OpenFlags::CREATE | OpenFlags::EXCLUSIVE;
         let exclusive = OpenHow::new(Access::Write, exclusive);
-        assert_eq!(errno(layer.open_leaf(n("file"), exclusive)), Errno::Exist);
+        assert_eq!(errno(upper.open_leaf(n("file"), exclusive)), Errno::Exist);
         let dirs = OpenHow::new(Access::Read, OpenFlags::DIRECTORY);
-        assert_eq!(errno(layer.open_leaf(n("file"), dirs)), Errno::Notdir);
+        assert_eq!(errno(upper.open_leaf(n("file"), dirs)), Errno::Notdir);
     });
 }
 
@@ -191,69 +191,69 @@ fn open_leaf_returns_the_entry() {
 fn new_node_replaces_a_whiteout() {
     each_world(ALL, |world| {
         furnish(world);
-        let layer = dir(world);
+        let upper = dir(world);
         type Put<'a> = (&'a str, &'a dyn Fn());
         let puts: [Put<'_>; 9] = [
-            ("file", &|| write(layer, "w", "new")),
-            ("link", &|| layer.create_symlink(n("w"), "to").unwrap()),
-            ("dir", &|| layer.create_dir(n("w")).unwrap()),
-            ("opaque", &|| layer.create_opaque_dir(n("w")).unwrap()),
-            ("hard link", &|| layer.link(n("file"), layer, n("w")).unwrap()),
-            ("rename", &|| layer.rename(n("other"), layer, n("w")).unwrap()),
-            ("rename link", &|| layer.rename(n("link"), layer, n("w")).unwrap()),
-            ("rename dir", &|| layer.rename(n("dir"), layer, n("w")).unwrap()),
-            ("rename empty", &|| layer.rename_with_whiteout(n("empty"), layer, n("w")).unwrap()),
+            ("file", &|| write(upper, "w", "new")),
+            ("link", &|| upper.create_symlink(n("w"), "to").unwrap()),
+            ("dir", &|| upper.create_dir(n("w")).unwrap()),
+            ("opaque", &|| upper.create_opaque_dir(n("w")).unwrap()),
+            ("hard link", &|| upper.link(n("file"), upper, n("w")).unwrap()),
+            ("rename", &|| upper.rename(n("other"), upper, n("w")).unwrap()),
+            ("rename link", &|| upper.rename(n("link"), upper, n("w")).unwrap()),
+            ("rename dir", &|| upper.rename(n("dir"), upper, n("w")).unwrap()),
+            ("rename empty", &|| upper.rename_with_whiteout(n("empty"), upper, n("w")).unwrap()),
         ];
         for (what, put) in puts {
-            if entry_type(layer, "w") == "node" {
-                match node(layer, "w").kind {
-                    FileType::Dir if has(layer, "w/in") => {
-                        layer.rename(n("w"), layer, n("away")).unwrap();
+            if entry_type(upper, "w") == "node" {
+                match node(upper, "w").kind {
+                    FileType::Dir if has(upper, "w/in") => {
+                        upper.rename(n("w"), upper, n("away")).unwrap();
                     }
-                    FileType::Dir => layer.remove_dir(n("w")).unwrap(),
-                    _ => layer.remove_file(n("w")).unwrap(),
+                    FileType::Dir => upper.remove_dir(n("w")).unwrap(),
+                    _ => upper.remove_file(n("w")).unwrap(),
                 }
             }
-            layer.create_whiteout(n("w")).unwrap();
-            assert_eq!(entry_type(layer, "w"), "whiteout", "{what} {}", world.what);
+            upper.create_whiteout(n("w")).unwrap();
+            assert_eq!(entry_type(upper, "w"), "whiteout", "{what} {}", world.what);
             put();
-            assert_eq!(entry_type(layer, "w"), "node", "{what} {}", world.what);
-            assert!(!whiteouts(layer).contains(&"w".to_owned()), "{what}");
-            if node(layer, "w").kind == FileType::Dir {
+            assert_eq!(entry_type(upper, "w"), "node", "{what} {}", world.what);
+            assert!(!whiteouts(upper).contains(&"w".to_owned()), "{what}");
+            if node(upper, "w").kind == FileType::Dir {
                 let is_new = matches!(what, "dir" | "opaque");
                 assert_eq!(world.enter("w").is_opaque().unwrap(), is_new, "{what}");
             }
         }
-        assert_eq!(entry_type(layer, "empty"), "whiteout");
-        assert_eq!(entry_type(layer, "dir"), "nothing");
+        assert_eq!(entry_type(upper, "empty"), "whiteout");
+        assert_eq!(entry_type(upper, "dir"), "nothing");
     });
 }
 
-fn has(layer: &dyn UpperDir, at: &str) -> bool {
-    layer.stat(d(at)).is_ok()
+fn has(upper: &dyn UpperDir, at: &str) -> bool {
+    upper.stat(d(at)).is_ok()
 }
 
 #[test]
 fn directory_of_whiteouts_is_empty() {
     each_world(ALL, |world| {
         furnish(world);
-        let layer = dir(world);
+        let upper = dir(world);
         for (nth, what) in
             ["remove", "white out", "replace", "replace by hollow"].iter().enumerate()
         {
             let name = format!("hollow{nth}");
-            layer.create_dir(n(&name)).unwrap();
+            upper.create_dir(n(&name)).unwrap();
             let hollow = world.enter(&name);
             hollow.create_whiteout(n("a")).unwrap();
             hollow.create_whiteout(n("b")).unwrap();
             assert_eq!((names(&*hollow), whiteouts(&*hollow).len()), (vec![], 2));
             let left = match *what {
-                "remove" => layer.remove_dir(n(&name)).map(|()| "nothing"),
-                "white out" => layer.create_whiteout(n(&name)).map(|()| "whiteout"),
-                "replace" => layer.rename(n("dir"), layer, n(&name)).map(|()| "node"),
-                _ => layer.rename_with_whiteout(n("hollow"), layer, n(&name)).map(|()| "node"),
+                "remove" => upper.remove_dir(n(&name)).map(|()| "nothing"),
+                "white out" => upper.create_whiteout(n(&name)).map(|()| "whiteout"),
+                "replace" => upper.rename(n("dir"), upper, n(&name)).map(|()| "node"),
+                _ => upper.rename_with_whiteout(n("hollow"), upper, n(&name)).map(|()| "node"),
             };
-            assert_eq!(left.map(|left| entry_type(layer, &name) == left), Ok(true), "{what}");
+            assert_eq!(left.map(|left| entry_type(upper, &name) == left), Ok(true), "{what}");
             // The handle refers to a removed directory.
             assert_eq!(entry_type(&*hollow, "a"), "nothing", "{what} {}", world.what);
             assert_eq!(whiteouts(&*hollow), Vec::<String>::new());
@@ -263,10 +263,10 @@ fn directory_of_whiteouts_is_empty() {
             let created = open(&*hollow, "x", Access::Write, OpenFlags::CREATE);
             assert_eq!(errno(created), Errno::Noent);
         }
-        assert_eq!(read(layer, "hollow2/in"), "in");
+        assert_eq!(read(upper, "hollow2/in"), "in");
         assert_eq!(whiteouts(&*world.enter("hollow3")), ["w"]);
         assert_eq!(
-            (entry_type(layer, "dir"), entry_type(layer, "hollow")),
+            (entry_type(upper, "dir"), entry_type(upper, "hollow")),
             ("nothing", "whiteout")
         );
     });
@@ -276,28 +276,28 @@ fn directory_of_whiteouts_is_empty() {
 fn rename_leaves_a_whiteout_on_request() {
     each_world(ALL, |world| {
         furnish(world);
-        let layer = dir(world);
-        let id = |name: &str| (node(layer, name).ino, node(layer, name).nlink);
+        let upper = dir(world);
+        let id = |name: &str| (node(upper, name).ino, node(upper, name).nlink);
         for (from, to) in [("link", "l"), ("dir", "d"), ("empty", "e"), ("other", "o")] {
             let before = id(from);
-            layer.rename_with_whiteout(n(from), layer, n(to)).unwrap();
+            upper.rename_with_whiteout(n(from), upper, n(to)).unwrap();
             assert_eq!(
-                (entry_type(layer, from), id(to)),
+                (entry_type(upper, from), id(to)),
                 ("whiteout", before),
                 "{from} {}",
                 world.what
             );
             // Renames onto the whiteout that the first rename left, and back.
-            layer.rename_with_whiteout(n(to), layer, n(from)).unwrap();
+            upper.rename_with_whiteout(n(to), upper, n(from)).unwrap();
             assert_eq!(
-                (id(from), entry_type(layer, to)),
+                (id(from), entry_type(upper, to)),
                 (before, "whiteout"),
                 "{from} {}",
                 world.what
             );
-            layer.rename(n(from), layer, n(to)).unwrap();
+            upper.rename(n(from), upper, n(to)).unwrap();
             assert_eq!(
-                (entry_type(layer, from), id(to)),
+                (entry_type(upper, from), id(to)),
                 ("nothing", before),
                 "{from} {}",
                 world.what
@@ -305,20 +305,20 @@ fn rename_leaves_a_whiteout_on_request() {
         }
         // Replaces another node.
         let file = id("file");
-        layer.rename_with_whiteout(n("file"), layer, n("o")).unwrap();
-        assert_eq!((entry_type(layer, "file"), id("o")), ("whiteout", file));
-        layer.rename_with_whiteout(n("d"), layer, n("e")).unwrap();
-        assert_eq!((entry_type(layer, "d"), read(layer, "e/in")), ("whiteout", "in".to_owned()));
+        upper.rename_with_whiteout(n("file"), upper, n("o")).unwrap();
+        assert_eq!((entry_type(upper, "file"), id("o")), ("whiteout", file));
+        upper.rename_with_whiteout(n("d"), upper, n("e")).unwrap();
+        assert_eq!((entry_type(upper, "d"), read(upper, "e/in")), ("whiteout", "in".to_owned()));
         // A rename between two names of one file, or onto the same name, changes nothing.
-        layer.rename_with_whiteout(n("o"), layer, n("twin")).unwrap();
-        layer.rename_with_whiteout(n("e"), layer, n("e")).unwrap();
-        assert_eq!((id("o"), id("twin"), read(layer, "e/in")), (file, file, "in".to_owned()));
+        upper.rename_with_whiteout(n("o"), upper, n("twin")).unwrap();
+        upper.rename_with_whiteout(n("e"), upper, n("e")).unwrap();
+        assert_eq!((id("o"), id("twin"), read(upper, "e/in")), (file, file, "in".to_owned()));
         // Renames between directories.
         let inner = world.enter("e");
-        inner.rename_with_whiteout(n("in"), layer, n("out")).unwrap();
-        layer.rename_with_whiteout(n("o"), &*inner, n("o")).unwrap();
-        assert_eq!((entry_type(&*inner, "in"), read(layer, "out")), ("whiteout", "in".to_owned()));
-        assert_eq!((entry_type(layer, "o"), read(&*inner, "o")), ("whiteout", "file".to_owned()));
+        inner.rename_with_whiteout(n("in"), upper, n("out")).unwrap();
+        upper.rename_with_whiteout(n("o"), &*inner, n("o")).unwrap();
+        assert_eq!((entry_type(&*inner, "in"), read(upper, "out")), ("whiteout", "in".to_owned()));
+        assert_eq!((entry_type(upper, "o"), read(&*inner, "o")), ("whiteout", "file".to_owned()));
     });
 }
 
@@ -400,23 +400,23 @@ fn at(seconds: i64) -> SetTimes {
 #[test]
 fn identity_of_a_removed_symlink_is_not_reused() {
     each_world(ALL, |world| {
-        let layer = dir(world);
+        let upper = dir(world);
         for round in 0..40 {
-            copy_up(layer, "a", FileType::Symlink, 100 + round);
-            assert_eq!(node(layer, "a").ino, 100 + round);
-            layer.create_symlink(n("b"), "x").unwrap();
+            copy_up(upper, "a", FileType::Symlink, 100 + round);
+            assert_eq!(node(upper, "a").ino, 100 + round);
+            upper.create_symlink(n("b"), "x").unwrap();
             match round % 4 {
-                0 => layer.remove_file(n("a")).unwrap(),
-                1 => layer.create_whiteout(n("a")).unwrap(),
-                2 => layer.rename(n("b"), layer, n("a")).unwrap(),
-                _ => layer.rename_with_whiteout(n("b"), layer, n("a")).unwrap(),
+                0 => upper.remove_file(n("a")).unwrap(),
+                1 => upper.create_whiteout(n("a")).unwrap(),
+                2 => upper.rename(n("b"), upper, n("a")).unwrap(),
+                _ => upper.rename_with_whiteout(n("b"), upper, n("a")).unwrap(),
             }
             // The filesystem assigns the inode number to the next node.
-            layer.create_symlink(n("c"), "x").unwrap();
+            upper.create_symlink(n("c"), "x").unwrap();
             for name in ["a", "b", "c"] {
-                if entry_type(layer, name) == "node" {
-                    assert_ne!(node(layer, name).dev, 77, "{name} {}", world.what);
-                    layer.remove_file(n(name)).unwrap();
+                if entry_type(upper, name) == "node" {
+                    assert_ne!(node(upper, name).dev, 77, "{name} {}", world.what);
+                    upper.remove_file(n(name)).unwrap();
                 }
             }
         }
@@ -466,67 +466,67 @@ fn set_opaque_changes_only_whiteouts() {
 fn frozen_upper_is_read_only() {
     each_world(ALL, |world| {
         furnish(world);
-        let layer = dir(world);
+        let upper = dir(world);
         for access in Access::ALL {
-            let file = open(layer, "file", access, OpenFlags::empty()).unwrap();
-            assert_eq!(layer.freeze(), Err(Errno::Txtbsy), "{access:?}");
+            let file = open(upper, "file", access, OpenFlags::empty()).unwrap();
+            assert_eq!(upper.freeze(), Err(Errno::Txtbsy), "{access:?}");
             drop(file);
         }
-        let before = world.shows();
+        let before = world.entries();
         let inner = world.enter("dir");
-        layer.freeze().unwrap();
-        layer.freeze().unwrap();
-        let file = open(layer, "file", Access::Read, OpenFlags::empty()).unwrap();
+        upper.freeze().unwrap();
+        upper.freeze().unwrap();
+        let file = open(upper, "file", Access::Read, OpenFlags::empty()).unwrap();
         let file = file.into_file().unwrap();
         let how = lower_stat(FileType::Dir, 1);
         for (what, done) in [
             ("create", inner.create_dir(n("x"))),
-            ("opaque", layer.create_opaque_dir(n("x"))),
-            ("symlink", layer.create_symlink(n("x"), "y")),
-            ("remove", layer.remove_file(n("file"))),
-            ("rmdir", layer.remove_dir(n("hollow"))),
-            ("rename", layer.rename(n("file"), layer, n("x"))),
-            ("rename away", layer.rename_with_whiteout(n("file"), layer, n("gone"))),
-            ("link", layer.link(n("file"), layer, n("x"))),
-            ("name", layer.copy_up_link(n("file"), layer, n("x"))),
-            ("copy_up", layer.copy_up(&[at_name(layer, "x")], &how, CopyUp::Dir).map(drop)),
-            ("white out", layer.create_whiteout(n("file"))),
+            ("opaque", upper.create_opaque_dir(n("x"))),
+            ("symlink", upper.create_symlink(n("x"), "y")),
+            ("remove", upper.remove_file(n("file"))),
+            ("rmdir", upper.remove_dir(n("hollow"))),
+            ("rename", upper.rename(n("file"), upper, n("x"))),
+            ("rename away", upper.rename_with_whiteout(n("file"), upper, n("gone"))),
+            ("link", upper.link(n("file"), upper, n("x"))),
+            ("name", upper.copy_up_link(n("file"), upper, n("x"))),
+            ("copy_up", upper.copy_up(&[at_name(upper, "x")], &how, CopyUp::Dir).map(drop)),
+            ("white out", upper.create_whiteout(n("file"))),
             ("set opaque", inner.set_opaque()),
-            ("times", layer.set_times(d("file"), at(1)).map_err(|_| Errno::Rofs)),
+            ("times", upper.set_times(d("file"), at(1)).map_err(|_| Errno::Rofs)),
             ("times of a file", file.set_times(at(1))),
         ] {
             assert_eq!(done, Err(Errno::Rofs), "{what} {}", world.what);
         }
         let (create, cut) = (OpenFlags::CREATE, OpenFlags::TRUNCATE);
-        assert_eq!(errno(open(layer, "new", Access::Read, create)), Errno::Rofs);
-        assert_eq!(errno(open(layer, "file", Access::Write, OpenFlags::empty())), Errno::Rofs);
-        assert_eq!(errno(open(layer, "file", Access::Read, cut)), Errno::Rofs);
-        assert_eq!(layer.remove_dir(n("dir")), Err(Errno::Notempty));
-        assert_eq!(world.shows(), before);
+        assert_eq!(errno(open(upper, "new", Access::Read, create)), Errno::Rofs);
+        assert_eq!(errno(open(upper, "file", Access::Write, OpenFlags::empty())), Errno::Rofs);
+        assert_eq!(errno(open(upper, "file", Access::Read, cut)), Errno::Rofs);
+        assert_eq!(upper.remove_dir(n("dir")), Err(Errno::Notempty));
+        assert_eq!(world.entries(), before);
     });
 }
 
 #[test]
 fn listing_callback_may_change_the_directory() {
     each_world(ALL, |world| {
-        let layer = dir(world);
+        let upper = dir(world);
         let count = 300;
         for i in 0..count {
             let name = format!("n{i}");
-            if i % 3 == 0 { layer.create_whiteout(n(&name)) } else { layer.create_dir(n(&name)) }
+            if i % 3 == 0 { upper.create_whiteout(n(&name)) } else { upper.create_dir(n(&name)) }
                 .unwrap();
         }
         let mut seen = Vec::new();
-        layer
+        upper
             .read_dir(Cookie::START, &mut |entry| {
                 seen.push(entry.name.as_str().to_owned());
-                layer.create_whiteout(entry.name).unwrap();
+                upper.create_whiteout(entry.name).unwrap();
                 ControlFlow::Continue(())
             })
             .unwrap();
         seen.sort();
         seen.dedup();
         assert_eq!(seen.len(), 200, "{}", world.what);
-        assert_eq!(whiteouts(layer).len(), count);
+        assert_eq!(whiteouts(upper).len(), count);
     });
 }

@@ -69,22 +69,22 @@ const CLEARING: &[&str] = &["/hollow/ = opaque dir"];
 const CLEARED: &[&str] = &["/hollow/ = opaque dir", "/hollow/w -"];
 const SWAPPED: &[&str] = &["/dir/ = opaque dir", "/dir/in -", "/hollow/ = dir", "/hollow/w -"];
 
-fn copy_up_file_with_two_names(layer: &dyn UpperDir) {
-    let dir = layer.enter(n("dir")).unwrap();
-    let names = [at_name(layer, "new"), at_name(&*dir, "new")];
+fn copy_up_file_with_two_names(upper: &dyn UpperDir) {
+    let dir = upper.enter(n("dir")).unwrap();
+    let names = [at_name(upper, "new"), at_name(&*dir, "new")];
     let mut fill = |file: &dyn crate::File| file.write_at(&[IoSlice::new(b"x")], 0).map(drop);
-    layer.copy_up(&names, &lower_stat(FileType::File, 5), CopyUp::File(&mut fill)).unwrap();
+    upper.copy_up(&names, &lower_stat(FileType::File, 5), CopyUp::File(&mut fill)).unwrap();
 }
 
-fn furnish(layer: &UpperRef) {
-    write(&**layer, "file", "file");
-    write(&**layer, "other", "other");
+fn furnish(upper: &UpperRef) {
+    write(&**upper, "file", "file");
+    write(&**upper, "other", "other");
     for name in ["dir", "empty", "hollow"] {
-        layer.create_dir(n(name)).unwrap();
+        upper.create_dir(n(name)).unwrap();
     }
-    write(&**layer, "dir/in", "in");
-    layer.enter(n("hollow")).unwrap().create_whiteout(n("w")).unwrap();
-    layer.create_whiteout(n("gone")).unwrap();
+    write(&**upper, "dir/in", "in");
+    upper.enter(n("hollow")).unwrap().create_whiteout(n("w")).unwrap();
+    upper.create_whiteout(n("gone")).unwrap();
 }
 
 type Shown = BTreeMap<String, String>;
@@ -125,9 +125,9 @@ fn child_process_aborts_after_the_given_steps() {
     let Ok(job) = std::env::var(JOB) else {
         // Without a job the child checks that a step is counted.
         let temp = tempfile::tempdir().unwrap();
-        let layer = HostUpper::open_ambient(temp.path()).unwrap();
-        layer.create_whiteout(n("x")).unwrap();
-        assert_eq!(entry_type(&*layer, "x"), "whiteout");
+        let upper = HostUpper::open_ambient(temp.path()).unwrap();
+        upper.create_whiteout(n("x")).unwrap();
+        assert_eq!(entry_type(&*upper, "x"), "whiteout");
         return;
     };
     let mut words = job.splitn(4, ' ');
@@ -135,9 +135,9 @@ fn child_process_aborts_after_the_given_steps() {
     let (nth, style) = (word().parse::<usize>().unwrap(), word());
     let (left, dir) = (word().parse::<u32>().unwrap(), word());
     let limits = if style == "marked" { XATTR_WHITEOUTS } else { Limits::NONE };
-    let layer = HostUpper::open_ambient_with(Path::new(dir), limits).unwrap();
+    let upper = HostUpper::open_ambient_with(Path::new(dir), limits).unwrap();
     fault_points::LEFT.store(left, std::sync::atomic::Ordering::Relaxed);
-    CHANGES[nth].1(&layer);
+    CHANGES[nth].1(&upper);
 }
 
 #[test]
@@ -149,21 +149,21 @@ fn crash_between_any_two_steps_leaves_the_old_or_the_new_tree() {
         for (nth, (what, change, between)) in CHANGES.iter().enumerate() {
             let world = || {
                 let temp = tempfile::tempdir_in(base).unwrap();
-                let layer = HostUpper::open_ambient_with(temp.path(), limits).unwrap();
-                furnish(&layer);
-                (temp, layer)
+                let upper = HostUpper::open_ambient_with(temp.path(), limits).unwrap();
+                furnish(&upper);
+                (temp, upper)
             };
-            let (_temp, layer) = world();
-            let old = tree(&layer);
-            change(&layer);
-            let new = tree(&layer);
+            let (_temp, upper) = world();
+            let old = tree(&upper);
+            change(&upper);
+            let new = tree(&upper);
             let mut crashes = 0;
             for steps in 0..STEPS_MAX {
-                let (temp, layer) = world();
-                drop(layer);
+                let (temp, upper) = world();
+                drop(upper);
                 let is_done = run(temp.path(), nth, style, steps);
-                let layer = HostUpper::open_ambient_with(temp.path(), limits).unwrap();
-                let shows = tree(&layer);
+                let upper = HostUpper::open_ambient_with(temp.path(), limits).unwrap();
+                let shows = tree(&upper);
                 let what = format!("{what}, {steps} steps, {style}, {}", base.display());
                 let is_between = between.iter().any(|between| shows == patched(&old, between));
                 if is_done {

@@ -111,8 +111,8 @@ impl Bench {
     /// Creates an overlay whose upper has marks of every kind and nothing else.
     fn new(base: &Path, limits: Limits, lower: &DirRef) -> Bench {
         let temp = tempfile::tempdir_in(base).unwrap();
-        let layer = HostUpper::open_ambient_with(temp.path(), limits).unwrap();
-        let overlay = Overlay::new(layer, &Lowers::of(Arc::clone(lower))).unwrap();
+        let upper = HostUpper::open_ambient_with(temp.path(), limits).unwrap();
+        let overlay = Overlay::new(upper, &Lowers::of(Arc::clone(lower))).unwrap();
         let root = overlay.root();
         path::remove_file(&*root, "d/gone").unwrap();
         path::remove_file(&*root, "d/hollow/w").unwrap();
@@ -127,10 +127,10 @@ impl Bench {
     fn reopened(self) -> (BTreeMap<String, String>, tempfile::TempDir) {
         let Bench { root, lower, dir, limits, _overlay, _temp } = self;
         drop((root, _overlay));
-        let layer = HostUpper::open_ambient_with(&dir, limits).unwrap();
+        let upper = HostUpper::open_ambient_with(&dir, limits).unwrap();
         let left = fs::read_dir(dir.join("work/palisade")).unwrap().count();
-        assert_eq!(left, 0, "debris in the work area outlives the layer");
-        let overlay = Overlay::new(layer, &Lowers::of(lower)).unwrap();
+        assert_eq!(left, 0, "debris in the work area outlives the upper");
+        let overlay = Overlay::new(upper, &Lowers::of(lower)).unwrap();
         (shown(&overlay.root()), _temp)
     }
 }

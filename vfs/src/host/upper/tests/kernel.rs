@@ -63,24 +63,24 @@ pub(super) fn lower(at: &Path) {
 }
 
 /// Makes every kind of change in an upper over [`lower`].
-pub(super) fn change(layer: &UpperRef) {
-    layer.create_whiteout(n("f")).unwrap();
-    layer.create_whiteout(n("gone")).unwrap();
-    layer.create_whiteout(n("replaced")).unwrap();
-    layer.create_opaque_dir(n("replaced")).unwrap();
-    write(&**layer, "replaced/new", "upper new");
-    copy_up(&**layer, "d", FileType::Dir, 4);
-    let dir = layer.enter(n("d")).unwrap();
+pub(super) fn change(changed_upper: &UpperRef) {
+    changed_upper.create_whiteout(n("f")).unwrap();
+    changed_upper.create_whiteout(n("gone")).unwrap();
+    changed_upper.create_whiteout(n("replaced")).unwrap();
+    changed_upper.create_opaque_dir(n("replaced")).unwrap();
+    write(&**changed_upper, "replaced/new", "upper new");
+    copy_up(&**changed_upper, "d", FileType::Dir, 4);
+    let dir = changed_upper.enter(n("d")).unwrap();
     drop(copy_up_file(&*dir, "x", 5, "lower d/x"));
     dir.create_whiteout(n("e")).unwrap();
-    drop(copy_up_file(&**layer, "moved", 6, "lower moved"));
-    layer.rename_with_whiteout(n("moved"), &*dir, n("m")).unwrap();
-    write(&**layer, "fresh", "upper fresh");
-    layer.create_dir(n("new")).unwrap();
-    layer.create_whiteout(n("link")).unwrap();
-    layer.create_symlink(n("link"), "new").unwrap();
-    layer.create_whiteout(n("other")).unwrap();
-    write(&**layer, "other", "upper other");
+    drop(copy_up_file(&**changed_upper, "moved", 6, "lower moved"));
+    changed_upper.rename_with_whiteout(n("moved"), &*dir, n("m")).unwrap();
+    write(&**changed_upper, "fresh", "upper fresh");
+    changed_upper.create_dir(n("new")).unwrap();
+    changed_upper.create_whiteout(n("link")).unwrap();
+    changed_upper.create_symlink(n("link"), "new").unwrap();
+    changed_upper.create_whiteout(n("other")).unwrap();
+    write(&**changed_upper, "other", "upper other");
 }
 
 /// The merged tree after [`change`] over [`lower`].
@@ -212,7 +212,7 @@ fn upper_written_by_the_kernel_can_be_opened() {
             Some(merged) => change_through(&merged.at),
             None => change_by_hand(&upper),
         }
-        let layer = HostUpper::open_ambient_at(&upper, &work).unwrap();
+        let changed_upper = HostUpper::open_ambient_at(&upper, &work).unwrap();
         let written = tree_of(&[
             ("/", "dir"),
             ("/d/", "dir"),
@@ -226,15 +226,15 @@ fn upper_written_by_the_kernel_can_be_opened() {
             ("/replaced/", "opaque dir"),
             ("/replaced/new", "upper new"),
         ]);
-        assert_eq!(tree(&layer), written);
-        assert_eq!(whiteouts(&*layer), ["f", "gone", "moved"]);
+        assert_eq!(tree(&changed_upper), written);
+        assert_eq!(whiteouts(&*changed_upper), ["f", "gone", "moved"]);
         if !can_mount {
             continue;
         }
         // We continue with the kernel's upper, and the kernel with ours.
-        layer.remove_file(n("link")).unwrap();
-        layer.create_whiteout(n("kept")).unwrap();
-        drop(layer);
+        changed_upper.remove_file(n("link")).unwrap();
+        changed_upper.create_whiteout(n("kept")).unwrap();
+        drop(changed_upper);
         let mounted = Mounted::new(&dir.join("m"), &[&below], Some((&upper, &work)));
         let merged = mounted.unwrap();
         let shows = host_tree(&merged.at);

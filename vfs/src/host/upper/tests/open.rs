@@ -15,14 +15,14 @@ fn upper_has_one_writer_or_many_readers() {
         let temp = tempfile::tempdir_in(base).unwrap();
         let dir = temp.path();
         let (upper, work) = (dir.join("upper"), dir.join("work"));
-        let layer = HostUpper::open_ambient(dir).unwrap();
+        let opened = HostUpper::open_ambient(dir).unwrap();
         assert_eq!(kind(HostUpper::open_ambient(dir)), ErrorKind::ResourceBusy);
         assert_eq!(kind(HostUpper::open_ambient_frozen(&upper)), ErrorKind::ResourceBusy);
         let other = dir.join("other");
         fs::create_dir(&other).unwrap();
         assert_eq!(kind(HostUpper::open_ambient_at(&other, &work)), ErrorKind::ResourceBusy);
-        write(&*layer, "file", "text");
-        layer.freeze().unwrap();
+        write(&*opened, "file", "text");
+        opened.freeze().unwrap();
         let readers: Vec<_> =
             (0..3).map(|_| HostUpper::open_ambient_frozen(&upper).unwrap()).collect();
         for reader in &readers {
@@ -31,8 +31,8 @@ fn upper_has_one_writer_or_many_readers() {
         }
         assert_eq!(kind(HostUpper::open_ambient(dir)), ErrorKind::ResourceBusy);
         // An open directory or file of the upper keeps the lock.
-        let file = open(&*layer, "file", Access::Hold, OpenFlags::empty()).unwrap();
-        drop((readers, layer));
+        let file = open(&*opened, "file", Access::Hold, OpenFlags::empty()).unwrap();
+        drop((readers, opened));
         assert_eq!(kind(HostUpper::open_ambient(dir)), ErrorKind::ResourceBusy);
         drop(file);
         HostUpper::open_ambient(dir).unwrap().create_whiteout(n("file")).unwrap();
@@ -71,11 +71,11 @@ fn open_removes_only_its_own_leftovers() {
     fs::create_dir_all(dir.join("work/palisade/#3")).unwrap();
     fs::write(dir.join("work/palisade/#3/w"), "").unwrap();
     fs::write(dir.join("work/palisade/#4"), "").unwrap();
-    let layer = HostUpper::open_ambient(dir).unwrap();
+    let opened = HostUpper::open_ambient(dir).unwrap();
     assert_eq!(fs::read_dir(dir.join("work/palisade")).unwrap().count(), 0);
     assert_eq!(fs::read_to_string(dir.join("work/mine")).unwrap(), "stays");
     assert!(dir.join("work/work").is_dir());
-    drop(layer);
+    drop(opened);
     // No upper creates nested directories there.
     fs::create_dir_all(dir.join("work/palisade/#5/deep/deeper")).unwrap();
     assert!(HostUpper::open_ambient(dir).is_err());
@@ -120,26 +120,26 @@ fn special_files_are_seen_and_never_opened() {
 #[test]
 fn discard_leaves_equal_times_on_the_root() {
     let temp = tempfile::tempdir().unwrap();
-    let layer = HostUpper::open_ambient(temp.path()).unwrap();
-    write(&*layer, "file", "text");
-    layer.begin_discard().unwrap();
-    layer.remove_file(n("file")).unwrap();
+    let opened = HostUpper::open_ambient(temp.path()).unwrap();
+    write(&*opened, "file", "text");
+    opened.begin_discard().unwrap();
+    opened.remove_file(n("file")).unwrap();
     // Longer than the granularity of the filesystem's clock.
     std::thread::sleep(std::time::Duration::from_millis(30));
-    layer.end_discard().unwrap();
-    let stat = layer.stat(Descent::HERE).ok().unwrap();
+    opened.end_discard().unwrap();
+    let stat = opened.stat(Descent::HERE).ok().unwrap();
     assert_eq!(stat.modified, stat.changed);
 }
 
 #[test]
 fn commit_token_leaves_equal_times_on_the_root() {
     let temp = tempfile::tempdir().unwrap();
-    let layer = HostUpper::open_ambient(temp.path()).unwrap();
-    write(&*layer, "file", "text");
+    let opened = HostUpper::open_ambient(temp.path()).unwrap();
+    write(&*opened, "file", "text");
     // Longer than the granularity of the filesystem's clock.
     std::thread::sleep(std::time::Duration::from_millis(30));
-    layer.commit_token().unwrap();
-    let stat = layer.stat(Descent::HERE).ok().unwrap();
+    opened.commit_token().unwrap();
+    let stat = opened.stat(Descent::HERE).ok().unwrap();
     assert_eq!(stat.modified, stat.changed);
 }
 
@@ -147,23 +147,23 @@ fn commit_token_leaves_equal_times_on_the_root() {
 fn next_writer_completes_an_interrupted_discard_and_readers_fail() {
     let temp = tempfile::tempdir().unwrap();
     let dir = temp.path();
-    let layer = HostUpper::open_ambient(dir).unwrap();
-    write(&*layer, "file", "text");
-    layer.create_opaque_dir(n("opaque")).unwrap();
-    write(&*layer, "opaque/in", "in");
-    layer.create_whiteout(n("gone")).unwrap();
-    layer.begin_discard().unwrap();
+    let opened = HostUpper::open_ambient(dir).unwrap();
+    write(&*opened, "file", "text");
+    opened.create_opaque_dir(n("opaque")).unwrap();
+    write(&*opened, "opaque/in", "in");
+    opened.create_whiteout(n("gone")).unwrap();
+    opened.begin_discard().unwrap();
     // The state after a crash: a partly emptied opaque directory would hide the removed entries'
     // lowers.
-    layer.enter(n("opaque")).unwrap().remove_file(n("in")).unwrap();
-    drop(layer);
+    opened.enter(n("opaque")).unwrap().remove_file(n("in")).unwrap();
+    drop(opened);
     let upper = dir.join("upper");
     assert_eq!(kind(HostUpper::open_ambient_frozen(&upper)), ErrorKind::InvalidData);
-    let layer = HostUpper::open_ambient(dir).unwrap();
-    assert_eq!(tree(&layer), tree_of(&[("/", "dir")]));
-    drop(layer);
+    let opened = HostUpper::open_ambient(dir).unwrap();
+    assert_eq!(tree(&opened), tree_of(&[("/", "dir")]));
+    drop(opened);
     assert_eq!(mark(&upper, xattrs::DISCARDED), None);
-    let layer = HostUpper::open_ambient_frozen(&upper).unwrap();
-    assert_eq!(layer.begin_discard(), Err(Errno::Rofs));
-    assert_eq!(layer.end_discard(), Err(Errno::Rofs));
+    let opened = HostUpper::open_ambient_frozen(&upper).unwrap();
+    assert_eq!(opened.begin_discard(), Err(Errno::Rofs));
+    assert_eq!(opened.end_discard(), Err(Errno::Rofs));
 }

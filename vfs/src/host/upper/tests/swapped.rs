@@ -77,17 +77,17 @@ fn symlink_replacing_a_directory_is_not_followed() {
         world.reopen();
         assert_eq!(names(&*world.root), ["copied", "d", "f"]);
         swap(world, "d", |at| symlink("../outside", at).unwrap());
-        let layer = &*world.root;
-        assert!(layer.enter(n("d")).is_err(), "{}", world.what);
-        assert!(layer.stat(d("d/canary")).is_err(), "{}", world.what);
-        assert!(layer.set_times(d("d/canary"), crate::SetTimes::default()).is_err());
+        let upper = &*world.root;
+        assert!(upper.enter(n("d")).is_err(), "{}", world.what);
+        assert!(upper.stat(d("d/canary")).is_err(), "{}", world.what);
+        assert!(upper.set_times(d("d/canary"), crate::SetTimes::default()).is_err());
         for flags in [OpenFlags::empty(), OpenFlags::CREATE, OpenFlags::TRUNCATE] {
-            assert!(open(layer, "d/canary", Access::ReadWrite, flags).is_err(), "{}", world.what);
-            assert!(open(layer, "d/new", Access::ReadWrite, flags).is_err(), "{}", world.what);
+            assert!(open(upper, "d/canary", Access::ReadWrite, flags).is_err(), "{}", world.what);
+            assert!(open(upper, "d/new", Access::ReadWrite, flags).is_err(), "{}", world.what);
         }
-        assert!(layer.remove_dir(n("d")).is_err(), "{}", world.what);
-        let _ = layer.create_whiteout(n("d"));
-        let _ = layer.rename(n("d"), layer, n("moved"));
+        assert!(upper.remove_dir(n("d")).is_err(), "{}", world.what);
+        let _ = upper.create_whiteout(n("d"));
+        let _ = upper.rename(n("d"), upper, n("moved"));
         check_outside(world, &outside, "d");
     });
 }

@@ -57,13 +57,13 @@ fn upper_inside_a_kernel_overlay_uses_xattr_whiteouts() {
         let upper = Some((&*upper, &*work));
         let mounted = Mounted::with_options(&dir.join("m"), "", &[&lower], upper);
         let Some(host) = mounted else { return };
-        let layer = HostUpper::open_ambient(&host.at).unwrap();
-        kernel::change(&layer);
+        let upper = HostUpper::open_ambient(&host.at).unwrap();
+        kernel::change(&upper);
         let gone = host.at.join("upper/gone");
         assert!(fs::metadata(&gone).unwrap().is_file());
         assert_eq!(mark(&gone, xattrs::WHITEOUT).as_deref(), Some("y"));
-        let before = tree(&layer);
-        drop(layer);
+        let before = tree(&upper);
+        drop(upper);
         assert_eq!(tree(&HostUpper::open_ambient(&host.at).unwrap()), before);
     }
 }
