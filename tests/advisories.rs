@@ -66,7 +66,7 @@ impl Outside {
 }
 
 /// Every operation on `at`, none of which may get out.
-fn try_everything(root: &DirRef, at: &str) {
+fn try_all_operations(root: &DirRef, at: &str) {
     let mut opened = Vec::new();
     for access in Access::ALL {
         for bits in 0..=OpenFlags::all().bits() {
@@ -99,7 +99,7 @@ fn try_everything(root: &DirRef, at: &str) {
 /// *target* was put back behind a resolved name, and the link there was followed. Here a target is
 /// text that goes through the walker again, and no directory follows a link.
 #[test]
-fn slashes_behind_a_path_or_behind_a_target_do_not_lead_out() {
+fn trailing_slashes_of_paths_and_targets_do_not_escape() {
     for resolver in RESOLVERS {
         for ending in ["", "/", "//", "///", "/.", "/./", "/.//", "/.."] {
             for target_ending in ["", "/", "//", "///", "/.", "/./"] {
@@ -116,7 +116,7 @@ fn slashes_behind_a_path_or_behind_a_target_do_not_lead_out() {
                     ["evil", "one", "a/one", "two", "three", "one/file", "one/new", "a/one/dir"]
                 {
                     let at = format!("{at}{ending}");
-                    try_everything(&world.root, &at);
+                    try_all_operations(&world.root, &at);
                     world.assert_untouched(&format!("{resolver:?} {at} {target_ending}"));
                 }
             }
@@ -127,7 +127,7 @@ fn slashes_behind_a_path_or_behind_a_target_do_not_lead_out() {
 /// GHSA-m9f7-9w4p-gv38: a rename of `link/` followed the link. Here a slash is a question about
 /// the type, and the name goes to the host without it.
 #[test]
-fn a_rename_with_a_slash_behind_a_link_follows_nothing() {
+fn rename_of_a_link_with_a_slash_does_not_follow() {
     for resolver in RESOLVERS {
         let world = Outside::new(resolver);
         world.link("../outside/dir", "out");
@@ -145,7 +145,7 @@ fn a_rename_with_a_slash_behind_a_link_follows_nothing() {
 /// CVE-2024-38358 and others: creating through a link that leads out. Here creation never follows
 /// a link in the host; the walker does, and is told that it leads out.
 #[test]
-fn nothing_is_created_through_a_link_that_leads_out() {
+fn creation_through_a_link_that_leads_outside_fails() {
     for resolver in RESOLVERS {
         let world = Outside::new(resolver);
         world.link("../outside/new", "dangling");
@@ -183,7 +183,7 @@ fn call(guest: &mut Preview1, memory: &mut [u8], name: &str, args: &[u64]) -> i3
 /// into a writable one, and written there. Here both sides of either must be of one layer and one
 /// policy.
 #[test]
-fn a_file_does_not_get_other_rights_with_another_name() {
+fn rename_and_link_do_not_change_the_rights_of_a_file() {
     const XDEV: i32 = 75;
     let (store, mut guest, mut memory) = read_only_beside_writable();
     for (from, into) in [(FIRST, SECOND), (SECOND, FIRST)] {
@@ -199,7 +199,7 @@ fn a_file_does_not_get_other_rights_with_another_name() {
 /// CVE-2026-47261, GHSA-2r75-cxrj-cmph: truncation was not counted as writing. Here one function
 /// derives what an open takes.
 #[test]
-fn no_open_of_a_read_only_directory_changes_a_file() {
+fn open_in_a_read_only_directory_changes_no_file() {
     let (store, mut guest, mut memory) = read_only_beside_writable();
     let before = path::stat(&*store, "file", Follow::No).unwrap();
     let rights = [0, 1 << 1, 1 << 6, (1 << 1) | (1 << 6), (1 << 8) | (1 << 22), (1 << 30) - 1];
@@ -263,7 +263,7 @@ fn renumbering_neither_panics_nor_leaks() {
 /// GHSA-mr2v-56j5-cmfc, GHSA-j2g9-4prp-pf6h: a time before 1970 or far away panicked. Here every
 /// pair of numbers is a time, and conversions saturate.
 #[test]
-fn no_time_is_too_early_or_too_late() {
+fn extreme_times_do_not_panic() {
     for stack in Stack::writable() {
         path::create_dir(&*stack.root, "d").unwrap();
         let mut guest = Preview1::new(config(&stack.root, &[]).build().unwrap().start());
@@ -290,7 +290,7 @@ fn no_time_is_too_early_or_too_late() {
 /// GHSA-96f6-r43r-8c24: a listing carried the host's memory in its padding. Two guests with
 /// differently poisoned memory must see the same bytes, and none behind them may change.
 #[test]
-fn every_byte_that_a_guest_gets_is_meant() {
+fn listing_padding_leaks_no_memory() {
     for stack in Stack::writable() {
         for name in ["a", "bc", "a-longer-name"] {
             path::create_dir(&*stack.root, name).unwrap();
@@ -317,7 +317,7 @@ fn every_byte_that_a_guest_gets_is_meant() {
 
 /// A host that ignored the cookie let a guest list for ever. Here any cookie comes to an end.
 #[test]
-fn a_listing_from_any_cookie_ends() {
+fn listing_from_any_cookie_ends() {
     for stack in Stack::writable() {
         for n in 0..20 {
             path::create_dir(&*stack.root, &format!("d{n}")).unwrap();

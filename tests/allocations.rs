@@ -34,7 +34,7 @@ fn guest(stack: &Stack) -> (Preview1, Vec<u8>, u64) {
 }
 
 #[test]
-fn the_hot_path_takes_no_memory() {
+fn hot_path_allocates_nothing() {
     for stack in Stack::writable() {
         let (mut guest, mut memory, fd) = guest(&stack);
         let rewind = [fd, 0, 0, RESULT as u64];

@@ -12,7 +12,7 @@ macro_rules! module {
 }
 
 #[test]
-fn no_pointer_and_no_length_makes_a_call_trap_or_answer_what_it_cannot() {
+fn invalid_pointers_and_lengths_return_errnos() {
     for engine in Engine::ALL {
         let given = config(&MemFs::new().root(), &["pointers"]).env("NAME", "value");
         run(engine, &module!("pointers"), given).assert_success("pointers");
@@ -20,7 +20,7 @@ fn no_pointer_and_no_length_makes_a_call_trap_or_answer_what_it_cannot() {
 }
 
 #[test]
-fn a_module_without_a_usable_memory_gets_a_trap_that_says_so() {
+fn module_without_a_memory_traps_with_a_message() {
     for (name, wasm) in [
         ("no_memory", module!("no_memory")),
         ("memory_is_a_function", module!("memory_is_a_function")),
@@ -34,14 +34,14 @@ fn a_module_without_a_usable_memory_gets_a_trap_that_says_so() {
 }
 
 #[test]
-fn an_empty_memory_is_a_memory_in_which_every_pointer_is_wrong() {
+fn empty_memory_makes_every_pointer_invalid() {
     for engine in Engine::ALL {
         run(engine, &module!("empty_memory"), Config::builder()).assert_success("empty_memory");
     }
 }
 
 #[test]
-fn a_module_may_call_while_it_is_instantiated() {
+fn module_may_call_during_instantiation() {
     for engine in Engine::ALL {
         let wasm = module!("calls_while_instantiating");
         run(engine, &wasm, Config::builder().arg("calls")).assert_success("instantiating");
@@ -49,7 +49,7 @@ fn a_module_may_call_while_it_is_instantiated() {
 }
 
 #[test]
-fn a_module_that_wants_what_is_not_there_is_told_what() {
+fn unknown_imports_are_errors() {
     for (wasm, missing) in [
         (module!("unknown_import"), "wasi_snapshot_preview1"),
         (module!("unknown_module"), "unknown"),

@@ -125,7 +125,7 @@ fn guests_behave_as_their_core_modules_on_every_stack() {
 }
 
 #[test]
-fn an_exit_code_is_a_success_or_a_failure() {
+fn exit_code_becomes_success_or_failure() {
     let component = packed(include_bytes!("guests/exit_code.wasm"));
     for code in ["0", "1", "42", "255"] {
         let outcome = run_component(&component, Config::builder().args(["exit_code", code]));
@@ -135,7 +135,7 @@ fn an_exit_code_is_a_success_or_a_failure() {
 }
 
 #[test]
-fn a_trap_is_told_with_the_functions_name() {
+fn trap_message_has_the_function_name() {
     let component = packed(include_bytes!("guests/trap.wasm"));
     let outcome = run_component(&component, Config::builder().arg("trap"));
     assert!(outcome.end.unwrap_err().contains("unreachable"));
@@ -167,7 +167,7 @@ const NOT_THROUGH_THE_ADAPTER: &[&str] = &[
 ];
 
 #[test]
-fn every_call_behaves_through_the_adapter_but_for_what_it_does_not_support() {
+fn calls_pass_through_the_adapter_except_for_known_failures() {
     let component = packed(CALLS);
     let names = run(Engine::Wasmtime, CALLS, Config::builder().args(["calls", "list"]));
     let names: Vec<_> = names.stdout.lines().collect();

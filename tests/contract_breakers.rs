@@ -464,7 +464,7 @@ fn use_as_guest(root: &DirRef) {
 }
 
 #[test]
-fn no_breach_of_a_contract_panics_in_any_stack() {
+fn violations_never_panic_in_any_stack() {
     let mut faults = Vec::new();
     for breach in ALL {
         for (name, wrap) in STACKS {
@@ -486,7 +486,7 @@ fn no_breach_of_a_contract_panics_in_any_stack() {
 }
 
 #[test]
-fn a_copy_from_a_file_that_returns_too_many_bytes_is_an_error_and_not_cut() {
+fn copy_of_an_oversized_read_is_an_error() {
     // A copy does not use `read_vec`.
     let copy = |from, to| {
         let to = Broken::new(to).dir(MemFs::new().root());
@@ -519,7 +519,7 @@ fn read_and_tell(breach: Breach, name: &str) -> (i32, u64) {
 }
 
 #[test]
-fn a_count_above_the_buffers_is_an_error_and_moves_no_offset() {
+fn count_above_the_buffers_is_eio_and_keeps_the_offset() {
     const IO: i32 = 29;
     assert_eq!(read_and_tell(Breach::Twice, "fd_read"), (0, 4));
     assert_eq!(read_and_tell(Breach::Twice, "fd_write"), (0, 4));
@@ -528,7 +528,7 @@ fn a_count_above_the_buffers_is_an_error_and_moves_no_offset() {
 }
 
 #[test]
-fn a_position_that_leads_nowhere_else_is_an_error() {
+fn invalid_cookie_is_eio() {
     const IO: i32 = 29;
     for breach in [Breach::CookieStays, Breach::CookieRepeats, Breach::CookieTop] {
         let config = Config::builder().preopen("/", seeded(breach)).build().unwrap();

@@ -37,17 +37,17 @@ fn all_sub_tests_pass_on(engine: Engine) {
 }
 
 #[test]
-fn every_call_behaves_on_wasmtime_over_every_stack() {
+fn sub_tests_pass_on_wasmtime_on_each_stack() {
     all_sub_tests_pass_on(Engine::Wasmtime);
 }
 
 #[test]
-fn every_call_behaves_on_wasmi_over_every_stack() {
+fn sub_tests_pass_on_wasmi_on_each_stack() {
     all_sub_tests_pass_on(Engine::Wasmi);
 }
 
 #[test]
-fn a_guest_cannot_leave_its_sandbox() {
+fn sandbox_guest_passes_on_each_stack() {
     let guest = include_bytes!("guests/sandbox.wasm");
     for engine in Engine::ALL {
         for stack in Stack::writable() {
@@ -57,7 +57,7 @@ fn a_guest_cannot_leave_its_sandbox() {
 }
 
 #[test]
-fn an_exit_code_is_passed_through_whole() {
+fn exit_code_is_passed_through_unchanged() {
     let guest = include_bytes!("guests/exit_code.wasm");
     for engine in Engine::ALL {
         for code in ["0", "1", "42", "125", "126", "134", "255"] {
@@ -68,7 +68,7 @@ fn an_exit_code_is_passed_through_whole() {
 }
 
 #[test]
-fn a_trap_is_told_with_the_functions_name() {
+fn trap_message_has_the_function_name() {
     let guest = include_bytes!("guests/trap.wasm");
     let outcome = run(Engine::Wasmtime, guest, Config::builder().arg("trap"));
     assert!(outcome.end.unwrap_err().contains("unreachable"));
@@ -88,7 +88,7 @@ fn standard_input_is_read_to_its_end() {
 
 /// What only the host can make: an absolute link, and a FIFO that nobody writes to.
 #[test]
-fn absolute_links_and_fifos_of_the_host_are_neither_told_nor_opened() {
+fn absolute_links_and_fifos_of_the_host_are_refused() {
     let names = run(Engine::Wasmtime, CALLS, Config::builder().args(["calls", "list-host"]));
     let names: Vec<_> = names.stdout.lines().map(str::to_owned).collect();
     assert_eq!(names.len(), 2, "{names:?}");

@@ -24,7 +24,7 @@ fn host_descriptors() -> usize {
 }
 
 #[test]
-fn descriptors_without_end_are_mfile_at_the_limit() {
+fn descriptors_over_the_limit_are_emfile() {
     let limits = Limits { descriptors_max: 20, ..Limits::default() };
     let given = config(&MemFs::new().root(), &[]).limits(limits).build().unwrap();
     let mut guest = Preview1::new(given.start());
@@ -46,7 +46,7 @@ fn descriptors_without_end_are_mfile_at_the_limit() {
 }
 
 #[test]
-fn a_size_of_two_to_the_62_costs_no_memory() {
+fn huge_sparse_file_takes_no_memory() {
     let fs = MemFs::new();
     let how = OpenHow::new(Access::ReadWrite, OpenFlags::CREATE);
     let file = path::open(&*fs.root(), "f", Follow::No, how).unwrap().into_file().unwrap();
@@ -59,7 +59,7 @@ fn a_size_of_two_to_the_62_costs_no_memory() {
 }
 
 #[test]
-fn guests_one_after_another_leak_nothing() {
+fn sequential_guests_leak_nothing() {
     const GUESTS: usize = 10_000;
     let engine = wasmtime_engine();
     let wasm = include_bytes!("guests/noop.wasm");
@@ -101,7 +101,7 @@ fn guests_one_after_another_leak_nothing() {
 /// The class of GHSA-852m-cvvp-9p4w, GHSA-x84v-gj2h-g759 and GHSA-gqmc-89g8-p25r: a length that a
 /// guest chose became memory of the host.
 #[test]
-fn no_argument_of_any_call_makes_the_host_take_much_memory() {
+fn arguments_of_calls_allocate_bounded_memory() {
     /// What one call may hold at once: a listing's block, and buffers for the longest vectored
     /// call and the longest poll.
     const CALL_BYTES_MAX: u64 = 1 << 20;
@@ -157,7 +157,7 @@ fn no_argument_of_any_call_makes_the_host_take_much_memory() {
 }
 
 #[test]
-fn a_sandbox_over_many_shared_files_takes_little_before_it_writes() {
+fn idle_sandbox_over_many_shared_files_is_small() {
     const SANDBOX_BYTES_MAX: i64 = 64 * 1024;
     let names: Vec<String> = (0..10_000).map(|nth| format!("d{}/file-{nth}", nth % 100)).collect();
     let files = names.iter().map(|name| (name, Cow::Borrowed(&b"text"[..]), Timestamp::EPOCH));
@@ -197,7 +197,7 @@ fn a_sandbox_over_many_shared_files_takes_little_before_it_writes() {
 }
 
 #[test]
-fn an_empty_configuration_grants_nothing() {
+fn empty_configuration_grants_nothing() {
     let mut guest = Preview1::new(Config::builder().build().unwrap().start());
     let mut memory = vec![b'.'; 64];
     for fd in 3..100 {

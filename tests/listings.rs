@@ -43,7 +43,7 @@ fn read(guest: &mut Preview1, memory: &mut [u8], len: usize, cookie: u64) -> Vec
 }
 
 #[test]
-fn files_that_are_deleted_while_they_are_listed_are_all_seen() {
+fn deletion_during_a_listing_skips_no_entry() {
     for stack in Stack::writable() {
         fill(&*stack.root, 60);
         let mut guest = Preview1::new(config(&stack.root, &[]).build().unwrap().start());
@@ -67,7 +67,7 @@ fn files_that_are_deleted_while_they_are_listed_are_all_seen() {
 }
 
 #[test]
-fn an_entry_is_seen_once_whatever_is_created_and_removed_meanwhile() {
+fn entries_are_listed_once_during_concurrent_changes() {
     for stack in Stack::writable() {
         fill(&*stack.root, 200);
         let mut guest = Preview1::new(config(&stack.root, &[]).build().unwrap().start());
@@ -94,7 +94,7 @@ fn an_entry_is_seen_once_whatever_is_created_and_removed_meanwhile() {
 /// Linear, shown by counting the blocks that the filesystem hands over: a listing in small pieces
 /// must not read a directory again for each piece.
 #[test]
-fn ten_thousand_entries_are_listed_in_linear_time() {
+fn listing_time_is_linear() {
     for stack in Stack::writable() {
         fill(&*stack.root, 10_000);
         let mut guest = Preview1::new(config(&stack.root, &[]).build().unwrap().start());
@@ -119,7 +119,7 @@ type End<'a> = &'a dyn Fn(&Live);
 /// What the policy takes away in the middle of a listing holds for the entries that the kernel has
 /// read ahead too.
 #[test]
-fn a_listing_ends_when_its_policy_is_revoked() {
+fn revocation_ends_a_listing() {
     let hides = Policy::builder().allow("/**", Rights::all()).hide("/f*").build().unwrap();
     let denies = Policy::builder().allow("/**", Rights::all()).deny("/", Rights::LIST);
     let denies = denies.build().unwrap();

@@ -146,7 +146,7 @@ fn copied() -> DirRef {
 }
 
 #[test]
-fn every_call_behaves_on_every_stack_through_every_linker() {
+fn sub_tests_pass_on_each_stack_and_linker() {
     let names = list("list");
     assert!(names.len() > 60, "{names:?}");
     let mut faults = Vec::new();
@@ -172,7 +172,7 @@ fn filled(root: &DirRef) {
 }
 
 #[test]
-fn nothing_changes_where_nothing_may() {
+fn read_only_stacks_refuse_changes() {
     let names = list("list-read-only");
     assert_eq!(names.len(), 3, "{names:?}");
     let mut faults = Vec::new();
@@ -194,7 +194,7 @@ fn descriptors_in(dir: &Path) -> usize {
 }
 
 #[test]
-fn what_no_guest_should_do_is_a_trap_and_leaves_nothing_behind() {
+fn contract_violations_trap_and_leak_nothing() {
     let names = list("list-traps");
     assert!(names.len() > 20, "{names:?}");
     let mut faults = Vec::new();
@@ -257,7 +257,7 @@ macro_rules! functions {
 }
 
 #[test]
-fn every_function_of_the_standard_is_called_by_a_sub_test() {
+fn each_function_of_the_standard_has_a_sub_test() {
     let (_, standard) =
         wit_component::metadata::decode(WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER).unwrap();
     let standard = functions!(standard.resolve);

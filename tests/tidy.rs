@@ -112,7 +112,7 @@ fn packages_import_only_along_the_diagram() {
 }
 
 #[test]
-fn every_package_takes_the_lints_of_the_workspace() {
+fn packages_inherit_the_workspace_lints() {
     for (name, manifest) in manifests() {
         let lints = manifest.get("lints").and_then(|lints| lints.get("workspace"));
         let own = name == "palisade-fuzz";
@@ -170,7 +170,7 @@ fn long_functions(name: &str, text: &str) -> Vec<String> {
 }
 
 #[test]
-fn nothing_is_put_off_or_skipped() {
+fn no_todo_markers_and_no_ignored_tests() {
     // Put together here, so that this file does not speak of itself.
     let words = ["TO", "FIX", "XX"].map(|start| match start {
         "TO" => "TODO".to_owned(),
@@ -192,7 +192,7 @@ fn nothing_is_put_off_or_skipped() {
 }
 
 #[test]
-fn ambient_authority_enters_at_named_places() {
+fn ambient_authority_is_used_in_named_files() {
     let mut faults = Vec::new();
     let guarded = ["vfs/src/", "policy/src/", "kernel/src/", "adapters/"];
     for (name, text) in sources() {
@@ -311,7 +311,7 @@ fn every_wrapper_denies_missing_trait_methods() {
 }
 
 #[test]
-fn every_source_file_is_reached_from_its_crate() {
+fn source_files_are_declared_as_modules() {
     let mut faults = Vec::new();
     let all = sources();
     for (name, _) in &all {
@@ -365,7 +365,7 @@ fn every_file_that_the_performance_notes_name_exists() {
 }
 
 #[test]
-fn every_test_that_a_document_names_exists() {
+fn tests_named_in_documents_exist() {
     let (mut faults, mut count) = (Vec::new(), 0);
     for document in ["ARCHITECTURE.md", "SECURITY.md", "tests/promises.md"] {
         let text = fs::read_to_string(root().join(document)).unwrap();
@@ -405,7 +405,7 @@ fn named_files(text: &str) -> Vec<(String, &str)> {
 }
 
 #[test]
-fn every_file_that_a_document_names_exists() {
+fn files_named_in_documents_exist() {
     let names: BTreeSet<_> = sources()
         .into_iter()
         .map(|(name, _)| name.rsplit('/').next().unwrap().to_owned())

@@ -1,6 +1,6 @@
-//! A directory of the host as it really is: by `std::fs`, by nothing of ours.
+//! Reads a directory of the host through `std::fs`, independently of the code under test.
 
-// The eye that looks from outside is the one place that may.
+// This module observes the host from outside, so it may use `std::fs`.
 #![allow(clippy::disallowed_methods)]
 
 use std::collections::BTreeMap;
@@ -11,9 +11,12 @@ use std::path::Path;
 
 use crate::tree::{Leaf, Tree};
 
-/// What is beneath `root`.
+/// Returns the tree under `root`.
 ///
-/// Errors: the system's; `InvalidData` for a name or target that is not UTF-8.
+/// # Errors
+///
+/// - The errors of the system.
+/// - `InvalidData` for a name or a symlink target that is not UTF-8.
 pub fn tree(root: &Path) -> io::Result<Tree> {
     let mut out = Tree::new();
     let mut first_names = BTreeMap::new();
@@ -21,7 +24,7 @@ pub fn tree(root: &Path) -> io::Result<Tree> {
         let whole = root.join(&path);
         let id = (meta.dev(), meta.ino());
         let leaf = match first_names.get(&id) {
-            Some(first) if !meta.is_dir() => Leaf::Same(String::clone(first)),
+            Some(first) if !meta.is_dir() => Leaf::HardLink(String::clone(first)),
             _ if meta.is_dir() => Leaf::Dir,
             _ if meta.is_symlink() => Leaf::Symlink(text(std::fs::read_link(whole)?.as_os_str())?),
             _ => Leaf::File(std::fs::read(whole)?),
@@ -32,8 +35,8 @@ pub fn tree(root: &Path) -> io::Result<Tree> {
     Ok(out)
 }
 
-/// The path and metadata of every node beneath `root`, links not followed; what is beneath a
-/// directory is left out unless `enter` says so.
+/// Returns the path and the metadata of each node under `root`, without following symbolic links.
+/// Descends only into the directories that `enter` accepts.
 pub(crate) fn nodes(
     root: &Path,
     enter: &dyn Fn(&str) -> bool,

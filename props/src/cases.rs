@@ -1,14 +1,14 @@
-//! The cases: hand-written tables, one behavior per row, which are also the documentation.
+//! Hand-written conformance cases: one table row per behavior, which also serves as documentation.
 //!
-//! A row is a tree and a script; what a line must come to stands behind `=>`, and a line without
-//! it must succeed. The few behaviors that no script can say are functions.
+//! A row has an initial tree and a script. A line of the script must have the outcome after `=>`,
+//! or must succeed if there is none. The few behaviors that scripts cannot express are functions.
 
 use crate::live::{Live, Run};
 use crate::op::Op;
 use crate::report::{Fault, Report};
 use crate::run::marked;
 use crate::script::Script;
-use crate::subject::{Promises, Subject, World};
+use crate::subject::{Capabilities, Subject, TestFs};
 use crate::tree::{Leaf, Tree};
 
 mod create;
@@ -21,7 +21,7 @@ mod rename;
 mod symlink;
 mod times;
 
-/// The tree that most rows begin with.
+/// The initial tree of most rows.
 const TREE: &str = r#"
     mkdir d
     write d/f "abc"
@@ -37,14 +37,14 @@ const TREE: &str = r#"
     symlink out -> ../outside
 "#;
 
-/// The cases, by what they are about.
+/// The groups of cases.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Group {
-    /// Paths: slashes, dots, links on the way.
+    /// Path resolution: slashes, dots, symbolic links.
     Lookup,
-    /// Creating and removing.
+    /// Creation and removal.
     Create,
-    /// Renaming.
+    /// Rename.
     Rename,
     /// Hard links.
     Link,
@@ -54,14 +54,14 @@ pub enum Group {
     Dirents,
     /// Times.
     Times,
-    /// Bytes.
+    /// Reading and writing.
     Io,
-    /// The longest, the deepest, the most.
+    /// Size limits.
     Limits,
 }
 
 impl Group {
-    /// Every group.
+    /// All groups.
     pub const ALL: [Group; 9] = [
         Group::Lookup,
         Group::Create,
@@ -97,7 +97,7 @@ struct Case {
 
 enum Proof {
     Script { tree: &'static str, lines: &'static str },
-    Code { needs: Promises, proof: fn(&World) -> Result<(), String> },
+    Code { needs: Capabilities, proof: fn(&TestFs) -> Result<(), String> },
 }
 
 /// A row on [`TREE`].
@@ -105,21 +105,21 @@ const fn row(name: &'static str, lines: &'static str) -> Case {
     on(TREE, name, lines)
 }
 
-/// A row on a tree of its own.
+/// A row on its own tree.
 const fn on(tree: &'static str, name: &'static str, lines: &'static str) -> Case {
     Case { name, proof: Proof::Script { tree, lines } }
 }
 
-/// What no script can say, on an empty filesystem.
+/// A behavior that a script cannot express, on an empty filesystem.
 const fn code(
     name: &'static str,
-    needs: Promises,
-    proof: fn(&World) -> Result<(), String>,
+    needs: Capabilities,
+    proof: fn(&TestFs) -> Result<(), String>,
 ) -> Case {
     Case { name, proof: Proof::Code { needs, proof } }
 }
 
-/// Puts a filesystem through all cases, and reports every fault.
+/// Runs all cases on a subject and reports each fault.
 #[must_use]
 pub fn check(subject: &dyn Subject) -> Report {
     let mut report = Report { subject: subject.name(), ..Report::default() };
@@ -129,7 +129,7 @@ pub fn check(subject: &dyn Subject) -> Report {
     report
 }
 
-/// Puts a filesystem through the cases of one group.
+/// Runs the cases of one group on a subject.
 #[must_use]
 pub fn check_group(subject: &dyn Subject, group: Group) -> Report {
     let mut report = Report { subject: subject.name(), ..Report::default() };
@@ -156,24 +156,24 @@ fn check_into(subject: &dyn Subject, group: Group, report: &mut Report) {
 
 enum Ran {
     Yes,
-    /// These promises are lacking.
-    No(Promises),
+    /// These capabilities are missing.
+    No(Capabilities),
 }
 
 fn run_code(
     subject: &dyn Subject,
     name: &str,
-    needs: Promises,
-    proof: fn(&World) -> Result<(), String>,
+    needs: Capabilities,
+    proof: fn(&TestFs) -> Result<(), String>,
 ) -> Result<Ran, Fault> {
-    let lacking = needs.difference(subject.promises());
+    let lacking = needs.difference(subject.capabilities());
     if !lacking.is_empty() {
         return Ok(Ran::No(lacking));
     }
     let fault = |what| Fault { case: name.to_owned(), what, script: String::new() };
     let world = subject
         .fresh(&Tree::new())
-        .map_err(|errno| fault(format!("there is no fresh filesystem: {errno}")))?;
+        .map_err(|errno| fault(format!("creating a filesystem failed: {errno}")))?;
     proof(&world).map_err(fault)?;
     Ok(Ran::Yes)
 }
@@ -182,7 +182,7 @@ fn run_script(subject: &dyn Subject, name: &str, tree: &str, lines: &str) -> Res
     let broken = |what| Fault { case: name.to_owned(), what, script: lines.to_owned() };
     let (tree, script) =
         (Tree::parse(tree).map_err(broken)?, Script::parse(lines).map_err(broken)?);
-    let lacking = needs(&tree, &script.ops()).difference(subject.promises());
+    let lacking = needs(&tree, &script.ops()).difference(subject.capabilities());
     if !lacking.is_empty() {
         return Ok(Ran::No(lacking));
     }
@@ -190,30 +190,30 @@ fn run_script(subject: &dyn Subject, name: &str, tree: &str, lines: &str) -> Res
     let fault = |at, what| Fault { case: name.to_owned(), what, script: whole(at) };
     let world = subject
         .fresh(&tree)
-        .map_err(|errno| fault(None, format!("there is no such filesystem: {errno}")))?;
+        .map_err(|errno| fault(None, format!("creating a filesystem failed: {errno}")))?;
     let mut live = Live::new(world.dir.clone());
     for (nth, line) in script.lines.iter().enumerate() {
         let got = live.run(&line.op);
         let fine = if line.expect.is_empty() {
             got.errno().is_none()
         } else {
-            line.expect.iter().any(|want| want.allows_on(subject.promises(), &got))
+            line.expect.iter().any(|want| want.allows_on(subject.capabilities(), &got))
         };
         if !fine {
-            return Err(fault(Some(nth), format!("it says `{got}`")));
+            return Err(fault(Some(nth), format!("the subject returns `{got}`")));
         }
     }
     Ok(Ran::Yes)
 }
 
-/// What a filesystem must promise for the operations to mean anything on the tree.
-fn needs(tree: &Tree, ops: &[Op]) -> Promises {
+/// Returns the capabilities that the tree and the operations need.
+fn needs(tree: &Tree, ops: &[Op]) -> Capabilities {
     let leaves = tree.iter().map(|(_, leaf)| match leaf {
-        Leaf::Symlink(_) => Promises::SYMLINK,
-        Leaf::Same(_) => Promises::LINK,
-        Leaf::Dir | Leaf::File(_) => Promises::empty(),
+        Leaf::Symlink(_) => Capabilities::SYMLINK,
+        Leaf::HardLink(_) => Capabilities::LINK,
+        Leaf::Dir | Leaf::File(_) => Capabilities::empty(),
     });
-    leaves.chain(ops.iter().map(Op::needs)).fold(Promises::empty(), Promises::union)
+    leaves.chain(ops.iter().map(Op::needs)).fold(Capabilities::empty(), Capabilities::union)
 }
 
 #[cfg(test)]
@@ -223,9 +223,9 @@ mod tests {
     use super::*;
     use crate::model::Model;
 
-    /// Two hands wrote the tables and the model: where both agree, both are right.
+    /// The tables and the model were written independently, so each one checks the other.
     #[test]
-    fn the_model_gives_what_every_row_asks_for() {
+    fn model_satisfies_every_case() {
         let mut wrong = Vec::new();
         for case in Group::ALL.iter().flat_map(|group| group.cases()) {
             let Proof::Script { tree, lines } = &case.proof else { continue };
@@ -235,10 +235,10 @@ mod tests {
             }
             for line in Script::parse(lines).unwrap().lines {
                 let got = model.apply(&line.op);
-                let asked = |got: &_| line.expect.iter().any(|want| want.allows(got));
+                let accepted = |got: &_| line.expect.iter().any(|want| want.allows(got));
                 let fine = match line.expect.is_empty() {
                     true => got[0].errno().is_none(),
-                    false => got.iter().any(asked),
+                    false => got.iter().any(accepted),
                 };
                 if !fine {
                     wrong.push(format!("{}: {line}: {got:?}", case.name));
@@ -249,12 +249,12 @@ mod tests {
     }
 
     #[test]
-    fn rows_have_names_of_their_own_and_each_asks_for_something() {
+    fn cases_have_unique_names_and_an_expectation() {
         let mut names = BTreeSet::new();
         for case in Group::ALL.iter().flat_map(|group| group.cases()) {
             assert!(names.insert(case.name), "{} twice", case.name);
             if let Proof::Script { lines, .. } = &case.proof {
-                assert!(lines.contains("=>"), "{} asks for nothing", case.name);
+                assert!(lines.contains("=>"), "{} expects nothing", case.name);
             }
         }
         assert!(names.len() > 100, "{}", names.len());

@@ -1,15 +1,16 @@
-//! The escape oracle. It knows nothing of what an operation means; it looks at the world.
+//! The escape oracle: checks from outside that a confined filesystem does not leave its root.
 //!
-//! The root of the filesystem under test lies in `outer/root`, beside `outer/canary`, which holds
-//! a token that nobody can guess. Hostile runs are let loose. Afterwards
-//! 1. all of `outer` but what is in the root is what it was: names, bytes, times, link counts;
-//! 2. neither the token nor the identity of anything outside was in any answer;
-//! 3. no descriptor of this process leads to `outer` but into the root, nor to the host's root;
+//! The root of the filesystem under test is `outer/root`, next to `outer/canary`, which contains
+//! an unguessable token. After hostile operations have run, the oracle checks that
+//! 1. everything in `outer` except the root is unchanged: names, bytes, times, link counts;
+//! 2. no outcome contained the token or the identity of a node outside;
+//! 3. no descriptor of this process refers to `outer` outside the root, or to the root of the host.
 //!
-//! and all of it again while a mover exchanges directories of the root for links that lead out.
-//! What a guest sees while a mover is at work is nobody's to predict, so nothing else is compared.
+//! All checks are repeated while another thread (the mover) exchanges directories of the root for
+//! symbolic links that lead outside. The outcomes of operations are unpredictable meanwhile, so
+//! nothing else is compared.
 
-// The eye that looks from outside is the one place that may.
+// This module observes the host from outside, so it may use `std::fs`.
 #![allow(clippy::disallowed_methods)]
 
 pub mod race;
@@ -33,54 +34,58 @@ use crate::outcome::Outcome;
 use crate::run::marked;
 use crate::script::Script;
 
-/// Whether somebody moves things about meanwhile.
+/// Whether another thread modifies the tree concurrently.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mover {
-    /// Nobody does.
+    /// No other thread runs.
     Absent,
-    /// Another thread exchanges directories for links that lead out, all the time.
+    /// Another thread continuously exchanges directories for symbolic links that lead outside.
     Busy,
 }
 
-/// What a hunt came upon, beside no escape.
+/// Statistics of a hunt without an escape.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Tally {
-    /// Operations that were refused as escapes.
+pub struct HuntStats {
+    /// The number of operations that were refused as escapes.
     pub escapes: u64,
-    /// Operations that succeeded.
+    /// The number of successful operations.
     pub successes: u64,
-    /// Exchanges that the mover made.
+    /// The number of exchanges by the mover.
     pub moves: u64,
 }
 
-/// Lets `runs` hostile runs loose on what `open` makes of a directory of the host. Each starts
-/// with an empty root.
+/// Performs `runs` hostile runs, each on the filesystem that `open` creates on an empty directory
+/// of the host.
 ///
-/// Errors: how something got out, and the script; or what kept the oracle from looking.
+/// # Errors
+///
+/// A description of the escape with its script, or of an error of the oracle itself.
 pub fn hunt(
     open: &dyn Fn(&Path) -> io::Result<DirRef>,
     mover: Mover,
     runs: u32,
-) -> Result<Tally, String> {
-    let mut tally = Tally::default();
+) -> Result<HuntStats, String> {
+    let mut tally = HuntStats::default();
     let mut runner = crate::runner(runs);
     for _ in 0..runs {
         let tree = Runs(Flavor::Hostile).new_tree(&mut runner).map_err(|why| why.to_string())?;
         let ops = tree.current();
-        let result = one_run(open, mover, &ops, &mut tally);
+        let result = check_run(open, mover, &ops, &mut tally);
         result.map_err(|why| format!("{why}:\n{}", marked(&Script::of_ops(&ops), None)))?;
     }
     Ok(tally)
 }
 
-/// Runs `ops` and looks at the world.
+/// Runs `ops` and performs the checks of the oracle.
 ///
-/// Errors: as for [`hunt`].
-pub fn one_run(
+/// # Errors
+///
+/// As for [`hunt`].
+pub fn check_run(
     open: &dyn Fn(&Path) -> io::Result<DirRef>,
     mover: Mover,
     ops: &[Op],
-    tally: &mut Tally,
+    tally: &mut HuntStats,
 ) -> Result<(), String> {
     let world = Outer::new().map_err(|why| why.to_string())?;
     let before = world.outside().map_err(|why| why.to_string())?;
@@ -90,9 +95,9 @@ pub fn one_run(
         let dir = open(&world.root).map_err(|why| why.to_string())?;
         let mut live = Live::new(dir);
         if mover == Mover::Busy {
-            scope.spawn(|| while_moving(&world.root, &stop, &moves));
+            scope.spawn(|| run_mover(&world.root, &stop, &moves));
         }
-        let result = world.let_loose(&mut live, ops, mover, tally);
+        let result = world.run_ops(&mut live, ops, mover, tally);
         let result = result.and_then(|()| world.descriptors());
         stop.store(true, Ordering::Relaxed);
         result
@@ -106,9 +111,9 @@ pub fn one_run(
     }
 }
 
-/// How often a run is repeated while a mover is at work: a race is lost only now and then.
+/// The repetitions of a run with a mover, because a race is rarely lost.
 const ROUNDS: u32 = 4;
-/// What the mover exchanges, all beneath the root.
+/// The pairs of paths under the root that the mover exchanges.
 const EXCHANGES: [(&str, &str); 3] = [("a", "out"), ("a/b", "out_a"), ("b", "a/out")];
 
 struct Outer {
@@ -116,7 +121,7 @@ struct Outer {
     outer: PathBuf,
     root: PathBuf,
     token: String,
-    /// Identities that no answer may have.
+    /// The identities of nodes outside, which no outcome may contain.
     foreign: BTreeSet<(u64, u64)>,
 }
 
@@ -146,7 +151,7 @@ impl Outer {
         Ok(Outer { _temp: temp, outer, root, token, foreign })
     }
 
-    /// One line for each node outside the root, with all that may not change.
+    /// Returns one line per node outside the root, with everything that must not change.
     fn outside(&self) -> io::Result<BTreeSet<String>> {
         let mut out = BTreeSet::new();
         let outer = self.outer.symlink_metadata()?;
@@ -168,17 +173,17 @@ impl Outer {
         Ok(out)
     }
 
-    fn let_loose(
+    fn run_ops(
         &self,
         live: &mut Live,
         ops: &[Op],
         mover: Mover,
-        tally: &mut Tally,
+        tally: &mut HuntStats,
     ) -> Result<(), String> {
         let rounds = if mover == Mover::Busy { ROUNDS } else { 1 };
         for round in 0..rounds {
             if mover == Mover::Busy {
-                // A guest that makes ways out, so that there is something to exchange.
+                // Creates symbolic links that lead outside, for the mover to exchange.
                 for line in [
                     "mkdir a",
                     "mkdir b",
@@ -190,17 +195,22 @@ impl Outer {
                     live.run(&Op::parse(line)?);
                 }
                 for line in ["read a/f", "read a/b/f", "write a/f \"x\"", "mkdir a/b/x"] {
-                    self.judge(&live.run(&Op::parse(line)?), round, tally)?;
+                    self.check_outcome(&live.run(&Op::parse(line)?), round, tally)?;
                 }
             }
             for op in ops {
-                self.judge(&live.run(op), round, tally)?;
+                self.check_outcome(&live.run(op), round, tally)?;
             }
         }
         Ok(())
     }
 
-    fn judge(&self, outcome: &Outcome, round: u32, tally: &mut Tally) -> Result<(), String> {
+    fn check_outcome(
+        &self,
+        outcome: &Outcome,
+        round: u32,
+        tally: &mut HuntStats,
+    ) -> Result<(), String> {
         let leaks = match outcome {
             Outcome::Bytes(bytes) => {
                 bytes.windows(self.token.len()).any(|part| part == self.token.as_bytes())
@@ -224,7 +234,7 @@ impl Outer {
         Ok(())
     }
 
-    /// Descriptors of other tests of this process lead elsewhere, and are none of ours.
+    /// Checks the descriptors of this process. Those of other tests are outside `outer`.
     fn descriptors(&self) -> Result<(), String> {
         let fds = std::fs::read_dir("/proc/self/fd").map_err(|why| why.to_string())?;
         for fd in fds.flatten() {
@@ -238,7 +248,7 @@ impl Outer {
     }
 }
 
-fn while_moving(root: &Path, stop: &AtomicBool, moves: &AtomicU64) {
+fn run_mover(root: &Path, stop: &AtomicBool, moves: &AtomicU64) {
     while !stop.load(Ordering::Relaxed) {
         for (one, two) in EXCHANGES {
             let (one, two) = (root.join(one), root.join(two));

@@ -1,4 +1,4 @@
-//! The kit as tests: one for each group of cases, one for the model, one for the scripts.
+//! The kit as `#[test]` functions: one per group of cases, one for the model, one for scripts.
 
 use std::cell::RefCell;
 
@@ -8,22 +8,22 @@ use crate::cases::{Group, check_group};
 use crate::generate::{Flavor, Runs};
 use crate::op::Op;
 use crate::report::Fault;
-use crate::run::differ;
+use crate::run::compare_with_model;
 use crate::script::Script;
-use crate::subject::{Promises, Subject};
+use crate::subject::{Capabilities, Subject};
 
-/// Makes one test of each part of the kit.
+/// Generates one `#[test]` for each part of the kit.
 ///
 /// ```
 /// mod memory {
-///     use palisade_props::{Made, Promises, World};
+///     use palisade_props::{SubjectFn, Capabilities, TestFs};
 ///     use palisade_vfs::{MemFs, Result};
 ///
-///     fn fresh() -> Result<World> {
-///         Ok(World::new(MemFs::new().root()))
+///     fn fresh() -> Result<TestFs> {
+///         Ok(TestFs::new(MemFs::new().root()))
 ///     }
 ///
-///     palisade_props::conformance!(Made::new("memory", Promises::USUAL, fresh));
+///     palisade_props::conformance!(SubjectFn::new("memory", Capabilities::USUAL, fresh));
 /// }
 /// ```
 #[macro_export]
@@ -46,17 +46,19 @@ macro_rules! conformance {
     };
 }
 
-/// Puts `subject` through the cases of a group.
+/// Runs the cases of a group on `subject`.
 ///
 /// # Panics
+///
 /// With the whole report if there is a fault.
 pub fn assert_group(subject: &dyn Subject, group: Group) {
     check_group(subject, group).assert();
 }
 
-/// Runs the model and `subject` side by side.
+/// Compares `subject` with the model on generated runs.
 ///
 /// # Panics
+///
 /// With the smallest script that shows a difference.
 pub fn assert_model(subject: &dyn Subject) {
     if let Some(fault) = model_fault(subject, crate::cases(200)) {
@@ -64,15 +66,16 @@ pub fn assert_model(subject: &dyn Subject) {
     }
 }
 
-/// Runs scripts that were failures once.
+/// Replays regression scripts.
 ///
 /// # Panics
-/// With the script that shows a difference, or that cannot be read.
+///
+/// With the script that shows a difference or does not parse.
 pub fn assert_scripts(subject: &dyn Subject, scripts: &[(String, String)]) {
     for (name, text) in scripts {
         match Script::parse(text) {
             Err(why) => panic!("{name}: {why}"),
-            Ok(script) => match differ(subject, name, &script) {
+            Ok(script) => match compare_with_model(subject, name, &script) {
                 Ok(()) => {}
                 Err(fault) => panic!("{}: {fault}", subject.name()),
             },
@@ -80,25 +83,28 @@ pub fn assert_scripts(subject: &dyn Subject, scripts: &[(String, String)]) {
     }
 }
 
-/// The smallest difference between `subject` and the model that `runs` runs find. None if the
-/// subject cannot be written to: then there is nothing to run.
+/// Returns the smallest difference between `subject` and the model in `runs` generated runs, or
+/// `None` if `subject` is read-only.
 #[must_use]
 pub fn model_fault(subject: &dyn Subject, runs: u32) -> Option<Fault> {
-    if !subject.promises().contains(Promises::WRITE) {
+    if !subject.capabilities().contains(Capabilities::WRITE) {
         return None;
     }
     let last = RefCell::new(None);
     let result = crate::runner(runs).run(&Runs(Flavor::Plain), |ops: Vec<Op>| {
-        differ(subject, "behaves as the model", &Script::of_ops(&ops)).map_err(|fault| {
-            *last.borrow_mut() = Some(fault);
-            TestCaseError::fail("differs")
-        })
+        compare_with_model(subject, "behaves as the model", &Script::of_ops(&ops)).map_err(
+            |fault| {
+                *last.borrow_mut() = Some(fault);
+                TestCaseError::fail("differs")
+            },
+        )
     });
     match result {
         Ok(()) => None,
-        // The smallest run is run once more, for its own words.
+        // Runs the smallest script once more, to report its own fault.
         Err(TestError::Fail(_, ops)) => {
-            let again = differ(subject, "behaves as the model", &Script::of_ops(&ops)).err();
+            let again =
+                compare_with_model(subject, "behaves as the model", &Script::of_ops(&ops)).err();
             again.or_else(|| last.take())
         }
         Err(TestError::Abort(why)) => Some(Fault {

@@ -1,12 +1,10 @@
-//! Fault injection: a layer whose operations fail from the n-th on, and the property that a failed
-//! operation changes nothing.
+//! Fault injection: a layer whose operations fail from the n-th on.
 //!
-//! An operation that fails is not begun: the inner layer never sees the call. Everything that is
-//! opened through the layer shares one count, so a fault falls between any two steps of the caller:
-//! between the parts of a copy-up, or in the middle of filling a file. A fault can last for any
-//! number of calls, so it can also fail the caller's rollback. The first call that fails within an
-//! operation returns another errno than the ones after it: an errno of the rollback that replaces
-//! the first one is seen.
+//! A failing operation never reaches the inner layer. All handles that are opened through the
+//! layer share one counter, so a fault can fall between any two steps of the caller: between the
+//! steps of a copy-up, or while a file is being filled. A fault can last for any number of calls,
+//! so it can also fail the caller's rollback. Within one operation, the first failing call returns
+//! another errno than the later ones, which detects a rollback that overwrites the original errno.
 
 use std::any::Any;
 use std::io::{IoSlice, IoSliceMut};
@@ -23,57 +21,59 @@ mod harness;
 #[cfg(feature = "overlay")]
 mod upper;
 
-pub use harness::{Outage, Survived, assert_survives, assert_survives_runs, survive};
+pub use harness::{
+    FaultStats, Outage, assert_fault_tolerant, assert_fault_tolerant_runs, inject_faults,
+};
 #[cfg(feature = "overlay")]
 pub use upper::faulty_upper;
 
-/// Which operations count.
+/// The operations that count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kinds {
-    /// Those that change something: creating, removing, renaming, writing, setting times. An open
-    /// that creates or truncates is one of them.
+    /// Operations that modify the filesystem: creating, removing, renaming, writing, setting times,
+    /// and opening with creation or truncation.
     Changes,
-    /// Every one but questions that cost nothing ([`File::kind`], [`File::advise`]).
+    /// All operations except free queries ([`File::kind`], [`File::advise`]).
     All,
 }
 
-/// What an operation does, for the count.
+/// The kind of one operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
-    Looks,
+    Reads,
     Changes,
 }
 
-/// A count of operations, and the ones that fail.
+/// A fault injector: a counter of operations and the fault that is armed.
 #[derive(Debug)]
 pub struct Faults {
     kinds: Kinds,
-    /// How many operations are left until the first that fails, that one included; 0 is none.
+    /// The number of operations until the first failure, including that one; 0 if disarmed.
     left: AtomicU64,
-    /// How many operations fail from that one on; [`Faults::FOREVER`] does not count down.
+    /// The number of consecutive failures; [`Faults::FOREVER`] never counts down.
     failing: AtomicU64,
     errno: AtomicU8,
     is_paused: AtomicBool,
     hit: AtomicBool,
-    dawdles: bool,
+    yields: bool,
     steps: AtomicU64,
 }
 
 impl Faults {
-    /// The number of calls of a fault that lasts until it is disarmed.
+    /// A number of calls that lasts until the fault is disarmed.
     pub const FOREVER: u64 = u64::MAX;
 
-    /// Nothing fails yet.
+    /// Creates a disarmed fault injector.
     #[must_use]
     pub fn new(kinds: Kinds) -> Arc<Self> {
         Arc::new(Self::none(kinds))
     }
 
-    /// Nothing fails, but before every operation other threads get their turn: what must not
-    /// happen between two operations has the time to.
+    /// Creates an injector without failures that yields to other threads before each operation,
+    /// which makes race conditions between two operations more likely.
     #[must_use]
-    pub fn dawdling() -> Arc<Self> {
-        Arc::new(Faults { dawdles: true, ..Self::none(Kinds::All) })
+    pub fn yielding() -> Arc<Self> {
+        Arc::new(Faults { yields: true, ..Self::none(Kinds::All) })
     }
 
     fn none(kinds: Kinds) -> Self {
@@ -84,18 +84,18 @@ impl Faults {
             errno: AtomicU8::new(0),
             is_paused: AtomicBool::new(false),
             hit: AtomicBool::new(false),
-            dawdles: false,
+            yields: false,
             steps: AtomicU64::new(0),
         }
     }
 
-    /// From now on the `nth` operation that counts fails, once; 1 is the next. 0 disarms.
+    /// Arms one failure of the `nth` counted operation from now; 1 is the next one, 0 disarms.
     pub fn arm(&self, nth: u64, errno: Errno) {
         self.arm_for(nth, 1, errno);
     }
 
-    /// From now on `calls` operations that count fail, the `nth` the first of them; 1 is the next.
-    /// An `nth` of 0 disarms.
+    /// Arms `calls` consecutive failures from the `nth` counted operation on; 1 is the next one, 0
+    /// disarms.
     pub fn arm_for(&self, nth: u64, calls: u64, errno: Errno) {
         let at = Errno::ALL.iter().position(|it| *it == errno).unwrap_or(0);
         self.errno.store(u8::try_from(at).unwrap_or(0), Ordering::SeqCst);
@@ -104,31 +104,31 @@ impl Faults {
         self.resume();
     }
 
-    /// Nothing is counted and nothing fails until [`Faults::resume`].
+    /// Stops counting and failing until [`Faults::resume`].
     pub fn pause(&self) {
         self.is_paused.store(true, Ordering::SeqCst);
     }
 
-    /// Counts on, for the next operation of the caller: its first failing call returns the errno
-    /// that was armed, and the ones after it [`Faults::later`].
+    /// Resumes counting for the next operation of the caller: its first failing call returns the
+    /// armed errno, and the later ones return [`Faults::later`].
     pub fn resume(&self) {
         self.hit.store(false, Ordering::SeqCst);
         self.is_paused.store(false, Ordering::SeqCst);
     }
 
-    /// Whether a call has failed since the fault was armed or resumed.
+    /// Returns whether a call has failed since the fault was armed or resumed.
     #[must_use]
     pub fn hit(&self) -> bool {
         self.hit.load(Ordering::SeqCst)
     }
 
-    /// What calls return that fail after the first one of an operation that returned `first`.
+    /// Returns the errno of later failing calls in an operation whose first errno is `first`.
     #[must_use]
     pub fn later(first: Errno) -> Errno {
         if first == Errno::Rofs { Errno::Io } else { Errno::Rofs }
     }
 
-    /// Whether this call fails.
+    /// Counts this call and returns whether it fails.
     fn fails(&self) -> bool {
         let count = |left: u64| left.checked_sub(1);
         let until = self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, count);
@@ -143,13 +143,13 @@ impl Faults {
     }
 
     pub(crate) fn step(&self, step: Step) -> Result<()> {
-        if self.dawdles {
-            // Not always as long, so that either of two may come first.
+        if self.yields {
+            // Varies the delay, so that either of two threads may come first.
             for _ in 0..8 * (self.steps.fetch_add(1, Ordering::Relaxed) % 7) {
                 std::thread::yield_now();
             }
         }
-        if self.kinds == Kinds::Changes && step == Step::Looks {
+        if self.kinds == Kinds::Changes && step == Step::Reads {
             return Ok(());
         }
         if self.is_paused.load(Ordering::SeqCst) || !self.fails() {
@@ -162,7 +162,7 @@ impl Faults {
     }
 }
 
-/// Lets operations beneath `dir` fail as `faults` says.
+/// Wraps `dir` in a layer that injects `faults`.
 #[must_use]
 pub fn faulty(dir: DirRef, faults: &Arc<Faults>) -> DirRef {
     Arc::new(FaultyDir { inner: dir, faults: faults.clone() })
@@ -178,8 +178,8 @@ pub(crate) struct FaultyFile {
     pub(crate) faults: Arc<Faults>,
 }
 
-/// What a directory of this layer wraps; `Xdev` for any other.
-pub(crate) fn beneath(dir: &dyn Dir) -> Result<&dyn Dir> {
+/// Returns the inner directory of a directory of this layer, or `Xdev` for any other.
+pub(crate) fn unwrap_faulty(dir: &dyn Dir) -> Result<&dyn Dir> {
     let any: &dyn Any = dir;
     if let Some(dir) = any.downcast_ref::<FaultyDir>() {
         return Ok(&*dir.inner);
@@ -195,7 +195,7 @@ pub(crate) fn opens(how: OpenHow) -> Step {
     if how.flags.intersects(OpenFlags::CREATE | OpenFlags::TRUNCATE) {
         Step::Changes
     } else {
-        Step::Looks
+        Step::Reads
     }
 }
 
@@ -215,17 +215,17 @@ impl Dir for FaultyDir {
     }
 
     fn stat(&self, path: Descent<'_>) -> Result<Stat, Stop> {
-        self.faults.step(Step::Looks)?;
+        self.faults.step(Step::Reads)?;
         self.inner.stat(path)
     }
 
     fn stat_following(&self, path: Descent<'_>) -> Result<Stat, Stop> {
-        self.faults.step(Step::Looks)?;
+        self.faults.step(Step::Reads)?;
         self.inner.stat_following(path)
     }
 
     fn read_link(&self, name: Name<'_>) -> Result<Box<str>> {
-        self.faults.step(Step::Looks)?;
+        self.faults.step(Step::Reads)?;
         self.inner.read_link(name)
     }
 
@@ -234,7 +234,7 @@ impl Dir for FaultyDir {
         from: Cookie,
         each: &mut dyn FnMut(Entry<'_>) -> ControlFlow<()>,
     ) -> Result<()> {
-        self.faults.step(Step::Looks)?;
+        self.faults.step(Step::Reads)?;
         self.inner.read_dir(from, each)
     }
 
@@ -259,13 +259,13 @@ impl Dir for FaultyDir {
     }
 
     fn rename(&self, name: Name<'_>, into: &dyn Dir, new_name: Name<'_>) -> Result<()> {
-        let into = beneath(into)?;
+        let into = unwrap_faulty(into)?;
         self.faults.step(Step::Changes)?;
         self.inner.rename(name, into, new_name)
     }
 
     fn link(&self, name: Name<'_>, into: &dyn Dir, new_name: Name<'_>) -> Result<()> {
-        let into = beneath(into)?;
+        let into = unwrap_faulty(into)?;
         self.faults.step(Step::Changes)?;
         self.inner.link(name, into, new_name)
     }
@@ -276,7 +276,7 @@ impl Dir for FaultyDir {
     }
 
     fn sync(&self) -> Result<()> {
-        self.faults.step(Step::Looks)?;
+        self.faults.step(Step::Reads)?;
         self.inner.sync()
     }
 
@@ -296,7 +296,7 @@ impl File for FaultyFile {
     }
 
     fn read_at(&self, bufs: &mut [IoSliceMut<'_>], offset: u64) -> Result<usize> {
-        self.faults.step(Step::Looks)?;
+        self.faults.step(Step::Reads)?;
         self.inner.read_at(bufs, offset)
     }
 
@@ -311,12 +311,12 @@ impl File for FaultyFile {
     }
 
     fn appended_to(&self) -> Result<u64> {
-        self.faults.step(Step::Looks)?;
+        self.faults.step(Step::Reads)?;
         self.inner.appended_to()
     }
 
     fn stat(&self) -> Result<Stat> {
-        self.faults.step(Step::Looks)?;
+        self.faults.step(Step::Reads)?;
         self.inner.stat()
     }
 
@@ -336,7 +336,7 @@ impl File for FaultyFile {
     }
 
     fn sync(&self, scope: SyncScope) -> Result<()> {
-        self.faults.step(Step::Looks)?;
+        self.faults.step(Step::Reads)?;
         self.inner.sync(scope)
     }
 
@@ -353,7 +353,7 @@ impl File for FaultyFile {
     }
 
     fn read_vec(&self, to: &mut Vec<u8>, len: usize, offset: u64) -> Result<usize> {
-        self.faults.step(Step::Looks)?;
+        self.faults.step(Step::Reads)?;
         self.inner.read_vec(to, len, offset)
     }
 }

@@ -1,11 +1,11 @@
-//! Runs of operations that are worth making: most paths lead somewhere, and then one part is bent.
+//! Generators of operations that mostly use existing paths, with random distortions.
 //!
-//! A uniform generator proves little: most of its paths are plain `Noent`. This one keeps the model
-//! beside it and walks the tree that is there. What comes out is asserted below: success and each
-//! errno must be a fair part of all outcomes.
+//! Uniformly random paths would mostly return `Noent`. This generator runs the model alongside and
+//! chooses paths in the current tree. A test below asserts that success and each errno have a fair
+//! share of all outcomes.
 //!
-//! Shrinking leaves operations out and makes what is left simpler; as every sub-sequence of a run
-//! is a run ([`Op`]), nothing else is needed.
+//! Shrinking removes operations and simplifies the rest. Each subsequence of a run is a valid run
+//! ([`Op`]), so shrinking needs no further rules.
 
 use palisade_vfs::{Access, FileType, Follow, OpenFlags, SetTime, SetTimes, Timestamp};
 use proptest::prelude::Rng;
@@ -21,9 +21,9 @@ mod shrink;
 
 pub use shrink::Shrink;
 
-/// Operations in one run, after those that fill the tree.
+/// The maximum number of operations in a run, after those of the initial tree.
 const OPS_MAX: usize = 40;
-/// The tree that a run begins with: directories, files and links that one can get lost in.
+/// The operations that create the initial tree.
 const SEED: [&str; 13] = [
     "mkdir a",
     "mkdir b",
@@ -40,12 +40,12 @@ const SEED: [&str; 13] = [
     "symlink c -> c",
 ];
 
-/// Which paths and targets are made.
+/// The kind of generated paths and targets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flavor {
-    /// What a program would do, and its mistakes.
+    /// The operations of an ordinary program, including mistakes.
     Plain,
-    /// What somebody would do who wants to get out: beside the root lies a `canary`.
+    /// The operations of an attacker who tries to reach `canary` next to the root.
     Hostile,
 }
 
@@ -63,7 +63,7 @@ impl Strategy for Runs {
     }
 }
 
-/// A run over what `model` holds already.
+/// Generates operations on the current tree of `model`.
 pub(crate) fn ops_over(rng: TestRng, model: Model) -> Vec<Op> {
     let mut maker = Maker { rng, model, flavor: Flavor::Plain };
     maker.further(Vec::new())
@@ -126,7 +126,7 @@ impl Maker {
         }
     }
 
-    /// 60 in 100 lead to something that is there, most of them bent in one place.
+    /// Generates a path; 60 % are existing paths, most of them with one distortion.
     fn path(&mut self, wanted: &[FileType]) -> String {
         if self.flavor == Flavor::Hostile && self.chance(25) {
             return self.way_out();
@@ -153,7 +153,7 @@ impl Maker {
         if self.chance(75) { self.name() } else { self.word(&["..", "..", ".", ""]) }
     }
 
-    /// A name in a directory that is there; it may be free.
+    /// Generates a name in an existing directory; the name may exist.
     fn fresh(&mut self) -> String {
         let mut paths = self.model.paths();
         paths.retain(|(_, kind)| *kind != FileType::File);
@@ -187,7 +187,7 @@ impl Maker {
             }
         };
         parts.insert(at.min(parts.len()), insert);
-        // An empty first part would make the path absolute, which has its own arm.
+        // An empty first component would make the path absolute, which is a separate case.
         parts.join("/").trim_start_matches('/').to_owned()
     }
 
@@ -216,7 +216,7 @@ impl Maker {
     fn target(&mut self) -> String {
         if self.flavor == Flavor::Hostile && self.chance(60) {
             let mut out = self.way_out();
-            // Absolute targets are refused when they are made; what is relative gets through.
+            // The creation of an absolute target is refused, so relative targets test more.
             if self.chance(80) {
                 out = out.trim_start_matches('/').to_owned();
             }
@@ -366,18 +366,18 @@ impl Maker {
         u16::try_from(self.below(40)).unwrap_or(0)
     }
 
-    /// Two names of one node, in either order.
+    /// Picks two names of one node, in either order.
     fn twins(&mut self) -> Option<(String, String)> {
         let tree = self.model.tree()?;
         let twins = tree.iter().filter_map(|(path, leaf)| match leaf {
-            Leaf::Same(first) => Some((path.to_owned(), first.clone())),
+            Leaf::HardLink(first) => Some((path.to_owned(), first.clone())),
             Leaf::Dir | Leaf::File(_) | Leaf::Symlink(_) => None,
         });
         let (one, two) = self.pick(&twins.collect::<Vec<_>>())?;
         Some(if self.chance(50) { (one, two) } else { (two, one) })
     }
 
-    /// A path for something new.
+    /// Generates a path for a new node.
     fn new_at(&mut self) -> At {
         let mut at = self.at(&ANY);
         if self.flavor == Flavor::Plain && self.chance(60) {
@@ -409,9 +409,9 @@ mod tests {
         }
     }
 
-    /// Success, and each errno that a path can have, must be a fair part of what is tried.
+    /// Success and each errno of a path operation must have a minimum share of the outcomes.
     #[test]
-    fn every_errno_has_its_fair_part_of_the_outcomes() {
+    fn each_errno_has_a_minimum_share_of_the_outcomes() {
         let mut runner = TestRunner::deterministic();
         let mut counts = BTreeMap::new();
         for _ in 0..1500 {
@@ -439,7 +439,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_prints_and_reads_back() {
+    fn generated_operations_round_trip_through_their_text_form() {
         let mut runner = TestRunner::deterministic();
         for flavor in [Flavor::Plain, Flavor::Hostile] {
             for _ in 0..50 {

@@ -1,8 +1,8 @@
-//! Many threads on one filesystem at once; and afterwards it must agree with itself.
+//! A concurrency stress test: many threads on one filesystem, then a consistency check.
 //!
-//! What each operation comes to depends on the others, so it is not looked at. That nobody panics
-//! or waits for ever, and that names, numbers and listings agree in the end, does not depend on
-//! anything.
+//! The outcome of each operation depends on the other threads, so it is ignored. The test checks
+//! that no thread panics or deadlocks, and that names, inode numbers, link counts and listings are
+//! consistent in the end.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,31 +17,34 @@ use crate::op::Op;
 use crate::outcome::Outcome;
 use crate::record::consistent;
 
-/// How hard.
+/// The amount of work.
 #[derive(Clone, Copy, Debug)]
-pub struct Blows {
-    /// Threads.
+pub struct HammerLoad {
+    /// The number of threads.
     pub threads: usize,
-    /// Runs of operations that each thread makes. All begin from what the others left.
+    /// The number of runs of each thread. Each run starts from the tree of the previous runs.
     pub rounds: usize,
 }
 
-/// What was done.
+/// Statistics of a stress test.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Hammered {
-    /// Operations.
+pub struct HammerStats {
+    /// The number of operations.
     pub ops: u64,
-    /// Those that succeeded.
+    /// The number of successful operations.
     pub successes: u64,
 }
 
-/// Runs operations on `root` from many threads, and looks at what they leave.
+/// Runs operations on `root` from many threads and checks the result for consistency.
 ///
 /// # Panics
-/// If one of them does.
 ///
-/// Errors: the first disagreement ([`consistent`]), in a sentence.
-pub fn hammer(root: &DirRef, blows: Blows) -> Result<Hammered, String> {
+/// If a thread panics.
+///
+/// # Errors
+///
+/// A description of the first inconsistency ([`consistent`]).
+pub fn hammer(root: &DirRef, blows: HammerLoad) -> Result<HammerStats, String> {
     let mut runner = crate::runner(1);
     let mut scripts = Vec::new();
     for _ in 0..blows.threads {
@@ -70,19 +73,25 @@ pub fn hammer(root: &DirRef, blows: Blows) -> Result<Hammered, String> {
         }
     });
     consistent(&**root)?;
-    Ok(Hammered { ops: ops.load(Ordering::Relaxed), successes: successes.load(Ordering::Relaxed) })
+    Ok(HammerStats {
+        ops: ops.load(Ordering::Relaxed),
+        successes: successes.load(Ordering::Relaxed),
+    })
 }
 
+/// Asserts that `root` is consistent after a stress test.
+///
 /// # Panics
-/// If what the threads leave does not agree with itself, or if they did nothing.
-pub fn assert_withstands(root: &DirRef, blows: Blows) {
+///
+/// If it is inconsistent, or if no operation succeeded.
+pub fn assert_consistent_under_load(root: &DirRef, blows: HammerLoad) {
     match hammer(root, blows) {
         Ok(done) => assert!(done.successes > 0, "{done:?}"),
         Err(what) => panic!("after {blows:?}: {what}"),
     }
 }
 
-/// Whether the file that an operation may leave can be looked at in the end.
+/// Returns whether the operation keeps files short enough to be read at the end.
 fn short(op: &Op) -> bool {
     const LONG: u64 = 1 << 20;
     match op {

@@ -1,9 +1,10 @@
-//! Linux itself as oracle.
+//! The Linux kernel as an oracle.
 //!
-//! [`Linux`] runs the operations as plain `*at` system calls on a directory of the host. What we
-//! do on purpose in another way than Linux is [`intended`], and nothing else may differ.
+//! [`Linux`] runs operations as plain `*at` system calls on a directory of the host. The function
+//! [`is_intended_difference`] lists all intended differences; nothing else may differ.
 //!
-//! It never runs what the model calls an escape: the kernel would do it.
+//! Operations that the model considers an escape are never run, because the kernel would perform
+//! them.
 
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
@@ -19,18 +20,20 @@ use rustix::io::{Errno as Os, ReadWriteFlags};
 
 use crate::live::Run;
 use crate::op::{At, Op, READ_MAX};
-use crate::outcome::{Outcome, Seen};
+use crate::outcome::{Outcome, StatSummary};
 
-/// A directory of the host, and what is open beneath it.
+/// A directory of the host with the descriptors that are open under it.
 pub struct Linux {
     dirs: Vec<OwnedFd>,
     files: Vec<OwnedFd>,
 }
 
 impl Linux {
-    /// Opens `root`. Give it a directory deep in a temporary one.
+    /// Opens `root`, which should be deep inside a temporary directory.
     ///
-    /// Errors: the system's.
+    /// # Errors
+    ///
+    /// The errors of `openat`.
     pub fn open(root: &Path) -> rustix::io::Result<Linux> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = rustix::fs::openat(CWD, root, flags, Mode::empty())?;
@@ -139,7 +142,7 @@ impl Linux {
         ] {
             how.set(os, flags.contains(flag));
         }
-        // Without `CREATE` it has no meaning here, and an undefined one there.
+        // `O_EXCL` without `O_CREAT` is undefined on Linux and ignored by the traits.
         if !flags.contains(OpenFlags::CREATE) {
             how.remove(OFlags::EXCL);
         }
@@ -149,7 +152,7 @@ impl Linux {
             self.dirs.push(node);
             return Ok(Outcome::Dir);
         }
-        // A file that is only held: a descriptor that can do nothing but be asked.
+        // `Access::Hold` corresponds to `O_PATH`: the descriptor only supports `fstat`.
         let node = if access == Access::Hold {
             let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&node));
             rustix::fs::openat(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?
@@ -166,7 +169,7 @@ impl Linux {
         for entry in Dir::read_from(dir)? {
             let entry = match entry {
                 Ok(entry) => entry,
-                // A removed directory: empty, for us.
+                // A removed directory lists as empty in the traits.
                 Err(Os::NOENT) => break,
                 Err(errno) => return Err(errno),
             };
@@ -227,32 +230,32 @@ impl Run for Linux {
     }
 }
 
-/// What we do on purpose in another way than Linux, as a row each: whether `ours` and `linux` for
-/// `op` are such a pair. An operation that comes to [`Errno::Escape`] is not run on Linux at all.
+/// Returns whether `ours` and `linux` are an intended difference for `op`. Operations that return
+/// [`Errno::Escape`] are not run on Linux.
 #[must_use]
-pub fn intended(op: &Op, ours: &Outcome, linux: &Outcome) -> bool {
+pub fn is_intended_difference(op: &Op, ours: &Outcome, linux: &Outcome) -> bool {
     let (Some(ours), linux) = (ours.errno(), linux.errno()) else { return false };
-    // A loop that adds text at each turn is found out by the length of the text.
+    // A loop that extends the path at each turn hits the length limit first.
     if ours == Errno::Nametoolong && linux == Some(Errno::Loop) {
         return true;
     }
     match op {
-        // An overlong last name is that, whatever follows it.
+        // An overlong last name is reported regardless of the rest of the path.
         Op::Open(..) | Op::Put(..) if ours == Errno::Nametoolong => linux == Some(Errno::Isdir),
-        // Contradicting flags are refused before the path is looked at.
+        // Contradictory flags are refused before the path is resolved.
         Op::Open(_, _, flags, _) if flags.contains(OpenFlags::DIRECTORY) => {
             (ours == Errno::Inval && flags.intersects(OpenFlags::CREATE | OpenFlags::TRUNCATE))
-                // A link that is not to be followed is that, whatever else was asked for.
+                // A symbolic link with `Follow::No` is `Loop`, regardless of the other flags.
                 || (ours == Errno::Loop && linux == Some(Errno::Notdir))
         }
-        // Both paths are judged whole before either name is looked up.
+        // Both paths are validated before either name is looked up.
         Op::Rename(..) => ours == Errno::Nametoolong && linux.is_some(),
-        // The handle comes before the arguments, and a length or offset above `i64::MAX` is a
-        // number like any other, not a negative one.
+        // The handle is checked before the arguments, and a length or offset above `i64::MAX` is a
+        // valid number instead of a negative one.
         Op::Allocate(..) | Op::Write(..) => {
             matches!(ours, Errno::Badf | Errno::Fbig) && linux == Some(Errno::Inval)
         }
-        // A descriptor of `O_PATH` is none to `ftruncate`; a held file is a file.
+        // `ftruncate` on an `O_PATH` descriptor is `EBADF`; a held file is a file here.
         Op::SetLen(..) => {
             (ours == Errno::Fbig && linux == Some(Errno::Inval))
                 || (ours == Errno::Inval && linux == Some(Errno::Badf))
@@ -262,11 +265,11 @@ pub fn intended(op: &Op, ours: &Outcome, linux: &Outcome) -> bool {
     }
 }
 
-/// Whether Linux has an answer at all: offsets above `i64::MAX` are negative to it, and where no
-/// time is to be set it does not even look at the path.
+/// Returns whether `op` is defined on Linux: an offset above `i64::MAX` is negative there, and
+/// `utimensat` that sets no time does not resolve its path.
 #[must_use]
-pub fn askable(op: &Op) -> bool {
-    // A NUL ends a path there: it cannot even be asked about.
+pub fn is_defined_on_linux(op: &Op) -> bool {
+    // A NUL terminates a path on Linux, so such a path cannot be passed.
     if op.clone().paths_mut().iter().any(|at| at.path.contains('\0')) {
         return false;
     }
@@ -278,7 +281,7 @@ pub fn askable(op: &Op) -> bool {
     }
 }
 
-/// The error number of the system as ours.
+/// Converts an errno of the system.
 #[must_use]
 pub fn of_os(errno: Os) -> Errno {
     match errno {
@@ -347,7 +350,7 @@ fn seen(stat: &Stat) -> Outcome {
     let kind = kind(rustix::fs::FileType::from_raw_mode(stat.st_mode));
     let comparable = kind != FileType::Dir;
     let nanos = u32::try_from(stat.st_mtime_nsec).unwrap_or(0);
-    Outcome::Stat(Seen {
+    Outcome::Stat(StatSummary {
         kind,
         size: comparable.then_some(stat.st_size.unsigned_abs()),
         nlink: comparable.then_some(stat.st_nlink),

@@ -1,8 +1,9 @@
-//! The laws of layers: of whatever holds a directory and shows it in another way.
+//! Algebraic laws of layers, that is, of directories that wrap a directory.
 //!
-//! *Attenuation*: what succeeds under the layer succeeds without it, comes to the same, and leaves
-//! the same tree; a listing may be shorter. *Transparency*: a layer that grants everything cannot
-//! be told from none, errors included. *Idempotence*: the layer twice is the layer once.
+//! *Attenuation*: an operation that succeeds through the layer also succeeds without it, has the
+//! same result, and leaves the same tree; a listing may be shorter. *Transparency*: a layer that
+//! grants everything is indistinguishable from no layer, including errors. *Idempotence*: the
+//! layer applied twice is indistinguishable from the layer applied once.
 
 use std::cell::RefCell;
 
@@ -12,69 +13,78 @@ use proptest::test_runner::{TestCaseError, TestError};
 use crate::generate::{Flavor, Runs};
 use crate::live::{Live, Run};
 use crate::op::Op;
-use crate::outcome::{Outcome, Seen};
+use crate::outcome::{Outcome, StatSummary};
 use crate::report::Fault;
 use crate::run::marked;
 use crate::script::Script;
 use crate::tree::Tree;
 
-/// A layer, and what it is laid over.
+/// A layer and the filesystem under it.
 pub struct Layered<'l> {
-    /// What to call it in a report.
+    /// The name in reports.
     pub name: &'l str,
-    /// A new empty filesystem, the same each time.
+    /// Creates an empty filesystem, the same each time.
     pub base: &'l dyn Fn() -> Result<DirRef>,
-    /// The layer over a filesystem.
+    /// Wraps a filesystem in the layer.
     pub layer: &'l dyn Fn(DirRef) -> DirRef,
-    /// What every run begins with, on the bare filesystem: the text form of a [`Tree`].
+    /// The initial tree of each run, as the text form of a [`Tree`].
     pub tree: &'l str,
 }
 
-/// What two filesystems are held to.
+/// The relation between two filesystems.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Held {
-    /// All that comes of the one comes of the other.
+enum Relation {
+    /// All outcomes are equal.
     Equal,
-    /// What succeeds under the layer, alone.
+    /// Each success of the second filesystem is a success of the first.
     Successes,
 }
 
 impl Layered<'_> {
-    /// The smallest run that succeeds under the layer, and not without.
+    /// Returns the smallest run that succeeds through the layer but not without it.
     #[must_use]
     pub fn attenuation_fault(&self, runs: u32) -> Option<Fault> {
         let bare = |dir: DirRef| dir;
-        self.fault("attenuation", runs, &bare, self.layer, Held::Successes)
+        self.fault("attenuation", runs, &bare, self.layer, Relation::Successes)
     }
 
-    /// The smallest run by which the layer can be told from none.
+    /// Returns the smallest run that distinguishes the layer from no layer.
     #[must_use]
     pub fn transparency_fault(&self, runs: u32) -> Option<Fault> {
         let bare = |dir: DirRef| dir;
-        self.fault("transparency", runs, &bare, self.layer, Held::Equal)
+        self.fault("transparency", runs, &bare, self.layer, Relation::Equal)
     }
 
-    /// The smallest run by which the layer twice can be told from the layer once.
+    /// Returns the smallest run that distinguishes the layer applied twice from the layer.
     #[must_use]
     pub fn idempotence_fault(&self, runs: u32) -> Option<Fault> {
         let twice = |dir: DirRef| (self.layer)((self.layer)(dir));
-        self.fault("idempotence", runs, self.layer, &twice, Held::Equal)
+        self.fault("idempotence", runs, self.layer, &twice, Relation::Equal)
     }
 
+    /// Asserts attenuation.
+    ///
     /// # Panics
-    /// With the smallest run that succeeds under the layer, and not without.
+    ///
+    /// With the smallest run that succeeds through the layer but not without it.
     pub fn assert_attenuates(&self, runs: u32) {
         self.assert(self.attenuation_fault(runs));
     }
 
+    /// Asserts transparency.
+    ///
     /// # Panics
-    /// With the smallest run by which the layer can be told from none.
+    ///
+    /// With the smallest run that distinguishes the layer from no layer.
     pub fn assert_transparent(&self, runs: u32) {
         self.assert(self.transparency_fault(runs));
     }
 
+    /// Asserts idempotence.
+    ///
     /// # Panics
-    /// With the smallest run by which the layer twice can be told from the layer once.
+    ///
+    /// With the smallest run that distinguishes the layer applied twice from the layer.
     pub fn assert_idempotent(&self, runs: u32) {
         self.assert(self.idempotence_fault(runs));
     }
@@ -91,11 +101,11 @@ impl Layered<'_> {
         runs: u32,
         one: &dyn Fn(DirRef) -> DirRef,
         two: &dyn Fn(DirRef) -> DirRef,
-        held: Held,
+        relation: Relation,
     ) -> Option<Fault> {
         let last = RefCell::new(None);
         let run = |ops: &[Op]| {
-            self.compare(ops, one, two, held).map_err(|(at, what)| Fault {
+            self.compare(ops, one, two, relation).map_err(|(at, what)| Fault {
                 case: law.to_owned(),
                 what,
                 script: format!("{}\n# ---\n{}", self.tree, marked(&Script::of_ops(ops), at)),
@@ -118,14 +128,14 @@ impl Layered<'_> {
         }
     }
 
-    /// Runs operations on both. One that the second does not grant is not put to the first, if only
-    /// successes count: so both go on from the same tree.
+    /// Runs operations on both filesystems. If only successes count, an operation that fails on the
+    /// second is skipped on the first, so that both trees stay equal.
     fn compare(
         &self,
         ops: &[Op],
         one: &dyn Fn(DirRef) -> DirRef,
         two: &dyn Fn(DirRef) -> DirRef,
-        held: Held,
+        relation: Relation,
     ) -> Result<(), (Option<usize>, String)> {
         let fresh = || -> Result<DirRef, String> {
             let dir = (self.base)().map_err(|errno| format!("there is no base: {errno}"))?;
@@ -139,12 +149,12 @@ impl Layered<'_> {
         let mut two = Live::new(two(below_two.clone()));
         for (nth, op) in ops.iter().enumerate() {
             let under = two.run(op);
-            if held == Held::Successes && under.errno().is_some() {
+            if relation == Relation::Successes && under.errno().is_some() {
                 continue;
             }
             let without = one.run(op);
-            if !alike(&without, &under, held) {
-                let what = format!("one says `{without}`, the other `{under}`");
+            if !alike(&without, &under, relation) {
+                let what = format!("the first returns `{without}`, the second `{under}`");
                 return Err((Some(nth), what));
             }
         }
@@ -159,14 +169,15 @@ impl Layered<'_> {
     }
 }
 
-/// Whether two outcomes are the same, identities and the times of two moments aside.
-fn alike(without: &Outcome, under: &Outcome, held: Held) -> bool {
+/// Returns whether two outcomes agree, except for node identities and current times.
+fn alike(without: &Outcome, under: &Outcome, relation: Relation) -> bool {
     match (without, under) {
         (Outcome::Stat(one), Outcome::Stat(two)) => {
-            let timeless = |seen: &Seen| Seen { modified: None, id: (0, 0), ..seen.clone() };
+            let timeless =
+                |seen: &StatSummary| StatSummary { modified: None, id: (0, 0), ..seen.clone() };
             timeless(one) == timeless(two)
         }
-        (Outcome::Names(all), Outcome::Names(some)) if held == Held::Successes => {
+        (Outcome::Names(all), Outcome::Names(some)) if relation == Relation::Successes => {
             some.iter().all(|name| all.contains(name))
         }
         (one, two) => one == two,

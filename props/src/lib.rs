@@ -1,4 +1,4 @@
-//! A kit that any filesystem is put through: ours, and yours.
+//! A conformance kit for filesystems: test cases, a model, laws and fault injection.
 #![doc = include_str!("../README.md")]
 
 #[cfg(feature = "oracle")]
@@ -36,39 +36,40 @@ pub use generate::{Flavor, Runs, Shrink};
 pub use live::{Live, Run};
 pub use model::Model;
 pub use op::{At, Op, READ_MAX};
-pub use outcome::{Expect, Outcome, Seen};
+pub use outcome::{Expect, Outcome, StatSummary};
 pub use record::{Record, consistent};
 pub use report::{Fault, Report};
-pub use run::differ;
+pub use run::compare_with_model;
 pub use script::{Line, Script};
-pub use subject::{Made, Promises, Subject, World};
+pub use subject::{Capabilities, Subject, SubjectFn, TestFs};
 pub use tree::{FILE_LEN_MAX, Leaf, NODES_MAX, Tree};
 
-/// How many runs a property makes: `fallback`, or what `PALISADE_PROPS_CASES` says.
+/// Returns the number of generated runs of a property: `PALISADE_PROPS_CASES`, or `fallback`.
 #[must_use]
 pub fn cases(fallback: u32) -> u32 {
-    asked_cases().unwrap_or(fallback)
+    requested_cases().unwrap_or(fallback)
 }
 
-/// A runner of `runs` runs. They are the same ones each time, so that a test that passed once
-/// passes again; with `PALISADE_PROPS_CASES` set they are others each time, to look further.
-/// `PROPTEST_RNG_SEED` chooses them in either case.
+/// Returns a test runner for `runs` runs.
+///
+/// The seed is fixed, so that results are reproducible. It is random if `PALISADE_PROPS_CASES` is
+/// set, to search further. `PROPTEST_RNG_SEED` overrides it in either case.
 #[must_use]
 pub fn runner(runs: u32) -> TestRunner {
     let mut config = Config { failure_persistence: None, ..Config::with_cases(runs) };
     config.max_shrink_iters = 4096;
-    if config.rng_seed == RngSeed::Random && asked_cases().is_none() {
+    if config.rng_seed == RngSeed::Random && requested_cases().is_none() {
         config.rng_seed = RngSeed::Fixed(SEED);
     }
     TestRunner::new(config)
 }
 
-/// Any number will do.
+/// The fixed seed; an arbitrary number.
 const SEED: u64 = 0x7061_6c69_7361_6465;
 
-fn asked_cases() -> Option<u32> {
-    // A kit for tests reads the one variable that makes it look longer.
+fn requested_cases() -> Option<u32> {
+    // This environment variable is the only ambient input of the kit.
     #[expect(clippy::disallowed_methods)]
-    let asked = std::env::var("PALISADE_PROPS_CASES");
-    asked.ok().and_then(|text| text.parse().ok())
+    let text = std::env::var("PALISADE_PROPS_CASES");
+    text.ok().and_then(|text| text.parse().ok())
 }

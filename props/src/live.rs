@@ -1,4 +1,4 @@
-//! Runs operations on a real filesystem, through the path operations that every adapter uses.
+//! Runs operations on a filesystem through the path functions that the adapters use.
 
 use std::io::{IoSlice, IoSliceMut};
 use std::ops::ControlFlow;
@@ -8,43 +8,43 @@ use palisade_vfs::{
 };
 
 use crate::op::{At, Op, READ_MAX};
-use crate::outcome::{Outcome, Seen};
+use crate::outcome::{Outcome, StatSummary};
 
-/// Entries that one listing may have.
+/// The maximum number of entries of a listing.
 const NAMES_MAX: usize = 100_000;
 
-/// Whatever runs operations: a filesystem, the model, the kernel.
+/// A runner of operations: a filesystem, the model, or the kernel.
 pub trait Run {
     /// Runs one operation.
     fn run(&mut self, op: &Op) -> Outcome;
 }
 
-/// A filesystem, and what a guest has opened on it.
+/// A filesystem with the open handles of a guest.
 pub struct Live {
     dirs: Vec<DirRef>,
     files: Vec<FileRef>,
 }
 
 impl Live {
-    /// Nothing but the root is open.
+    /// Starts with the root as the only open directory.
     #[must_use]
     pub fn new(root: DirRef) -> Self {
         Live { dirs: vec![root], files: Vec::new() }
     }
 
-    /// The first of `roots` is the root; the others are open besides, as further preopens are.
+    /// Starts with `roots` as open directories; the first is the root, the others are preopens.
     #[must_use]
     pub fn with_preopens(roots: Vec<DirRef>) -> Self {
         Live { dirs: roots, files: Vec::new() }
     }
 
-    /// The directories that are open, the root among them.
+    /// Returns the open directories, including the root.
     #[must_use]
     pub fn dirs(&self) -> &[DirRef] {
         &self.dirs
     }
 
-    /// The files that are open.
+    /// Returns the open files.
     #[must_use]
     pub fn files(&self) -> &[FileRef] {
         &self.files
@@ -101,7 +101,7 @@ impl Live {
             },
             Op::Stat(at, follow) => {
                 let stat = path::stat(&*self.dir(at)?, &at.path, *follow)?;
-                Ok(Outcome::Stat(Seen::of(&stat)))
+                Ok(Outcome::Stat(StatSummary::of(&stat)))
             }
             Op::ReadLink(at) => {
                 let target = path::read_link(&*self.dir(at)?, &at.path)?;
@@ -132,7 +132,7 @@ impl Live {
                 Ok(Outcome::Done)
             }
             Op::Read(_, len, offset) => read(&file, usize::from(*len), *offset),
-            // Cut in two, so that the order of the buffers counts.
+            // Splits the bytes in two, so that the order of the buffers matters.
             Op::Write(_, bytes, offset) => {
                 let (one, two) = bytes.split_at(bytes.len() / 2);
                 let bufs = [IoSlice::new(one), IoSlice::new(two)];
@@ -146,7 +146,7 @@ impl Live {
             }
             Op::SetLen(_, len) => file.set_len(*len).map(done),
             Op::Allocate(_, offset, len) => file.allocate(*offset, *len).map(done),
-            Op::Fstat(_) => Ok(Outcome::Stat(Seen::of(&file.stat()?))),
+            Op::Fstat(_) => Ok(Outcome::Stat(StatSummary::of(&file.stat()?))),
             Op::Ftimes(_, times) => file.set_times(*times).map(done),
             _ => Ok(Outcome::Idle),
         }
@@ -176,8 +176,8 @@ fn put(dir: &DirRef, path: &str, bytes: &[u8]) -> Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-/// Reads into two buffers until the end or until they are full: a filesystem may read less than
-/// asked for, and 0 is the end.
+/// Reads into two buffers until the end of the file or until both are full, because a filesystem
+/// may return short reads.
 fn read(file: &FileRef, len: usize, offset: u64) -> Result<Outcome> {
     let mut bytes = vec![0; len];
     let mut done = 0;

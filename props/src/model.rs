@@ -1,8 +1,9 @@
-//! The reference filesystem: an inode map and a resolver, written from POSIX and the manual pages.
+//! The reference filesystem: an inode table and a path resolver, written from POSIX and man pages.
 //!
-//! It shares no code with the filesystems that it judges: it walks component by component from
-//! inode to inode, recursing into links, where `palisade_vfs` rewrites text. It is slow and plain;
-//! a file is a map from offsets to bytes. Its own judge is the kernel (`kernel`).
+//! It shares no code with the filesystems that it checks: it resolves paths component by component
+//! and recurses into symbolic links, whereas `palisade_vfs` rewrites the path. It favors simplicity
+//! over speed; a file is a map from offsets to bytes. The model itself is checked against the
+//! kernel (`kernel`).
 
 use std::collections::BTreeMap;
 
@@ -10,24 +11,24 @@ use palisade_vfs::{Access, Errno, FileType, Follow, OpenFlags, SetTime, SetTimes
 
 use crate::live::Run;
 use crate::op::{At, Op, READ_MAX};
-use crate::outcome::{Outcome, Seen};
+use crate::outcome::{Outcome, StatSummary};
 use crate::tree::{FILE_LEN_MAX, Leaf, Tree};
 
 mod file;
 mod resolve;
 mod start;
 
-use resolve::Place;
+use resolve::LastComponent;
 
-/// The number of a node.
+/// An inode number.
 pub(crate) type Ino = u64;
 pub(crate) const ROOT: Ino = 1;
-/// The end of the longest file.
+/// The maximum length of a file.
 const FILE_END_MAX: u64 = i64::MAX.unsigned_abs();
 
 type Res<T> = Result<T, Errno>;
 
-/// The reference filesystem, and what a guest has opened on it.
+/// The reference filesystem with the open handles of a guest.
 #[derive(Clone)]
 pub struct Model {
     nodes: BTreeMap<Ino, Inode>,
@@ -38,15 +39,15 @@ pub struct Model {
 
 #[derive(Clone)]
 struct Inode {
-    body: Body,
-    /// How many names lead here; of a directory 0 or 1.
+    body: NodeData,
+    /// The number of names; 0 or 1 for a directory.
     names: u64,
-    /// The time of the last change, while it is the one that somebody set.
+    /// The modification time, if it was set explicitly since the last change.
     modified: Option<Timestamp>,
 }
 
 #[derive(Clone)]
-enum Body {
+enum NodeData {
     Dir { entries: BTreeMap<String, Ino>, parent: Ino },
     File { bytes: BTreeMap<u64, u8>, len: u64 },
     Link(String),
@@ -65,26 +66,26 @@ impl Default for Model {
 }
 
 impl Model {
-    /// An empty root, opened.
+    /// Creates an empty filesystem with an open root.
     #[must_use]
     pub fn new() -> Self {
         let mut model =
             Model { nodes: BTreeMap::new(), next: ROOT, dirs: vec![ROOT], files: Vec::new() };
-        model.make(Body::Dir { entries: BTreeMap::new(), parent: ROOT });
+        model.make(NodeData::Dir { entries: BTreeMap::new(), parent: ROOT });
         model
     }
 
-    /// What is beneath the root; `None` if a file is longer than a [`Tree`] can hold.
+    /// Returns the tree under the root, or `None` if a file is longer than a [`Tree`] can hold.
     #[must_use]
     pub fn tree(&self) -> Option<Tree> {
         let mut tree = Tree::new();
         let mut first_names = BTreeMap::new();
         for (path, ino) in self.walk() {
             let leaf = match (&self.nodes.get(&ino)?.body, first_names.get(&ino)) {
-                (Body::Dir { .. }, _) => Leaf::Dir,
-                (_, Some(first)) => Leaf::Same(String::clone(first)),
-                (Body::Link(target), None) => Leaf::Symlink(target.clone()),
-                (Body::File { bytes, len }, None) => {
+                (NodeData::Dir { .. }, _) => Leaf::Dir,
+                (_, Some(first)) => Leaf::HardLink(String::clone(first)),
+                (NodeData::Link(target), None) => Leaf::Symlink(target.clone()),
+                (NodeData::File { bytes, len }, None) => {
                     if *len > FILE_LEN_MAX {
                         return None;
                     }
@@ -97,21 +98,20 @@ impl Model {
         Some(tree)
     }
 
-    /// The path and type of every node beneath the root, sorted.
+    /// Returns the path and type of each node under the root, sorted.
     #[must_use]
     pub fn paths(&self) -> Vec<(String, FileType)> {
         self.walk().into_iter().map(|(path, ino)| (path, self.kind(ino))).collect()
     }
 
-    /// How many directories and files a guest has open.
+    /// Returns the numbers of open directories and files.
     #[must_use]
     pub fn open_counts(&self) -> (usize, usize) {
         (self.dirs.len(), self.files.len())
     }
 
-    /// Whether a node still has a name or is open, so that its number cannot have been given to
-    /// another.
-    pub(crate) fn lives(&self, ino: Ino) -> bool {
+    /// Returns whether a node has a name or is open, so that its inode number must not be reused.
+    pub(crate) fn is_alive(&self, ino: Ino) -> bool {
         self.dirs.contains(&ino)
             || self.files.iter().any(|open| open.ino == ino)
             || ino == ROOT
@@ -131,7 +131,7 @@ impl Model {
         out
     }
 
-    fn make(&mut self, body: Body) -> Ino {
+    fn make(&mut self, body: NodeData) -> Ino {
         let ino = self.next;
         self.next += 1;
         self.nodes.insert(ino, Inode { body, names: 1, modified: None });
@@ -140,9 +140,9 @@ impl Model {
 
     fn kind(&self, ino: Ino) -> FileType {
         match self.nodes.get(&ino).map(|node| &node.body) {
-            Some(Body::Dir { .. }) => FileType::Dir,
-            Some(Body::Link(_)) => FileType::Symlink,
-            Some(Body::File { .. }) | None => FileType::File,
+            Some(NodeData::Dir { .. }) => FileType::Dir,
+            Some(NodeData::Link(_)) => FileType::Symlink,
+            Some(NodeData::File { .. }) | None => FileType::File,
         }
     }
 
@@ -152,7 +152,7 @@ impl Model {
 
     fn entries(&self, ino: Ino) -> Option<&BTreeMap<String, Ino>> {
         match self.nodes.get(&ino).map(|node| &node.body) {
-            Some(Body::Dir { entries, .. }) => Some(entries),
+            Some(NodeData::Dir { entries, .. }) => Some(entries),
             _ => None,
         }
     }
@@ -168,20 +168,20 @@ impl Model {
 
     fn insert(&mut self, dir: Ino, name: &str, child: Ino) {
         if let Some(node) = self.nodes.get_mut(&dir)
-            && let Body::Dir { entries, .. } = &mut node.body
+            && let NodeData::Dir { entries, .. } = &mut node.body
         {
             entries.insert(name.to_owned(), child);
             node.modified = None;
         }
-        if let Some(Inode { body: Body::Dir { parent, .. }, .. }) = self.nodes.get_mut(&child) {
+        if let Some(Inode { body: NodeData::Dir { parent, .. }, .. }) = self.nodes.get_mut(&child) {
             *parent = dir;
         }
     }
 
-    /// Takes a name away, and tells the node.
+    /// Removes a name and decrements the link count of its node.
     fn remove(&mut self, dir: Ino, name: &str) {
         if let Some(node) = self.nodes.get_mut(&dir)
-            && let Body::Dir { entries, .. } = &mut node.body
+            && let NodeData::Dir { entries, .. } = &mut node.body
             && let Some(child) = entries.remove(name)
         {
             node.modified = None;
@@ -191,15 +191,15 @@ impl Model {
         }
     }
 
-    /// Whether `dir` is `above` or lies beneath it.
-    fn is_beneath(&self, dir: Ino, above: Ino) -> bool {
+    /// Returns whether `dir` is `above` or a descendant of it.
+    fn is_inside(&self, dir: Ino, above: Ino) -> bool {
         let mut at = dir;
         loop {
             if at == above {
                 return true;
             }
             match self.nodes.get(&at).map(|node| &node.body) {
-                Some(Body::Dir { parent, .. }) if *parent != at => at = *parent,
+                Some(NodeData::Dir { parent, .. }) if *parent != at => at = *parent,
                 _ => return false,
             }
         }
@@ -209,11 +209,11 @@ impl Model {
         self.nodes.get(&dir).is_none_or(|node| node.names == 0)
     }
 
-    /// Where a new node may be put: the name must be free, and the directory alive.
-    fn vacant(&self, place: Place) -> Res<(Ino, String, bool)> {
+    /// Returns the location of a new node: the name must be free and the directory not removed.
+    fn vacant(&self, place: LastComponent) -> Res<(Ino, String, bool)> {
         match place {
-            Place::Dots(..) => Err(Errno::Exist),
-            Place::Name { dir, name, slash } => {
+            LastComponent::Dots(..) => Err(Errno::Exist),
+            LastComponent::Name { dir, name, slash } => {
                 if self.child(dir, &name).is_some() {
                     return Err(Errno::Exist);
                 }
@@ -225,8 +225,8 @@ impl Model {
         }
     }
 
-    fn create(&mut self, at: &At, body: Body) -> Res<Outcome> {
-        let may_slash = matches!(body, Body::Dir { .. });
+    fn create(&mut self, at: &At, body: NodeData) -> Res<Outcome> {
+        let may_slash = matches!(body, NodeData::Dir { .. });
         let (dir, name, slash) = self.vacant(self.place(self.start(at), &at.path)?)?;
         if slash && !may_slash {
             return Err(Errno::Noent);
@@ -242,7 +242,7 @@ impl Model {
             long if long.len() >= 4096 => Err(Errno::Nametoolong),
             nul if nul.contains('\0') => Err(Errno::Inval),
             absolute if absolute.starts_with('/') => Err(Errno::Escape),
-            fine => self.create(at, Body::Link(fine.to_owned())),
+            fine => self.create(at, NodeData::Link(fine.to_owned())),
         }
     }
 
@@ -264,8 +264,8 @@ impl Model {
 
     fn unlink(&mut self, at: &At) -> Res<Outcome> {
         match self.place(self.start(at), &at.path)? {
-            Place::Dots(..) => Err(Errno::Isdir),
-            Place::Name { dir, name, slash } => {
+            LastComponent::Dots(..) => Err(Errno::Isdir),
+            LastComponent::Name { dir, name, slash } => {
                 let node = self.child(dir, &name).ok_or(Errno::Noent)?;
                 if self.is_dir(node) {
                     return Err(Errno::Isdir);
@@ -281,8 +281,8 @@ impl Model {
 
     fn rmdir(&mut self, at: &At) -> Res<Outcome> {
         match self.place(self.start(at), &at.path)? {
-            Place::Dots(up) => Err(if up { Errno::Notempty } else { Errno::Inval }),
-            Place::Name { dir, name, .. } => {
+            LastComponent::Dots(up) => Err(if up { Errno::Notempty } else { Errno::Inval }),
+            LastComponent::Name { dir, name, .. } => {
                 let node = self.child(dir, &name).ok_or(Errno::Noent)?;
                 let entries = self.entries(node).ok_or(Errno::Notdir)?;
                 if !entries.is_empty() {
@@ -298,14 +298,14 @@ impl Model {
         let from = self.place(self.start(old), &old.path)?;
         let into = self.place(self.start(new), &new.path)?;
         let (
-            Place::Name { dir: from, name: old, slash: old_slash },
-            Place::Name { dir: into, name: new, slash: new_slash },
+            LastComponent::Name { dir: from, name: old, slash: old_slash },
+            LastComponent::Name { dir: into, name: new, slash: new_slash },
         ) = (from, into)
         else {
             return Err(Errno::Busy);
         };
         let node = self.child(from, &old).ok_or(Errno::Noent)?;
-        // Nothing is looked up in a dead directory.
+        // Lookup in a removed directory fails.
         if self.is_removed(into) {
             return Err(Errno::Noent);
         }
@@ -314,10 +314,10 @@ impl Model {
         if (old_slash || new_slash) && !moves_dir {
             return Err(Errno::Notdir);
         }
-        if moves_dir && self.is_beneath(into, node) {
+        if moves_dir && self.is_inside(into, node) {
             return Err(Errno::Inval);
         }
-        if from != into && target.is_some_and(|target| self.is_beneath(from, target)) {
+        if from != into && target.is_some_and(|target| self.is_inside(from, target)) {
             return Err(Errno::Notempty);
         }
         if target == Some(node) {
@@ -372,9 +372,11 @@ impl Model {
     fn open_creating(&mut self, at: &At, exclusive: bool, follow: Follow) -> Res<Ino> {
         let follow = if exclusive { Follow::No } else { follow };
         let (dir, name) = match self.place_created(self.start(at), &at.path, follow)? {
-            Place::Dots(..) if exclusive => return Err(Errno::Exist),
-            Place::Dots(..) | Place::Name { slash: true, .. } => return Err(Errno::Isdir),
-            Place::Name { dir, name, slash: false } => (dir, name),
+            LastComponent::Dots(..) if exclusive => return Err(Errno::Exist),
+            LastComponent::Dots(..) | LastComponent::Name { slash: true, .. } => {
+                return Err(Errno::Isdir);
+            }
+            LastComponent::Name { dir, name, slash: false } => (dir, name),
         };
         match self.child(dir, &name) {
             Some(_) if exclusive => Err(Errno::Exist),
@@ -382,7 +384,7 @@ impl Model {
             Some(node) => Ok(node),
             None if self.is_removed(dir) => Err(Errno::Noent),
             None => {
-                let made = self.make(Body::File { bytes: BTreeMap::new(), len: 0 });
+                let made = self.make(NodeData::File { bytes: BTreeMap::new(), len: 0 });
                 self.insert(dir, &name, made);
                 Ok(made)
             }
@@ -392,7 +394,7 @@ impl Model {
     fn stat(&self, ino: Ino) -> Outcome {
         let comparable = !self.is_dir(ino);
         let node = self.nodes.get(&ino);
-        Outcome::Stat(Seen {
+        Outcome::Stat(StatSummary {
             kind: self.kind(ino),
             size: comparable.then(|| self.len(ino)),
             nlink: node.filter(|_| comparable).map(|node| node.names),
@@ -421,7 +423,9 @@ impl Model {
 
     fn run_on_path(&mut self, op: &Op) -> Res<Outcome> {
         match op {
-            Op::Mkdir(at) => self.create(at, Body::Dir { entries: BTreeMap::new(), parent: ROOT }),
+            Op::Mkdir(at) => {
+                self.create(at, NodeData::Dir { entries: BTreeMap::new(), parent: ROOT })
+            }
             Op::Symlink(at, target) => self.symlink(at, target),
             Op::Link(old, new) => self.link(old, new),
             Op::Rename(old, new) => self.rename(old, new),
@@ -460,8 +464,8 @@ impl Model {
             Op::ReadLink(at) => {
                 let node = self.resolve(self.start(at), &at.path, Follow::No)?;
                 match self.nodes.get(&node).map(|node| &node.body) {
-                    Some(Body::Link(target)) if target.starts_with('/') => Err(Errno::Escape),
-                    Some(Body::Link(target)) => Ok(Outcome::Target(target.clone())),
+                    Some(NodeData::Link(target)) if target.starts_with('/') => Err(Errno::Escape),
+                    Some(NodeData::Link(target)) => Ok(Outcome::Target(target.clone())),
                     _ => Err(Errno::Inval),
                 }
             }
@@ -474,8 +478,8 @@ impl Model {
         }
     }
 
-    /// What the operation may come to. The first is what the traits ask for; the others are what
-    /// POSIX allows as well.
+    /// Returns the acceptable outcomes of the operation. The first is the one that the traits
+    /// require; POSIX permits the others as well.
     pub fn apply(&mut self, op: &Op) -> Vec<Outcome> {
         let mut allowed = vec![self.run(op)];
         if let (Op::Open(at, _, flags, Follow::No), Some(Outcome::Fail(Errno::Loop))) =
@@ -485,11 +489,11 @@ impl Model {
         {
             allowed.push(Outcome::Fail(Errno::Notdir));
         }
-        // A loop that adds text at each turn may be found out by the length of the text.
+        // A loop that extends the path at each turn may hit the length limit first.
         if let [Outcome::Fail(Errno::Loop)] = &*allowed {
             allowed.push(Outcome::Fail(Errno::Nametoolong));
         }
-        // Writing nothing where nothing can be.
+        // Writing no bytes beyond the maximum offset.
         if let (Op::Write(_, bytes, offset), [Outcome::Wrote(0)]) = (op, &*allowed)
             && bytes.is_empty()
             && *offset > FILE_END_MAX

@@ -1,27 +1,27 @@
-//! Operations of a guest: each is a line of a script, and any sub-sequence of a run is a run.
+//! Operations of a guest, one per script line; each subsequence of a run is a valid run.
 //!
-//! That is why no operation names a handle outright. Directories and files that are open stand in
-//! two lists, a number counts round its list, and the first directory is the root and stays. An
-//! operation on a file while none is open does nothing. Shrinking therefore just leaves lines out.
+//! To that end, operations refer to handles by an index into the list of open directories or open
+//! files, modulo its length. The first directory is the root and stays open. An operation on a
+//! file does nothing if no file is open. Shrinking can therefore remove any operation.
 
 use std::fmt;
 
 use palisade_vfs::{Access, Follow, OpenFlags, SetTime, SetTimes, Timestamp};
 
-use crate::subject::Promises;
+use crate::subject::Capabilities;
 use crate::text::{self, Word, words};
 
-/// A path, and the open directory that it begins in.
+/// A path and the open directory in which it begins.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct At {
-    /// Counts round the open directories; 0 is the root.
+    /// The index of the open directory, modulo their number; 0 is the root.
     pub dir: u8,
-    /// As a guest wrote it.
+    /// The path as the guest passes it.
     pub path: String,
 }
 
 impl At {
-    /// A path beneath the root.
+    /// Returns a path that begins in the root.
     #[must_use]
     pub fn root(path: &str) -> Self {
         At { dir: 0, path: path.to_owned() }
@@ -43,7 +43,7 @@ pub enum Op {
     Unlink(At),
     /// `rmdir PATH`
     Rmdir(At),
-    /// `write PATH "BYTES"`: creates or empties, writes, closes.
+    /// `write PATH "BYTES"`: creates or truncates, writes, closes.
     Put(At, Vec<u8>),
     /// `read PATH`: the first bytes of a file ([`READ_MAX`]).
     Get(At),
@@ -78,35 +78,35 @@ pub enum Op {
     SetTimes(At, Follow, SetTimes),
 }
 
-/// How much `read PATH` reads, in bytes.
+/// The maximum number of bytes that `read PATH` reads.
 pub const READ_MAX: usize = 1 << 16;
 
 impl Op {
-    /// What a filesystem must promise for this operation to mean anything on it.
+    /// Returns the capabilities that the operation needs.
     #[must_use]
-    pub fn needs(&self) -> Promises {
+    pub fn needs(&self) -> Capabilities {
         match self {
-            Op::Mkdir(_) | Op::Rename(..) | Op::Unlink(_) | Op::Rmdir(_) => Promises::WRITE,
-            Op::Put(..) | Op::Write(..) | Op::Append(..) | Op::SetLen(..) => Promises::WRITE,
-            Op::Symlink(..) => Promises::WRITE | Promises::SYMLINK,
-            Op::Link(..) => Promises::WRITE | Promises::LINK,
-            Op::Allocate(..) => Promises::WRITE | Promises::ALLOCATE,
-            Op::Ftimes(..) | Op::SetTimes(..) => Promises::WRITE | Promises::TIMES,
+            Op::Mkdir(_) | Op::Rename(..) | Op::Unlink(_) | Op::Rmdir(_) => Capabilities::WRITE,
+            Op::Put(..) | Op::Write(..) | Op::Append(..) | Op::SetLen(..) => Capabilities::WRITE,
+            Op::Symlink(..) => Capabilities::WRITE | Capabilities::SYMLINK,
+            Op::Link(..) => Capabilities::WRITE | Capabilities::LINK,
+            Op::Allocate(..) => Capabilities::WRITE | Capabilities::ALLOCATE,
+            Op::Ftimes(..) | Op::SetTimes(..) => Capabilities::WRITE | Capabilities::TIMES,
             Op::Open(_, access, flags, _) => {
                 if access.writes() || flags.intersects(OpenFlags::CREATE | OpenFlags::TRUNCATE) {
-                    Promises::WRITE
+                    Capabilities::WRITE
                 } else {
-                    Promises::empty()
+                    Capabilities::empty()
                 }
             }
             Op::Get(_) | Op::CloseDir(_) | Op::Close(_) | Op::Read(..) | Op::Fstat(_) => {
-                Promises::empty()
+                Capabilities::empty()
             }
-            Op::Stat(..) | Op::ReadLink(_) | Op::ReadDir(_) => Promises::empty(),
+            Op::Stat(..) | Op::ReadLink(_) | Op::ReadDir(_) => Capabilities::empty(),
         }
     }
 
-    /// The paths that this operation names.
+    /// Returns the paths of the operation.
     pub fn paths_mut(&mut self) -> Vec<&mut At> {
         match self {
             Op::Mkdir(at) | Op::Symlink(at, _) | Op::Unlink(at) | Op::Rmdir(at) => vec![at],
@@ -119,16 +119,18 @@ impl Op {
         }
     }
 
-    /// Reads one line of a script, without its expectation.
+    /// Parses one line of a script without an expectation.
     ///
-    /// Errors: a sentence for a person.
+    /// # Errors
+    ///
+    /// A message for people.
     pub fn parse(line: &str) -> Result<Op, String> {
         Self::of_words(&words(line)?).map_err(|why| format!("`{}`: {why}", line.trim()))
     }
 
     pub(crate) fn of_words(words: &[Word]) -> Result<Op, String> {
         let (verb, rest) = words.split_first().ok_or("an empty line")?;
-        let verb = verb.bare().ok_or("the verb stands in quotes")?;
+        let verb = verb.bare().ok_or("the verb is quoted")?;
         match (verb, rest) {
             ("mkdir", [a]) => Ok(Op::Mkdir(at(a)?)),
             ("symlink", [a, arrow, target]) if arrow.bare() == Some("->") => {
@@ -160,7 +162,7 @@ impl Op {
             ("readdir", [a]) => Ok(Op::ReadDir(at(a)?)),
             ("utimes", [p, a, m]) => Ok(Op::SetTimes(at(p)?, Follow::Yes, times(a, m)?)),
             ("lutimes", [p, a, m]) => Ok(Op::SetTimes(at(p)?, Follow::No, times(a, m)?)),
-            (verb, _) => Err(format!("no such operation, or not so many words: {verb}")),
+            (verb, _) => Err(format!("unknown operation or wrong number of words: {verb}")),
         }
     }
 }
@@ -170,8 +172,8 @@ fn at(word: &Word) -> Result<At, String> {
 }
 
 fn number<T: std::str::FromStr>(word: &Word) -> Result<T, String> {
-    let text = word.bare().ok_or("a number stands in quotes")?;
-    text.parse().map_err(|_| format!("`{text}` is no number that fits"))
+    let text = word.bare().ok_or("a number is quoted")?;
+    text.parse().map_err(|_| format!("`{text}` is not a number in range"))
 }
 
 fn open(at: At, how: &[Word]) -> Result<Op, String> {
@@ -189,7 +191,7 @@ fn open(at: At, how: &[Word]) -> Result<Op, String> {
             "dsync" => flags |= OpenFlags::DSYNC,
             "sync" => flags |= OpenFlags::SYNC,
             "nofollow" => follow = Follow::No,
-            other => return Err(format!("no way to open: {other}")),
+            other => return Err(format!("unknown open flag: {other}")),
         }
     }
     Ok(Op::Open(at, access, flags, follow))
@@ -207,10 +209,10 @@ fn time(word: &Word) -> Result<SetTime, String> {
     }
 }
 
-/// Reads `SECONDS.NANOS`; the seconds may be negative, the nanoseconds count upward.
+/// Parses `SECONDS.NANOS`; the seconds may be negative, the nanoseconds count upward.
 pub(crate) fn stamp(text: &str) -> Result<Timestamp, String> {
     let (seconds, nanos) = text.split_once('.').unwrap_or((text, "0"));
-    let bad = || format!("`{text}` is no time");
+    let bad = || format!("`{text}` is not a time");
     Ok(Timestamp::new(seconds.parse().map_err(|_| bad())?, nanos.parse().map_err(|_| bad())?))
 }
 
@@ -298,7 +300,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_operation_prints_as_the_line_that_it_is_read_from() {
+    fn each_operation_round_trips_through_its_text_form() {
         for line in [
             "mkdir a",
             "symlink a/l -> ..",

@@ -1,60 +1,60 @@
-//! What an operation came to, in a form that two filesystems can be compared by.
+//! Outcomes of operations, in a form that can be compared between filesystems.
 
 use std::fmt;
 
 use palisade_vfs::{Errno, FileType, Stat, Timestamp};
 
 use crate::op::stamp;
-use crate::subject::Promises;
+use crate::subject::Capabilities;
 use crate::text::{self, Word};
 
-/// What an operation came to.
+/// The outcome of an operation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// There was nothing to operate on.
+    /// The operation had no open file to act on.
     Idle,
-    /// It was refused.
+    /// The operation failed.
     Fail(Errno),
-    /// It was done, and that is all there is to say.
+    /// The operation succeeded without a result.
     Done,
-    /// A directory is open.
+    /// A directory was opened.
     Dir,
-    /// A file is open.
+    /// A file was opened.
     File,
-    /// What a node is.
-    Stat(Seen),
-    /// What was read.
+    /// The metadata of a node.
+    Stat(StatSummary),
+    /// The bytes that were read.
     Bytes(Vec<u8>),
-    /// How many bytes were written.
+    /// The number of bytes that were written.
     Wrote(u64),
-    /// How many bytes were appended, and the offset behind them.
+    /// The number of bytes that were appended, and the offset after them.
     Appended(u64, u64),
-    /// What a link says.
+    /// The target of a symbolic link.
     Target(String),
-    /// What is in a directory, sorted by name.
+    /// The entries of a directory, sorted by name.
     Names(Vec<(String, FileType)>),
 }
 
-/// What of a [`Stat`] can be compared. `None` means whatever.
+/// The comparable part of a [`Stat`]. `None` matches any value.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Seen {
+pub struct StatSummary {
     /// The type.
     pub kind: FileType,
-    /// The size; a directory's is its own affair.
+    /// The size; not compared for directories.
     pub size: Option<u64>,
-    /// How many names; a directory's is its own affair.
+    /// The link count; not compared for directories.
     pub nlink: Option<u64>,
-    /// The time of the last change, if somebody set it.
+    /// The modification time, if it was set explicitly.
     pub modified: Option<Timestamp>,
-    /// The identity. Two filesystems have different ones, so nobody compares it here: whoever
-    /// runs a script checks that equal nodes have equal ones.
+    /// The identity. It differs between filesystems, so it is not compared here; the runner of a
+    /// script checks that equal nodes have equal identities.
     pub id: (u64, u64),
 }
 
-impl Seen {
+impl StatSummary {
     pub(crate) fn of(stat: &Stat) -> Self {
         let comparable = stat.kind != FileType::Dir;
-        Seen {
+        StatSummary {
             kind: stat.kind,
             size: comparable.then_some(stat.size),
             nlink: comparable.then_some(stat.nlink),
@@ -63,7 +63,7 @@ impl Seen {
         }
     }
 
-    fn allows(&self, got: &Seen) -> bool {
+    fn allows(&self, got: &StatSummary) -> bool {
         fn open<T: PartialEq>(want: Option<T>, got: Option<T>) -> bool {
             want.is_none() || want == got
         }
@@ -75,7 +75,7 @@ impl Seen {
 }
 
 impl Outcome {
-    /// Whether `got` is what this asks for.
+    /// Returns whether the expected outcome `self` accepts `got`.
     #[must_use]
     pub fn allows(&self, got: &Outcome) -> bool {
         match (self, got) {
@@ -84,18 +84,18 @@ impl Outcome {
         }
     }
 
-    /// The same, for a filesystem of these promises: what is not promised is whatever.
+    /// Returns the outcome for a filesystem with these capabilities, without unsupported metadata.
     #[must_use]
-    pub(crate) fn on(mut self, promises: Promises) -> Outcome {
+    pub(crate) fn on(mut self, capabilities: Capabilities) -> Outcome {
         if let Outcome::Stat(seen) = &mut self
-            && !promises.contains(Promises::NLINK)
+            && !capabilities.contains(Capabilities::NLINK)
         {
             seen.nlink = None;
         }
         self
     }
 
-    /// The error, if it is one.
+    /// Returns the errno of a failure.
     #[must_use]
     pub fn errno(&self) -> Option<Errno> {
         match self {
@@ -105,17 +105,17 @@ impl Outcome {
     }
 }
 
-/// What a script line expects.
+/// The expected outcome of a script line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Expect {
-    /// Anything but an error.
+    /// Any success.
     Ok,
-    /// This.
+    /// This outcome.
     This(Outcome),
 }
 
 impl Expect {
-    /// Whether `got` is what is expected.
+    /// Returns whether the expectation accepts `got`.
     #[must_use]
     pub fn allows(&self, got: &Outcome) -> bool {
         match self {
@@ -124,11 +124,11 @@ impl Expect {
         }
     }
 
-    /// Whether `got` is what is expected of a filesystem of these promises.
-    pub(crate) fn allows_on(&self, promises: Promises, got: &Outcome) -> bool {
+    /// Returns whether the expectation accepts `got` from a filesystem with these capabilities.
+    pub(crate) fn allows_on(&self, capabilities: Capabilities, got: &Outcome) -> bool {
         match self {
             Expect::Ok => self.allows(got),
-            Expect::This(want) => want.clone().on(promises).allows(got),
+            Expect::This(want) => want.clone().on(capabilities).allows(got),
         }
     }
 
@@ -153,9 +153,9 @@ impl Expect {
             ("dir" | "file" | "symlink", rest) => Outcome::Stat(seen(first, rest)?),
             (name, []) => {
                 let errno = Errno::ALL.iter().find(|errno| errno.name() == name);
-                Outcome::Fail(*errno.ok_or_else(|| format!("no such outcome: {name}"))?)
+                Outcome::Fail(*errno.ok_or_else(|| format!("unknown outcome: {name}"))?)
             }
-            (name, _) => return Err(format!("no such outcome: {name}")),
+            (name, _) => return Err(format!("unknown outcome: {name}")),
         };
         Ok(Expect::This(outcome))
     }
@@ -165,13 +165,13 @@ fn number(word: &Word) -> Result<u64, String> {
     word.text()?.parse().map_err(|_| "a bad number".to_owned())
 }
 
-fn seen(kind: &str, rest: &[Word]) -> Result<Seen, String> {
+fn seen(kind: &str, rest: &[Word]) -> Result<StatSummary, String> {
     let kind = match kind {
         "dir" => FileType::Dir,
         "file" => FileType::File,
         _ => FileType::Symlink,
     };
-    let mut out = Seen { kind, size: None, nlink: None, modified: None, id: (0, 0) };
+    let mut out = StatSummary { kind, size: None, nlink: None, modified: None, id: (0, 0) };
     for pair in rest.chunks(2) {
         match pair {
             [key, value] if key.bare() == Some("size") => out.size = Some(number(value)?),
@@ -179,13 +179,13 @@ fn seen(kind: &str, rest: &[Word]) -> Result<Seen, String> {
             [key, value] if key.bare() == Some("mtime") => {
                 out.modified = Some(stamp(&value.text()?)?);
             }
-            _ => return Err("a type is followed by size, nlink and mtime".to_owned()),
+            _ => return Err("only size, nlink and mtime can follow a type".to_owned()),
         }
     }
     Ok(out)
 }
 
-/// Names with `/` behind directories and `@` behind links.
+/// Parses names with the suffix `/` for directories and `@` for symbolic links.
 fn entries(names: &[Word]) -> Result<Vec<(String, FileType)>, String> {
     let mut out = Vec::new();
     for name in names {

@@ -1,9 +1,9 @@
-//! The laws of overlays, and what any overlay is put through to see whether it obeys them.
+//! The conformance kit for overlays: laws as tables of cases, and a comparison with a merged copy.
 //!
-//! A subject makes overlays over literal lowers ([`LowerTree`]). Whatever is then done to one, two
-//! things hold: it behaves as a plain copy of what its lowers merge to ([`merge`]), and the lowers
-//! stay bit for bit as they were. Each law is a table of such runs ([`Law`]); [`assert_copy_of`]
-//! makes up runs of its own.
+//! A subject creates overlays over literal lowers ([`LowerTree`]). Two properties hold for each
+//! run of operations: the overlay behaves like a plain copy of its merged lowers ([`merge`]), and
+//! the lowers stay bit for bit unchanged. Each law is a table of such runs ([`Law`]);
+//! [`assert_equals_merged_copy`] generates runs.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -15,162 +15,172 @@ use crate::model::Model;
 use crate::record::{Record, consistent};
 use crate::report::Fault;
 use crate::run::Pair;
-use crate::subject::Promises;
+use crate::subject::Capabilities;
 use crate::tree::{Leaf, Tree};
 
-mod copy_of;
 mod generate;
 mod laws;
 mod lower;
+mod merged_copy;
 
-pub use copy_of::{assert_copy_of, copy_of_fault};
 pub use generate::Stacks;
 pub use laws::{Law, assert_apart, assert_law, check_law, check_laws};
 pub use lower::{LowerTree, Stack, merge};
+pub use merged_copy::{assert_equals_merged_copy, merged_copy_fault};
 
-/// A maker of overlays that are put through the laws.
+/// A factory of overlays under test.
 pub trait OverlaySubject: Sync {
-    /// What to call it in a report.
+    /// Returns the name in reports.
     fn name(&self) -> String;
 
-    /// What its overlays promise. `WRITE` is taken for granted.
-    fn promises(&self) -> Promises {
-        Promises::USUAL
+    /// Returns the capabilities of the overlays. `WRITE` is required.
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::USUAL
     }
 
-    /// What its lowers can hold.
+    /// Returns the kinds of lowers that the subject supports.
     fn holds(&self) -> Holds {
         Holds::all()
     }
 
-    /// A new overlay with an empty upper over fresh lowers, top first, that hold `lowers` and
-    /// nothing else, with the times that [`LowerTree::fill`] gives them if they can have times.
-    fn fresh(&self, lowers: &[LowerTree]) -> Result<OverlayWorld>;
+    /// Creates an overlay with an empty upper over fresh lowers that contain exactly `lowers`, top
+    /// first, with the times of [`LowerTree::fill`] if the lowers can store times.
+    fn fresh(&self, lowers: &[LowerTree]) -> Result<TestOverlay>;
 
-    /// The same over an upper that fails as `faults` says ([`crate::faulty`]), once it is armed.
+    /// Creates the same overlay over an upper that injects `faults` ([`crate::faulty`]).
     ///
-    /// Errors: `Notsup` if no upper of its kind can be made to fail.
-    fn fresh_faulty(&self, lowers: &[LowerTree], faults: &Arc<Faults>) -> Result<OverlayWorld> {
+    /// # Errors
+    ///
+    /// - `Notsup` if fault injection is not supported.
+    fn fresh_faulty(&self, lowers: &[LowerTree], faults: &Arc<Faults>) -> Result<TestOverlay> {
         let _ = (lowers, faults);
         Err(Errno::Notsup)
     }
 }
 
 bitflags::bitflags! {
-    /// What the lowers of a subject can hold. Laws that need more are skipped by name.
+    /// The kinds of lowers that a subject supports. Laws that need more are skipped and reported.
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
     pub struct Holds: u8 {
         /// More than one lower.
         const MANY = 1 << 0;
         /// Whiteouts and opaque directories.
         const MARKS = 1 << 1;
-        /// Files with several names.
+        /// Files with hard links.
         const LINKS = 1 << 2;
-        /// Files with several names, some of which a lower above hides: they are not counted.
+        /// Files with hard links of which an upper lower hides some; the link count includes these.
         const HIDDEN_LINKS = 1 << 3;
     }
 }
 
 impl Holds {
-    /// What a subject must hold for these lowers.
+    /// Returns the support that these lowers need.
     #[must_use]
     pub fn needed(lowers: &[LowerTree]) -> Holds {
-        let names = |tree: &Tree| tree.iter().filter(|(_, it)| matches!(it, Leaf::Same(_))).count();
+        let names =
+            |tree: &Tree| tree.iter().filter(|(_, it)| matches!(it, Leaf::HardLink(_))).count();
         let linked: usize = lowers.iter().map(|lower| names(&lower.tree)).sum();
         let mut needed = Holds::empty();
         needed.set(Holds::MANY, lowers.len() > 1);
         needed.set(Holds::MARKS, lowers.iter().any(LowerTree::has_marks));
         needed.set(Holds::LINKS, linked > 0);
-        // A file that loses its names but one loses a further name too; one that loses all of them
-        // is missed by nobody, but that it cannot be told from here does no harm.
+        // If a lower hides all names but one, it hides a hard link. If it hides all of them, the
+        // result may be too large, which only skips a case.
         needed.set(Holds::HIDDEN_LINKS, names(&merge(lowers)) < linked);
         needed
     }
 }
 
-/// One overlay under test.
-pub struct OverlayWorld {
-    /// What a guest sees.
+/// An overlay under test.
+pub struct TestOverlay {
+    /// The root of the overlay.
     pub root: DirRef,
-    /// The lowers, top first, by a way that does not lead through the overlay.
+    /// The lowers, top first, accessed without the overlay.
     pub lowers: Vec<DirRef>,
     used: Option<Box<dyn Fn() -> u64>>,
     _keep: Vec<Box<dyn Any>>,
 }
 
-impl OverlayWorld {
-    /// An overlay and its lowers, top first.
+impl TestOverlay {
+    /// Creates a test overlay from its root and its lowers, top first.
     #[must_use]
     pub fn new(root: DirRef, lowers: Vec<DirRef>) -> Self {
-        OverlayWorld { root, lowers, used: None, _keep: Vec::new() }
+        TestOverlay { root, lowers, used: None, _keep: Vec::new() }
     }
 
-    /// Keeps something alive as long as the overlay: a temporary directory.
+    /// Keeps `keep`, such as a temporary directory, alive as long as the overlay.
     #[must_use]
     pub fn keeping(mut self, keep: impl Any) -> Self {
         self._keep.push(Box::new(keep));
         self
     }
 
-    /// Tells how much of its room the upper uses, in bytes. A failed operation must leave it.
+    /// Sets a function that returns the space in use by the upper, in bytes, which a failed
+    /// operation must not change.
     #[must_use]
     pub fn metered_by(mut self, used: impl Fn() -> u64 + 'static) -> Self {
         self.used = Some(Box::new(used));
         self
     }
 
-    /// How much of its room the upper uses, in bytes, if it can tell.
+    /// Returns the space in use by the upper, in bytes, if it is known.
     #[must_use]
     pub fn used(&self) -> Option<u64> {
         self.used.as_ref().map(|used| used())
     }
 }
 
-/// An overlay under test beside the model of what it must be, and its lowers as they were.
+/// An overlay under test with the model of the merged lowers and snapshots of the lowers.
 pub(crate) struct Bench {
-    pub(crate) world: OverlayWorld,
+    pub(crate) world: TestOverlay,
     pub(crate) pair: Pair,
     before: Vec<Record>,
 }
 
 impl Bench {
-    /// Sets up the overlay and the model. What the overlay shows must be what the lowers merge to,
-    /// and its times are those of the lowers.
+    /// Creates the overlay and the model. The overlay must show the merged lowers with the times of
+    /// the lowers.
     ///
-    /// Errors: a sentence.
+    /// # Errors
+    ///
+    /// A description of the difference.
     pub(crate) fn new(
-        world: OverlayWorld,
-        promises: Promises,
+        world: TestOverlay,
+        capabilities: Capabilities,
         stack: &Stack,
     ) -> Result<Bench, String> {
         let record = |dir: &DirRef| {
-            Record::of(&**dir).map_err(|errno| format!("a lower cannot be looked at: {errno}"))
+            Record::of(&**dir).map_err(|errno| format!("a lower cannot be read: {errno}"))
         };
         let before = world.lowers.iter().map(record).collect::<Result<Vec<_>, _>>()?;
         let mut model = Model::of(&stack.merged());
-        let shown =
-            Record::of(&*world.root).map_err(|errno| format!("it shows no tree: {errno}"))?;
+        let shown = Record::of(&*world.root)
+            .map_err(|errno| format!("the overlay has no tree: {errno}"))?;
         for (path, at) in shown.modified() {
-            model.know_modified(path, at);
+            model.expect_modified(path, at);
         }
-        let bench = Bench { pair: Pair::new(&world.root, promises, model), world, before };
-        bench.settled()?;
-        bench.shows_lower_times(stack, &shown)?;
+        let bench = Bench { pair: Pair::new(&world.root, capabilities, model), world, before };
+        bench.check_state()?;
+        bench.check_lower_times(stack, &shown)?;
         Ok(bench)
     }
 
-    /// Whether the overlay is the model and agrees with itself, and the lowers are as they were.
+    /// Checks that the overlay equals the model and is consistent, and the lowers are unchanged.
     ///
-    /// Errors: a sentence.
-    pub(crate) fn settled(&self) -> Result<(), String> {
+    /// # Errors
+    ///
+    /// A description of the difference.
+    pub(crate) fn check_state(&self) -> Result<(), String> {
         self.pair.same_tree(&*self.world.root, None)?;
         consistent(&*self.world.root)?;
         self.lowers_unchanged()
     }
 
-    /// Whether the lowers are bit for bit as they were.
+    /// Checks that the lowers are bit for bit unchanged.
     ///
-    /// Errors: what changed.
+    /// # Errors
+    ///
+    /// A description of the change.
     pub(crate) fn lowers_unchanged(&self) -> Result<(), String> {
         for (nth, (lower, before)) in self.world.lowers.iter().zip(&self.before).enumerate() {
             let after = Record::of(&**lower).map_err(|errno| format!("lower {nth}: {errno}"))?;
@@ -181,8 +191,8 @@ impl Bench {
         Ok(())
     }
 
-    /// What shows from the topmost lower has that one's times.
-    fn shows_lower_times(&self, stack: &Stack, shown: &Record) -> Result<(), String> {
+    /// Checks that the nodes of the topmost lower keep its modification times.
+    fn check_lower_times(&self, stack: &Stack, shown: &Record) -> Result<(), String> {
         let shown = shown.modified().collect::<std::collections::BTreeMap<_, _>>();
         let (Some(top), Some(before)) = (stack.lowers.first(), self.before.first()) else {
             return Ok(());
@@ -196,10 +206,12 @@ impl Bench {
     }
 }
 
-/// Runs a stack: the overlay beside the model, line by line.
+/// Compares a fresh overlay with the model on a stack, line by line.
 ///
-/// Errors: the first difference, from the model or from what the script expects; a lower that
-/// changed; a tree that does not agree with itself.
+/// # Errors
+///
+/// The first difference from the model or from an expectation of the script, a change of a lower,
+/// or an inconsistency.
 pub fn run_stack(subject: &dyn OverlaySubject, case: &str, stack: &Stack) -> Result<(), Fault> {
     let fault = |at: Option<usize>, what: String| Fault {
         case: case.to_owned(),
@@ -208,19 +220,20 @@ pub fn run_stack(subject: &dyn OverlaySubject, case: &str, stack: &Stack) -> Res
     };
     let world = subject
         .fresh(&stack.lowers)
-        .map_err(|errno| fault(None, format!("there is no fresh overlay: {errno}")))?;
+        .map_err(|errno| fault(None, format!("creating an overlay failed: {errno}")))?;
     let mut bench =
-        Bench::new(world, subject.promises(), stack).map_err(|what| fault(None, what))?;
+        Bench::new(world, subject.capabilities(), stack).map_err(|what| fault(None, what))?;
     for (nth, line) in stack.script.lines.iter().enumerate() {
         bench.pair.step(line).map_err(|what| fault(Some(nth), what))?;
     }
-    bench.settled().map_err(|what| fault(None, what))
+    bench.check_state().map_err(|what| fault(None, what))
 }
 
-/// Runs stacks that were failures once.
+/// Replays regression stacks.
 ///
 /// # Panics
-/// With the stack that shows a difference, or that cannot be read.
+///
+/// With the stack that shows a difference or does not parse.
 pub fn assert_stacks(subject: &dyn OverlaySubject, stacks: &[(String, String)]) {
     for (name, text) in stacks {
         let stack = match Stack::parse(text) {

@@ -1,5 +1,4 @@
-//! Everything that can be seen of a filesystem, to see whether anything changed; and whether what
-//! is seen agrees with itself.
+//! Snapshots of all observable metadata of a tree, and the consistency check.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -11,10 +10,10 @@ use palisade_vfs::{
 
 use crate::tree::{NODES_MAX, Tree};
 
-/// All that can be seen beneath a directory: the tree, and for each node, the root included, its
-/// type, identity, size, number of names and times.
+/// A snapshot of a directory: its tree, and for each node, including the root, the type, identity,
+/// size, link count and times.
 ///
-/// The time of the last access is not a part of it: the look itself may change it.
+/// The access time is left out, because taking the snapshot may change it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
     tree: Tree,
@@ -45,9 +44,11 @@ impl Node {
 }
 
 impl Record {
-    /// Looks at everything.
+    /// Takes a snapshot.
     ///
-    /// Errors: those of [`Tree::snapshot`].
+    /// # Errors
+    ///
+    /// The errors of [`Tree::snapshot`].
     pub fn of(root: &dyn Dir) -> Result<Record> {
         let tree = Tree::snapshot(root)?;
         let mut nodes = BTreeMap::new();
@@ -58,10 +59,10 @@ impl Record {
         Ok(Record { tree, nodes })
     }
 
-    /// The same without what a copy may change although nothing that counts has: the times of the
-    /// last change of metadata, and what a directory says of its size and names.
+    /// Returns the snapshot without the metadata that a copy-up may change: change times, and the
+    /// sizes and link counts of directories.
     #[must_use]
-    pub fn essence(mut self) -> Self {
+    pub fn without_volatile(mut self) -> Self {
         for node in self.nodes.values_mut() {
             node.changed = Timestamp::EPOCH;
             if node.kind == FileType::Dir {
@@ -71,18 +72,18 @@ impl Record {
         self
     }
 
-    /// What is where.
+    /// Returns the tree.
     #[must_use]
     pub fn tree(&self) -> &Tree {
         &self.tree
     }
 
-    /// When each path was last changed.
+    /// Returns the modification time of each path.
     pub fn modified(&self) -> impl Iterator<Item = (&str, Timestamp)> {
         self.nodes.iter().map(|(path, node)| (path.as_str(), node.modified))
     }
 
-    /// What differs, a line each. Empty if nothing does.
+    /// Returns the differences, one per line; empty if there are none.
     #[must_use]
     pub fn diff(&self, other: &Record) -> String {
         let mut out = self.tree.diff(&other.tree);
@@ -90,21 +91,23 @@ impl Record {
             if let Some(after) = other.nodes.get(path)
                 && before != after
             {
-                out.push_str(&format!("`{path}` was {before:?}\n  and is {after:?}\n"));
+                out.push_str(&format!("`{path}` changed from {before:?}\n  to {after:?}\n"));
             }
         }
         out
     }
 }
 
-/// Whether what is seen beneath a directory agrees with itself.
+/// Checks the consistency of the tree under a directory.
 ///
-/// What is listed can be opened, held and looked at, or is `Acces`; a listing says of each node
-/// what the node says of itself; no number is 0; a node has as many names as it says; two listings
-/// are equal, and one that begins at a cookie goes on where that one ended; no name is listed
-/// twice.
+/// Each listed entry can be opened, held and stat'ed, or returns `Acces`. Its type and inode
+/// number in the listing equal those of its stat. No inode number is 0. The link count of each
+/// file equals its number of names. Two listings are equal, and a listing from a cookie continues
+/// after the entry of that cookie. No name is listed twice.
 ///
-/// Errors: the first disagreement, in a sentence.
+/// # Errors
+///
+/// A description of the first inconsistency.
 pub fn consistent(root: &dyn Dir) -> Result<(), String> {
     let mut pending = vec![String::new()];
     let mut names: BTreeMap<(u64, u64), (String, u64, u64)> = BTreeMap::new();
@@ -114,17 +117,19 @@ pub fn consistent(root: &dyn Dir) -> Result<(), String> {
         let dir = match root.open(at, LIST) {
             Ok(node) => node.into_dir().map_err(|it| it.to_string())?,
             Err(Stop::Errno(Errno::Acces)) => continue,
-            Err(stop) => return Err(format!("`{dir_path}` is listed and cannot be: {stop:?}")),
+            Err(stop) => {
+                return Err(format!("`{dir_path}` cannot be opened for listing: {stop:?}"));
+            }
         };
         for (name, kind, ino) in listing(&*dir).map_err(|what| format!("`{dir_path}`: {what}"))? {
             count += 1;
             if count > NODES_MAX {
-                return Err("there is no end of it".to_owned());
+                return Err("there are too many nodes".to_owned());
             }
             let path =
                 if dir_path.is_empty() { name.clone() } else { format!("{dir_path}/{name}") };
-            let say = |what: String| format!("`{path}` is listed, and {what}");
-            let Some(stat) = entry(&*dir, &name, kind, ino).map_err(say)? else { continue };
+            let context = |what: String| format!("`{path}` is listed but {what}");
+            let Some(stat) = entry(&*dir, &name, kind, ino).map_err(context)? else { continue };
             if kind == FileType::Dir {
                 pending.push(path);
             } else {
@@ -135,7 +140,7 @@ pub fn consistent(root: &dyn Dir) -> Result<(), String> {
     }
     for (path, nlink, found) in names.values() {
         if nlink != found {
-            return Err(format!("`{path}` says that it has {nlink} names and has {found}"));
+            return Err(format!("`{path}` has the link count {nlink} and {found} names"));
         }
     }
     Ok(())
@@ -150,24 +155,24 @@ fn errno(stop: Stop) -> Errno {
     }
 }
 
-/// Looks at one entry in every way; `None` for what may not be seen.
+/// Checks one entry by each kind of access; returns `None` if its stat is denied.
 fn entry(dir: &dyn Dir, name: &str, kind: FileType, ino: u64) -> Result<Option<Stat>, String> {
-    let path = Descent::new(name).map_err(|it| format!("is no name: {it}"))?;
+    let path = Descent::new(name).map_err(|it| format!("has an invalid name: {it}"))?;
     let stat = match dir.stat(path) {
         Ok(stat) => stat,
         Err(Stop::Errno(Errno::Acces)) => return Ok(None),
-        Err(stop) => return Err(format!("cannot be looked at: {stop:?}")),
+        Err(stop) => return Err(format!("its stat fails: {stop:?}")),
     };
     if stat.kind != kind || stat.ino != ino {
-        return Err(format!("was listed as {kind:?} {ino}: {stat:?}"));
+        return Err(format!("with the type {kind:?} and inode {ino} of another node: {stat:?}"));
     }
     if ino == 0 {
-        return Err("has the number 0".to_owned());
+        return Err("has the inode number 0".to_owned());
     }
     match dir.stat_following(path) {
         Ok(followed) if kind != FileType::Symlink && followed == stat => {}
         Err(Stop::Link { at: 0, .. }) if kind == FileType::Symlink => {}
-        other => return Err(format!("is {stat:?}, and to who follows {other:?}")),
+        other => return Err(format!("its stat is {stat:?}, and {other:?} following links")),
     }
     for how in [OpenHow::HOLD, OpenHow::READ] {
         match (dir.open(path, how), kind) {
@@ -176,27 +181,28 @@ fn entry(dir: &dyn Dir, name: &str, kind: FileType, ino: u64) -> Result<Option<S
             (Err(Stop::Errno(Errno::Acces)), _) => {}
             (Err(Stop::Errno(Errno::Nxio)), FileType::Fifo | FileType::Socket) => {}
             (Ok(_), FileType::CharDevice) => {}
-            (Ok(_), _) => return Err(format!("is {kind:?}, and opens")),
-            (Err(stop), _) => return Err(format!("opens with {how:?} as {stop:?}")),
+            (Ok(_), _) => return Err(format!("opens, although it is a {kind:?}")),
+            (Err(stop), _) => return Err(format!("opening it with {how:?} returns {stop:?}")),
         }
     }
     Ok(Some(stat))
 }
 
+/// The name, type and inode number of a listed entry.
 type Listed = (String, FileType, u64);
 
-/// A whole listing, read in every way.
+/// Returns the listing after checking that the listing from each cookie agrees with it.
 pub(crate) fn listing(dir: &dyn Dir) -> Result<Vec<Listed>, String> {
     let whole = listed_from(dir, Cookie::START)?;
     let mut names: Vec<_> = whole.iter().map(|(entry, _)| &entry.0).collect();
     names.sort();
     if let Some(pair) = names.windows(2).find(|pair| pair.first() == pair.last()) {
-        return Err(format!("{pair:?} are both listed"));
+        return Err(format!("the name {pair:?} is listed twice"));
     }
     for (nth, (_, next)) in whole.iter().enumerate() {
         let rest = listed_from(dir, *next)?;
         if whole.get(nth + 1..) != Some(&*rest) {
-            return Err(format!("behind {next:?} of {whole:?} there is {rest:?}"));
+            return Err(format!("the listing {whole:?} from {next:?} is {rest:?}"));
         }
     }
     if listed_from(dir, Cookie::START)? != whole {
@@ -205,7 +211,7 @@ pub(crate) fn listing(dir: &dyn Dir) -> Result<Vec<Listed>, String> {
     Ok(whole.into_iter().map(|(entry, _)| entry).collect())
 }
 
-/// Entries and the cookies behind them.
+/// Returns the entries from `from`, each with the cookie after it.
 pub(crate) fn listed_from(dir: &dyn Dir, from: Cookie) -> Result<Vec<(Listed, Cookie)>, String> {
     let mut out = Vec::new();
     dir.read_dir(from, &mut |entry| {

@@ -1,39 +1,40 @@
-//! What the kit found: every fault with the script that shows it, and every case left out by name.
+//! The report of the kit: faults with a script that reproduces them, and skipped cases.
 
 use std::fmt;
 
-/// One misbehavior.
+/// A violation that the kit found.
 #[derive(Clone, Debug)]
 pub struct Fault {
     /// The case or property.
     pub case: String,
-    /// What was wanted and what came.
+    /// The difference between the expected and the actual behavior.
     pub what: String,
-    /// The script that shows it; the line at fault is marked.
+    /// A script that reproduces the fault, with the failing line marked.
     pub script: String,
 }
 
-/// What a run of the kit found.
+/// The result of running the kit.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
-    /// The subject.
+    /// The name of the subject.
     pub subject: String,
-    /// How many cases ran.
+    /// The number of cases that ran.
     pub ran: usize,
-    /// Cases that need what is not promised, and what that is.
+    /// The skipped cases, with the missing capabilities.
     pub skipped: Vec<(&'static str, String)>,
-    /// All faults.
+    /// The faults.
     pub faults: Vec<Fault>,
 }
 
 impl Report {
-    /// Panics with the whole report if there is a fault: for use in tests.
+    /// Asserts that there is no fault.
     ///
     /// # Panics
-    /// If there is a fault, or if no case ran.
+    ///
+    /// With the whole report if there is a fault or if no case exists.
     pub fn assert(&self) {
         assert!(self.faults.is_empty(), "{self}");
-        assert!(self.ran + self.skipped.len() > 0, "there is no such case: {self}");
+        assert!(self.ran + self.skipped.len() > 0, "no case exists: {self}");
     }
 }
 

@@ -1,8 +1,8 @@
-//! Runs a script on a filesystem and on the model, side by side.
+//! Runs a script on a filesystem and on the model in lockstep.
 //!
-//! Beyond what each operation answers, two things are compared: equal nodes must have equal
-//! identities and different nodes different ones, all along; and at the end the whole tree must be
-//! the model's, also when it is looked at from behind.
+//! Besides the outcome of each operation, the comparison checks that equal nodes keep equal
+//! identities and different nodes have different ones, and that the final tree equals the model's,
+//! both through the filesystem and in its backing store.
 
 use std::collections::BTreeMap;
 
@@ -10,17 +10,19 @@ use palisade_vfs::{Dir, DirRef};
 
 use crate::live::{Live, Run};
 use crate::model::Model;
-use crate::outcome::{Outcome, Seen};
+use crate::outcome::{Outcome, StatSummary};
 use crate::report::Fault;
 use crate::script::{Line, Script};
-use crate::subject::{Promises, Subject};
+use crate::subject::{Capabilities, Subject};
 use crate::tree::Tree;
 
-/// Runs `script` on a fresh filesystem and on the model. Operations that need what the subject
-/// does not promise are left out.
+/// Compares a fresh filesystem with the model on `script`. Skips operations that need capabilities
+/// that the subject lacks.
 ///
-/// Errors: the first difference, from the model or from what the script expects.
-pub fn differ(subject: &dyn Subject, case: &str, script: &Script) -> Result<(), Fault> {
+/// # Errors
+///
+/// The first difference from the model or from an expectation of the script.
+pub fn compare_with_model(subject: &dyn Subject, case: &str, script: &Script) -> Result<(), Fault> {
     let fault = |at: Option<usize>, what: String| Fault {
         case: case.to_owned(),
         what,
@@ -28,15 +30,15 @@ pub fn differ(subject: &dyn Subject, case: &str, script: &Script) -> Result<(), 
     };
     let world = subject
         .fresh(&Tree::new())
-        .map_err(|errno| fault(None, format!("there is no fresh filesystem: {errno}")))?;
-    let mut pair = Pair::new(&world.dir, subject.promises(), Model::new());
+        .map_err(|errno| fault(None, format!("creating a filesystem failed: {errno}")))?;
+    let mut pair = Pair::new(&world.dir, subject.capabilities(), Model::new());
     for (nth, line) in script.lines.iter().enumerate() {
         pair.step(line).map_err(|what| fault(Some(nth), what))?;
     }
-    pair.same_tree(&*world.dir, world.reveal()).map_err(|what| fault(None, what))
+    pair.same_tree(&*world.dir, world.backing_tree()).map_err(|what| fault(None, what))
 }
 
-/// The script with an arrow before line `at`.
+/// Returns the script with line `at` marked.
 pub(crate) fn marked(script: &Script, at: Option<usize>) -> String {
     let mut out = String::new();
     for (nth, line) in script.lines.iter().enumerate() {
@@ -46,43 +48,45 @@ pub(crate) fn marked(script: &Script, at: Option<usize>) -> String {
     out
 }
 
-/// A filesystem, and the model that it is compared with.
+/// A filesystem and the model that it is compared with.
 pub(crate) struct Pair {
     pub(crate) live: Live,
     pub(crate) model: Model,
-    promises: Promises,
+    capabilities: Capabilities,
     ids: Identities,
 }
 
 impl Pair {
-    /// Both hold the same.
-    pub(crate) fn new(dir: &DirRef, promises: Promises, model: Model) -> Self {
-        Pair { live: Live::new(dir.clone()), model, promises, ids: Identities::default() }
+    /// Starts with equal trees.
+    pub(crate) fn new(dir: &DirRef, capabilities: Capabilities, model: Model) -> Self {
+        Pair { live: Live::new(dir.clone()), model, capabilities, ids: Identities::default() }
     }
 
     /// Runs one line on both.
     ///
-    /// Errors: how they differ, in a sentence.
+    /// # Errors
+    ///
+    /// A description of the difference.
     pub(crate) fn step(&mut self, line: &Line) -> Result<(), String> {
-        if !self.promises.contains(line.op.needs()) {
+        if !self.capabilities.contains(line.op.needs()) {
             return Ok(());
         }
         let got = self.live.run(&line.op);
         self.compare(line, got)
     }
 
-    /// Runs one line on the model, and compares what the filesystem came to.
+    /// Runs one line on the model and compares its outcome with `got`.
     pub(crate) fn compare(&mut self, line: &Line, got: Outcome) -> Result<(), String> {
         let allowed: Vec<_> =
-            self.model.apply(&line.op).into_iter().map(|it| it.on(self.promises)).collect();
+            self.model.apply(&line.op).into_iter().map(|it| it.on(self.capabilities)).collect();
         if !allowed.iter().any(|want| want.allows(&got)) {
             let want: Vec<_> = allowed.iter().map(Outcome::to_string).collect();
-            return Err(format!("the model says `{}`, it says `{got}`", want.join(" | ")));
+            return Err(format!("the model returns `{}`, the subject `{got}`", want.join(" | ")));
         }
         if !line.expect.is_empty()
-            && !line.expect.iter().any(|want| want.allows_on(self.promises, &got))
+            && !line.expect.iter().any(|want| want.allows_on(self.capabilities, &got))
         {
-            return Err(format!("it says `{got}`"));
+            return Err(format!("the subject returns `{got}`"));
         }
         match (allowed.first(), &got) {
             (Some(Outcome::Stat(want)), Outcome::Stat(got)) => {
@@ -92,27 +96,30 @@ impl Pair {
         }
     }
 
-    /// Compares the trees; `reveal` is what is seen from behind.
+    /// Compares the trees; `backing_tree` is the tree of the backing store.
     pub(crate) fn same_tree(
         &self,
         dir: &dyn Dir,
-        reveal: Option<palisade_vfs::Result<Tree>>,
+        backing_tree: Option<palisade_vfs::Result<Tree>>,
     ) -> Result<(), String> {
         let Some(want) = self.model.tree() else { return Ok(()) };
-        let looks = [("it shows", Some(Tree::snapshot(dir))), ("there is", reveal)];
+        let looks =
+            [("the filesystem", Some(Tree::snapshot(dir))), ("the backing store", backing_tree)];
         for (how, got) in looks {
             match got {
                 None => {}
-                Some(Err(errno)) => return Err(format!("{how} no tree: {errno}")),
+                Some(Err(errno)) => return Err(format!("{how} has no tree: {errno}")),
                 Some(Ok(got)) if got == want => {}
-                Some(Ok(got)) => return Err(format!("{how} another tree:\n{}", want.diff(&got))),
+                Some(Ok(got)) => {
+                    return Err(format!("{how} has another tree:\n{}", want.diff(&got)));
+                }
             }
         }
         Ok(())
     }
 }
 
-/// Which node of the model has which identity.
+/// A bijection between the nodes of the model and the identities of the filesystem.
 #[derive(Default)]
 struct Identities {
     of: BTreeMap<u64, (u64, u64)>,
@@ -120,20 +127,20 @@ struct Identities {
 }
 
 impl Identities {
-    fn same(&mut self, want: &Seen, got: &Seen, model: &Model) -> Result<(), String> {
+    fn same(&mut self, want: &StatSummary, got: &StatSummary, model: &Model) -> Result<(), String> {
         let node = want.id.1;
         if got.id.1 == 0 {
-            return Err("a node has the number 0".to_owned());
+            return Err("a node has the inode number 0".to_owned());
         }
         if let Some(before) = self.of.insert(node, got.id)
             && before != got.id
         {
-            return Err(format!("a node that was {before:?} is now {:?}", got.id));
+            return Err(format!("the identity of a node changed from {before:?} to {:?}", got.id));
         }
         match self.whose.insert(got.id, node) {
-            // The number of a node that is gone may be used again.
-            Some(other) if other != node && model.lives(other) => {
-                Err(format!("two nodes are both {:?}", got.id))
+            // The inode number of a deleted node may be reused.
+            Some(other) if other != node && model.is_alive(other) => {
+                Err(format!("two nodes have the identity {:?}", got.id))
             }
             _ => Ok(()),
         }

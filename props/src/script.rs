@@ -1,6 +1,6 @@
-//! Scripts: operations, one to a line, each with what it is expected to come to.
+//! Scripts: one operation per line, with an optional expected outcome.
 //!
-//! A shrunk failure prints as one, and a file of them is replayed for ever.
+//! A shrunk failure prints as a script, and the scripts in a file are replayed as regression tests.
 //! ```
 //! use palisade_props::Script;
 //! let script = Script::parse(
@@ -18,46 +18,48 @@ use crate::op::Op;
 use crate::outcome::Expect;
 use crate::text::{Word, words};
 
-/// Operations, and what each is expected to come to.
+/// A list of operations with expected outcomes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Script {
-    /// In order.
+    /// The lines in order.
     pub lines: Vec<Line>,
 }
 
 /// One line of a script.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Line {
-    /// What is done.
+    /// The operation.
     pub op: Op,
-    /// What it may come to; empty if the line does not say.
+    /// The acceptable outcomes; empty if the line has no expectation.
     pub expect: Vec<Expect>,
 }
 
 impl Script {
-    /// Reads a script; empty lines and comments are left out.
+    /// Parses a script; empty lines and comments are skipped.
     ///
-    /// Errors: a sentence with the number of the line.
+    /// # Errors
+    ///
+    /// A message with the line number.
     pub fn parse(text: &str) -> Result<Script, String> {
         let mut lines = Vec::new();
         for (number, line) in text.lines().enumerate() {
-            let say = |why: String| format!("line {}: `{}`: {why}", number + 1, line.trim());
-            let words = words(line).map_err(say)?;
+            let context = |why: String| format!("line {}: `{}`: {why}", number + 1, line.trim());
+            let words = words(line).map_err(context)?;
             if !words.is_empty() {
-                lines.push(Line::of_words(&words).map_err(say)?);
+                lines.push(Line::of_words(&words).map_err(context)?);
             }
         }
         Ok(Script { lines })
     }
 
-    /// A script that expects nothing.
+    /// Returns a script without expectations.
     #[must_use]
     pub fn of_ops(ops: &[Op]) -> Script {
         let line = |op: &Op| Line { op: op.clone(), expect: Vec::new() };
         Script { lines: ops.iter().map(line).collect() }
     }
 
-    /// The operations alone.
+    /// Returns the operations without the expectations.
     #[must_use]
     pub fn ops(&self) -> Vec<Op> {
         self.lines.iter().map(|line| line.op.clone()).collect()
@@ -105,7 +107,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_script_prints_as_it_is_read() {
+    fn script_round_trips_through_its_text_form() {
         let text = "mkdir a\nstat a => dir\nreaddir . => names a/ f l@\nread f => \"hi\"\n\
                     lstat f => file size 2 nlink 1 mtime 5.0 | noent\nreadlink l => -> a/b\n\
                     fwrite 0 \"x\" 0 => wrote 1\nfappend 0 \"x\" => appended 1 2\n\

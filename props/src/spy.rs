@@ -1,6 +1,6 @@
-//! A layer that notes each access, and the right that it takes: what a back end really saw.
+//! A logging layer: records each access to a back end with the right that it needs.
 //!
-//! Beneath a layer that confines, nothing may be noted that the layer does not grant.
+//! Under a confining layer, each recorded access must be one that the policy grants.
 
 use std::any::Any;
 use std::io::{IoSlice, IoSliceMut};
@@ -12,49 +12,48 @@ use palisade_vfs::{
     OpenHow, Result, Rights, SetTimes, Stat, Stop, SyncScope,
 };
 
-/// Accesses that one log keeps; later ones are counted only.
+/// The maximum number of accesses in a log; further ones are dropped.
 pub const ACCESSES_MAX: usize = 1_000_000;
 
 /// One access.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Seen {
-    /// The method.
+pub struct AccessRecord {
+    /// The name of the method.
     pub verb: &'static str,
-    /// Beneath the directory that is spied on, as it was when the handles on the way were opened.
+    /// The path under the observed directory, as of the time when the handles were opened.
     pub path: String,
-    /// The rights that this takes on the node at `path`. Empty for what anyone may do with what is
-    /// open.
+    /// The rights that the access needs on the node at `path`. Empty if an open handle suffices.
     pub needs: Rights,
 }
 
-/// What was accessed, in order.
+/// The recorded accesses, in order.
 #[derive(Debug, Default)]
 pub struct Log {
-    seen: Mutex<Vec<Seen>>,
+    seen: Mutex<Vec<AccessRecord>>,
 }
 
 impl Log {
-    /// Nothing yet.
+    /// Creates an empty log.
     #[must_use]
     pub fn new() -> Arc<Self> {
         Arc::new(Log::default())
     }
 
-    /// What was accessed since the last call.
+    /// Returns the accesses since the previous call.
     #[must_use]
-    pub fn take(&self) -> Vec<Seen> {
+    pub fn take(&self) -> Vec<AccessRecord> {
         std::mem::take(&mut *self.seen.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn note(&self, verb: &'static str, path: &str, needs: Rights) {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         if seen.len() < ACCESSES_MAX {
-            seen.push(Seen { verb, path: path.to_owned(), needs });
+            seen.push(AccessRecord { verb, path: path.to_owned(), needs });
         }
     }
 }
 
-/// Notes in `log` what is accessed at and beneath `dir`.
+/// Wraps `dir` in a layer that records accesses in `log`.
 #[must_use]
 pub fn spied(dir: DirRef, log: &Arc<Log>) -> DirRef {
     Arc::new(SpyDir { inner: dir, path: String::new(), log: log.clone() })
@@ -73,7 +72,7 @@ struct SpyFile {
 }
 
 impl SpyDir {
-    fn beneath(&self, path: &str) -> String {
+    fn join(&self, path: &str) -> String {
         match (self.path.as_str(), path) {
             ("", path) => path.to_owned(),
             (here, "") => here.to_owned(),
@@ -82,10 +81,10 @@ impl SpyDir {
     }
 
     fn note(&self, verb: &'static str, path: &str, needs: Rights) {
-        self.log.note(verb, &self.beneath(path), needs);
+        self.log.note(verb, &self.join(path), needs);
     }
 
-    /// Notes what happens in a directory, at the directory.
+    /// Records an access to the directory itself.
     fn note_in(&self, verb: &'static str, needs: Rights) {
         self.log.note(verb, &self.path, needs);
     }
@@ -107,7 +106,7 @@ impl Dir for SpyDir {
             self.note("open", parent.as_str(), needs.parent);
         }
         let node = self.inner.open(path, how)?;
-        let (path, log) = (self.beneath(path.as_str()), self.log.clone());
+        let (path, log) = (self.join(path.as_str()), self.log.clone());
         match node {
             Node::Dir(inner) => Ok(Node::Dir(Arc::new(SpyDir { inner, path, log }))),
             Node::File(inner) => Ok(Node::File(Arc::new(SpyFile { inner, path, log }))),

@@ -1,7 +1,7 @@
-//! What is put through the kit: a way to make filesystems that hold a given tree.
+//! The subject of the kit: a factory of filesystems that contain a given tree.
 //!
-//! Not a directory, because a filesystem that is only read cannot be filled by operations: the
-//! subject fills itself.
+//! The kit takes a factory instead of a directory, because operations cannot fill a read-only
+//! filesystem: the subject fills it itself.
 
 use std::any::Any;
 
@@ -10,114 +10,114 @@ use palisade_vfs::{DirRef, Result};
 use crate::tree::Tree;
 
 bitflags::bitflags! {
-    /// What a filesystem promises. A case that needs more is skipped, and the report names it.
+    /// The capabilities of a filesystem. Cases that need others are skipped and reported.
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-    pub struct Promises: u16 {
+    pub struct Capabilities: u16 {
         /// Files and directories can be created, changed and removed.
         const WRITE = 1 << 0;
-        /// There are symbolic links.
+        /// Symbolic links.
         const SYMLINK = 1 << 1;
-        /// There are hard links.
+        /// Hard links.
         const LINK = 1 << 2;
-        /// Times can be set, to the nanosecond, from 1970 to 2038.
+        /// Times can be set with nanosecond resolution, from 1970 to 2038.
         const TIMES = 1 << 3;
-        /// Room can be allocated ahead.
+        /// Space can be preallocated.
         const ALLOCATE = 1 << 4;
-        /// Files may be longer than any disk, with holes that cost nothing.
+        /// Files may be larger than any disk, with holes that take no space.
         const SPARSE = 1 << 5;
-        /// Any time that a `Timestamp` can hold is kept.
+        /// Each time that a `Timestamp` can hold is stored exactly.
         const ANY_TIME = 1 << 6;
-        /// It is told how many names a file has. A layer that hides names does not.
+        /// The link count is accurate. A layer that hides names lacks this.
         const NLINK = 1 << 7;
     }
 }
 
-impl Promises {
-    /// What a plain read-write filesystem of today promises.
-    pub const USUAL: Promises = Promises::WRITE
-        .union(Promises::SYMLINK)
-        .union(Promises::LINK)
-        .union(Promises::TIMES)
-        .union(Promises::ALLOCATE)
-        .union(Promises::NLINK);
+impl Capabilities {
+    /// The capabilities of an ordinary read-write filesystem.
+    pub const USUAL: Capabilities = Capabilities::WRITE
+        .union(Capabilities::SYMLINK)
+        .union(Capabilities::LINK)
+        .union(Capabilities::TIMES)
+        .union(Capabilities::ALLOCATE)
+        .union(Capabilities::NLINK);
 }
 
-/// A maker of filesystems that are put through the kit.
+/// A factory of filesystems under test.
 pub trait Subject: Sync {
-    /// What to call it in a report.
+    /// Returns the name in reports.
     fn name(&self) -> String;
 
-    /// What its filesystems promise.
-    fn promises(&self) -> Promises {
-        Promises::USUAL
+    /// Returns the capabilities of the filesystems.
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::USUAL
     }
 
-    /// A new filesystem that holds `tree` and nothing else.
-    fn fresh(&self, tree: &Tree) -> Result<World>;
+    /// Creates a filesystem that contains exactly `tree`.
+    fn fresh(&self, tree: &Tree) -> Result<TestFs>;
 }
 
-/// One filesystem under test.
-pub struct World {
-    /// Its root.
+/// A filesystem under test.
+pub struct TestFs {
+    /// The root directory.
     pub dir: DirRef,
-    reveal: Option<Box<dyn Fn() -> Result<Tree>>>,
+    backing_tree: Option<Box<dyn Fn() -> Result<Tree>>>,
     _keep: Option<Box<dyn Any>>,
 }
 
-impl World {
-    /// A filesystem that is nothing but its root.
+impl TestFs {
+    /// Creates a test filesystem from its root.
     #[must_use]
     pub fn new(dir: DirRef) -> Self {
-        World { dir, reveal: None, _keep: None }
+        TestFs { dir, backing_tree: None, _keep: None }
     }
 
-    /// Keeps something alive as long as the filesystem: a temporary directory.
+    /// Keeps `keep`, such as a temporary directory, alive as long as the filesystem.
     #[must_use]
     pub fn keeping(mut self, keep: impl Any) -> Self {
         self._keep = Some(Box::new(keep));
         self
     }
 
-    /// Looks at what is really there, by another way than the filesystem under test. At the end
-    /// of each run it must be what the filesystem shows.
+    /// Sets a function that reads the tree from the backing store, bypassing the filesystem under
+    /// test. At the end of each run both trees must be equal.
     #[must_use]
-    pub fn revealed_by(mut self, reveal: impl Fn() -> Result<Tree> + 'static) -> Self {
-        self.reveal = Some(Box::new(reveal));
+    pub fn with_backing_tree(mut self, backing_tree: impl Fn() -> Result<Tree> + 'static) -> Self {
+        self.backing_tree = Some(Box::new(backing_tree));
         self
     }
 
-    /// What is really there, if there is another way to see it.
+    /// Returns the tree of the backing store, if there is a function that reads it.
     #[must_use]
-    pub fn reveal(&self) -> Option<Result<Tree>> {
-        self.reveal.as_ref().map(|reveal| reveal())
+    pub fn backing_tree(&self) -> Option<Result<Tree>> {
+        self.backing_tree.as_ref().map(|backing_tree| backing_tree())
     }
 }
 
-/// A subject made of a name, promises and a function that makes an empty directory; the tree is
-/// put into it by operations.
-pub struct Made<F> {
+/// A subject of a name, capabilities and a function that creates an empty filesystem, which is
+/// then filled through operations.
+pub struct SubjectFn<F> {
     name: &'static str,
-    promises: Promises,
+    capabilities: Capabilities,
     make: F,
 }
 
-impl<F: Fn() -> Result<World> + Sync> Made<F> {
-    /// `make` answers an empty, writable filesystem.
-    pub const fn new(name: &'static str, promises: Promises, make: F) -> Self {
-        Made { name, promises, make }
+impl<F: Fn() -> Result<TestFs> + Sync> SubjectFn<F> {
+    /// `make` returns an empty, writable filesystem.
+    pub const fn new(name: &'static str, capabilities: Capabilities, make: F) -> Self {
+        SubjectFn { name, capabilities, make }
     }
 }
 
-impl<F: Fn() -> Result<World> + Sync> Subject for Made<F> {
+impl<F: Fn() -> Result<TestFs> + Sync> Subject for SubjectFn<F> {
     fn name(&self) -> String {
         self.name.to_owned()
     }
 
-    fn promises(&self) -> Promises {
-        self.promises
+    fn capabilities(&self) -> Capabilities {
+        self.capabilities
     }
 
-    fn fresh(&self, tree: &Tree) -> Result<World> {
+    fn fresh(&self, tree: &Tree) -> Result<TestFs> {
         let world = (self.make)()?;
         tree.build(&*world.dir)?;
         Ok(world)

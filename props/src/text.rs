@@ -1,37 +1,38 @@
-//! Words of a script line: bare, or quoted with escapes, so that any path and any bytes have one
-//! printable form that reads back as it was.
+//! The lexer of scripts: bare words, and quoted words with escapes.
+//!
+//! Each path and each byte string has a printable form that parses to the same value.
 
 use std::fmt::Write as _;
 use std::iter::Peekable;
 use std::str::Chars;
 
-/// Longer runs of one character are printed as a count.
+/// The longest run of one character that is printed literally instead of as a count.
 const RUN_MAX: usize = 16;
 
 /// One word of a line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Word {
-    /// The number before a colon: which open directory a path begins in.
+    /// The number before a colon: the open directory in which a path begins.
     pub(crate) slot: Option<u8>,
-    /// What it says.
+    /// The unescaped content.
     pub(crate) bytes: Vec<u8>,
-    /// Whether it stood in quotes: then it is never a keyword.
+    /// Whether the word was quoted, so that it is not a keyword.
     pub(crate) quoted: bool,
 }
 
 impl Word {
-    /// The text of a keyword or number; `None` for what stood in quotes.
+    /// Returns the text of an unquoted word.
     pub(crate) fn bare(&self) -> Option<&str> {
         if self.quoted { None } else { std::str::from_utf8(&self.bytes).ok() }
     }
 
-    /// The text, whether it stood in quotes or not.
+    /// Returns the text, quoted or not.
     pub(crate) fn text(&self) -> Result<String, String> {
         String::from_utf8(self.bytes.clone()).map_err(|_| "not UTF-8".to_owned())
     }
 }
 
-/// Cuts a line into words. What follows a `#` is a comment.
+/// Splits a line into words. `#` begins a comment.
 pub(crate) fn words(line: &str) -> Result<Vec<Word>, String> {
     let mut chars = line.chars().peekable();
     let mut out = Vec::new();
@@ -71,9 +72,9 @@ fn quoted(chars: &mut Peekable<Chars<'_>>) -> Result<Vec<u8>, String> {
     let mut out = Vec::new();
     let mut utf8 = [0; 4];
     loop {
-        match chars.next().ok_or("a quote is not closed")? {
+        match chars.next().ok_or("an unterminated quote")? {
             '"' => return Ok(out),
-            '\\' => match chars.next().ok_or("a backslash ends the line")? {
+            '\\' => match chars.next().ok_or("a trailing backslash")? {
                 'n' => out.push(b'\n'),
                 't' => out.push(b'\t'),
                 '0' => out.push(0),
@@ -99,7 +100,7 @@ fn quoted(chars: &mut Peekable<Chars<'_>>) -> Result<Vec<u8>, String> {
     }
 }
 
-/// Prints a path, a name or a target.
+/// Formats a path, a name or a target.
 pub(crate) fn path(text: &str) -> String {
     let plain = |c: char| c.is_alphanumeric() || "._-/@".contains(c);
     if !text.is_empty() && text != "->" && text.chars().all(plain) && longest_run(text) <= RUN_MAX {
@@ -131,7 +132,7 @@ pub(crate) fn path(text: &str) -> String {
     out
 }
 
-/// Prints bytes, always in quotes.
+/// Formats bytes, always in quotes.
 pub(crate) fn bytes(bytes: &[u8]) -> String {
     let mut out = String::from("\"");
     let mut rest = bytes;
@@ -169,7 +170,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_printed_reads_back() {
+    fn paths_and_bytes_round_trip_through_their_text_form() {
         let long = "n".repeat(255);
         for text in ["a", "", "a b", "é", "->", "1:a", "a\"\\", "a\0b", "a\nb", "#", &long] {
             let read = words(&path(text)).unwrap();
@@ -185,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_and_a_colon_name_the_open_directory() {
+    fn slot_prefix_names_the_open_directory() {
         let read = words("stat 2:a/b 3:\"x y\" # why").unwrap();
         let seen: Vec<_> = read.iter().map(|w| (w.slot, w.text().unwrap())).collect();
         let want = [(None, "stat"), (Some(2), "a/b"), (Some(3), "x y")];

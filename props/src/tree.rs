@@ -1,7 +1,7 @@
-//! A literal filesystem: what is where, as a value that prints, compares and can be built.
+//! A literal filesystem as a value that can be printed, parsed, compared and built.
 //!
-//! The text form is a script that makes it, in an order that works: a directory before what is in
-//! it, and the first name of a file before its hard links.
+//! The text form is a script that creates the tree in a valid order: a directory before its
+//! entries, and the first name of a file before its hard links.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,9 +17,9 @@ use crate::op::Op;
 use crate::script::Script;
 use crate::text;
 
-/// Nodes in a snapshot.
+/// The maximum number of nodes in a snapshot.
 pub const NODES_MAX: usize = 100_000;
-/// Bytes of one file in a snapshot.
+/// The maximum length of a file in a snapshot, in bytes.
 pub const FILE_LEN_MAX: u64 = 16 << 20;
 
 /// A literal filesystem.
@@ -28,29 +28,31 @@ pub struct Tree {
     entries: BTreeMap<String, Leaf>,
 }
 
-/// One entry of a [`Tree`].
+/// A node of a [`Tree`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Leaf {
     /// A directory.
     Dir,
-    /// A file, and its bytes.
+    /// A file with its bytes.
     File(Vec<u8>),
-    /// A symbolic link, and what it says.
+    /// A symbolic link with its target.
     Symlink(String),
-    /// A further name of what stands under this name, which sorts before.
-    Same(String),
+    /// A hard link to the file at this path, which sorts before the link.
+    HardLink(String),
 }
 
 impl Tree {
-    /// Nothing but a root.
+    /// Returns an empty tree.
     #[must_use]
     pub fn new() -> Self {
         Tree::default()
     }
 
-    /// Reads the text form.
+    /// Parses the text form.
     ///
-    /// Errors: a sentence for a person.
+    /// # Errors
+    ///
+    /// A message for people.
     pub fn parse(text: &str) -> Result<Tree, String> {
         let mut tree = Tree::new();
         for op in Script::parse(text)?.ops() {
@@ -58,57 +60,59 @@ impl Tree {
                 Op::Mkdir(at) => tree.insert(&at.path, Leaf::Dir),
                 Op::Put(at, bytes) => tree.insert(&at.path, Leaf::File(bytes)),
                 Op::Symlink(at, target) => tree.insert(&at.path, Leaf::Symlink(target)),
-                Op::Link(old, new) => tree.insert(&new.path, Leaf::Same(old.path)),
-                other => return Err(format!("`{other}` makes no tree")),
+                Op::Link(old, new) => tree.insert(&new.path, Leaf::HardLink(old.path)),
+                other => return Err(format!("`{other}` does not create a node of a tree")),
             }
         }
         Ok(tree)
     }
 
-    /// Puts something at a path of names joined by single slashes.
+    /// Inserts a node at a path of names joined by single slashes.
     pub fn insert(&mut self, path: &str, leaf: Leaf) {
         self.entries.insert(path.to_owned(), leaf);
     }
 
-    /// What stands at a path.
+    /// Returns the node at a path.
     #[must_use]
     pub fn get(&self, path: &str) -> Option<&Leaf> {
         self.entries.get(path)
     }
 
-    /// Takes away what stands at a path, and all that is beneath it.
+    /// Removes the node at a path and its descendants.
     pub fn remove(&mut self, path: &str) {
-        let beneath = |other: &str| other.strip_prefix(path).is_some_and(|it| it.starts_with('/'));
-        self.entries.retain(|other, _| other != path && !beneath(other));
+        let is_below = |other: &str| other.strip_prefix(path).is_some_and(|it| it.starts_with('/'));
+        self.entries.retain(|other, _| other != path && !is_below(other));
     }
 
-    /// What is where, in the order of the text form.
+    /// Returns the paths and nodes in the order of the text form.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Leaf)> {
         self.entries.iter().map(|(path, leaf)| (path.as_str(), leaf))
     }
 
-    /// Makes all of it beneath `root`.
+    /// Creates the nodes under `root`.
     pub fn build(&self, root: &dyn Dir) -> Result<()> {
         for (path, leaf) in self.iter() {
             let (parent, name) = Descent::new(path)?.split_last().ok_or(Errno::Inval)?;
-            let parent = held(root, parent)?;
+            let parent = hold_dir(root, parent)?;
             match leaf {
                 Leaf::Dir => parent.create_dir(name)?,
                 Leaf::Symlink(target) => parent.create_symlink(name, target)?,
                 Leaf::File(bytes) => put(&*parent, name, bytes)?,
-                Leaf::Same(first) => {
+                Leaf::HardLink(first) => {
                     let (dir, old) = Descent::new(first)?.split_last().ok_or(Errno::Inval)?;
-                    held(root, dir)?.link(old, &*parent, name)?;
+                    hold_dir(root, dir)?.link(old, &*parent, name)?;
                 }
             }
         }
         Ok(())
     }
 
-    /// What is beneath `root`.
+    /// Reads the tree under `root`.
     ///
-    /// Errors: `Fbig` above [`NODES_MAX`] nodes or [`FILE_LEN_MAX`] bytes in a file; what the
-    /// directory answers.
+    /// # Errors
+    ///
+    /// - `Fbig` above [`NODES_MAX`] nodes or [`FILE_LEN_MAX`] bytes in a file.
+    /// - The errors of the directory.
     pub fn snapshot(root: &dyn Dir) -> Result<Tree> {
         let mut tree = Tree::new();
         // Sorted, so that the first name of a file is the one that sorts first.
@@ -140,7 +144,7 @@ impl Tree {
             let stat = root.stat(Descent::new(&path)?).map_err(errno)?;
             let id = (stat.dev, stat.ino);
             let leaf = match first_names.get(&id) {
-                Some(first) if stat.kind != FileType::Dir => Leaf::Same(String::clone(first)),
+                Some(first) if stat.kind != FileType::Dir => Leaf::HardLink(String::clone(first)),
                 _ => leaf(root, Descent::new(&path)?, &stat)?,
             };
             first_names.entry(id).or_insert_with(|| path.clone());
@@ -149,8 +153,8 @@ impl Tree {
         Ok(tree)
     }
 
-    /// The lines in which `other` differs: `-` is only here, `+` only there. Empty if nothing
-    /// does.
+    /// Returns the differing lines: `-` is only in this tree, `+` only in `other`. Empty if the
+    /// trees are equal.
     #[must_use]
     pub fn diff(&self, other: &Tree) -> String {
         let mut out = String::new();
@@ -179,7 +183,7 @@ fn errno(stop: Stop) -> Errno {
     }
 }
 
-fn held(root: &dyn Dir, path: Descent<'_>) -> Result<palisade_vfs::DirRef> {
+fn hold_dir(root: &dyn Dir, path: Descent<'_>) -> Result<palisade_vfs::DirRef> {
     root.open(path, OpenHow::HOLD_DIR).map_err(errno)?.into_dir()
 }
 
@@ -202,7 +206,7 @@ fn leaf(root: &dyn Dir, path: Descent<'_>, stat: &Stat) -> Result<Leaf> {
     let (dir, name) = path.split_last().ok_or(Errno::Inval)?;
     match stat.kind {
         FileType::Dir => Ok(Leaf::Dir),
-        FileType::Symlink => Ok(Leaf::Symlink(held(root, dir)?.read_link(name)?.into())),
+        FileType::Symlink => Ok(Leaf::Symlink(hold_dir(root, dir)?.read_link(name)?.into())),
         FileType::File => match root.open(path, OpenHow::READ).map_err(errno)? {
             Node::Dir(_) => Err(Errno::Isdir),
             Node::File(file) => {
@@ -233,7 +237,7 @@ fn line(path: &str, leaf: &Leaf) -> String {
         Leaf::Dir => format!("mkdir {path}"),
         Leaf::File(bytes) => format!("write {path} {}", text::bytes(bytes)),
         Leaf::Symlink(target) => format!("symlink {path} -> {}", text::path(target)),
-        Leaf::Same(first) => format!("link {} {path}", text::path(first)),
+        Leaf::HardLink(first) => format!("link {} {path}", text::path(first)),
     }
 }
 
@@ -251,14 +255,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_tree_prints_as_the_script_that_makes_it() {
+    fn tree_round_trips_through_its_text_form() {
         let text = "mkdir a\nwrite a/f \"hi\"\nsymlink a/l -> ../b\nlink a/f g\n";
         assert_eq!(Tree::parse(text).unwrap().to_string(), text);
         assert!(Tree::parse("rmdir a").is_err());
     }
 
     #[test]
-    fn a_difference_names_both_sides() {
+    fn diff_lists_both_sides() {
         let before = Tree::parse("mkdir a\nwrite f \"1\"\nwrite g \"\"").unwrap();
         let after = Tree::parse("mkdir a\nwrite f \"2\"\nmkdir b").unwrap();
         let want = "+ mkdir b\n- write f \"1\"\n+ write f \"2\"\n- write g \"\"\n";

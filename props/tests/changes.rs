@@ -1,4 +1,4 @@
-//! What an overlay changed, as a value: random runs over random trees, and what becomes of them.
+//! Properties of overlay changes: listing, commit, discard, snapshots, on random runs and trees.
 
 #![allow(
     clippy::disallowed_methods,
@@ -28,7 +28,7 @@ use palisade_vfs::{
 };
 use proptest::test_runner::{TestCaseError, TestError};
 
-/// A tree, what was done to it, and what was done to it later.
+/// The operations that create a tree, and two later sequences of operations.
 type Story = (Vec<Op>, Vec<Op>, Vec<Op>);
 
 fn run(root: DirRef, ops: &[Op]) {
@@ -38,7 +38,7 @@ fn run(root: DirRef, ops: &[Op]) {
     }
 }
 
-/// Runs a property on many stories, and prints the smallest that fails.
+/// Checks a property on generated stories and prints the smallest failing one.
 fn check(property: impl Fn(&Story, u32) -> Result<(), String>) {
     let runs = || Runs(Flavor::Plain);
     let last = RefCell::new(String::new());
@@ -65,7 +65,7 @@ fn same<T: PartialEq + std::fmt::Debug>(what: &str, want: T, got: T) -> Result<(
     if want == got { Ok(()) } else { Err(format!("{what}: {want:?} is wanted, it is {got:?}")) }
 }
 
-/// Everything that can be seen: the tree, and the times of the last change.
+/// A snapshot: the tree and the modification times.
 #[derive(PartialEq)]
 struct View(Tree, BTreeMap<String, Timestamp>);
 
@@ -90,26 +90,26 @@ fn same_view(what: &str, want: &View, got: &View) -> Result<(), String> {
     Ok(())
 }
 
-/// The tree of a story, and an overlay over it in which the first part has happened.
+/// Returns the tree of a story and an overlay over it after the first sequence.
 fn begun(story: &Story) -> (DirRef, Overlay) {
     let lower = MemFs::new().root();
     run(lower.clone(), &story.0);
     let overlay = Overlay::new(MemFs::new().upper(), &Lowers::of(lower.clone())).unwrap();
     if story.0.len().is_multiple_of(2) {
-        // Every directory without a handle is closed between two operations.
+        // Closes idle directories between two operations.
         overlay.set_idle_max(0);
     }
     run(overlay.root(), &story.1);
     (lower, overlay)
 }
 
-/// The lower as it is beneath, in another filesystem.
+/// Copies a tree to another filesystem.
 fn copy(from: &DirRef, to: DirRef) -> DirRef {
     copy_tree(from, &to).unwrap();
     to
 }
 
-/// A tree, what is done to it, and what has changed then.
+/// A tree, operations on it, and the resulting changes.
 const TABLE: &[(&str, &str, &str)] = &[
     ("", "", ""),
     ("write f \"1\"", "open f write", ""),
@@ -151,14 +151,14 @@ const TABLE: &[(&str, &str, &str)] = &[
 ];
 
 #[test]
-fn changes_read_as_a_person_would_say_them() {
+fn changes_have_the_expected_text() {
     for (tree, script, want) in TABLE {
         let lower = MemFs::new().root();
         Tree::parse(tree).unwrap().build(&*lower).unwrap();
         let overlay = Overlay::new(MemFs::new().upper(), &Lowers::of(lower.clone())).unwrap();
         run(overlay.root(), &Script::parse(script).unwrap().ops());
         assert_eq!(overlay.changes().unwrap().to_string(), *want, "{tree}\n---\n{script}");
-        // And all of it can be committed.
+        // The changes can be committed.
         let want = view(&overlay.root());
         let target = copy(&lower, MemFs::new().root());
         commit(&overlay.upper().unwrap(), &target, &mut |_| {}).unwrap();
@@ -167,16 +167,16 @@ fn changes_read_as_a_person_would_say_them() {
 }
 
 #[test]
-fn what_a_terminal_would_act_upon_is_shown_as_an_escape() {
+fn control_characters_are_escaped() {
     let overlay = Overlay::new(MemFs::new().upper(), &Lowers::of(MemFs::new().root())).unwrap();
     overlay.root().create_dir(Name::new("\u{1b}[2J\n\u{202e}x").unwrap()).unwrap();
     let shown = overlay.changes().unwrap().to_string();
     assert_eq!(shown, "A \\u{1b}[2J\\n\\u{202e}x/\n");
 }
 
-/// A guest cannot know a temporary name, so no name of its own blocks a commit or is lost by one.
+/// Names that look like temporary names neither block a commit nor get lost.
 #[test]
-fn names_like_temporary_ones_are_committed_as_any_other() {
+fn names_like_temporary_names_are_committed() {
     let put = |text: &str, root: &DirRef| Tree::parse(text).unwrap().build(&**root).unwrap();
     let target = MemFs::new().root();
     let all = "mkdir .palisade-commit-00000001\nwrite .palisade-commit-00000000 \"x\"\nmkdir d\n\
@@ -186,7 +186,7 @@ fn names_like_temporary_ones_are_committed_as_any_other() {
     put(all, &overlay.root());
     commit(&overlay.upper().unwrap(), &target, &mut |_| {}).unwrap();
     assert_eq!(Tree::snapshot(&*target).unwrap(), Tree::parse(all).unwrap());
-    // And a later commit does not take them for its own.
+    // A later commit does not remove them as leftovers.
     let more = Overlay::new(MemFs::new().upper(), &Lowers::of(target.clone())).unwrap();
     put("write b \"\"", &more.root());
     path::rename(&*more.root(), "b", &*more.root(), "d/c").unwrap();
@@ -197,7 +197,7 @@ fn names_like_temporary_ones_are_committed_as_any_other() {
 }
 
 #[test]
-fn a_link_of_the_target_is_replaced_and_never_followed() {
+fn commit_replaces_links_and_never_follows_them() {
     let overlay = Overlay::new(MemFs::new().upper(), &Lowers::of(MemFs::new().root())).unwrap();
     let tree = Tree::parse("mkdir d\nwrite d/f \"new\"\nwrite g \"new\"").unwrap();
     tree.build(&*overlay.root()).unwrap();
@@ -213,7 +213,7 @@ fn a_link_of_the_target_is_replaced_and_never_followed() {
 }
 
 #[test]
-fn a_restored_tree_has_the_directories_of_its_paths_and_no_others() {
+fn restored_tree_has_only_its_own_directories() {
     let lower = MemFs::new().root();
     Tree::parse("mkdir d\nwrite d/f \"1\"\nwrite g \"g\"").unwrap().build(&*lower).unwrap();
     let overlay = Overlay::new(MemFs::new().upper(), &Lowers::of(lower)).unwrap();
@@ -239,7 +239,7 @@ fn a_restored_tree_has_the_directories_of_its_paths_and_no_others() {
         assert_eq!(gone.stat(Descent::HERE).unwrap().nlink, 0);
         assert_eq!(gone.set_times(Descent::HERE, SetTimes::default()), Ok(()));
     }
-    // The file lies where it lay, so it is the one that is copied up.
+    // The file keeps its path, so its lower node is the one that is copied up.
     assert_eq!(lower_file.stat().unwrap().nlink, 1);
     let more = Script::parse("write g \"more\"").unwrap();
     run(root.clone(), &more.ops());
@@ -248,7 +248,7 @@ fn a_restored_tree_has_the_directories_of_its_paths_and_no_others() {
     assert_eq!(&bytes[..n], b"more");
     drop(lower_file);
 
-    // A handle on a directory that is in both goes on.
+    // A handle on a directory that exists before and after stays valid.
     let kept = hold("d");
     kept.create_dir(name).unwrap();
     overlay.restore(&before, MemFs::new().upper()).unwrap();
@@ -278,12 +278,12 @@ fn commits_to(story: &Story, target: &dyn Fn() -> DirRef) -> Result<(), String> 
 }
 
 #[test]
-fn a_commit_makes_the_target_what_was_seen() {
+fn commit_makes_a_memory_target_equal_to_the_overlay() {
     check(|story, _| commits_to(story, &|| MemFs::new().root()));
 }
 
 #[test]
-fn a_commit_makes_a_directory_of_the_host_what_was_seen() {
+fn commit_makes_a_host_target_equal_to_the_overlay() {
     check(|story, _| {
         let temp = tempfile::tempdir_in(common::TMPFS).unwrap();
         commits_to(story, &|| HostDir::open_ambient(temp.path()).unwrap())
@@ -291,7 +291,7 @@ fn a_commit_makes_a_directory_of_the_host_what_was_seen() {
 }
 
 #[test]
-fn a_commit_that_was_interrupted_is_completed_by_the_next() {
+fn interrupted_commit_is_completed_by_the_next() {
     let interrupted = AtomicU32::new(0);
     check(|story, number| {
         let (lower, overlay) = begun(story);
@@ -304,7 +304,7 @@ fn a_commit_that_was_interrupted_is_completed_by_the_next() {
             same("the error", Errno::Nospc, error.errno)?;
             interrupted.fetch_add(1, Ordering::Relaxed);
         }
-        // Each file is the old one or the new one, and never a part.
+        // Each file is the old one or the new one, never a partial one.
         let (old, new) = (flat(&view(&lower).0), flat(&want.0));
         for (path, leaf) in flat(&view(&target).0) {
             let is_whole = [&old, &new].iter().any(|tree| tree.get(&path) == Some(&leaf));
@@ -319,18 +319,18 @@ fn a_commit_that_was_interrupted_is_completed_by_the_next() {
 }
 
 #[test]
-fn the_differences_are_all_and_nothing_but_what_is_different() {
+fn changes_are_complete_and_minimal() {
     let renamed = AtomicU32::new(0);
     check(|story, number| {
         let (lower, overlay) = begun(story);
-        let mut beneath = lower.clone();
+        let mut base = lower.clone();
         if number % 2 == 0 {
-            // The same over a stack.
+            // The same over a stack of snapshots.
             overlay.snapshot(MemFs::new().upper()).unwrap();
-            beneath = overlay.lowers().unwrap().root();
+            base = overlay.lowers().unwrap().root();
             run(overlay.root(), &story.2);
         }
-        let (old, new) = (view(&beneath), view(&overlay.root()));
+        let (old, new) = (view(&base), view(&overlay.root()));
         let changes = overlay.changes().map_err(|error| error.to_string())?;
         let is_rename = |change: &Change| matches!(change.kind, ChangeKind::Renamed { .. });
         let count = changes.iter().filter(is_rename).count();
@@ -348,11 +348,11 @@ fn the_differences_are_all_and_nothing_but_what_is_different() {
     assert!(renamed.into_inner() > cases(150) / 4, "hardly anything was renamed");
 }
 
-/// A tree without its hard links.
+/// Returns the tree with each hard link as a separate file.
 fn flat(tree: &Tree) -> BTreeMap<String, Leaf> {
     let all: BTreeMap<_, _> = tree.iter().collect();
     let whole = |leaf: &Leaf| match leaf {
-        Leaf::Same(first) => all[first.as_str()].clone(),
+        Leaf::HardLink(first) => all[first.as_str()].clone(),
         leaf => leaf.clone(),
     };
     tree.iter().map(|(path, leaf)| (path.to_owned(), whole(leaf))).collect()
@@ -362,18 +362,18 @@ fn is_within(path: &str, above: &str) -> bool {
     path.strip_prefix(above).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// What is at a path and beneath it, taken out, with what is left of the paths.
+/// Removes the node at a path and its descendants, and returns them with relative paths.
 fn take(from: &mut BTreeMap<String, Leaf>, above: &str) -> Vec<(String, Leaf)> {
     let paths: Vec<_> = from.keys().filter(|path| is_within(path, above)).cloned().collect();
     let one = |path: String| (path[above.len()..].to_owned(), from.remove(&path).unwrap());
     paths.into_iter().map(one).collect()
 }
 
-/// The old tree with the changes; the bytes of what was added or modified are the new tree's.
+/// Applies the changes to the old tree, with the bytes of the new tree.
 fn apply(old: &Tree, new: &Tree, changes: &Changes) -> Result<BTreeMap<String, Leaf>, String> {
     let (mut tree, new) = (flat(old), flat(new));
     let mut moved: BTreeMap<&str, Vec<(String, Leaf)>> = BTreeMap::new();
-    // What was renamed or removed within something that was renamed comes first.
+    // Renames and removals inside a renamed directory come first.
     let all: Vec<_> = changes.iter().collect();
     let mut leaving: Vec<_> = all
         .iter()
@@ -414,7 +414,7 @@ fn apply(old: &Tree, new: &Tree, changes: &Changes) -> Result<BTreeMap<String, L
     Ok(tree)
 }
 
-/// Whether it makes a difference.
+/// Checks that the change is a difference between the trees.
 fn is_real(change: &Change, old: &View, new: &View) -> Result<(), String> {
     let path = &*change.path;
     let (was, is) = (flat(&old.0), flat(&new.0));
@@ -422,20 +422,24 @@ fn is_real(change: &Change, old: &View, new: &View) -> Result<(), String> {
         ChangeKind::Removed => was.contains_key(path),
         ChangeKind::Added => is.contains_key(path),
         ChangeKind::Renamed { from } => was.contains_key(&**from) && is.contains_key(path),
-        // Beneath something that was renamed the old path is another.
+        // Inside a renamed directory the old path differs.
         ChangeKind::Modified if !old.1.contains_key(path) => is.contains_key(path),
         ChangeKind::Modified => {
             was.get(path) != is.get(path)
                 || old.1[path] != new.1[path]
                 || change.replaces.is_some()
-                || old.0.iter().chain(new.0.iter()).any(|(_, leaf)| matches!(leaf, Leaf::Same(_)))
+                || old
+                    .0
+                    .iter()
+                    .chain(new.0.iter())
+                    .any(|(_, leaf)| matches!(leaf, Leaf::HardLink(_)))
         }
     };
     if fine { Ok(()) } else { Err("it makes no difference".to_owned()) }
 }
 
 #[test]
-fn a_discarded_layer_changes_nothing() {
+fn discard_restores_the_lowers() {
     check(|story, _| {
         let (lower, overlay) = begun(story);
         let upper = overlay.upper().unwrap();
@@ -449,7 +453,7 @@ fn a_discarded_layer_changes_nothing() {
 }
 
 #[test]
-fn a_restored_snapshot_is_what_it_was_and_forks_do_not_see_each_other() {
+fn restored_snapshots_are_unchanged_and_forks_are_isolated() {
     check(|story, _| {
         let (_, overlay) = begun(story);
         let want = view(&overlay.root());
@@ -465,14 +469,14 @@ fn a_restored_snapshot_is_what_it_was_and_forks_do_not_see_each_other() {
         let forked = view(&fork.root());
         run(root.clone(), &story.2);
         same_view("the fork, later", &forked, &view(&fork.root()))?;
-        // It is as good as a new one.
+        // The restored overlay equals a new one.
         let fresh = Overlay::new(MemFs::new().upper(), &snapshot).unwrap();
         run(fresh.root(), &story.2);
         same("the tree after more", view(&fresh.root()).0, view(&root).0)
     });
 }
 
-/// Some layers over the tree of a story.
+/// Builds a stack of snapshots over the tree of a story.
 fn stack(story: &Story) -> (Lowers, View) {
     let (_, overlay) = begun(story);
     for ops in [&story.2, &story.0, &story.1] {
@@ -485,7 +489,7 @@ fn stack(story: &Story) -> (Lowers, View) {
 }
 
 #[test]
-fn a_stack_shows_the_same_when_it_is_flat() {
+fn flattened_stack_shows_the_same_tree() {
     check(|story, number| {
         let (lowers, want) = stack(story);
         let count = usize::try_from(number).unwrap() % lowers.count() + 1;
@@ -493,7 +497,7 @@ fn a_stack_shows_the_same_when_it_is_flat() {
         let flat = flatten(&lowers, count, &into).map_err(|error| error.to_string())?;
         same("lowers", lowers.count() - count + 1, flat.count())?;
         same_view("what is flat", &want, &view(&flat.root()))?;
-        // What is stacked upon it sees no difference either.
+        // An overlay over it shows the same.
         let mut trees = Vec::new();
         for lowers in [&lowers, &flat] {
             let overlay = Overlay::new(MemFs::new().upper(), lowers).unwrap();
@@ -504,7 +508,7 @@ fn a_stack_shows_the_same_when_it_is_flat() {
     });
 }
 
-/// A directory that refuses every change after so many.
+/// A directory that fails each change after a given number.
 struct Failing {
     inner: DirRef,
     left: Arc<AtomicU64>,

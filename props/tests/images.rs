@@ -3,24 +3,24 @@
 mod common;
 
 use common::images;
-use palisade_props::{Promises, Report, Subject, Tree, World, check};
+use palisade_props::{Capabilities, Report, Subject, TestFs, Tree, check};
 use palisade_vfs::overlay::{Lowers, Overlay};
 use palisade_vfs::{DirRef, MemFs, Result};
 
-/// A tree that is read as it was packed.
-struct Packed(&'static str, Promises, fn(&Tree) -> Result<DirRef>);
+/// A subject on a packed, read-only tree.
+struct Packed(&'static str, Capabilities, fn(&Tree) -> Result<DirRef>);
 
 impl Subject for Packed {
     fn name(&self) -> String {
         self.0.to_owned()
     }
 
-    fn promises(&self) -> Promises {
+    fn capabilities(&self) -> Capabilities {
         self.1
     }
 
-    fn fresh(&self, tree: &Tree) -> Result<World> {
-        (self.2)(tree).map(World::new)
+    fn fresh(&self, tree: &Tree) -> Result<TestFs> {
+        (self.2)(tree).map(TestFs::new)
     }
 }
 
@@ -31,26 +31,26 @@ fn run(subject: &Packed) -> Report {
 }
 
 #[test]
-fn a_tar_archive_is_read_as_a_filesystem() {
-    let promises = Promises::SYMLINK | Promises::LINK;
-    assert!(run(&Packed("tar", promises, images::tar)).ran > 15);
+fn tar_archive_passes_the_read_only_cases() {
+    let capabilities = Capabilities::SYMLINK | Capabilities::LINK;
+    assert!(run(&Packed("tar", capabilities, images::tar)).ran > 15);
 }
 
 #[test]
-fn a_zip_archive_is_read_as_a_filesystem() {
-    assert!(run(&Packed("zip", Promises::SYMLINK, images::zip)).ran > 12);
+fn zip_archive_passes_the_read_only_cases() {
+    assert!(run(&Packed("zip", Capabilities::SYMLINK, images::zip)).ran > 12);
 }
 
-/// Embedded files, beneath a frozen layer with what such a tree cannot have.
+/// Embeds the files of the tree, under a frozen upper with the nodes that cannot be embedded.
 fn embedded(tree: &Tree) -> Result<DirRef> {
     let lowers = Lowers::of(images::embedded(tree)?);
     let overlay = Overlay::new(MemFs::new().upper(), &lowers)?;
-    images::what_embedded_lacks(tree).build(&*overlay.root())?;
+    images::not_embeddable(tree).build(&*overlay.root())?;
     Ok(overlay.snapshot(MemFs::new().upper())?.root())
 }
 
 #[test]
-fn embedded_files_and_what_lies_upon_them_are_read_as_a_filesystem() {
-    let promises = Promises::SYMLINK | Promises::LINK;
-    assert!(run(&Packed("embedded", promises, embedded)).ran > 15);
+fn embedded_files_under_an_overlay_pass_the_read_only_cases() {
+    let capabilities = Capabilities::SYMLINK | Capabilities::LINK;
+    assert!(run(&Packed("embedded", capabilities, embedded)).ran > 15);
 }

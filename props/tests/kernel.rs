@@ -1,4 +1,4 @@
-//! Linux is the judge: of the model that judges everything else, and of the memory filesystem.
+//! Compares the model and the memory filesystem with the Linux kernel.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::disallowed_methods)]
 
@@ -6,14 +6,14 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 
-use palisade_props::kernel::{Linux, askable, intended, of_os};
+use palisade_props::kernel::{Linux, is_defined_on_linux, is_intended_difference, of_os};
 use palisade_props::{Flavor, Live, Model, Op, Outcome, Run, Runs, Script, cases, runner};
 use palisade_vfs::{Errno, Follow, HostDir, MemFs, Node, OpenHow, Resolver, path};
 use proptest::test_runner::TestCaseError;
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno as Os;
 
-/// A directory on a tmpfs, so deep that no handful of `..` leaves it.
+/// Opens a directory on a tmpfs, deep enough that generated `..` components stay inside the tmpfs.
 fn deep() -> (tempfile::TempDir, Linux) {
     let outer = tempfile::tempdir_in("/dev/shm").unwrap();
     let root = outer.path().join("1/2/3/4/5/6/7/8/9/root");
@@ -22,53 +22,52 @@ fn deep() -> (tempfile::TempDir, Linux) {
     (outer, linux)
 }
 
-/// The first difference between `subject` and Linux.
-fn differ(ops: &[Op], subject: &mut dyn Run) -> Result<(), String> {
+/// Returns the first difference between `subject` and Linux.
+fn compare_with_linux(ops: &[Op], subject: &mut dyn Run) -> Result<(), String> {
     let (_outer, mut linux) = deep();
     let mut model = Model::new();
     for (nth, op) in ops.iter().enumerate() {
         let mut ours = subject.run(op);
-        // Only a time that somebody set can be the same.
+        // Only explicitly set times are comparable.
         if let (Outcome::Stat(ours), Outcome::Stat(want)) = (&mut ours, model.run(op)) {
             ours.modified = want.modified.and(ours.modified);
         }
-        // What leaves the root, and what a link to an absolute path would: ours alone to refuse.
-        if ours == Outcome::Fail(Errno::Escape) || !askable(op) {
+        // Escapes and absolute link targets are refused only here, so they are not run on Linux.
+        if ours == Outcome::Fail(Errno::Escape) || !is_defined_on_linux(op) {
             continue;
         }
         let theirs = linux.run(op);
-        if !ours.allows(&theirs) && !intended(op, &ours, &theirs) {
+        if !ours.allows(&theirs) && !is_intended_difference(op, &ours, &theirs) {
             let script = Script::of_ops(&ops[..=nth]);
-            return Err(format!("we say `{ours}`, Linux says `{theirs}`:\n{script}"));
+            return Err(format!("the subject returns `{ours}`, Linux `{theirs}`:\n{script}"));
         }
     }
     Ok(())
 }
 
 fn property(make: impl Fn() -> Box<dyn Run>) {
-    let run = |ops: Vec<Op>| differ(&ops, &mut *make()).map_err(TestCaseError::fail);
+    let run = |ops: Vec<Op>| compare_with_linux(&ops, &mut *make()).map_err(TestCaseError::fail);
     let result = runner(cases(300)).run(&Runs(Flavor::Plain), run);
     assert!(result.is_ok(), "{}", result.unwrap_err());
 }
 
 #[test]
-fn the_model_does_what_linux_does() {
+fn model_equals_linux() {
     property(|| Box::new(Model::new()));
 }
 
 #[test]
-fn memory_does_what_linux_does() {
+fn memory_equals_linux() {
     property(|| Box::new(Live::new(MemFs::new().root())));
 }
 
-/// A path leads to the same node, or to the same error, by the walker as by the kernel's own
-/// confined resolution.
+/// The walker resolves each path to the same node or errno as `openat2` with `RESOLVE_BENEATH`.
 #[test]
-fn the_walker_leads_where_openat2_does() {
+fn walker_resolves_paths_like_openat2() {
     for resolver in [Resolver::Openat2, Resolver::Components] {
         let seen = RefCell::new(HashMap::new());
         let result = runner(cases(150)).run(&Runs(Flavor::Plain), |ops| {
-            same_paths(resolver, ops, &mut seen.borrow_mut()).map_err(TestCaseError::fail)
+            compare_paths(resolver, ops, &mut seen.borrow_mut()).map_err(TestCaseError::fail)
         });
         assert!(result.is_ok(), "{resolver:?}: {}", result.unwrap_err());
         let seen = seen.into_inner();
@@ -80,8 +79,8 @@ fn the_walker_leads_where_openat2_does() {
     }
 }
 
-/// Makes what the run makes, and asks both for every path that it names.
-fn same_paths(
+/// Runs the operations, and resolves each of their paths with the walker and with the kernel.
+fn compare_paths(
     resolver: Resolver,
     ops: Vec<Op>,
     seen: &mut HashMap<Option<Os>, u32>,
@@ -99,7 +98,7 @@ fn same_paths(
             continue;
         }
         for follow in [Follow::Yes, Follow::No] {
-            let kernel = ask(&root, &at.path, follow);
+            let kernel = resolve_with_openat2(&root, &at.path, follow);
             *seen.entry(kernel.err()).or_default() += 1;
             let ours = path::open(&*dir, &at.path, follow, OpenHow::READ).and_then(|node| {
                 let stat = match node {
@@ -122,13 +121,13 @@ fn same_paths(
     Ok(())
 }
 
-fn ask(root: &OwnedFd, path: &str, follow: Follow) -> Result<(u64, u64), Os> {
+fn resolve_with_openat2(root: &OwnedFd, path: &str, follow: Follow) -> Result<(u64, u64), Os> {
     let mut flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
     flags.set(OFlags::NOFOLLOW, follow == Follow::No);
     let how = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
     loop {
         match rustix::fs::openat2(root, path, flags, Mode::empty(), how) {
-            // Somebody renamed something, anywhere.
+            // A rename elsewhere on the system requires a retry.
             Err(Os::AGAIN) => {}
             Err(errno) => return Err(errno),
             Ok(fd) => {

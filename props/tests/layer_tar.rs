@@ -1,4 +1,4 @@
-//! Layers as archives: there and back, with GNU tar as a witness, and what hostile ones come to.
+//! Layer archives: round trips, interoperability with GNU tar, and hostile archives.
 
 #![allow(
     clippy::disallowed_methods,
@@ -30,7 +30,7 @@ fn run(root: DirRef, ops: &[Op]) {
     }
 }
 
-/// Paths, and when they were changed last.
+/// Returns the modification time of each path.
 fn times(root: &DirRef) -> Vec<(String, Timestamp)> {
     let tree = Tree::snapshot(&**root).unwrap();
     let paths = std::iter::once("").chain(tree.iter().map(|(path, _)| path));
@@ -64,7 +64,7 @@ fn tar(args: &[&str], dir: &Path) {
 }
 
 #[test]
-fn a_layer_comes_back_from_its_archive_as_it_was() {
+fn layer_round_trips_through_an_archive() {
     let (gnu, compared, refused) = (has_tar(), Cell::new(0), Cell::new(0));
     let stories = (Runs(Flavor::Plain), Runs(Flavor::Plain));
     let result = runner(cases(150)).run(&stories, |(tree, ops)| {
@@ -79,7 +79,7 @@ fn a_layer_comes_back_from_its_archive_as_it_was() {
         let exported = match export_layer(&upper, &mut bytes) {
             Ok(exported) => exported,
             Err(ExportError::Reserved { path }) if path.contains(".wh.") => {
-                assert!(bytes.is_empty(), "{path}: told after the work was begun");
+                assert!(bytes.is_empty(), "{path}: reported after data was written");
                 refused.set(refused.get() + 1);
                 return Ok(());
             }
@@ -95,7 +95,7 @@ fn a_layer_comes_back_from_its_archive_as_it_was() {
         let imported = import_layer(&mut &bytes[..], &layer, limits)
             .or_else(|error| fail(error.to_string()).map(|()| Imported::default()))?;
         let nodes = imported.files + imported.dirs + imported.symlinks + imported.hard_links;
-        // The root counts as a directory here.
+        // The export counts the root as well.
         assert_eq!(nodes, exported.nodes + 1);
         assert_eq!(imported.whiteouts + imported.opaque, exported.markers);
         let other = Overlay::new(layer.clone(), &lowers).unwrap();
@@ -110,7 +110,7 @@ fn a_layer_comes_back_from_its_archive_as_it_was() {
         }
         if gnu && compared.get() < 40 {
             compared.set(compared.get() + 1);
-            extracts_as(&bytes, &layer);
+            assert_extracts_as(&bytes, &layer);
         }
         Ok(())
     });
@@ -120,12 +120,12 @@ fn a_layer_comes_back_from_its_archive_as_it_was() {
     assert!(refused.get() < cases(150) / 2, "nearly all were refused");
 }
 
-/// What GNU tar makes of an archive is what the layer has; markers are files to it.
-fn extracts_as(bytes: &[u8], layer: &UpperRef) {
+/// Asserts that GNU tar extracts the tree of the layer, with markers as files.
+fn assert_extracts_as(bytes: &[u8], layer: &UpperRef) {
     let temp = tempfile::tempdir_in(common::TMPFS).unwrap();
     std::fs::write(temp.path().join("layer.tar"), bytes).unwrap();
     std::fs::create_dir(temp.path().join("out")).unwrap();
-    // Times beyond what it knows make it warn.
+    // GNU tar warns about times outside its range.
     tar(
         &["-xf", "layer.tar", "-C", "out", "--exclude=.wh.*", "--warning=no-timestamp"],
         temp.path(),
@@ -136,7 +136,7 @@ fn extracts_as(bytes: &[u8], layer: &UpperRef) {
 }
 
 #[test]
-fn an_archive_of_gnu_tar_is_read_as_it_was_meant() {
+fn archive_of_gnu_tar_is_imported() {
     if !has_tar() {
         return;
     }
@@ -168,17 +168,17 @@ fn an_archive_of_gnu_tar_is_read_as_it_was_meant() {
     }
 }
 
-/// An archive, entry by entry.
+/// A builder of archives.
 #[derive(Default)]
 struct Archive(Vec<u8>);
 
 impl Archive {
     fn entry(mut self, kind: EntryType, path: &str, target: &str, bytes: &[u8]) -> Self {
         let mut header = Header::new_ustar();
-        let place =
+        let write_field =
             |field: &mut [u8], text: &str| field[..text.len()].copy_from_slice(text.as_bytes());
-        place(&mut header.as_old_mut().name, path);
-        place(&mut header.as_old_mut().linkname, target);
+        write_field(&mut header.as_old_mut().name, path);
+        write_field(&mut header.as_old_mut().linkname, target);
         header.set_entry_type(kind);
         header.set_size(bytes.len() as u64);
         header.set_mtime(7);
@@ -210,7 +210,7 @@ impl Archive {
     }
 
     fn record(self, key: &str, value: &str) -> Self {
-        // Two digits are enough for all that is said here.
+        // All records here have a length of two digits.
         self.pax(&format!("{} {key}={value}\n", key.len() + value.len() + 5))
     }
 
@@ -221,7 +221,7 @@ impl Archive {
 }
 
 #[test]
-fn a_hostile_archive_is_refused_for_what_it_is() {
+fn hostile_archives_are_refused() {
     use ImportFault::*;
     let new = Archive::default;
     let fifo = |path| new().entry(EntryType::Fifo, path, "", b"");
@@ -243,7 +243,7 @@ fn a_hostile_archive_is_refused_for_what_it_is() {
         ("a marker that is a link", new().symlink(".wh.x", "y"), Reserved),
         ("a marker that is a hard link", new().file("x").link(".wh.y", "x"), Reserved),
         ("a marker that is a FIFO", fifo(".wh.x"), Reserved),
-        ("beneath a marker", new().file(".wh.x/f"), Reserved),
+        ("under a marker", new().file(".wh.x/f"), Reserved),
         ("through a link", new().symlink("l", "/etc").file("l/passwd"), ThroughLink),
         ("through a link upward", new().symlink("l", "..").dir("l/d"), ThroughLink),
         ("a marker through a link", new().symlink("l", ".").file("l/.wh.x"), ThroughLink),
@@ -259,7 +259,7 @@ fn a_hostile_archive_is_refused_for_what_it_is() {
         ("a hard link to the root", new().link("f", "./"), LinkTarget),
         ("a hard link through a link", new().symlink("l", "/etc").link("f", "l/x"), ThroughLink),
         ("a hard link to itself", new().link("f", "f"), LinkTarget),
-        ("a link that says nothing", new().symlink("l", ""), BadName),
+        ("a link with an empty target", new().symlink("l", ""), BadName),
         ("a sparse file", new().entry(EntryType::GNUSparse, "f", "", b""), Unsupported),
         (
             "a sparse file of another kind",
@@ -293,7 +293,7 @@ fn a_hostile_archive_is_refused_for_what_it_is() {
 }
 
 #[test]
-fn an_archive_that_ends_anywhere_is_truncated() {
+fn archive_cut_at_any_offset_is_truncated() {
     let whole = Archive::default().dir("d").record("path", "f").file("x").end();
     for len in 0..whole.len() {
         let want = if len >= whole.len() - 512 { None } else { Some(ImportFault::Truncated) };
@@ -302,7 +302,7 @@ fn an_archive_that_ends_anywhere_is_truncated() {
 }
 
 #[test]
-fn a_broken_header_is_none() {
+fn broken_header_is_rejected() {
     let whole = Archive::default().file("f").end();
     for at in [0, 100, 124, 140, 156, 300, 511] {
         let mut bytes = whole.clone();
@@ -312,7 +312,7 @@ fn a_broken_header_is_none() {
 }
 
 #[test]
-fn no_more_comes_in_than_the_limits_say() {
+fn import_limits_are_enforced() {
     let mut many = Archive::default();
     for n in 0..501 {
         many = many.dir(&format!("d{n}/e"));
@@ -330,7 +330,7 @@ fn no_more_comes_in_than_the_limits_say() {
     assert_eq!(import(&long.end()).err(), Some(ImportFault::Malformed));
 }
 
-/// What is beneath, what the archive says, and what shows.
+/// The lower, the entries of the archive, and the resulting tree.
 const MARKERS: &[(&[&str], &str)] = &[
     (&[".wh.f"], "mkdir d\nwrite d/x \"\""),
     (&[".wh.d"], "write f \"\""),
@@ -348,7 +348,7 @@ const MARKERS: &[(&[&str], &str)] = &[
 ];
 
 #[test]
-fn markers_hide_what_is_beneath_and_nothing_of_their_own_archive() {
+fn markers_hide_lower_nodes_but_not_their_own_layer() {
     let lower = MemFs::new().root();
     Tree::parse("mkdir d\nwrite d/x \"\"\nwrite f \"\"").unwrap().build(&*lower).unwrap();
     for (paths, want) in MARKERS {
@@ -358,7 +358,7 @@ fn markers_hide_what_is_beneath_and_nothing_of_their_own_archive() {
         let lowers = Lowers::of(lower.clone());
         let overlay = Overlay::new(layer.clone(), &lowers).unwrap();
         assert_eq!(Tree::snapshot(&*overlay.root()).unwrap(), want, "{paths:?}");
-        // As one of the lowers it says the same.
+        // The layer hides the same as one of the lowers.
         overlay.snapshot(MemFs::new().upper()).unwrap();
         let lowers = Lowers::builder().frozen_upper(layer).dir(lower.clone()).build().unwrap();
         assert_eq!(Tree::snapshot(&*lowers.root()).unwrap(), want, "{paths:?}");
@@ -367,7 +367,7 @@ fn markers_hide_what_is_beneath_and_nothing_of_their_own_archive() {
 }
 
 #[test]
-fn what_a_layer_cannot_hold_is_left_out_and_named() {
+fn unsupported_entries_are_skipped_and_reported() {
     let archive = Archive::default()
         .entry(EntryType::Char, "null", "", b"")
         .entry(EntryType::Fifo, "d/fifo", "", b"")
@@ -379,7 +379,7 @@ fn what_a_layer_cannot_hold_is_left_out_and_named() {
     assert_eq!(Tree::snapshot(&*layer).unwrap(), want);
 }
 
-/// A writer that fails at its `left`-th write, or is never asked so often.
+/// A writer that fails at its `left`-th write.
 struct Failing {
     left: usize,
     taken: Vec<u8>,
@@ -401,7 +401,7 @@ impl std::io::Write for Failing {
 }
 
 #[test]
-fn an_export_that_fails_at_any_write_leaves_the_layer_and_succeeds_the_next_time() {
+fn failed_export_keeps_the_layer_and_can_be_repeated() {
     let lower = MemFs::new().root();
     Tree::parse("write f \"old\"\nmkdir d\nwrite d/g \"\"").unwrap().build(&*lower).unwrap();
     let overlay = Overlay::new(MemFs::new().upper(), &Lowers::of(lower)).unwrap();

@@ -1,5 +1,4 @@
-//! The laws of layers on what the policy lays over a filesystem, the spy beneath it, and memory
-//! under the hammer.
+//! The laws of layers on policies, the access log under a policy, and a stress test of memory.
 
 mod common;
 
@@ -10,7 +9,7 @@ use std::sync::Arc;
 
 use palisade_policy::{Policy, Refusal, confine, read_only};
 use palisade_props::faulty::{Faults, Kinds, faulty};
-use palisade_props::hammer::{Blows, assert_withstands, hammer};
+use palisade_props::hammer::{HammerLoad, assert_consistent_under_load, hammer};
 use palisade_props::laws::Layered;
 use palisade_props::spy::{Log, spied};
 use palisade_props::{Live, Op, Run, cases};
@@ -23,7 +22,7 @@ fn memory() -> Result<DirRef> {
     Ok(MemFs::new().root())
 }
 
-/// What a layer that changes nothing is told from none by.
+/// A tree with each kind of node, for the transparency tests.
 const TREE: &str =
     "mkdir a\nwrite a/g \"x\"\nmkdir d\nwrite d/f \"y\"\nlink d/f d/h\nsymlink d/l -> f";
 
@@ -35,7 +34,7 @@ fn grants_all(dir: DirRef) -> DirRef {
     confine(dir, Arc::new(Policy::uniform(Rights::all(), Refusal::Denied)))
 }
 
-/// Policies that grant one right less each, and ones that refuse in another way.
+/// Returns policies that each deny one right, and policies with other refusals.
 fn policies() -> Vec<Policy> {
     let mut out: Vec<_> = Rights::all()
         .iter()
@@ -47,7 +46,7 @@ fn policies() -> Vec<Policy> {
 }
 
 #[test]
-fn a_policy_never_adds_to_what_can_be_done() {
+fn policy_attenuates() {
     for policy in policies() {
         let policy = Arc::new(policy);
         let confined = |dir| confine(dir, policy.clone());
@@ -58,7 +57,7 @@ fn a_policy_never_adds_to_what_can_be_done() {
 }
 
 #[test]
-fn a_policy_twice_is_the_policy_once() {
+fn policy_is_idempotent() {
     for policy in policies() {
         let policy = Arc::new(policy);
         let confined = |dir| confine(dir, policy.clone());
@@ -68,7 +67,7 @@ fn a_policy_twice_is_the_policy_once() {
 }
 
 #[test]
-fn layers_that_grant_everything_cannot_be_told_from_none() {
+fn layers_that_grant_everything_are_transparent() {
     let spy = |dir| spied(dir, &Log::new());
     let never = |dir| faulty(dir, &Faults::new(Kinds::All));
     let mounts = |dir| -> DirRef { Mounts::builder(dir).build() };
@@ -84,9 +83,9 @@ fn layers_that_grant_everything_cannot_be_told_from_none() {
     }
 }
 
-/// Beneath a policy the back end sees only what the policy grants.
+/// Each access of a policy to its back end is one that the policy grants.
 #[test]
-fn a_back_end_is_asked_for_nothing_that_the_policy_does_not_grant() {
+fn back_end_accesses_are_granted_by_the_policy() {
     let lines = "mkdir n\nrmdir n\nsymlink s -> a\nlink a/g h\nrename a/g a/i\nunlink d/f\n\
     rmdir d\n\
                  write a/g \"new\"\nread a/g\nopen a/g rdwr create trunc\nfwrite 0 \"x\" 0\n\
@@ -106,7 +105,7 @@ fn a_back_end_is_asked_for_nothing_that_the_policy_does_not_grant() {
             let outcome = live.run(&Op::parse(line).unwrap());
             refused += usize::from(outcome.errno() == Some(Errno::Acces));
             for seen in log.take() {
-                // A layer may look for itself; what it may not do is to act.
+                // A layer may stat and resolve names for itself, but not perform other accesses.
                 let acts = seen.needs - Rights::STAT - Rights::READ_LINK - Rights::LOOKUP;
                 assert!(granted.contains(acts), "without {missing:?}, `{line}`: {seen:?}");
             }
@@ -116,7 +115,7 @@ fn a_back_end_is_asked_for_nothing_that_the_policy_does_not_grant() {
 }
 
 #[test]
-fn a_spy_notes_the_path_and_the_right_of_each_access() {
+fn access_log_records_path_and_rights() {
     let log = Log::new();
     let mut live = Live::new(spied(MemFs::new().root(), &log));
     for (line, verb, path, needs) in [
@@ -133,7 +132,7 @@ fn a_spy_notes_the_path_and_the_right_of_each_access() {
     ] {
         assert_eq!(live.run(&Op::parse(line).unwrap()).errno(), None, "{line}");
         let seen = log.take();
-        let noted = |it: &palisade_props::spy::Seen| {
+        let noted = |it: &palisade_props::spy::AccessRecord| {
             it.verb == verb && it.path == path && it.needs.contains(needs)
         };
         assert!(seen.iter().any(noted), "{line}: {seen:?}");
@@ -141,7 +140,7 @@ fn a_spy_notes_the_path_and_the_right_of_each_access() {
 }
 
 #[test]
-fn the_nth_operation_fails_and_no_other() {
+fn only_the_nth_operation_fails() {
     for (kinds, count) in [(Kinds::Changes, 3), (Kinds::All, 1)] {
         let faults = Faults::new(kinds);
         let root = faulty(MemFs::new().root(), &faults);
@@ -151,58 +150,61 @@ fn the_nth_operation_fails_and_no_other() {
         let failed: Vec<_> = (1..).zip(&results).filter(|(_, it)| it.is_err()).collect();
         assert_eq!(failed, [(count, &Err(Errno::Dquot))]);
         assert!(faults.hit());
-        // It was not begun.
+        // The failing operation had no effect.
         assert_eq!(palisade_props::Tree::snapshot(&*root).unwrap().iter().count(), 3);
     }
 }
 
 #[test]
-fn memory_withstands_many_threads() {
+fn memory_is_consistent_after_concurrent_operations() {
     let rounds = usize::try_from(cases(60)).unwrap().min(2000);
-    assert_withstands(&MemFs::new().root(), Blows { threads: 4, rounds });
-    assert_withstands(&grants_all(MemFs::new().root()), Blows { threads: 3, rounds: rounds / 2 });
+    assert_consistent_under_load(&MemFs::new().root(), HammerLoad { threads: 4, rounds });
+    assert_consistent_under_load(
+        &grants_all(MemFs::new().root()),
+        HammerLoad { threads: 3, rounds: rounds / 2 },
+    );
 }
 
-/// A layer that bends one thing.
-struct Bent {
+/// A layer with one bug.
+struct Buggy {
     bug: Bug,
     inner: DirRef,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Bug {
-    /// What is opened for reading can be written.
+    /// A file opened for reading can be written.
     Opens,
-    /// What may not be removed is removed all the same, and refused.
+    /// A denied removal is performed, and its error returned.
     RemovesAndRefuses,
-    /// A refusal is another one.
-    SaysAnother,
-    /// Of two layers the inner one allows less.
+    /// A denial has another errno.
+    AnotherErrno,
+    /// The inner one of two layers grants less.
     NotTwice,
-    /// A name is counted twice.
+    /// A link count is too high.
     Miscounts,
 }
 
-fn bent(bug: Bug) -> impl Fn(DirRef) -> DirRef {
-    move |inner| Arc::new(Bent { bug, inner })
+fn buggy(bug: Bug) -> impl Fn(DirRef) -> DirRef {
+    move |inner| Arc::new(Buggy { bug, inner })
 }
 
-impl Bent {
+impl Buggy {
     fn is_over_another(&self) -> bool {
         let any: &dyn Any = &*self.inner;
-        any.is::<Bent>()
+        any.is::<Buggy>()
     }
 }
 
 #[deny(clippy::missing_trait_methods)]
-impl Dir for Bent {
+impl Dir for Buggy {
     fn open(&self, path: Descent<'_>, mut how: OpenHow) -> Result<Node, Stop> {
         let is_file = || self.inner.stat(path).is_ok_and(|it| it.kind == FileType::File);
         if self.bug == Bug::Opens && how == OpenHow::READ && is_file() {
             how.access = palisade_vfs::Access::ReadWrite;
         }
         match self.inner.open(path, how)? {
-            Node::Dir(inner) => Ok(Node::Dir(Arc::new(Bent { bug: self.bug, inner }))),
+            Node::Dir(inner) => Ok(Node::Dir(Arc::new(Buggy { bug: self.bug, inner }))),
             Node::File(inner) => Ok(Node::File(Arc::new(BentFile(inner)))),
         }
     }
@@ -247,7 +249,7 @@ impl Dir for Bent {
                 self.inner.remove_file(name)?;
                 Err(Errno::Acces)
             }
-            Bug::SaysAnother => self.inner.remove_file(name).map_err(|_| Errno::Acces),
+            Bug::AnotherErrno => self.inner.remove_file(name).map_err(|_| Errno::Acces),
             Bug::Opens | Bug::NotTwice | Bug::Miscounts => self.inner.remove_file(name),
         }
     }
@@ -283,7 +285,7 @@ impl Dir for Bent {
 
 fn inner(dir: &dyn Dir) -> Result<&dyn Dir> {
     let any: &dyn Any = dir;
-    any.downcast_ref::<Bent>().map(|it| &*it.inner).ok_or(Errno::Xdev)
+    any.downcast_ref::<Buggy>().map(|it| &*it.inner).ok_or(Errno::Xdev)
 }
 
 struct BentFile(FileRef);
@@ -348,26 +350,26 @@ impl File for BentFile {
 }
 
 #[test]
-fn the_laws_of_layers_bite() {
+fn laws_of_layers_detect_bugs() {
     for bug in [Bug::Opens, Bug::RemovesAndRefuses, Bug::Miscounts] {
-        let layer = bent(bug);
-        let fault = layered("bent", &layer, TREE).attenuation_fault(cases(500));
+        let layer = buggy(bug);
+        let fault = layered("buggy", &layer, TREE).attenuation_fault(cases(500));
         assert!(fault.is_some(), "{bug:?} attenuates");
     }
-    for bug in [Bug::Opens, Bug::RemovesAndRefuses, Bug::SaysAnother, Bug::Miscounts] {
-        let layer = bent(bug);
-        let fault = layered("bent", &layer, TREE).transparency_fault(cases(500));
+    for bug in [Bug::Opens, Bug::RemovesAndRefuses, Bug::AnotherErrno, Bug::Miscounts] {
+        let layer = buggy(bug);
+        let fault = layered("buggy", &layer, TREE).transparency_fault(cases(500));
         assert!(fault.is_some(), "{bug:?} is transparent");
     }
     for bug in [Bug::NotTwice, Bug::Miscounts] {
-        let layer = bent(bug);
-        let fault = layered("bent", &layer, TREE).idempotence_fault(cases(500));
+        let layer = buggy(bug);
+        let fault = layered("buggy", &layer, TREE).idempotence_fault(cases(500));
         assert!(fault.is_some(), "{bug:?} is idempotent");
     }
 }
 
 #[test]
-fn what_many_threads_leave_is_looked_at() {
-    let root = bent(Bug::Miscounts)(MemFs::new().root());
-    assert!(hammer(&root, Blows { threads: 2, rounds: 5 }).is_err());
+fn stress_test_detects_inconsistencies() {
+    let root = buggy(Bug::Miscounts)(MemFs::new().root());
+    assert!(hammer(&root, HammerLoad { threads: 2, rounds: 5 }).is_err());
 }

@@ -1,4 +1,4 @@
-//! The kit on memory, and on the layers over it.
+//! The kit on the memory filesystem and on layers over it.
 
 mod common;
 
@@ -11,7 +11,7 @@ mod memory {
     conformance!(common::memory());
 
     #[test]
-    fn scripts_that_failed_once_do_not_again() {
+    fn regression_scripts_pass() {
         assert_scripts(&common::memory(), &scripts());
     }
 }
@@ -22,7 +22,7 @@ mod confined {
     conformance!(common::confined());
 
     #[test]
-    fn scripts_that_failed_once_do_not_again() {
+    fn regression_scripts_pass() {
         assert_scripts(&common::confined(), &scripts());
     }
 }
@@ -33,7 +33,7 @@ mod mounted {
     conformance!(common::mounted());
 
     #[test]
-    fn scripts_that_failed_once_do_not_again() {
+    fn regression_scripts_pass() {
         assert_scripts(&common::mounted(), &scripts());
     }
 }
@@ -44,16 +44,16 @@ mod base_of_mounts {
     conformance!(common::base_of_mounts());
 
     #[test]
-    fn scripts_that_failed_once_do_not_again() {
+    fn regression_scripts_pass() {
         assert_scripts(&common::base_of_mounts(), &scripts());
     }
 }
 
 #[test]
-fn what_is_read_only_is_read_as_what_it_covers() {
+fn read_only_layer_passes_the_read_only_cases() {
     let report = check(&ReadOnly);
     report.assert();
-    // The rows that change something are left out, and named.
+    // The report names the skipped cases, which need write access.
     assert!(report.ran > 15, "{report}");
     assert!(report.skipped.iter().any(|(name, _)| *name == "a_new_directory_is_empty"));
     assert!(Group::ALL.len() == 9);

@@ -1,4 +1,4 @@
-//! The kit bites: each mutant is memory with one behavior broken, and each must be caught.
+//! Mutation tests of the kit: each mutant is a memory filesystem with one bug to be detected.
 
 mod common;
 
@@ -7,50 +7,50 @@ use std::io::{IoSlice, IoSliceMut};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use palisade_props::{Made, Subject, World, cases, check, model_fault};
+use palisade_props::{Subject, SubjectFn, TestFs, cases, check, model_fault};
 use palisade_vfs::{
     Access, Cookie, Descent, Dir, DirRef, Entry, Errno, File, FileRef, MemFs, Name, Node,
     OpenFlags, OpenHow, Result, SetTimes, Stat, Stop, SyncScope, path,
 };
 
-/// What is broken.
+/// A bug of a mutant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Bug {
-    /// None: the mutant that must live.
+    /// No bug: the kit must pass.
     None,
-    /// A rename onto another name of the same node takes the old name away.
+    /// A rename onto another name of the same node removes the old name.
     RenameOntoSameNode,
-    /// A directory goes with all that is in it.
+    /// A non-empty directory can be removed.
     RemoveDirOfFull,
     /// `EXCLUSIVE` is ignored.
     ExclusiveIgnored,
     /// A cookie is the number of entries before it.
     CookiesAreIndices,
-    /// There is one name to each node.
+    /// Each link count is 1.
     NlinkIsOne,
     /// `TRUNCATE` is ignored.
     TruncateIgnored,
     /// `DIRECTORY` is ignored.
     DirectoryIgnored,
-    /// A directory may be opened for writing.
+    /// A directory can be opened for writing.
     DirsCanBeWritten,
-    /// A link is created with its target cleaned.
+    /// Symlink targets are normalized.
     TargetsAreCleaned,
-    /// A hard link to a link leads to what that leads to.
+    /// A hard link to a symbolic link follows it.
     LinkFollows,
-    /// An append goes to the end as it was when the file was opened.
+    /// An append writes at the end of the file as of its opening.
     AppendsAreNotOneStep,
-    /// Any handle writes.
+    /// Each handle can write.
     ReadersWrite,
-    /// Times are kept to the second.
+    /// Times have a resolution of one second.
     CoarseTimes,
-    /// The number of a node is that of its name.
+    /// The inode number depends on the name.
     InoOfTheName,
-    /// A name may be too long.
+    /// An overlong name is truncated.
     NamesAreCut,
-    /// What is listed lacks what begins with a dot.
+    /// Listings omit names that begin with a dot.
     DotFilesHidden,
-    /// A rename replaces what is there whatever it is.
+    /// A rename replaces a node of any type.
     FileOverDirectory,
 }
 
@@ -339,31 +339,32 @@ impl File for MutantFile {
 }
 
 fn mutant(bug: Bug) -> impl Subject {
-    Made::new("mutant", common::MEMORY, move || {
-        Ok(World::new(Arc::new(Mutant { bug, inner: MemFs::new().root() })))
+    SubjectFn::new("mutant", common::MEMORY, move || {
+        Ok(TestFs::new(Arc::new(Mutant { bug, inner: MemFs::new().root() })))
     })
 }
 
 #[test]
-fn the_tables_catch_every_mutant() {
+fn cases_detect_every_mutant() {
     let alive: Vec<_> = BUGS.iter().filter(|bug| check(&mutant(**bug)).faults.is_empty()).collect();
     assert!(alive.is_empty(), "{alive:?}");
 }
 
-/// What no script can show: positions in a listing.
-const NOT_THE_MODELS: [Bug; 1] = [Bug::CookiesAreIndices];
+/// Bugs that the model cannot detect: runs do not use cookies.
+const UNDETECTABLE_BY_THE_MODEL: [Bug; 1] = [Bug::CookiesAreIndices];
 
 #[test]
-fn the_model_catches_every_mutant_that_a_run_can_show() {
+fn model_detects_every_detectable_mutant() {
     let runs = cases(2000);
-    let unseen =
-        |bug: &&Bug| !NOT_THE_MODELS.contains(bug) && model_fault(&mutant(**bug), runs).is_none();
+    let unseen = |bug: &&Bug| {
+        !UNDETECTABLE_BY_THE_MODEL.contains(bug) && model_fault(&mutant(**bug), runs).is_none()
+    };
     let alive: Vec<_> = BUGS.iter().filter(unseen).collect();
     assert!(alive.is_empty(), "{alive:?}");
 }
 
 #[test]
-fn a_mutant_without_a_bug_lives() {
+fn mutant_without_a_bug_passes() {
     check(&mutant(Bug::None)).assert();
     let fault = model_fault(&mutant(Bug::None), 100);
     assert!(fault.is_none(), "{}", fault.unwrap());

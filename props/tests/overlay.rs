@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use common::{MEMORY, TMPFS, scripts};
 use palisade_policy::{Policy, Refusal, confine};
 use palisade_props::{
-    Leaf, Promises, Subject, Tree, World, assert_model, assert_scripts, conformance,
+    Capabilities, Leaf, Subject, TestFs, Tree, assert_model, assert_scripts, conformance,
 };
 use palisade_vfs::overlay::{Lowers, Overlay};
 use palisade_vfs::{
@@ -18,22 +18,22 @@ use palisade_vfs::{
     OpenHow, Result, Rights, SetTimes, Stat, Stop, path,
 };
 
-/// What lies beneath the upper, and holds the tree.
+/// The lowers, which contain the tree.
 #[derive(Clone, Copy)]
-enum Beneath {
-    /// This many memories, of which the last has it all.
+enum LowerKind {
+    /// This number of memory lowers, of which the last contains the whole tree.
     Memory(usize),
     /// A directory of the host.
     Host,
-    /// Files of the program; what such a tree cannot have is made through the overlay.
+    /// Embedded files; nodes that cannot be embedded are created through the overlay.
     Embedded,
     /// A tar archive.
     Image,
-    /// Another overlay, which holds a part of the tree in its upper.
+    /// Another overlay, with a part of the tree in its upper.
     Overlay,
 }
 
-/// How the overlay is looked at.
+/// The layer over the overlay.
 #[derive(Clone, Copy)]
 enum Through {
     Itself,
@@ -43,8 +43,8 @@ enum Through {
     Mount,
 }
 
-/// Writes go to memory.
-struct Over(Beneath, Through);
+/// An overlay with a memory upper.
+struct Over(LowerKind, Through);
 
 impl Over {
     fn lowers(&self, tree: &Tree) -> Result<(Lowers, Option<tempfile::TempDir>)> {
@@ -53,24 +53,24 @@ impl Over {
             tree.build(&*root).map(|()| root)
         };
         let lower = match self.0 {
-            Beneath::Memory(count) => {
+            LowerKind::Memory(count) => {
                 let mut lowers = Lowers::builder();
                 for _ in 1..count {
                     lowers = lowers.dir(MemFs::new().root());
                 }
                 return Ok((lowers.dir(memory(tree)?).build()?, None));
             }
-            Beneath::Host => {
+            LowerKind::Host => {
                 let temp = tempfile::tempdir_in(TMPFS).map_err(|_| Errno::Io)?;
                 let root = HostDir::open_ambient(temp.path()).map_err(|_| Errno::Io)?;
                 tree.build(&*root)?;
                 return Ok((Lowers::of(root), Some(temp)));
             }
-            Beneath::Embedded => common::images::embedded(tree)?,
-            Beneath::Image => common::images::tar(tree)?,
-            Beneath::Overlay => {
+            LowerKind::Embedded => common::images::embedded(tree)?,
+            LowerKind::Image => common::images::tar(tree)?,
+            LowerKind::Overlay => {
                 let lower = Overlay::new(MemFs::new().upper(), &Lowers::of(memory(tree)?))?.root();
-                // Something of it lies in the inner upper.
+                // A part of the tree is in the inner upper.
                 for (path, leaf) in tree.iter() {
                     if matches!(leaf, Leaf::File(_)) {
                         path::set_times(&*lower, path, Follow::No, SetTimes::default())?;
@@ -85,34 +85,34 @@ impl Over {
 
 impl Subject for Over {
     fn name(&self) -> String {
-        let beneath = match self.0 {
-            Beneath::Memory(count) => format!("{count} of memory"),
-            Beneath::Host => "a directory of the host".to_owned(),
-            Beneath::Embedded => "embedded files".to_owned(),
-            Beneath::Image => "an image".to_owned(),
-            Beneath::Overlay => "an overlay".to_owned(),
+        let lowers = match self.0 {
+            LowerKind::Memory(count) => format!("{count} of memory"),
+            LowerKind::Host => "a directory of the host".to_owned(),
+            LowerKind::Embedded => "embedded files".to_owned(),
+            LowerKind::Image => "an image".to_owned(),
+            LowerKind::Overlay => "an overlay".to_owned(),
         };
         let through = match self.1 {
             Through::Itself => "",
             Through::Policy => ", guarded",
             Through::Mount => ", through a mount",
         };
-        format!("overlay, memory over {beneath}{through}")
+        format!("overlay, memory over {lowers}{through}")
     }
 
-    fn promises(&self) -> Promises {
+    fn capabilities(&self) -> Capabilities {
         match self.0 {
-            // What is made through the host keeps what the host keeps.
-            Beneath::Host => Promises::USUAL,
+            // Nodes of the host have only the metadata that the host stores.
+            LowerKind::Host => Capabilities::USUAL,
             _ => MEMORY,
         }
     }
 
-    fn fresh(&self, tree: &Tree) -> Result<World> {
+    fn fresh(&self, tree: &Tree) -> Result<TestFs> {
         let (lowers, temp) = self.lowers(tree)?;
         let root = Overlay::new(MemFs::new().upper(), &lowers)?.root();
-        if let Beneath::Embedded = self.0 {
-            common::images::what_embedded_lacks(tree).build(&*root)?;
+        if let LowerKind::Embedded = self.0 {
+            common::images::not_embeddable(tree).build(&*root)?;
         }
         let root = match self.1 {
             Through::Itself => root,
@@ -125,46 +125,46 @@ impl Subject for Over {
                 path::open(&*mounts, "x/y", Follow::Yes, how)?.into_dir()?
             }
         };
-        Ok(World::new(root).keeping(temp))
+        Ok(TestFs::new(root).keeping(temp))
     }
 }
 
 macro_rules! stacks {
-    ($($module:ident $beneath:expr, $through:ident;)*) => {$(
+    ($($module:ident $lowers:expr, $through:ident;)*) => {$(
         mod $module {
             use super::*;
 
-            conformance!(Over($beneath, Through::$through));
+            conformance!(Over($lowers, Through::$through));
 
             #[test]
-            fn scripts_that_failed_once_do_not_again() {
-                assert_scripts(&Over($beneath, Through::$through), &scripts());
+            fn regression_scripts_pass() {
+                assert_scripts(&Over($lowers, Through::$through), &scripts());
             }
         }
     )*};
 }
 
 stacks! {
-    over_memory Beneath::Memory(1), Itself;
-    over_three_of_memory Beneath::Memory(3), Itself;
-    over_64_of_memory Beneath::Memory(64), Itself;
-    over_the_host Beneath::Host, Itself;
-    over_embedded_files Beneath::Embedded, Itself;
-    over_an_image Beneath::Image, Itself;
-    over_an_overlay Beneath::Overlay, Itself;
-    over_memory_guarded Beneath::Memory(2), Policy;
-    over_the_host_guarded Beneath::Host, Policy;
-    over_embedded_files_guarded Beneath::Embedded, Policy;
-    over_an_image_guarded Beneath::Image, Policy;
-    over_an_overlay_guarded Beneath::Overlay, Policy;
-    over_an_image_mounted Beneath::Image, Mount;
-    over_an_overlay_mounted Beneath::Overlay, Mount;
-    over_memory_mounted Beneath::Memory(2), Mount;
-    over_the_host_mounted Beneath::Host, Mount;
-    over_embedded_files_mounted Beneath::Embedded, Mount;
+    over_memory LowerKind::Memory(1), Itself;
+    over_three_of_memory LowerKind::Memory(3), Itself;
+    over_64_of_memory LowerKind::Memory(64), Itself;
+    over_the_host LowerKind::Host, Itself;
+    over_embedded_files LowerKind::Embedded, Itself;
+    over_an_image LowerKind::Image, Itself;
+    over_an_overlay LowerKind::Overlay, Itself;
+    over_memory_guarded LowerKind::Memory(2), Policy;
+    over_the_host_guarded LowerKind::Host, Policy;
+    over_embedded_files_guarded LowerKind::Embedded, Policy;
+    over_an_image_guarded LowerKind::Image, Policy;
+    over_an_overlay_guarded LowerKind::Overlay, Policy;
+    over_an_image_mounted LowerKind::Image, Mount;
+    over_an_overlay_mounted LowerKind::Overlay, Mount;
+    over_memory_mounted LowerKind::Memory(2), Mount;
+    over_the_host_mounted LowerKind::Host, Mount;
+    over_embedded_files_mounted LowerKind::Embedded, Mount;
 }
 
-/// An overlay that is frozen and stacked anew at every third call.
+/// An overlay that takes a snapshot at every third call.
 struct Stacking {
     overlay: Overlay,
     inner: DirRef,
@@ -266,7 +266,7 @@ impl Dir for Stacking {
     }
 }
 
-/// Nobody below can tell how often the stack grew.
+/// Snapshots during a run are not observable.
 struct Stacked(Arc<AtomicU32>);
 
 impl Subject for Stacked {
@@ -274,21 +274,21 @@ impl Subject for Stacked {
         "overlay that grows by a layer again and again".to_owned()
     }
 
-    fn promises(&self) -> Promises {
+    fn capabilities(&self) -> Capabilities {
         MEMORY
     }
 
-    fn fresh(&self, tree: &Tree) -> Result<World> {
+    fn fresh(&self, tree: &Tree) -> Result<TestFs> {
         let bottom = MemFs::new().root();
         tree.build(&*bottom)?;
         let overlay = Overlay::new(MemFs::new().upper(), &Lowers::of(bottom))?;
         let (inner, snapshots) = (overlay.root(), Arc::clone(&self.0));
-        Ok(World::new(Arc::new(Stacking { overlay, inner, calls: Arc::default(), snapshots })))
+        Ok(TestFs::new(Arc::new(Stacking { overlay, inner, calls: Arc::default(), snapshots })))
     }
 }
 
 #[test]
-fn snapshots_are_not_seen_from_within() {
+fn snapshots_are_not_observable() {
     let count = Arc::new(AtomicU32::new(0));
     let stacked = Stacked(Arc::clone(&count));
     assert_model(&stacked);

@@ -1,12 +1,12 @@
-//! The laws of overlays, on the plainest overlay that there is; and that each law bites.
+//! The laws of overlays on a stand-in overlay, and mutation tests of each law.
 
 #![allow(clippy::unwrap_used)]
 
 mod standin;
 
-use palisade_props::faulty::{Faults, Kinds, Outage, survive};
+use palisade_props::faulty::{Faults, Kinds, Outage, inject_faults};
 use palisade_props::overlay::{
-    Law, OverlaySubject, OverlayWorld, Stack, assert_apart, check_law, copy_of_fault,
+    Law, OverlaySubject, Stack, TestOverlay, assert_apart, check_law, merged_copy_fault,
 };
 use palisade_props::{cases, overlay_laws};
 use palisade_vfs::{Dir, DirRef, Errno, MemFs};
@@ -18,7 +18,7 @@ mod a_copy {
     overlay_laws!(StandIn(Bug::None));
 }
 
-/// Scripts that make an overlay copy up, hide and move in every way.
+/// Scripts that cover copy-ups, whiteouts and renames of an overlay.
 const STACKS: &[&str] = &[
     "mkdir a\nwrite a/f \"hello\"\nmkdir a/d\nwrite a/d/g \"deep\"\nwrite f \"x\"\nlink f h\n===\n\
      open a/f rdwr\nfwrite 0 \"J\" 0\nfappend 0 \"!\"\nfsetlen 0 3\nstat a/f\nwrite a/d/g \"new\"\n\
@@ -27,21 +27,21 @@ const STACKS: &[&str] = &[
 ];
 
 #[test]
-fn a_copy_survives_every_fault() {
+fn stand_in_tolerates_single_faults() {
     let stack = Stack::parse(STACKS[0]).unwrap();
     for (kinds, errno) in [(Kinds::Changes, Errno::Nospc), (Kinds::All, Errno::Io)] {
-        // It looks again for what it could not look at, so it survives one failure at a time.
+        // The stand-in retries a failed stat, so it tolerates single failures only.
         let outage = Outage { kinds, errno, calls: 1 };
-        assert!(survive(&StandIn(Bug::None), &stack, outage).unwrap().reported > 0);
+        assert!(inject_faults(&StandIn(Bug::None), &stack, outage).unwrap().reported > 0);
     }
 }
 
 #[test]
-fn a_rollback_that_fails_is_found_by_faults_that_last() {
+fn lasting_faults_detect_a_failing_rollback() {
     let stack = Stack::parse(STACKS[0]).unwrap();
     let run = |calls| {
         let outage = Outage { kinds: Kinds::Changes, errno: Errno::Nospc, calls };
-        survive(&StandIn(Bug::RollsBack), &stack, outage)
+        inject_faults(&StandIn(Bug::RollsBack), &stack, outage)
     };
     assert!(run(1).is_ok(), "one failure is rolled back");
     for calls in [2, 3, Faults::FOREVER] {
@@ -49,7 +49,7 @@ fn a_rollback_that_fails_is_found_by_faults_that_last() {
     }
 }
 
-/// Each bug, and the laws that it breaks.
+/// Each bug with the laws that it violates.
 const BUGS: &[(Bug, &[Law])] = &[
     (Bug::WhiteoutsIgnored, &[Law::Whiteouts, Law::Listed]),
     (Bug::OpaqueIgnored, &[Law::Whiteouts]),
@@ -84,11 +84,11 @@ const BUGS: &[(Bug, &[Law])] = &[
     (Bug::RemovedComesBack, &[Law::Unlinked]),
 ];
 
-/// What a run does not look at: positions in a listing.
-const NOT_SEEN_BY_RUNS: &[Bug] = &[Bug::CookiesAreIndices, Bug::CopiedUpIsListedFirst];
+/// Bugs that generated runs cannot detect: runs do not use cookies.
+const UNDETECTABLE_BY_RUNS: &[Bug] = &[Bug::CookiesAreIndices, Bug::CopiedUpIsListedFirst];
 
 #[test]
-fn every_law_is_broken_by_a_bug_of_its_own() {
+fn each_law_detects_its_own_bug() {
     let mut alive = Vec::new();
     for (bug, laws) in BUGS {
         for law in *laws {
@@ -104,39 +104,40 @@ fn every_law_is_broken_by_a_bug_of_its_own() {
 }
 
 #[test]
-fn runs_catch_every_bug_that_a_run_can_show() {
+fn generated_runs_detect_every_detectable_bug() {
     let unseen = |bug: &&Bug| {
-        !NOT_SEEN_BY_RUNS.contains(bug) && copy_of_fault(&StandIn(**bug), cases(1500)).is_none()
+        !UNDETECTABLE_BY_RUNS.contains(bug)
+            && merged_copy_fault(&StandIn(**bug), cases(1500)).is_none()
     };
     let alive: Vec<_> = BUGS.iter().map(|(bug, _)| bug).filter(unseen).collect();
     assert!(alive.is_empty(), "{alive:?}");
 }
 
 #[test]
-fn a_difference_shrinks_to_the_lowers_and_lines_that_show_it() {
-    let fault = copy_of_fault(&StandIn(Bug::RemovesFullDirs), cases(1500)).unwrap();
+fn difference_shrinks_to_the_relevant_lowers_and_lines() {
+    let fault = merged_copy_fault(&StandIn(Bug::RemovesFullDirs), cases(1500)).unwrap();
     let stack = Stack::parse(&fault.script).unwrap();
     assert!(stack.lowers.iter().map(|it| it.tree.iter().count()).sum::<usize>() <= 2, "{fault}");
     assert!(stack.script.lines.len() <= 3, "{fault}");
 }
 
 #[test]
-fn a_fault_catches_what_is_done_in_two_steps() {
+fn faults_detect_operations_that_are_not_atomic() {
     for bug in [Bug::RenamesInTwoSteps, Bug::CopyUpEmptiesFirst, Bug::FailsAfterTheFact, Bug::Leaks]
     {
         let lost = |stack: &&&str| {
             let stack = Stack::parse(stack).unwrap();
             let outage = Outage { kinds: Kinds::Changes, errno: Errno::Nospc, calls: 1 };
-            survive(&StandIn(bug), &stack, outage).is_err()
+            inject_faults(&StandIn(bug), &stack, outage).is_err()
         };
         assert!(STACKS.iter().any(|stack| lost(&stack)), "{bug:?}");
-        // Without a fault nobody sees it.
+        // Without a fault the bug is not observable.
         let plain = Stack::parse(STACKS[0]).unwrap();
         palisade_props::overlay::run_stack(&StandIn(bug), "whole", &plain).unwrap();
     }
 }
 
-/// Whether a directory is another, or lies beneath it.
+/// Returns whether `dir` is `above` or inside it.
 fn lies_in(dir: &DirRef, above: &DirRef) -> bool {
     let id = |dir: &dyn Dir| dir.stat(palisade_vfs::Descent::HERE).map(|it| (it.dev, it.ino)).ok();
     let tree = palisade_props::Tree::snapshot(&**above).unwrap();
@@ -148,7 +149,7 @@ fn lies_in(dir: &DirRef, above: &DirRef) -> bool {
 }
 
 #[test]
-fn upper_and_lower_lie_apart() {
+fn overlapping_upper_and_lower_are_refused() {
     assert_apart(&|| MemFs::new().root(), &|upper, lower| {
         if lies_in(upper, lower) || lies_in(lower, upper) {
             return Err(Errno::Inval);
@@ -166,10 +167,9 @@ fn upper_and_lower_lie_apart() {
     }
 }
 
-/// An overlay that shows another time than its lower, or a lower that is not what it was asked
-/// for, is found out before anything is done.
+/// A lower that differs from the requested one is detected before the script runs.
 #[test]
-fn an_overlay_that_is_not_what_its_lowers_are_is_found_out() {
+fn overlay_that_differs_from_its_lowers_is_detected() {
     struct Lost;
     impl OverlaySubject for Lost {
         fn name(&self) -> String {
@@ -179,8 +179,8 @@ fn an_overlay_that_is_not_what_its_lowers_are_is_found_out() {
         fn fresh(
             &self,
             _: &[palisade_props::overlay::LowerTree],
-        ) -> palisade_vfs::Result<OverlayWorld> {
-            Ok(OverlayWorld::new(MemFs::new().root(), Vec::new()))
+        ) -> palisade_vfs::Result<TestOverlay> {
+            Ok(TestOverlay::new(MemFs::new().root(), Vec::new()))
         }
     }
     let report = check_law(&Lost, Law::Metadata);

@@ -1,5 +1,6 @@
-//! The laws of overlays, and faults, on our overlay: a directory of the host over directories of
-//! the host, in the format of Linux's own overlays.
+//! The laws of overlays and fault injection on a host overlay over host lowers.
+//!
+//! The upper uses the on-disk format of Linux's overlayfs.
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
@@ -9,9 +10,9 @@ mod stacks;
 use std::sync::Arc;
 
 use palisade_policy::{Policy, Refusal, confine};
-use palisade_props::faulty::{Faults, assert_survives, faulty_upper};
-use palisade_props::overlay::{Holds, LowerTree, OverlaySubject, OverlayWorld};
-use palisade_props::{Made, Promises, World, conformance, overlay_laws};
+use palisade_props::faulty::{Faults, assert_fault_tolerant, faulty_upper};
+use palisade_props::overlay::{Holds, LowerTree, OverlaySubject, TestOverlay};
+use palisade_props::{Capabilities, SubjectFn, TestFs, conformance, overlay_laws};
 use palisade_vfs::overlay::{Lowers, Overlay, UpperRef, commit};
 use palisade_vfs::{
     Access, DirRef, Errno, Follow, HostDir, HostUpper, MemFs, Mounts, OpenFlags, OpenHow, Result,
@@ -19,10 +20,10 @@ use palisade_vfs::{
 };
 use tempfile::TempDir;
 
-/// A filesystem in memory of the host, so that times and listings are the same everywhere.
+/// An in-memory filesystem of the host, whose times and listings do not depend on the disk.
 const TMPFS: &str = "/dev/shm";
 
-/// Lowers with marks are frozen layers, and the others plain directories.
+/// A subject whose lowers with whiteouts are frozen uppers and whose other lowers are directories.
 struct Host;
 
 fn temp() -> Result<TempDir> {
@@ -35,7 +36,7 @@ fn layer() -> Result<(UpperRef, TempDir)> {
 }
 
 impl Host {
-    fn over(literal: &[LowerTree], wrap: &dyn Fn(UpperRef) -> UpperRef) -> Result<OverlayWorld> {
+    fn over(literal: &[LowerTree], wrap: &dyn Fn(UpperRef) -> UpperRef) -> Result<TestOverlay> {
         let mut keep = Vec::new();
         let (mut lowers, mut dirs) = (Lowers::builder(), Vec::new());
         for lower in literal {
@@ -58,7 +59,7 @@ impl Host {
         let (upper, temp) = layer()?;
         keep.push(temp);
         let overlay = Overlay::new(wrap(upper), &lowers.build()?)?;
-        Ok(OverlayWorld::new(overlay.root(), dirs).keeping((overlay, keep)))
+        Ok(TestOverlay::new(overlay.root(), dirs).keeping((overlay, keep)))
     }
 }
 
@@ -67,19 +68,19 @@ impl OverlaySubject for Host {
         "overlay, host over host".to_owned()
     }
 
-    fn promises(&self) -> Promises {
-        Promises::USUAL
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::USUAL
     }
 
     fn holds(&self) -> Holds {
         Holds::all() - Holds::HIDDEN_LINKS
     }
 
-    fn fresh(&self, lowers: &[LowerTree]) -> Result<OverlayWorld> {
+    fn fresh(&self, lowers: &[LowerTree]) -> Result<TestOverlay> {
         Host::over(lowers, &|layer| layer)
     }
 
-    fn fresh_faulty(&self, lowers: &[LowerTree], faults: &Arc<Faults>) -> Result<OverlayWorld> {
+    fn fresh_faulty(&self, lowers: &[LowerTree], faults: &Arc<Faults>) -> Result<TestOverlay> {
         Host::over(lowers, &|layer| faulty_upper(layer, faults))
     }
 }
@@ -87,12 +88,12 @@ impl OverlaySubject for Host {
 overlay_laws!(Host);
 
 #[test]
-fn survives_every_fault_of_its_upper() {
-    assert_survives(&Host, stacks::STACKS);
+fn tolerates_faults_of_its_upper() {
+    assert_fault_tolerant(&Host, stacks::STACKS);
 }
 
 #[test]
-fn an_upper_that_lies_in_a_lower_or_over_one_is_refused() {
+fn upper_that_overlaps_a_lower_is_refused() {
     let outer = temp().unwrap();
     let inner = outer.path().join("a/b");
     std::fs::create_dir_all(inner.join("upper/deep")).unwrap();
@@ -108,7 +109,7 @@ fn an_upper_that_lies_in_a_lower_or_over_one_is_refused() {
 }
 
 #[test]
-fn a_committed_file_keeps_the_permissions_of_the_one_that_it_replaces() {
+fn committed_file_keeps_the_permissions_of_the_replaced_file() {
     use std::os::unix::fs::PermissionsExt;
     let project = temp().unwrap();
     let script = project.path().join("run.sh");
@@ -125,41 +126,41 @@ fn a_committed_file_keeps_the_permissions_of_the_one_that_it_replaces() {
     assert_eq!(std::fs::metadata(&script).unwrap().permissions().mode() & 0o7777, 0o750);
 }
 
-fn empty() -> Result<World> {
+fn empty() -> Result<TestFs> {
     let (upper, keep) = layer()?;
     let below = temp()?;
     let lower = HostDir::open_ambient(below.path()).map_err(|_| Errno::Io)?;
     let overlay = Overlay::new(upper, &Lowers::of(lower))?;
-    Ok(World::new(overlay.root()).keeping((keep, below)))
+    Ok(TestFs::new(overlay.root()).keeping((keep, below)))
 }
 
-fn guarded() -> Result<World> {
+fn guarded() -> Result<TestFs> {
     let world = empty()?;
     let all = Policy::uniform(Rights::all(), Refusal::Denied);
-    Ok(World::new(confine(Arc::clone(&world.dir), Arc::new(all))).keeping(world))
+    Ok(TestFs::new(confine(Arc::clone(&world.dir), Arc::new(all))).keeping(world))
 }
 
-fn mounted() -> Result<World> {
+fn mounted() -> Result<TestFs> {
     let world = empty()?;
     let mounts = Mounts::builder(MemFs::new().root()).mount("x/y", Arc::clone(&world.dir))?;
     let at = path::open(&*mounts.build(), "x/y", Follow::Yes, OpenHow::HOLD_DIR)?;
-    Ok(World::new(at.into_dir()?).keeping(world))
+    Ok(TestFs::new(at.into_dir()?).keeping(world))
 }
 
 mod itself {
     use super::*;
 
-    conformance!(Made::new("overlay, host over host", Promises::USUAL, empty));
+    conformance!(SubjectFn::new("overlay, host over host", Capabilities::USUAL, empty));
 }
 
-mod behind_a_policy {
+mod under_a_policy {
     use super::*;
 
-    conformance!(Made::new("overlay, host over host, guarded", Promises::USUAL, guarded));
+    conformance!(SubjectFn::new("overlay, host over host, guarded", Capabilities::USUAL, guarded));
 }
 
 mod through_a_mount {
     use super::*;
 
-    conformance!(Made::new("overlay, host over host, mounted", Promises::USUAL, mounted));
+    conformance!(SubjectFn::new("overlay, host over host, mounted", Capabilities::USUAL, mounted));
 }

@@ -1,26 +1,28 @@
-//! The laws of overlays, and faults, on our overlay: memory over memory.
+//! The laws of overlays and fault injection on a memory overlay over memory lowers.
 
 #[path = "common/stacks.rs"]
 mod stacks;
 
 use std::sync::Arc;
 
-use palisade_props::faulty::{Faults, assert_survives, assert_survives_runs, faulty_upper};
-use palisade_props::hammer::{Blows, assert_withstands};
-use palisade_props::overlay::{Holds, LowerTree, OverlaySubject, OverlayWorld};
-use palisade_props::{Promises, cases, overlay_laws};
+use palisade_props::faulty::{
+    Faults, assert_fault_tolerant, assert_fault_tolerant_runs, faulty_upper,
+};
+use palisade_props::hammer::{HammerLoad, assert_consistent_under_load};
+use palisade_props::overlay::{Holds, LowerTree, OverlaySubject, TestOverlay};
+use palisade_props::{Capabilities, cases, overlay_laws};
 use palisade_vfs::overlay::{Lowers, Overlay, UpperRef};
 use palisade_vfs::{DirRef, MemFs, Result};
 
-/// Lowers with marks are frozen layers, and the others plain directories.
+/// A subject whose lowers with whiteouts are frozen uppers and whose other lowers are directories.
 struct Memory(Idle);
 
-/// What becomes of directories without a handle between two operations.
+/// The treatment of idle directories between two operations.
 #[derive(Clone, Copy)]
 enum Idle {
     /// They stay open.
     Open,
-    /// They are closed, and opened again when they are needed.
+    /// They are closed and reopened on demand.
     Closed,
 }
 
@@ -47,14 +49,14 @@ impl Memory {
         &self,
         literal: &[LowerTree],
         wrap: &dyn Fn(UpperRef) -> UpperRef,
-    ) -> Result<OverlayWorld> {
+    ) -> Result<TestOverlay> {
         let (lowers, dirs) = lowers_of(literal)?;
         let upper = MemFs::new();
         let overlay = Overlay::new(wrap(upper.upper()), &lowers)?;
         if let Idle::Closed = self.0 {
             overlay.set_idle_max(0);
         }
-        let world = OverlayWorld::new(overlay.root(), dirs).keeping(overlay);
+        let world = TestOverlay::new(overlay.root(), dirs).keeping(overlay);
         Ok(world.metered_by(move || upper.usage().bytes))
     }
 }
@@ -67,21 +69,20 @@ impl OverlaySubject for Memory {
         }
     }
 
-    fn promises(&self) -> Promises {
-        Promises::all()
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::all()
     }
 
-    /// What a file of a lower says of its names counts those that a lower above hides, as its own
-    /// lower does.
+    /// The link count of a lower file includes names that an upper lower hides, as in the lower.
     fn holds(&self) -> Holds {
         Holds::all() - Holds::HIDDEN_LINKS
     }
 
-    fn fresh(&self, lowers: &[LowerTree]) -> Result<OverlayWorld> {
+    fn fresh(&self, lowers: &[LowerTree]) -> Result<TestOverlay> {
         self.over(lowers, &|layer| layer)
     }
 
-    fn fresh_faulty(&self, lowers: &[LowerTree], faults: &Arc<Faults>) -> Result<OverlayWorld> {
+    fn fresh_faulty(&self, lowers: &[LowerTree], faults: &Arc<Faults>) -> Result<TestOverlay> {
         self.over(lowers, &|layer| faulty_upper(layer, faults))
     }
 }
@@ -95,27 +96,29 @@ mod closed {
 }
 
 #[test]
-fn survives_every_fault_of_its_upper() {
+fn tolerates_faults_of_its_upper() {
     for idle in [Idle::Open, Idle::Closed] {
-        assert_survives(&Memory(idle), stacks::STACKS);
+        assert_fault_tolerant(&Memory(idle), stacks::STACKS);
     }
 }
 
 #[test]
-fn random_runs_survive_every_fault_of_the_upper() {
+fn random_runs_tolerate_faults_of_the_upper() {
     for idle in [Idle::Open, Idle::Closed] {
-        assert_survives_runs(&Memory(idle), cases(12));
+        assert_fault_tolerant_runs(&Memory(idle), cases(12));
     }
 }
 
 #[test]
-fn withstands_many_threads() {
+fn is_consistent_after_concurrent_operations() {
     let rounds = usize::try_from(cases(40)).unwrap_or(40).min(2000);
     let literal = LowerTree::parse("mkdir a\nmkdir b\nwrite a/f \"x\"\nlink a/f f\nwrite b/f \"\"");
     let literal = literal.unwrap_or_default();
     for idle in [Idle::Open, Idle::Closed] {
         match Memory(idle).fresh(std::slice::from_ref(&literal)) {
-            Ok(world) => assert_withstands(&world.root, Blows { threads: 4, rounds }),
+            Ok(world) => {
+                assert_consistent_under_load(&world.root, HammerLoad { threads: 4, rounds })
+            }
             Err(errno) => panic!("{errno}"),
         }
     }

@@ -7,7 +7,7 @@ mod common;
 use std::sync::Arc;
 
 use palisade_policy::{Live, Policy, confine, confine_at, confine_live};
-use palisade_props::{Made, Promises, World, conformance};
+use palisade_props::{Capabilities, SubjectFn, TestFs, conformance};
 use palisade_vfs::overlay::{Lowers, Overlay};
 use palisade_vfs::{
     Access, DirRef, Errno, Follow, MemFs, OpenFlags, OpenHow, Result, Rights, path,
@@ -30,32 +30,32 @@ macro_rules! kit {
         mod $module {
             use super::*;
 
-            fn fresh() -> Result<World> {
+            fn fresh() -> Result<TestFs> {
                 let make: fn(Arc<Policy>) -> Result<DirRef> = $make;
-                Ok(World::new(make($policy())?))
+                Ok(TestFs::new(make($policy())?))
             }
 
-            conformance!(Made::new(stringify!($module), common::MEMORY - $lacks, fresh));
+            conformance!(SubjectFn::new(stringify!($module), common::MEMORY - $lacks, fresh));
         }
     )*};
 }
 
 kit! {
-    path_denied denied_path Promises::empty(),
+    path_denied denied_path Capabilities::empty(),
         |policy| Ok(confine(MemFs::new().root(), policy));
-    path_hidden hidden_path Promises::NLINK,
+    path_hidden hidden_path Capabilities::NLINK,
         |policy| Ok(confine(MemFs::new().root(), policy));
-    path_hidden_twice hidden_path Promises::NLINK,
+    path_hidden_twice hidden_path Capabilities::NLINK,
         |policy| Ok(confine(confine(MemFs::new().root(), policy.clone()), policy));
-    path_hidden_in_a_preopen hidden_path Promises::NLINK,
+    path_hidden_in_a_preopen hidden_path Capabilities::NLINK,
         |policy| Ok(confine_at(MemFs::new().root(), policy, "/work"));
-    narrowed denied_path Promises::NLINK, |policy| {
+    narrowed denied_path Capabilities::NLINK, |policy| {
         let live = Live::new(policy);
         let root = confine_live(MemFs::new().root(), &live, "/work");
         live.narrow(&hidden_path()).map_err(|_| Errno::Io)?;
         Ok(root)
     };
-    path_hidden_over_an_overlay hidden_path Promises::NLINK, |policy| {
+    path_hidden_over_an_overlay hidden_path Capabilities::NLINK, |policy| {
         let lowers = Lowers::of(MemFs::new().root());
         Ok(confine(Overlay::new(MemFs::new().upper(), &lowers)?.root(), policy))
     };

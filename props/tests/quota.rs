@@ -1,4 +1,4 @@
-//! Quotas: the numbers are what one counts, whatever is done, whatever fails, and by whomever.
+//! Properties of quotas: the counters equal a recount after each operation, fault and race.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::disallowed_methods)]
 
@@ -13,8 +13,8 @@ use std::thread;
 
 use palisade_policy::{Policy, Quota, QuotaGroup, Refusal, WhenFull, confine};
 use palisade_props::faulty::{Faults, Kinds, faulty, faulty_upper};
-use palisade_props::hammer::{Blows, hammer};
-use palisade_props::{Flavor, Live, Op, Outcome, Run, Runs, Seen as StatSeen, cases, runner};
+use palisade_props::hammer::{HammerLoad, hammer};
+use palisade_props::{Flavor, Live, Op, Outcome, Run, Runs, StatSummary, cases, runner};
 use palisade_vfs::overlay::{Lowers, Overlay};
 use palisade_vfs::{
     Access, Cookie, Descent, DirRef, Errno, FileType, Follow, HostDir, HostUpper, MemFs, Mounts,
@@ -24,19 +24,19 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::{TestCaseError, TestRunner};
 
-/// What a filesystem is made of, beneath the quota.
+/// The filesystem under the quota.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stack {
     Memory,
-    /// Memory that is full before the quota is: writes are short, or fail.
+    /// Memory that is full before the quota: writes are short or fail.
     Small,
     Overlay,
     /// An overlay whose upper is a directory of the host.
     HostOverlay,
     Host,
-    /// Memory that is confined: the quota lies above.
+    /// Confined memory under the quota.
     Confined,
-    /// Memory with memory mounted in it: the quota lies above.
+    /// Memory with mounted memory under the quota.
     Mounts,
 }
 
@@ -50,11 +50,11 @@ const STACKS: [Stack; 7] = [
     Stack::Mounts,
 ];
 
-/// A filesystem, as it is without a quota.
+/// A filesystem without a quota.
 struct Bare {
-    /// With nothing in between.
+    /// The root without fault injection.
     root: DirRef,
-    /// The same, with faults in between.
+    /// The root with fault injection.
     faulty: DirRef,
     _keep: Box<dyn Any>,
 }
@@ -102,7 +102,7 @@ fn bare(stack: Stack, there: &[Op], faults: &Arc<Faults>) -> Bare {
     }
 }
 
-/// What one counts by looking: every node that has a name or is open, by its identity.
+/// A recount of the tree: each node with a name or an open handle, by its identity.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Count {
     nodes: BTreeMap<(u64, u64), u64>,
@@ -153,7 +153,7 @@ impl Count {
         count
     }
 
-    /// Bytes and inodes, without what `free` had.
+    /// Returns the bytes and inodes beyond those of `free`.
     fn beyond(&self, free: &Count) -> (u64, u64) {
         let free_of = |id| free.nodes.get(id).copied();
         let bytes = |(id, size): (_, &u64)| size.saturating_sub(free_of(id).unwrap_or(0));
@@ -162,18 +162,18 @@ impl Count {
     }
 }
 
-/// How a run is made.
+/// The plan of a run.
 #[derive(Clone, Debug)]
 struct Plan {
     stack: Stack,
     ops: Vec<Op>,
-    /// So many are done before the quota is there.
+    /// The number of operations before the quota is set up.
     before: usize,
-    /// Whether what they left is counted.
+    /// Whether the existing nodes are counted.
     counts: bool,
-    /// How much there may be beyond what is counted in the beginning.
+    /// The limits beyond the nodes that are counted initially.
     more: Quota,
-    /// Which inner operation of each operation fails; 0 is none.
+    /// The index of the failing inner call of each operation; 0 is none.
     faults: Vec<u64>,
 }
 
@@ -201,7 +201,7 @@ fn some_quota() -> impl Strategy<Value = Quota> {
     )
 }
 
-/// What changes numbers most: names that come and go while their files are open.
+/// Operations that change the counters most: names that are created and removed with open files.
 const CHURN: [&str; 26] = [
     "open f rdwr create",
     "open f rdwr create",
@@ -244,7 +244,7 @@ fn some_churn() -> impl Strategy<Value = Op> {
     ]
 }
 
-/// Runs of the kit, with churn between any two operations.
+/// Generates runs of the kit with churn between the operations.
 fn some_ops() -> impl Strategy<Value = Vec<Op>> {
     let churn = prop::collection::vec(prop::option::of(some_churn()), 60);
     (Runs(Flavor::Plain), churn).prop_map(|(ops, churn)| {
@@ -264,20 +264,20 @@ fn some_plan(stack: Stack, nth: u64) -> impl Strategy<Value = Plan> {
     )
 }
 
-/// Whether an operation is one call, so that it has been done or has not.
+/// Returns whether the operation is a single call and therefore atomic.
 fn is_one_step(op: &Op) -> bool {
     !matches!(op, Op::Put(..) | Op::Append(..))
 }
 
-/// What the runs have been through.
+/// Statistics of the runs.
 #[derive(Debug, Default)]
-struct Seen {
+struct RunStats {
     refused: BTreeMap<String, u64>,
     hit: u64,
     unlinked: u64,
 }
 
-fn carry_out(plan: &Plan, seen: &mut Seen) -> Result<(), TestCaseError> {
+fn run_plan(plan: &Plan, seen: &mut RunStats) -> Result<(), TestCaseError> {
     let faults = Faults::new(Kinds::All);
     let bare = bare(plan.stack, &plan.ops[..plan.before], &faults);
     let there = Count::of(&bare.root, None);
@@ -304,28 +304,28 @@ fn carry_out(plan: &Plan, seen: &mut Seen) -> Result<(), TestCaseError> {
         faults.arm(0, Errno::Io);
         let now = Count::of(&bare.root, Some(&live));
         let report = group.report();
-        let said = format!("{op:?}: {outcome:?}, {report:?}");
-        prop_assert_eq!(now.beyond(&free), (report.bytes.used, report.inodes.used), "{}", &said);
+        let context = format!("{op:?}: {outcome:?}, {report:?}");
+        prop_assert_eq!(now.beyond(&free), (report.bytes.used, report.inodes.used), "{}", &context);
         let open = live.files().len() + live.dirs().len() - 1;
-        prop_assert_eq!(open as u64, report.descriptors.used, "{}", &said);
+        prop_assert_eq!(open as u64, report.descriptors.used, "{}", &context);
         for usage in
             [report.bytes, report.inodes, report.descriptors, report.read_bytes, report.write_bytes]
         {
-            prop_assert!(usage.limit.is_none_or(|limit| usage.used <= limit), "{}", &said);
+            prop_assert!(usage.limit.is_none_or(|limit| usage.used <= limit), "{}", &context);
         }
         for (id, size) in &now.nodes {
             let before = there.nodes.get(id).copied().unwrap_or(0);
             let is_link = quota.file_size.is_some_and(|limit| *size > limit.max(before));
-            prop_assert!(!is_link || is_symlink(&bare.root, &now, *id), "{} {}", size, &said);
+            prop_assert!(!is_link || is_symlink(&bare.root, &now, *id), "{} {}", size, &context);
         }
         for (path, entries) in &now.entries {
             let before = last.entries.get(path).copied().unwrap_or(0);
             let is_more = quota.dir_entries.is_some_and(|limit| *entries > limit.max(before));
-            prop_assert!(!is_more || is_moved(op), "{} {} {}", path, entries, &said);
+            prop_assert!(!is_more || is_moved(op), "{} {} {}", path, entries, &context);
         }
         if let Outcome::Fail(errno) = &outcome {
             if is_one_step(op) {
-                prop_assert_eq!(&last, &now, "{}", &said);
+                prop_assert_eq!(&last, &now, "{}", &context);
             }
             *seen.refused.entry(errno.name()).or_default() += 1;
         }
@@ -343,7 +343,7 @@ fn carry_out(plan: &Plan, seen: &mut Seen) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-/// A renamed directory brings its entries along.
+/// Returns whether the operation may add a directory with many entries.
 fn is_moved(op: &Op) -> bool {
     matches!(op, Op::Rename(..))
 }
@@ -356,34 +356,34 @@ fn is_symlink(root: &DirRef, count: &Count, id: (u64, u64)) -> bool {
 }
 
 fn assert_counts(stack: Stack, runs: u32, nth: u64) {
-    let mut seen = Seen::default();
+    let mut seen = RunStats::default();
     let mut runner = runner(runs);
-    let told = std::cell::RefCell::new(&mut seen);
+    let cell = std::cell::RefCell::new(&mut seen);
     runner
-        .run(&some_plan(stack, nth), |plan| carry_out(&plan, *told.borrow_mut()))
+        .run(&some_plan(stack, nth), |plan| run_plan(&plan, *cell.borrow_mut()))
         .unwrap_or_else(|why| panic!("{stack:?}: {why}"));
     for errno in ["dquot", "nospc", "mfile", "fbig"] {
-        assert!(seen.refused.contains_key(errno), "{stack:?} was never {errno}: {seen:?}");
+        assert!(seen.refused.contains_key(errno), "{stack:?} never returned {errno}: {seen:?}");
     }
-    assert!(seen.unlinked > 50, "nothing was open without a name: {seen:?}");
+    assert!(seen.unlinked > 50, "no unlinked file was open: {seen:?}");
     assert_eq!(seen.hit > 0, nth > 0, "{seen:?}");
 }
 
 #[test]
-fn the_numbers_are_what_one_counts_at_every_step() {
+fn counters_equal_a_recount_after_each_operation() {
     for stack in STACKS {
         assert_counts(stack, cases(150), 0);
     }
 }
 
 #[test]
-fn the_numbers_are_what_one_counts_whatever_fails_beneath() {
+fn counters_equal_a_recount_under_fault_injection() {
     for stack in STACKS {
         assert_counts(stack, cases(200), 8);
     }
 }
 
-/// The same run, in which each operation is one call.
+/// Replaces each operation of several calls by one of a single call.
 fn in_single_steps(ops: Vec<Op>) -> Vec<Op> {
     let flags = OpenFlags::CREATE | OpenFlags::TRUNCATE;
     let step = |op| match op {
@@ -393,10 +393,10 @@ fn in_single_steps(ops: Vec<Op>) -> Vec<Op> {
     ops.into_iter().map(step).collect()
 }
 
-/// What two filesystems have in common.
-fn essence(outcome: Outcome) -> Outcome {
+/// Returns the comparable part of an outcome.
+fn without_volatile(outcome: Outcome) -> Outcome {
     match outcome {
-        Outcome::Stat(seen) => Outcome::Stat(StatSeen { modified: None, id: (0, 0), ..seen }),
+        Outcome::Stat(seen) => Outcome::Stat(StatSummary { modified: None, id: (0, 0), ..seen }),
         other => other,
     }
 }
@@ -414,8 +414,8 @@ fn passes_a_limit(count: &Count, quota: Quota) -> bool {
         || count.entries.values().any(|entries| passes(quota.dir_entries, *entries))
 }
 
-/// What succeeds under a quota succeeds without, to the same effect; and what a quota refuses
-/// would have succeeded and passed a limit, or failed in the same way.
+/// An operation that succeeds under a quota has the same effect without it. An operation that the
+/// quota refuses would have exceeded a limit, or fails with the same errno without the quota.
 fn refuses_nothing_else(quota: Quota, ops: &[Op], refused: &mut u64) -> Result<(), TestCaseError> {
     let inner = MemFs::new().root();
     let mut live = Live::new(QuotaGroup::new(quota).guard(inner.clone()).unwrap());
@@ -426,7 +426,7 @@ fn refuses_nothing_else(quota: Quota, ops: &[Op], refused: &mut u64) -> Result<(
         let outcome = live.run(op);
         if !is_refusal(&outcome) {
             let without = plain.run(op);
-            prop_assert_eq!(essence(outcome), essence(without), "{:?}", op);
+            prop_assert_eq!(without_volatile(outcome), without_volatile(without), "{:?}", op);
             done.push(op);
             continue;
         }
@@ -435,7 +435,7 @@ fn refuses_nothing_else(quota: Quota, ops: &[Op], refused: &mut u64) -> Result<(
         let mut again = Live::new(root.clone());
         done.iter().for_each(|op| drop(again.run(op)));
         let without = again.run(op);
-        // Whether a directory would come to lie in itself cannot be seen without trying.
+        // A rename of a directory into itself is only detected by trying.
         let is_unseen = matches!(op, Op::Rename(..)) && without == Outcome::Fail(Errno::Inval);
         let is_natural = !matches!(without, Outcome::Fail(_)) || without == outcome;
         prop_assert!(is_natural || is_unseen, "{:?}: {:?} {:?}", op, outcome, without);
@@ -453,12 +453,12 @@ fn refuses_nothing_else(quota: Quota, ops: &[Op], refused: &mut u64) -> Result<(
 }
 
 #[test]
-fn a_quota_refuses_what_would_succeed_and_changes_nothing_else() {
+fn quota_refuses_only_operations_over_a_limit() {
     let refused = std::cell::Cell::new(0);
     let runs = (some_ops(), some_quota());
     runner(cases(1000))
         .run(&runs, |(ops, quota)| {
-            // A read that is short, or an open that holds a directory too, is another matter.
+            // Short reads and temporarily held directories would differ.
             let quota = Quota { descriptors: None, read_bytes: None, ..quota };
             let mut here = 0;
             let done = refuses_nothing_else(quota, &in_single_steps(ops), &mut here);
@@ -470,7 +470,7 @@ fn a_quota_refuses_what_would_succeed_and_changes_nothing_else() {
 }
 
 #[test]
-fn many_threads_never_pass_a_limit_and_leave_exact_numbers() {
+fn concurrent_threads_stay_within_the_limits() {
     for stack in STACKS {
         let faults = Faults::new(Kinds::All);
         let bare = bare(stack, &[], &faults);
@@ -499,7 +499,7 @@ fn many_threads_never_pass_a_limit_and_leave_exact_numbers() {
                     thread::yield_now();
                 }
             });
-            let done = hammer(&root, Blows { threads: 4, rounds: 25 });
+            let done = hammer(&root, HammerLoad { threads: 4, rounds: 25 });
             is_done.store(true, Ordering::Release);
             done
         });
@@ -518,16 +518,16 @@ fn used(group: &QuotaGroup) -> (u64, u64) {
     (report.bytes.used, report.inodes.used)
 }
 
-/// What each thread does, with the same few names.
+/// Generates the operations of one thread, on a few shared names.
 fn churn(runner: &mut TestRunner, len: usize) -> Vec<Op> {
     let ops = prop::collection::vec(some_churn(), len);
     ops.new_tree(runner).unwrap().current()
 }
 
 #[test]
-fn names_that_come_and_go_under_many_hands_leave_exact_numbers() {
+fn counters_are_exact_after_concurrent_churn() {
     for stack in [Stack::Memory, Stack::Overlay, Stack::Host] {
-        let bare = bare(stack, &[Op::parse("mkdir a").unwrap()], &Faults::dawdling());
+        let bare = bare(stack, &[Op::parse("mkdir a").unwrap()], &Faults::yielding());
         let (bytes, inodes, dir_entries) = (Some(200), Some(12), Some(5));
         let quota = Quota { bytes, inodes, dir_entries, ..Quota::default() };
         let group = QuotaGroup::new(quota);
@@ -538,11 +538,11 @@ fn names_that_come_and_go_under_many_hands_leave_exact_numbers() {
             let lives = thread::scope(|scope| {
                 let threads = scripts.map(|script| {
                     let root = root.clone();
-                    scope.spawn(move || live_through(&script, root))
+                    scope.spawn(move || run_script(&script, root))
                 });
                 threads.map(|thread| thread.join().unwrap())
             });
-            // What is open without a name is counted, and so are those that opened it just then.
+            // Counts the unlinked open files, each once.
             let mut count = Count::default();
             for live in &lives {
                 count.nodes.extend(Count::of(&bare.root, Some(live)).nodes);
@@ -556,7 +556,7 @@ fn names_that_come_and_go_under_many_hands_leave_exact_numbers() {
     }
 }
 
-fn live_through(script: &[Op], root: DirRef) -> Live {
+fn run_script(script: &[Op], root: DirRef) -> Live {
     let mut live = Live::new(root);
     for op in script {
         live.run(op);

@@ -1,4 +1,4 @@
-//! The kit, and the laws of layers, on quotas.
+//! The kit and the laws of layers on quotas.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::disallowed_methods)]
 
@@ -12,7 +12,7 @@ use std::thread;
 use palisade_policy::{Policy, Quota, QuotaGroup, Refusal, WhenFull, confine};
 use palisade_props::faulty::{Faults, faulty};
 use palisade_props::laws::Layered;
-use palisade_props::{Made, Promises, World, cases, conformance};
+use palisade_props::{Capabilities, SubjectFn, TestFs, cases, conformance};
 use palisade_vfs::overlay::{Lowers, Overlay};
 use palisade_vfs::{
     Access, Descent, DirRef, Errno, HostDir, MemFs, OpenFlags, OpenHow, Result, Rights,
@@ -30,7 +30,7 @@ fn layered<'l>(layer: &'l dyn Fn(DirRef) -> DirRef) -> Layered<'l> {
 }
 
 #[test]
-fn a_quota_that_is_large_enough_is_not_seen() {
+fn unlimited_quota_is_transparent() {
     let large = Some(u64::MAX);
     let quota = Quota {
         bytes: large,
@@ -50,7 +50,7 @@ fn a_quota_that_is_large_enough_is_not_seen() {
 }
 
 #[test]
-fn a_group_can_block_if_one_of_its_directories_can() {
+fn group_may_block_if_one_of_its_directories_may() {
     let group = QuotaGroup::new(Quota::default());
     let fast = group.guard(MemFs::new().root()).unwrap();
     assert!(!fast.may_block());
@@ -60,14 +60,14 @@ fn a_group_can_block_if_one_of_its_directories_can() {
 }
 
 #[test]
-fn what_one_writes_while_another_cuts_is_counted() {
+fn concurrent_writes_and_truncations_are_counted() {
     let group = QuotaGroup::new(Quota::default());
-    let inner = faulty(MemFs::new().root(), &Faults::dawdling());
+    let inner = faulty(MemFs::new().root(), &Faults::yielding());
     let root = group.guard(inner).unwrap();
     let how = OpenHow::new(Access::ReadWrite, OpenFlags::CREATE);
     let file = root.open(Descent::new("f").unwrap(), how).unwrap().into_file().unwrap();
     let (turn, mut wrong) = (AtomicU64::new(0), 0);
-    // Two threads meet as close as can be.
+    // A spin barrier starts both threads at the same time.
     let meet = |nth: u64| {
         turn.fetch_add(1, Ordering::AcqRel);
         while turn.load(Ordering::Acquire) < nth * 2 {
@@ -85,7 +85,7 @@ fn what_one_writes_while_another_cuts_is_counted() {
         for round in 0..2000 {
             file.set_len(10).unwrap();
             meet(round * 2 + 1);
-            // Whoever came last goes on first.
+            // The last thread to arrive continues first.
             (0..round % 10).for_each(|_| thread::yield_now());
             file.set_len(0).unwrap();
             meet(round * 2 + 2);
@@ -95,8 +95,8 @@ fn what_one_writes_while_another_cuts_is_counted() {
     assert_eq!(wrong, 0);
 }
 
-fn guarded(quota: Quota) -> Result<World> {
-    Ok(World::new(QuotaGroup::new(quota).guard(MemFs::new().root())?))
+fn guarded(quota: Quota) -> Result<TestFs> {
+    Ok(TestFs::new(QuotaGroup::new(quota).guard(MemFs::new().root())?))
 }
 
 fn generous() -> Quota {
@@ -116,7 +116,7 @@ fn generous() -> Quota {
 mod without_limits {
     use super::*;
 
-    conformance!(Made::new("memory, quota without limits", Promises::all(), || guarded(
+    conformance!(SubjectFn::new("memory, quota without limits", Capabilities::all(), || guarded(
         Quota::default()
     )));
 }
@@ -124,27 +124,29 @@ mod without_limits {
 mod with_generous_limits {
     use super::*;
 
-    conformance!(Made::new("memory, generous quota", Promises::all(), || guarded(generous())));
+    conformance!(SubjectFn::new("memory, generous quota", Capabilities::all(), || guarded(
+        generous()
+    )));
 }
 
 mod of_a_host {
     use super::*;
 
-    conformance!(Made::new("host directory, generous quota", Promises::USUAL, || {
+    conformance!(SubjectFn::new("host directory, generous quota", Capabilities::USUAL, || {
         let temp = tempfile::tempdir_in(common::TMPFS).map_err(|_| Errno::Io)?;
         let dir = HostDir::open_ambient(temp.path()).map_err(|_| Errno::Io)?;
-        Ok(World::new(QuotaGroup::new(generous()).guard_counted(dir)?).keeping(temp))
+        Ok(TestFs::new(QuotaGroup::new(generous()).guard_counted(dir)?).keeping(temp))
     }));
 }
 
 mod of_an_overlay_and_confined {
     use super::*;
 
-    conformance!(Made::new("confined quota over an overlay", Promises::all(), || {
+    conformance!(SubjectFn::new("confined quota over an overlay", Capabilities::all(), || {
         let lowers = Lowers::builder().dir(MemFs::new().root()).build()?;
         let overlay = Overlay::new(MemFs::new().upper(), &lowers)?;
         let all = Arc::new(Policy::uniform(Rights::all(), Refusal::Denied));
         let child = QuotaGroup::new(generous()).child(generous());
-        Ok(World::new(confine(child.guard(overlay.root())?, all)).keeping(overlay))
+        Ok(TestFs::new(confine(child.guard(overlay.root())?, all)).keeping(overlay))
     }));
 }

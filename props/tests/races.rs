@@ -1,7 +1,7 @@
-//! Every operation on paths races with another process that swaps what the paths name: on a host
-//! directory with both resolvers, and on overlays whose upper or lower is swapped.
+//! Race tests of path operations against concurrent swaps of the nodes at these paths.
 //!
-//! `PALISADE_RACE_SECONDS` makes each race last so long; `tests/README.md` says what was run.
+//! They cover host directories with both resolvers, and overlays whose upper or lower is swapped.
+//! `PALISADE_RACE_SECONDS` sets the duration of each race; `tests/README.md` lists long runs.
 
 #![allow(clippy::disallowed_methods)]
 
@@ -13,7 +13,7 @@ use palisade_props::confinement::race::{Budget, Races, race};
 use palisade_vfs::overlay::{Lowers, Overlay};
 use palisade_vfs::{DirRef, HostDir, HostUpper, MemFs, Resolver};
 
-/// Operations of a short race: a second or two.
+/// The operations of a short race, which takes one or two seconds.
 const OPERATIONS: u64 = 2_500;
 
 fn budget() -> Budget {
@@ -23,7 +23,7 @@ fn budget() -> Budget {
     }
 }
 
-/// Runs a race, and asserts that it was one.
+/// Runs a race and asserts that operations raced.
 fn assert_confined(what: &str, open: &dyn Fn(&Path) -> io::Result<DirRef>, within: &str) {
     let races = race(open, within, budget()).unwrap_or_else(|why| panic!("{what}: {why}"));
     let total = races.total();
@@ -33,7 +33,7 @@ fn assert_confined(what: &str, open: &dyn Fn(&Path) -> io::Result<DirRef>, withi
     assert_both_kinds(what, &races);
 }
 
-/// Each operation met the tree in both states: it succeeded and it was refused.
+/// Asserts that each verb met the tree in both states: it succeeded and failed.
 fn assert_both_kinds(what: &str, races: &Races) {
     for (verb, outcomes) in &races.by_verb {
         assert!(outcomes.inside > 0, "{what}: no `{verb}` succeeded: {races:#?}");
@@ -42,19 +42,19 @@ fn assert_both_kinds(what: &str, races: &Races) {
 }
 
 #[test]
-fn nothing_gets_out_of_a_host_directory_that_is_swapped_with_openat2() {
+fn swapped_host_directory_confines_with_openat2() {
     let open = |path: &Path| HostDir::open_ambient_with(path, Resolver::Openat2);
     assert_confined("host directory, openat2", &open, "");
 }
 
 #[test]
-fn nothing_gets_out_of_a_host_directory_that_is_swapped_without_openat2() {
+fn swapped_host_directory_confines_without_openat2() {
     let open = |path: &Path| HostDir::open_ambient_with(path, Resolver::Components);
     assert_confined("host directory, components", &open, "");
 }
 
 #[test]
-fn nothing_gets_out_of_an_overlay_whose_lower_is_swapped() {
+fn overlay_with_a_swapped_lower_confines() {
     for (resolver, what) in [
         (Resolver::Openat2, "overlay over a swapped lower, openat2"),
         (Resolver::Components, "overlay over a swapped lower, components"),
@@ -69,7 +69,7 @@ fn nothing_gets_out_of_an_overlay_whose_lower_is_swapped() {
 }
 
 #[test]
-fn nothing_gets_out_of_an_overlay_whose_upper_is_swapped() {
+fn overlay_with_a_swapped_upper_confines() {
     let open = |path: &Path| {
         let layer = HostUpper::open_ambient(path)?;
         let overlay = Overlay::new(layer, &Lowers::of(MemFs::new().root()));

@@ -16,7 +16,9 @@ use std::sync::Arc;
 use palisade_policy::{Policy, QuotaGroup, confine, read_only};
 use palisade_preview1::errno_number;
 use palisade_preview2::error_code;
-use palisade_props::{At, Flavor, Live, Op, Outcome, Run, Runs, Script, Seen, Tree, cases, runner};
+use palisade_props::{
+    At, Flavor, Live, Op, Outcome, Run, Runs, Script, StatSummary, Tree, cases, runner,
+};
 use palisade_vfs::overlay::{Lowers, Overlay};
 use palisade_vfs::{
     Access, DirRef, EmbeddedFs, Errno, HostDir, MemFs, Mounts, OpenFlags, Resolver, Rights,
@@ -128,7 +130,7 @@ fn seen_by<T: PartialEq>(tell: impl Fn(Errno) -> T, times: Times, outcome: Outco
         }
         Outcome::Stat(seen) => {
             let modified = seen.modified.filter(|_| times == Times::Stand);
-            Outcome::Stat(Seen { id: (0, 0), modified, ..seen })
+            Outcome::Stat(StatSummary { id: (0, 0), modified, ..seen })
         }
         outcome => outcome,
     }
@@ -274,7 +276,7 @@ fn compare(fresh: Fresh, ops: &[Op]) -> Vec<Outcome> {
 }
 
 #[test]
-fn both_interfaces_agree_with_the_native_api_on_every_stack() {
+fn interfaces_agree_with_the_native_api_on_each_stack() {
     let said = |ops: Vec<Op>| ops.into_iter().filter_map(said).collect::<Vec<_>>();
     for (name, fresh) in stacks() {
         let runs = Runs(Flavor::Plain).prop_map(said);
@@ -287,7 +289,7 @@ fn both_interfaces_agree_with_the_native_api_on_every_stack() {
 }
 
 #[test]
-fn preview_1_agrees_with_the_native_api_on_making_room() {
+fn preview1_agrees_with_the_native_api_on_allocate() {
     let runs = Runs(Flavor::Plain)
         .prop_map(|ops| ops.into_iter().filter_map(said_by_preview1).collect::<Vec<_>>());
     let run = runner(cases(SEQUENCES)).run(&runs, |ops| {
@@ -305,7 +307,7 @@ fn preview_1_agrees_with_the_native_api_on_making_room() {
 }
 
 #[test]
-fn a_directory_that_may_not_be_looked_at_can_be_listed_by_both_interfaces() {
+fn directory_without_stat_right_can_be_listed() {
     let script = Script::parse("mkdir a/a\nmkdir a/a/f\nreaddir a/a/f\nstat a/a/f").unwrap();
     let ops = script.ops();
     let outcomes = compare(|| Stack::layered(filled(), |dir| confine(dir, policy())), &ops);
@@ -314,7 +316,7 @@ fn a_directory_that_may_not_be_looked_at_can_be_listed_by_both_interfaces() {
 
 /// That results agree is worth what the operations are: each must succeed often enough.
 #[test]
-fn every_operation_succeeds_and_fails_in_the_sequences() {
+fn generated_operations_succeed_and_fail_often_enough() {
     let runs = Runs(Flavor::Plain)
         .prop_map(|ops: Vec<Op>| ops.into_iter().filter_map(said).collect::<Vec<_>>());
     let counts = std::cell::RefCell::new(BTreeMap::<String, [u32; 2]>::new());

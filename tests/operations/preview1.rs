@@ -2,7 +2,7 @@
 
 use palisade_kernel::Config;
 use palisade_preview1::{Preview1 as Functions, errno_number};
-use palisade_props::{At, Op, Outcome, READ_MAX, Run, Seen};
+use palisade_props::{At, Op, Outcome, READ_MAX, Run, StatSummary};
 use palisade_vfs::{
     Access, DirRef, FileType, Follow, OpenFlags, Result, SetTime, SetTimes, Timestamp,
 };
@@ -310,7 +310,7 @@ impl Preview1 {
         let nanos = self.number::<8>(RESULT + 48);
         let modified =
             Timestamp::new((nanos / 1_000_000_000) as i64, (nanos % 1_000_000_000) as u32);
-        Outcome::Stat(Seen {
+        Outcome::Stat(StatSummary {
             kind,
             size: comparable.then(|| self.number::<8>(RESULT + 32)),
             nlink: comparable.then(|| self.number::<8>(RESULT + 24)),

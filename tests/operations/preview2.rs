@@ -8,7 +8,7 @@ use palisade_preview2::bindings::sync::filesystem::types::{
     HostDirectoryEntryStream, NewTimestamp, OpenFlags as Flags, PathFlags,
 };
 use palisade_preview2::{PalisadeCtx, PalisadeCtxView, error_code};
-use palisade_props::{At, Op, Outcome, READ_MAX, Run, Seen};
+use palisade_props::{At, Op, Outcome, READ_MAX, Run, StatSummary};
 use palisade_vfs::{
     Access, DirRef, Errno, FileType, Follow, OpenFlags, Result, SetTime, SetTimes, Timestamp,
 };
@@ -275,7 +275,7 @@ fn seen(stat: DescriptorStat) -> Outcome {
     let comparable = kind != FileType::Dir;
     let modified = stat.data_modification_timestamp;
     let time = |at: Datetime| Timestamp::new(at.seconds as i64, at.nanoseconds);
-    Outcome::Stat(Seen {
+    Outcome::Stat(StatSummary {
         kind,
         size: comparable.then_some(stat.size),
         nlink: comparable.then_some(stat.link_count),

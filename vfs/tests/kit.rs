@@ -5,7 +5,7 @@
 #![cfg(all(feature = "host", feature = "mem", target_os = "linux"))]
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
-use palisade_props::{Made, Promises, World, ambient, conformance};
+use palisade_props::{Capabilities, SubjectFn, TestFs, ambient, conformance};
 use palisade_vfs::{Errno, HostDir, MemFs, Mounts, OpenHow, Resolver, Result, path};
 
 #[path = "../../props/tests/kernel.rs"]
@@ -13,44 +13,46 @@ mod kernel;
 #[path = "../../props/tests/overlay_over_memory.rs"]
 mod overlay_over_memory;
 
-fn memory() -> Result<World> {
-    Ok(World::new(MemFs::new().root()))
+fn memory() -> Result<TestFs> {
+    Ok(TestFs::new(MemFs::new().root()))
 }
 
-fn host(resolver: Resolver) -> Result<World> {
+fn host(resolver: Resolver) -> Result<TestFs> {
     let temp = tempfile::tempdir_in("/dev/shm").map_err(|_| Errno::Io)?;
     let at = temp.path().to_owned();
     let dir = HostDir::open_ambient_with(&at, resolver).map_err(|_| Errno::Io)?;
-    let reveal = move || ambient::tree(&at).map_err(|_| Errno::Io);
-    Ok(World::new(dir).revealed_by(reveal).keeping(temp))
+    let backing_tree = move || ambient::tree(&at).map_err(|_| Errno::Io);
+    Ok(TestFs::new(dir).with_backing_tree(backing_tree).keeping(temp))
 }
 
-fn mounted() -> Result<World> {
+fn mounted() -> Result<TestFs> {
     let root = Mounts::builder(MemFs::new().root()).mount("x/y", MemFs::new().root())?.build();
     let node = path::open(&*root, "x/y", palisade_vfs::Follow::Yes, OpenHow::HOLD_DIR)?;
-    Ok(World::new(node.into_dir()?))
+    Ok(TestFs::new(node.into_dir()?))
 }
 
 mod in_memory {
     use super::*;
 
-    conformance!(Made::new("memory", Promises::all(), memory));
+    conformance!(SubjectFn::new("memory", Capabilities::all(), memory));
 }
 
 mod on_the_host_with_openat2 {
     use super::*;
 
-    conformance!(Made::new("host, openat2", Promises::USUAL, || host(Resolver::Openat2)));
+    conformance!(SubjectFn::new("host, openat2", Capabilities::USUAL, || host(Resolver::Openat2)));
 }
 
 mod on_the_host_by_components {
     use super::*;
 
-    conformance!(Made::new("host, components", Promises::USUAL, || host(Resolver::Components)));
+    conformance!(SubjectFn::new("host, components", Capabilities::USUAL, || host(
+        Resolver::Components
+    )));
 }
 
 mod through_a_mount {
     use super::*;
 
-    conformance!(Made::new("memory, mounted", Promises::all(), mounted));
+    conformance!(SubjectFn::new("memory, mounted", Capabilities::all(), mounted));
 }

@@ -4,13 +4,14 @@
 
 use palisade_crates_vfs::{PalisadeFs, mount, mount_at};
 use palisade_props::{
-    Made, Promises, Subject, World, ambient, assert_model, assert_scripts, conformance,
+    Capabilities, Subject, SubjectFn, TestFs, ambient, assert_model, assert_scripts, conformance,
 };
 use palisade_vfs::{Errno, MemFs, Result};
 use vfs::{MemoryFS, PhysicalFS, VfsPath};
 
 /// All but links, which the crate does not have, and what no buffer can hold.
-const KEPT: Promises = Promises::WRITE.union(Promises::TIMES).union(Promises::ALLOCATE);
+const KEPT: Capabilities =
+    Capabilities::WRITE.union(Capabilities::TIMES).union(Capabilities::ALLOCATE);
 
 /// Rows without links; those of the kit stand on a tree with links for the greater part.
 fn scripts() -> Vec<(String, String)> {
@@ -18,31 +19,31 @@ fn scripts() -> Vec<(String, String)> {
 }
 
 fn there_and_back() -> impl Subject {
-    Made::new("memory, out and in again", KEPT, || {
+    SubjectFn::new("memory, out and in again", KEPT, || {
         let inner = MemFs::new().root();
         let dir = mount(PalisadeFs::new(inner));
-        Ok(World::new(dir))
+        Ok(TestFs::new(dir))
     })
 }
 
 fn memory_of_the_crate() -> impl Subject {
-    Made::new("the crate's memory", KEPT, || Ok(World::new(mount(MemoryFS::new()))))
+    SubjectFn::new("the crate's memory", KEPT, || Ok(TestFs::new(mount(MemoryFS::new()))))
 }
 
 fn beneath_a_path() -> impl Subject {
-    Made::new("a path in the crate's memory", KEPT, || {
+    SubjectFn::new("a path in the crate's memory", KEPT, || {
         let path = VfsPath::new(MemoryFS::new()).join("in/here").map_err(|_| Errno::Io)?;
         path.create_dir_all().map_err(|_| Errno::Io)?;
-        Ok(World::new(mount_at(path)))
+        Ok(TestFs::new(mount_at(path)))
     })
 }
 
 fn physical() -> impl Subject {
-    fn fresh() -> Result<World> {
+    fn fresh() -> Result<TestFs> {
         let temp = tempfile::tempdir_in("/dev/shm").map_err(|_| Errno::Io)?;
-        Ok(World::new(mount(PhysicalFS::new(temp.path()))).keeping(temp))
+        Ok(TestFs::new(mount(PhysicalFS::new(temp.path()))).keeping(temp))
     }
-    Made::new("a directory of the host through the crate", KEPT, fresh)
+    SubjectFn::new("a directory of the host through the crate", KEPT, fresh)
 }
 
 mod out_and_in {

@@ -1,4 +1,4 @@
-//! Creating and removing.
+//! Cases of creation and removal.
 
 use super::{Case, on, row};
 
@@ -10,13 +10,13 @@ pub(super) const CASES: &[Case] = &[
     ),
     row("a_new_directory_may_have_a_trailing_slash", "mkdir n/ => done\n stat n => dir"),
     row(
-        "mkdir_of_what_is_there_is_exist_whatever_it_is",
+        "mkdir_of_an_existing_name_is_eexist",
         "mkdir d => exist\n mkdir f => exist\n mkdir f/ => exist\n mkdir d/ => exist\n
          mkdir ln_f => exist\n mkdir dang => exist\n mkdir dang/ => exist\n mkdir loop => exist\n
          mkdir . => exist\n mkdir d/. => exist\n mkdir d/.. => exist\n stat nowhere => noent",
     ),
     row(
-        "mkdir_beneath_what_is_no_directory",
+        "mkdir_under_a_non_directory",
         "mkdir f/x => notdir\n mkdir x/y => noent\n mkdir dang/y => noent\n mkdir ln_f/y => notdir",
     ),
     row(
@@ -32,7 +32,7 @@ pub(super) const CASES: &[Case] = &[
     ),
     row("rmdir_of_dots", "rmdir . => inval\n rmdir e/. => inval\n rmdir e/.. => notempty"),
     row(
-        "unlink_removes_files_and_links_but_never_what_a_link_leads_to",
+        "unlink_removes_files_and_links_but_never_link_targets",
         "unlink f => done\n stat f => noent\n lstat ln_f => symlink\n unlink ln_f => done\n
          unlink ln_d => done\n stat d/f => file\n unlink dang => done\n unlink loop => done\n
          unlink out => done\n lstat out => noent",
@@ -44,7 +44,7 @@ pub(super) const CASES: &[Case] = &[
          unlink ln_d/ => isdir | notdir\n stat e => dir",
     ),
     row(
-        "unlink_of_what_is_missing",
+        "unlink_of_a_missing_name_is_enoent",
         "unlink x => noent\n unlink x/ => noent\n unlink d/x => noent",
     ),
     row(
@@ -53,7 +53,7 @@ pub(super) const CASES: &[Case] = &[
          open d/n read create => opened file\n read d/n => \"\"",
     ),
     row(
-        "create_leaves_the_bytes_of_what_is_there",
+        "create_keeps_the_bytes_of_an_existing_file",
         "open f write create => opened file\n read f => \"hello\"\n
          open f hold create => opened file\n read f => \"hello\"",
     ),
@@ -68,7 +68,7 @@ pub(super) const CASES: &[Case] = &[
          open f/ write create => isdir\n open n/ write create excl => isdir",
     ),
     row(
-        "exclusive_create_is_exist_whatever_is_there",
+        "exclusive_create_of_an_existing_name_is_eexist",
         "open f write create excl => exist\n open d read create excl => exist\n
          open ln_f write create excl => exist\n open dang write create excl => exist\n
          open loop write create excl => exist\n open . read create excl => exist\n
@@ -87,7 +87,7 @@ pub(super) const CASES: &[Case] = &[
         "open dang write create => opened file\n stat nowhere => file size 0\n
          lstat dang => symlink\n stat dang => file",
     ),
-    row("a_dangling_link_leads_to_nothing", "open dang read => noent\n stat dang => noent"),
+    row("opening_a_dangling_link_is_enoent", "open dang read => noent\n stat dang => noent"),
     on(
         "mkdir d\n symlink d/l -> ../n\n symlink m -> d/l\n symlink bad -> x/y\n symlink s -> n/",
         "create_follows_chains_of_links",
@@ -96,7 +96,7 @@ pub(super) const CASES: &[Case] = &[
          stat n => noent",
     ),
     row(
-        "create_beneath_what_is_no_directory",
+        "create_under_a_non_directory",
         "open f/x write create => notdir\n open x/y write create => noent",
     ),
     row(

@@ -1,13 +1,13 @@
-//! Listings.
+//! Cases of directory listings.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use palisade_vfs::{Cookie, Dir, DirRef, Errno, FileType, Follow, OpenHow, path};
 
-use super::{Case, Promises, World, code, on, row};
+use super::{Capabilities, Case, TestFs, code, on, row};
 
-/// Entries in the listings below: more than fit into one buffer of any system.
+/// The entries of a large listing, more than fit into one buffer of any system.
 const ENTRIES: usize = 600;
 
 pub(super) const CASES: &[Case] = &[
@@ -24,36 +24,36 @@ pub(super) const CASES: &[Case] = &[
     ),
     on(
         "mkdir d",
-        "a_listing_follows_what_changes",
+        "listing_reflects_changes",
         "write d/a \"\"\n readdir d => names a\n rename d/a d/b\n readdir d => names b\n
          link d/b d/c\n readdir d => names b c\n unlink d/b\n mkdir d/b\n
          readdir d => names b/ c",
     ),
     on(
         "mkdir .wh.a\n write .hidden \"\"\n write é \"\"\n write \" \" \"\"",
-        "no_name_is_left_out",
+        "listing_omits_no_name",
         "readdir . => names .hidden .wh.a/ \" \" é",
     ),
-    code("an_entry_has_the_number_of_its_node", Promises::USUAL, numbers),
-    code("every_cookie_goes_on_behind_its_entry", Promises::WRITE, cookies),
-    code("cookies_are_good_through_any_handle", Promises::WRITE, handles),
-    code("what_stays_is_listed_once_while_others_go", Promises::WRITE, removal),
-    code("what_stays_is_listed_once_while_others_come", Promises::WRITE, creation),
-    code("what_is_removed_and_made_again_disturbs_nobody", Promises::WRITE, again),
-    code("a_listing_stops_when_told_to", Promises::WRITE, stops),
-    code("a_cookie_never_has_the_top_bit", Promises::WRITE, top_bit),
+    code("an_entry_has_the_number_of_its_node", Capabilities::USUAL, numbers),
+    code("each_cookie_continues_after_its_entry", Capabilities::WRITE, cookies),
+    code("cookies_are_valid_through_any_handle", Capabilities::WRITE, handles),
+    code("kept_entries_are_listed_once_during_removals", Capabilities::WRITE, removal),
+    code("kept_entries_are_listed_once_during_additions", Capabilities::WRITE, creation),
+    code("recreated_entry_does_not_disturb_a_listing", Capabilities::WRITE, again),
+    code("listing_stops_on_break", Capabilities::WRITE, stops),
+    code("a_cookie_never_has_the_top_bit", Capabilities::WRITE, top_bit),
 ];
 
 type Res<T = ()> = Result<T, String>;
 
-fn say(errno: Errno) -> String {
+fn describe(errno: Errno) -> String {
     format!("an operation that must succeed: {errno}")
 }
 
-fn fill(world: &World, prefix: &str, count: usize) -> Res<DirRef> {
+fn fill(world: &TestFs, prefix: &str, count: usize) -> Res<DirRef> {
     match path::create_dir(&*world.dir, "d") {
         Ok(()) | Err(Errno::Exist) => {}
-        Err(errno) => return Err(say(errno)),
+        Err(errno) => return Err(describe(errno)),
     }
     let node = path::open(
         &*world.dir,
@@ -61,14 +61,14 @@ fn fill(world: &World, prefix: &str, count: usize) -> Res<DirRef> {
         Follow::No,
         OpenHow::new(palisade_vfs::Access::Read, palisade_vfs::OpenFlags::DIRECTORY),
     );
-    let dir = node.and_then(palisade_vfs::Node::into_dir).map_err(say)?;
+    let dir = node.and_then(palisade_vfs::Node::into_dir).map_err(describe)?;
     for nth in 0..count {
-        path::create_dir(&*dir, &format!("{prefix}{nth:04}")).map_err(say)?;
+        path::create_dir(&*dir, &format!("{prefix}{nth:04}")).map_err(describe)?;
     }
     Ok(dir)
 }
 
-/// At most `limit` entries behind `from`, and the last cookie.
+/// Lists at most `limit` entries after `from` and returns the last cookie.
 fn part(dir: &dyn Dir, from: Cookie, limit: usize) -> Res<(Vec<String>, Cookie)> {
     let (mut names, mut last) = (Vec::new(), from);
     if limit == 0 {
@@ -83,7 +83,7 @@ fn part(dir: &dyn Dir, from: Cookie, limit: usize) -> Res<(Vec<String>, Cookie)>
     Ok((names, last))
 }
 
-/// Lists in parts, calls `meanwhile` after each, and counts how often each name was seen.
+/// Lists in chunks, calls `meanwhile` after each, and counts the occurrences of each name.
 fn in_parts(
     dir: &dyn Dir,
     limit: usize,
@@ -122,7 +122,7 @@ fn each_once(
     Ok(())
 }
 
-fn numbers(world: &World) -> Res {
+fn numbers(world: &TestFs) -> Res {
     let mut live = crate::live::Live::new(world.dir.clone());
     for line in ["mkdir d", "write f \"\"", "symlink l -> f", "link f g"] {
         crate::live::Run::run(&mut live, &crate::op::Op::parse(line)?);
@@ -132,12 +132,12 @@ fn numbers(world: &World) -> Res {
         seen.push((entry.name.as_str().to_owned(), entry.ino, entry.kind));
         ControlFlow::Continue(())
     });
-    read.map_err(say)?;
+    read.map_err(describe)?;
     if seen.len() != 4 {
         return Err(format!("four entries, not {}", seen.len()));
     }
     for (name, ino, kind) in seen {
-        let stat = path::stat(&*world.dir, &name, Follow::No).map_err(say)?;
+        let stat = path::stat(&*world.dir, &name, Follow::No).map_err(describe)?;
         if (stat.ino, stat.kind) != (ino, kind) {
             return Err(format!("{name}: listed as {ino} {kind:?}, but it is {stat:?}"));
         }
@@ -148,7 +148,7 @@ fn numbers(world: &World) -> Res {
     Ok(())
 }
 
-fn cookies(world: &World) -> Res {
+fn cookies(world: &TestFs) -> Res {
     let dir = fill(world, "n", ENTRIES)?;
     let (whole, _) = part(&*dir, Cookie::START, usize::MAX)?;
     if whole.len() != ENTRIES {
@@ -158,18 +158,18 @@ fn cookies(world: &World) -> Res {
         let seen = in_parts(&*dir, limit, |_, _| Ok(()))?;
         each_once(&seen, "n", 0..ENTRIES)?;
     }
-    // Going back to a cookie repeats what is behind it.
+    // Going back to a cookie repeats the entries after it.
     let (_, middle) = part(&*dir, Cookie::START, ENTRIES / 2)?;
     let (once, _) = part(&*dir, middle, usize::MAX)?;
     let (twice, _) = part(&*dir, middle, usize::MAX)?;
     let want = whole.get(ENTRIES / 2..).unwrap_or_default();
     if once != want || twice != want {
-        return Err("a cookie leads to another place each time".to_owned());
+        return Err("a cookie does not always lead to the same entry".to_owned());
     }
     Ok(())
 }
 
-fn handles(world: &World) -> Res {
+fn handles(world: &TestFs) -> Res {
     let dir = fill(world, "n", ENTRIES)?;
     let (first, middle) = part(&*dir, Cookie::START, ENTRIES / 3)?;
     let (rest, _) = part(&*fill(world, "n", 0)?, middle, usize::MAX)?;
@@ -180,28 +180,28 @@ fn handles(world: &World) -> Res {
     if all.len() == ENTRIES { Ok(()) } else { Err(format!("{ENTRIES} entries, not {}", all.len())) }
 }
 
-fn removal(world: &World) -> Res {
+fn removal(world: &TestFs) -> Res {
     let dir = fill(world, "n", ENTRIES)?;
-    // Whatever was just listed goes, but for every fourth.
+    // Removes the entries that were just listed, except every fourth one.
     let kept = |name: &str| name.ends_with(['0', '4', '8']);
     let seen = in_parts(&*dir, 5, |_, names| {
         for name in names.iter().filter(|name| !kept(name)) {
-            path::remove_dir(&*dir, name).map_err(say)?;
+            path::remove_dir(&*dir, name).map_err(describe)?;
         }
         Ok(())
     })?;
     each_once(&seen, "n", 0..ENTRIES)
 }
 
-fn creation(world: &World) -> Res {
+fn creation(world: &TestFs) -> Res {
     let dir = fill(world, "n", ENTRIES)?;
     let seen = in_parts(&*dir, 50, |nth, _| {
         if nth < ENTRIES {
             for more in ["a", "n", "z"] {
-                path::create_dir(&*dir, &format!("{more}more{nth}")).map_err(say)?;
+                path::create_dir(&*dir, &format!("{more}more{nth}")).map_err(describe)?;
             }
         }
-        // A listing may well show what comes meanwhile, so there must be an end to it.
+        // A listing may include concurrent additions, so the number of additions is bounded.
         if nth > 2000 { Err("the listing has no end".to_owned()) } else { Ok(()) }
     })?;
     each_once(&seen, "n", 0..ENTRIES)?;
@@ -211,21 +211,21 @@ fn creation(world: &World) -> Res {
     }
 }
 
-fn again(world: &World) -> Res {
+fn again(world: &TestFs) -> Res {
     let dir = fill(world, "n", ENTRIES)?;
-    path::create_dir(&*dir, "again").map_err(say)?;
-    // It may well be listed each time that it is made, so there must be an end to that.
+    path::create_dir(&*dir, "again").map_err(describe)?;
+    // The entry may be listed after each re-creation, so the number of these is bounded.
     let seen = in_parts(&*dir, 20, |nth, _| {
         if nth > ENTRIES {
             return Ok(());
         }
-        path::remove_dir(&*dir, "again").map_err(say)?;
-        path::create_dir(&*dir, "again").map_err(say)
+        path::remove_dir(&*dir, "again").map_err(describe)?;
+        path::create_dir(&*dir, "again").map_err(describe)
     })?;
     each_once(&seen, "n", 0..ENTRIES)
 }
 
-fn stops(world: &World) -> Res {
+fn stops(world: &TestFs) -> Res {
     let dir = fill(world, "n", 10)?;
     for limit in 1..=10 {
         let (names, _) = part(&*dir, Cookie::START, limit)?;
@@ -236,7 +236,7 @@ fn stops(world: &World) -> Res {
     Ok(())
 }
 
-fn top_bit(world: &World) -> Res {
+fn top_bit(world: &TestFs) -> Res {
     let dir = fill(world, "n", 20)?;
     let mut bad = None;
     dir.read_dir(Cookie::START, &mut |entry| {
@@ -245,7 +245,7 @@ fn top_bit(world: &World) -> Res {
         }
         ControlFlow::Continue(())
     })
-    .map_err(say)?;
+    .map_err(describe)?;
     match bad {
         Some(cookie) => Err(format!("{cookie:?}")),
         None => Ok(()),

@@ -1,4 +1,4 @@
-//! Bytes.
+//! Cases of reading and writing.
 
 use super::{Case, row};
 
@@ -24,7 +24,7 @@ pub(super) const CASES: &[Case] = &[
          stat f => file size 9",
     ),
     row(
-        "what_was_cut_off_does_not_come_back",
+        "truncated_bytes_do_not_come_back",
         "open f rdwr\n fsetlen 0 2 => done\n fread 0 9 0 => \"he\"\n fsetlen 0 4 => done\n
          fread 0 9 0 => \"he\\0\\0\"\n fsetlen 0 0\n fwrite 0 \"x\" 2\n
          fread 0 9 0 => \"\\0\\0x\"\n fsetlen 0 1\n fsetlen 0 9\n
@@ -46,12 +46,12 @@ pub(super) const CASES: &[Case] = &[
          falloc 0 0 9 => badf\n falloc 1 0 9 => badf\n stat f => file size 5",
     ),
     row(
-        "nothing_can_be_written_without_the_right_either",
+        "writing_no_bytes_also_needs_write_access",
         "open f read\n fwrite 0 \"\" 0 => badf\n fappend 0 \"\" => badf\n open f write\n
          fwrite 1 \"\" 0 => wrote 0\n fwrite 1 \"\" 99 => wrote 0\n fstat 1 => file size 5",
     ),
     row(
-        "an_append_goes_behind_the_last_byte",
+        "append_writes_after_the_last_byte",
         "open f rdwr\n open f rdwr\n fappend 0 \"ab\" => appended 2 7\n
          fappend 1 \"c\" => appended 1 8\n read f => \"helloabc\"\n fsetlen 0 1\n
          fappend 1 \"x\" => appended 1 2\n read f => \"hx\"\n fappend 0 \"\" => appended 0 2",
@@ -62,7 +62,7 @@ pub(super) const CASES: &[Case] = &[
          open f read trunc\n fread 1 9 0 => \"\"\n fstat 0 => file size 0",
     ),
     row(
-        "a_handle_does_what_it_was_opened_for_whatever_its_access_to_others",
+        "handle_permits_its_access_mode_only",
         "open n write create excl\n fwrite 0 \"abc\" 0 => wrote 3\n fread 0 9 0 => badf\n
          open n read\n fread 1 9 0 => \"abc\"\n fwrite 1 \"x\" 0 => badf",
     ),

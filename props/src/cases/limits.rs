@@ -1,8 +1,8 @@
-//! The longest, the deepest, the most.
+//! Cases of size limits.
 
 use palisade_vfs::{Access, Errno, Follow, OpenFlags, OpenHow, path};
 
-use super::{Case, Promises, World, code, on, row};
+use super::{Capabilities, Case, TestFs, code, on, row};
 
 pub(super) const CASES: &[Case] = &[
     row(
@@ -18,7 +18,7 @@ pub(super) const CASES: &[Case] = &[
         "mkdir \"\\*127;é\" => done\n stat \"\\*127;é\" => dir\n mkdir \"\\*128;é\" => nametoolong",
     ),
     row(
-        "what_is_wrong_before_an_overlong_name_comes_first",
+        "errors_before_an_overlong_name_take_precedence",
         "stat \"x/\\*256;n\" => noent\n stat \"f/\\*256;n\" => notdir\n
          stat \"../\\*256;n\" => escape",
     ),
@@ -47,15 +47,19 @@ pub(super) const CASES: &[Case] = &[
     ),
     on(
         "mkdir a\n mkdir a/b\n write a/f \"\"",
-        "many_dots_cost_nothing_and_lead_where_they_should",
+        "many_dot_components_resolve_correctly",
         "stat a/b/../b/../b/../b/../b/../b/../b/../b/../b/../b/../f => file\n
          stat ./././././././././a/././././././b/./././.././././f => file\n
          stat a/b/../../a/b/../../a/b/../../a/b/../../.. => escape",
     ),
-    code("directories_may_lie_deep", Promises::WRITE, deep),
-    code("sizes_that_no_file_can_have_are_fbig", Promises::WRITE, too_big),
-    code("a_file_may_be_longer_than_any_disk", Promises::WRITE.union(Promises::SPARSE), sparse),
-    code("a_file_of_a_megabyte_is_read_as_it_was_written", Promises::WRITE, megabyte),
+    code("directories_may_lie_deep", Capabilities::WRITE, deep),
+    code("sizes_over_the_maximum_are_efbig", Capabilities::WRITE, too_big),
+    code(
+        "a_file_may_be_longer_than_any_disk",
+        Capabilities::WRITE.union(Capabilities::SPARSE),
+        sparse,
+    ),
+    code("a_file_of_a_megabyte_is_read_as_it_was_written", Capabilities::WRITE, megabyte),
 ];
 
 type Res = Result<(), String>;
@@ -63,18 +67,18 @@ type Res = Result<(), String>;
 const DEPTH: usize = 200;
 const CREATE: OpenHow = OpenHow::new(Access::ReadWrite, OpenFlags::CREATE);
 
-fn say(errno: Errno) -> String {
+fn describe(errno: Errno) -> String {
     format!("an operation that must succeed: {errno}")
 }
 
-fn deep(world: &World) -> Res {
+fn deep(world: &TestFs) -> Res {
     let mut at = String::from("d");
     for _ in 0..DEPTH {
-        path::create_dir(&*world.dir, &at).map_err(say)?;
+        path::create_dir(&*world.dir, &at).map_err(describe)?;
         at.push_str("/d");
     }
     let file = format!("{}f", at.strip_suffix('d').unwrap_or(&at));
-    path::open(&*world.dir, &file, Follow::No, CREATE).map_err(say)?;
+    path::open(&*world.dir, &file, Follow::No, CREATE).map_err(describe)?;
     let ups = format!("{}/..", at.replace('d', ".."));
     let down = at.strip_suffix("/d").unwrap_or(&at);
     let stat = path::stat(&*world.dir, &format!("{down}/{}", ups), Follow::No);
@@ -83,7 +87,7 @@ fn deep(world: &World) -> Res {
     }
     let back = vec![".."; DEPTH].join("/");
     let stat = path::stat(&*world.dir, &format!("{down}/{back}/d"), Follow::No);
-    // A bounded walker may call it a loop; it may not end anywhere else.
+    // A walker with a limit may return `Loop`; every other failure is a fault.
     match stat {
         Ok(stat) if stat.kind == palisade_vfs::FileType::Dir => Ok(()),
         Err(Errno::Loop) => Ok(()),
@@ -91,10 +95,10 @@ fn deep(world: &World) -> Res {
     }
 }
 
-fn too_big(world: &World) -> Res {
+fn too_big(world: &TestFs) -> Res {
     let file = path::open(&*world.dir, "f", Follow::No, CREATE)
         .and_then(palisade_vfs::Node::into_file)
-        .map_err(say)?;
+        .map_err(describe)?;
     let buf = [std::io::IoSlice::new(b"xyz")];
     let end = i64::MAX.unsigned_abs();
     for offset in [end - 2, end - 1, end, end + 1, u64::MAX - 3, u64::MAX - 2, u64::MAX] {
@@ -115,51 +119,53 @@ fn too_big(world: &World) -> Res {
             return Err(format!("allocate({offset}, {len}): {got:?}"));
         }
     }
-    match file.stat().map_err(say)?.size {
+    match file.stat().map_err(describe)?.size {
         0 => Ok(()),
         size => Err(format!("what failed left {size} bytes")),
     }
 }
 
-fn sparse(world: &World) -> Res {
+fn sparse(world: &TestFs) -> Res {
     let file = path::open(&*world.dir, "f", Follow::No, CREATE)
         .and_then(palisade_vfs::Node::into_file)
-        .map_err(say)?;
+        .map_err(describe)?;
     let far = 1 << 62;
-    file.set_len(far).map_err(say)?;
+    file.set_len(far).map_err(describe)?;
     let mut got = [1; 8];
     for offset in [0, 4096, far - 8] {
-        let count = file.read_at(&mut [std::io::IoSliceMut::new(&mut got)], offset).map_err(say)?;
+        let count =
+            file.read_at(&mut [std::io::IoSliceMut::new(&mut got)], offset).map_err(describe)?;
         if got.iter().take(count).any(|byte| *byte != 0) || count == 0 {
             return Err(format!("a hole at {offset} reads as {got:?}"));
         }
     }
-    file.write_at(&[std::io::IoSlice::new(b"end")], far - 3).map_err(say)?;
-    let count = file.read_at(&mut [std::io::IoSliceMut::new(&mut got)], far - 4).map_err(say)?;
+    file.write_at(&[std::io::IoSlice::new(b"end")], far - 3).map_err(describe)?;
+    let count =
+        file.read_at(&mut [std::io::IoSliceMut::new(&mut got)], far - 4).map_err(describe)?;
     match got.get(..count) {
         Some(b"\0end") => Ok(()),
         other => Err(format!("the end reads as {other:?}")),
     }
 }
 
-fn megabyte(world: &World) -> Res {
+fn megabyte(world: &TestFs) -> Res {
     let file = path::open(&*world.dir, "f", Follow::No, CREATE)
         .and_then(palisade_vfs::Node::into_file)
-        .map_err(say)?;
+        .map_err(describe)?;
     let bytes: Vec<u8> =
         (0..1_u32 << 20).map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()[3]).collect();
     let len = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
-    // From the end to the beginning, in pieces that fit no page.
+    // From the end to the beginning, in chunks that are not aligned to pages.
     let piece = 70_001;
     for at in (0..bytes.len()).step_by(piece).collect::<Vec<_>>().into_iter().rev() {
         let rest = bytes.get(at..(at + piece).min(bytes.len())).unwrap_or_default();
         let mut done = 0;
         while let Some(rest @ [_, ..]) = rest.get(done..) {
             let count = file.write_at(&[std::io::IoSlice::new(rest)], len(at + done));
-            done += count.map_err(say)?.max(1);
+            done += count.map_err(describe)?.max(1);
         }
     }
-    let tree = crate::tree::Tree::snapshot(&*world.dir).map_err(say)?;
+    let tree = crate::tree::Tree::snapshot(&*world.dir).map_err(describe)?;
     let mut want = crate::tree::Tree::new();
     want.insert("f", crate::tree::Leaf::File(bytes));
     if tree == want { Ok(()) } else { Err("what is read is not what was written".to_owned()) }

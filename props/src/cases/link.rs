@@ -1,6 +1,6 @@
-//! Hard links.
+//! Cases of hard links.
 
-use super::{Case, Promises, World, code, on, row};
+use super::{Capabilities, Case, TestFs, code, on, row};
 use crate::op::Op;
 use palisade_vfs::{Descent, Errno, Follow, Stop, path};
 
@@ -26,7 +26,7 @@ pub(super) const CASES: &[Case] = &[
          lstat n => noent",
     ),
     row(
-        "onto_what_is_there_is_exist",
+        "link_onto_an_existing_name_is_eexist",
         "link f d => exist\n link f d/f => exist\n link f f => exist\n link f dang => exist\n
          link f ln_d => exist\n link d e => exist\n link f . => exist\n link f d/.. => exist\n
          read d/f => \"abc\"",
@@ -44,26 +44,26 @@ pub(super) const CASES: &[Case] = &[
         "link f/ n => notdir\n link ln_f/ n => notdir\n lstat n => noent",
     ),
     row(
-        "what_is_written_through_one_name_is_read_through_the_other",
+        "hard_links_share_their_bytes",
         "link f n\n open n rdwr\n fappend 0 \"!\" => appended 1 6\n read f => \"hello!\"\n
          fsetlen 0 2\n read f => \"he\"",
     ),
     on(
         "write a \"\"\n link a b\n link a c",
-        "the_count_of_names_is_kept",
+        "link_count_is_maintained",
         "stat b => file nlink 3\n unlink a\n stat b => file nlink 2\n rename b c\n
          stat c => file nlink 2\n unlink b\n stat c => file nlink 1\n open c read\n unlink c\n
          fstat 0 => file nlink 0",
     ),
     row(
-        "a_removed_file_gets_no_new_name",
+        "removed_file_cannot_be_linked",
         "open f read\n unlink f\n link f n => noent\n fstat 0 => file nlink 0",
     ),
-    code("identity_is_the_node_not_the_name", Promises::USUAL, identity),
-    code("a_look_that_follows_stops_at_a_link", Promises::USUAL, stops),
+    code("identity_is_the_node_not_the_name", Capabilities::USUAL, identity),
+    code("stat_following_stops_at_a_link", Capabilities::USUAL, stops),
 ];
 
-fn stops(world: &World) -> Result<(), String> {
+fn stops(world: &TestFs) -> Result<(), String> {
     let mut live = crate::live::Live::new(world.dir.clone());
     let lines = "mkdir a\nmkdir a/b\nwrite a/f \"\"\nsymlink l -> a\nsymlink a/b/k -> ../f";
     for line in lines.lines() {
@@ -83,21 +83,21 @@ fn stops(world: &World) -> Result<(), String> {
             None => world.dir.stat(at),
             Some((at, target)) => Err(Stop::Link { at, target: target.into() }),
         };
-        let answer = world.dir.stat_following(at);
-        if answer != expected {
-            return Err(format!("`{path}` answers {answer:?} in place of {expected:?}"));
+        let result = world.dir.stat_following(at);
+        if result != expected {
+            return Err(format!("`{path}` returns {result:?} instead of {expected:?}"));
         }
     }
     for (path, errno) in [("a/x", Errno::Noent), ("a/f/x", Errno::Notdir), ("x/y", Errno::Noent)] {
-        let answer = world.dir.stat_following(Descent::new(path).map_err(|e| e.to_string())?);
-        if answer != Err(errno.into()) {
-            return Err(format!("`{path}` answers {answer:?} in place of {errno:?}"));
+        let result = world.dir.stat_following(Descent::new(path).map_err(|e| e.to_string())?);
+        if result != Err(errno.into()) {
+            return Err(format!("`{path}` returns {result:?} instead of {errno:?}"));
         }
     }
     Ok(())
 }
 
-fn identity(world: &World) -> Result<(), String> {
+fn identity(world: &TestFs) -> Result<(), String> {
     let mut live = crate::live::Live::new(world.dir.clone());
     let lines = "mkdir d\nwrite a \"\"\nwrite b \"\"\nlink a d/c\nsymlink l -> a\nmkdir e";
     for line in lines.lines() {

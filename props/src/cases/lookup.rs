@@ -1,4 +1,4 @@
-//! Paths: slashes, dots, and links on the way.
+//! Cases of path resolution: slashes, dots, and symbolic links on the way.
 
 use super::{Case, on, row};
 
@@ -71,7 +71,7 @@ pub(super) const CASES: &[Case] = &[
          open d/ read => opened dir\n stat d//f => file size 3\n stat ./d/./f => file size 3",
     ),
     row(
-        "a_missing_name_is_noent_wherever_it_stands",
+        "missing_component_is_enoent_at_any_position",
         "stat x => noent\n stat x/ => noent\n stat x/y => noent\n stat x/.. => noent\n
          stat x/../f => noent\n stat d/x/../f => noent\n stat x/. => noent",
     ),
@@ -81,12 +81,12 @@ pub(super) const CASES: &[Case] = &[
          lstat ln_f/ => notdir\n lstat dang/ => noent\n lstat loop/ => loop",
     ),
     row(
-        "dot_dot_behind_a_link_is_the_parent_of_where_it_leads",
+        "dot_dot_after_a_link_is_the_parent_of_the_target",
         "stat ln_d/.. => dir\n stat ln_d/../f => file size 5\n stat ln_d/up => file size 5",
     ),
     on(
         "mkdir a\n mkdir a/b\n write a/f \"up\"\n write f \"root\"\n symlink l -> a/b",
-        "dot_dot_behind_a_deep_link_is_not_the_links_own_parent",
+        "dot_dot_after_a_deep_link_is_not_the_parent_of_the_link",
         "read l/../f => \"up\"\n read l/../../f => \"root\"\n stat l/../../.. => escape",
     ),
     on(
@@ -96,7 +96,7 @@ pub(super) const CASES: &[Case] = &[
          stat a/l/../f => escape\n stat a/l/a/l/f => file size 2",
     ),
     row(
-        "a_link_out_of_the_start_is_found_out_when_it_is_followed",
+        "link_out_of_the_start_escapes_when_followed",
         "lstat out => symlink\n readlink out => -> ../outside\n stat out => escape\n
          open out read => escape\n stat out/x => escape\n readdir out => escape",
     ),
@@ -115,7 +115,7 @@ pub(super) const CASES: &[Case] = &[
     ),
     on(
         "mkdir in\n symlink in/evil -> ../..\n symlink in/link1 -> evil/\n write f \"\"",
-        "a_slash_behind_a_target_is_no_way_around_the_next_link",
+        "slash_after_a_target_does_not_bypass_the_next_link",
         "stat in/link1 => escape\n stat in/link1/x => escape\n open in/link1 read dir => escape\n
          lstat in/link1/ => escape\n readdir in/link1/. => escape\n
          open in/link1/. hold nofollow => escape\n mkdir in/link1/x => escape",
@@ -133,7 +133,7 @@ pub(super) const CASES: &[Case] = &[
          open ln_f hold nofollow => loop",
     ),
     row(
-        "directory_demands_one",
+        "open_directory_of_a_file_is_enotdir",
         "open f read dir => notdir\n open d read dir => opened dir\n
          open ln_f read dir => notdir\n open ln_d read dir => opened dir\n
          open x read dir => noent",
@@ -151,7 +151,7 @@ pub(super) const CASES: &[Case] = &[
          read f => \"hello\"",
     ),
     row(
-        "names_are_bytes_and_nothing_is_special_about_them",
+        "names_are_uninterpreted_bytes",
         "mkdir ...\n mkdir \" \"\n mkdir \"C:\"\n mkdir \"a\\\\b\"\n mkdir .wh.a\n mkdir é\n
          stat ... => dir\n stat \" \" => dir\n stat \"C:\" => dir\n stat \"a\\\\b\" => dir\n
          stat \"a/b\" => noent\n stat .wh.a => dir\n stat É => noent\n stat é => dir\n

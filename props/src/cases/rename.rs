@@ -1,4 +1,4 @@
-//! Renaming.
+//! Cases of rename.
 
 use super::{Case, on, row};
 
@@ -87,15 +87,15 @@ pub(super) const CASES: &[Case] = &[
     ),
     on(
         "write a \"x\"\n link a b\n write c \"y\"",
-        "what_is_replaced_loses_a_name",
+        "rename_decrements_the_link_count_of_the_target",
         "rename c a => done\n stat b => file size 1 nlink 1\n read a => \"y\"\n stat c => noent",
     ),
     row(
-        "what_is_replaced_stays_usable_while_it_is_open",
+        "replaced_file_stays_usable_while_open",
         "open d/f read\n rename f d/f\n fstat 0 => file size 3 nlink 0\n fread 0 9 0 => \"abc\"",
     ),
     row(
-        "what_is_renamed_stays_open",
+        "renamed_file_stays_open",
         "open f rdwr\n rename f d/n\n fwrite 0 \"J\" 0\n read d/n => \"Jello\"\n unlink d/n\n
          fstat 0 => file nlink 0",
     ),
@@ -105,7 +105,7 @@ pub(super) const CASES: &[Case] = &[
          stat d/f => noent\n rename 2:g g => done\n read g => \"abc\"\n rename 1:. 2:x => busy",
     ),
     row(
-        "into_what_is_no_directory",
+        "rename_into_a_non_directory",
         "rename f x/y => noent\n rename f d/f/y => notdir\n rename f dang/y => noent\n
          rename f ln_d/n => done\n read d/n => \"hello\"",
     ),

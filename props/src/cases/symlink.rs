@@ -1,16 +1,16 @@
-//! Symbolic links.
+//! Cases of symbolic links.
 
 use super::{Case, on, row};
 
 pub(super) const CASES: &[Case] = &[
     row(
-        "a_link_says_what_it_was_told",
+        "readlink_returns_the_target_unchanged",
         "symlink n -> f => done\n readlink n => -> f\n symlink m -> d//./../f/ => done\n
          readlink m => -> d//./../f/\n lstat m => symlink size 10\n symlink é -> \"é ü\"\n
          readlink é => -> \"é ü\"",
     ),
     row(
-        "a_link_may_lead_nowhere_or_out_and_is_judged_when_it_is_used",
+        "link_target_is_checked_when_followed",
         "symlink n -> ../../x => done\n readlink n => -> ../../x\n stat n => escape\n
          symlink m -> missing => done\n stat m => noent",
     ),
@@ -21,7 +21,7 @@ pub(super) const CASES: &[Case] = &[
     ),
     row("an_empty_target_is_noent", "symlink n -> \"\" => noent\n lstat n => noent"),
     row(
-        "a_link_onto_what_is_there_is_exist",
+        "symlink_onto_an_existing_name_is_eexist",
         "symlink f -> x => exist\n symlink d -> x => exist\n symlink ln_f -> x => exist\n
          symlink dang -> x => exist\n symlink loop -> x => exist\n symlink . -> x => exist\n
          symlink d/.. -> x => exist\n readlink ln_f => -> f",
@@ -31,7 +31,7 @@ pub(super) const CASES: &[Case] = &[
         "symlink n/ -> f => noent\n symlink d/ -> f => exist\n symlink f/ -> x => exist | notdir\n
          symlink dang/ -> f => exist\n lstat n => noent",
     ),
-    row("a_link_beneath_what_is_no_directory", "symlink f/n -> x => notdir\n
+    row("symlink_under_a_non_directory", "symlink f/n -> x => notdir\n
          symlink x/n -> x => noent"),
     row(
         "only_links_can_be_read_as_such",
@@ -42,7 +42,7 @@ pub(super) const CASES: &[Case] = &[
     row("reading_a_link_does_not_follow_it", "readlink ln_d => -> d\n readlink loop => -> loop\n
          readlink ln_d/up => -> ../f\n readlink out => -> ../outside"),
     row(
-        "a_link_is_relative_to_where_it_stands",
+        "link_target_is_relative_to_the_directory_of_the_link",
         "read d/up => \"hello\"\n rename d/up up => done\n stat up => escape\n
          rename up e/up\n read e/up => \"hello\"",
     ),

@@ -1,8 +1,8 @@
-//! Times.
+//! Cases of timestamps.
 
 use palisade_vfs::{Access, Follow, OpenFlags, OpenHow, SetTime, SetTimes, Timestamp, path};
 
-use super::{Case, Promises, World, code, row};
+use super::{Capabilities, Case, TestFs, code, row};
 
 pub(super) const CASES: &[Case] = &[
     row(
@@ -29,7 +29,7 @@ pub(super) const CASES: &[Case] = &[
          stat . => dir mtime 6.0\n utimes d/ keep 7.0\n stat d => dir mtime 7.0",
     ),
     row(
-        "times_of_what_is_not_there",
+        "times_of_a_missing_node",
         "utimes x now now => noent\n utimes f/ now now => notdir\n utimes f/x now now => notdir\n
          utimes ln_f/ now now => notdir",
     ),
@@ -49,16 +49,16 @@ pub(super) const CASES: &[Case] = &[
         "utimes f keep 5.0\n rename f n\n stat n => file mtime 5.0\n link n m\n
          stat m => file mtime 5.0",
     ),
-    code("every_change_of_content_moves_the_time", Promises::USUAL, changes),
-    code("every_change_of_entries_moves_the_time_of_the_directory", Promises::USUAL, entries),
-    code("now_is_between_before_and_after", Promises::USUAL, now),
-    code("both_times_are_set_apart", Promises::USUAL, both),
+    code("every_change_of_content_moves_the_time", Capabilities::USUAL, changes),
+    code("every_change_of_entries_moves_the_time_of_the_directory", Capabilities::USUAL, entries),
+    code("now_is_between_before_and_after", Capabilities::USUAL, now),
+    code("times_are_set_separately", Capabilities::USUAL, both),
     code(
-        "every_time_that_can_be_said_is_kept",
-        Promises::USUAL.union(Promises::ANY_TIME),
+        "every_representable_time_is_kept",
+        Capabilities::USUAL.union(Capabilities::ANY_TIME),
         extremes,
     ),
-    code("no_time_is_a_panic", Promises::USUAL, no_panic),
+    code("extreme_times_do_not_panic", Capabilities::USUAL, no_panic),
 ];
 
 type Res = Result<(), String>;
@@ -68,31 +68,31 @@ fn at(seconds: i64, nanos: u32) -> SetTimes {
     SetTimes { accessed: time, modified: time }
 }
 
-fn say(errno: palisade_vfs::Errno) -> String {
+fn describe(errno: palisade_vfs::Errno) -> String {
     format!("an operation that must succeed: {errno}")
 }
 
-fn file(world: &World, name: &str) -> Result<palisade_vfs::FileRef, String> {
+fn file(world: &TestFs, name: &str) -> Result<palisade_vfs::FileRef, String> {
     let how = OpenHow::new(Access::ReadWrite, OpenFlags::CREATE);
-    let node = path::open(&*world.dir, name, Follow::No, how).map_err(say)?;
-    node.into_file().map_err(say)
+    let node = path::open(&*world.dir, name, Follow::No, how).map_err(describe)?;
+    node.into_file().map_err(describe)
 }
 
-fn changes(world: &World) -> Res {
+fn changes(world: &TestFs) -> Res {
     let file = file(world, "f")?;
     let buf = [std::io::IoSlice::new(b"x")];
     for what in ["write", "append", "set_len", "truncate"] {
-        file.set_times(at(5, 0)).map_err(say)?;
+        file.set_times(at(5, 0)).map_err(describe)?;
         match what {
-            "write" => file.write_at(&buf, 0).map(drop).map_err(say)?,
-            "append" => file.append(&buf).map(drop).map_err(say)?,
-            "set_len" => file.set_len(1).map_err(say)?,
+            "write" => file.write_at(&buf, 0).map(drop).map_err(describe)?,
+            "append" => file.append(&buf).map(drop).map_err(describe)?,
+            "set_len" => file.set_len(1).map_err(describe)?,
             _ => {
                 let how = OpenHow::new(Access::Write, OpenFlags::TRUNCATE);
-                path::open(&*world.dir, "f", Follow::No, how).map(drop).map_err(say)?;
+                path::open(&*world.dir, "f", Follow::No, how).map(drop).map_err(describe)?;
             }
         }
-        let stat = file.stat().map_err(say)?;
+        let stat = file.stat().map_err(describe)?;
         if stat.modified == Timestamp::new(5, 0) {
             return Err(format!("{what} left the time of the last change"));
         }
@@ -100,10 +100,10 @@ fn changes(world: &World) -> Res {
     Ok(())
 }
 
-fn entries(world: &World) -> Res {
+fn entries(world: &TestFs) -> Res {
     let dir = &*world.dir;
-    path::create_dir(dir, "d").map_err(say)?;
-    path::create_dir(dir, "e").map_err(say)?;
+    path::create_dir(dir, "d").map_err(describe)?;
+    path::create_dir(dir, "e").map_err(describe)?;
     for what in [
         "mkdir d/x",
         "rename d/x e/x",
@@ -115,13 +115,13 @@ fn entries(world: &World) -> Res {
         "symlink d/l -> x",
         "rename d/f d/h",
     ] {
-        path::set_times(dir, "d", Follow::No, at(5, 0)).map_err(say)?;
+        path::set_times(dir, "d", Follow::No, at(5, 0)).map_err(describe)?;
         let mut live = crate::live::Live::new(world.dir.clone());
         let outcome = crate::live::Run::run(&mut live, &crate::op::Op::parse(what)?);
         if outcome.errno().is_some() {
             return Err(format!("{what}: {outcome}"));
         }
-        let stat = path::stat(dir, "d", Follow::No).map_err(say)?;
+        let stat = path::stat(dir, "d", Follow::No).map_err(describe)?;
         if stat.modified == Timestamp::new(5, 0) {
             return Err(format!("`{what}` left the time of the last change of `d`"));
         }
@@ -129,15 +129,16 @@ fn entries(world: &World) -> Res {
     Ok(())
 }
 
-fn now(world: &World) -> Res {
+fn now(world: &TestFs) -> Res {
     let file = file(world, "f")?;
-    // File systems of the host take the time of the last tick.
+    // Filesystems of the host use the time of the last clock tick.
     let tick = std::time::Duration::from_millis(50);
     let before = Timestamp::from(std::time::SystemTime::now() - tick);
-    file.set_times(at(5, 0)).map_err(say)?;
-    file.set_times(SetTimes { accessed: SetTime::Keep, modified: SetTime::Now }).map_err(say)?;
+    file.set_times(at(5, 0)).map_err(describe)?;
+    file.set_times(SetTimes { accessed: SetTime::Keep, modified: SetTime::Now })
+        .map_err(describe)?;
     let after = Timestamp::from(std::time::SystemTime::now() + tick);
-    let stat = file.stat().map_err(say)?;
+    let stat = file.stat().map_err(describe)?;
     if stat.modified < before || stat.modified > after {
         return Err(format!("now is {:?}", stat.modified));
     }
@@ -150,12 +151,12 @@ fn now(world: &World) -> Res {
     Ok(())
 }
 
-fn both(world: &World) -> Res {
+fn both(world: &TestFs) -> Res {
     let file = file(world, "f")?;
     let (one, two) = (Timestamp::new(11, 12), Timestamp::new(21, 22));
     let times = SetTimes { accessed: SetTime::At(one), modified: SetTime::At(two) };
-    file.set_times(times).map_err(say)?;
-    let stat = path::stat(&*world.dir, "f", Follow::No).map_err(say)?;
+    file.set_times(times).map_err(describe)?;
+    let stat = path::stat(&*world.dir, "f", Follow::No).map_err(describe)?;
     if (stat.accessed, stat.modified) != (one, two) {
         return Err(format!("{:?} {:?}", stat.accessed, stat.modified));
     }
@@ -164,12 +165,12 @@ fn both(world: &World) -> Res {
 
 const EXTREMES: [i64; 8] = [i64::MIN, -(1 << 40), -1, 0, 1 << 31, 1 << 33, 1 << 40, i64::MAX];
 
-fn extremes(world: &World) -> Res {
+fn extremes(world: &TestFs) -> Res {
     let file = file(world, "f")?;
     for seconds in EXTREMES {
         for nanos in [0, 1, 999_999_999] {
-            file.set_times(at(seconds, nanos)).map_err(say)?;
-            let stat = file.stat().map_err(say)?;
+            file.set_times(at(seconds, nanos)).map_err(describe)?;
+            let stat = file.stat().map_err(describe)?;
             if stat.modified != Timestamp::new(seconds, nanos) {
                 return Err(format!("{seconds}.{nanos} became {:?}", stat.modified));
             }
@@ -178,13 +179,13 @@ fn extremes(world: &World) -> Res {
     Ok(())
 }
 
-/// A filesystem may refuse or round what it cannot keep; it may not fall over.
-fn no_panic(world: &World) -> Res {
+/// A filesystem may reject or round an unsupported time, but must not panic.
+fn no_panic(world: &TestFs) -> Res {
     let file = file(world, "f")?;
     for seconds in EXTREMES {
         let _ = file.set_times(at(seconds, 999_999_999));
         let _ = path::set_times(&*world.dir, "f", Follow::No, at(seconds, 0));
-        file.stat().map_err(say)?;
+        file.stat().map_err(describe)?;
     }
     Ok(())
 }

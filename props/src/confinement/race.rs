@@ -1,12 +1,12 @@
-//! Races: every operation on paths, while another thread swaps what the paths name.
+//! A race test: each operation on paths, while another thread swaps the nodes at these paths.
 //!
-//! The swaps exchange directories and files for links that lead out, for FIFOs and for each other,
-//! and rename the directories above. Each is followed by its reverse, so that every path leads
-//! inside about half of the time. A counter is raised after each swap, and an operation during
-//! which it changed has raced: [`Races`] counts those, and what they came to.
+//! The swaps exchange directories and files for symbolic links that lead outside, for FIFOs and for
+//! each other, and rename the ancestors. Each swap is followed by its reverse, so that each path
+//! leads inside about half of the time. A counter is incremented after each swap; an operation
+//! during which the counter changed has raced. [`Races`] counts these operations by outcome.
 //!
-//! Runs are bounded by operations, not by time, and the guest waits for the mover when it has
-//! fallen behind; so how many threads the machine runs at once does not decide what is tested.
+//! The test is bounded by operations instead of time, and the guest waits for the mover if it has
+//! fallen behind, so that the coverage does not depend on the number of processors.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -20,25 +20,25 @@ use std::time::{Duration, Instant};
 use palisade_vfs::{DirRef, Errno};
 use rustix::fs::{CWD, Mode, OFlags, RenameFlags};
 
-use super::{Outer, Tally};
+use super::{HuntStats, Outer};
 use crate::live::{Live, Run};
 use crate::op::Op;
 
-/// When a race ends.
+/// The end of a race test.
 #[derive(Clone, Copy, Debug)]
 pub enum Budget {
-    /// After at least so many operations, and more if the mover was too slow to race with each.
+    /// After at least this number of operations, and further ones until each verb has raced.
     Operations(u64),
-    /// After at least so much time.
+    /// After at least this time.
     Time(Duration),
 }
 
-/// What came of the operations of one verb.
+/// Counts of the outcomes of one verb.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Outcomes {
     /// Operations.
     pub ran: u64,
-    /// Operations during which something was swapped.
+    /// Operations during which a swap happened.
     pub raced: u64,
     /// Raced operations that succeeded.
     pub raced_inside: u64,
@@ -50,17 +50,17 @@ pub struct Outcomes {
     pub refused: u64,
 }
 
-/// What a race came to.
+/// The result of a race test.
 #[derive(Clone, Debug, Default)]
 pub struct Races {
-    /// By the first word of the operation.
+    /// The counts of each verb, the first word of an operation.
     pub by_verb: BTreeMap<String, Outcomes>,
-    /// Swaps that the mover made.
+    /// The number of swaps by the mover.
     pub swaps: u64,
 }
 
 impl Races {
-    /// The sum over all verbs.
+    /// Returns the sum over all verbs.
     #[must_use]
     pub fn total(&self) -> Outcomes {
         self.by_verb.values().fold(Outcomes::default(), |sum, one| Outcomes {
@@ -74,34 +74,34 @@ impl Races {
     }
 }
 
-/// How the mover swaps two names.
+/// A swap of two names.
 #[derive(Clone, Copy)]
 enum Swap {
-    /// Exchanges both.
+    /// Exchanges both names.
     Exchange(&'static str, &'static str),
-    /// Renames one to the other, and back.
+    /// Renames one name to the other, and back.
     Move(&'static str, &'static str),
 }
 
 const SWAPS: &[Swap] = &[
-    // A directory for a link that leads out: beneath it there are the same names.
+    // A directory with a symbolic link that leads outside, to a directory with the same names.
     Swap::Exchange("d", "out"),
     Swap::Exchange("d/s", "d/out_s"),
     Swap::Exchange("d", "abs"),
-    // A file for a link that leads out.
+    // A file with a symbolic link that leads outside.
     Swap::Exchange("d/f", "d/out_f"),
     Swap::Exchange("d/s/f", "d/s/abs_f"),
-    // A file for a FIFO and for a directory.
+    // A file with a FIFO and with a directory.
     Swap::Exchange("d/f", "fifo"),
     Swap::Exchange("d/f", "e"),
-    // The directories above: another one, one that lies deeper, and none.
+    // An ancestor with another directory, with a deeper one, and with none.
     Swap::Exchange("d", "far/d"),
     Swap::Exchange("d/s", "far/d/s"),
     Swap::Move("d", "far/moved"),
     Swap::Move("d/s", "s"),
 ];
 
-/// A guest that names what is swapped in every operation. `{N}` is a handle that was opened before.
+/// Operations on swapped paths. `{N}` is a handle that was opened before.
 const OPERATIONS: &[&str] = &[
     "read d/f",
     "read d/s/f",
@@ -155,21 +155,21 @@ const OPERATIONS: &[&str] = &[
     "rmdir d/s",
 ];
 
-/// Operations on what an `open` has opened.
+/// Operations on an opened file.
 const ON_FILE: &[&str] =
     &["fread 0 32 0", "fwrite 0 \"x\" 0", "fappend 0 \"x\"", "fsetlen 0 1", "fstat 0", "close 0"];
 
-/// How long the guest waits for the mover before it gives up.
+/// The maximum time that the guest waits for the mover.
 const WAIT_MAX: Duration = Duration::from_secs(60);
-/// How many times longer a race may take than it is asked to, until all has raced.
+/// The factor by which a test may exceed its budget until each verb has raced.
 const PATIENCE: u64 = 100;
-/// Rounds between two looks at the world.
-const ROUNDS_A_LOOK: u64 = 50;
+/// The number of rounds between two checks of the oracle.
+const ROUNDS_PER_CHECK: u64 = 50;
 
-/// The mover, and what it shares with the guest.
+/// The mover, with the state that it shares with the guest.
 struct Mover {
     base: PathBuf,
-    /// Held for each swap, and to build the tree anew.
+    /// Held during each swap and while the tree is rebuilt.
     turn: Mutex<()>,
     swaps: AtomicU64,
     stop: AtomicBool,
@@ -202,8 +202,8 @@ impl Mover {
         rustix::fs::renameat_with(from_dir, from, to_dir, to, flags)
     }
 
-    /// The directory above, and the name. A link on the way is not followed, or the mover itself
-    /// would change what lies outside.
+    /// Opens the parent directory and returns it with the name. Does not follow symbolic links, so
+    /// that the mover never changes nodes outside.
     fn parent<'p>(&self, path: &'p str) -> rustix::io::Result<(OwnedFd, &'p str)> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let mut dir = rustix::fs::openat(CWD, &self.base, flags, Mode::empty())?;
@@ -214,12 +214,12 @@ impl Mover {
         Ok((dir, name))
     }
 
-    /// Builds the tree anew, whatever has become of it.
+    /// Rebuilds the tree from any state.
     fn build(&self, token_at: &Path) -> io::Result<()> {
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         for entry in std::fs::read_dir(&self.base)? {
             let entry = entry?;
-            // Links are removed and not followed.
+            // Symbolic links are removed instead of followed.
             if entry.file_type()?.is_dir() {
                 std::fs::remove_dir_all(entry.path())?;
             } else {
@@ -251,7 +251,7 @@ impl Mover {
         Ok(())
     }
 
-    /// Waits until there was a swap since `before`.
+    /// Waits for a swap since `before`.
     fn keep_up(&self, before: u64) -> Result<(), String> {
         let start = Instant::now();
         while self.swaps.load(Ordering::SeqCst) == before {
@@ -270,11 +270,13 @@ enum Direction {
     Back,
 }
 
-/// Races every operation against a mover. `open` makes a filesystem of a directory of the host; the
-/// mover swaps in its subdirectory `within`, which must be the filesystem's root, or what shows
-/// there.
+/// Runs each operation concurrently with a mover. `open` creates a filesystem on a directory of the
+/// host. The mover works in its subdirectory `within`, which must be the root of the filesystem or
+/// be visible there.
 ///
-/// Errors: how something got out; or what kept the oracle from looking.
+/// # Errors
+///
+/// A description of the escape, or of an error of the oracle itself.
 pub fn race(
     open: &dyn Fn(&Path) -> io::Result<DirRef>,
     within: &str,
@@ -330,7 +332,7 @@ impl Guest<'_> {
                 }
                 Budget::Time(time) => start.elapsed() >= time,
             };
-            if is_over || round % ROUNDS_A_LOOK == ROUNDS_A_LOOK - 1 {
+            if is_over || round % ROUNDS_PER_CHECK == ROUNDS_PER_CHECK - 1 {
                 let after = self.world.outside().map_err(|why| why.to_string())?;
                 if let Some(line) = before.symmetric_difference(&after).next() {
                     return Err(format!("something outside changed: {line}"));
@@ -341,7 +343,7 @@ impl Guest<'_> {
                 return Ok(());
             }
             mover.build(canary).map_err(|why| why.to_string())?;
-            // Opened anew, since an overlay's upper hides for good what was removed.
+            // Reopened in each round, because an overlay's upper hides removed nodes permanently.
             let dir = (self.open)(&self.world.root).map_err(|why| why.to_string())?;
             let mut live = Live::new(dir);
             let swaps = mover.swaps.load(Ordering::SeqCst);
@@ -354,7 +356,7 @@ impl Guest<'_> {
         }
     }
 
-    /// Whether something raced, and each verb met the tree in both states.
+    /// Returns whether an operation raced, and each verb both succeeded and failed.
     fn has_raced(&self) -> bool {
         let mut all = self.races.by_verb.values();
         self.races.total().raced > 0 && all.all(|one| one.inside > 0 && one.refused > 0)
@@ -370,8 +372,8 @@ impl Guest<'_> {
         let before = mover.swaps.load(Ordering::SeqCst);
         let outcome = live.run(op);
         let has_raced = mover.swaps.load(Ordering::SeqCst) != before;
-        let judged = self.world.judge(&outcome, 0, &mut Tally::default());
-        judged.map_err(|why| format!("{line}: {why}"))?;
+        let checked = self.world.check_outcome(&outcome, 0, &mut HuntStats::default());
+        checked.map_err(|why| format!("{line}: {why}"))?;
         let verb = line.split(' ').next().unwrap_or_default();
         let counts = self.races.by_verb.entry(verb.to_owned()).or_default();
         counts.ran += 1;
@@ -392,7 +394,7 @@ impl Guest<'_> {
         while !live.files().is_empty() {
             for line in ON_FILE {
                 let outcome = live.run(&Op::parse(line)?);
-                self.world.judge(&outcome, 0, &mut Tally::default())?;
+                self.world.check_outcome(&outcome, 0, &mut HuntStats::default())?;
             }
         }
         Ok(())

@@ -1,12 +1,12 @@
-//! Runs a script again and again, with the fault one call later each time, until a run meets none.
+//! Repeats a script with the fault one call later each time, until a run meets no fault.
 //!
-//! After an operation that met the fault, the tree is the old one if the operation failed: names,
-//! bytes, identities, link counts and times. If it did not fail, the tree is the new one. An
-//! operation that failed is tried again while the fault lasts, and must leave the old tree each
-//! time; then the fault ends, and the operation comes to what it would have come to, as does the
-//! rest of the script, and the lowers are as they were.
+//! After an operation that met a fault: if it failed, the tree is unchanged (names, bytes,
+//! identities, link counts and times); otherwise the tree is the new one. A failed operation is
+//! retried while the fault lasts and must leave the tree unchanged each time. Then the fault is
+//! disarmed, the operation and the rest of the script must have their normal outcomes, and the
+//! lowers must be unchanged.
 //!
-//! The errno of a failed operation is that of its first call that failed.
+//! The errno of a failed operation must be that of its first failing call.
 
 use palisade_vfs::{Access, Errno, Follow, OpenFlags};
 use proptest::strategy::{Strategy, ValueTree};
@@ -21,34 +21,34 @@ use crate::record::Record;
 use crate::report::Fault;
 use crate::script::Line;
 
-/// Faults in one script: far above what any script needs, so that there is an end.
+/// The maximum number of fault positions in a script, far above those of any script.
 const FAULTS_MAX: u64 = 100_000;
 
-/// What the property has been through.
+/// Statistics of fault injection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Survived {
-    /// Faults.
+pub struct FaultStats {
+    /// The number of injected faults.
     pub faults: u64,
-    /// Those that the operation they fell into reported.
+    /// The number of faults that made their operation fail.
     pub reported: u64,
 }
 
-/// How often an operation is tried while the fault lasts.
+/// The number of attempts of an operation while the fault lasts.
 const TRIES_MAX: u32 = 3;
 
-/// What fails, how, and how long.
+/// The calls that fail, their errno, and their number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outage {
-    /// Which calls count.
+    /// The calls that are counted.
     pub kinds: Kinds,
-    /// What the first call of an operation that fails returns.
+    /// The errno of the first failing call of an operation.
     pub errno: Errno,
-    /// How many calls fail, one after the other; [`Faults::FOREVER`] fails all.
+    /// The number of consecutive failing calls; [`Faults::FOREVER`] fails all.
     pub calls: u64,
 }
 
 impl Outage {
-    /// Faults of one call, of a few, so that a rollback meets some of them, and of all calls.
+    /// Faults of one call, of a few calls (so that some fail a rollback), and of all calls.
     const LASTING: [u64; 3] = [1, 3, Faults::FOREVER];
 
     fn all() -> impl Iterator<Item = Outage> {
@@ -62,19 +62,21 @@ impl Outage {
     }
 }
 
-/// Puts a fault into each place of a script, in turn.
+/// Injects a fault at each position of a script, one position per run.
 ///
-/// Errors: the first run in which something was lost. It says where the fault fell.
-pub fn survive(
+/// # Errors
+///
+/// The first run that violates the property, with the position of the fault.
+pub fn inject_faults(
     subject: &dyn OverlaySubject,
     stack: &Stack,
     outage: Outage,
-) -> Result<Survived, Fault> {
-    let mut survived = Survived::default();
-    // The first run is whole, and tells how much room the end takes.
+) -> Result<FaultStats, Fault> {
+    let mut survived = FaultStats::default();
+    // The first run has no fault and measures the space in use at the end.
     let mut used = None;
     for nth in 0..FAULTS_MAX {
-        let mut run = Faulted { subject, stack, nth, outage, at: None, seen: Seen::default() };
+        let mut run = Faulted { subject, stack, nth, outage, at: None, met: FaultsMet::default() };
         let ended = run.run().and_then(|now| {
             if used.is_some() && now != used {
                 return Err(format!("{now:?} bytes are used in the end instead of {used:?}"));
@@ -97,28 +99,29 @@ pub fn survive(
                 script: stack.marked(run.at),
             });
         }
-        if !run.seen.is_hit && nth > 0 {
+        if !run.met.is_hit && nth > 0 {
             return Ok(survived);
         }
-        survived.faults += u64::from(run.seen.is_hit);
-        survived.reported += u64::from(run.seen.is_reported);
+        survived.faults += u64::from(run.met.is_hit);
+        survived.reported += u64::from(run.met.is_reported);
     }
     Ok(survived)
 }
 
-/// Puts faults of every kind and length into each place of each stack.
+/// Injects faults of each kind and duration at each position of each stack.
 ///
 /// # Panics
-/// With the run in which something was lost; if no fault fell anywhere.
-pub fn assert_survives(subject: &dyn OverlaySubject, stacks: &[&str]) {
-    let mut survived = Survived::default();
+///
+/// With the run that violates the property, or if no fault was injected.
+pub fn assert_fault_tolerant(subject: &dyn OverlaySubject, stacks: &[&str]) {
+    let mut survived = FaultStats::default();
     for text in stacks {
         let stack = match Stack::parse(text) {
             Ok(stack) => stack,
             Err(why) => panic!("{why}: {text}"),
         };
         for outage in Outage::all() {
-            match survive(subject, &stack, outage) {
+            match inject_faults(subject, &stack, outage) {
                 Ok(more) => {
                     survived.faults += more.faults;
                     survived.reported += more.reported;
@@ -127,16 +130,17 @@ pub fn assert_survives(subject: &dyn OverlaySubject, stacks: &[&str]) {
             }
         }
     }
-    assert!(survived.reported > 0, "{}: no fault was ever seen: {survived:?}", subject.name());
+    assert!(survived.reported > 0, "{}: no fault was ever met: {survived:?}", subject.name());
 }
 
-/// Puts faults into each place of `runs` random stacks, as long as each lasts.
+/// Injects faults of each duration at each position of `runs` generated stacks.
 ///
 /// # Panics
-/// With the run in which something was lost; if no fault fell anywhere.
-pub fn assert_survives_runs(subject: &dyn OverlaySubject, runs: u32) {
+///
+/// With the run that violates the property, or if no fault was injected.
+pub fn assert_fault_tolerant_runs(subject: &dyn OverlaySubject, runs: u32) {
     let mut runner = crate::runner(runs);
-    let mut survived = Survived::default();
+    let mut survived = FaultStats::default();
     for _ in 0..runs {
         let Ok(made) = Stacks(subject.holds()).new_tree(&mut runner) else {
             panic!("no stack can be made");
@@ -144,13 +148,13 @@ pub fn assert_survives_runs(subject: &dyn OverlaySubject, runs: u32) {
         let stack = made.current();
         for calls in Outage::LASTING {
             let outage = Outage { kinds: Kinds::All, errno: Errno::Io, calls };
-            match survive(subject, &stack, outage) {
+            match inject_faults(subject, &stack, outage) {
                 Ok(more) => survived.reported += more.reported,
                 Err(fault) => panic!("{}: {fault}", subject.name()),
             }
         }
     }
-    assert!(survived.reported > 0, "{}: no fault was ever seen: {survived:?}", subject.name());
+    assert!(survived.reported > 0, "{}: no fault was ever met: {survived:?}", subject.name());
 }
 
 struct Faulted<'s> {
@@ -158,35 +162,35 @@ struct Faulted<'s> {
     stack: &'s Stack,
     nth: u64,
     outage: Outage,
-    /// The line that is being run.
+    /// The current line.
     at: Option<usize>,
-    seen: Seen,
+    met: FaultsMet,
 }
 
-/// What a run has met.
+/// The faults that a run has met.
 #[derive(Default)]
-struct Seen {
+struct FaultsMet {
     is_hit: bool,
     is_reported: bool,
 }
 
-/// How one try of an operation ended.
-enum Tried {
-    /// It is done, and is what the model says.
+/// The result of one attempt of an operation.
+enum Attempt {
+    /// The operation ended with the outcome of the model.
     Done,
-    /// It failed, and the tree is as it was.
+    /// The operation failed and left the tree unchanged.
     Failed,
 }
 
 impl Faulted<'_> {
-    /// Returns how much room is used in the end.
+    /// Returns the space in use at the end.
     fn run(&mut self) -> Result<Option<u64>, String> {
         let faults = Faults::new(self.outage.kinds);
         let world = self
             .subject
             .fresh_faulty(&self.stack.lowers, &faults)
             .map_err(|errno| format!("there is no fresh overlay: {errno}"))?;
-        let mut bench = Bench::new(world, self.subject.promises(), self.stack)?;
+        let mut bench = Bench::new(world, self.subject.capabilities(), self.stack)?;
         faults.arm_for(self.nth, self.outage.calls, self.outage.errno);
         faults.pause();
         for (at, line) in self.stack.script.lines.iter().enumerate() {
@@ -196,14 +200,14 @@ impl Faulted<'_> {
                     faults.arm(0, self.outage.errno);
                     faults.pause();
                 }
-                if let Tried::Done = self.attempt(&mut bench, line, &faults)? {
+                if let Attempt::Done = self.attempt(&mut bench, line, &faults)? {
                     break;
                 }
             }
         }
         self.at = None;
         faults.arm(0, self.outage.errno);
-        bench.settled()?;
+        bench.check_state()?;
         Ok(bench.world.used())
     }
 
@@ -212,17 +216,17 @@ impl Faulted<'_> {
         bench: &mut Bench,
         line: &Line,
         faults: &Faults,
-    ) -> Result<Tried, String> {
-        // Looks between the lines neither count nor fail.
-        let before = look(bench)?;
+    ) -> Result<Attempt, String> {
+        // The snapshots between operations neither count nor fail.
+        let before = snapshot(bench)?;
         faults.resume();
         let got = bench.pair.live.run(&line.op);
         faults.pause();
         if !faults.hit() {
             bench.pair.compare(line, got)?;
-            return Ok(Tried::Done);
+            return Ok(Attempt::Done);
         }
-        self.seen.is_hit = true;
+        self.met.is_hit = true;
         let errno = self.outage.errno;
         if got == Outcome::Fail(Faults::later(errno)) {
             return Err(format!(
@@ -232,34 +236,34 @@ impl Faulted<'_> {
             ));
         }
         if got != Outcome::Fail(errno) {
-            // It found another way, or had failed before it came to that.
+            // The operation recovered from the fault, or fails with its normal errno.
             bench.pair.compare(line, got)?;
-            bench.settled()?;
-            return Ok(Tried::Done);
+            bench.check_state()?;
+            return Ok(Attempt::Done);
         }
-        self.seen.is_reported = true;
+        self.met.is_reported = true;
         bench.lowers_unchanged()?;
-        let after = look(bench)?;
+        let after = snapshot(bench)?;
         if after == before {
-            return Ok(Tried::Failed);
+            return Ok(Attempt::Failed);
         }
         let half = half_done(&bench.pair.model, &line.op).and_then(|model| model.tree());
         if half.as_ref() == Some(after.tree()) {
             return Ok(match line.op {
-                // The bytes are there; what failed was the question where they are.
+                // The bytes were appended; the call that failed was the query of their offset.
                 Op::Append(..) => {
                     bench.pair.model.run(&line.op);
-                    Tried::Done
+                    Attempt::Done
                 }
-                _ => Tried::Failed,
+                _ => Attempt::Failed,
             });
         }
         Err(format!("it failed with {}, and left:\n{}", errno.name(), before.diff(&after)))
     }
 }
 
-/// What an operation may leave when it fails, besides the old tree: what stands between the two
-/// steps that it takes of the overlay, if it takes two.
+/// Returns the permitted intermediate state of a failed operation that consists of two operations
+/// on the overlay.
 fn half_done(model: &Model, op: &Op) -> Option<Model> {
     let first = match op {
         Op::Put(at, _) => {
@@ -274,7 +278,7 @@ fn half_done(model: &Model, op: &Op) -> Option<Model> {
     Some(model)
 }
 
-fn look(bench: &Bench) -> Result<Record, String> {
+fn snapshot(bench: &Bench) -> Result<Record, String> {
     let record = Record::of(&*bench.world.root);
-    record.map(Record::essence).map_err(|errno| format!("it shows no tree: {errno}"))
+    record.map(Record::without_volatile).map_err(|errno| format!("it shows no tree: {errno}"))
 }

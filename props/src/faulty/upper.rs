@@ -1,4 +1,4 @@
-//! The faulty layer of an overlay's upper: as [`super`], with the methods of a [`UpperDir`].
+//! The fault injection layer for an overlay's upper, with the methods of [`UpperDir`].
 
 use std::any::Any;
 use std::ops::ControlFlow;
@@ -10,9 +10,9 @@ use palisade_vfs::{
     Stop,
 };
 
-use super::{Faults, FaultyFile, Step, beneath, opens, wrapped};
+use super::{Faults, FaultyFile, Step, opens, unwrap_faulty, wrapped};
 
-/// Lets operations beneath `layer` fail as `faults` says.
+/// Wraps `layer` in a layer that injects `faults`.
 #[must_use]
 pub fn faulty_upper(layer: UpperRef, faults: &Arc<Faults>) -> UpperRef {
     Arc::new(FaultyUpper { inner: layer, faults: faults.clone() })
@@ -23,13 +23,13 @@ pub(super) struct FaultyUpper {
     faults: Arc<Faults>,
 }
 
-fn layer_beneath(layer: &dyn UpperDir) -> Result<&dyn UpperDir> {
+fn unwrap_faulty_upper(layer: &dyn UpperDir) -> Result<&dyn UpperDir> {
     let any: &dyn Any = layer;
     any.downcast_ref::<FaultyUpper>().map(|layer| &*layer.inner).ok_or(Errno::Xdev)
 }
 
 fn inner_name<'a>(new: &NewName<'a>) -> Result<NewName<'a>> {
-    Ok(NewName { dir: layer_beneath(new.dir)?, name: new.name })
+    Ok(NewName { dir: unwrap_faulty_upper(new.dir)?, name: new.name })
 }
 
 #[deny(clippy::missing_trait_methods)]
@@ -39,7 +39,7 @@ impl UpperDir for FaultyUpper {
     }
 
     fn lookup(&self, name: Name<'_>) -> Result<UpperEntry> {
-        self.faults.step(Step::Looks)?;
+        self.faults.step(Step::Reads)?;
         self.inner.lookup(name)
     }
 
@@ -54,17 +54,17 @@ impl UpperDir for FaultyUpper {
     }
 
     fn enter(&self, name: Name<'_>) -> Result<UpperRef> {
-        self.faults.step(Step::Looks)?;
+        self.faults.step(Step::Reads)?;
         Ok(faulty_upper(self.inner.enter(name)?, &self.faults))
     }
 
     fn is_opaque(&self) -> Result<bool> {
-        self.faults.step(Step::Looks)?;
+        self.faults.step(Step::Reads)?;
         self.inner.is_opaque()
     }
 
     fn whiteouts(&self, each: &mut dyn FnMut(Name<'_>)) -> Result<()> {
-        self.faults.step(Step::Looks)?;
+        self.faults.step(Step::Reads)?;
         self.inner.whiteouts(each)
     }
 
@@ -77,8 +77,8 @@ impl UpperDir for FaultyUpper {
             }
             CopyUp::File(fill) => {
                 let faults = &self.faults;
-                // The file is only borrowed and cannot be wrapped: it fails before the first byte
-                // and after the last.
+                // The file is borrowed and cannot be wrapped, so the fault falls before its first
+                // byte or after its last.
                 let mut fill = |file: &dyn File| {
                     faults.step(Step::Changes)?;
                     fill(file)?;
@@ -99,7 +99,7 @@ impl UpperDir for FaultyUpper {
     }
 
     fn copy_up_link(&self, name: Name<'_>, into: &dyn UpperDir, new_name: Name<'_>) -> Result<()> {
-        let into = layer_beneath(into)?;
+        let into = unwrap_faulty_upper(into)?;
         self.faults.step(Step::Changes)?;
         self.inner.copy_up_link(name, into, new_name)
     }
@@ -115,7 +115,7 @@ impl UpperDir for FaultyUpper {
     }
 
     fn commit_token(&self) -> Result<u128> {
-        self.faults.step(Step::Looks)?;
+        self.faults.step(Step::Reads)?;
         self.inner.commit_token()
     }
 
@@ -140,13 +140,13 @@ impl UpperDir for FaultyUpper {
         into: &dyn UpperDir,
         new_name: Name<'_>,
     ) -> Result<()> {
-        let into = layer_beneath(into)?;
+        let into = unwrap_faulty_upper(into)?;
         self.faults.step(Step::Changes)?;
         self.inner.rename_with_whiteout(name, into, new_name)
     }
 
     fn lies_in(&self, dir: (u64, u64)) -> Result<bool> {
-        self.faults.step(Step::Looks)?;
+        self.faults.step(Step::Reads)?;
         self.inner.lies_in(dir)
     }
 
@@ -164,17 +164,17 @@ impl Dir for FaultyUpper {
     }
 
     fn stat(&self, path: Descent<'_>) -> Result<Stat, Stop> {
-        self.faults.step(Step::Looks)?;
+        self.faults.step(Step::Reads)?;
         self.inner.stat(path)
     }
 
     fn stat_following(&self, path: Descent<'_>) -> Result<Stat, Stop> {
-        self.faults.step(Step::Looks)?;
+        self.faults.step(Step::Reads)?;
         self.inner.stat_following(path)
     }
 
     fn read_link(&self, name: Name<'_>) -> Result<Box<str>> {
-        self.faults.step(Step::Looks)?;
+        self.faults.step(Step::Reads)?;
         self.inner.read_link(name)
     }
 
@@ -183,7 +183,7 @@ impl Dir for FaultyUpper {
         from: Cookie,
         each: &mut dyn FnMut(Entry<'_>) -> ControlFlow<()>,
     ) -> Result<()> {
-        self.faults.step(Step::Looks)?;
+        self.faults.step(Step::Reads)?;
         self.inner.read_dir(from, each)
     }
 
@@ -208,13 +208,13 @@ impl Dir for FaultyUpper {
     }
 
     fn rename(&self, name: Name<'_>, into: &dyn Dir, new_name: Name<'_>) -> Result<()> {
-        let into = beneath(into)?;
+        let into = unwrap_faulty(into)?;
         self.faults.step(Step::Changes)?;
         self.inner.rename(name, into, new_name)
     }
 
     fn link(&self, name: Name<'_>, into: &dyn Dir, new_name: Name<'_>) -> Result<()> {
-        let into = beneath(into)?;
+        let into = unwrap_faulty(into)?;
         self.faults.step(Step::Changes)?;
         self.inner.link(name, into, new_name)
     }
@@ -225,7 +225,7 @@ impl Dir for FaultyUpper {
     }
 
     fn sync(&self) -> Result<()> {
-        self.faults.step(Step::Looks)?;
+        self.faults.step(Step::Reads)?;
         self.inner.sync()
     }
 

@@ -1,5 +1,4 @@
-//! Shrinking a run: leave lines out, half of them first and single ones last; then make what is
-//! left plainer.
+//! Shrinking of runs: removes operations, from halves down to single ones, then simplifies.
 
 use palisade_vfs::{Follow, OpenFlags};
 use proptest::strategy::ValueTree;
@@ -18,12 +17,12 @@ pub struct Shrink {
 
 #[derive(Clone, Copy, Debug)]
 enum Step {
-    /// Leave out `size` operations from `at` on.
+    /// Remove `size` operations from index `at` on.
     Cut {
         size: usize,
         at: usize,
     },
-    /// Make operation `at` plainer in the `way`-th way.
+    /// Simplify operation `at` in variant `way`.
     Plain {
         at: usize,
         way: usize,
@@ -52,7 +51,7 @@ impl Shrink {
                 Step::Cut { size, .. } => self.step = Step::Cut { size: size / 2, at: 0 },
                 Step::Plain { at, way } => {
                     let Some(op) = self.best.get(at) else {
-                        // What became plainer may need fewer lines around it.
+                        // A simplified operation may need fewer lines around it.
                         let again = std::mem::replace(&mut self.became_plainer, false);
                         self.step = if again { Step::Cut { size: 1, at: 0 } } else { Step::Done };
                         continue;
@@ -83,7 +82,7 @@ impl ValueTree for Shrink {
     fn simplify(&mut self) -> bool {
         let before = std::mem::replace(&mut self.best, self.current.clone());
         match self.step {
-            // What was cut is gone: what follows it now stands in its place.
+            // The cut succeeded, so the next operations have moved to its index.
             Step::Cut { size, at } if self.best.len() < before.len() => {
                 self.step = Step::Cut { size, at: at.saturating_sub(size) };
             }
@@ -105,7 +104,7 @@ impl ValueTree for Shrink {
     }
 }
 
-/// The operation in plainer ways, each strictly plainer, so that there is an end.
+/// Returns simpler variants of the operation; each is strictly simpler, so shrinking terminates.
 fn plainer(op: &Op) -> Vec<Op> {
     let mut out = Vec::new();
     let count = op.clone().paths_mut().len();
@@ -172,9 +171,9 @@ fn plainer(op: &Op) -> Vec<Op> {
 mod tests {
     use super::*;
 
-    /// Shrinks as proptest does, with a failure that needs two lines out of forty.
+    /// Shrinks a failure that needs two of forty operations.
     #[test]
-    fn a_run_shrinks_to_the_lines_that_matter() {
+    fn run_shrinks_to_the_relevant_operations() {
         let line = |nth: usize| Op::parse(&format!("mkdir a/b/c{nth}/d")).unwrap();
         let mut tree = Shrink::new((0..40).map(line).collect());
         let fails = |ops: &[Op]| {

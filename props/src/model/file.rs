@@ -1,15 +1,15 @@
-//! The bytes of a file: a map from offsets to what was written there.
+//! File contents of the model: a map from offsets to the bytes written there.
 
 use palisade_vfs::Errno;
 
-use super::{Body, FILE_END_MAX, Ino, Model, Open, Res};
+use super::{FILE_END_MAX, Ino, Model, NodeData, Open, Res};
 use crate::op::Op;
 use crate::outcome::Outcome;
 
 impl Model {
     pub(super) fn set_len(&mut self, ino: Ino, to: u64) {
         if let Some(node) = self.nodes.get_mut(&ino)
-            && let Body::File { bytes, len } = &mut node.body
+            && let NodeData::File { bytes, len } = &mut node.body
         {
             bytes.retain(|at, _| *at < to);
             *len = to;
@@ -19,16 +19,16 @@ impl Model {
 
     pub(super) fn len(&self, ino: Ino) -> u64 {
         match self.nodes.get(&ino).map(|node| &node.body) {
-            Some(Body::File { len, .. }) => *len,
-            Some(Body::Link(target)) => u64::try_from(target.len()).unwrap_or(u64::MAX),
-            Some(Body::Dir { .. }) | None => 0,
+            Some(NodeData::File { len, .. }) => *len,
+            Some(NodeData::Link(target)) => u64::try_from(target.len()).unwrap_or(u64::MAX),
+            Some(NodeData::Dir { .. }) | None => 0,
         }
     }
 
     pub(super) fn read(&self, ino: Ino, count: u64, offset: u64) -> Outcome {
         let end = offset.saturating_add(count).min(self.len(ino));
         match self.nodes.get(&ino).map(|node| &node.body) {
-            Some(Body::File { bytes, .. }) => {
+            Some(NodeData::File { bytes, .. }) => {
                 let at = |at| *bytes.get(&at).unwrap_or(&0);
                 Outcome::Bytes((offset.min(end)..end).map(at).collect())
             }
@@ -46,7 +46,7 @@ impl Model {
             _ => return Err(Errno::Fbig),
         }
         if let Some(node) = self.nodes.get_mut(&ino)
-            && let Body::File { bytes, len } = &mut node.body
+            && let NodeData::File { bytes, len } = &mut node.body
         {
             bytes.extend((offset..).zip(data.iter().copied()));
             *len = (*len).max(offset + count);
@@ -81,7 +81,7 @@ impl Model {
                 Ok(Outcome::Appended(count, end + count))
             }
             Op::SetLen(_, len) => {
-                // `ftruncate` is the one that calls it so.
+                // `ftruncate` returns `EINVAL` for a descriptor that is not writable.
                 writable.map_err(|_| Errno::Inval)?;
                 if *len > FILE_END_MAX {
                     return Err(Errno::Fbig);

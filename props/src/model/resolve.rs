@@ -1,21 +1,21 @@
-//! From a path to an inode, one component after the other.
+//! Path resolution of the model, component by component.
 
 use palisade_vfs::{Errno, FileType, Follow};
 
-use super::{Body, Ino, Model, Res};
+use super::{Ino, Model, NodeData, Res};
 
-/// Links that one resolution follows.
+/// The maximum number of symbolic links in one resolution.
 const LINKS_MAX: u32 = 40;
 
-/// Where the last component of a path is.
-pub(super) enum Place {
-    /// A name in a directory, and whether slashes follow it.
+/// The last component of a path.
+pub(super) enum LastComponent {
+    /// A name in a directory, and whether trailing slashes follow.
     Name { dir: Ino, name: String, slash: bool },
-    /// `.` or, if it goes up, `..`.
+    /// `.` (false) or `..` (true).
     Dots(bool),
 }
 
-/// A resolution under way: the directories from the start down to here.
+/// A resolution in progress: the directories from the start to the current one.
 struct Trail<'m> {
     model: &'m Model,
     dirs: Vec<Ino>,
@@ -23,26 +23,26 @@ struct Trail<'m> {
 }
 
 impl Model {
-    /// The node that a path leads to.
+    /// Returns the node at a path.
     pub(super) fn resolve(&self, start: Ino, path: &str, last: Follow) -> Res<Ino> {
         check(path)?;
         self.trail(start).node(path, last)
     }
 
-    /// Where the last component of a path is; a link there is not followed, slashes or not.
-    pub(super) fn place(&self, start: Ino, path: &str) -> Res<Place> {
+    /// Resolves a path up to its last component; a symbolic link there is not followed.
+    pub(super) fn place(&self, start: Ino, path: &str) -> Res<LastComponent> {
         check(path)?;
         self.trail(start).place(path)
     }
 
-    /// Where a file would be created: through links, as long as they lead on.
-    pub(super) fn place_created(&self, start: Ino, path: &str, last: Follow) -> Res<Place> {
+    /// Resolves a path for file creation, which follows symbolic links to missing names.
+    pub(super) fn place_created(&self, start: Ino, path: &str, last: Follow) -> Res<LastComponent> {
         check(path)?;
         let mut trail = self.trail(start);
         let mut path = path.to_owned();
         loop {
             let place = trail.place(&path)?;
-            let Place::Name { dir, name, slash: false } = &place else { return Ok(place) };
+            let LastComponent::Name { dir, name, slash: false } = &place else { return Ok(place) };
             match (self.child(*dir, name).and_then(|node| self.target(node)), last) {
                 (Some(target), Follow::Yes) => path = trail.follow(target)?,
                 _ => return Ok(place),
@@ -56,13 +56,13 @@ impl Model {
 
     fn target(&self, node: Ino) -> Option<&str> {
         match self.nodes.get(&node).map(|node| &node.body) {
-            Some(Body::Link(target)) => Some(target),
+            Some(NodeData::Link(target)) => Some(target),
             _ => None,
         }
     }
 }
 
-/// Refuses what no path is.
+/// Rejects invalid paths.
 fn check(path: &str) -> Res<()> {
     match path {
         "" => Err(Errno::Noent),
@@ -83,7 +83,7 @@ impl Trail<'_> {
         self.here().map(|_| ())
     }
 
-    /// Counts a link, and answers the text to go on with.
+    /// Counts a followed link and returns its target.
     fn follow(&mut self, target: &str) -> Res<String> {
         self.links += 1;
         if self.links > LINKS_MAX {
@@ -93,8 +93,8 @@ impl Trail<'_> {
         Ok(target.to_owned())
     }
 
-    /// Goes through all components but the last.
-    fn place(&mut self, path: &str) -> Res<Place> {
+    /// Resolves all components except the last.
+    fn place(&mut self, path: &str) -> Res<LastComponent> {
         let trimmed = path.trim_end_matches('/');
         let slash = trimmed.len() < path.len();
         let (before, last) = trimmed.rsplit_once('/').unwrap_or(("", trimmed));
@@ -102,38 +102,39 @@ impl Trail<'_> {
             self.enter(part)?;
         }
         match last {
-            // The path is nothing but slashes, which `check` has refused.
+            // A path of slashes only, which `check` has rejected.
             "" => Err(Errno::Escape),
-            "." => Ok(Place::Dots(false)),
+            "." => Ok(LastComponent::Dots(false)),
             ".." => {
                 self.up()?;
-                Ok(Place::Dots(true))
+                Ok(LastComponent::Dots(true))
             }
             name if name.len() > 255 => Err(Errno::Nametoolong),
-            name => Ok(Place::Name { dir: self.here()?, name: name.to_owned(), slash }),
+            name => Ok(LastComponent::Name { dir: self.here()?, name: name.to_owned(), slash }),
         }
     }
 
-    /// Goes into the directory that one component leads to.
+    /// Enters the directory of one component.
     fn enter(&mut self, part: &str) -> Res<()> {
         match part {
             "" | "." => Ok(()),
             ".." => self.up(),
             name => {
-                let node = self.look(name)?;
+                let node = self.lookup(name)?;
                 self.settle(node, true)
             }
         }
     }
 
-    fn look(&self, name: &str) -> Res<Ino> {
+    fn lookup(&self, name: &str) -> Res<Ino> {
         if name.len() > 255 {
             return Err(Errno::Nametoolong);
         }
         self.model.child(self.here()?, name).ok_or(Errno::Noent)
     }
 
-    /// Makes `node` the end of the trail, through a link; it must be a directory if asked for.
+    /// Appends `node` to the trail, following a symbolic link. With `must_be_dir` it must be a
+    /// directory.
     fn settle(&mut self, node: Ino, must_be_dir: bool) -> Res<()> {
         match self.model.kind(node) {
             FileType::Dir => self.dirs.push(node),
@@ -150,12 +151,12 @@ impl Trail<'_> {
         Ok(())
     }
 
-    /// Goes to the end of a path; the trail ends there too.
+    /// Resolves a whole path, which becomes the end of the trail.
     fn node(&mut self, path: &str, last: Follow) -> Res<Ino> {
         match self.place(path)? {
-            Place::Dots(_) => {}
-            Place::Name { name, slash, .. } => {
-                let node = self.look(&name)?;
+            LastComponent::Dots(_) => {}
+            LastComponent::Name { name, slash, .. } => {
+                let node = self.lookup(&name)?;
                 if last == Follow::No && !slash && self.model.kind(node) == FileType::Symlink {
                     return Ok(node);
                 }

@@ -1,7 +1,7 @@
-//! Lowers that are worth an overlay, and runs over them; and how both become smaller.
+//! Generators of lowers and of runs over them, with shrinking.
 //!
-//! The bottom is made first. A lower above it prefers names that are taken beneath: there it merges
-//! with, hides, or takes the place of what is there.
+//! The bottom lower is generated first. Each further lower prefers names that the lowers below it
+//! use, so that it merges with, hides or replaces their nodes.
 
 use palisade_vfs::FileType;
 use proptest::prelude::Rng;
@@ -15,14 +15,14 @@ use crate::script::Script;
 use crate::tree::{Leaf, Tree};
 
 const LOWERS_MAX: usize = 4;
-/// Nodes that one lower tries to have, besides its directories.
+/// The maximum number of nodes in one lower besides its directories.
 const LEAVES_MAX: usize = 8;
 const MARKS_MAX: usize = 5;
 const DIRS: [&str; 9] = ["a", "a/a", "a/b", "a/b/a", "a/b/a/c", "b", "b/a", "c", "c/b"];
 const NAMES: [&str; 7] = ["a", "b", "c", "f", "g", "l", "m"];
 const TARGETS: [&str; 9] = ["a", "f", "..", "../a", "b/a", "m", "../b/f", "l", "a/b/"];
 
-/// A strategy for lowers that a subject can hold, and runs of operations over them.
+/// A strategy for lowers that a subject supports, with runs of operations over them.
 #[derive(Clone, Copy, Debug)]
 pub struct Stacks(pub Holds);
 
@@ -67,16 +67,16 @@ impl Maker {
         let max = if self.holds.contains(Holds::MANY) { LOWERS_MAX } else { 1 };
         let mut lowers = Vec::new();
         for _ in 0..self.below(max) + 1 {
-            let beneath = merge(&lowers);
-            lowers.insert(0, self.lower(&beneath));
+            let merged = merge(&lowers);
+            lowers.insert(0, self.lower(&merged));
         }
         if !self.holds.contains(Holds::needed(&lowers)) {
-            lowers.iter_mut().for_each(part_links);
+            lowers.iter_mut().for_each(split_hard_links);
         }
         lowers
     }
 
-    fn lower(&mut self, beneath: &Tree) -> LowerTree {
+    fn lower(&mut self, merged: &Tree) -> LowerTree {
         let mut lower = LowerTree::default();
         for dir in DIRS {
             if is_dir(&lower.tree, parent(dir)) && self.chance(55) {
@@ -86,8 +86,8 @@ impl Maker {
         for _ in 0..self.below(LEAVES_MAX) + 1 {
             self.add_leaf(&mut lower.tree);
         }
-        if self.holds.contains(Holds::MARKS) && beneath.iter().next().is_some() {
-            self.mark(&mut lower, beneath);
+        if self.holds.contains(Holds::MARKS) && merged.iter().next().is_some() {
+            self.mark(&mut lower, merged);
         }
         lower
     }
@@ -105,11 +105,11 @@ impl Maker {
         let firsts = [paths(tree, FileType::File), paths(tree, FileType::Symlink)].concat();
         let leaf = match (self.below(10), self.pick(&firsts)) {
             (0..4, Some(first)) if self.holds.contains(Holds::LINKS) => {
-                // The first name must sort before.
+                // The first name of a file must sort before its hard links.
                 if first > path {
                     return;
                 }
-                Leaf::Same(first)
+                Leaf::HardLink(first)
             }
             (0..7, _) => {
                 let len = if self.chance(10) { 5000 } else { self.below(8) };
@@ -121,8 +121,8 @@ impl Maker {
         tree.insert(&path, leaf);
     }
 
-    fn mark(&mut self, lower: &mut LowerTree, beneath: &Tree) {
-        let taken: Vec<String> = beneath.iter().map(|(path, _)| path.to_owned()).collect();
+    fn mark(&mut self, lower: &mut LowerTree, merged: &Tree) {
+        let taken: Vec<String> = merged.iter().map(|(path, _)| path.to_owned()).collect();
         for _ in 0..self.below(MARKS_MAX) {
             let Some(path) = self.pick(&taken) else { return };
             let has_parent = is_dir(&lower.tree, parent(&path));
@@ -141,9 +141,9 @@ impl Maker {
     }
 }
 
-/// Makes a file of each further name.
-fn part_links(lower: &mut LowerTree) {
-    let linked = lower.tree.iter().filter(|(_, leaf)| matches!(leaf, Leaf::Same(_)));
+/// Replaces each hard link by a separate file.
+fn split_hard_links(lower: &mut LowerTree) {
+    let linked = lower.tree.iter().filter(|(_, leaf)| matches!(leaf, Leaf::HardLink(_)));
     let paths: Vec<_> = linked.map(|(path, _)| path.to_owned()).collect();
     for path in paths {
         lower.tree.insert(&path, Leaf::File(b"parted".to_vec()));
@@ -158,32 +158,32 @@ fn is_dir(tree: &Tree, path: &str) -> bool {
     path.is_empty() || tree.get(path) == Some(&Leaf::Dir)
 }
 
-/// The paths of one type, further names left out.
+/// Returns the paths of one type, without hard links.
 fn paths(tree: &Tree, kind: FileType) -> Vec<String> {
     let is = |leaf: &Leaf| match leaf {
         Leaf::Dir => kind == FileType::Dir,
         Leaf::File(_) => kind == FileType::File,
         Leaf::Symlink(_) => kind == FileType::Symlink,
-        Leaf::Same(_) => false,
+        Leaf::HardLink(_) => false,
     };
     tree.iter().filter(|(_, leaf)| is(leaf)).map(|(path, _)| path.to_owned()).collect()
 }
 
-/// A stack that shrinks: first the run, then the lowers, and so on until nothing gets smaller.
+/// A stack that shrinks: first the run, then the lowers, until neither gets smaller.
 #[derive(Clone, Debug)]
 pub struct ShrinkStack {
     lowers: Vec<LowerTree>,
     /// The smallest lowers that are known to fail.
     best: Vec<LowerTree>,
     ops: Shrink,
-    /// Which of the smaller lowers comes next; `None` while the run shrinks.
+    /// The index of the next variant of the lowers; `None` while the run shrinks.
     at: Option<usize>,
-    /// Whether the lowers became smaller since the run last shrank.
+    /// Whether the lowers have shrunk since the run last shrank.
     less: bool,
 }
 
 impl ShrinkStack {
-    /// The run cannot become smaller: the lowers can.
+    /// Shrinks the lowers, after the run cannot shrink further.
     fn advance(&mut self) -> bool {
         loop {
             let at = self.at.unwrap_or(0);
@@ -196,7 +196,7 @@ impl ShrinkStack {
             if !std::mem::take(&mut self.less) {
                 return false;
             }
-            // With smaller lowers there may be less to do.
+            // Smaller lowers may allow the run to shrink further.
             self.at = None;
             self.ops = Shrink::new(self.ops.current());
             if self.ops.simplify() {
@@ -255,7 +255,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lowers_hide_merge_and_link_a_fair_part_of_the_time() {
+    fn generated_lowers_hide_merge_and_link() {
         let mut runner = TestRunner::deterministic();
         let (mut hides, mut merges, mut links, mut hidden_names) = (0, 0, 0, 0);
         for _ in 0..400 {
@@ -265,8 +265,9 @@ mod tests {
             let merged = stack.merged();
             let count =
                 |it: &dyn Fn(&LowerTree) -> usize| -> usize { stack.lowers.iter().map(it).sum() };
-            let same =
-                |tree: &Tree| tree.iter().filter(|(_, leaf)| matches!(leaf, Leaf::Same(_))).count();
+            let same = |tree: &Tree| {
+                tree.iter().filter(|(_, leaf)| matches!(leaf, Leaf::HardLink(_))).count()
+            };
             let (all, linked) = (count(&|it| it.tree.iter().count()), count(&|it| same(&it.tree)));
             hides += usize::from(stack.lowers.iter().any(LowerTree::has_marks));
             merges += usize::from(stack.lowers.len() > 1 && merged.iter().count() < all);
@@ -281,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stack_shrinks_to_what_matters_of_both() {
+    fn stack_shrinks_to_the_relevant_run_and_lowers() {
         let text = "mkdir a\nwrite a/f \"xx\"\n---\nmkdir b\nwrite b/f \"\"\nlink b/f c\n===\n\
                     mkdir d\nmkdir e\nunlink a/f\n";
         let stack = Stack::parse(text).unwrap();
@@ -293,7 +294,7 @@ mod tests {
             less: false,
         };
         let fails = |it: &Stack| {
-            let linked = matches!(it.merged().get("c"), Some(Leaf::Same(_)));
+            let linked = matches!(it.merged().get("c"), Some(Leaf::HardLink(_)));
             linked && it.script.to_string().contains("f\n")
         };
         let mut more = tree.simplify();

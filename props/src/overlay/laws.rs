@@ -1,17 +1,17 @@
-//! The laws, each a table of lowers and of what is done over them.
+//! The laws of overlays, each a table of lowers and operations.
 //!
-//! A row runs beside the model ([`super::run_stack`]): what stands behind `=>` is there to be
-//! read, and to be a second opinion. At the end of each row the trees are equal, what is seen
-//! agrees with itself, and the lowers are as they were.
+//! Each row is compared with the model ([`super::run_stack`]). The outcomes after `=>` document the
+//! behavior and check the model. At the end of each row, the overlay equals the model and is
+//! consistent, and the lowers are unchanged.
 
 use palisade_vfs::{DirRef, Errno, Result};
 
 use super::{Bench, Holds, OverlaySubject, Stack, run_stack};
 use crate::op::Op;
 use crate::report::{Fault, Report};
-use crate::subject::Promises;
+use crate::subject::Capabilities;
 
-/// A script over one lower, with something of everything in it.
+/// A script over one lower that contains each kind of node.
 macro_rules! one {
     ($lines:literal) => {
         concat!(
@@ -48,10 +48,10 @@ macro_rules! laws {
         pub enum Law { $(#[doc = $text] $law,)* }
 
         impl Law {
-            /// Every law that is a table.
+            /// All laws that are tables.
             pub const ALL: &'static [Law] = &[$(Law::$law,)*];
 
-            /// What it says.
+            /// The text of the law.
             #[must_use]
             pub fn text(self) -> &'static str {
                 match self { $(Law::$law => $text,)* }
@@ -65,60 +65,60 @@ macro_rules! laws {
 }
 
 laws! {
-    Whiteouts entries::WHITEOUTS, "A whiteout of a directory hides everything beneath it.";
-    FullDirs entries::FULL_DIRS, "A merged directory with anything in it is not removed.";
-    NewDirs entries::NEW_DIRS, "A directory that is made anew is empty.";
-    TakenNames entries::TAKEN_NAMES, "A name that a lower has is taken.";
-    Exclusive entries::EXCLUSIVE, "Exclusive creation fails on a lower file as on an upper one.";
-    Lowers bytes::LOWERS, "No handle, however opened, ever changes a lower.";
-    Lengths bytes::LENGTHS, "Truncation takes effect, and another length keeps the beginning.";
-    CopyUp identity::COPY_UP, "A copy-up is not seen: bytes, times and numbers stay.";
-    Identity identity::IDENTITY, "Identity is stable, and names linked together stay linked.";
-    Renames entries::RENAMES, "A renamed directory takes along what is in it.";
-    Metadata entries::METADATA, "New metadata of a lower directory leave its listing.";
+    Whiteouts entries::WHITEOUTS, "A whiteout of a directory hides all its descendants.";
+    FullDirs entries::FULL_DIRS, "A merged directory with any entry cannot be removed.";
+    NewDirs entries::NEW_DIRS, "A recreated directory is empty.";
+    TakenNames entries::TAKEN_NAMES, "A name that exists in a lower is taken.";
+    Exclusive entries::EXCLUSIVE, "Exclusive creation fails on a lower file as on an upper file.";
+    Lowers bytes::LOWERS, "No handle changes a lower, regardless of its access mode.";
+    Lengths bytes::LENGTHS, "Truncation and `set_len` keep the bytes before the new length.";
+    CopyUp identity::COPY_UP, "A copy-up is not observable: bytes, times and inode numbers stay.";
+    Identity identity::IDENTITY, "Identities are stable, and hard links stay linked.";
+    Renames entries::RENAMES, "A renamed directory keeps its entries.";
+    Metadata entries::METADATA, "Changing the metadata of a lower directory keeps its listing.";
     Listings listing::LISTINGS, "Listings have a stable order and stable cookies.";
-    Markers entries::MARKERS, "No marker has a name that a guest could use, list or remove.";
-    OpenHandles bytes::OPEN_HANDLES, "A handle opened before a change sees the change.";
-    Failures early::FAILURES, "A failed operation leaves the tree and the room that it takes.";
-    Listed early::LISTED, "What is listed can be opened, and what is hidden is neither.";
-    DirHandles early::DIR_HANDLES, "A handle on a directory is the directory, not its path.";
-    Errors early::ERRORS, "Errors keep their whole meaning.";
-    Numbers early::NUMBERS, "No node has the number 0, and listings say the same numbers.";
-    Unlinked early::UNLINKED, "An open file without a name stays readable and does not come back.";
+    Markers entries::MARKERS, "Markers reserve no name that a guest can use, list or remove.";
+    OpenHandles bytes::OPEN_HANDLES, "An open handle observes later changes.";
+    Failures early::FAILURES, "A failed operation changes neither the tree nor the space in use.";
+    Listed early::LISTED, "Listed entries can be opened; hidden names are neither listed nor opened.";
+    DirHandles early::DIR_HANDLES, "A directory handle refers to the directory, not to its path.";
+    Errors early::ERRORS, "Errors have precise errnos.";
+    Numbers early::NUMBERS, "Inode numbers are not 0, and listings contain the same numbers.";
+    Unlinked early::UNLINKED, "An unlinked open file stays readable and does not reappear.";
 }
 
-/// Makes one test of each law, one of the property that an overlay behaves as a plain copy of its
-/// lowers, and, if the subject can be made to fail, one of what it then loses.
+/// Generates one test for each law, and one for the property that an overlay behaves like a plain
+/// copy of its merged lowers.
 ///
-/// The subject is an expression that makes an [`OverlaySubject`].
+/// The argument is an expression of an [`OverlaySubject`].
 #[macro_export]
 macro_rules! overlay_laws {
     ($subject:expr) => {
         $crate::overlay_laws!(@laws $subject,
-            a_whiteout_of_a_directory_hides_everything_beneath_it Whiteouts,
-            a_merged_directory_with_anything_in_it_is_not_removed FullDirs,
-            a_directory_that_is_made_anew_is_empty NewDirs,
-            a_name_that_a_lower_has_is_taken TakenNames,
+            whiteout_of_a_directory_hides_its_descendants Whiteouts,
+            nonempty_merged_directory_is_not_removed FullDirs,
+            recreated_directory_is_empty NewDirs,
+            lower_name_is_taken TakenNames,
             exclusive_creation_fails_on_a_lower_file Exclusive,
             no_handle_ever_changes_a_lower Lowers,
-            truncation_takes_effect_and_another_length_keeps_the_beginning Lengths,
-            a_copy_up_is_not_seen CopyUp,
+            truncation_and_set_len_keep_the_prefix Lengths,
+            copy_up_is_not_observable CopyUp,
             identity_is_stable_and_linked_names_stay_linked Identity,
-            a_renamed_directory_takes_along_what_is_in_it Renames,
-            new_metadata_of_a_lower_directory_leave_its_listing Metadata,
+            renamed_directory_keeps_its_entries Renames,
+            metadata_changes_keep_the_listing Metadata,
             listings_have_a_stable_order_and_stable_cookies Listings,
-            no_marker_has_a_name_that_a_guest_could_use Markers,
-            a_handle_opened_before_a_change_sees_the_change OpenHandles,
-            a_failed_operation_leaves_the_tree_and_its_room Failures,
-            what_is_listed_can_be_opened_and_what_is_hidden_is_neither Listed,
-            a_handle_on_a_directory_is_the_directory_and_not_its_path DirHandles,
-            errors_keep_their_whole_meaning Errors,
-            no_node_has_the_number_0 Numbers,
-            an_open_file_without_a_name_stays_readable Unlinked);
+            markers_reserve_no_names Markers,
+            open_handle_observes_later_changes OpenHandles,
+            failed_operation_changes_no_tree_and_no_space Failures,
+            listed_entries_open_and_hidden_names_do_not Listed,
+            directory_handle_is_independent_of_its_path DirHandles,
+            errors_have_precise_errnos Errors,
+            inode_numbers_are_nonzero Numbers,
+            unlinked_open_file_stays_readable Unlinked);
 
         #[test]
-        fn behaves_as_a_plain_copy_of_its_lowers() {
-            $crate::overlay::assert_copy_of(&$subject, $crate::cases(150));
+        fn equals_a_copy_of_the_merged_lowers() {
+            $crate::overlay::assert_equals_merged_copy(&$subject, $crate::cases(150));
         }
     };
     (@laws $subject:expr, $($test:ident $law:ident),*) => {
@@ -141,7 +141,7 @@ enum Proof {
     Stack(&'static str),
     /// Many stacks of one pattern.
     Each(fn() -> Vec<String>),
-    /// What no script can say, over these lowers.
+    /// A behavior that a script cannot express, over these lowers.
     Code {
         lowers: &'static str,
         check: Check,
@@ -160,7 +160,7 @@ const fn code(name: &'static str, lowers: &'static str, check: Check) -> Row {
     Row { name, proof: Proof::Code { lowers, check } }
 }
 
-/// Puts overlays through all laws, and reports every fault.
+/// Checks all laws on a subject and reports each fault.
 #[must_use]
 pub fn check_laws(subject: &dyn OverlaySubject) -> Report {
     let mut report = Report { subject: subject.name(), ..Report::default() };
@@ -170,7 +170,7 @@ pub fn check_laws(subject: &dyn OverlaySubject) -> Report {
     report
 }
 
-/// Puts overlays through one law.
+/// Checks one law on a subject.
 #[must_use]
 pub fn check_law(subject: &dyn OverlaySubject, law: Law) -> Report {
     let mut report = Report { subject: subject.name(), ..Report::default() };
@@ -178,10 +178,11 @@ pub fn check_law(subject: &dyn OverlaySubject, law: Law) -> Report {
     report
 }
 
-/// Puts overlays through one law.
+/// Asserts one law.
 ///
 /// # Panics
-/// With the whole report if there is a fault, or if nothing was put through it.
+///
+/// With the whole report if there is a fault or no row ran.
 pub fn assert_law(subject: &dyn OverlaySubject, law: Law) {
     check_law(subject, law).assert();
 }
@@ -200,7 +201,7 @@ fn check_into(subject: &dyn OverlaySubject, law: Law, report: &mut Report) {
     }
 }
 
-/// Answers what the subject lacks, if that is why the row was left out.
+/// Checks one row. Returns the missing support if the row was skipped.
 fn check_row(subject: &dyn OverlaySubject, row: &Row) -> Result<Option<String>, Fault> {
     let texts = match &row.proof {
         Proof::Stack(text) => vec![(*text).to_owned()],
@@ -211,8 +212,8 @@ fn check_row(subject: &dyn OverlaySubject, row: &Row) -> Result<Option<String>, 
         let broken = |what| Fault { case: row.name.to_owned(), what, script: text.clone() };
         let stack = Stack::parse(&text).map_err(broken)?;
         let needs = stack.script.lines.iter().map(|line| line.op.needs());
-        let lacking = needs.fold(Promises::empty(), Promises::union);
-        let lacking = lacking.difference(subject.promises());
+        let lacking = needs.fold(Capabilities::empty(), Capabilities::union);
+        let lacking = lacking.difference(subject.capabilities());
         if !lacking.is_empty() {
             return Ok(Some(format!("{lacking:?}")));
         }
@@ -231,15 +232,17 @@ fn check_row(subject: &dyn OverlaySubject, row: &Row) -> Result<Option<String>, 
 fn run_code(subject: &dyn OverlaySubject, stack: &Stack, check: Check) -> Result<(), String> {
     let world = subject.fresh(&stack.lowers);
     let world = world.map_err(|errno| format!("there is no fresh overlay: {errno}"))?;
-    let mut bench = Bench::new(world, subject.promises(), stack)?;
+    let mut bench = Bench::new(world, subject.capabilities(), stack)?;
     check(&mut bench)?;
-    bench.settled()
+    bench.check_state()
 }
 
 impl Bench {
-    /// Runs lines on the overlay and on the model.
+    /// Compares the overlay with the model on some lines.
     ///
-    /// Errors: the line, and what came instead.
+    /// # Errors
+    ///
+    /// The line that differs, and its outcome.
     fn run(&mut self, lines: &str) -> Result<(), String> {
         let script = crate::Script::parse(lines)?;
         for line in &script.lines {
@@ -248,7 +251,7 @@ impl Bench {
         Ok(())
     }
 
-    /// Opens something on the overlay alone.
+    /// Opens a node on the overlay only.
     fn open(&self, path: &str, how: palisade_vfs::OpenHow) -> Result<palisade_vfs::Node, String> {
         let root = &*self.world.root;
         let node = palisade_vfs::path::open(root, path, palisade_vfs::Follow::No, how);
@@ -256,11 +259,12 @@ impl Bench {
     }
 }
 
-/// An overlay whose upper is one of its lowers, or lies in one, or holds one, is refused when it is
-/// made: `make` is given the upper and the lower.
+/// Asserts that an overlay is refused if its upper is one of its lowers, or is inside one, or
+/// contains one. `make` receives the upper and the lower.
 ///
 /// # Panics
-/// If one is made all the same, or if one over a directory that lies apart is refused.
+///
+/// If such an overlay is created, or if an overlay over a separate lower is refused.
 pub fn assert_apart(fresh: &dyn Fn() -> DirRef, make: &dyn Fn(&DirRef, &DirRef) -> Result<()>) {
     let at = |root: &DirRef, path: &str| {
         let how = palisade_vfs::OpenHow::HOLD_DIR;
@@ -292,7 +296,7 @@ pub fn assert_apart(fresh: &dyn Fn() -> DirRef, make: &dyn Fn(&DirRef, &DirRef) 
     }
 }
 
-/// The operation of a line of a table.
+/// Parses a line of a table.
 fn op(line: &str) -> Result<Op, String> {
     Op::parse(line)
 }
@@ -305,9 +309,9 @@ mod tests {
     use crate::live::Run;
     use crate::model::Model;
 
-    /// Two hands wrote the tables and the model: where both agree, both are right.
+    /// The tables and the model were written independently, so each one checks the other.
     #[test]
-    fn the_model_gives_what_every_row_asks_for() {
+    fn model_satisfies_every_row() {
         let mut wrong = Vec::new();
         for row in Law::ALL.iter().flat_map(|law| law.rows()) {
             let Proof::Stack(text) = row.proof else { continue };
@@ -325,12 +329,12 @@ mod tests {
     }
 
     #[test]
-    fn rows_have_names_of_their_own_and_each_asks_for_something() {
+    fn rows_have_unique_names_and_an_expectation() {
         let mut names = BTreeSet::new();
         for row in Law::ALL.iter().flat_map(|law| law.rows()) {
             assert!(names.insert(row.name), "{} twice", row.name);
             if let Proof::Stack(text) = row.proof {
-                assert!(text.contains("=>"), "{} asks for nothing", row.name);
+                assert!(text.contains("=>"), "{} expects nothing", row.name);
             }
         }
         assert!(names.len() > 60, "{}", names.len());

@@ -1,7 +1,7 @@
-//! Literal lowers, and what an overlay over them shows.
+//! Literal lowers, and the tree that an overlay shows over them.
 //!
-//! `merge` is written from the words of Linux's overlayfs documentation, name by name from the top
-//! down, and shares nothing with the overlay that it judges.
+//! `merge` follows the overlayfs documentation of Linux, name by name from the top down, and shares
+//! no code with the overlay under test.
 //! See <https://docs.kernel.org/filesystems/overlayfs.html>.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,21 +15,23 @@ use crate::script::Script;
 use crate::text;
 use crate::tree::{Leaf, Tree};
 
-/// A literal lower: a tree, and the marks that hide what lies in the lowers beneath it.
+/// A literal lower: a tree with whiteouts and opaque directories, which hide nodes of lowers below.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LowerTree {
-    /// What is there.
+    /// The nodes.
     pub tree: Tree,
-    /// Names that are gone, whatever lies beneath. Their parents are directories of `tree`.
+    /// Names that are hidden in all lowers below. Their parents are directories of `tree`.
     pub whiteouts: BTreeSet<String>,
-    /// Directories of `tree` that are not merged with those beneath.
+    /// Directories of `tree` that are not merged with those of the lowers below.
     pub opaque: BTreeSet<String>,
 }
 
 impl LowerTree {
-    /// Reads the text form: that of a [`Tree`], with lines `whiteout PATH` and `opaque PATH`.
+    /// Parses the text form: that of a [`Tree`], with lines `whiteout PATH` and `opaque PATH`.
     ///
-    /// Errors: a sentence for a person.
+    /// # Errors
+    ///
+    /// A message for people.
     pub fn parse(text: &str) -> Result<LowerTree, String> {
         let mut lower = LowerTree::default();
         let mut rest = String::new();
@@ -54,7 +56,7 @@ impl LowerTree {
         Ok(lower)
     }
 
-    /// Whether the marks stand where they can.
+    /// Checks that whiteouts and opaque marks have valid paths.
     fn check(&self) -> Result<(), String> {
         let is_dir = |path: &str| path.is_empty() || self.tree.get(path) == Some(&Leaf::Dir);
         for path in &self.whiteouts {
@@ -69,15 +71,18 @@ impl LowerTree {
         }
     }
 
-    /// Whether there is a mark, so that only a layer can hold it.
+    /// Returns whether there is a whiteout or an opaque directory, which only an upper can store.
     #[must_use]
     pub fn has_marks(&self) -> bool {
         !self.whiteouts.is_empty() || !self.opaque.is_empty()
     }
 
-    /// Fills an empty directory, with times that lie long ago, so that a time that is lost is seen.
+    /// Fills an empty directory. The times are long past, so that a lost time is detected.
     ///
-    /// Errors: `Notsup` for marks; those of the directory.
+    /// # Errors
+    ///
+    /// - `Notsup` for whiteouts and opaque directories.
+    /// - The errors of the directory.
     pub fn fill(&self, dir: &DirRef) -> Result<()> {
         if self.has_marks() {
             return Err(Errno::Notsup);
@@ -86,7 +91,7 @@ impl LowerTree {
         self.age(&**dir)
     }
 
-    /// Fills an empty layer, marks and all, with times that lie long ago. It is not frozen.
+    /// Fills an empty upper, including whiteouts, with times long past. Does not freeze it.
     #[cfg(feature = "overlay")]
     pub fn fill_layer(&self, layer: &UpperRef) -> Result<()> {
         self.tree.build(&**layer)?;
@@ -101,15 +106,15 @@ impl LowerTree {
         self.age(&**layer)
     }
 
-    /// Gives each node times of its own. The root's too.
+    /// Sets distinct times on each node, including the root.
     fn age(&self, root: &dyn Dir) -> Result<()> {
-        let nodes = self.tree.iter().filter(|(_, leaf)| !matches!(leaf, Leaf::Same(_)));
+        let nodes = self.tree.iter().filter(|(_, leaf)| !matches!(leaf, Leaf::HardLink(_)));
         for (nth, path) in (1..).zip(nodes.map(|(path, _)| path).chain([""])) {
             let at = |seconds: i64| SetTime::At(Timestamp::new(seconds, 123_456_789));
             let modified = at(1_000_000_000 + nth * 1000);
             let times = SetTimes { accessed: at(1_100_000_000 + nth * 1000), modified };
             match root.set_times(Descent::new(path)?, times) {
-                // What keeps no times loses none.
+                // Filesystems without times are accepted.
                 Ok(()) | Err(Stop::Errno(Errno::Notsup | Errno::Perm)) => {}
                 Err(Stop::Errno(errno)) => return Err(errno),
                 Err(Stop::Link { .. }) => return Err(Errno::Loop),
@@ -118,7 +123,7 @@ impl LowerTree {
         Ok(())
     }
 
-    /// The smaller lowers that one step of shrinking leads to.
+    /// Returns the variants of one shrinking step.
     pub(super) fn plainer(&self) -> Vec<LowerTree> {
         let mut out = Vec::new();
         for (path, leaf) in self.tree.iter() {
@@ -127,7 +132,9 @@ impl LowerTree {
             let gone: Vec<_> = less
                 .tree
                 .iter()
-                .filter(|(_, leaf)| matches!(leaf, Leaf::Same(it) if less.tree.get(it).is_none()))
+                .filter(
+                    |(_, leaf)| matches!(leaf, Leaf::HardLink(it) if less.tree.get(it).is_none()),
+                )
                 .map(|(path, _)| path.to_owned())
                 .collect();
             for path in gone {
@@ -138,7 +145,7 @@ impl LowerTree {
             less.whiteouts.retain(|path| dir(path.rsplit_once('/').map_or("", |(dir, _)| dir)));
             out.push(less);
             let plain = match leaf {
-                Leaf::Same(_) => Leaf::File(Vec::new()),
+                Leaf::HardLink(_) => Leaf::File(Vec::new()),
                 Leaf::File(bytes) if bytes.len() > 1 => Leaf::File(vec![b'a']),
                 Leaf::File(_) | Leaf::Dir | Leaf::Symlink(_) => continue,
             };
@@ -178,12 +185,12 @@ impl fmt::Display for LowerTree {
     }
 }
 
-/// What an overlay with an empty upper shows over `lowers`, top first.
+/// Returns the tree that an overlay with an empty upper shows over `lowers`, top first.
 ///
-/// A name leads to what the topmost lower says of it: a whiteout is nothing, a file or a link is
-/// that, and a directory is merged with the directories of that name beneath it, down to the first
-/// whiteout, file, link, or opaque directory, which is merged still. Names that a lower links
-/// together stay so, as far as they show.
+/// The topmost lower with a name determines its node: a whiteout hides the name, a file or a
+/// symbolic link is shown, and a directory is merged with the directories of the same name below,
+/// down to the first whiteout, file or symbolic link, or including the first opaque directory.
+/// Hard links within a lower are preserved between the visible names.
 #[must_use]
 pub fn merge(lowers: &[LowerTree]) -> Tree {
     let mut shown = BTreeMap::new();
@@ -195,13 +202,13 @@ pub fn merge(lowers: &[LowerTree]) -> Tree {
     for (path, lower) in shown {
         let Some(leaf) = lowers.get(lower).and_then(|it| it.tree.get(&path)) else { continue };
         let node = match leaf {
-            Leaf::Same(first) => (lower, first.clone()),
+            Leaf::HardLink(first) => (lower, first.clone()),
             Leaf::Dir | Leaf::File(_) | Leaf::Symlink(_) => (lower, path.clone()),
         };
         let leaf = match (leaf, first_names.get(&node)) {
             (Leaf::Dir, _) => Leaf::Dir,
-            (_, Some(first)) => Leaf::Same(first.clone()),
-            (Leaf::Same(first), None) => {
+            (_, Some(first)) => Leaf::HardLink(first.clone()),
+            (Leaf::HardLink(first), None) => {
                 match lowers.get(lower).and_then(|it| it.tree.get(first)) {
                     Some(leaf) => leaf.clone(),
                     None => continue,
@@ -215,8 +222,8 @@ pub fn merge(lowers: &[LowerTree]) -> Tree {
     tree
 }
 
-/// Notes for each path beneath `dir` the topmost lower that shows there; `parts` are the lowers
-/// that the directory is merged from, top first.
+/// Records for each path under `dir` the topmost lower that is visible there. `parts` are the
+/// lowers that the directory is merged from, top first.
 fn merge_dir(
     lowers: &[LowerTree],
     dir: &str,
@@ -240,7 +247,7 @@ fn merge_dir(
                         break;
                     }
                 }
-                Some(Leaf::File(_) | Leaf::Symlink(_) | Leaf::Same(_)) => {
+                Some(Leaf::File(_) | Leaf::Symlink(_) | Leaf::HardLink(_)) => {
                     shown.entry(path.clone()).or_insert(nth);
                     break;
                 }
@@ -260,22 +267,23 @@ fn names_in<'t>(tree: &'t Tree, dir: &str) -> Vec<&'t str> {
     tree.iter().filter_map(|(path, _)| inside(path)).filter(|it| !it.contains('/')).collect()
 }
 
-/// Lowers, top first, and what is done over them: the text form of everything that this kit says
-/// about overlays.
+/// Lowers, top first, and a script: the text form of all overlay cases.
 ///
-/// The lowers stand between lines `---`, and the script behind a line `===`.
+/// Lines `---` separate the lowers, and a line `===` precedes the script.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stack {
-    /// Top first.
+    /// The lowers, top first.
     pub lowers: Vec<LowerTree>,
-    /// What is done.
+    /// The operations.
     pub script: Script,
 }
 
 impl Stack {
-    /// Reads the text form.
+    /// Parses the text form.
     ///
-    /// Errors: a sentence for a person.
+    /// # Errors
+    ///
+    /// A message for people.
     pub fn parse(text: &str) -> Result<Stack, String> {
         let is = |what: &'static str| move |line: &&str| line.trim() == what;
         let lines: Vec<&str> = text.lines().collect();
@@ -289,13 +297,13 @@ impl Stack {
         })
     }
 
-    /// What the overlay shows before anything is done.
+    /// Returns the tree of the overlay before the script.
     #[must_use]
     pub fn merged(&self) -> Tree {
         merge(&self.lowers)
     }
 
-    /// The text form, with an arrow before line `at` of the script.
+    /// Returns the text form with line `at` of the script marked.
     pub(crate) fn marked(&self, at: Option<usize>) -> String {
         let lowers: Vec<_> = self.lowers.iter().map(LowerTree::to_string).collect();
         format!("{}===\n{}", lowers.join("---\n"), crate::run::marked(&self.script, at))
@@ -317,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lower_prints_as_it_is_read() {
+    fn lower_round_trips_through_its_text_form() {
         let text = "mkdir a\nwrite a/f \"\"\nwhiteout a/g\nwhiteout b\nopaque a\n";
         assert_eq!(LowerTree::parse(text).unwrap().to_string(), text);
         for bad in ["whiteout", "whiteout a/b", "write f \"\"\nopaque f", "mkdir a\nwhiteout a"] {
@@ -335,10 +343,10 @@ mod tests {
             (&["whiteout a", "mkdir a\nwrite a/f \"\"\nmkdir b"], "mkdir b\n"),
             (&["mkdir a\nopaque a", "mkdir a\nwrite a/f \"\""], "mkdir a\n"),
             (&["write a \"\"", "mkdir a\nwrite a/f \"\""], "write a \"\"\n"),
-            // What lies beneath a file or a whiteout is not reached from above either.
+            // A file or a whiteout ends the merge with the lowers below it.
             (&["mkdir a", "write a \"\"", "mkdir a\nwrite a/f \"\""], "mkdir a\n"),
             (&["mkdir a", "whiteout a", "mkdir a\nwrite a/f \"\""], "mkdir a\n"),
-            // An opaque directory is the last that is merged.
+            // The merge includes an opaque directory and ends there.
             (
                 &[
                     "mkdir a\nwrite a/f \"\"",
@@ -350,7 +358,7 @@ mod tests {
             (&["write f \"\"\nopaque \"\"", "write g \"\""], "write f \"\"\n"),
             // The first name of a file may be hidden.
             (&["whiteout a", "write a \"x\"\nlink a b\nlink a c"], "write b \"x\"\nlink b c\n"),
-            // Equal paths of different lowers are different files.
+            // Equal paths in different lowers are different files.
             (
                 &["write a \"1\"\nlink a d", "write a \"2\"\nlink a b\nlink a c"],
                 "write a \"1\"\nwrite b \"2\"\nlink b c\nlink a d\n",

@@ -1,4 +1,4 @@
-//! Literal trees as files of the program and as archives.
+//! Conversions of literal trees to embedded files and to archives.
 
 use std::borrow::Cow;
 use std::io::{Cursor, Write as _};
@@ -7,7 +7,7 @@ use palisade_props::{Leaf, Tree};
 use palisade_vfs::{DirRef, EmbeddedFs, Errno, Image, ImageLimits, Result, Timestamp};
 use zip::write::SimpleFileOptions;
 
-/// Its files; directories are those that lead to files, and there are no links.
+/// Embeds the files of the tree, with their parent directories but without links.
 pub fn embedded(tree: &Tree) -> Result<DirRef> {
     let files = tree.iter().filter_map(|(path, leaf)| match leaf {
         Leaf::File(bytes) => Some((path, Cow::Owned(bytes.clone()), Timestamp::EPOCH)),
@@ -16,8 +16,8 @@ pub fn embedded(tree: &Tree) -> Result<DirRef> {
     EmbeddedFs::from_files(files).map(|fs| fs.root()).map_err(|_| Errno::Io)
 }
 
-/// The rest of the tree.
-pub fn what_embedded_lacks(tree: &Tree) -> Tree {
+/// Returns the nodes of the tree that embedded files cannot represent.
+pub fn not_embeddable(tree: &Tree) -> Tree {
     let mut rest = Tree::new();
     for (path, leaf) in tree.iter() {
         let inside = format!("{path}/");
@@ -26,7 +26,7 @@ pub fn what_embedded_lacks(tree: &Tree) -> Tree {
             Leaf::Dir => tree
                 .iter()
                 .any(|(other, leaf)| other.starts_with(&inside) && matches!(leaf, Leaf::File(_))),
-            Leaf::Symlink(_) | Leaf::Same(_) => false,
+            Leaf::Symlink(_) | Leaf::HardLink(_) => false,
         };
         if !is_there {
             rest.insert(path, leaf.clone());
@@ -35,7 +35,7 @@ pub fn what_embedded_lacks(tree: &Tree) -> Tree {
     rest
 }
 
-/// All of it, in a tar archive.
+/// Packs the tree into a tar archive.
 pub fn tar(tree: &Tree) -> Result<DirRef> {
     let io = |_| Errno::Io;
     let mut archive = ::tar::Builder::new(Vec::new());
@@ -56,7 +56,7 @@ pub fn tar(tree: &Tree) -> Result<DirRef> {
                 header.set_entry_type(::tar::EntryType::Symlink);
                 archive.append_link(&mut header, path, target).map_err(io)?;
             }
-            Leaf::Same(first) => {
+            Leaf::HardLink(first) => {
                 header.set_entry_type(::tar::EntryType::Link);
                 archive.append_link(&mut header, path, first).map_err(io)?;
             }
@@ -65,7 +65,7 @@ pub fn tar(tree: &Tree) -> Result<DirRef> {
     image(archive.into_inner().map_err(io)?)
 }
 
-/// All of it but hard links, in a zip archive.
+/// Packs the tree without hard links into a zip archive.
 pub fn zip(tree: &Tree) -> Result<DirRef> {
     let io = |_| Errno::Io;
     let options = SimpleFileOptions::default();
@@ -78,7 +78,7 @@ pub fn zip(tree: &Tree) -> Result<DirRef> {
                 archive.write_all(bytes).map_err(|_| Errno::Io)?;
             }
             Leaf::Symlink(target) => archive.add_symlink(path, target, options).map_err(io)?,
-            Leaf::Same(_) => return Err(Errno::Notsup),
+            Leaf::HardLink(_) => return Err(Errno::Notsup),
         }
     }
     image(archive.finish().map_err(io)?.into_inner())

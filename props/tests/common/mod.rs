@@ -1,4 +1,4 @@
-//! What the test binaries share: subjects, and the scripts.
+//! Subjects and scripts that the test binaries share.
 
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::disallowed_methods)]
 
@@ -7,15 +7,15 @@ pub mod images;
 use std::sync::Arc;
 
 use palisade_policy::{Policy, Refusal, confine, read_only};
-use palisade_props::{Made, Promises, Subject, Tree, World, ambient};
+use palisade_props::{Capabilities, Subject, SubjectFn, TestFs, Tree, ambient};
 use palisade_vfs::{
     Access, Descent, Errno, HostDir, MemFs, Mounts, OpenFlags, OpenHow, Resolver, Result, Rights,
 };
 
-/// A temporary directory of the host.
+/// A subject on temporary directories of the host.
 pub struct Host(pub Resolver);
 
-/// A file system in memory of the host, so that times and listings are the same everywhere.
+/// An in-memory filesystem of the host, whose times and listings do not depend on the disk.
 pub const TMPFS: &str = "/dev/shm";
 
 impl Subject for Host {
@@ -23,21 +23,21 @@ impl Subject for Host {
         format!("host directory, {:?}", self.0)
     }
 
-    fn fresh(&self, tree: &Tree) -> Result<World> {
+    fn fresh(&self, tree: &Tree) -> Result<TestFs> {
         let temp = tempfile::tempdir_in(TMPFS).map_err(|_| Errno::Io)?;
         let path = temp.path().to_owned();
         let dir = HostDir::open_ambient_with(&path, self.0).map_err(|_| Errno::Io)?;
         tree.build(&*dir)?;
-        let reveal = move || ambient::tree(&path).map_err(|_| Errno::Io);
-        Ok(World::new(dir).revealed_by(reveal).keeping(temp))
+        let backing_tree = move || ambient::tree(&path).map_err(|_| Errno::Io);
+        Ok(TestFs::new(dir).with_backing_tree(backing_tree).keeping(temp))
     }
 
-    fn promises(&self) -> Promises {
-        Promises::USUAL
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::USUAL
     }
 }
 
-/// Every script of `tests/scripts`, by name.
+/// Returns the scripts of `tests/scripts`, by name.
 pub fn scripts() -> Vec<(String, String)> {
     let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/scripts");
     let mut out = Vec::new();
@@ -50,43 +50,43 @@ pub fn scripts() -> Vec<(String, String)> {
     out
 }
 
-/// What the memory filesystem promises.
-pub const MEMORY: Promises = Promises::all();
+/// The capabilities of the memory filesystem.
+pub const MEMORY: Capabilities = Capabilities::all();
 
-/// A memory filesystem.
-pub fn memory() -> Made<fn() -> Result<World>> {
-    Made::new("memory", MEMORY, || Ok(World::new(MemFs::new().root())))
+/// Returns a subject on memory filesystems.
+pub fn memory() -> SubjectFn<fn() -> Result<TestFs>> {
+    SubjectFn::new("memory", MEMORY, || Ok(TestFs::new(MemFs::new().root())))
 }
 
-/// Memory under a policy that grants everything.
-pub fn confined() -> Made<fn() -> Result<World>> {
-    Made::new("memory, confined by a policy that grants all", MEMORY, || {
+/// Returns a subject on memory confined by a policy that grants everything.
+pub fn confined() -> SubjectFn<fn() -> Result<TestFs>> {
+    SubjectFn::new("memory, confined by a policy that grants all", MEMORY, || {
         let all = Policy::uniform(Rights::all(), Refusal::Denied);
-        Ok(World::new(confine(MemFs::new().root(), Arc::new(all))))
+        Ok(TestFs::new(confine(MemFs::new().root(), Arc::new(all))))
     })
 }
 
-/// Memory, mounted beneath a base that is memory too: seen through the mount point.
-pub fn mounted() -> Made<fn() -> Result<World>> {
-    Made::new("memory, through a mount", MEMORY, || {
+/// Returns a subject on memory that is mounted on other memory, seen through the mount point.
+pub fn mounted() -> SubjectFn<fn() -> Result<TestFs>> {
+    SubjectFn::new("memory, through a mount", MEMORY, || {
         let graft = MemFs::new().root();
         let root = Mounts::builder(MemFs::new().root()).mount("x/y", graft)?.build();
         let at = Descent::new("x/y")?;
         match root.open(at, OpenHow::new(Access::Read, OpenFlags::DIRECTORY)) {
-            Ok(node) => Ok(World::new(node.into_dir()?)),
+            Ok(node) => Ok(TestFs::new(node.into_dir()?)),
             Err(_) => Err(Errno::Io),
         }
     })
 }
 
-/// A base with nothing mounted upon it, through the mounts.
-pub fn base_of_mounts() -> Made<fn() -> Result<World>> {
-    Made::new("the base of mounts", MEMORY, || {
-        Ok(World::new(Mounts::builder(MemFs::new().root()).build()))
+/// Returns a subject on a base filesystem seen through `Mounts` without mount points.
+pub fn base_of_mounts() -> SubjectFn<fn() -> Result<TestFs>> {
+    SubjectFn::new("the base of mounts", MEMORY, || {
+        Ok(TestFs::new(Mounts::builder(MemFs::new().root()).build()))
     })
 }
 
-/// Memory that is filled and then only read.
+/// A subject on memory that is read-only after it is filled.
 pub struct ReadOnly;
 
 impl Subject for ReadOnly {
@@ -94,13 +94,13 @@ impl Subject for ReadOnly {
         "memory, read-only".to_owned()
     }
 
-    fn promises(&self) -> Promises {
-        Promises::SYMLINK | Promises::LINK
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::SYMLINK | Capabilities::LINK
     }
 
-    fn fresh(&self, tree: &Tree) -> Result<World> {
+    fn fresh(&self, tree: &Tree) -> Result<TestFs> {
         let root = MemFs::new().root();
         tree.build(&*root)?;
-        Ok(World::new(read_only(root)))
+        Ok(TestFs::new(read_only(root)))
     }
 }

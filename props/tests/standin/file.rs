@@ -1,4 +1,4 @@
-//! An open file of the plainest overlay.
+//! An open file of the stand-in overlay.
 
 use std::io::{IoSlice, IoSliceMut};
 use std::sync::Arc;

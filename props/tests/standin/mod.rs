@@ -1,4 +1,4 @@
-//! The plainest overlay: what the lowers merge to, copied into memory. And the same with a bug.
+//! A stand-in overlay: the merged lowers copied to memory, optionally with a bug.
 
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::indexing_slicing)]
 
@@ -12,18 +12,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use file::CopiedFile;
-use palisade_props::Promises;
+use palisade_props::Capabilities;
 use palisade_props::faulty::{Faults, Kinds, faulty};
-use palisade_props::overlay::{LowerTree, OverlaySubject, OverlayWorld, merge};
+use palisade_props::overlay::{LowerTree, OverlaySubject, TestOverlay, merge};
 use palisade_vfs::{
     Access, Cookie, Descent, Dir, DirRef, Entry, Errno, File, FileRef, FileType, MemFs, Name, Node,
     OpenFlags, OpenHow, Result, SetTime, SetTimes, Stat, Stop,
 };
 
-/// What is broken.
+/// A bug of the overlay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bug {
-    /// None: the overlay that must live.
+    /// No bug: the laws must hold.
     None,
     /// Whiteouts hide nothing.
     WhiteoutsIgnored,
@@ -31,71 +31,71 @@ pub enum Bug {
     OpaqueIgnored,
     /// Only whiteouts of the topmost lower hide something.
     OnlyTopWhiteouts,
-    /// A directory goes with all that is in it.
+    /// A non-empty directory can be removed.
     RemovesFullDirs,
-    /// A directory made anew has what a lower has in it.
+    /// A recreated directory shows the entries of the lower.
     NewDirsShowTheOld,
-    /// A directory of a lower can be made once more.
+    /// A directory can be created with the name of a lower directory.
     LowerNamesAreFree,
-    /// `EXCLUSIVE` is ignored for what a lower has.
+    /// `EXCLUSIVE` is ignored for lower files.
     ExclusiveIgnored,
-    /// A handle that only reads truncates the lower.
+    /// A read-only handle truncates the lower.
     TruncatesTheLower,
-    /// A handle that only reads sets the times of the lower.
+    /// A read-only handle sets the times of the lower.
     SetsTimesOfTheLower,
-    /// Room is made in the lower.
+    /// `allocate` extends the lower.
     AllocatesInTheLower,
-    /// `TRUNCATE` is ignored for what a lower has.
+    /// `TRUNCATE` is ignored for lower files.
     TruncateIgnored,
-    /// A new length begins with nothing.
+    /// `set_len` discards all bytes.
     SetLenLosesAll,
-    /// What is copied up is new.
+    /// A copy-up sets the current time.
     CopyUpIsNow,
-    /// A copy-up changes the time of the directory.
+    /// A copy-up changes the modification time of the directory.
     CopyUpTouchesTheDir,
-    /// What is copied up has another number.
+    /// A copied-up node has another inode number.
     CopyUpIsAnotherNode,
-    /// What is copied up is no longer linked.
+    /// A copied-up file loses its hard links.
     CopyUpBreaksLinks,
-    /// A renamed directory loses its children.
+    /// A renamed directory loses its entries.
     RenamedDirsAreEmpty,
     /// A directory of a lower cannot be renamed.
     DirsDoNotMove,
-    /// A directory with new times lists nothing.
+    /// Setting the times of a directory empties its listing.
     TimesEmptyADir,
     /// A cookie is the number of entries before it.
     CookiesAreIndices,
-    /// What was copied up is listed before all else.
+    /// Copied-up entries are listed first.
     CopiedUpIsListedFirst,
-    /// Names that begin like a mark are refused.
+    /// Names that begin like a marker are refused.
     MarkersAreNames,
-    /// Marks are listed.
+    /// Markers are listed.
     MarkersAreListed,
-    /// A link is taken back when the step after it fails, which fails too while the fault lasts.
+    /// A failed step rolls back the previous link; the rollback fails while the fault lasts.
     RollsBack,
-    /// A handle that reads shows the bytes of when it was opened.
+    /// A read-only handle returns the bytes as of its opening.
     ReadersSeeTheOld,
-    /// A handle that reads shows the size of when it was opened.
+    /// A read-only handle returns the size as of its opening.
     FstatIsOld,
-    /// What fails changes the time of the directory.
+    /// A failed operation changes the modification time of the directory.
     FailuresTouchTheDir,
-    /// What is hidden can be opened by its name.
+    /// A hidden name can be opened.
     HiddenCanBeOpened,
-    /// A handle on a directory is its path.
+    /// A directory handle refers to a path.
     DirsArePaths,
-    /// What is refused is `Io`.
+    /// Each failure is `Io`.
     AllIsIo,
-    /// A listing says another number.
+    /// A listing contains other inode numbers than stat.
     ListedNumbersDiffer,
-    /// What is written to a file without a name gives it one.
+    /// A write to an unlinked file recreates its name.
     RemovedComesBack,
-    /// A rename is a further name and a removal.
+    /// A rename is a hard link followed by a removal.
     RenamesInTwoSteps,
-    /// A copy-up empties the file before it fills it.
+    /// A copy-up truncates the file before it writes it.
     CopyUpEmptiesFirst,
-    /// A directory is made, and then something else can fail.
+    /// An operation can fail after it has created a directory.
     FailsAfterTheFact,
-    /// What fails leaves something that nobody can see.
+    /// A failed operation leaks space.
     Leaks,
 }
 
@@ -105,11 +105,11 @@ struct State {
     bug: Bug,
     lowers: Vec<DirRef>,
     root: DirRef,
-    /// Numbers of the nodes that came from a lower.
+    /// The inode numbers of lower nodes.
     old: BTreeSet<u64>,
-    /// Those of them that were copied up.
+    /// The inode numbers of copied-up nodes.
     touched: Mutex<BTreeSet<u64>>,
-    /// Directories that list nothing.
+    /// The directories whose listing is empty.
     emptied: Mutex<BTreeSet<u64>>,
     leaked: Arc<AtomicU64>,
 }
@@ -119,15 +119,15 @@ impl OverlaySubject for StandIn {
         format!("a copy of the lowers, {:?}", self.0)
     }
 
-    fn promises(&self) -> Promises {
-        Promises::all()
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::all()
     }
 
-    fn fresh(&self, lowers: &[LowerTree]) -> Result<OverlayWorld> {
+    fn fresh(&self, lowers: &[LowerTree]) -> Result<TestOverlay> {
         self.fresh_faulty(lowers, &Faults::new(Kinds::Changes))
     }
 
-    fn fresh_faulty(&self, literal: &[LowerTree], faults: &Arc<Faults>) -> Result<OverlayWorld> {
+    fn fresh_faulty(&self, literal: &[LowerTree], faults: &Arc<Faults>) -> Result<TestOverlay> {
         let mut lowers = Vec::new();
         for lower in literal {
             let dir = MemFs::new().root();
@@ -173,7 +173,7 @@ impl OverlaySubject for StandIn {
         });
         let root = Arc::new(Copied { inner: root, path: String::new(), state });
         let used = move || upper.usage().bytes + leaked.load(Ordering::SeqCst);
-        Ok(OverlayWorld::new(root, lowers).metered_by(used))
+        Ok(TestOverlay::new(root, lowers).metered_by(used))
     }
 }
 
@@ -259,7 +259,7 @@ impl Copied {
         Ok(())
     }
 
-    /// What a copy-up would be.
+    /// Simulates a copy-up.
     fn touch(&self, path: Descent<'_>) -> Result<()> {
         let Ok(stat) = self.inner.stat(path) else { return Ok(()) };
         if !self.state.old.contains(&stat.ino)
@@ -294,8 +294,8 @@ impl Copied {
         self.inner.open(path, how).map_err(errno)?.into_file()
     }
 
-    /// How a bug has it opened.
-    fn bent(&self, path: Descent<'_>, mut how: OpenHow) -> Result<OpenHow> {
+    /// Returns the open options with the bug applied.
+    fn buggy_how(&self, path: Descent<'_>, mut how: OpenHow) -> Result<OpenHow> {
         let name = path.as_str();
         match self.state.bug {
             Bug::ExclusiveIgnored if self.lower_has(name) => how.flags.remove(OpenFlags::EXCLUSIVE),
@@ -343,7 +343,7 @@ fn empty_out(dir: &DirRef) -> Result<()> {
 #[deny(clippy::missing_trait_methods)]
 impl Dir for Copied {
     fn open(&self, path: Descent<'_>, how: OpenHow) -> Result<Node, Stop> {
-        let how = self.bent(path, how)?;
+        let how = self.buggy_how(path, how)?;
         let node = match self.here()?.open(path, how) {
             Err(Stop::Errno(Errno::Noent)) if self.state.bug == Bug::HiddenCanBeOpened => {
                 let read = how == OpenHow::READ || how == OpenHow::HOLD;

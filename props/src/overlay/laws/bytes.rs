@@ -1,4 +1,4 @@
-//! Bytes: who may change them, and who sees it.
+//! Laws of file contents: lowers never change, and all handles see the same bytes.
 
 use super::{Row, each, row};
 
@@ -35,7 +35,7 @@ pub(super) const LOWERS: &[Row] = &[
         ),
     ),
     row(
-        "what_is_in_a_directory_held_before_changes_above",
+        "entries_of_a_held_directory_change_in_the_upper",
         one!(
             "open a hold\nwrite 1:f \"x\"\nunlink 1:k\nmkdir 1:n\nwrite 1:d/g \"y\"\n\
               readdir a => names d/ f l@ n/\nread a/f => \"x\"\nread a/d/g => \"y\"\n\
@@ -64,7 +64,7 @@ fn every_handle() -> Vec<String> {
                     lines += &format!("{change}\nfstat 0\nstat {file}\nread {file}\nfread 0 9 0\n");
                 }
                 out.push(format!("{}open {file} {access} {flags}\n{lines}", one!("")));
-                // Each change alone, on a file that nothing has touched.
+                // Each change separately, on an unmodified file.
                 if flags.is_empty() || file == "f" {
                     out.extend(CHANGES.map(|change| {
                         let open = format!("open {file} {access} {flags}");
@@ -144,7 +144,7 @@ pub(super) const LENGTHS: &[Row] = &[
         one!("open f write\nfwrite 0 \"LL\" 2 => wrote 2\nread f => \"heLLo\""),
     ),
     row(
-        "writing_behind_the_end_keeps_the_beginning",
+        "writing_after_the_end_keeps_the_beginning",
         one!("open f write\nfwrite 0 \"x\" 7\nread f => \"hello\\x00\\x00x\""),
     ),
     row(
@@ -155,7 +155,7 @@ pub(super) const LENGTHS: &[Row] = &[
         ),
     ),
     row(
-        "allocating_keeps_what_is_there",
+        "allocating_keeps_the_existing_bytes",
         one!(
             "open f write\nfalloc 0 0 3 => done\nread f => \"hello\"\nfalloc 0 4 3\n\
               read f => \"hello\\x00\\x00\""
@@ -171,7 +171,7 @@ pub(super) const LENGTHS: &[Row] = &[
 
 pub(super) const OPEN_HANDLES: &[Row] = &[
     row(
-        "a_reader_sees_what_is_written_later",
+        "reader_sees_later_writes",
         one!(
             "open f read\nfread 0 9 0 => \"hello\"\nopen f write\nfwrite 1 \"J\" 0\n\
               fread 0 9 0 => \"Jello\"\nwrite f \"anew\"\nfread 0 9 0 => \"anew\"\n\
@@ -179,7 +179,7 @@ pub(super) const OPEN_HANDLES: &[Row] = &[
         ),
     ),
     row(
-        "a_reader_sees_what_is_written_under_another_name",
+        "reader_sees_writes_through_another_name",
         one!(
             "open f read\nopen k read\nwrite h \"by h\"\nfread 0 9 0 => \"by h\"\n\
               write a/k \"by a/k\"\nfread 1 9 0 => \"by a/k\"\nfstat 1 => file size 6 nlink 2"
@@ -204,21 +204,21 @@ pub(super) const OPEN_HANDLES: &[Row] = &[
         ),
     ),
     row(
-        "a_reader_goes_on_after_a_rename_and_what_follows",
+        "reader_continues_after_renames",
         one!(
             "open a/d/g read\nrename a/d/g n\nwrite n \"moved\"\nfread 0 9 0 => \"moved\"\n\
               rename a b\nfread 0 9 0 => \"moved\"\nfstat 0 => file size 5 nlink 1"
         ),
     ),
     row(
-        "a_reader_of_a_file_in_a_moved_directory_sees_what_is_written_there",
+        "reader_in_a_moved_directory_sees_later_writes",
         one!(
             "open a/d/g read\nrename a b\nwrite b/d/g \"new\"\nfread 0 9 0 => \"new\"\n\
               unlink b/d/g\nfread 0 9 0 => \"new\"\nfstat 0 => file nlink 0"
         ),
     ),
     row(
-        "a_reader_keeps_what_was_replaced",
+        "reader_keeps_the_replaced_file",
         one!(
             "open f read\nopen h read\nrename m f\nfread 0 9 0 => \"hello\"\n\
               fstat 0 => file nlink 1\nwrite h \"still\"\nfread 0 9 0 => \"still\""
@@ -237,7 +237,7 @@ pub(super) const OPEN_HANDLES: &[Row] = &[
         ),
     ),
     row(
-        "a_held_directory_shows_what_changes_in_it",
+        "held_directory_reflects_changes",
         one!(
             "open a/d read\nwrite a/d/n \"\"\nreaddir 1:. => names g n\nunlink a/d/g\n\
               readdir 1:. => names n\nutimes a/d 5.0 6.0\nstat 1:. => dir mtime 6.0\n\

@@ -1,4 +1,4 @@
-//! Laws of any filesystem that an overlay finds hard: each was broken by somebody.
+//! General laws of filesystems that overlays tend to violate.
 
 use palisade_vfs::{Descent, Errno, FileType};
 
@@ -13,14 +13,14 @@ const LOWERS: &str = "mkdir a\nwrite a/t \"top\"\nmkdir a/d\nwhiteout gone\n---\
                       write f \"hello\"\nlink f h\nsymlink l -> a\nsymlink o -> o\nwrite gone \"\"";
 
 pub(super) const FAILURES: &[Row] = &[
-    code("what_fails_changes_nothing", LOWERS, fails_without_trace),
-    code("what_fails_changes_nothing_after_a_copy_up_either", LOWERS, |bench| {
+    code("failed_operation_changes_nothing", LOWERS, fails_without_trace),
+    code("failed_operation_changes_nothing_after_copy_up", LOWERS, |bench| {
         bench.run("write f \"up\"\nwrite a/d/g \"up\"\nutimes e 5.0 6.0\nunlink a/t\nmkdir n")?;
         fails_without_trace(bench)
     }),
 ];
 
-/// Each fails, with this.
+/// Failing operations with their errno.
 const FAILING: [(&str, Errno); 44] = [
     ("mkdir a", Errno::Exist),
     ("mkdir a/d/g", Errno::Exist),
@@ -69,14 +69,15 @@ const FAILING: [(&str, Errno); 44] = [
 ];
 
 fn fails_without_trace(bench: &mut Bench) -> Result<(), String> {
-    let look = |bench: &Bench| Record::of(&*bench.world.root).map_err(|errno| errno.to_string());
+    let snapshot =
+        |bench: &Bench| Record::of(&*bench.world.root).map_err(|errno| errno.to_string());
     for (line, want) in FAILING {
-        let (before, used) = (look(bench)?, bench.world.used());
+        let (before, used) = (snapshot(bench)?, bench.world.used());
         let got = bench.pair.live.run(&op(line)?);
         if got != Outcome::Fail(want) {
-            return Err(format!("`{line}` says `{got}` instead of `{}`", want.name()));
+            return Err(format!("`{line}` returns `{got}` instead of `{}`", want.name()));
         }
-        let after = look(bench)?;
+        let after = snapshot(bench)?;
         if before != after {
             return Err(format!("`{line}` failed, and left:\n{}", before.diff(&after)));
         }
@@ -88,17 +89,17 @@ fn fails_without_trace(bench: &mut Bench) -> Result<(), String> {
 }
 
 pub(super) const LISTED: &[Row] = &[
-    code("all_that_is_listed_opens_whatever_was_done_before", LOWERS, |bench| {
+    code("listed_entries_open_after_any_change", LOWERS, |bench| {
         for change in MANY_CHANGES {
             bench.run(change)?;
             consistent(&*bench.world.root).map_err(|what| format!("after `{change}`: {what}"))?;
         }
         Ok(())
     }),
-    each("what_is_hidden_is_hidden_from_every_operation", hidden),
+    each("hidden_name_is_hidden_from_every_operation", hidden),
 ];
 
-/// A bit of everything.
+/// One change of each kind.
 const MANY_CHANGES: [&str; 18] = [
     "unlink a/t",
     "write a/t \"again\"",
@@ -120,8 +121,8 @@ const MANY_CHANGES: [&str; 18] = [
     "rmdir b/gone",
 ];
 
-/// A name is hidden by a mark, by a removal, or by a directory that hides all: then for all that
-/// can be done it is not there.
+/// Each operation on a name that is hidden by a whiteout, by a removal, or by an opaque directory
+/// must behave as if the name did not exist.
 fn hidden() -> Vec<String> {
     let lower = "mkdir a\nmkdir a/n\nwrite a/n/f \"\"\nwrite a/g \"\"\nwrite s \"\"";
     let hiding = [
@@ -189,7 +190,7 @@ pub(super) const DIR_HANDLES: &[Row] = &[
         ),
     ),
     row(
-        "things_move_between_held_directories",
+        "nodes_move_between_held_directories",
         one!(
             "open a/d hold\nopen e hold\nrename 1:g 2:g => done\nread e/g => \"deep\"\n\
               link 2:g 1:h => done\nstat a/d/h => file nlink 2\nrename a n\nrename 1:h 2:i\n\
@@ -200,7 +201,7 @@ pub(super) const DIR_HANDLES: &[Row] = &[
 
 pub(super) const ERRORS: &[Row] = &[
     row(
-        "names_and_paths_that_are_too_long_say_so",
+        "overlong_names_and_paths_are_enametoolong",
         one!(
             "mkdir \"\\*256;n\" => nametoolong\nstat a/ => dir\n\
               mkdir \"\\*255;n\" => done\n\
@@ -208,7 +209,7 @@ pub(super) const ERRORS: &[Row] = &[
         ),
     ),
     row(
-        "each_refusal_has_its_own_number",
+        "each_failure_has_its_errno",
         one!(
             "symlink o -> o\nopen o read => loop\nstat f/x => notdir\nstat ../x => escape\n\
               readlink f => inval\nlink a n => perm\nrename . n => busy\nrmdir . => inval\n\
@@ -221,7 +222,7 @@ pub(super) const ERRORS: &[Row] = &[
     code("another_filesystem_is_another_device", LOWERS, other_filesystem),
 ];
 
-/// Something of the overlay and something of a lower are of two filesystems, however alike.
+/// Nodes of the overlay and of a lower belong to different filesystems.
 fn other_filesystem(bench: &mut Bench) -> Result<(), String> {
     let root = &*bench.world.root;
     for lower in &bench.world.lowers {
@@ -240,7 +241,7 @@ fn other_filesystem(bench: &mut Bench) -> Result<(), String> {
 }
 
 pub(super) const NUMBERS: &[Row] =
-    &[code("listings_say_the_numbers_that_nodes_say", LOWERS, |bench| {
+    &[code("listed_inode_numbers_equal_those_of_stat", LOWERS, |bench| {
         numbers(bench)?;
         for change in MANY_CHANGES {
             bench.run(change)?;
@@ -254,7 +255,7 @@ fn numbers(bench: &Bench) -> Result<(), String> {
     let mut seen = std::collections::BTreeMap::new();
     let record = Record::of(root).map_err(|errno| errno.to_string())?;
     let paths =
-        record.tree().iter().map(|(path, leaf)| (path, matches!(leaf, crate::Leaf::Same(_))));
+        record.tree().iter().map(|(path, leaf)| (path, matches!(leaf, crate::Leaf::HardLink(_))));
     for (path, again) in std::iter::once(("", false)).chain(paths) {
         let at = Descent::new(path).map_err(|errno| errno.to_string())?;
         let stat = root.stat(at).map_err(|stop| format!("`{path}`: {stop:?}"))?;
@@ -294,7 +295,7 @@ pub(super) const UNLINKED: &[Row] = &[
         ),
     ),
     row(
-        "what_was_written_to_a_removed_file_does_not_come_back",
+        "bytes_of_a_removed_file_do_not_come_back",
         one!(
             "open a/f rdwr\nunlink a/f\nfwrite 0 \"ghost\" 0\nwrite a/f \"new\"\n\
               fread 0 9 0 => \"ghost\"\nread a/f => \"new\"\nfwrite 0 \"more\" 0\n\

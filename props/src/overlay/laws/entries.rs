@@ -1,4 +1,4 @@
-//! Names: what hides, what is taken, what goes along.
+//! Laws of names: whiteouts, existing names, and renames.
 
 use super::{Row, each, row};
 
@@ -21,12 +21,12 @@ pub(super) const WHITEOUTS: &[Row] = &[
          ===\nreaddir . => names\nread a/f => noent\nread a/g => noent",
     ),
     row(
-        "what_lies_above_a_whiteout_shows",
+        "node_above_a_whiteout_is_visible",
         "mkdir a\nwrite a/t \"t\"\n---\nwhiteout a\n---\nmkdir a\nwrite a/f \"\"\n===\n\
          readdir a => names t\nstat a/f => noent\nwrite a/f \"new\"\nreaddir a => names f t",
     ),
     row(
-        "a_directory_above_a_file_is_not_merged_with_what_is_beneath_it",
+        "directory_above_a_file_is_not_merged_with_lower_directories",
         "mkdir a\n---\nwrite a \"\"\n---\nmkdir a\nwrite a/f \"\"\n===\n\
          readdir a => names\nstat a/f => noent",
     ),
@@ -36,7 +36,7 @@ pub(super) const WHITEOUTS: &[Row] = &[
          readdir a => names g\nstat a/f => noent\nwrite a/f \"x\"\nreaddir a => names f g",
     ),
     row(
-        "an_opaque_directory_hides_what_is_beneath_it",
+        "opaque_directory_hides_lower_directories",
         "mkdir a\nwrite a/t \"\"\nopaque a\n---\nmkdir a\nwrite a/f \"\"\nmkdir a/d\n===\n\
          readdir a => names t\nstat a/d => noent\nmkdir a/d => done\nreaddir a/d => names",
     ),
@@ -46,7 +46,7 @@ pub(super) const WHITEOUTS: &[Row] = &[
          readlink l => noent\nsymlink l -> b => done\nreadlink l => -> b",
     ),
     row(
-        "what_is_removed_is_hidden_like_that",
+        "removed_name_is_hidden",
         two!(
             "unlink a/f\nstat a/f => noent\nreaddir a => names d/ t\nunlink a/t\n\
               stat a/t => noent\nread a/t => noent\nreaddir a => names d/\nunlink b\n\
@@ -54,7 +54,7 @@ pub(super) const WHITEOUTS: &[Row] = &[
         ),
     ),
     row(
-        "what_is_removed_can_be_made_again_and_removed_again",
+        "removed_name_can_be_recreated_and_removed_again",
         one!(
             "unlink m\nwrite m \"1\"\nread m => \"1\"\nunlink m\nstat m => noent\n\
               mkdir m\nreaddir m => names\nrmdir m\nsymlink m -> f\nread m => \"hello\"\n\
@@ -166,32 +166,32 @@ fn taken() -> Vec<String> {
 
 pub(super) const EXCLUSIVE: &[Row] = &[
     row(
-        "a_lower_file_is_there_for_exclusive_creation",
+        "lower_file_exists_for_exclusive_creation",
         one!(
             "open f write create excl => exist\nopen f rdwr create excl trunc => exist\n\
               open a/d/g read create excl => exist\nread f => \"hello\"\nread a/d/g => \"deep\""
         ),
     ),
     row(
-        "a_lower_link_is_there_for_exclusive_creation",
+        "lower_link_exists_for_exclusive_creation",
         one!("open l write create excl => exist\nopen a/l write create excl nofollow => exist"),
     ),
     row(
-        "a_file_that_was_copied_up_is_there_too",
+        "copied_up_file_exists_for_exclusive_creation",
         one!(
             "open f write\nfwrite 0 \"J\" 0\nopen f write create excl => exist\n\
               read f => \"Jello\""
         ),
     ),
     row(
-        "a_removed_file_is_not_there",
+        "removed_file_does_not_exist_for_exclusive_creation",
         one!(
             "unlink f\nopen f write create excl => opened file\nopen f read create excl => exist\n\
               stat f => file size 0 nlink 1\nread h => \"hello\""
         ),
     ),
     row(
-        "a_hidden_file_is_not_there",
+        "hidden_file_does_not_exist_for_exclusive_creation",
         "whiteout f\n---\nwrite f \"x\"\n===\nopen f write create excl => opened file\n\
          open f write create excl => exist\nread f => \"\"",
     ),
@@ -218,7 +218,7 @@ pub(super) const RENAMES: &[Row] = &[
         ),
     ),
     row(
-        "a_directory_moves_without_what_was_hidden_or_removed",
+        "directory_moves_without_hidden_or_removed_entries",
         "mkdir a\nwhiteout a/f\n---\nmkdir a\nwrite a/f \"\"\nwrite a/g \"\"\nwrite a/h \"\"\n===\n\
          unlink a/g\nrename a n => done\nreaddir n => names h\nstat n/f => noent\n\
          stat n/g => noent\nmkdir a\nreaddir a => names",
@@ -242,7 +242,7 @@ pub(super) const RENAMES: &[Row] = &[
         one!("rename a e => done\nreaddir e => names d/ f k l@\nstat a => noent"),
     ),
     row(
-        "a_moved_directory_does_not_merge_with_what_lay_at_its_new_name",
+        "moved_directory_does_not_merge_at_its_new_name",
         two!(
             "unlink b\nrename c b => done\nreaddir b => names f\nstat b/x => noent\n\
               rename a c => done\nreaddir c => names d/ f t"
@@ -377,7 +377,7 @@ fn markers() -> Vec<String> {
             )
             .replace("MARK", name),
         );
-        // And in a lower that has such a name itself.
+        // In a lower that contains such a name.
         out.push(
             "mkdir a\nwrite a/MARK \"x\"\nwrite a/f \"f\"\nwrite f \"f\"\n===\n\
              read a/MARK => \"x\"\nread a/f => \"f\"\nunlink a/MARK => done\nstat a/MARK => noent\n\

@@ -1,4 +1,4 @@
-//! Nodes: a copy is the node that it was copied from.
+//! Laws of identity: a copied-up node keeps the identity of its original.
 
 use std::collections::BTreeMap;
 
@@ -13,9 +13,9 @@ write a/k \"k\"\n\
 const PATHS: [&str; 10] = ["", "a", "a/f", "a/d", "a/d/g", "a/k", "f", "h", "k", "l"];
 
 pub(super) const COPY_UP: &[Row] = &[
-    code("a_copy_up_by_opening_is_not_seen", LOWER, by_opening),
-    code("a_copy_up_by_a_new_name_is_not_seen_in_what_was_there", LOWER, by_link),
-    code("a_copy_up_of_what_is_inside_is_not_seen_in_directories_above", LOWER, by_child),
+    code("copy_up_by_opening_is_not_observable", LOWER, by_opening),
+    code("copy_up_by_a_hard_link_is_not_observable", LOWER, by_link),
+    code("copy_up_of_a_child_is_not_observable_in_ancestors", LOWER, by_child),
     code("a_copy_up_by_a_rename_takes_all_times_along", LOWER, by_rename),
     row(
         "times_survive_a_copy_up_that_changes_others",
@@ -62,9 +62,9 @@ fn stats(bench: &Bench) -> Result<BTreeMap<&'static str, Stat>, String> {
     PATHS.into_iter().map(stat).collect()
 }
 
-/// What may not differ: all but the time of the last change of metadata, and what a directory says
-/// of its size and names.
-fn essence(stat: &Stat) -> Stat {
+/// Returns the metadata that must not change: everything except the change time, and the size and
+/// link count of a directory.
+fn stable_metadata(stat: &Stat) -> Stat {
     let changed = palisade_vfs::Timestamp::EPOCH;
     match stat.kind {
         palisade_vfs::FileType::Dir => Stat { changed, size: 0, nlink: 0, ..*stat },
@@ -78,7 +78,8 @@ fn same(
     of: &[&str],
 ) -> Result<(), String> {
     for path in of {
-        let (before, after) = (before.get(path).map(essence), after.get(path).map(essence));
+        let (before, after) =
+            (before.get(path).map(stable_metadata), after.get(path).map(stable_metadata));
         if before != after {
             return Err(format!("`{path}` was {before:?}, and is {after:?}"));
         }
@@ -95,10 +96,10 @@ fn by_opening(bench: &mut Bench) -> Result<(), String> {
                 let file = bench.open(path, OpenHow::new(access, flags))?.into_file();
                 let file = file.map_err(|errno| errno.to_string())?;
                 let seen = file.stat().map_err(|errno| errno.to_string())?;
-                if before.get(path).map(essence) != Some(essence(&seen)) {
+                if before.get(path).map(stable_metadata) != Some(stable_metadata(&seen)) {
                     return Err(format!("`{path}` was opened, and is {seen:?}: {before:?}"));
                 }
-                // Nothing to write is nothing changed.
+                // Writing no bytes must not change the file.
                 let wrote = file.write_at(&[], 0);
                 if wrote != Ok(0) {
                     return Err(format!("`{path}`: nothing was written: {wrote:?}"));
@@ -113,7 +114,7 @@ fn by_opening(bench: &mut Bench) -> Result<(), String> {
 fn by_link(bench: &mut Bench) -> Result<(), String> {
     let before = stats(bench)?;
     bench.run("link a/d/g e/n\nlink l e/l\nlink f e/f")?;
-    // A further name is counted; the times are those that were.
+    // The hard link is counted; the times are unchanged.
     let mut after = stats(bench)?;
     for path in ["a/d/g", "l", "f", "h"] {
         if let Some(stat) = after.get_mut(path) {
@@ -128,7 +129,7 @@ fn by_child(bench: &mut Bench) -> Result<(), String> {
     bench.run("open a/d/g write\nfwrite 0 \"DEEP\" 0\nopen k write\nfappend 1 \"!\"")?;
     let after = stats(bench)?;
     same(&before, &after, &["", "a", "a/d", "a/f", "f", "h", "l"])?;
-    // The directory that something is made in changes, and none above it.
+    // Only the parent directory of the new file changes.
     bench.run("write a/d/n \"\"")?;
     same(&after, &stats(bench)?, &["", "a", "a/f", "a/d/g", "f", "k"])
 }
@@ -140,7 +141,7 @@ fn by_rename(bench: &mut Bench) -> Result<(), String> {
     same(&before, &after, &["a", "a/f", "a/d", "a/d/g", "a/k", "f", "h", "k", "l"])
 }
 
-/// Looks at everything, so that the identities are noted and compared.
+/// Stats each node, so that the runner compares the identities.
 const LOOK: &str = "stat f\nstat h\nstat k\nstat a/k\nstat a\nstat a/d\nstat a/d/g\nstat a/f\n\
 stat e\n\
                     lstat l\nlstat a/l\nstat m\nstat .\n";
@@ -148,7 +149,7 @@ stat e\n\
 pub(super) const IDENTITY: &[Row] = &[
     each("every_change_leaves_every_identity", every_change),
     row(
-        "names_linked_in_a_lower_are_one_file_before_and_behind_a_copy_up",
+        "hard_links_of_a_lower_are_one_file_before_and_after_copy_up",
         one!(
             "stat f => file nlink 2\nstat h => file nlink 2\nopen h write\nfappend 0 \"!\"\n\
               read f => \"hello!\"\nstat f => file size 6 nlink 2\nstat h => file size 6 nlink 2"
@@ -177,7 +178,7 @@ pub(super) const IDENTITY: &[Row] = &[
         ),
     ),
     row(
-        "a_further_name_is_counted_at_all",
+        "new_hard_link_is_counted_at_each_name",
         one!(
             "link k e/k => done\nstat k => file nlink 3\nstat a/k => file nlink 3\n\
               stat e/k => file nlink 3\nwrite e/k \"x\"\nread a/k => \"x\"\nrmdir e => notempty"
@@ -218,7 +219,7 @@ pub(super) const IDENTITY: &[Row] = &[
          read b => \"y\"\nread a => \"x\"",
     ),
     row(
-        "names_that_a_lower_above_hides_do_not_count",
+        "hidden_hard_links_do_not_count",
         "whiteout a\nwrite b \"own\"\n---\nwrite a \"x\"\nlink a b\nlink a c\nlink a d\n===\n\
          stat c => file nlink 2\nwrite c \"y\"\nread d => \"y\"\nread b => \"own\"\n\
          stat d => file nlink 2\nstat a => noent\nunlink c\nstat d => file nlink 1",

@@ -1,4 +1,4 @@
-//! Listings: a position in one is good for ever.
+//! Laws of listings: cookies stay valid.
 
 use std::ops::ControlFlow;
 
@@ -15,7 +15,7 @@ whiteout a/gone\n---\n\
                       symlink a/link -> x\n---\n\
                       mkdir a\nwrite a/b1 \"\"\nwrite a/b2 \"\"\nwrite a/both \"b\"\nmkdir a/low\n\
                       write a/gone \"\"";
-/// What stays there through everything below.
+/// Entries that all changes below keep.
 const STAYS: [&str; 6] = ["both", "b2", "dir", "link", "m1", "t1"];
 
 pub(super) const LISTINGS: &[Row] = &[
@@ -34,7 +34,7 @@ pub(super) const LISTINGS: &[Row] = &[
     code("no_cookie_has_its_top_bit_set_or_is_the_beginning", MERGED, plain_cookies),
 ];
 
-/// Changes that leave [`STAYS`] in place, in this order.
+/// Changes that keep the entries [`STAYS`], in order.
 const CHANGES: [&str; 14] = [
     "open a/b2 write",
     "write a/b2 \"x\"",
@@ -57,7 +57,7 @@ fn dir(bench: &Bench) -> Result<DirRef, String> {
     bench.open("a", how)?.into_dir().map_err(|errno| errno.to_string())
 }
 
-/// The names that stay, in the order of the listing behind `from`.
+/// Returns the kept names in the order of the listing from `from`.
 fn staying(dir: &dyn Dir, from: Cookie) -> Result<Vec<String>, String> {
     let listed = listed_from(dir, from)?;
     let names = listed.into_iter().map(|((name, ..), _)| name);
@@ -91,7 +91,7 @@ fn goes_on(bench: &mut Bench) -> Result<(), String> {
             let after = staying(&*dir, *cookie)?;
             if after != *before {
                 return Err(format!(
-                    "after `{change}` there is {after:?} behind {cookie:?}, and was {before:?}"
+                    "after `{change}` the listing from {cookie:?} is {after:?}, and was {before:?}"
                 ));
             }
         }
@@ -99,7 +99,7 @@ fn goes_on(bench: &mut Bench) -> Result<(), String> {
     Ok(())
 }
 
-/// Lists one entry at a time, and does something about each.
+/// Lists one entry at a time and calls a function on each.
 fn one_by_one(
     bench: &mut Bench,
     mut each: impl FnMut(&mut Bench, &str) -> Result<(), String>,
@@ -112,7 +112,7 @@ fn one_by_one(
             next = Some((entry.name.as_str().to_owned(), entry.next));
             ControlFlow::Break(())
         })
-        .map_err(|errno| format!("behind {from:?}: {errno}"))?;
+        .map_err(|errno| format!("from {from:?}: {errno}"))?;
         let Some((name, cookie)) = next else { return Ok(names) };
         if names.len() > 100 {
             return Err(format!("there is no end: {names:?}"));
@@ -157,7 +157,7 @@ fn any_handle(bench: &mut Bench) -> Result<(), String> {
     for (entry, cookie) in &cookies {
         let (left, right) = (staying(&*one, *cookie)?, staying(&*two, *cookie)?);
         if left != right {
-            return Err(format!("behind {entry:?}: {left:?}, and by its new name {right:?}"));
+            return Err(format!("after {entry:?}: {left:?}, and by its new name {right:?}"));
         }
     }
     Ok(())
@@ -168,7 +168,7 @@ fn plain_cookies(bench: &mut Bench) -> Result<(), String> {
     bench.run("write a/new \"\"\nunlink a/b1")?;
     for (entry, cookie) in listed_from(&*dir, Cookie::START)? {
         if cookie == Cookie::START || cookie.0 >> 63 != 0 {
-            return Err(format!("behind {entry:?} there is {cookie:?}"));
+            return Err(format!("the cookie of {entry:?} is {cookie:?}"));
         }
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! The property: an overlay over lowers behaves as a plain copy of what they merge to.
+//! The property that an overlay behaves like a plain copy of its merged lowers.
 
 use std::cell::RefCell;
 
@@ -9,14 +9,13 @@ use crate::report::Fault;
 
 const CASE: &str = "behaves as a plain copy of its lowers";
 
-/// The smallest difference between an overlay and a plain copy of its lowers that `runs` runs find:
-/// another outcome, errno or listing, another identity, another tree at the end, a lower that
-/// changed, or a tree that does not agree with itself.
+/// Returns the smallest difference between an overlay and a plain copy of its merged lowers in
+/// `runs` generated runs: of outcomes, identities or trees, a changed lower, or an inconsistency.
 #[must_use]
-pub fn copy_of_fault(subject: &dyn OverlaySubject, runs: u32) -> Option<Fault> {
+pub fn merged_copy_fault(subject: &dyn OverlaySubject, runs: u32) -> Option<Fault> {
     let last = RefCell::new(None);
     let result = crate::runner(runs).run(&Stacks(subject.holds()), |stack: Stack| {
-        // Smaller lowers may need what the larger did not.
+        // Smaller lowers may need a capability that the larger ones did not need.
         if !subject.holds().contains(Holds::needed(&stack.lowers)) {
             return Ok(());
         }
@@ -27,7 +26,7 @@ pub fn copy_of_fault(subject: &dyn OverlaySubject, runs: u32) -> Option<Fault> {
     });
     match result {
         Ok(()) => None,
-        // The smallest stack is run once more, for its own words.
+        // Runs the smallest stack once more, to report its own fault.
         Err(TestError::Fail(_, stack)) => {
             run_stack(subject, CASE, &stack).err().or_else(|| last.take())
         }
@@ -39,12 +38,13 @@ pub fn copy_of_fault(subject: &dyn OverlaySubject, runs: u32) -> Option<Fault> {
     }
 }
 
-/// Runs overlays and plain copies side by side.
+/// Compares overlays with plain copies of their merged lowers.
 ///
 /// # Panics
+///
 /// With the smallest lowers and script that show a difference.
-pub fn assert_copy_of(subject: &dyn OverlaySubject, runs: u32) {
-    if let Some(fault) = copy_of_fault(subject, runs) {
+pub fn assert_equals_merged_copy(subject: &dyn OverlaySubject, runs: u32) {
+    if let Some(fault) = merged_copy_fault(subject, runs) {
         panic!("{}: {fault}", subject.name());
     }
 }
