@@ -1,5 +1,7 @@
-//! Any bytes as an audit log: it is read, or an error names the line; and what was read can be
-//! replayed, learned from and drawn.
+//! Fuzzes the audit log reader with arbitrary bytes.
+//!
+//! Reading returns records or an error with the line. Records can be replayed, learned from and
+//! rendered as a report.
 
 #![no_main]
 

@@ -1,5 +1,7 @@
-//! Any bytes as an image with small limits: an error or a tree, never a panic, and the tree is no
-//! larger than the limits say, with every file readable or an error.
+//! Fuzzes images with arbitrary bytes and small limits.
+//!
+//! Opening returns an error or a tree within the limits, and never panics. Reading each file
+//! returns its bytes or an error.
 
 #![no_main]
 
@@ -21,7 +23,7 @@ const LIMITS: ImageLimits = ImageLimits {
     memory_max: 1 << 16,
 };
 
-/// Lists and reads everything in `dir`; counts the names.
+/// Lists and reads everything under `dir`, and counts the names.
 fn walk(dir: &DirRef, names: &mut u64) {
     let mut entries = Vec::new();
     dir.read_dir(Cookie::START, &mut |entry| {
@@ -35,7 +37,7 @@ fn walk(dir: &DirRef, names: &mut u64) {
         let checked = Name::new(&name).unwrap();
         let stat = dir.stat(checked.into()).unwrap();
         assert_eq!((stat.kind, stat.ino), (kind, ino));
-        // Followed or not, nothing leads out, and nothing can be changed.
+        // Paths stay inside the image, with or without following links, and changes fail.
         let followed = path::stat(&**dir, &name, Follow::Yes);
         assert!(followed.is_ok() || kind == FileType::Symlink);
         assert_eq!(dir.create_dir(checked), Err(Errno::Exist));

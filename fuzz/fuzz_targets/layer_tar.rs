@@ -1,5 +1,8 @@
-//! Any bytes as the archive of a layer: they are an error, or a layer within the limits whose own
-//! archive brings the same layer back.
+//! Fuzzes layer archives with arbitrary bytes.
+//!
+//! Importing returns an error or a layer within the limits. Exporting and importing that layer
+//! returns the same layer.
+
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -15,11 +18,11 @@ fuzz_target!(|bytes: &[u8]| {
     assert!(imported.bytes <= LIMITS.bytes_max);
     assert!(fs.usage().nodes <= LIMITS.entries_max + 1);
     let mut archive = Vec::new();
-    export_layer(&layer, &mut archive).expect("what came in has names that can go out");
+    export_layer(&layer, &mut archive).expect("an imported layer has exportable names");
     let again = MemFs::new().upper();
     let limits = ImportLimits { entries_max: 4096, ..LIMITS };
-    import_layer(&mut &*archive, &again, limits).expect("what we write we read");
+    import_layer(&mut &*archive, &again, limits).expect("an exported archive is valid");
     let mut second = Vec::new();
-    export_layer(&again, &mut second).expect("it is the same layer");
+    export_layer(&again, &mut second).expect("the layer is the same");
     assert_eq!(archive, second);
 });

@@ -1,13 +1,14 @@
-//! Any text as a policy document, which may include itself: it is read, or every fault points at a
-//! place in a text; and what was read is a policy, or an error, soon. What is said twice is the
-//! same policy, and a value is a text whatever stands around it.
+//! Fuzzes policy documents with arbitrary texts that may include themselves.
+//!
+//! Parsing returns a document or faults with valid spans. The document compiles to a policy or an
+//! error in bounded time. Parsing is deterministic, and values of variables stay literal text.
 
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 use palisade_policy::document::{Document, Loader, Variables};
 
-/// Every include is the document itself, under another name.
+/// A loader that returns the document itself under a new name for each include.
 struct Echo<'t>(&'t str, usize);
 
 impl Loader for Echo<'_> {

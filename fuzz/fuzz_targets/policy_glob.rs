@@ -1,9 +1,11 @@
-//! Any lines as rules and paths: what the compiled policies say of each path is what matching every
-//! glob says, and what their comparison says is so; or it is an error, soon.
+//! Fuzzes the policy compiler: compares compiled policies with a direct evaluation of their globs.
 //!
-//! Lines up to an empty one are rules: `+` allows, `-` denies and `!` hides, a letter for the
-//! rights, and the glob. The rules before a line `=` are one policy, those behind it another. What
-//! follows the empty line are paths.
+//! The comparison of two policies must agree with the evaluation of both; compiling ends in an
+//! error or in bounded time.
+//!
+//! Lines up to an empty line are rules: `+` allows, `-` denies and `!` hides, followed by a letter
+//! for the rights and the glob. A line `=` separates the rules of two policies. Paths follow the
+//! empty line.
 
 #![no_main]
 
@@ -11,10 +13,10 @@ use libfuzzer_sys::fuzz_target;
 use palisade_policy::{Effect, Glob, Policy, Rule, Witness};
 use palisade_vfs::{Descent, Rights};
 
-/// So many rules and paths that all kinds meet, and few enough that a run is short.
+/// The maximum number of rules and paths: enough to combine all kinds, few enough to be fast.
 const LINES_MAX: usize = 24;
 
-/// The rights, and whether it is hidden.
+/// The rights on a path, and whether the path is hidden.
 type Meaning = (Rights, bool);
 
 fn rule(line: &str) -> Option<Rule> {

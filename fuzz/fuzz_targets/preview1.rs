@@ -1,5 +1,6 @@
-//! Any function of Preview 1 with any arguments on any memory: never a panic, always an errno, and
-//! never more of the host than the limits say.
+//! Fuzzes all functions of Preview 1 with arbitrary arguments and memory.
+//!
+//! Each call returns an errno without a panic, and resources stay within the limits.
 
 #![no_main]
 
@@ -9,14 +10,14 @@ use palisade_kernel::{Clock, Config, Limits, Random};
 use palisade_preview1::{FUNCTIONS, Preview1};
 use palisade_vfs::{Access, Follow, MemFs, OpenFlags, OpenHow, path};
 
-/// Bytes of the guest's memory.
+/// The size of the guest's memory.
 const MEMORY_BYTES: usize = 4096;
-/// Bytes that the filesystem may hold.
+/// The capacity of the filesystem.
 const CAPACITY_BYTES: u64 = 1 << 20;
-/// The descriptors of a guest.
+/// The limit on open descriptors.
 const DESCRIPTORS_MAX: u32 = 16;
 
-/// An argument: most numbers mean nothing, so the ones that do are more likely.
+/// An argument of a call, biased toward meaningful values.
 #[derive(Arbitrary, Clone, Copy, Debug)]
 enum Arg {
     Small(u8),
@@ -76,7 +77,7 @@ fuzz_target!(|case: Case| {
     let fs = MemFs::builder().capacity_bytes(CAPACITY_BYTES).nodes_max(1000).build();
     let mut guest = guest(&fs);
     let mut memory = case.memory;
-    // Paths that lead somewhere, where short pointers find them.
+    // Places valid paths at low addresses, where small pointers refer to them.
     let mut image = b"f\0a\0l\0a/f\0../f\0.\0".to_vec();
     image.append(&mut memory);
     image.resize(MEMORY_BYTES, 0);
@@ -86,7 +87,7 @@ fuzz_target!(|case: Case| {
         match guest.call(&mut image, name, &args) {
             Some(Ok(errno)) => assert!((0..=76).contains(&errno), "{name} {args:?}: {errno}"),
             Some(Err(_)) => assert_eq!(name, "proc_exit"),
-            None => panic!("{name} is not there"),
+            None => panic!("{name} is not implemented"),
         }
         assert!(guest.process().open_descriptors() <= DESCRIPTORS_MAX as usize);
         assert!(fs.usage().bytes <= CAPACITY_BYTES);

@@ -1,6 +1,7 @@
-//! Any sequence of Preview 2 calls with any arguments on any handles, over memory, an overlay, and
-//! an overlay behind a policy and a quota: never a panic, nothing that waits, nothing that is left,
-//! and never more of the host than the limits say.
+//! Fuzzes sequences of Preview 2 calls with arbitrary arguments and handles.
+//!
+//! The calls run on memory, an overlay, and an overlay under a policy and a quota. No call panics
+//! or blocks, no resource leaks, and resources stay within the limits.
 
 #![no_main]
 
@@ -32,16 +33,16 @@ use wasmtime_wasi_io::bindings::wasi::io::streams::{HostInputStream, HostOutputS
 
 use case::{Call, Case, Handle, InCall, Open, OutCall, Stack, Text};
 
-/// Bytes that a filesystem may hold.
+/// The capacity of a filesystem.
 const CAPACITY_BYTES: u64 = 1 << 20;
-/// The most that one read answers.
-const ANSWER_BYTES_MAX: usize = 128 * 1024;
-/// The descriptors of a guest, and what its table may hold.
+/// The maximum result of one read.
+const READ_BYTES_MAX: usize = 128 * 1024;
+/// The limits on the descriptors of a guest and on its resource table.
 const DESCRIPTORS_MAX: u32 = 16;
 const TABLE_MAX: usize = 32;
-/// The calls of one run, and how often one is looked at until it has ended.
+/// The limits on the calls of a run, and on the polls of one call.
 const CALLS_MAX: usize = 64;
-const LOOKS_MAX: usize = 64;
+const POLLS_MAX: usize = 64;
 
 fn fill(root: &DirRef) {
     path::create_dir(&**root, "d").unwrap();
@@ -52,7 +53,7 @@ fn fill(root: &DirRef) {
     }
 }
 
-/// The stack, and the filesystems of which it is made.
+/// Returns the root of the stack, and the filesystems of which it consists.
 fn stack(kind: Stack) -> (DirRef, Vec<MemFs>) {
     let mem = || MemFs::builder().capacity_bytes(CAPACITY_BYTES).nodes_max(1000).build();
     let (lower, upper) = (mem(), mem());
@@ -84,9 +85,9 @@ fn stack(kind: Stack) -> (DirRef, Vec<MemFs>) {
     (root, vec![lower, upper])
 }
 
-/// What a guest holds, by kind.
+/// The handles of a guest, by kind.
 #[derive(Default)]
-struct Held {
+struct HeldHandles {
     descriptors: Vec<u32>,
     entries: Vec<u32>,
     inputs: Vec<u32>,
@@ -97,7 +98,7 @@ struct Held {
 struct Guest {
     ctx: PalisadeCtx,
     table: ResourceTable,
-    held: Held,
+    held: HeldHandles,
 }
 
 fn pick(handle: Handle, of: &[u32]) -> u32 {
@@ -108,7 +109,8 @@ fn pick(handle: Handle, of: &[u32]) -> u32 {
     }
 }
 
-/// A handle of the guest's own, to be dropped: the engine lets nobody drop what has another type.
+/// Removes one of the guest's own handles, to be dropped: the engine prevents drops of handles of
+/// other types.
 fn take(handle: Handle, of: &mut Vec<u32>) -> Option<u32> {
     match handle {
         Handle::Own(at) if !of.is_empty() => Some(of.remove(usize::from(at) % of.len())),
@@ -116,18 +118,18 @@ fn take(handle: Handle, of: &mut Vec<u32>) -> Option<u32> {
     }
 }
 
-/// What the call answers, if it ends without waiting for anything.
+/// Returns the result of the call, if it completes without blocking.
 fn now<F: Future>(call: F) -> Option<F::Output> {
     let mut call = pin!(call);
     let mut task = Context::from_waker(Waker::noop());
-    (0..LOOKS_MAX).find_map(|_| match call.as_mut().poll(&mut task) {
+    (0..POLLS_MAX).find_map(|_| match call.as_mut().poll(&mut task) {
         Poll::Ready(done) => Some(done),
         Poll::Pending => None,
     })
 }
 
-fn stream<T>(answer: StreamResult<T>) -> Option<T> {
-    match answer {
+fn stream<T>(result: StreamResult<T>) -> Option<T> {
+    match result {
         Ok(done) => Some(done),
         Err(StreamError::Closed | StreamError::LastOperationFailed(_) | StreamError::Trap(_)) => {
             None
@@ -148,15 +150,18 @@ impl Guest {
         Resource::new_borrow(pick(handle, &self.held.descriptors))
     }
 
-    /// The answer of a call; a code and a trap are the same to us.
-    fn ask<T>(&mut self, call: impl FnOnce(&mut PalisadeCtxView<'_>) -> FsResult<T>) -> Option<T> {
+    /// Returns the result of a call, or `None` for an error code or a trap.
+    fn invoke<T>(
+        &mut self,
+        call: impl FnOnce(&mut PalisadeCtxView<'_>) -> FsResult<T>,
+    ) -> Option<T> {
         call(&mut self.view()).ok()
     }
 
     fn open(&mut self, at: Handle, text: &Text, open: Open) {
         let (fd, text) = (self.fd(at), text.text());
         let (how, flags) = (open.how(), open.flags());
-        let opened = self.ask(|v| v.open_at(fd, follow(open.follow), text, how, flags));
+        let opened = self.invoke(|v| v.open_at(fd, follow(open.follow), text, how, flags));
         self.held.descriptors.extend(opened.map(|fd| fd.rep()));
     }
 
@@ -164,36 +169,36 @@ impl Guest {
         match *call {
             Call::ReadStream(at, offset) => {
                 let fd = self.fd(at);
-                let made = self.ask(|v| v.read_via_stream(fd, offset.bits()));
+                let made = self.invoke(|v| v.read_via_stream(fd, offset.bits()));
                 self.held.inputs.extend(made.map(|it| it.rep()));
             }
             Call::WriteStream(at, offset) => {
                 let fd = self.fd(at);
-                let made = self.ask(|v| v.write_via_stream(fd, offset.bits()));
+                let made = self.invoke(|v| v.write_via_stream(fd, offset.bits()));
                 self.held.outputs.extend(made.map(|it| it.rep()));
             }
             Call::AppendStream(at) => {
                 let fd = self.fd(at);
-                let made = self.ask(|v| v.append_via_stream(fd));
+                let made = self.invoke(|v| v.append_via_stream(fd));
                 self.held.outputs.extend(made.map(|it| it.rep()));
             }
             Call::Read(at, len, offset) => {
                 let fd = self.fd(at);
-                let read = self.ask(|v| v.read(fd, len.bits(), offset.bits()));
-                assert!(read.is_none_or(|(bytes, _)| bytes.len() <= ANSWER_BYTES_MAX));
+                let read = self.invoke(|v| v.read(fd, len.bits(), offset.bits()));
+                assert!(read.is_none_or(|(bytes, _)| bytes.len() <= READ_BYTES_MAX));
             }
             Call::Write(at, len, offset) => {
                 let fd = self.fd(at);
-                self.ask(|v| v.write(fd, vec![7; len.into()], offset.bits()));
+                self.invoke(|v| v.write(fd, vec![7; len.into()], offset.bits()));
             }
             Call::ReadDirectory(at) => {
                 let fd = self.fd(at);
-                let made = self.ask(|v| v.read_directory(fd));
+                let made = self.invoke(|v| v.read_directory(fd));
                 self.held.entries.extend(made.map(|it| it.rep()));
             }
             Call::NextEntry(at) => {
                 let entries = Resource::new_borrow(pick(at, &self.held.entries));
-                self.ask(|v| v.read_directory_entry(entries));
+                self.invoke(|v| v.read_directory_entry(entries));
             }
             _ => {}
         }
@@ -205,16 +210,16 @@ impl Guest {
                 let fd = self.fd(at);
                 let advice = [fs::Advice::Normal, fs::Advice::WillNeed, fs::Advice::DontNeed]
                     [usize::from(advice) % 3];
-                self.ask(|v| v.advise(fd, offset.bits(), len.bits(), advice));
+                self.invoke(|v| v.advise(fd, offset.bits(), len.bits(), advice));
             }
             Call::Sync(at, data) => {
                 let fd = self.fd(at);
-                self.ask(|v| if data { v.sync_data(fd) } else { v.sync(fd) });
+                self.invoke(|v| if data { v.sync_data(fd) } else { v.sync(fd) });
             }
             Call::Look(at) => {
                 for look in 0..4 {
                     let fd = self.fd(at);
-                    self.ask(|v| match look {
+                    self.invoke(|v| match look {
                         0 => v.stat(fd).map(drop),
                         1 => v.metadata_hash(fd).map(drop),
                         2 => v.get_flags(fd).map(drop),
@@ -224,11 +229,11 @@ impl Guest {
             }
             Call::SetSize(at, size) => {
                 let fd = self.fd(at);
-                self.ask(|v| v.set_size(fd, size.bits()));
+                self.invoke(|v| v.set_size(fd, size.bits()));
             }
             Call::SetTimes(at, accessed, modified) => {
                 let fd = self.fd(at);
-                self.ask(|v| v.set_times(fd, accessed.time(), modified.time()));
+                self.invoke(|v| v.set_times(fd, accessed.time(), modified.time()));
             }
             Call::Same(one, other) => {
                 let (one, other) = (self.fd(one), self.fd(other));
@@ -242,45 +247,45 @@ impl Guest {
         match call {
             Call::CreateDirectory(at, text) => {
                 let fd = self.fd(*at);
-                self.ask(|v| v.create_directory_at(fd, text.text()));
+                self.invoke(|v| v.create_directory_at(fd, text.text()));
             }
             Call::RemoveDirectory(at, text) => {
                 let fd = self.fd(*at);
-                self.ask(|v| v.remove_directory_at(fd, text.text()));
+                self.invoke(|v| v.remove_directory_at(fd, text.text()));
             }
             Call::Unlink(at, text) => {
                 let fd = self.fd(*at);
-                self.ask(|v| v.unlink_file_at(fd, text.text()));
+                self.invoke(|v| v.unlink_file_at(fd, text.text()));
             }
             Call::Symlink(at, target, text) => {
                 let fd = self.fd(*at);
-                self.ask(|v| v.symlink_at(fd, target.text(), text.text()));
+                self.invoke(|v| v.symlink_at(fd, target.text(), text.text()));
             }
             Call::ReadLink(at, text) => {
                 let fd = self.fd(*at);
-                self.ask(|v| v.readlink_at(fd, text.text()));
+                self.invoke(|v| v.readlink_at(fd, text.text()));
             }
             Call::Link(at, follows, text, into, new) => {
                 let (fd, into) = (self.fd(*at), self.fd(*into));
                 let follow = follow(*follows);
-                self.ask(|v| v.link_at(fd, follow, text.text(), into, new.text()));
+                self.invoke(|v| v.link_at(fd, follow, text.text(), into, new.text()));
             }
             Call::Rename(at, text, into, new) => {
                 let (fd, into) = (self.fd(*at), self.fd(*into));
-                self.ask(|v| v.rename_at(fd, text.text(), into, new.text()));
+                self.invoke(|v| v.rename_at(fd, text.text(), into, new.text()));
             }
             Call::StatAt(at, follows, text) => {
                 let fd = self.fd(*at);
-                self.ask(|v| v.stat_at(fd, follow(*follows), text.text()));
+                self.invoke(|v| v.stat_at(fd, follow(*follows), text.text()));
             }
             Call::HashAt(at, follows, text) => {
                 let fd = self.fd(*at);
-                self.ask(|v| v.metadata_hash_at(fd, follow(*follows), text.text()));
+                self.invoke(|v| v.metadata_hash_at(fd, follow(*follows), text.text()));
             }
             Call::SetTimesAt(at, follows, text, accessed, modified) => {
                 let (fd, follow) = (self.fd(*at), follow(*follows));
                 let (accessed, modified) = (accessed.time(), modified.time());
-                self.ask(|v| v.set_times_at(fd, follow, text.text(), accessed, modified));
+                self.invoke(|v| v.set_times_at(fd, follow, text.text(), accessed, modified));
             }
             _ => {}
         }
@@ -311,7 +316,7 @@ impl Guest {
             Call::Poll(all) => {
                 let pick = |at: &Handle| Resource::new_borrow(pick(*at, &self.held.pollables));
                 let all: Vec<_> = all.iter().take(16).map(pick).collect();
-                assert!(now(self.table.poll(all)).is_some(), "a wait that never ends");
+                assert!(now(self.table.poll(all)).is_some(), "a poll that never completes");
             }
             Call::DropPollable(at) => {
                 if let Some(rep) = take(*at, &mut self.held.pollables) {
@@ -339,7 +344,7 @@ impl Guest {
             InCall::Read(len) => stream(HostInputStream::read(table, it(), len.bits())),
             InCall::BlockingRead(len) => {
                 let read = now(HostInputStream::blocking_read(table, it(), len.bits()));
-                stream(read.expect("memory does not wait"))
+                stream(read.expect("memory does not block"))
             }
             InCall::Skip(len) => {
                 stream(HostInputStream::skip(table, it(), len.bits()));
@@ -347,12 +352,12 @@ impl Guest {
             }
             InCall::BlockingSkip(len) => {
                 let done = now(HostInputStream::blocking_skip(table, it(), len.bits()));
-                stream(done.expect("memory does not wait"));
+                stream(done.expect("memory does not block"));
                 None
             }
             InCall::Subscribe => {
                 if !self.held.inputs.contains(&rep) {
-                    // The engine lets nobody call this with what has another type.
+                    // The engine prevents calls on handles of other types.
                     return;
                 }
                 let made = HostInputStream::subscribe(table, it());
@@ -363,13 +368,13 @@ impl Guest {
                 if let Some(rep) = take(at, &mut self.held.inputs)
                     && !matches!(now(HostInputStream::drop(table, owned(rep))), Some(Ok(())))
                 {
-                    // Something waits for it still: that is a trap, and it stays.
+                    // A pollable refers to the stream, so the drop traps and the stream stays.
                     self.held.inputs.push(rep);
                 }
                 None
             }
         };
-        assert!(bytes.is_none_or(|bytes| bytes.len() <= ANSWER_BYTES_MAX));
+        assert!(bytes.is_none_or(|bytes| bytes.len() <= READ_BYTES_MAX));
     }
 
     fn output(&mut self, at: Handle, call: OutCall) {
@@ -386,19 +391,19 @@ impl Guest {
             OutCall::Zeroes(len) => HostOutputStream::write_zeroes(table, it(), len.bits()),
             OutCall::WriteAndFlush(len) => {
                 now(HostOutputStream::blocking_write_and_flush(table, it(), bytes(len)))
-                    .expect("memory does not wait")
+                    .expect("memory does not block")
             }
             OutCall::BlockingFlush => {
-                now(HostOutputStream::blocking_flush(table, it())).expect("memory does not wait")
+                now(HostOutputStream::blocking_flush(table, it())).expect("memory does not block")
             }
             OutCall::ZeroesAndFlush(len) => {
                 let len = len.bits();
                 now(HostOutputStream::blocking_write_zeroes_and_flush(table, it(), len))
-                    .expect("memory does not wait")
+                    .expect("memory does not block")
             }
             OutCall::Subscribe => {
                 if !self.held.outputs.contains(&rep) {
-                    // The engine lets nobody call this with what has another type.
+                    // The engine prevents calls on handles of other types.
                     return;
                 }
                 let made = HostOutputStream::subscribe(table, it());
@@ -422,7 +427,7 @@ impl Guest {
         let from = Resource::new_borrow(pick(from, &self.held.inputs));
         let moved = if blocking {
             let moved = now(HostOutputStream::blocking_splice(&mut self.table, to, from, len));
-            stream(moved.expect("memory does not wait"))
+            stream(moved.expect("memory does not block"))
         } else {
             stream(HostOutputStream::splice(&mut self.table, to, from, len))
         };
@@ -446,7 +451,7 @@ impl Guest {
         }
     }
 
-    /// Drops all that is held: what waits for a stream before the stream.
+    /// Drops all handles: pollables before the streams that they refer to.
     fn drop_all(&mut self) {
         let held = std::mem::take(&mut self.held);
         for rep in held.pollables {
@@ -477,7 +482,7 @@ fuzz_target!(|case: Case| {
     let (stdout, _printed) = Output::buffer(1 << 16);
     let config = Config::builder()
         .preopen("/", root)
-        .stdin(Input::bytes("what is typed"))
+        .stdin(Input::bytes("standard input"))
         .stdout(stdout)
         .clock(Clock::Fixed { realtime_ns: 1 << 60, step_ns: 1 })
         .random(Random::Seeded(1))

@@ -1,5 +1,6 @@
-//! Arbitrary paths over arbitrary small trees, in memory and on the host at once: both must say the
-//! same, and nothing outside of the host's directory may change.
+//! Fuzzes path resolution on small trees, in memory and on the host in parallel.
+//!
+//! Both must return the same results, and nothing outside the directory of the host may change.
 
 #![no_main]
 
@@ -11,7 +12,7 @@ use palisade_vfs::{
     Access, DirRef, Errno, FileType, Follow, HostDir, MemFs, OpenFlags, OpenHow, Resolver, path,
 };
 
-/// What a path is put together from: few names, so that they meet, and all that is special.
+/// A path component: a few names, so that they collide, and the special components.
 #[derive(Arbitrary, Clone, Copy, Debug)]
 enum Part {
     A,
@@ -108,7 +109,7 @@ impl Flags {
     }
 }
 
-/// What an operation answers, as far as both sides must agree.
+/// Runs an operation and returns the part of its result that both sides must agree on.
 fn run(root: &DirRef, op: &Op) -> Result<(Option<FileType>, String), Errno> {
     let nothing = |()| (None, String::new());
     match op {

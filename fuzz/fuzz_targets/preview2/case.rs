@@ -1,9 +1,9 @@
-//! What comes in: calls with arguments of which most mean something.
+//! The input of the fuzz target: calls with arguments biased toward meaningful values.
 
 use arbitrary::Arbitrary;
 use palisade_preview2::bindings::sync::filesystem::types as fs;
 
-/// A handle: most numbers lead nowhere, so those of the guest are more likely.
+/// A handle, biased toward the guest's own handles.
 #[derive(Arbitrary, Clone, Copy, Debug)]
 pub(crate) enum Handle {
     Own(u8),
@@ -188,7 +188,7 @@ impl Open {
     }
 }
 
-/// The flags whose bits are set.
+/// Returns the flags whose bits are set.
 fn set_in<T>(bits: u8, all: impl IntoIterator<Item = T>) -> impl Iterator<Item = T> {
     all.into_iter().enumerate().filter(move |(at, _)| bits >> at & 1 == 1).map(|(_, flag)| flag)
 }
