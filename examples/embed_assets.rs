@@ -1,4 +1,4 @@
-//! Mounts files that are part of the program into a guest, which can read them and nothing else.
+//! Mounts embedded files into a guest, which can only read them.
 //!
 //! ```sh
 //! cargo run --example embed_assets
@@ -11,14 +11,14 @@ use palisade::preview1::engines::wasmtime::{State, add_to_linker};
 use palisade::{Config, EmbeddedFs, Exit, Output};
 use rust_embed::RustEmbed;
 
-/// What lies in this folder when the program is built.
+/// The files of this folder, embedded at build time.
 #[derive(RustEmbed)]
 #[folder = "../examples/assets"]
 struct Assets;
 
-/// Prints the files that it is given. `tests/guests/cat.c`.
+/// A guest that prints the given files. `tests/guests/cat.c`.
 const CAT: &[u8] = include_bytes!("../tests/guests/cat.wasm");
-/// Writes one MiB into the file that it is given. `tests/guests/fill.c`.
+/// A guest that writes one MiB to the given file. `tests/guests/fill.c`.
 const FILL: &[u8] = include_bytes!("../tests/guests/fill.wasm");
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -35,7 +35,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Runs a guest whose root is `assets`; answers its exit code and what it printed.
+/// Runs a guest whose root is `assets`; returns its exit code and its output.
 fn run(guest: &[u8], args: &[&str], assets: &EmbeddedFs) -> Result<(i32, String), Box<dyn Error>> {
     let (stdout, printed) = Output::buffer(64 * 1024);
     let args = args.iter().copied();

@@ -1,4 +1,4 @@
-//! Runs a component over a filesystem in memory, and looks at what it wrote.
+//! Runs a component on a memory filesystem and reads the file that it wrote.
 //!
 //! ```sh
 //! cargo run --example embed_component
@@ -14,10 +14,10 @@ use palisade::{Config, Exit, MemFs};
 use wasmtime::component::{Component, Linker, ResourceTable};
 use wasmtime::{Engine, Store};
 
-/// Writes `greeting.txt`. A real component comes from a file.
+/// A component that writes `greeting.txt`. A real component comes from a file.
 const COMPONENT: &str = include_str!("embed_component.wat");
 
-/// What the store holds: an embedder's own state goes beside these two.
+/// The state of the store; an embedder adds its own fields.
 struct State {
     ctx: PalisadeCtx,
     table: ResourceTable,
@@ -36,7 +36,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let engine = Engine::default();
     let component = Component::new(&engine, wat::parse_str(COMPONENT)?)?;
     let mut linker = Linker::<State>::new(&engine);
-    // The line that was `wasmtime_wasi::p2::add_to_linker_sync(&mut linker)?`.
+    // This line replaces `wasmtime_wasi::p2::add_to_linker_sync(&mut linker)?`.
     add_to_linker_sync(&mut linker)?;
 
     let ctx = PalisadeCtx::new(config.start());

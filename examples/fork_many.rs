@@ -1,5 +1,6 @@
-//! Forks one prepared sandbox a thousand times, and runs a guest in some of the forks. They share
-//! everything that they have not changed, and do not see each other.
+//! Forks one prepared sandbox a thousand times and runs a guest in some of the forks.
+//!
+//! The forks share all unchanged files and are isolated from each other.
 //!
 //! ```sh
 //! cargo run --example fork_many
@@ -15,13 +16,13 @@ use palisade::vfs::walk::Follow;
 use palisade::vfs::{Access, OpenFlags, OpenHow, path};
 use palisade::{Config, Lowers, MemFs, Overlay};
 
-/// Writes one MiB into the file that it is given. `tests/guests/fill.c`.
+/// A guest that writes one MiB to the given file. `tests/guests/fill.c`.
 const FILL: &[u8] = include_bytes!("../tests/guests/fill.wasm");
 const FILES: usize = 2000;
 const FORKS: usize = 1000;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    // What all of them begin with: an installed world, for example.
+    // The common base of the forks, such as an installed toolchain.
     let prepared = Overlay::new(MemFs::new().upper(), &Lowers::of(MemFs::new().root()))?;
     let root = prepared.root();
     let create = OpenHow::new(Access::Write, OpenFlags::CREATE);
@@ -30,7 +31,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         file.write_at(&[IoSlice::new(b"shared")], 0)?;
     }
 
-    // Freezing it copies nothing, and neither does any fork of what is frozen.
+    // Neither the snapshot nor the forks copy any files.
     let start = Instant::now();
     let base = prepared.snapshot(MemFs::new().upper())?;
     let forks = (0..FORKS)
@@ -53,11 +54,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         assert_eq!(fork.changes()?.to_string(), format!("M {name}\n"));
     }
 
-    // Each sees its own change and nobody else's.
+    // Each fork sees only its own change.
     for (nth, fork) in forks.iter().enumerate() {
         let size = path::stat(&*fork.root(), "file-0", Follow::Yes)?.size;
         assert_eq!(size, if nth == 0 { 1 << 20 } else { 6 }, "fork {nth}");
     }
-    println!("no other fork has seen any of it");
+    println!("no other fork sees these changes");
     Ok(())
 }

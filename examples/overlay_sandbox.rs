@@ -1,11 +1,10 @@
-//! Runs a guest over a directory that stays as it is, shows what it changed, and then throws that
-//! away or commits it.
+//! Runs a guest on an overlay, lists its changes, and discards or commits them.
 //!
 //! ```sh
 //! cargo run --example overlay_sandbox
 //! ```
 
-#![allow(clippy::disallowed_methods, reason = "an example prepares a directory of its own")]
+#![allow(clippy::disallowed_methods, reason = "the example prepares its own directory")]
 
 use std::error::Error;
 use std::fs;
@@ -15,7 +14,7 @@ use palisade::preview1::Preview1;
 use palisade::preview1::engines::wasmtime::{State, add_to_linker};
 use palisade::{Config, HostDir, Lowers, MemFs, Overlay};
 
-/// Writes one MiB into the file that it is given. `tests/guests/fill.c`.
+/// A guest that writes one MiB to the given file. `tests/guests/fill.c`.
 const FILL: &[u8] = include_bytes!("../tests/guests/fill.wasm");
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -23,7 +22,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let notes = project.path().join("notes.txt");
     fs::write(&notes, "keep me\n")?;
 
-    // The directory lies beneath; what is written goes to memory.
+    // The directory is the lower; writes go to an upper in memory.
     let lower = HostDir::open_ambient(project.path())?;
     let changes = MemFs::new().upper();
     let overlay = Overlay::new(changes.clone(), &Lowers::of(lower.clone()))?;
@@ -32,14 +31,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     run(&["fill", "1", "result.bin"], &overlay)?;
     print!("the guest changed:\n{}", overlay.changes()?);
     assert_eq!(overlay.changes()?.to_string(), "M notes.txt\nA result.bin\n");
-    println!("the directory still says: {}", fs::read_to_string(&notes)?.trim());
+    println!("the directory still contains: {}", fs::read_to_string(&notes)?.trim());
     assert_eq!(fs::read_to_string(&notes)?, "keep me\n");
 
     drop(overlay);
     discard(&changes)?;
     let overlay = Overlay::new(changes.clone(), &Lowers::of(lower.clone()))?;
     assert!(overlay.changes()?.is_empty());
-    println!("all that was thrown away");
+    println!("the changes were discarded");
 
     run(&["fill", "1", "result.bin"], &overlay)?;
     let done = commit(&changes, &lower, &mut |_| {})?;

@@ -1,4 +1,4 @@
-//! Gives a guest a directory of the host that it can only read, with a writable `tmp` in memory.
+//! Gives a guest read-only access to a directory of the host, with a writable `tmp` in memory.
 //!
 //! ```sh
 //! cargo run --example read_only_dir -- some/directory
@@ -11,8 +11,8 @@ use palisade::preview1::Preview1;
 use palisade::preview1::engines::wasmi::{State, add_to_linker};
 use palisade::{Config, HostDir, MemFs, Mounts, read_only};
 
-/// Tries to create the file that its data names, and exits with the errno. A real guest comes
-/// from a file.
+/// Returns a guest that tries to create `path` and exits with the errno. A real guest comes from a
+/// file.
 fn guest(path: &str) -> String {
     format!(
         r#"(module
@@ -31,13 +31,13 @@ fn guest(path: &str) -> String {
 fn main() -> Result<(), Box<dyn Error>> {
     let host = std::env::args_os().nth(1).unwrap_or_else(|| ".".into());
 
-    // The one place where authority over the host enters. Layers come next, mounts last: what is
-    // mounted keeps its own rights.
+    // The only access to the host's filesystem. Layers wrap the directory before the mounts are
+    // added, because a mounted filesystem keeps its own rights.
     let dir = read_only(HostDir::open_ambient(Path::new(&host))?);
     let root = Mounts::builder(dir).mount("tmp", MemFs::new().root())?.build();
     let config = Config::builder().preopen("/", root).build()?;
 
-    // Errno 69 is `rofs`: the filesystem can only be read.
+    // Errno 69 is `rofs`: the filesystem is read-only.
     for (path, wanted) in [("palisade-example", 69), ("tmp/palisade-example", 0)] {
         let engine = wasmi::Engine::default();
         let module = wasmi::Module::new(&engine, wat::parse_str(guest(path))?)?;

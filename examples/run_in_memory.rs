@@ -1,4 +1,4 @@
-//! Runs a guest over a filesystem in memory, and looks at what it wrote.
+//! Runs a guest on a memory filesystem and reads the file that it wrote.
 //!
 //! ```sh
 //! cargo run --example run_in_memory
@@ -12,7 +12,7 @@ use palisade::preview1::engines::wasmtime::{State, add_to_linker};
 use palisade::vfs::{Access, OpenFlags, OpenHow, path, walk::Follow};
 use palisade::{Config, Exit, MemFs};
 
-/// Copies 64 bytes at most from `in.txt` to `out.txt`. A real guest comes from a file.
+/// A guest that copies at most 64 bytes from `in.txt` to `out.txt`. A real guest comes from a file.
 const GUEST: &str = r#"(module
     (import "wasi_snapshot_preview1" "path_open"
         (func $open (param i32 i32 i32 i32 i32 i64 i64 i32 i32) (result i32)))
