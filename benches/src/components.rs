@@ -1,4 +1,4 @@
-//! The guests as components: one run of each on Palisade, and on the peer.
+//! Runs the guests as components, on Palisade and on wasmtime-wasi (the peer).
 
 use std::path::PathBuf;
 use std::time::Instant;
@@ -18,16 +18,17 @@ use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView};
 use wit_component::ComponentEncoder;
 
-use crate::subjects::{GUEST, GUEST_DIR, OUTPUT_MAX};
+use crate::stats::median;
+use crate::subject::{GUEST, GUEST_DIR, OUTPUT_MAX};
 
-/// The guest that calls `wasi:filesystem` itself.
+/// The guest that calls `wasi:filesystem` directly.
 const DIRECT: &str = include_str!("../guest/direct.wat");
 /// The interface that the linkers define.
 const TYPES: &str = "wasi:filesystem/types@0.2.12";
-/// Repeats, of which the median counts, as in the other guest.
+/// The number of repeats, of which the median is taken, as in `fsbench.c`.
 const REPEATS: usize = 5;
 
-/// What a `stat-at` that does nothing answers.
+/// The result of the no-op `stat-at`.
 const A_STAT: types::DescriptorStat = {
     let time = Some(types::Datetime { seconds: 1, nanoseconds: 1 });
     types::DescriptorStat {
@@ -62,21 +63,21 @@ impl WasiView for Peer {
     }
 }
 
-/// The components, compiled, and the linkers.
+/// The compiled components and the linkers.
 pub struct Components {
     engine: Engine,
-    /// `fsbench.c`, in the standard adapter.
+    /// `fsbench.c`, wrapped by the standard adapter.
     program: Component,
     direct: Component,
     linker: Linker<Ours>,
-    /// Where `stat-at` does nothing.
+    /// A linker with a no-op `stat-at`.
     floor_linker: Linker<Ours>,
     peer_linker: Linker<Peer>,
     dir: PathBuf,
 }
 
 impl Components {
-    /// For `dir` of the host, where the peer runs.
+    /// Compiles the components. The peer runs on `dir` of the host.
     pub fn new(engine: &Engine, dir: PathBuf) -> Result<Self> {
         let program = ComponentEncoder::default()
             .module(GUEST)
@@ -111,7 +112,7 @@ impl Components {
         })
     }
 
-    /// What `fsbench.c` prints on `dir`.
+    /// Runs `fsbench.c` on `dir` and returns its output.
     pub fn program(&self, dir: &DirRef, args: &[&str]) -> Result<Vec<u8>> {
         let (stdout, output) = Output::buffer(OUTPUT_MAX);
         let config = Config::builder()
@@ -128,7 +129,7 @@ impl Components {
         Ok(output.take())
     }
 
-    /// What `fsbench.c` prints on the peer.
+    /// Runs `fsbench.c` on the peer and returns its output.
     pub fn program_on_peer(&self, args: &[&str]) -> Result<Vec<u8>> {
         let output = MemoryOutputPipe::new(OUTPUT_MAX);
         let ctx = WasiCtx::builder()
@@ -149,12 +150,12 @@ impl Components {
         Ok(output.contents().to_vec())
     }
 
-    /// Nanoseconds for each of `count` calls that `direct.wat` makes in `dir`.
+    /// Returns the nanoseconds per call of `count` calls by `direct.wat` on `dir`.
     pub fn direct(&self, dir: &DirRef, workload: &str, count: u32) -> Result<f64> {
         self.direct_by(&self.linker, dir, workload, count)
     }
 
-    /// The same where `stat-at` does nothing: what the engine itself takes.
+    /// Returns the same with a no-op `stat-at`, which measures the engine alone.
     pub fn direct_floor(&self, dir: &DirRef, workload: &str, count: u32) -> Result<f64> {
         self.direct_by(&self.floor_linker, dir, workload, count)
     }
@@ -172,7 +173,7 @@ impl Components {
         time(&mut store, &instance, workload, count)
     }
 
-    /// Nanoseconds for each of `count` calls that `direct.wat` makes on the peer.
+    /// Returns the nanoseconds per call of `count` calls by `direct.wat` on the peer.
     pub fn direct_on_peer(&self, workload: &str, count: u32) -> Result<f64> {
         let ctx = WasiCtx::builder()
             .allow_blocking_current_thread(true)
@@ -184,7 +185,7 @@ impl Components {
     }
 }
 
-/// The median of some repeats after a warm-up, as `fsbench.c` has it.
+/// Returns the median of several repeats after a warm-up, as `fsbench.c` does.
 fn time<T>(
     mut store: &mut Store<T>,
     instance: &Instance,
@@ -201,5 +202,5 @@ fn time<T>(
         call.call(&mut store, (count,))?;
         times.push(started.elapsed().as_secs_f64() * 1e9 / f64::from(count));
     }
-    Ok(crate::report::median(&mut times))
+    Ok(median(&mut times))
 }

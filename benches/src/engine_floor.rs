@@ -1,4 +1,4 @@
-//! What the engine itself costs, beside the cheapest call and the cheapest read.
+//! Measures the engine's own cost of a host call, next to the cheapest call and the cheapest read.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -12,30 +12,30 @@ use wasmtime::Result;
 use wasmtime::error::Context as _;
 use wasmtime::{Linker, Module, Store};
 
-use crate::report::median;
-use crate::subjects::Bench;
+use crate::bench::Bench;
+use crate::stats::median;
 
-/// Calls in one repeat.
+/// The number of calls in one repeat.
 const CALLS: i32 = 1_000_000;
 
-/// The floor, in nanoseconds per call.
+/// The costs in nanoseconds per call.
 pub struct Floor {
     /// An empty host function with two arguments.
     pub empty_ns: f64,
-    /// A host function that writes 24 bytes to the guest's memory and does nothing else.
+    /// A host function that only writes 24 bytes to the guest's memory.
     pub writing_ns: f64,
     /// `fd_fdstat_get` on a preopened directory.
     pub fdstat_ns: f64,
-    /// A host function that copies 4 KiB of the program into the guest's memory.
+    /// A host function that only copies 4 KiB into the guest's memory.
     pub copying_ns: f64,
     /// `fd_pread` of 4 KiB of an embedded file.
     pub embedded_ns: f64,
 }
 
-/// What is copied, and read.
+/// The bytes that are copied, and read from the embedded file.
 static PAGE: [u8; 4096] = [7; 4096];
 
-/// A guest that does nothing but call.
+/// A guest that only makes calls.
 const CALLER: &str = r#"(module
   (import "bench" "empty" (func $empty (param i32 i32) (result i32)))
   (import "bench" "writing" (func $writing (param i32 i32) (result i32)))
@@ -68,7 +68,7 @@ const CALLER: &str = r#"(module
       (drop (call $fdstat (i32.const 3) (i32.const 64)))
       (br_if $l (local.tee $n (i32.sub (local.get $n) (i32.const 1)))))))"#;
 
-/// Measures both in turn.
+/// Measures each call in `rounds` interleaved rounds and returns the medians.
 pub fn measure(bench: &Bench, rounds: usize) -> Result<Floor> {
     let module = Module::new(&bench.engine, wat::parse_str(CALLER)?)?;
     let mut linker = Linker::new(&bench.engine);
@@ -84,7 +84,7 @@ pub fn measure(bench: &Bench, rounds: usize) -> Result<Floor> {
             let (bytes, state) = memory.data_and_store_mut(&mut caller);
             std::hint::black_box(state);
             match bytes.get_mut(at as usize..at as usize + 24) {
-                Some(place) => place.fill(fd.to_le_bytes()[0]),
+                Some(slot) => slot.fill(fd.to_le_bytes()[0]),
                 None => return 2,
             }
             0
@@ -98,7 +98,7 @@ pub fn measure(bench: &Bench, rounds: usize) -> Result<Floor> {
             let Some(memory) = memory_of.get() else { return 1 };
             let bytes = memory.data_mut(&mut caller);
             match bytes.get_mut(at as usize..at as usize + PAGE.len()) {
-                Some(place) => place.copy_from_slice(std::hint::black_box(&PAGE)),
+                Some(slot) => slot.copy_from_slice(std::hint::black_box(&PAGE)),
                 None => return 2,
             }
             0
@@ -107,14 +107,14 @@ pub fn measure(bench: &Bench, rounds: usize) -> Result<Floor> {
     let files = [("page", Cow::Borrowed(&PAGE[..]), Timestamp::EPOCH)];
     let embedded = EmbeddedFs::from_files(files).context("no embedded file")?.root();
     let (mut process, _) = bench.process(&embedded, &[])?;
-    let asked = OpenRequest {
+    let request = OpenRequest {
         follow: Follow::Yes,
         flags: OpenFlags::empty(),
         status: Status::empty(),
         rights: RightsRequest::Inherited,
     };
-    let fd = process.open(3, "page", asked).context("the embedded file cannot be opened")?;
-    wasmtime::ensure!(fd == 4, "the guest reads descriptor 4");
+    let fd = process.open(3, "page", request).context("the embedded file cannot be opened")?;
+    wasmtime::ensure!(fd == 4, "the guest expects descriptor 4");
     let mut store = Store::new(&bench.engine, State::new(Preview1::new(process)));
     let instance = linker.instantiate(&mut store, &module)?;
     let memory = instance.get_memory(&mut store, "memory").context("no memory")?;

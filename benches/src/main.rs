@@ -1,15 +1,33 @@
-//! What a guest sees of a filesystem's speed: the same guest, on the same engine, in one run.
+//! Benchmarks of filesystem operations as a guest observes them, relative to other runtimes.
 //!
-//! Every round runs every workload on every subject, one after another, so that whatever else the
-//! machine does falls on all of them alike. Only the ratios mean anything.
+//! All subjects run the same guest on the same engine. Each round runs each workload on each
+//! subject in turn, so that other load on the machine affects all subjects alike. Only the ratios
+//! are meaningful.
+//!
+//! Modules import in one direction, each one only modules below it:
+//!
+//! ```text
+//! main
+//!   report
+//!     tables
+//!     engine_floor
+//!       bench
+//!         components, workloads
+//!           subject, stats
+//! ```
 
-#![allow(unreachable_pub, reason = "a program has no reach")]
-#![allow(clippy::disallowed_methods, reason = "a benchmark works on the host's own files")]
+#![allow(unreachable_pub, reason = "a program exports nothing")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the benchmark accesses the host's filesystem directly"
+)]
 
+mod bench;
 mod components;
 mod engine_floor;
 mod report;
-mod subjects;
+mod stats;
+mod subject;
 mod tables;
 mod workloads;
 
@@ -19,29 +37,30 @@ use clap::Parser;
 use wasmtime::Result;
 use wasmtime::error::Context as _;
 
+use bench::Bench;
 use report::Report;
-use subjects::{Bench, Subject};
+use subject::Subject;
 use workloads::{WORKLOADS, Workload};
 
 /// Measures Palisade against wasmtime-wasi and against native system calls.
 #[derive(Parser)]
 struct Options {
-    /// Rounds; the median of them counts.
+    /// Number of rounds; the results are medians.
     #[arg(long, default_value_t = 5)]
     rounds: usize,
-    /// Only workloads whose name contains this text.
+    /// Run only workloads whose name contains this text.
     #[arg(long)]
     only: Option<String>,
-    /// Only subjects of these names, as the tables have them, one option each.
+    /// Run only this subject, by its name in the tables; may be repeated.
     #[arg(long = "subject")]
     subjects: Vec<String>,
-    /// Makes every count this many times smaller or larger.
+    /// Multiply the number of operations of each workload by this factor.
     #[arg(long, default_value_t = 1.0)]
     scale: f64,
-    /// The directory of the host to work in; a tmpfs shows the host's overhead best.
+    /// Host directory to work in; a tmpfs makes the overhead most visible.
     #[arg(long, default_value = "/dev/shm")]
     dir: PathBuf,
-    /// Where to write the table.
+    /// File to write the tables to.
     #[arg(long)]
     out: Option<PathBuf>,
 }
@@ -90,7 +109,7 @@ fn measure(
 ) -> Result<()> {
     let mut count = workload.count;
     if workload.name == "readdir_10k" && subject == Subject::Peer {
-        // Each pass takes seconds: one round and one pass are enough to tell.
+        // Each pass takes seconds, so one pass in one round suffices.
         if round > 0 {
             return Ok(());
         }
@@ -104,7 +123,7 @@ fn measure(
     Ok(())
 }
 
-/// The guest's source as a native program: the floor.
+/// Compiles the guest's source to a native program, the lower bound of each workload.
 fn build_native(scratch: &Path) -> Result<PathBuf> {
     let program = scratch.join("fsbench.native");
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("guest/fsbench.c");

@@ -1,23 +1,18 @@
-//! The table: medians, and the ratios that they are for.
+//! The report: Markdown tables of medians and their ratios.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use crate::engine_floor::Floor;
-use crate::subjects::Subject;
+use crate::stats::median;
+use crate::subject::Subject;
 use crate::tables::{TABLES, Table};
 
-/// All times so far.
+/// The measured times.
 #[derive(Default)]
 pub struct Report {
     order: Vec<&'static str>,
     times: BTreeMap<(&'static str, Subject), Vec<f64>>,
-}
-
-/// The middle of the times; of an even number of them the lower one.
-pub fn median(times: &mut [f64]) -> f64 {
-    times.sort_by(f64::total_cmp);
-    times.get(times.len().saturating_sub(1) / 2).copied().unwrap_or(f64::NAN)
 }
 
 impl Report {
@@ -33,7 +28,7 @@ impl Report {
         self.times.get(&(workload, subject)).map(|times| median(&mut times.clone()))
     }
 
-    /// The tables in Markdown.
+    /// Returns the tables in Markdown.
     pub fn tables(&self, floor: &Floor) -> String {
         let mut text = String::new();
         for table in TABLES {
@@ -50,7 +45,7 @@ impl Report {
             floor.empty_ns,
             floor.writing_ns,
             floor.fdstat_ns,
-            judged(Some(floor.fdstat_ns / floor.empty_ns), Some(3.0)),
+            ratio_cell(Some(floor.fdstat_ns / floor.empty_ns), Some(3.0)),
         );
         let _ = writeln!(
             text,
@@ -58,7 +53,7 @@ impl Report {
              embedded file {:.1} ns: {} of it",
             floor.copying_ns,
             floor.embedded_ns,
-            judged(Some(floor.embedded_ns / floor.copying_ns), Some(1.5)),
+            ratio_cell(Some(floor.embedded_ns / floor.copying_ns), Some(1.5)),
         );
         text
     }
@@ -84,13 +79,13 @@ impl Report {
             }
             for ratio in table.ratios {
                 let value = || Some(ns(ratio.over)? / ns(ratio.under)?);
-                let _ = write!(text, " {} |", judged(value(), ratio.bound(workload)));
+                let _ = write!(text, " {} |", ratio_cell(value(), ratio.bound(workload)));
             }
             text.push('\n');
         }
     }
 
-    /// Two workloads on one subject.
+    /// Appends the ratio of two workloads on one subject.
     fn compare(
         &self,
         text: &mut String,
@@ -109,8 +104,8 @@ fn cell(value: Option<f64>, digits: usize) -> String {
     value.map_or_else(|| "-".to_owned(), |value| format!("{value:.digits$}"))
 }
 
-/// A ratio, with the most that it may be where there is one, in bold if it is more.
-fn judged(ratio: Option<f64>, target: Option<f64>) -> String {
+/// Formats a ratio with its limit, if any, in bold if the ratio exceeds the limit.
+fn ratio_cell(ratio: Option<f64>, target: Option<f64>) -> String {
     let Some(ratio) = ratio else { return "-".to_owned() };
     let digits = if ratio < 0.1 { 3 } else { 2 };
     match target {

@@ -1,10 +1,10 @@
-//! The tables: which subjects stand side by side, and the most that a ratio is meant to be.
+//! The layout of the tables: the subjects and ratios of each, and the limits of the ratios.
 
-use crate::subjects::Subject;
+use crate::subject::Subject;
 
-/// Subjects side by side, and the ratios that they are there for.
+/// A table of subjects and of their ratios.
 pub struct Table {
-    /// What it is about.
+    /// The title.
     pub title: &'static str,
     /// The columns with times.
     pub subjects: &'static [Subject],
@@ -12,20 +12,20 @@ pub struct Table {
     pub ratios: &'static [Ratio],
 }
 
-/// What is divided by what, and the most that may come out.
+/// A ratio of two subjects and its limits.
 pub struct Ratio {
-    /// Its column.
+    /// The title of the column.
     pub name: &'static str,
-    /// What is divided.
+    /// The numerator.
     pub over: Subject,
-    /// What it is divided by.
+    /// The denominator.
     pub under: Subject,
-    /// By workload; `*` holds for those that are not named.
+    /// The limits by workload; `*` applies to the others.
     pub bounds: &'static [(&'static str, f64)],
 }
 
 impl Ratio {
-    /// The most that it may be for `workload`.
+    /// Returns the limit for `workload`.
     pub fn bound(&self, workload: &str) -> Option<f64> {
         let of = |name: &str| self.bounds.iter().find(|(of, _)| *of == name).map(|(_, most)| *most);
         of(workload).or_else(|| of("*"))
@@ -41,7 +41,7 @@ const fn ratio(
     Ratio { name, over, under, bounds }
 }
 
-/// All of them, in order.
+/// All tables, in order.
 pub const TABLES: &[Table] = &[
     Table {
         title: "Modules, on a directory of the host and in memory",
@@ -60,7 +60,7 @@ pub const TABLES: &[Table] = &[
         ],
     },
     Table {
-        title: "Overlays over memory. What writes has been copied up before it is measured",
+        title: "Overlays over memory. Files that a workload writes were copied up before the measurement",
         subjects: &[Subject::Memory, Subject::Upper, Subject::Lower1, Subject::Lower16],
         ratios: &[
             ratio("upper / memory", Subject::Upper, Subject::Memory, &[("*", 1.3)]),
@@ -78,8 +78,8 @@ pub const TABLES: &[Table] = &[
         ],
     },
     Table {
-        title: "Components: the same guest in the standard adapter, and (`direct_…`) one that calls \
-                `wasi:filesystem` itself",
+        title: "Components: the same guest in the standard adapter, and (`direct_…`) a guest that calls \
+                `wasi:filesystem` directly",
         subjects: &[
             Subject::ComponentPeer,
             Subject::ComponentHost,

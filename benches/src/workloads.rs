@@ -1,32 +1,32 @@
-//! The workloads, and how often each is done in one measurement.
+//! The workloads and the number of operations in one measurement of each.
 
-/// Which guest does it.
+/// The guest that runs a workload.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Guest {
-    /// `fsbench.c`, with a libc: a module, or a component that wraps it.
+    /// `fsbench.c`, linked with a libc: a module, or a component that wraps the module.
     Program,
-    /// `direct.wat`, a component that calls `wasi:filesystem` itself.
+    /// `direct.wat`, a component that calls `wasi:filesystem` directly.
     Direct,
 }
 
 /// One workload.
 pub struct Workload {
-    /// Its name in the table.
+    /// The name in the tables.
     pub name: &'static str,
-    /// Who does it.
+    /// The guest that runs it.
     pub guest: Guest,
-    /// Operations in one repeat.
+    /// The number of operations in one repeat.
     pub count: u32,
 }
 
 impl Workload {
-    /// What the guest calls it.
+    /// Returns the name that the guest uses.
     pub fn key(&self) -> &'static str {
         self.name.strip_prefix(DIRECT).unwrap_or(self.name)
     }
 }
 
-/// What the names of workloads of [`Guest::Direct`] begin with.
+/// The name prefix of the workloads of [`Guest::Direct`].
 const DIRECT: &str = "direct_";
 
 const fn workload(name: &'static str, count: u32) -> Workload {
@@ -37,7 +37,7 @@ const fn direct(name: &'static str, count: u32) -> Workload {
     Workload { name, guest: Guest::Direct, count }
 }
 
-/// Every workload that is about files, clocks or random numbers.
+/// All workloads: files, clocks and random numbers.
 pub const WORKLOADS: &[Workload] = &[
     workload("open_close", 3000),
     workload("open_close_deep", 3000),

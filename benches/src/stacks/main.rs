@@ -1,16 +1,18 @@
-//! What stacking costs: the same calls of the kernel on a filesystem alone and in an overlay, in
-//! one run.
+//! Benchmarks of the overhead of overlays, relative to a plain filesystem.
 //!
-//! The calls are those that every adapter makes, without an engine around them, so that nothing
-//! hides the difference. Every round runs every operation on every stack, one after another; only
-//! the ratios mean anything.
+//! The benchmark makes the kernel calls of the adapters without an engine, so that the differences
+//! are not hidden by the engine's overhead. Each round runs each operation on each stack in turn;
+//! only the ratios are meaningful.
 
-#![allow(unreachable_pub, reason = "a program has no reach")]
-#![allow(clippy::disallowed_methods, reason = "a benchmark works on the host's own files")]
+#![allow(unreachable_pub, reason = "a program exports nothing")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the benchmark accesses the host's filesystem directly"
+)]
 
 mod ops;
 mod sizes;
-mod worlds;
+mod stack;
 
 use std::collections::BTreeMap;
 
@@ -18,29 +20,29 @@ use clap::Parser;
 use palisade_vfs::Result;
 
 use ops::OPS;
-use worlds::World;
+use stack::Stack;
 
-/// Measures what overlays cost.
+/// Measures the overhead of overlays.
 #[derive(Parser)]
 struct Options {
-    /// Rounds; the median of them counts.
+    /// Number of rounds; the results are medians.
     #[arg(long, default_value_t = 7)]
     rounds: usize,
-    /// Calls in a round.
+    /// Number of calls in a round.
     #[arg(long, default_value_t = 20_000)]
     calls: u32,
-    /// Only the operations whose name contains this text.
+    /// Run only operations whose name contains this text.
     #[arg(long)]
     only: Option<String>,
-    /// Only these stacks.
+    /// Run only these stacks.
     #[arg(long, value_delimiter = ',')]
     stacks: Vec<String>,
-    /// Leaves out what is measured once: copy-up, forks, sandboxes.
+    /// Skip the one-time measurements of copy-up, forks and sandboxes.
     #[arg(long)]
     skip_sizes: bool,
 }
 
-/// What is divided by what, and the most that may come out: by operation, or `*` for all.
+/// A ratio of two stacks, with limits by operation, or `*` for all operations.
 struct Ratio {
     name: &'static str,
     over: &'static str,
@@ -72,9 +74,9 @@ const LOWER_16: &[(&str, f64)] = &[("stat", 2.0), ("open_close", 2.0), ("read_4k
 
 fn main() -> Result<()> {
     let options = Options::parse();
-    let mut worlds = worlds::all()?;
+    let mut stacks = stack::all()?;
     if !options.stacks.is_empty() {
-        worlds.retain(|world| options.stacks.iter().any(|name| name == world.name));
+        stacks.retain(|stack| options.stacks.iter().any(|name| name == stack.name));
     }
     let mut times: BTreeMap<(&str, &str), Vec<f64>> = BTreeMap::new();
     for round in 0..options.rounds {
@@ -83,22 +85,22 @@ fn main() -> Result<()> {
             if options.only.as_ref().is_some_and(|only| !op.name.contains(only.as_str())) {
                 continue;
             }
-            for world in &mut worlds {
-                if let Some(ns) = op.time(world, options.calls)? {
-                    times.entry((op.name, world.name)).or_default().push(ns);
+            for stack in &mut stacks {
+                if let Some(ns) = op.time(stack, options.calls)? {
+                    times.entry((op.name, stack.name)).or_default().push(ns);
                 }
             }
         }
     }
-    print(&worlds, &mut times);
+    print(&stacks, &mut times);
     if !options.skip_sizes {
         sizes::measure()?;
     }
     Ok(())
 }
 
-fn print(worlds: &[World], times: &mut BTreeMap<(&str, &str), Vec<f64>>) {
-    let names: Vec<_> = worlds.iter().map(|world| world.name).collect();
+fn print(stacks: &[Stack], times: &mut BTreeMap<(&str, &str), Vec<f64>>) {
+    let names: Vec<_> = stacks.iter().map(|stack| stack.name).collect();
     println!("| operation | {} ns |", names.join(" ns | "));
     println!("|---|{}", "---|".repeat(names.len()));
     let medians: BTreeMap<_, _> =
@@ -123,8 +125,8 @@ fn print(worlds: &[World], times: &mut BTreeMap<(&str, &str), Vec<f64>>) {
                 let over = medians.get(&(op.name, ratio.over));
                 let under = medians.get(&(op.name, ratio.under));
                 let found = over.zip(under).map(|(over, under)| over / under);
-                let is_meant = |name: &str| name == op.name || name == "*";
-                let bound = ratio.bounds.iter().find(|(name, _)| is_meant(name));
+                let applies = |name: &str| name == op.name || name == "*";
+                let bound = ratio.bounds.iter().find(|(name, _)| applies(name));
                 cell(found, bound.map(|(_, bound)| *bound))
             })
             .collect();
@@ -141,7 +143,7 @@ fn cell(ratio: Option<f64>, bound: Option<f64>) -> String {
     }
 }
 
-/// The middle of the times.
+/// Returns the median of the times.
 fn median(times: &mut [f64]) -> f64 {
     times.sort_by(f64::total_cmp);
     times.get(times.len().saturating_sub(1) / 2).copied().unwrap_or(f64::NAN)

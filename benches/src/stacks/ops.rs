@@ -1,4 +1,4 @@
-//! The operations that are timed.
+//! The timed operations.
 
 use std::io::{IoSlice, IoSliceMut};
 use std::ops::ControlFlow;
@@ -7,19 +7,19 @@ use std::time::Instant;
 use palisade_kernel::{Dots, FdRights, OpenRequest, Process, RightsRequest};
 use palisade_vfs::{Errno, Follow, OpenFlags, Result};
 
-use crate::worlds::{MANY, ROOT, World, asked};
+use crate::stack::{MANY, ROOT, Stack, request};
 
 /// One operation.
 pub struct Op {
     pub name: &'static str,
-    /// A round makes its number of calls divided by this.
+    /// The divisor of the number of calls in a round.
     slower: u32,
-    /// Whether it writes, which on a lower is a copy-up the first time and the upper's after it.
+    /// Whether it writes. On a lower, only the first write is a copy-up, so it is not timed there.
     writes: bool,
     run: fn(&mut Process, u32) -> Result<u32>,
 }
 
-/// Every operation. Each answers how many calls it made.
+/// All operations. Each returns the number of calls that it made.
 pub const OPS: &[Op] = &[
     Op { name: "stat", slower: 1, writes: false, run: stat },
     Op { name: "stat_deep", slower: 1, writes: false, run: stat_deep },
@@ -35,15 +35,15 @@ pub const OPS: &[Op] = &[
 ];
 
 impl Op {
-    /// The nanoseconds of one call; `None` where it would measure something else.
-    pub fn time(&self, world: &mut World, calls: u32) -> Result<Option<f64>> {
-        if self.writes && world.name.starts_with("lower") {
+    /// Returns the nanoseconds per call, or `None` if the operation does not apply to the stack.
+    pub fn time(&self, stack: &mut Stack, calls: u32) -> Result<Option<f64>> {
+        if self.writes && stack.name.starts_with("lower") {
             return Ok(None);
         }
         let calls = (calls / self.slower).max(1);
-        (self.run)(&mut world.process, calls.min(100))?;
+        (self.run)(&mut stack.process, calls.min(100))?;
         let start = Instant::now();
-        let made = (self.run)(&mut world.process, calls)?;
+        let made = (self.run)(&mut stack.process, calls)?;
         Ok(Some(start.elapsed().as_secs_f64() * 1e9 / f64::from(made)))
     }
 }
@@ -101,29 +101,29 @@ fn open_read_close(process: &mut Process, calls: u32) -> Result<u32> {
     Ok(calls)
 }
 
-/// Opened for reading alone, so that nothing is copied up.
+/// Returns a request with read-only rights, which causes no copy-up.
 fn read_only() -> OpenRequest {
     let base = FdRights::READ | FdRights::SEEK;
     let rights = RightsRequest::Exactly { base, inheriting: FdRights::empty() };
-    OpenRequest { rights, ..asked(OpenFlags::empty()) }
+    OpenRequest { rights, ..request(OpenFlags::empty()) }
 }
 
 fn readdir(process: &mut Process, calls: u32) -> Result<u32> {
-    let fd = process.open(ROOT, "many", asked(OpenFlags::DIRECTORY))?;
-    let mut seen = 0;
+    let fd = process.open(ROOT, "many", request(OpenFlags::DIRECTORY))?;
+    let mut entries = 0;
     for _ in 0..calls {
         process.read_dir(fd, 0, Dots::Without, &mut |_| {
-            seen += 1;
+            entries += 1;
             ControlFlow::Continue(())
         })?;
     }
     process.close(fd)?;
-    if u64::from(seen) < u64::from(calls) * MANY as u64 { Err(Errno::Io) } else { Ok(seen) }
+    if u64::from(entries) < u64::from(calls) * MANY as u64 { Err(Errno::Io) } else { Ok(entries) }
 }
 
 fn create_unlink(process: &mut Process, calls: u32) -> Result<u32> {
     for _ in 0..calls {
-        let fd = process.open(ROOT, "new", asked(OpenFlags::CREATE))?;
+        let fd = process.open(ROOT, "new", request(OpenFlags::CREATE))?;
         process.close(fd)?;
         process.remove_file(ROOT, "new")?;
     }
@@ -134,7 +134,7 @@ fn rename(process: &mut Process, calls: u32) -> Result<u32> {
     for nth in 0..calls {
         let (from, to) = if nth % 2 == 0 { ("other", "moved") } else { ("moved", "other") };
         if nth == 0 {
-            let fd = process.open(ROOT, from, asked(OpenFlags::CREATE))?;
+            let fd = process.open(ROOT, from, request(OpenFlags::CREATE))?;
             process.close(fd)?;
         }
         process.rename((ROOT, from), (ROOT, to))?;
@@ -151,7 +151,7 @@ fn mkdir_rmdir(process: &mut Process, calls: u32) -> Result<u32> {
 }
 
 fn overwrite_4k(process: &mut Process, calls: u32) -> Result<u32> {
-    let fd = process.open(ROOT, "other", asked(OpenFlags::CREATE))?;
+    let fd = process.open(ROOT, "other", request(OpenFlags::CREATE))?;
     for _ in 0..calls {
         process.write_at(fd, &[IoSlice::new(&[9; 4096])], 0)?;
     }

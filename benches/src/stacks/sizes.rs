@@ -1,4 +1,4 @@
-//! What is measured once: a copy-up of a large file, a fork of a large sandbox, many sandboxes.
+//! One-time measurements: a large copy-up, a fork of a large sandbox, and many sandboxes.
 
 use std::time::Instant;
 
@@ -7,11 +7,11 @@ use palisade_vfs::{
     Access, DirRef, Errno, Follow, HostDir, MemFs, OpenFlags, OpenHow, Result, path,
 };
 
-use crate::worlds::put;
+use crate::stack::write_file;
 
 const MIB: usize = 1024 * 1024;
 
-/// Measures and prints.
+/// Runs the measurements and prints the results.
 pub fn measure() -> Result<()> {
     println!();
     copy_up()?;
@@ -56,7 +56,7 @@ fn fork() -> Result<()> {
         let at = path::open(&*root, &format!("{dir}"), Follow::Yes, OpenHow::HOLD_DIR)?;
         let at: DirRef = at.into_dir()?;
         for file in 0..1000 {
-            put(&at, &format!("file-{file}"), b"")?;
+            write_file(&at, &format!("file-{file}"), b"")?;
         }
     }
     let mut times = Vec::new();
@@ -74,11 +74,11 @@ fn sandboxes() -> Result<()> {
     const COUNT: usize = 10_000;
     let base = MemFs::new().root();
     for nth in 0..10_000 {
-        put(&base, &format!("file-{nth}"), b"content")?;
+        write_file(&base, &format!("file-{nth}"), b"content")?;
     }
     let lowers = Lowers::of(base);
     let before = resident()?;
-    let mut held = Vec::new();
+    let mut sandboxes = Vec::new();
     for _ in 0..COUNT {
         let overlay = Overlay::new(MemFs::new().upper(), &lowers)?;
         let root = overlay.root();
@@ -89,15 +89,15 @@ fn sandboxes() -> Result<()> {
             names += 1;
             std::ops::ControlFlow::Continue(())
         })?;
-        held.push((overlay, root));
+        sandboxes.push((overlay, root));
     }
     let each = resident()?.saturating_sub(before) as f64 / COUNT as f64 / 1024.0;
-    println!("a sandbox over 10,000 shared files, looked at and listed: {each:.1} KiB (< 64)");
-    drop(held);
+    println!("a sandbox over 10,000 shared files, used and listed: {each:.1} KiB (< 64)");
+    drop(sandboxes);
     Ok(())
 }
 
-/// The bytes of this process that are in memory.
+/// Returns the resident set size of this process in bytes.
 fn resident() -> Result<usize> {
     let text = std::fs::read_to_string("/proc/self/statm").map_err(|_| Errno::Io)?;
     let pages = text.split(' ').nth(1).and_then(|pages| pages.parse::<usize>().ok());

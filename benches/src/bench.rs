@@ -1,4 +1,4 @@
-//! What is measured, and how one workload is run on it.
+//! The fixture of the benchmark, and the run of one workload on one subject.
 
 use std::fs::File;
 use std::io::{self, Seek as _, Write};
@@ -21,125 +21,37 @@ use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
 use wasmtime_wasi::{FsPerms, WasiCtxBuilder};
 
 use crate::components::Components;
+use crate::subject::{GUEST, GUEST_DIR, OUTPUT_MAX, Subject};
 use crate::workloads::{Guest, Workload};
 
-/// The guest, prebuilt from the source beside it.
-pub const GUEST: &[u8] = include_bytes!("../guest/fsbench.wasm");
-/// Where the guest finds its directory.
-pub const GUEST_DIR: &str = "/d";
-/// Bytes of output that a guest can need.
-pub const OUTPUT_MAX: usize = 1 << 16;
-
-/// Batches of events that may wait to be written, as `palisade run` has it.
+/// The number of queued audit batches, as in `palisade run`.
 const AUDIT_BATCHES: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1);
 
-/// What is measured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Subject {
-    /// The guest's source, compiled for the host: system calls and nothing else.
-    Native,
-    /// wasmtime-wasi 48, Preview 1, its synchronous linker, blocking in place.
-    Peer,
-    /// Palisade on the same directory.
-    Host,
-    /// Palisade on the same directory, behind a layer that confines it.
-    Confined,
-    /// Palisade on a memory filesystem.
-    Memory,
-    /// Palisade on an overlay whose upper has everything.
-    Upper,
-    /// Palisade on an overlay over one memory filesystem that has everything.
-    Lower1,
-    /// Palisade on an overlay over sixteen, the lowest of which has everything.
-    Lower16,
-    /// Palisade on a memory filesystem, under a policy of one rule.
-    Guarded,
-    /// The same under 100,000 rules.
-    GuardedByMany,
-    /// The same under one rule, every decision written as a line of JSON.
-    Audited,
-    /// wasmtime-wasi 48, Preview 2, in the same mode.
-    ComponentPeer,
-    /// A component on the same directory.
-    ComponentHost,
-    /// A component on a memory filesystem.
-    ComponentMemory,
-    /// A component whose `stat-at` does nothing.
-    ComponentFloor,
-}
-
-impl Subject {
-    /// Every subject, in the order of a round.
-    pub const ALL: [Subject; 15] = [
-        Subject::Native,
-        Subject::Peer,
-        Subject::Host,
-        Subject::Confined,
-        Subject::Memory,
-        Subject::Upper,
-        Subject::Lower1,
-        Subject::Lower16,
-        Subject::Guarded,
-        Subject::GuardedByMany,
-        Subject::Audited,
-        Subject::ComponentPeer,
-        Subject::ComponentHost,
-        Subject::ComponentMemory,
-        Subject::ComponentFloor,
-    ];
-
-    /// Its name in a table.
-    pub fn name(self) -> &'static str {
-        match self {
-            Subject::Native => "native",
-            Subject::Peer => "wasmtime-wasi",
-            Subject::Host => "host",
-            Subject::Confined => "confined",
-            Subject::Memory => "memory",
-            Subject::Upper => "in the upper",
-            Subject::Lower1 => "over 1 lower",
-            Subject::Lower16 => "over 16 lowers",
-            Subject::Guarded => "1 rule",
-            Subject::GuardedByMany => "100,000 rules",
-            Subject::Audited => "audited",
-            Subject::ComponentPeer => "wasmtime-wasi, component",
-            Subject::ComponentHost => "host, component",
-            Subject::ComponentMemory => "memory, component",
-            Subject::ComponentFloor => "engine alone",
-        }
-    }
-
-    /// Whether it runs components.
-    pub fn is_component(self) -> bool {
-        self >= Subject::ComponentPeer
-    }
-}
-
-/// Everything that the runs share.
+/// The state that all runs share.
 pub struct Bench {
     /// The engine of every guest.
     pub engine: Engine,
     module: Module,
     native: Option<PathBuf>,
     dir: PathBuf,
-    /// What Palisade's subjects run on.
-    worlds: Vec<(Subject, DirRef)>,
+    /// The root of each subject on Palisade.
+    roots: Vec<(Subject, DirRef)>,
     linker: Linker<State>,
     peer_linker: Linker<WasiP1Ctx>,
     components: Components,
 }
 
-/// A log that begins anew when it is long: a file that grows without end would measure how fast a
-/// hypervisor gives its guest more memory.
-struct Rewound {
+/// A log file that rewinds at a maximum length: an ever-growing file would measure how fast a
+/// hypervisor provides memory.
+struct RewindingLog {
     file: File,
     len: usize,
 }
 
-/// Bytes after which a log begins anew.
+/// The length at which a log rewinds.
 const LOG_LEN_MAX: usize = 64 * 1024 * 1024;
 
-impl Write for Rewound {
+impl Write for RewindingLog {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.len >= LOG_LEN_MAX {
             self.file.rewind()?;
@@ -155,7 +67,7 @@ impl Write for Rewound {
     }
 }
 
-/// An overlay over `count` filesystems, and the lowest of them.
+/// Returns the lowest of `count` lowers, and an overlay over them.
 fn overlay(count: usize) -> palisade_vfs::Result<(DirRef, DirRef)> {
     let bottom = MemFs::new().root();
     let mut lowers = Lowers::builder();
@@ -166,7 +78,7 @@ fn overlay(count: usize) -> palisade_vfs::Result<(DirRef, DirRef)> {
     Ok((bottom, Overlay::new(MemFs::new().upper(), &lowers)?.root()))
 }
 
-/// A policy that grants everything where the guest works, of so many rules.
+/// Returns a policy of `rules` rules that grants everything in the guest's directory.
 fn policy(rules: usize) -> Result<Arc<Policy>> {
     let mut builder = Policy::builder().allow("/d/**", Rights::all());
     for tenant in 1..rules {
@@ -175,11 +87,11 @@ fn policy(rules: usize) -> Result<Arc<Policy>> {
     Ok(Arc::new(builder.build()?))
 }
 
-/// The filesystems that the subjects run on; those behind layers have one of their own each.
-fn worlds(scratch: &Path, host: &DirRef) -> Result<Vec<(Subject, DirRef)>> {
+/// Creates the root of each subject; each layered subject has its own filesystem.
+fn roots(scratch: &Path, host: &DirRef) -> Result<Vec<(Subject, DirRef)>> {
     let everything = Policy::uniform(Rights::all(), Refusal::Denied);
     let memory = || MemFs::new().root();
-    let log = Rewound { file: File::create(scratch.join("audit.jsonl"))?, len: 0 };
+    let log = RewindingLog { file: File::create(scratch.join("audit.jsonl"))?, len: 0 };
     let lines = JsonLines::new(log, &Header::default());
     let auditor = Auditor::write_behind(lines, AUDIT_BATCHES, AuditOptions::default())?;
     let (one, many) = (policy(1)?, policy(100_000)?);
@@ -196,7 +108,7 @@ fn worlds(scratch: &Path, host: &DirRef) -> Result<Vec<(Subject, DirRef)>> {
 }
 
 impl Bench {
-    /// Makes the fixture in `scratch` and in memory.
+    /// Creates the fixture in `scratch` and in memory.
     pub fn new(scratch: &Path, native: Option<PathBuf>) -> Result<Self> {
         let dir = scratch.join("d");
         std::fs::create_dir(&dir)?;
@@ -209,7 +121,7 @@ impl Bench {
         let mut bench = Bench {
             module: Module::new(&engine, GUEST)?,
             components: Components::new(&engine, dir.clone())?,
-            worlds: worlds(scratch, &host)?,
+            roots: roots(scratch, &host)?,
             engine,
             native,
             dir,
@@ -217,7 +129,7 @@ impl Bench {
             peer_linker,
         };
         bench.palisade(&host, &["setup", "0"])?;
-        for (subject, dir) in &bench.worlds {
+        for (subject, dir) in &bench.roots {
             if !matches!(subject, Subject::Host | Subject::Confined | Subject::ComponentHost) {
                 bench.palisade(dir, &["setup", "0"])?;
             }
@@ -227,12 +139,12 @@ impl Bench {
             let (bottom, overlay) = overlay(count)?;
             let filled = if subject == Subject::Upper { &overlay } else { &bottom };
             bench.palisade(filled, &["setup", "0"])?;
-            bench.worlds.push((subject, overlay));
+            bench.roots.push((subject, overlay));
         }
         Ok(bench)
     }
 
-    /// Whether a workload can be measured on a subject here.
+    /// Returns whether a workload can run on a subject.
     pub fn has(&self, subject: Subject, workload: &Workload) -> bool {
         match workload.guest {
             _ if subject == Subject::ComponentFloor => workload.name.starts_with("direct_stat"),
@@ -241,22 +153,22 @@ impl Bench {
         }
     }
 
-    fn world(&self, subject: Subject) -> Result<&DirRef> {
-        let world = self.worlds.iter().find(|(of, _)| *of == subject);
-        Ok(&world.context("no such world")?.1)
+    fn root(&self, subject: Subject) -> Result<&DirRef> {
+        let root = self.roots.iter().find(|(of, _)| *of == subject);
+        Ok(&root.context("no such subject")?.1)
     }
 
-    /// Nanoseconds per operation of one workload.
+    /// Runs a workload on a subject and returns the nanoseconds per operation.
     pub fn run(&self, subject: Subject, workload: &Workload, count: u32) -> Result<f64> {
         let key = workload.key();
         if workload.guest == Guest::Direct {
             return match subject {
                 Subject::ComponentPeer => self.components.direct_on_peer(key, count),
                 Subject::ComponentFloor => {
-                    let memory = self.world(Subject::ComponentMemory)?;
+                    let memory = self.root(Subject::ComponentMemory)?;
                     self.components.direct_floor(memory, key, count)
                 }
-                _ => self.components.direct(self.world(subject)?, key, count),
+                _ => self.components.direct(self.root(subject)?, key, count),
             };
         }
         let count = count.to_string();
@@ -265,15 +177,15 @@ impl Bench {
             Subject::Native => self.native(&args)?,
             Subject::Peer => self.peer(&args)?,
             Subject::ComponentPeer => self.components.program_on_peer(&args)?,
-            _ if subject.is_component() => self.components.program(self.world(subject)?, &args)?,
-            _ => self.palisade(self.world(subject)?, &args)?,
+            _ if subject.is_component() => self.components.program(self.root(subject)?, &args)?,
+            _ => self.palisade(self.root(subject)?, &args)?,
         };
         let line: serde_json::Value = serde_json::from_slice(&output)
             .with_context(|| format!("no result: {}", String::from_utf8_lossy(&output)))?;
         line.get("ns_per_op").and_then(serde_json::Value::as_f64).context("no time in the result")
     }
 
-    /// A guest's process on `dir`, for the engine's floor.
+    /// Creates a guest process on `dir`, with its output.
     pub fn process(
         &self,
         dir: &DirRef,

@@ -1,5 +1,6 @@
-//! The stacks that are compared. All show the same tree: `f` of 4 KiB, `d/e/f`, and `many`, a
-//! directory of 10,000 files.
+//! The compared stacks.
+//!
+//! All stacks show the same tree: `f` of 4 KiB, `d/e/f`, and `many`, a directory of 10,000 files.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -13,41 +14,41 @@ use palisade_vfs::{
 
 /// The preopened directory.
 pub const ROOT: Fd = 3;
-/// Files in the directory that is listed.
+/// The number of files in `many`.
 pub const MANY: usize = 10_000;
 
-/// One stack, and a guest's world over it.
-pub struct World {
+/// A stack with a guest process on it.
+pub struct Stack {
     pub name: &'static str,
     pub process: Process,
     _keep: Option<Keep>,
 }
 
-/// What has to outlive a world, and go in this order.
+/// The resources of a stack, dropped in this order after its process.
 struct Keep {
-    _mount: Option<Mounted>,
+    _mount: Option<Unmount>,
     _temp: tempfile::TempDir,
 }
 
-/// A mount of the host, taken away with this.
-struct Mounted(PathBuf);
+/// A mount of the host, unmounted on drop.
+struct Unmount(PathBuf);
 
-impl Drop for Mounted {
+impl Drop for Unmount {
     fn drop(&mut self) {
         let _ = Command::new("umount").arg("-l").arg(&self.0).status();
     }
 }
 
-impl World {
+impl Stack {
     fn new(name: &'static str, root: DirRef) -> Result<Self> {
         let config = Config::builder().preopen("/", root).limits(Limits::default()).build();
         let process = config.map_err(|_| Errno::Inval)?.start();
-        Ok(World { name, process, _keep: None })
+        Ok(Stack { name, process, _keep: None })
     }
 }
 
-/// Opens with all rights.
-pub fn asked(flags: OpenFlags) -> OpenRequest {
+/// Returns an open request with all rights.
+pub fn request(flags: OpenFlags) -> OpenRequest {
     OpenRequest {
         follow: Follow::Yes,
         flags,
@@ -57,7 +58,7 @@ pub fn asked(flags: OpenFlags) -> OpenRequest {
 }
 
 /// Writes a file.
-pub fn put(dir: &DirRef, path: &str, bytes: &[u8]) -> Result<()> {
+pub fn write_file(dir: &DirRef, path: &str, bytes: &[u8]) -> Result<()> {
     let how = OpenHow::new(Access::Write, OpenFlags::CREATE | OpenFlags::TRUNCATE);
     let file = path::open(&**dir, path, Follow::Yes, how)?.into_file()?;
     file.write_at(&[std::io::IoSlice::new(bytes)], 0)?;
@@ -65,13 +66,13 @@ pub fn put(dir: &DirRef, path: &str, bytes: &[u8]) -> Result<()> {
 }
 
 fn fill(dir: &DirRef) -> Result<()> {
-    put(dir, "f", &[7; 4096])?;
+    write_file(dir, "f", &[7; 4096])?;
     path::create_dir(&**dir, "d")?;
     path::create_dir(&**dir, "d/e")?;
-    put(dir, "d/e/f", &[7; 4096])?;
+    write_file(dir, "d/e/f", &[7; 4096])?;
     path::create_dir(&**dir, "many")?;
     for nth in 0..MANY {
-        put(dir, &format!("many/file-{nth}"), b"")?;
+        write_file(dir, &format!("many/file-{nth}"), b"")?;
     }
     Ok(())
 }
@@ -82,12 +83,12 @@ fn memory() -> Result<DirRef> {
     Ok(root)
 }
 
-/// A layer in which only a part of `many` is, for stacks where all have something of it.
+/// Creates a lower with every `of`-th file of `many`, starting at `nth`.
 fn part(nth: usize, of: usize) -> Result<DirRef> {
     let root = MemFs::new().root();
     path::create_dir(&*root, "many")?;
     for nth in (nth..MANY).step_by(of) {
-        put(&root, &format!("many/file-{nth}"), b"")?;
+        write_file(&root, &format!("many/file-{nth}"), b"")?;
     }
     Ok(root)
 }
@@ -95,8 +96,8 @@ fn part(nth: usize, of: usize) -> Result<DirRef> {
 fn over(lowers: &Lowers) -> Result<DirRef> {
     let overlay = Overlay::new(MemFs::new().upper(), lowers)?;
     let root = overlay.root();
-    // There is always something in the upper.
-    put(&root, "other", b"x")?;
+    // The upper is never empty.
+    write_file(&root, "other", b"x")?;
     Ok(root)
 }
 
@@ -108,37 +109,37 @@ fn over_parts(count: usize) -> Result<DirRef> {
     over(&lowers.dir(memory()?).build()?)
 }
 
-/// Every stack.
-pub fn all() -> Result<Vec<World>> {
+/// Creates all stacks.
+pub fn all() -> Result<Vec<Stack>> {
     let upper = over(&Lowers::of(MemFs::new().root()))?;
     fill(&upper)?;
     let temp = tempfile::tempdir_in("/dev/shm").map_err(|_| Errno::Io)?;
     let host = HostDir::open_ambient(temp.path()).map_err(|_| Errno::Io)?;
     copy_tree(&memory()?, &host)?;
     let over_host = over(&Lowers::of(Arc::clone(&host)))?;
-    let mut worlds = vec![
-        World::new("memory", memory()?)?,
-        World::new("upper", upper)?,
-        World::new("lower1", over(&Lowers::of(memory()?))?)?,
-        World::new("lower4", over_parts(4)?)?,
-        World::new("lower16", over_parts(16)?)?,
-        World { _keep: Some(Keep { _mount: None, _temp: temp }), ..World::new("host", host)? },
-        World::new("over-host", over_host)?,
+    let mut stacks = vec![
+        Stack::new("memory", memory()?)?,
+        Stack::new("upper", upper)?,
+        Stack::new("lower1", over(&Lowers::of(memory()?))?)?,
+        Stack::new("lower4", over_parts(4)?)?,
+        Stack::new("lower16", over_parts(16)?)?,
+        Stack { _keep: Some(Keep { _mount: None, _temp: temp }), ..Stack::new("host", host)? },
+        Stack::new("over-host", over_host)?,
     ];
     for (name, how) in [
         ("kernel-overlay", &["mount", "-t", "overlay", "overlay"][..]),
         ("fuse-overlayfs", &["fuse-overlayfs"][..]),
     ] {
         match mounted(name, how) {
-            Ok(world) => worlds.push(world),
+            Ok(stack) => stacks.push(stack),
             Err(errno) => eprintln!("{name} cannot be mounted here: {errno}"),
         }
     }
-    Ok(worlds)
+    Ok(stacks)
 }
 
-/// The same tree through an overlay that the host mounts.
-fn mounted(name: &'static str, how: &[&str]) -> Result<World> {
+/// Creates the same tree on an overlay that the host mounts.
+fn mounted(name: &'static str, how: &[&str]) -> Result<Stack> {
     let io = |_| Errno::Io;
     let temp = tempfile::tempdir_in("/dev/shm").map_err(io)?;
     let at = |name: &str| temp.path().join(name);
@@ -163,8 +164,8 @@ fn mounted(name: &'static str, how: &[&str]) -> Result<World> {
     if !status.map_err(io)?.success() {
         return Err(Errno::Perm);
     }
-    let mount = Some(Mounted(at("merged")));
+    let mount = Some(Unmount(at("merged")));
     let root = HostDir::open_ambient(&at("merged")).map_err(io)?;
-    put(&root, "other", b"x")?;
-    Ok(World { _keep: Some(Keep { _mount: mount, _temp: temp }), ..World::new(name, root)? })
+    write_file(&root, "other", b"x")?;
+    Ok(Stack { _keep: Some(Keep { _mount: mount, _temp: temp }), ..Stack::new(name, root)? })
 }
