@@ -39,7 +39,7 @@ const GUEST: &str = r#"(module
             (call $write (i32.load (i32.const 20)) (i32.const 0) (i32.const 1) (i32.const 8)))))"#;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    // The host speaks of files in the same words as a guest.
+    // The host uses the same path functions as a guest.
     let root = MemFs::new().root();
     let create = OpenHow::new(Access::Write, OpenFlags::CREATE);
     let input = path::open(&*root, "in.txt", Follow::Yes, create)?.into_file()?;

@@ -1,13 +1,14 @@
-//! Escapes and crashes of the past, of hosts in this field: each is a test by its number, with why
-//! it cannot happen here. What other tests hold is not said twice:
+//! Regression tests for published advisories about similar runtimes.
 //!
-//! | what | where |
+//! Each test names its advisory and explains why the bug cannot occur here. Other tests cover:
+//!
+//! | advisory | tests |
 //! |---|---|
 //! | GHSA-fm79-3f68-h2fc, GHSA-3p27-qvp9-27qf: renumbering | `kernel/src/table.rs`, and below |
 //! | GHSA-852m-cvvp-9p4w, GHSA-x84v-gj2h-g759, GHSA-gqmc-89g8-p25r: lengths | `tests/limits.rs` |
 //! | GHSA-96f6-r43r-8c24: padding | `adapters/preview1/src/layout.rs`, and below |
 //! | CVE-2023-51661: default grants | `tests/limits.rs` |
-//! | swapping a directory for a link meanwhile | `vfs/tests/host`, `props/tests/confinement.rs` |
+//! | concurrent link swaps | `vfs/tests/host`, `props/tests/confinement.rs` |
 //! | flags that imply a change | `vfs/src/open.rs`, `policy/src/tests`, and below |
 
 use std::fs;
@@ -23,13 +24,13 @@ use palisade_vfs::{
 
 use crate::harness::{Stack, config};
 
-/// The first preopened directory, and the second.
+/// The first and the second preopened directory.
 const FIRST: u64 = 3;
 const SECOND: u64 = 4;
 
 const RESOLVERS: [Resolver; 2] = [Resolver::Openat2, Resolver::Components];
 
-/// A directory with something beside it that no guest may touch.
+/// A root directory with a directory next to it that no guest may access.
 struct Outside {
     outer: tempfile::TempDir,
     root: DirRef,
@@ -65,7 +66,7 @@ impl Outside {
     }
 }
 
-/// Every operation on `at`, none of which may get out.
+/// Runs each operation on `at`; none of them may leave the root.
 fn try_all_operations(root: &DirRef, at: &str) {
     let mut opened = Vec::new();
     for access in Access::ALL {
@@ -96,8 +97,8 @@ fn try_all_operations(root: &DirRef, at: &str) {
 }
 
 /// GHSA-vqjp-4c8c-hfgg, RUSTSEC-2026-0269, GHSA-hp8f-xmx4-4qrg: a slash at the end of a link's
-/// *target* was put back behind a resolved name, and the link there was followed. Here a target is
-/// text that goes through the walker again, and no directory follows a link.
+/// *target* was appended to a resolved name, and a link at that name was followed. Here the walker
+/// resolves each target itself, and no directory follows a link.
 #[test]
 fn trailing_slashes_of_paths_and_targets_do_not_escape() {
     for resolver in RESOLVERS {
@@ -124,8 +125,8 @@ fn trailing_slashes_of_paths_and_targets_do_not_escape() {
     }
 }
 
-/// GHSA-m9f7-9w4p-gv38: a rename of `link/` followed the link. Here a slash is a question about
-/// the type, and the name goes to the host without it.
+/// GHSA-m9f7-9w4p-gv38: a rename of `link/` followed the link. Here a slash only checks the type,
+/// and the name is passed to the host without it.
 #[test]
 fn rename_of_a_link_with_a_slash_does_not_follow() {
     for resolver in RESOLVERS {
@@ -142,8 +143,8 @@ fn rename_of_a_link_with_a_slash_does_not_follow() {
     }
 }
 
-/// CVE-2024-38358 and others: creating through a link that leads out. Here creation never follows
-/// a link in the host; the walker does, and is told that it leads out.
+/// CVE-2024-38358 and others: file creation through a link that leads outside. Here the host never
+/// follows a link on creation; the walker follows it and detects the escape.
 #[test]
 fn creation_through_a_link_that_leads_outside_fails() {
     for resolver in RESOLVERS {
@@ -162,7 +163,7 @@ fn creation_through_a_link_that_leads_outside_fails() {
     }
 }
 
-/// A guest with one store twice: to read only, and to write.
+/// Returns a guest with two preopens of the same directory: a read-only and a writable one.
 fn read_only_beside_writable() -> (DirRef, Preview1, Vec<u8>) {
     let store = MemFs::new().root();
     let how = OpenHow::new(Access::Write, OpenFlags::CREATE);
@@ -180,8 +181,8 @@ fn call(guest: &mut Preview1, memory: &mut [u8], name: &str, args: &[u64]) -> i3
 }
 
 /// CVE-2026-58494, GHSA-4ch3-9j33-3pmj: a file of a read-only directory was hard-linked or renamed
-/// into a writable one, and written there. Here both sides of either must be of one layer and one
-/// policy.
+/// into a writable one, and written there. Here both directories of a rename or a link must belong
+/// to the same layer and the same policy.
 #[test]
 fn rename_and_link_do_not_change_the_rights_of_a_file() {
     const XDEV: i32 = 75;
@@ -196,8 +197,8 @@ fn rename_and_link_do_not_change_the_rights_of_a_file() {
     assert_eq!(path::stat(&*store, "file", Follow::No).unwrap().nlink, 1);
 }
 
-/// CVE-2026-47261, GHSA-2r75-cxrj-cmph: truncation was not counted as writing. Here one function
-/// derives what an open takes.
+/// CVE-2026-47261, GHSA-2r75-cxrj-cmph: truncation did not need the right to write. Here one
+/// function derives the rights that an open needs.
 #[test]
 fn open_in_a_read_only_directory_changes_no_file() {
     let (store, mut guest, mut memory) = read_only_beside_writable();
@@ -221,8 +222,8 @@ fn open_in_a_read_only_directory_changes_no_file() {
     }
 }
 
-/// CVE-2025-53901, GHSA-fm79-3f68-h2fc and GHSA-3p27-qvp9-27qf, through the guest's own calls:
-/// renumbering broke the free list, or leaked what was at the target.
+/// CVE-2025-53901, GHSA-fm79-3f68-h2fc and GHSA-3p27-qvp9-27qf, through calls of a guest:
+/// renumbering corrupted the free list, or leaked the descriptor at the target.
 #[test]
 fn renumbering_neither_panics_nor_leaks() {
     const BADF: i32 = 8;
@@ -256,12 +257,12 @@ fn renumbering_neither_panics_nor_leaks() {
         let fd = u64::from(memory[64]);
         assert_eq!(call(&mut guest, &mut memory, "fd_renumber", &[fd, 0]), 0);
     }
-    // 3,000 open files would not fit: each was closed when the next took its place.
+    // Each renumbering closed the previous file, since 3,000 open files exceed the limit.
     assert_eq!(guest.process().open_descriptors(), 4);
 }
 
-/// GHSA-mr2v-56j5-cmfc, GHSA-j2g9-4prp-pf6h: a time before 1970 or far away panicked. Here every
-/// pair of numbers is a time, and conversions saturate.
+/// GHSA-mr2v-56j5-cmfc, GHSA-j2g9-4prp-pf6h: a time before 1970 or in the far future caused a
+/// panic. Here each pair of numbers is a valid time, and conversions saturate.
 #[test]
 fn extreme_times_do_not_panic() {
     for stack in Stack::writable() {
@@ -287,15 +288,15 @@ fn extreme_times_do_not_panic() {
     }
 }
 
-/// GHSA-96f6-r43r-8c24: a listing carried the host's memory in its padding. Two guests with
-/// differently poisoned memory must see the same bytes, and none behind them may change.
+/// GHSA-96f6-r43r-8c24: the padding of a listing leaked memory of the host. Guests with differently
+/// poisoned memory must see the same bytes, and the bytes after the listing must not change.
 #[test]
 fn listing_padding_leaks_no_memory() {
     for stack in Stack::writable() {
         for name in ["a", "bc", "a-longer-name"] {
             path::create_dir(&*stack.root, name).unwrap();
         }
-        let answers = [0x00, 0xaa, 0xff].map(|poison| {
+        let listings = [0x00, 0xaa, 0xff].map(|poison| {
             let mut guest = Preview1::new(config(&stack.root, &[]).build().unwrap().start());
             let mut memory = vec![poison; 4096];
             memory[..1].copy_from_slice(b"a");
@@ -311,11 +312,11 @@ fn listing_padding_leaks_no_memory() {
             let written = [1024..1024 + used, 2048..2048 + 64, 3072..3072 + 24];
             written.map(|range| memory[range].to_vec())
         });
-        assert!(answers.iter().all(|answer| *answer == answers[0]), "{}", stack.name);
+        assert!(listings.iter().all(|listing| *listing == listings[0]), "{}", stack.name);
     }
 }
 
-/// A host that ignored the cookie let a guest list for ever. Here any cookie comes to an end.
+/// A host that ignored the cookie let a guest list forever. Here a listing from any cookie ends.
 #[test]
 fn listing_from_any_cookie_ends() {
     for stack in Stack::writable() {

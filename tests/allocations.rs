@@ -1,4 +1,4 @@
-//! The calls of a hot path take no memory of the host.
+//! Checks that the calls of the hot path allocate no memory.
 
 use palisade_preview1::Preview1;
 use palisade_vfs::path;
@@ -13,7 +13,7 @@ const IOVS: usize = 256;
 const DATA: usize = 512;
 const RESULT: usize = 128;
 
-/// A guest with a file of 4 KiB at `a/b/file`, open as the answered descriptor.
+/// Returns a guest with a file of 4 KiB at `a/b/file`, and the descriptor on which it is open.
 fn guest(stack: &Stack) -> (Preview1, Vec<u8>, u64) {
     path::create_dir(&*stack.root, "a").unwrap();
     path::create_dir(&*stack.root, "a/b").unwrap();
@@ -23,7 +23,7 @@ fn guest(stack: &Stack) -> (Preview1, Vec<u8>, u64) {
     let open = [ROOT_FD, 1, PATH as u64, 8, 1, 0, 0, 0, RESULT as u64];
     assert_eq!(guest.call(&mut memory, "path_open", &open), Some(Ok(0)));
     let fd = u32::from_le_bytes(memory[RESULT..RESULT + 4].try_into().unwrap());
-    // Two buffers: a real vectored call.
+    // Two buffers, so that the calls are vectored.
     for (at, (ptr, len)) in [(DATA as u32, 1000_u32), (4096, 3096)].iter().enumerate() {
         memory[IOVS + 8 * at..][..4].copy_from_slice(&ptr.to_le_bytes());
         memory[IOVS + 8 * at + 4..][..4].copy_from_slice(&len.to_le_bytes());
@@ -54,8 +54,8 @@ fn hot_path_allocates_nothing() {
             ("random_get", &[DATA as u64, 64]),
         ];
         for (name, args) in calls {
-            // Once before, for what is only set up the first time; and always over bytes that are
-            // there, because a longer file takes memory.
+            // The first call performs one-time initialization. Each call overwrites existing bytes,
+            // because extending a file allocates memory.
             assert_eq!(guest.call(&mut memory, name, args), Some(Ok(0)), "{name}");
             assert_eq!(guest.call(&mut memory, "fd_seek", &rewind), Some(Ok(0)));
             let cost = allocation_counter::measure(|| {

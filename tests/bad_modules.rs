@@ -1,4 +1,4 @@
-//! Modules that are made by hand to be wrong, each with one clear end and none with a panic.
+//! Handwritten invalid modules: each ends in a defined error and never in a panic.
 
 use palisade_kernel::Config;
 use palisade_vfs::MemFs;

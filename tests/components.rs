@@ -1,4 +1,4 @@
-//! Our guests as components, packed with the standard adapter: they behave as their core modules.
+//! Checks that the guests behave as components (with the standard adapter) as they do as modules.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
@@ -29,8 +29,8 @@ impl PalisadeView for State {
     }
 }
 
-/// The module as a component.
-fn packed(module: &[u8]) -> Component {
+/// Wraps the module in the standard adapter and compiles it as a component.
+fn component_of(module: &[u8]) -> Component {
     let bytes = ComponentEncoder::default()
         .module(module)
         .and_then(|encoder| {
@@ -63,12 +63,12 @@ fn run_component(component: &Component, config: ConfigBuilder) -> Outcome {
     Outcome { end, stdout: text(out.take()), stderr: text(err.take()) }
 }
 
-/// Every stack that a guest may write to, overlays too.
+/// Returns the writable stacks, including overlays.
 fn stacks() -> Vec<Stack> {
     Stack::writable().into_iter().chain(Stack::overlays()).collect()
 }
 
-/// Every path, with what is there: `None` for a directory.
+/// Collects each path with the bytes of its file, or `None` for a directory.
 fn tree(dir: &DirRef, at: &str, found: &mut BTreeMap<String, Option<Vec<u8>>>) {
     let mut names = Vec::new();
     dir.read_dir(Cookie::START, &mut |entry| {
@@ -103,47 +103,47 @@ fn guests_behave_as_their_core_modules_on_every_stack() {
         ("cat", include_bytes!("guests/cat.wasm"), &["cat"]),
     ];
     for (name, module, args) in guests {
-        let component = packed(module);
+        let component = component_of(module);
         for (plain, within) in stacks().into_iter().zip(stacks()) {
             let given =
                 |root: &DirRef| config(root, args).env("NAME", "value").stdin(Input::bytes("in"));
             let expected = run(Engine::Wasmtime, module, given(&plain.root));
             let found = run_component(&component, given(&within.root));
-            let what = format!("{name} on {}", plain.name);
-            assert_eq!(found.end, expected.end, "{what}: {} {}", found.stdout, found.stderr);
+            let context = format!("{name} on {}", plain.name);
+            assert_eq!(found.end, expected.end, "{context}: {} {}", found.stdout, found.stderr);
             assert_eq!(
                 (&found.stdout, &found.stderr),
                 (&expected.stdout, &expected.stderr),
-                "{what}"
+                "{context}"
             );
             let (mut left, mut right) = (BTreeMap::new(), BTreeMap::new());
             tree(&plain.root, "", &mut left);
             tree(&within.root, "", &mut right);
-            assert_eq!(left, right, "{what}");
+            assert_eq!(left, right, "{context}");
         }
     }
 }
 
 #[test]
 fn exit_code_becomes_success_or_failure() {
-    let component = packed(include_bytes!("guests/exit_code.wasm"));
+    let component = component_of(include_bytes!("guests/exit_code.wasm"));
     for code in ["0", "1", "42", "255"] {
         let outcome = run_component(&component, Config::builder().args(["exit_code", code]));
-        // The adapter knows `exit` alone, which says no more than that it failed.
+        // The adapter uses `exit`, which only reports success or failure.
         assert_eq!(outcome.end, Ok(u32::from(code != "0")), "{code}");
     }
 }
 
 #[test]
 fn trap_message_has_the_function_name() {
-    let component = packed(include_bytes!("guests/trap.wasm"));
+    let component = component_of(include_bytes!("guests/trap.wasm"));
     let outcome = run_component(&component, Config::builder().arg("trap"));
     assert!(outcome.end.unwrap_err().contains("unreachable"));
 }
 
-/// What the standard adapter does otherwise, or has no word for in Preview 2. `tests/README.md`
-/// has the reasons.
-const NOT_THROUGH_THE_ADAPTER: &[&str] = &[
+/// The sub-tests that fail through the standard adapter, because it deviates or Preview 2 has no
+/// equivalent. `tests/README.md` lists the reasons.
+const FAILS_THROUGH_THE_ADAPTER: &[&str] = &[
     "clock_unknown",
     "fd_pread_pwrite",
     "proc_raise",
@@ -168,11 +168,11 @@ const NOT_THROUGH_THE_ADAPTER: &[&str] = &[
 
 #[test]
 fn calls_pass_through_the_adapter_except_for_known_failures() {
-    let component = packed(CALLS);
+    let component = component_of(CALLS);
     let names = run(Engine::Wasmtime, CALLS, Config::builder().args(["calls", "list"]));
     let names: Vec<_> = names.stdout.lines().collect();
-    let expected: BTreeSet<_> = NOT_THROUGH_THE_ADAPTER.iter().copied().collect();
-    // One list for all: what one filesystem alone would fail is no matter of the adapter's.
+    let expected: BTreeSet<_> = FAILS_THROUGH_THE_ADAPTER.iter().copied().collect();
+    // The list is the same for all stacks, because each deviation is one of the adapter.
     let mut failed: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for name in names {
         for stack in stacks() {

@@ -1,5 +1,7 @@
-//! Filesystems of an embedder that break the contract of `Dir` and `File`: whatever they return,
-//! the layers above and the kernel return errors or results, and never panic.
+//! Embedder filesystems that violate the contract of `Dir` and `File`.
+//!
+//! The layers above and the kernel must return errors or results for each violation, without a
+//! panic.
 
 use std::any::Any;
 use std::io::{IoSlice, IoSliceMut};
@@ -19,14 +21,14 @@ use palisade_vfs::{
     copy_tree, path,
 };
 
-/// How a filesystem breaks its contract.
+/// A violation of the contract.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Breach {
     /// Reads return more bytes than the buffers have.
     ReadsTooMuch,
-    /// `read_vec` takes bytes away that were there before.
+    /// `read_vec` removes earlier bytes from the buffer.
     ReadVecShrinks,
-    /// `read_vec` adds more bytes than it was asked for.
+    /// `read_vec` appends more bytes than requested.
     ReadVecGrows,
     /// Writes return more bytes than they were given.
     WritesTooMuch,
@@ -34,21 +36,21 @@ enum Breach {
     WritesNothing,
     /// Files and directories have the length and the link count `u64::MAX`.
     Huge,
-    /// No node has the identity that it had before.
+    /// The identity of a node changes with each call.
     NewIdentities,
     /// `Stop::Link` for the directory itself.
     LinkHere,
-    /// `Stop::Link` behind more names than the descent has.
+    /// `Stop::Link` at a position after the last name.
     LinkFar,
     /// `Stop::Link` for a single name, in `stat` too.
     LinkAtName,
-    /// A link that leads to itself through every name.
+    /// Each name is a link to itself.
     LinkLoop,
-    /// An entry's position is where it starts.
+    /// The cookie of an entry is the one before the entry.
     CookieStays,
-    /// All entries have the same position.
+    /// All entries have the same cookie.
     CookieRepeats,
-    /// A position with the top bit set.
+    /// A cookie with the top bit set.
     CookieTop,
     /// Directories are listed as files, and files as directories.
     WrongKinds,
@@ -78,7 +80,7 @@ const ALL: &[Breach] = &[
     Breach::Twice,
 ];
 
-/// Calls of one filesystem after which a caller is taken to loop for ever.
+/// The number of calls after which a caller is considered to loop forever.
 const CALLS_MAX: u64 = 200_000;
 
 #[derive(Clone)]
@@ -306,7 +308,7 @@ impl File for BrokenFile {
     }
 }
 
-/// A tree with some of everything in it.
+/// Returns a tree with each kind of node.
 fn seeded(breach: Breach) -> DirRef {
     let root = MemFs::new().root();
     for dir in ["a", "a/b", "c"] {
@@ -328,7 +330,7 @@ fn all() -> Arc<Policy> {
 
 type Wrap = fn(DirRef) -> Result<DirRef>;
 
-/// What is laid over such a filesystem.
+/// The stacks over such a filesystem.
 const STACKS: &[(&str, Wrap)] = &[
     ("bare", Ok),
     ("confined", |dir| Ok(confine(dir, all()))),
@@ -366,7 +368,7 @@ const STACKS: &[(&str, Wrap)] = &[
     }),
 ];
 
-/// Everything that the traits offer, by every path. Errors are as good as results.
+/// Calls each method of the traits on each path and ignores the results.
 fn use_natively(root: &DirRef) {
     let at = ["", "f", "a", "a/b/h", "a/link", "a/link/x", "c/second", "new", "m/n/f", "m/n/a/g"];
     let how = [
@@ -419,7 +421,7 @@ fn use_file(file: &dyn File) {
     let _ = file.set_times(SetTimes::default());
 }
 
-/// The same as a guest does it.
+/// Makes the same calls through Preview 1.
 fn use_as_guest(root: &DirRef) {
     let config = Config::builder().preopen("/", root.clone()).build().unwrap();
     let mut guest = Preview1::new(config.start());
@@ -471,7 +473,7 @@ fn violations_never_panic_in_any_stack() {
             for (way, use_it) in [("guest", use_as_guest as fn(&DirRef)), ("native", use_natively)]
             {
                 let used = catch_unwind(AssertUnwindSafe(|| {
-                    // That a stack refuses such a filesystem is as good.
+                    // A stack may also refuse such a filesystem.
                     if let Ok(root) = wrap(seeded(*breach)) {
                         use_it(&root);
                     }
@@ -487,7 +489,7 @@ fn violations_never_panic_in_any_stack() {
 
 #[test]
 fn copy_of_an_oversized_read_is_an_error() {
-    // A copy does not use `read_vec`.
+    // Copying uses `read_at` instead of `read_vec`.
     let copy = |from, to| {
         let to = Broken::new(to).dir(MemFs::new().root());
         copy_tree(&seeded(from), &to).map(|report| report.files)
@@ -499,7 +501,7 @@ fn copy_of_an_oversized_read_is_an_error() {
     }
 }
 
-/// `fd_read`, and the offset after it.
+/// Calls `name` on an open file and returns its errno and the offset after it.
 fn read_and_tell(breach: Breach, name: &str) -> (i32, u64) {
     let config = Config::builder().preopen("/", seeded(breach)).build().unwrap();
     let mut guest = Preview1::new(config.start());
@@ -513,8 +515,8 @@ fn read_and_tell(breach: Breach, name: &str) -> (i32, u64) {
     let rights = (1 << 1) | (1 << 2) | (1 << 5) | (1 << 6);
     assert_eq!(call("path_open", &[3, 0, 0, 1, 0, rights, 0, 0, 48]), (0, 4));
     let (errno, _) = call(name, &[4, 16, 1, 40]);
-    let (told, offset) = call("fd_tell", &[4, 48]);
-    assert_eq!(told, 0);
+    let (errno_of_tell, offset) = call("fd_tell", &[4, 48]);
+    assert_eq!(errno_of_tell, 0);
     (errno, offset)
 }
 

@@ -1,7 +1,7 @@
-//! Our C guests, each on every engine over every stack.
+//! Runs the C guests on each engine and each stack.
 //!
-//! `calls.wasm` has a sub-test for every function of Preview 1 and for every behaviour that a
-//! guest can see; its source says what is expected and why.
+//! `calls.wasm` has a sub-test for each function of Preview 1 and each observable behavior; its
+//! source documents the expected results.
 
 use palisade_kernel::{Config, Input};
 use palisade_vfs::{HostDir, MemFs, Resolver};
@@ -10,7 +10,7 @@ use crate::harness::{Engine, Stack, config, run};
 
 const CALLS: &[u8] = include_bytes!("guests/calls.wasm");
 
-/// The names of the sub-tests.
+/// Returns the names of the sub-tests.
 fn sub_tests() -> Vec<String> {
     let outcome = run(Engine::Wasmtime, CALLS, Config::builder().args(["calls", "list"]));
     outcome.assert_success("calls list");
@@ -19,7 +19,7 @@ fn sub_tests() -> Vec<String> {
     names
 }
 
-/// Runs every sub-test on `engine`, each over every stack, and reports all that fail.
+/// Runs each sub-test on `engine` and each stack, and reports all failures.
 fn all_sub_tests_pass_on(engine: Engine) {
     let mut faults = Vec::new();
     for name in sub_tests() {
@@ -86,7 +86,7 @@ fn standard_input_is_read_to_its_end() {
     }
 }
 
-/// What only the host can make: an absolute link, and a FIFO that nobody writes to.
+/// Nodes that only the host can create: an absolute symbolic link, and a FIFO without a writer.
 #[test]
 fn absolute_links_and_fifos_of_the_host_are_refused() {
     let names = run(Engine::Wasmtime, CALLS, Config::builder().args(["calls", "list-host"]));

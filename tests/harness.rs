@@ -1,4 +1,4 @@
-//! Runs a guest on an engine over a stack of filesystems, and answers what it did.
+//! Runs a guest on an engine and a filesystem stack, and returns its outcome.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, OnceLock};
@@ -10,7 +10,7 @@ use palisade_preview1::{Preview1, ZeroRights};
 use palisade_vfs::overlay::{Lowers, Overlay, UpperRef};
 use palisade_vfs::{DirRef, HostDir, HostUpper, MemFs, Mounts, Resolver, Rights};
 
-/// Every engine that Preview 1 is bound to.
+/// The engines with Preview 1 bindings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Engine {
     Wasmtime,
@@ -21,24 +21,24 @@ impl Engine {
     pub const ALL: [Engine; 2] = [Engine::Wasmtime, Engine::Wasmi];
 }
 
-/// What a guest did.
+/// The outcome of a guest.
 #[derive(Debug)]
 pub struct Outcome {
-    /// Its exit code, or the text of its trap.
+    /// The exit code, or the text of the trap.
     pub end: Result<u32, String>,
     pub stdout: String,
     pub stderr: String,
 }
 
 impl Outcome {
-    /// Panics with everything that the guest said unless it exited with 0.
+    /// Panics with the output of the guest unless it exited with 0.
     #[track_caller]
     pub fn assert_success(&self, what: &str) {
         assert_eq!(self.end, Ok(0), "{what}\n{}\n{}", self.stdout, self.stderr);
     }
 }
 
-/// A stack of filesystems for a guest to work in, and what must live as long.
+/// A filesystem stack for a guest, with the resources that must live as long.
 pub struct Stack {
     pub name: &'static str,
     pub root: DirRef,
@@ -46,7 +46,7 @@ pub struct Stack {
 }
 
 impl Stack {
-    /// Every stack that a guest may write to, each empty.
+    /// Returns the writable stacks, each empty.
     pub fn writable() -> Vec<Stack> {
         let all = || Policy::uniform(Rights::all(), Refusal::Denied).into();
         let mut stacks = vec![
@@ -68,17 +68,17 @@ impl Stack {
         stacks
     }
 
-    /// Overlays, each empty: one that keeps its changes in memory, one in a directory of the host.
+    /// Returns empty overlays: one with an upper in memory, one with an upper on the host.
     pub fn overlays() -> Vec<Stack> {
         let over = |upper: UpperRef| {
             let lowers = Lowers::of(MemFs::new().root());
             Overlay::new(upper, &lowers).unwrap().root()
         };
         let upper = tempfile::tempdir().unwrap();
-        let kept = over(HostUpper::open_ambient(upper.path()).unwrap());
+        let on_host = over(HostUpper::open_ambient(upper.path()).unwrap());
         vec![
             Stack::of("overlay in memory", over(MemFs::new().upper())),
-            Stack { name: "overlay in a host directory", root: kept, _tempdir: Some(upper) },
+            Stack { name: "overlay in a host directory", root: on_host, _tempdir: Some(upper) },
         ]
     }
 
@@ -93,7 +93,7 @@ impl Stack {
     }
 }
 
-/// `dir` as a mount below a namespace, entered through it.
+/// Mounts `dir` deep in a namespace and opens it through the mount.
 fn mounted(dir: DirRef) -> DirRef {
     let space = Mounts::builder(MemFs::new().root()).mount("deep/down/here", dir).unwrap().build();
     let here = palisade_vfs::path::open(
@@ -105,7 +105,7 @@ fn mounted(dir: DirRef) -> DirRef {
     here.unwrap().into_dir().unwrap()
 }
 
-/// A configuration with `root` as `/` and these arguments.
+/// Returns a configuration with `root` as `/` and these arguments.
 pub fn config(root: &DirRef, args: &[&str]) -> ConfigBuilder {
     Config::builder().args(args.iter().copied()).preopen("/", root.clone())
 }
@@ -115,7 +115,7 @@ pub fn run(engine: Engine, wasm: &[u8], config: ConfigBuilder) -> Outcome {
     run_with(engine, wasm, config, ZeroRights::default())
 }
 
-/// The same, with a word on what asking for no rights means.
+/// Runs a command module with the given meaning of an open without rights.
 pub fn run_with(
     engine: Engine,
     wasm: &[u8],
@@ -134,13 +134,13 @@ pub fn run_with(
     Outcome { end, stdout: text(out.take()), stderr: text(err.take()) }
 }
 
-/// The engine that all tests share.
+/// Returns the engine that all tests share.
 pub fn wasmtime_engine() -> &'static wasmtime::Engine {
     static ENGINE: OnceLock<wasmtime::Engine> = OnceLock::new();
     ENGINE.get_or_init(wasmtime::Engine::default)
 }
 
-/// A module, compiled once for the whole run.
+/// Returns the compiled module from a cache, compiling it on a miss.
 fn wasmtime_module(wasm: &[u8]) -> wasmtime::Result<wasmtime::Module> {
     static COMPILED: Mutex<BTreeMap<Vec<u8>, wasmtime::Module>> = Mutex::new(BTreeMap::new());
     if let Some(module) = COMPILED.lock().unwrap().get(wasm) {
@@ -177,8 +177,8 @@ fn on_wasmi(wasm: &[u8], preview1: Preview1) -> Result<u32, String> {
     use engines::wasmi::{State, add_to_linker};
     static COMPILED: Mutex<BTreeMap<Vec<u8>, wasmi::Module>> = Mutex::new(BTreeMap::new());
     let text = |error: wasmi::Error| format!("{error:?}");
-    let known = COMPILED.lock().unwrap().get(wasm).cloned();
-    let module = match known {
+    let cached = COMPILED.lock().unwrap().get(wasm).cloned();
+    let module = match cached {
         Some(module) => module,
         None => {
             let module = wasmi::Module::new(&wasmi::Engine::default(), wasm).map_err(text)?;

@@ -1,4 +1,4 @@
-//! What a guest cannot make its host hold, whatever it asks for.
+//! Limits on the memory and the descriptors that a guest can make its host use.
 
 use std::borrow::Cow;
 use std::ops::ControlFlow;
@@ -12,7 +12,7 @@ use palisade_vfs::{
 
 use crate::harness::{Engine, config, run, wasmtime_engine};
 
-/// The numbers of Preview 1 that these tests look for.
+/// Errnos of Preview 1.
 const BADF: i32 = 8;
 const MFILE: i32 = 33;
 
@@ -36,7 +36,7 @@ fn descriptors_over_the_limit_are_emfile() {
     let opened = (0..100).take_while(|_| open(&mut guest) == 0).count();
     assert_eq!(opened, 20 - 4);
     assert_eq!(open(&mut guest), MFILE);
-    // Nothing was created for the open that did not fit.
+    // The open over the limit created no file.
     let mut memory = b"new".to_vec();
     memory.resize(64, 0);
     let create = [ROOT_FD, 0, 0, 3, 1, 0, 0, 0, 8];
@@ -72,7 +72,7 @@ fn sequential_guests_leak_nothing() {
     let given = config(&fs.root(), &["noop"]).build().unwrap();
     let run_one = || {
         let mut guest = Preview1::new(given.start());
-        // It leaves everything open, and the last name of one file gone.
+        // The guest leaves all handles open, one of them on an unlinked file.
         let mut memory = b"shared/f".to_vec();
         memory.resize(64, 0);
         let open = [ROOT_FD, 0, 0, 8, 1, 0, 0, 0, 16];
@@ -92,17 +92,17 @@ fn sequential_guests_leak_nothing() {
             run_one();
         }
     });
-    // Other tests of this process may hold a few descriptors at the moment.
+    // Concurrent tests of this process may hold a few descriptors.
     assert!(host_descriptors() < descriptors + 200, "{descriptors} {}", host_descriptors());
     assert_eq!(fs.usage(), usage);
     assert!(cost.bytes_current < 64 * 1024, "{cost:?}");
 }
 
-/// The class of GHSA-852m-cvvp-9p4w, GHSA-x84v-gj2h-g759 and GHSA-gqmc-89g8-p25r: a length that a
-/// guest chose became memory of the host.
+/// The class of GHSA-852m-cvvp-9p4w, GHSA-x84v-gj2h-g759 and GHSA-gqmc-89g8-p25r: the host
+/// allocated memory of a length that the guest chose.
 #[test]
 fn arguments_of_calls_allocate_bounded_memory() {
-    /// What one call may hold at once: a listing's block, and buffers for the longest vectored
+    /// The peak memory of one call: a block of a listing, and buffers for the longest vectored
     /// call and the longest poll.
     const CALL_BYTES_MAX: u64 = 1 << 20;
     const NASTY: &[u64] = &[
@@ -146,7 +146,7 @@ fn arguments_of_calls_allocate_bounded_memory() {
         }
         memory.fill(0);
     }
-    // A poll waits, so it is only given what it refuses or what is ready.
+    // A poll blocks, so it only gets invalid or ready subscriptions.
     let mut guest = Preview1::new(given.start());
     for count in [0_u64, 1, 100, 1365, 4096, 4097, 0xffff_ffff] {
         let cost = allocation_counter::measure(|| {
@@ -166,7 +166,7 @@ fn idle_sandbox_over_many_shared_files_is_small() {
         let overlay = Overlay::new(MemFs::new().upper(), &lowers).unwrap();
         let root = overlay.root();
         let mut guest = Preview1::new(config(&root, &["guest"]).build().unwrap().start());
-        // It looks at files, reads one, and lists two directories, which it holds.
+        // The sandbox stats files, opens one, and lists two directories, which stay open.
         for name in names.iter().step_by(10) {
             path::stat(&*root, name, Follow::Yes).unwrap();
         }
@@ -184,7 +184,7 @@ fn idle_sandbox_over_many_shared_files_is_small() {
         guest.call(&mut vec![0_u8; 64], "fd_prestat_get", &[3, 8]).unwrap().unwrap();
         (overlay, root, file, dir, guest)
     };
-    // What they share is made once.
+    // The first sandbox initializes the shared state.
     let first = sandbox();
     let mut kept = Vec::with_capacity(1000);
     let cost = allocation_counter::measure(|| {

@@ -1,4 +1,4 @@
-//! Listings that are changed while they are read, and long ones.
+//! Listings of directories that change meanwhile, and long listings.
 
 use std::time::Instant;
 
@@ -10,9 +10,9 @@ use crate::harness::{Stack, config};
 
 /// The first preopened directory.
 const ROOT_FD: u64 = 3;
-/// Where the buffer for entries lies in the guest's memory.
+/// The address of the entry buffer in the guest's memory.
 const BUF: usize = 4096;
-/// Where the count of bytes goes.
+/// The address of the byte count.
 const USED: usize = 0;
 
 fn fill(root: &dyn Dir, count: usize) {
@@ -22,7 +22,7 @@ fn fill(root: &dyn Dir, count: usize) {
     }
 }
 
-/// One `fd_readdir`: the whole entries in the buffer, and the cookie behind each.
+/// Calls `fd_readdir` and returns the complete entries, each with the cookie after it.
 fn read(guest: &mut Preview1, memory: &mut [u8], len: usize, cookie: u64) -> Vec<(String, u64)> {
     let args = [ROOT_FD, BUF as u64, len as u64, cookie, USED as u64];
     assert_eq!(guest.call(memory, "fd_readdir", &args), Some(Ok(0)));
@@ -91,8 +91,7 @@ fn entries_are_listed_once_during_concurrent_changes() {
     }
 }
 
-/// Linear, shown by counting the blocks that the filesystem hands over: a listing in small pieces
-/// must not read a directory again for each piece.
+/// A listing in small chunks must not reread the directory for each chunk.
 #[test]
 fn listing_time_is_linear() {
     for stack in Stack::writable() {
@@ -107,23 +106,22 @@ fn listing_time_is_linear() {
             (cookie, count) = (*next, count + entries.len());
         }
         assert_eq!(count, 10_002, "{}", stack.name);
-        // Quadratic listings of this length take minutes without optimization; this is a bound
-        // against that and no measurement.
+        // A quadratic listing of this length takes minutes without optimization; the limit only
+        // detects that.
         assert!(started.elapsed().as_secs() < 20, "{}", stack.name);
     }
 }
 
-/// Ends a grant, or narrows it.
-type End<'a> = &'a dyn Fn(&Live);
+/// A function that revokes or narrows a grant.
+type Revocation<'a> = &'a dyn Fn(&Live);
 
-/// What the policy takes away in the middle of a listing holds for the entries that the kernel has
-/// read ahead too.
+/// A revocation during a listing also applies to the entries that the kernel has read ahead.
 #[test]
 fn revocation_ends_a_listing() {
     let hides = Policy::builder().allow("/**", Rights::all()).hide("/f*").build().unwrap();
     let denies = Policy::builder().allow("/**", Rights::all()).deny("/", Rights::LIST);
     let denies = denies.build().unwrap();
-    let ends: [(&str, End<'_>, Result<usize>); 6] = [
+    let ends: [(&str, Revocation<'_>, Result<usize>); 6] = [
         ("nothing", &|_| {}, Ok(496)),
         ("revoke", &Live::revoke, Err(Errno::Acces)),
         ("narrow to hidden names", &|live| live.narrow(&hides).unwrap(), Ok(0)),
@@ -153,11 +151,11 @@ fn revocation_ends_a_listing() {
         end(&live);
         let cookie = first.last().unwrap().1;
         let args = [ROOT_FD, BUF as u64, 65536, cookie, USED as u64];
-        let answer = guest.call(&mut memory, "fd_readdir", &args).unwrap().unwrap();
-        let listed = match answer {
+        let errno = guest.call(&mut memory, "fd_readdir", &args).unwrap().unwrap();
+        let listed = match errno {
             0 => Ok(read(&mut guest, &mut memory, 65536, cookie).len()),
             _ => Err(Errno::Acces),
         };
-        assert_eq!(listed, expected, "{what}: {answer}");
+        assert_eq!(listed, expected, "{what}: {errno}");
     }
 }

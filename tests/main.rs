@@ -1,7 +1,7 @@
-//! Real guests through every engine over every stack, and the rules of the house.
+//! Integration tests: real guests on each engine and each stack, and checks of the source tree.
 //!
-//! One binary, so that the engines are linked once. `harness` runs a guest; every other module is
-//! about one thing that must hold.
+//! All tests are one binary, so that the engines are linked once. `harness` runs a guest; each of
+//! the other modules tests one property.
 
 #![allow(
     unreachable_pub,
@@ -12,7 +12,7 @@
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
     clippy::cast_possible_wrap,
-    reason = "tests look at the host, and fail by panicking"
+    reason = "tests access the host, and fail by panicking"
 )]
 
 mod advisories;

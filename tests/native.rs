@@ -1,6 +1,7 @@
-//! Guests that speak Preview 2 themselves, with no adapter between: `calls2.wasm` has a sub-test
-//! for every function of `wasi:filesystem`, `wasi:cli`, `wasi:io` and `wasi:clocks`, and its source
-//! says what is expected and why.
+//! Runs guests that call Preview 2 directly, without an adapter.
+//!
+//! `calls2.wasm` has a sub-test for each function of `wasi:filesystem`, `wasi:cli`, `wasi:io` and
+//! `wasi:clocks`; its source documents the expected results.
 
 use std::collections::BTreeSet;
 use std::io::IoSlice;
@@ -26,11 +27,11 @@ use crate::harness::{Outcome, Stack, config, wasmtime_engine};
 
 const CALLS2: &[u8] = include_bytes!("guests/calls2.wasm");
 
-/// Bytes that a guest may have.
+/// The limit on the memory of a guest, in bytes.
 const MEMORY_MAX: usize = 64 << 20;
-/// Streams and pollables that a guest may have.
+/// The limit on the streams and pollables of a guest.
 const RESOURCES_MAX: usize = 2000;
-/// Descriptors that a guest may have.
+/// The limit on the descriptors of a guest.
 const DESCRIPTORS_MAX: u32 = 500;
 
 struct State {
@@ -45,12 +46,12 @@ impl PalisadeView for State {
     }
 }
 
-/// How a component is linked and called.
+/// The linker and the way of calling a component.
 #[derive(Clone, Copy, Debug)]
 enum Linked {
     Sync,
     Async,
-    /// With every call made where it is.
+    /// Asynchronous, with each call run inline.
     AsyncInline,
 }
 
@@ -105,7 +106,7 @@ fn run(linked: Linked, config: ConfigBuilder) -> Outcome {
     Outcome { end, stdout: text(out.take()), stderr: text(err.take()) }
 }
 
-/// What a sub-test is given.
+/// Returns the configuration of a sub-test.
 fn given(root: &DirRef, name: &str) -> ConfigBuilder {
     let config = config(root, &["calls2", name]).env("NAME", "value=more").env("EMPTY", "");
     let limits = Limits { descriptors_max: DESCRIPTORS_MAX, ..Limits::default() };
@@ -118,26 +119,26 @@ fn list(what: &str) -> Vec<String> {
     outcome.stdout.lines().map(str::to_owned).collect()
 }
 
-/// Runs a sub-test, and says what was wrong.
+/// Runs a sub-test and returns its failure, if any.
 fn fault_of(linked: Linked, name: &str, stack: &str, root: &DirRef) -> Option<String> {
     let outcome = run(linked, given(root, name));
-    // The one that ends with `exit` asks for a failure.
+    // The sub-test of `exit` exits with a failure.
     let want = u32::from(name == "exit_exit");
     let passed = outcome.end == Ok(want) && outcome.stdout.contains(&format!("ok {name}\n"));
-    let told = || {
+    let report = || {
         let (out, err) = (outcome.stdout.trim(), outcome.stderr.trim());
         format!("{name} on {stack}, {linked:?}: {:?} {out} {err}", outcome.end)
     };
-    (!passed).then(told)
+    (!passed).then(report)
 }
 
-/// Every stack that a guest may write to, overlays and a copy too.
+/// Returns the writable stacks, including overlays and a copy of a host directory.
 fn stacks() -> Vec<(&'static str, Stack)> {
     let all = Stack::writable().into_iter().chain(Stack::overlays());
     all.map(|stack| (stack.name, stack)).collect()
 }
 
-/// A directory of the host, copied into memory.
+/// Copies a directory of the host to memory.
 fn copied() -> DirRef {
     let dir = tempfile::tempdir().unwrap();
     let fs = MemFs::new();
@@ -151,7 +152,7 @@ fn sub_tests_pass_on_each_stack_and_linker() {
     assert!(names.len() > 60, "{names:?}");
     let mut faults = Vec::new();
     for linked in ALL {
-        // Each sub-test makes a directory of its own.
+        // Each sub-test creates its own directory.
         for (what, stack) in stacks() {
             faults
                 .extend(names.iter().filter_map(|name| fault_of(linked, name, what, &stack.root)));
@@ -162,7 +163,7 @@ fn sub_tests_pass_on_each_stack_and_linker() {
     assert!(faults.is_empty(), "{} failed:\n{}", faults.len(), faults.join("\n"));
 }
 
-/// The file `f`, the directory `d` and the link `l` to `f`, in what is fresh.
+/// Creates the file `f`, the directory `d` and the link `l` to `f`.
 fn filled(root: &DirRef) {
     let how = OpenHow::new(Access::Write, OpenFlags::CREATE);
     let file = paths::open(&**root, "f", Follow::No, how).unwrap().into_file().unwrap();
@@ -186,7 +187,7 @@ fn read_only_stacks_refuse_changes() {
     assert!(faults.is_empty(), "{} failed:\n{}", faults.len(), faults.join("\n"));
 }
 
-/// The process's descriptors of what lies in `dir`.
+/// Returns the number of descriptors of this process on nodes under `dir`.
 fn descriptors_in(dir: &Path) -> usize {
     let entries = std::fs::read_dir("/proc/self/fd").unwrap();
     let links = entries.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
@@ -206,17 +207,17 @@ fn contract_violations_trap_and_leak_nothing() {
         for (what, root) in [("memory", memory.root()), ("the host", host)] {
             for name in &names {
                 let outcome = run(linked, given(&root, name));
-                let said = outcome.stdout == format!("ok {name}\n");
+                let printed = outcome.stdout == format!("ok {name}\n");
                 let trapped = outcome.end.as_ref().is_err_and(|text| !text.contains("panicked"));
-                if !said || !trapped {
+                if !printed || !trapped {
                     faults.push(format!("{name} on {what}, {linked:?}: {outcome:?}"));
                 }
             }
         }
-        // What another thread did for a guest that has ended may end a moment later.
+        // Work on another thread may outlive the guest for a moment.
         let is_closed = || descriptors_in(dir.path()) == 0;
-        let mut looks = 0..200;
-        while !is_closed() && looks.next().is_some() {
+        let mut attempts = 0..200;
+        while !is_closed() && attempts.next().is_some() {
             std::thread::sleep(Duration::from_millis(10));
         }
         assert!(is_closed(), "{linked:?}");
@@ -225,12 +226,11 @@ fn contract_violations_trap_and_leak_nothing() {
     assert!(faults.is_empty(), "{} failed:\n{}", faults.len(), faults.join("\n"));
 }
 
-/// What is tested elsewhere: the C header is of a version before `exit-with-code`, for which
+/// The functions that are tested elsewhere. The C header predates `exit-with-code`, for which
 /// `adapters/preview2/tests/preview2/components.rs` has a guest.
 const ELSEWHERE: &[&str] = &["exit_exit_with_code"];
 
-/// The functions that a world has of the interfaces that are tested here, by the names of
-/// their sub-tests.
+/// Returns the functions of the tested interfaces in a WIT world, by the names of their sub-tests.
 macro_rules! functions {
     ($resolve:expr) => {{
         let resolve = &$resolve;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Which package may use which. An edge that is not drawn here is not in the diagram.
+/// The permitted dependencies of each package: the edges of the import diagram.
 const DIAGRAM: &[(&str, &[&str])] = &[
     ("palisade-vfs", &[]),
     ("palisade-policy", &["palisade-vfs"]),
@@ -25,14 +25,14 @@ const DIAGRAM: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// Packages that see everything.
+/// Packages that may depend on all others.
 const SEES_EVERYTHING: &[&str] = &["palisade-tests", "palisade-benches", "palisade-fuzz"];
 
 const LINE_WIDTH_MAX: usize = 100;
 const FILE_LINES_MAX: usize = 600;
 const FUNCTION_LINES_MAX: usize = 70;
 
-/// Where ambient authority may enter, in the crates that guests run through.
+/// The files that may use ambient authority, in the crates that serve guests.
 const AMBIENT_FILES: &[&str] = &[
     "vfs/src/host/mod.rs",
     "vfs/src/host/upper/open.rs",
@@ -133,7 +133,7 @@ fn files_functions_and_lines_are_short() {
             faults.push(format!("{name} has {lines} lines"));
         }
         for (number, line) in text.lines().enumerate() {
-            // Neither a message nor an address is cut in two.
+            // Messages and URLs may exceed the width.
             let is_text = line.contains('"') || line.contains("https://");
             if line.chars().count() > LINE_WIDTH_MAX && !is_text {
                 faults.push(format!("{name}:{} is too wide", number + 1));
@@ -144,7 +144,8 @@ fn files_functions_and_lines_are_short() {
     assert_none(&faults, "STYLE.md, numbers");
 }
 
-/// Functions by their indentation: `rustfmt` closes each where it began.
+/// Returns the functions that are too long. Functions are delimited by their indentation, which
+/// `rustfmt` makes reliable.
 fn long_functions(name: &str, text: &str) -> Vec<String> {
     let mut open: Vec<(usize, usize)> = Vec::new();
     let mut faults = Vec::new();
@@ -171,7 +172,7 @@ fn long_functions(name: &str, text: &str) -> Vec<String> {
 
 #[test]
 fn no_todo_markers_and_no_ignored_tests() {
-    // Put together here, so that this file does not speak of itself.
+    // Concatenated, so that this file does not match itself.
     let words = ["TO", "FIX", "XX"].map(|start| match start {
         "TO" => "TODO".to_owned(),
         "FIX" => ["FIX", "ME:"].concat(),
@@ -257,7 +258,7 @@ fn the_command_prints_through_one_module() {
         }
         for (number, line) in text.lines().enumerate() {
             let code = line.split("//").next().unwrap_or_default();
-            // The audit's lines are escaped JSON.
+            // Audit records are escaped JSON.
             let is_stream = code.contains("Box::new(io::stderr())");
             if !is_stream && words.iter().any(|word| code.contains(word)) {
                 faults.push(format!("{name}:{}: {}", number + 1, line.trim()));
@@ -267,7 +268,7 @@ fn the_command_prints_through_one_module() {
     assert_none(&faults, "text is printed by `print.rs`, and a path is escaped by `vfs::escape`");
 }
 
-/// Implementations of `Dir` and `File` that wrap no other one.
+/// Implementations of `Dir` and `File` that wrap no other implementation.
 const LEAF_FILESYSTEMS: &[&str] = &[
     "Empty",
     "FixedDir",
@@ -322,8 +323,8 @@ fn source_files_are_declared_as_modules() {
         if !in_src || parent.ends_with("bin") {
             continue;
         }
-        // A file is declared by its directory's `mod.rs`, `lib.rs`, `main.rs`, or by the file that
-        // is named as its directory.
+        // A module is declared in the `mod.rs`, `lib.rs` or `main.rs` of its directory, or in the
+        // file with the name of the directory.
         let (module, home) = if stem == "mod" {
             (parent.file_name().unwrap().to_str().unwrap(), parent.parent().unwrap())
         } else {
@@ -347,7 +348,7 @@ fn source_files_are_declared_as_modules() {
     assert_none(&faults, "files that nothing declares");
 }
 
-/// The tests that a document names as `` `path/to/file.rs::test_name` ``.
+/// Returns the tests that a document names as `` `path/to/file.rs::test_name` ``.
 fn named_tests(text: &str) -> Vec<(String, String)> {
     let code_spans = text.split('`').skip(1).step_by(2);
     let named = code_spans.filter_map(|span| span.split_once(".rs::"));
@@ -372,7 +373,7 @@ fn tests_named_in_documents_exist() {
         for (file, test) in named_tests(&text) {
             count += 1;
             let source = fs::read_to_string(root().join(&file)).unwrap_or_default();
-            // A group of tests that a macro makes is a module.
+            // A macro may generate a group of tests as a module.
             let exists = [format!("fn {test}("), format!("mod {test} {{")];
             if !exists.iter().any(|item| source.contains(item)) {
                 faults.push(format!("{document} names {file}::{test}"));
@@ -383,8 +384,8 @@ fn tests_named_in_documents_exist() {
     assert!(count >= 20, "only {count} tests were found in the documents");
 }
 
-/// Code spans of a document that are paths of the repository or names of source files. Under a
-/// heading with the path of a directory, other paths are relative to the directory.
+/// Returns the code spans of a document that are paths or names of source files. Under a heading
+/// with the path of a directory, paths are relative to that directory.
 fn named_files(text: &str) -> Vec<(String, &str)> {
     let (mut dir, mut named) = (String::new(), Vec::new());
     for line in text.lines() {

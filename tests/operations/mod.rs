@@ -1,9 +1,8 @@
-//! The same operations by the native API, through Preview 1 and through Preview 2: on every stack
-//! the results agree, errors compared as the numbers and codes that each interface has for them,
-//! and the trees that are left are the same.
+//! Compares operations of the native API with the same operations through Preview 1 and 2.
 //!
-//! [`Preview1`] and [`Preview2`] are what a property can run operations through, as through any
-//! filesystem.
+//! On each stack the results agree, with errors compared by the errno or the error code of the
+//! interface, and the final trees are equal. [`Preview1`] and [`Preview2`] run operations like any
+//! other filesystem of the kit.
 
 mod preview1;
 mod preview2;
@@ -29,18 +28,18 @@ use proptest::strategy::Strategy;
 pub use preview1::Preview1;
 pub use preview2::Preview2;
 
-/// Sequences on each stack.
+/// The number of generated sequences on each stack.
 const SEQUENCES: u32 = 60;
 
-/// What a guest has opened: two lists, and the numbers of a script count round each.
-struct Opened {
+/// The open handles of a guest, indexed modulo the length of each list.
+struct OpenHandles {
     dirs: Vec<u32>,
     files: Vec<u32>,
 }
 
-impl Opened {
+impl OpenHandles {
     fn new(root: u32) -> Self {
-        Opened { dirs: vec![root], files: Vec::new() }
+        OpenHandles { dirs: vec![root], files: Vec::new() }
     }
 
     fn dir(&self, at: &At) -> u32 {
@@ -56,7 +55,7 @@ impl Opened {
         outcome
     }
 
-    /// Takes a directory out, which is not the root.
+    /// Removes a directory other than the root from the list.
     fn take_dir(&mut self, number: u8) -> Option<u32> {
         match usize::from(number) % self.dirs.len() {
             0 => None,
@@ -64,7 +63,7 @@ impl Opened {
         }
     }
 
-    /// The place in the list of the file that `op` is about, if it is about one that is open.
+    /// Returns the index of the open file of `op`, if any.
     fn nth_file(&self, op: &Op) -> Option<usize> {
         match op {
             Op::Close(n)
@@ -80,18 +79,18 @@ impl Opened {
     }
 }
 
-/// What both interfaces can say of an operation: `None` if one of them has no word for it.
-fn said(op: Op) -> Option<Op> {
+/// Adapts an operation to both interfaces; returns `None` if one of them lacks it.
+fn for_both(op: Op) -> Option<Op> {
     match op {
         Op::Allocate(..) => None,
-        op => said_by_preview1(op),
+        op => for_preview1(op),
     }
 }
 
-/// What Preview 1 can say of an operation.
-fn said_by_preview1(op: Op) -> Option<Op> {
+/// Adapts an operation to Preview 1; returns `None` if Preview 1 lacks it.
+fn for_preview1(op: Op) -> Option<Op> {
     let at_most = i64::MAX as u64;
-    // Nanoseconds since 1970 in 64 bits.
+    // Preview 1 times are 64-bit nanoseconds since 1970.
     let last = Timestamp::new((u64::MAX / 1_000_000_000) as i64 - 1, 0);
     let has_time = |time| match time {
         SetTime::At(at) => (Timestamp::EPOCH..=last).contains(&at),
@@ -99,7 +98,7 @@ fn said_by_preview1(op: Op) -> Option<Op> {
     };
     let have_times = |times: SetTimes| has_time(times.accessed) && has_time(times.modified);
     match op {
-        // Who does not write reads, and who creates writes.
+        // A descriptor that cannot write can read, and a creating open can write.
         Op::Open(at, access, flags, follow) => {
             let writes = access.writes() || flags.contains(OpenFlags::CREATE);
             let access = match (access, writes) {
@@ -115,18 +114,18 @@ fn said_by_preview1(op: Op) -> Option<Op> {
     }
 }
 
-/// The first error that is told so.
-fn first(is_told: impl Fn(Errno) -> bool) -> Errno {
-    Errno::ALL.iter().copied().find(|errno| is_told(*errno)).expect("what no error is told as")
+/// Returns the first errno that satisfies `is_same`, as the representative of its class.
+fn first(is_same: impl Fn(Errno) -> bool) -> Errno {
+    Errno::ALL.iter().copied().find(|errno| is_same(*errno)).expect("no errno has this code")
 }
 
-/// An outcome with the first error that is told as the same by `tell`, and without what no two
-/// worlds share.
-fn seen_by<T: PartialEq>(tell: impl Fn(Errno) -> T, times: Times, outcome: Outcome) -> Outcome {
+/// Normalizes an outcome: replaces the errno by the first with the same `code`, and removes
+/// identities and current times, which differ between filesystems.
+fn normalized<T: PartialEq>(code: impl Fn(Errno) -> T, times: Times, outcome: Outcome) -> Outcome {
     match outcome {
         Outcome::Fail(errno) => {
-            let told = tell(errno);
-            Outcome::Fail(first(|errno| tell(errno) == told))
+            let expected = code(errno);
+            Outcome::Fail(first(|errno| code(errno) == expected))
         }
         Outcome::Stat(seen) => {
             let modified = seen.modified.filter(|_| times == Times::Stand);
@@ -136,12 +135,12 @@ fn seen_by<T: PartialEq>(tell: impl Fn(Errno) -> T, times: Times, outcome: Outco
     }
 }
 
-/// Whether what Preview 1 told of `op` is what `want` is there. It knows by its rights that a
-/// descriptor was not opened for something, before the file is asked.
-fn is_told_by_preview1(op: &Op, want: &Outcome, got: &Outcome) -> bool {
+/// Returns whether the outcome `got` of Preview 1 agrees with `want`. Preview 1 checks the rights
+/// of a descriptor before it calls the file.
+fn agrees_on_preview1(op: &Op, want: &Outcome, got: &Outcome) -> bool {
     let is_of_bytes = matches!(op, Op::Read(..) | Op::Write(..) | Op::Append(..) | Op::SetLen(..))
         || matches!(op, Op::Allocate(..));
-    let lacks_right = seen_by(errno_number, Times::Stand, Outcome::Fail(Errno::Notcapable));
+    let lacks_right = normalized(errno_number, Times::Stand, Outcome::Fail(Errno::Notcapable));
     let may_not = [Errno::Badf, Errno::Inval].map(Outcome::Fail);
     want == got || (is_of_bytes && *got == lacks_right && may_not.contains(want))
 }
@@ -153,22 +152,22 @@ enum Times {
     Pass,
 }
 
-/// A stack, from before and from behind.
+/// A stack, with direct access to its lowest filesystem.
 struct Stack {
     root: DirRef,
-    /// The same tree without a layer that refuses anything.
-    behind: DirRef,
+    /// The same tree without refusing layers.
+    bare: DirRef,
     times: Times,
     _keep: Option<Box<dyn Any>>,
 }
 
 impl Stack {
     fn of(root: DirRef) -> Self {
-        Stack { behind: root.clone(), root, times: Times::Stand, _keep: None }
+        Stack { bare: root.clone(), root, times: Times::Stand, _keep: None }
     }
 
-    fn layered(behind: DirRef, layer: impl FnOnce(DirRef) -> DirRef) -> Self {
-        Stack { root: layer(behind.clone()), behind, times: Times::Stand, _keep: None }
+    fn layered(bare: DirRef, layer: impl FnOnce(DirRef) -> DirRef) -> Self {
+        Stack { root: layer(bare.clone()), bare, times: Times::Stand, _keep: None }
     }
 
     fn on_host(resolver: Resolver, over: impl FnOnce(DirRef) -> DirRef) -> Self {
@@ -178,7 +177,7 @@ impl Stack {
     }
 
     fn tree(&self) -> Tree {
-        Tree::snapshot(&*self.behind).unwrap()
+        Tree::snapshot(&*self.bare).unwrap()
     }
 }
 
@@ -186,7 +185,7 @@ fn still() -> MemFs {
     MemFs::builder().clock(Arc::new(|| Timestamp::new(1_000, 0))).build()
 }
 
-/// A filesystem with something at the names that operations name.
+/// Returns a filesystem with nodes at the names that generated operations use.
 fn filled() -> DirRef {
     let root = still().root();
     let tree = Tree::parse(
@@ -201,10 +200,10 @@ fn overlay(lower: DirRef) -> DirRef {
     Overlay::new(still().upper(), &Lowers::of(lower)).unwrap().root()
 }
 
-/// Makes a stack anew, like all others that it makes.
+/// A function that creates a stack, always the same.
 type Fresh = fn() -> Stack;
 
-/// Every stack, by its name.
+/// Returns the stacks with their names.
 fn stacks() -> Vec<(&'static str, Fresh)> {
     vec![
         ("memory", || Stack::of(still().root())),
@@ -236,7 +235,7 @@ fn stacks() -> Vec<(&'static str, Fresh)> {
     ]
 }
 
-/// Some of everything: a rule for a tree, one for a name, what is refused and what is hidden.
+/// Returns a policy with rules for trees and for names, with denied and with hidden paths.
 fn policy() -> Arc<Policy> {
     let rules = Policy::builder().allow("/**", Rights::all()).deny("/a/**", Rights::REMOVE_FILE);
     let rules = rules.deny("/**/f", Rights::WRITE | Rights::STAT).hide("/**/b");
@@ -247,7 +246,7 @@ fn lines(ops: &[Op]) -> String {
     ops.iter().map(|op| format!("{op}\n")).collect()
 }
 
-/// Runs `ops` in all three ways; answers what came of each natively.
+/// Runs `ops` through all three interfaces and returns the native outcomes.
 fn compare(fresh: Fresh, ops: &[Op]) -> Vec<Outcome> {
     let stacks = [fresh(), fresh(), fresh()];
     let [native, one, two] = &stacks;
@@ -258,28 +257,28 @@ fn compare(fresh: Fresh, ops: &[Op]) -> Vec<Outcome> {
     let outcomes = ops.iter().enumerate().map(|(nth, op)| {
         let at = || format!("line {nth}, `{op}`, of:\n{}", lines(ops));
         let done = native_guest.run(op);
-        let want = seen_by(errno_number, times, done.clone());
-        let got = seen_by(errno_number, times, one_guest.run(op));
-        let agrees = is_told_by_preview1(op, &want, &got);
-        assert!(agrees, "Preview 1: {got:?} and not {want:?} at {}", at());
-        let want = seen_by(error_code, times, done.clone());
-        let got = seen_by(error_code, times, two_guest.run(op));
+        let want = normalized(errno_number, times, done.clone());
+        let got = normalized(errno_number, times, one_guest.run(op));
+        let agrees = agrees_on_preview1(op, &want, &got);
+        assert!(agrees, "Preview 1: {got:?} instead of {want:?} at {}", at());
+        let want = normalized(error_code, times, done.clone());
+        let got = normalized(error_code, times, two_guest.run(op));
         assert_eq!(got, want, "Preview 2, at {}", at());
         done
     });
     let outcomes = outcomes.collect();
     let [tree, others @ ..] = stacks.each_ref().map(Stack::tree);
     for (other, name) in others.iter().zip(["Preview 1", "Preview 2"]) {
-        assert_eq!(tree.diff(other), "", "what {name} leaves, after:\n{}", lines(ops));
+        assert_eq!(tree.diff(other), "", "the tree of {name}, after:\n{}", lines(ops));
     }
     outcomes
 }
 
 #[test]
 fn interfaces_agree_with_the_native_api_on_each_stack() {
-    let said = |ops: Vec<Op>| ops.into_iter().filter_map(said).collect::<Vec<_>>();
+    let adapt = |ops: Vec<Op>| ops.into_iter().filter_map(for_both).collect::<Vec<_>>();
     for (name, fresh) in stacks() {
-        let runs = Runs(Flavor::Plain).prop_map(said);
+        let runs = Runs(Flavor::Plain).prop_map(adapt);
         let run = runner(cases(SEQUENCES)).run(&runs, |ops| {
             compare(fresh, &ops);
             Ok(())
@@ -291,15 +290,15 @@ fn interfaces_agree_with_the_native_api_on_each_stack() {
 #[test]
 fn preview1_agrees_with_the_native_api_on_allocate() {
     let runs = Runs(Flavor::Plain)
-        .prop_map(|ops| ops.into_iter().filter_map(said_by_preview1).collect::<Vec<_>>());
+        .prop_map(|ops| ops.into_iter().filter_map(for_preview1).collect::<Vec<_>>());
     let run = runner(cases(SEQUENCES)).run(&runs, |ops| {
         let (one, other) = (still().root(), still().root());
         let (mut native, mut guest) = (Live::new(one), Preview1::new(other));
         for op in &ops {
             let [want, got] = [native.run(op), guest.run(op)]
-                .map(|outcome| seen_by(errno_number, Times::Stand, outcome));
-            let agrees = is_told_by_preview1(op, &want, &got);
-            assert!(agrees, "{got:?} and not {want:?} at `{op}` of:\n{}", lines(&ops));
+                .map(|outcome| normalized(errno_number, Times::Stand, outcome));
+            let agrees = agrees_on_preview1(op, &want, &got);
+            assert!(agrees, "{got:?} instead of {want:?} at `{op}` of:\n{}", lines(&ops));
         }
         Ok(())
     });
@@ -314,11 +313,11 @@ fn directory_without_stat_right_can_be_listed() {
     assert_eq!(outcomes[2..], [Outcome::Names(vec![]), Outcome::Fail(Errno::Acces)]);
 }
 
-/// That results agree is worth what the operations are: each must succeed often enough.
+/// The comparison is only meaningful if each operation succeeds often enough.
 #[test]
 fn generated_operations_succeed_and_fail_often_enough() {
     let runs = Runs(Flavor::Plain)
-        .prop_map(|ops: Vec<Op>| ops.into_iter().filter_map(said).collect::<Vec<_>>());
+        .prop_map(|ops: Vec<Op>| ops.into_iter().filter_map(for_both).collect::<Vec<_>>());
     let counts = std::cell::RefCell::new(BTreeMap::<String, [u32; 2]>::new());
     let count = |ops: Vec<Op>| {
         let outcomes = compare(|| Stack::of(still().root()), &ops);

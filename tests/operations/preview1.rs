@@ -1,4 +1,4 @@
-//! A guest that says each operation by the functions of Preview 1, on a memory without an engine.
+//! Runs operations through the functions of Preview 1, on guest memory without an engine.
 
 use palisade_kernel::Config;
 use palisade_preview1::{Preview1 as Functions, errno_number};
@@ -7,12 +7,12 @@ use palisade_vfs::{
     Access, DirRef, FileType, Follow, OpenFlags, Result, SetTime, SetTimes, Timestamp,
 };
 
-use super::{Opened, first};
+use super::{OpenHandles, first};
 
 /// The preopened directory.
 const ROOT: u32 = 3;
 
-// Where things are in the guest's memory.
+// Addresses in the guest's memory.
 const RESULT: u64 = 64;
 const BUFFERS: u64 = 256;
 const PATH: u64 = 1 << 12;
@@ -20,10 +20,10 @@ const SECOND_PATH: u64 = 1 << 16;
 const DATA: u64 = 1 << 17;
 const MEMORY_BYTES: usize = 1 << 18;
 
-/// How much of a directory is asked for at once: few entries, so that there is a next time.
+/// The buffer size for listings, small enough that a listing needs several calls.
 const LISTED_BYTES: u64 = 300;
 
-/// The rights of Preview 1 that files have, by their numbers in its specification.
+/// All rights of Preview 1, by their bits in the specification.
 const ALL_RIGHTS: u64 = (1 << 30) - 1;
 const READ: u64 = 1 << 1;
 /// `fd_write`, `fd_allocate` and `fd_filestat_set_size`.
@@ -32,34 +32,34 @@ const WRITING: u64 = 1 << 6 | 1 << 8 | 1 << 22;
 /// The flag that makes writes append.
 const APPEND: u64 = 1;
 
-/// A guest, and what it has opened.
+/// A guest with its open handles.
 pub struct Preview1 {
     functions: Functions,
     memory: Vec<u8>,
-    opened: Opened,
+    handles: OpenHandles,
 }
 
 impl Preview1 {
-    /// Nothing but the root is open.
+    /// Starts with the root as the only open directory.
     pub fn new(root: DirRef) -> Self {
         let config = Config::builder().preopen("/", root).build().unwrap();
         Preview1 {
             functions: Functions::new(config.start()),
             memory: vec![0; MEMORY_BYTES],
-            opened: Opened::new(ROOT),
+            handles: OpenHandles::new(ROOT),
         }
     }
 
-    /// Calls a function; its error as the first that has the number.
+    /// Calls a function and converts its errno to the first with the same number.
     fn call(&mut self, name: &str, args: &[u64]) -> Result<()> {
-        let answer = self.functions.call(&mut self.memory, name, args);
-        match answer.expect("the function is there").expect("no function here ends the guest") {
+        let result = self.functions.call(&mut self.memory, name, args);
+        match result.expect("the function exists").expect("the function does not exit") {
             0 => Ok(()),
             number => Err(first(|errno| i32::from(errno_number(errno)) == number)),
         }
     }
 
-    fn put(&mut self, at: u64, bytes: &[u8]) -> [u64; 2] {
+    fn store(&mut self, at: u64, bytes: &[u8]) -> [u64; 2] {
         let start = at as usize;
         self.memory[start..start + bytes.len()].copy_from_slice(bytes);
         [at, bytes.len() as u64]
@@ -76,34 +76,34 @@ impl Preview1 {
         String::from_utf8(bytes.to_vec()).unwrap()
     }
 
-    /// Two buffers in `len` bytes at [`DATA`], so that their order counts.
+    /// Writes iovecs of two buffers in `len` bytes at [`DATA`], so that their order matters.
     fn two_buffers(&mut self, len: u64) {
         let cut = len / 3;
         let pairs = [DATA, cut, DATA + cut, len - cut].map(|number| number as u32);
         let bytes: Vec<u8> = pairs.into_iter().flat_map(u32::to_le_bytes).collect();
-        self.put(BUFFERS, &bytes);
+        self.store(BUFFERS, &bytes);
     }
 
     fn dir(&self, at: &At) -> u64 {
-        self.opened.dir(at).into()
+        self.handles.dir(at).into()
     }
 
-    /// Calls a function of a directory and a path.
+    /// Calls a function with a directory and a path.
     fn at(&mut self, name: &str, at: &At) -> Result<()> {
         let dir = self.dir(at);
-        let [path, len] = self.put(PATH, at.path.as_bytes());
+        let [path, len] = self.store(PATH, at.path.as_bytes());
         self.call(name, &[dir, path, len])
     }
 
     fn open(&mut self, at: &At, follow: Follow, flags: OpenFlags, access: Access) -> Result<u32> {
         let dir = self.dir(at);
-        let [path, len] = self.put(PATH, at.path.as_bytes());
-        let asked = |flag, bit: u64| if flags.contains(flag) { bit } else { 0 };
-        let open = asked(OpenFlags::CREATE, 1)
-            | asked(OpenFlags::DIRECTORY, 2)
-            | asked(OpenFlags::EXCLUSIVE, 4)
-            | asked(OpenFlags::TRUNCATE, 8);
-        let status = asked(OpenFlags::DSYNC, 2) | asked(OpenFlags::SYNC, 16);
+        let [path, len] = self.store(PATH, at.path.as_bytes());
+        let flag_bit = |flag, bit: u64| if flags.contains(flag) { bit } else { 0 };
+        let open = flag_bit(OpenFlags::CREATE, 1)
+            | flag_bit(OpenFlags::DIRECTORY, 2)
+            | flag_bit(OpenFlags::EXCLUSIVE, 4)
+            | flag_bit(OpenFlags::TRUNCATE, 8);
+        let status = flag_bit(OpenFlags::DSYNC, 2) | flag_bit(OpenFlags::SYNC, 16);
         let mut base = ALL_RIGHTS;
         base &= if access.reads() { ALL_RIGHTS } else { !READ };
         base &= if access.writes() { ALL_RIGHTS } else { !WRITING };
@@ -128,25 +128,25 @@ impl Preview1 {
             Op::Rmdir(at) => self.at("path_remove_directory", at)?,
             Op::Symlink(at, target) => {
                 let dir = self.dir(at);
-                let [target, target_len] = self.put(SECOND_PATH, target.as_bytes());
-                let [path, len] = self.put(PATH, at.path.as_bytes());
+                let [target, target_len] = self.store(SECOND_PATH, target.as_bytes());
+                let [path, len] = self.store(PATH, at.path.as_bytes());
                 self.call("path_symlink", &[target, target_len, dir, path, len])?;
             }
             Op::Link(old, new) => {
                 let (from, into) = (self.dir(old), self.dir(new));
-                let [old, old_len] = self.put(PATH, old.path.as_bytes());
-                let [new, new_len] = self.put(SECOND_PATH, new.path.as_bytes());
+                let [old, old_len] = self.store(PATH, old.path.as_bytes());
+                let [new, new_len] = self.store(SECOND_PATH, new.path.as_bytes());
                 self.call("path_link", &[from, 0, old, old_len, into, new, new_len])?;
             }
             Op::Rename(old, new) => {
                 let (from, into) = (self.dir(old), self.dir(new));
-                let [old, old_len] = self.put(PATH, old.path.as_bytes());
-                let [new, new_len] = self.put(SECOND_PATH, new.path.as_bytes());
+                let [old, old_len] = self.store(PATH, old.path.as_bytes());
+                let [new, new_len] = self.store(SECOND_PATH, new.path.as_bytes());
                 self.call("path_rename", &[from, old, old_len, into, new, new_len])?;
             }
             Op::SetTimes(at, follow, times) => {
                 let (dir, [accessed, modified, which]) = (self.dir(at), new_times(*times));
-                let [path, len] = self.put(PATH, at.path.as_bytes());
+                let [path, len] = self.store(PATH, at.path.as_bytes());
                 let args = [dir, lookup(*follow), path, len, accessed, modified, which];
                 self.call("path_filestat_set_times", &args)?;
             }
@@ -157,12 +157,12 @@ impl Preview1 {
                 self.close(file);
                 wrote?;
             }
-            op => return self.try_look(op),
+            op => return self.try_query(op),
         }
         Ok(Outcome::Done)
     }
 
-    fn try_look(&mut self, op: &Op) -> Result<Outcome> {
+    fn try_query(&mut self, op: &Op) -> Result<Outcome> {
         match op {
             Op::Get(at) => {
                 let file = self.open(at, Follow::Yes, OpenFlags::empty(), Access::Read)?;
@@ -173,9 +173,9 @@ impl Preview1 {
             Op::Open(at, access, flags, follow) => {
                 let fd = self.open(at, *follow, *flags, *access)?;
                 let is_dir = self.kind(fd)? == FileType::Dir;
-                Ok(self.opened.add(fd, is_dir))
+                Ok(self.handles.add(fd, is_dir))
             }
-            Op::CloseDir(n) => match self.opened.take_dir(*n) {
+            Op::CloseDir(n) => match self.handles.take_dir(*n) {
                 None => Ok(Outcome::Idle),
                 Some(dir) => {
                     self.close(dir);
@@ -184,13 +184,13 @@ impl Preview1 {
             },
             Op::Stat(at, follow) => {
                 let dir = self.dir(at);
-                let [path, len] = self.put(PATH, at.path.as_bytes());
+                let [path, len] = self.store(PATH, at.path.as_bytes());
                 self.call("path_filestat_get", &[dir, lookup(*follow), path, len, RESULT])?;
-                Ok(self.seen())
+                Ok(self.filestat())
             }
             Op::ReadLink(at) => {
                 let dir = self.dir(at);
-                let [path, len] = self.put(PATH, at.path.as_bytes());
+                let [path, len] = self.store(PATH, at.path.as_bytes());
                 self.call("path_readlink", &[dir, path, len, DATA, 1 << 16, RESULT])?;
                 Ok(Outcome::Target(self.text(DATA, self.number::<4>(RESULT))))
             }
@@ -200,7 +200,7 @@ impl Preview1 {
                 self.close(dir);
                 names
             }
-            op => match self.opened.nth_file(op) {
+            op => match self.handles.nth_file(op) {
                 Some(nth) => self.try_on_file(op, nth),
                 None => Ok(Outcome::Idle),
             },
@@ -208,11 +208,11 @@ impl Preview1 {
     }
 
     fn try_on_file(&mut self, op: &Op, nth: usize) -> Result<Outcome> {
-        let file = self.opened.files[nth];
+        let file = self.handles.files[nth];
         let fd = u64::from(file);
         match op {
             Op::Close(_) => {
-                self.opened.files.remove(nth);
+                self.handles.files.remove(nth);
                 self.close(file);
             }
             Op::Read(_, len, offset) => return self.read(file, u64::from(*len), *offset),
@@ -224,7 +224,7 @@ impl Preview1 {
             Op::Allocate(_, offset, len) => self.call("fd_allocate", &[fd, *offset, *len])?,
             Op::Fstat(_) => {
                 self.call("fd_filestat_get", &[fd, RESULT])?;
-                return Ok(self.seen());
+                return Ok(self.filestat());
             }
             Op::Ftimes(_, times) => {
                 let [accessed, modified, which] = new_times(*times);
@@ -236,7 +236,7 @@ impl Preview1 {
     }
 
     fn write(&mut self, file: u32, bytes: &[u8], offset: u64) -> Result<u64> {
-        self.put(DATA, bytes);
+        self.store(DATA, bytes);
         self.two_buffers(bytes.len() as u64);
         self.call("fd_pwrite", &[file.into(), BUFFERS, 2, offset, RESULT])?;
         Ok(self.number::<4>(RESULT))
@@ -244,7 +244,7 @@ impl Preview1 {
 
     fn append(&mut self, file: u32, bytes: &[u8]) -> Result<Outcome> {
         let fd = u64::from(file);
-        self.put(DATA, bytes);
+        self.store(DATA, bytes);
         self.two_buffers(bytes.len() as u64);
         self.call("fd_fdstat_get", &[fd, RESULT])?;
         let status = self.number::<2>(RESULT + 2);
@@ -303,8 +303,8 @@ impl Preview1 {
         }
     }
 
-    /// What a `filestat` at [`RESULT`] says.
-    fn seen(&self) -> Outcome {
+    /// Reads the `filestat` at [`RESULT`].
+    fn filestat(&self) -> Outcome {
         let kind = file_type(self.number::<1>(RESULT + 16));
         let comparable = kind != FileType::Dir;
         let nanos = self.number::<8>(RESULT + 48);
@@ -333,7 +333,7 @@ fn lookup(follow: Follow) -> u64 {
     }
 }
 
-/// The times, and which of them are meant and how.
+/// Returns the times and the flags that say which of them to set.
 fn new_times(times: SetTimes) -> [u64; 3] {
     let nanos = |at: Timestamp| at.seconds() as u64 * 1_000_000_000 + u64::from(at.nanos());
     let (accessed, first) = match times.accessed {

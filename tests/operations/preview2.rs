@@ -1,4 +1,4 @@
-//! A guest that says each operation by the functions of Preview 2, without a component around it.
+//! Runs operations through the functions of Preview 2, without a component.
 
 use palisade_kernel::Config;
 use palisade_preview2::bindings::clocks::wall_clock::Datetime;
@@ -16,13 +16,13 @@ use wasmtime::component::{Resource, ResourceTable};
 use wasmtime_wasi::filesystem::Descriptor;
 use wasmtime_wasi::p2::{FsResult, StreamError};
 
-use super::{Opened, first};
+use super::{OpenHandles, first};
 
-/// A guest, and what it has opened.
+/// A guest with its open handles.
 pub struct Preview2 {
     ctx: PalisadeCtx,
     table: ResourceTable,
-    opened: Opened,
+    handles: OpenHandles,
 }
 
 fn fd(fd: u32) -> Resource<Descriptor> {
@@ -30,27 +30,27 @@ fn fd(fd: u32) -> Resource<Descriptor> {
 }
 
 impl Preview2 {
-    /// Nothing but the root is open.
+    /// Starts with the root as the only open directory.
     pub fn new(root: DirRef) -> Self {
         let config = Config::builder().preopen("/", root).build().unwrap();
         let (mut ctx, mut table) = (PalisadeCtx::new(config.start()), ResourceTable::new());
         let mut view = PalisadeCtxView { ctx: &mut ctx, table: &mut table };
         let root = view.get_directories().unwrap()[0].0.rep();
-        Preview2 { ctx, table, opened: Opened::new(root) }
+        Preview2 { ctx, table, handles: OpenHandles::new(root) }
     }
 
     fn view(&mut self) -> PalisadeCtxView<'_> {
         PalisadeCtxView { ctx: &mut self.ctx, table: &mut self.table }
     }
 
-    /// What a function answers, its error as the first number that has the code.
-    fn ask<T>(&mut self, ask: impl FnOnce(&mut PalisadeCtxView<'_>) -> FsResult<T>) -> Result<T> {
+    /// Calls a function and converts its error code to the first errno with the same code.
+    fn call<T>(&mut self, call: impl FnOnce(&mut PalisadeCtxView<'_>) -> FsResult<T>) -> Result<T> {
         let mut view = self.view();
-        ask(&mut view).map_err(|error| errno_of(view.convert_error_code(error).unwrap()))
+        call(&mut view).map_err(|error| errno_of(view.convert_error_code(error).unwrap()))
     }
 
     fn dir(&self, at: &At) -> u32 {
-        self.opened.dir(at)
+        self.handles.dir(at)
     }
 
     fn open(&mut self, at: &At, follow: Follow, how: OpenFlags, access: Access) -> Result<u32> {
@@ -64,17 +64,17 @@ impl Preview2 {
             flags |= if is_set { flag } else { DescriptorFlags::empty() };
         }
         let mut open = Flags::empty();
-        for (asked, flag) in [
+        for (open_flag, flag) in [
             (OpenFlags::CREATE, Flags::CREATE),
             (OpenFlags::EXCLUSIVE, Flags::EXCLUSIVE),
             (OpenFlags::TRUNCATE, Flags::TRUNCATE),
             (OpenFlags::DIRECTORY, Flags::DIRECTORY),
         ] {
-            open |= if how.contains(asked) { flag } else { Flags::empty() };
+            open |= if how.contains(open_flag) { flag } else { Flags::empty() };
         }
         let (dir, path) = (self.dir(at), at.path.clone());
-        self.ask(|v| v.open_at(fd(dir), path_flags(follow), path, open, flags))
-            .map(|opened| opened.rep())
+        self.call(|v| v.open_at(fd(dir), path_flags(follow), path, open, flags))
+            .map(|handles| handles.rep())
     }
 
     fn close(&mut self, file: u32) {
@@ -89,47 +89,47 @@ impl Preview2 {
         match op {
             Op::Mkdir(at) => {
                 let (dir, path) = (self.dir(at), at.path.clone());
-                self.ask(|v| v.create_directory_at(fd(dir), path))?;
+                self.call(|v| v.create_directory_at(fd(dir), path))?;
             }
             Op::Symlink(at, target) => {
                 let (dir, path, target) = (self.dir(at), at.path.clone(), target.clone());
-                self.ask(|v| v.symlink_at(fd(dir), target, path))?;
+                self.call(|v| v.symlink_at(fd(dir), target, path))?;
             }
             Op::Link(old, new) => {
                 let (from, into) = (fd(self.dir(old)), fd(self.dir(new)));
                 let (old, new) = (old.path.clone(), new.path.clone());
-                self.ask(|v| v.link_at(from, PathFlags::empty(), old, into, new))?;
+                self.call(|v| v.link_at(from, PathFlags::empty(), old, into, new))?;
             }
             Op::Rename(old, new) => {
                 let (from, into) = (fd(self.dir(old)), fd(self.dir(new)));
                 let (old, new) = (old.path.clone(), new.path.clone());
-                self.ask(|v| v.rename_at(from, old, into, new))?;
+                self.call(|v| v.rename_at(from, old, into, new))?;
             }
             Op::Unlink(at) => {
                 let (dir, path) = (self.dir(at), at.path.clone());
-                self.ask(|v| v.unlink_file_at(fd(dir), path))?;
+                self.call(|v| v.unlink_file_at(fd(dir), path))?;
             }
             Op::Rmdir(at) => {
                 let (dir, path) = (self.dir(at), at.path.clone());
-                self.ask(|v| v.remove_directory_at(fd(dir), path))?;
+                self.call(|v| v.remove_directory_at(fd(dir), path))?;
             }
             Op::SetTimes(at, follow, times) => {
                 let (dir, path, [a, m]) = (self.dir(at), at.path.clone(), new_times(*times));
-                self.ask(|v| v.set_times_at(fd(dir), path_flags(*follow), path, a, m))?;
+                self.call(|v| v.set_times_at(fd(dir), path_flags(*follow), path, a, m))?;
             }
             Op::Put(at, bytes) => {
                 let how = OpenFlags::CREATE | OpenFlags::TRUNCATE;
                 let file = self.open(at, Follow::Yes, how, Access::Write)?;
-                let wrote = self.ask(|v| v.write(fd(file), bytes.clone(), 0));
+                let wrote = self.call(|v| v.write(fd(file), bytes.clone(), 0));
                 self.close(file);
                 wrote?;
             }
-            op => return self.try_look(op),
+            op => return self.try_query(op),
         }
         Ok(Outcome::Done)
     }
 
-    fn try_look(&mut self, op: &Op) -> Result<Outcome> {
+    fn try_query(&mut self, op: &Op) -> Result<Outcome> {
         match op {
             Op::Get(at) => {
                 let file = self.open(at, Follow::Yes, OpenFlags::empty(), Access::Read)?;
@@ -139,10 +139,10 @@ impl Preview2 {
             }
             Op::Open(at, access, flags, follow) => {
                 let file = self.open(at, *follow, *flags, *access)?;
-                let kind = self.ask(|v| v.get_type(fd(file)))?;
-                Ok(self.opened.add(file, kind == DescriptorType::Directory))
+                let kind = self.call(|v| v.get_type(fd(file)))?;
+                Ok(self.handles.add(file, kind == DescriptorType::Directory))
             }
-            Op::CloseDir(n) => match self.opened.take_dir(*n) {
+            Op::CloseDir(n) => match self.handles.take_dir(*n) {
                 None => Ok(Outcome::Idle),
                 Some(dir) => {
                     self.close(dir);
@@ -151,14 +151,14 @@ impl Preview2 {
             },
             Op::Stat(at, follow) => {
                 let (dir, path) = (self.dir(at), at.path.clone());
-                self.ask(|v| v.stat_at(fd(dir), path_flags(*follow), path)).map(seen)
+                self.call(|v| v.stat_at(fd(dir), path_flags(*follow), path)).map(outcome_of)
             }
             Op::ReadLink(at) => {
                 let (dir, path) = (self.dir(at), at.path.clone());
-                self.ask(|v| v.readlink_at(fd(dir), path)).map(Outcome::Target)
+                self.call(|v| v.readlink_at(fd(dir), path)).map(Outcome::Target)
             }
             Op::ReadDir(at) => self.list(at),
-            op => match self.opened.nth_file(op) {
+            op => match self.handles.nth_file(op) {
                 Some(nth) => self.try_on_file(op, nth),
                 None => Ok(Outcome::Idle),
             },
@@ -166,19 +166,19 @@ impl Preview2 {
     }
 
     fn try_on_file(&mut self, op: &Op, nth: usize) -> Result<Outcome> {
-        let file = self.opened.files[nth];
+        let file = self.handles.files[nth];
         match op {
             Op::Close(_) => {
-                self.opened.files.remove(nth);
+                self.handles.files.remove(nth);
                 self.close(file);
                 Ok(Outcome::Done)
             }
             Op::Read(_, len, offset) => self.read(file, u64::from(*len), *offset),
             Op::Write(_, bytes, offset) => {
-                self.ask(|v| v.write(fd(file), bytes.clone(), *offset)).map(Outcome::Wrote)
+                self.call(|v| v.write(fd(file), bytes.clone(), *offset)).map(Outcome::Wrote)
             }
             Op::Append(_, bytes) => {
-                let stream = self.ask(|v| v.append_via_stream(fd(file)))?;
+                let stream = self.call(|v| v.append_via_stream(fd(file)))?;
                 let mut stream = self.table.delete(stream).unwrap();
                 match stream.write(bytes.clone().into()) {
                     Ok(()) => {}
@@ -189,14 +189,14 @@ impl Preview2 {
                     }
                     Err(error) => panic!("{error:?}"),
                 }
-                let end = self.ask(|v| v.stat(fd(file)))?.size;
+                let end = self.call(|v| v.stat(fd(file)))?.size;
                 Ok(Outcome::Appended(bytes.len() as u64, end))
             }
-            Op::SetLen(_, len) => self.ask(|v| v.set_size(fd(file), *len)).map(|()| Outcome::Done),
-            Op::Fstat(_) => self.ask(|v| v.stat(fd(file))).map(seen),
+            Op::SetLen(_, len) => self.call(|v| v.set_size(fd(file), *len)).map(|()| Outcome::Done),
+            Op::Fstat(_) => self.call(|v| v.stat(fd(file))).map(outcome_of),
             Op::Ftimes(_, times) => {
                 let [a, m] = new_times(*times);
-                self.ask(|v| v.set_times(fd(file), a, m)).map(|()| Outcome::Done)
+                self.call(|v| v.set_times(fd(file), a, m)).map(|()| Outcome::Done)
             }
             _ => Ok(Outcome::Idle),
         }
@@ -206,7 +206,7 @@ impl Preview2 {
         let mut all = Vec::new();
         loop {
             let (done, left) = (all.len() as u64, len - all.len() as u64);
-            let (bytes, _) = self.ask(|v| v.read(fd(file), left, offset + done))?;
+            let (bytes, _) = self.call(|v| v.read(fd(file), left, offset + done))?;
             if bytes.is_empty() {
                 return Ok(Outcome::Bytes(all));
             }
@@ -216,10 +216,10 @@ impl Preview2 {
 
     fn list(&mut self, at: &At) -> Result<Outcome> {
         let dir = self.open(at, Follow::Yes, OpenFlags::DIRECTORY, Access::Read)?;
-        let entries = self.ask(|v| v.read_directory(fd(dir)))?.rep();
+        let entries = self.call(|v| v.read_directory(fd(dir)))?.rep();
         let mut names = Vec::new();
         while let Some(entry) =
-            self.ask(|v| v.read_directory_entry(Resource::new_borrow(entries)))?
+            self.call(|v| v.read_directory_entry(Resource::new_borrow(entries)))?
         {
             names.push((entry.name, file_type(entry.type_)));
         }
@@ -270,7 +270,7 @@ fn file_type(kind: DescriptorType) -> FileType {
     }
 }
 
-fn seen(stat: DescriptorStat) -> Outcome {
+fn outcome_of(stat: DescriptorStat) -> Outcome {
     let kind = file_type(stat.type_);
     let comparable = kind != FileType::Dir;
     let modified = stat.data_modification_timestamp;
