@@ -2,8 +2,8 @@
 //!
 //! A copy-up changes nothing that is visible: the copy has the content, times and identity of the
 //! original, and all its names appear in one step. An operation copies up the nodes that it needs
-//! and then makes its own single step. So no operation needs a rollback in the overlay: whatever
-//! fails on the way, the tree is unchanged.
+//! and then makes its own single step. So a failure at any point leaves the tree unchanged without
+//! a rollback by the overlay. An upper may roll back the names of a copy-up that fails.
 //!
 //! An open that truncates a file of a lower is a single step too: the empty file is opened before a
 //! name leads to it.

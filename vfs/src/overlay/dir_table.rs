@@ -194,7 +194,8 @@ impl DirTable {
         Ok(if is_visible { self.lowers.clone() } else { Lowers::none() })
     }
 
-    /// Returns a directory. The key comes from a handle or from a descendant of one.
+    /// Returns the directory `key`. A missing key is an internal error: directories with a handle
+    /// and their ancestors are never evicted.
     pub(super) fn dir(&self, key: DirKey) -> Result<&DirState> {
         self.dirs.get(key).ok_or_else(|| bug!("the overlay has no directory {key}"))
     }
@@ -268,8 +269,8 @@ impl DirTable {
     /// and its errors are then those of the overlay, and the shared lock suffices.
     pub(super) fn upper_only(&self, key: DirKey, name: Name<'_>) -> Result<Option<&UpperRef>> {
         let dir = self.dir(key)?;
-        let below = dir.lower.as_ref().is_some_and(|lower| !lower.excludes(name));
-        if dir.is_removed || below || dir.children.contains_key(name.as_str()) {
+        let may_have_lower = dir.lower.as_ref().is_some_and(|lower| !lower.excludes(name));
+        if dir.is_removed || may_have_lower || dir.children.contains_key(name.as_str()) {
             return Ok(None);
         }
         Ok(dir.upper.as_ref())

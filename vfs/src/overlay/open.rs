@@ -5,7 +5,7 @@
 //!
 //! | resolution | open |
 //! |---|---|
-//! | a directory of the table | [`open_dir`](OverlayDir::open_dir) |
+//! | a directory of the table | [`open_dir`] |
 //! | only the upper has the rest | [`open_in_upper`](OverlayDir::open_in_upper) |
 //! | only the lowers have the rest | [`open_in_lowers`](OverlayDir::open_in_lowers) |
 //! | one name in a merged directory | [`open_merged_name`](OverlayDir::open_merged_name) |

@@ -12,7 +12,7 @@ pub type UpperRef = Arc<dyn UpperDir>;
 pub enum UpperEntry {
     /// None: the lowers are visible.
     Absent,
-    /// A whiteout: the name is absent, whatever the lowers have.
+    /// A whiteout: the name is absent, regardless of the lowers.
     Whiteout,
     /// A node of the upper. A directory that is not opaque is merged with the lowers' directory.
     Node(Stat),
@@ -71,8 +71,9 @@ pub enum CopiedUp {
 
 /// A directory of an upper, where an overlay keeps its changes.
 ///
-/// Beside nodes an upper has two marks without a name of their own: a *whiteout* hides a name of
-/// the lowers, and an *opaque* directory hides the directory of the same name in the lowers.
+/// Beside nodes an upper has [two marks without a name of their own][marks]: a *whiteout* hides a
+/// name of the lowers, and an *opaque* directory hides the directory of the same name in the
+/// lowers.
 ///
 /// The methods of [`Dir`] show only the nodes. A whiteout is not listed, its name is `Noent`, and a
 /// directory with nothing but whiteouts is empty. A node that is created or renamed onto a whiteout
@@ -84,6 +85,8 @@ pub enum CopiedUp {
 /// files of the implementation are never visible.
 ///
 /// An upper belongs to one overlay, so an implementation may cache its content.
+///
+/// [marks]: https://docs.kernel.org/filesystems/overlayfs.html#whiteouts-and-opaque-directories
 pub trait UpperDir: Dir {
     /// Sets the device number of the nodes that are created from now on, and gives each a unique
     /// inode number: for a guest, the merged tree is one filesystem. An upper on the host ignores
@@ -106,7 +109,8 @@ pub trait UpperDir: Dir {
     /// # Errors
     /// - [`Stop::Link`] at 0: the entry is a symbolic link.
     /// - `Exist`: `CREATE` and `EXCLUSIVE` are set.
-    /// - The errors of [`Dir::open`] for a file.
+    /// - The errors of [`Dir::open`] for a file
+    ///   ([openat](https://pubs.opengroup.org/onlinepubs/9799919799/functions/openat.html)).
     fn open_leaf(&self, name: Name<'_>, how: OpenHow) -> Result<UpperOpen, Stop> {
         match self.lookup(name)? {
             UpperEntry::Absent => Ok(UpperOpen::Absent),
@@ -148,8 +152,9 @@ pub trait UpperDir: Dir {
     /// After an error the visible tree is unchanged, even if a temporary node cannot be removed.
     fn copy_up(&self, names: &[NewName<'_>], stat: &Stat, what: CopyUp<'_>) -> Result<CopiedUp>;
 
-    /// Adds a name to a copied-up file or symbolic link, which it has in the lower too. No times
-    /// change. `into` is a directory of this upper.
+    /// Adds a name to a copied-up file or symbolic link
+    /// ([linkat](https://pubs.opengroup.org/onlinepubs/9799919799/functions/linkat.html)), which it
+    /// has in the lower too. No times change. `into` is a directory of this upper.
     ///
     /// # Errors
     /// - `Xdev`: `into` belongs to another upper.
@@ -166,7 +171,8 @@ pub trait UpperDir: Dir {
     /// - `Nospc`, `Io`
     fn create_whiteout(&self, name: Name<'_>) -> Result<()>;
 
-    /// Creates an empty opaque directory.
+    /// Creates an empty opaque directory
+    /// ([mkdirat](https://pubs.opengroup.org/onlinepubs/9799919799/functions/mkdirat.html)).
     ///
     /// # Errors
     /// - Those of [`Dir::create_dir`].

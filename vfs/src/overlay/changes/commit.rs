@@ -14,8 +14,8 @@
 //! the way is replaced.
 //!
 //! Deliberately absent: renames in the target. A renamed directory is written again and the old one
-//! is removed: a directory that moved before its new content was complete could not be told from
-//! one that never moved.
+//! is removed: a directory that moved before its new content was complete could not be
+//! distinguished from one that never moved.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;

@@ -1,8 +1,8 @@
 //! The changes of an upper: diff, commit, discard and flatten.
 //!
-//! This module accesses uppers through [`UpperDir`] and lowers through [`Lowers`] only, so it works
-//! for any upper. An upper holds nothing but nodes, whiteouts and opaque directories. A rename is
-//! detected by the identity, which a copied-up node keeps.
+//! This module accesses uppers through [`UpperDir`] and lowers through [`Lowers`](super::Lowers)
+//! only, so it works for any upper. An upper holds nothing but nodes, whiteouts and opaque
+//! directories. A rename is detected by the identity, which a copied-up node keeps.
 //!
 //! All trees are walked by [`tree_walk`](crate::tree_walk), so neither a deep nor a wide tree needs
 //! many descriptors, and paths share their prefixes.

@@ -1,8 +1,8 @@
 //! The merged listing of one directory of the lowers, with stable cookies.
 //!
 //! The lowers do not change, so the index of an entry is its cookie for the lifetime of the
-//! overlay, whatever happens in the upper. An overlay lists the entries of the lowers first. All
-//! names share one string, so an entry needs no allocation of its own.
+//! overlay, independent of changes of the upper. An overlay lists the entries of the lowers first.
+//! All names share one string, so an entry needs no allocation of its own.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::BuildHasher;
