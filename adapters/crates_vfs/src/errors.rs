@@ -1,8 +1,8 @@
-//! Errors in both directions: tables, and no rules.
+//! Conversions between [`Errno`], `io::Error` and `VfsError`.
 //!
-//! An [`Errno`] that goes out is carried inside the `io::Error`, so that what comes back in is the
-//! same one. The crate's kinds are matched with a rest, because one of them comes and goes with a
-//! feature of the crate.
+//! A converted [`Errno`] is the inner error of the `io::Error`, so that it is recovered unchanged.
+//! `VfsErrorKind` is matched with a wildcard, because one variant depends on a feature of the
+//! crate.
 
 use std::io::{self, ErrorKind};
 
@@ -10,7 +10,7 @@ use palisade_vfs::Errno;
 use vfs::VfsError;
 use vfs::error::VfsErrorKind;
 
-/// What an error of the crate means.
+/// Converts an error of the crate.
 pub(crate) fn errno_of(error: &VfsError) -> Errno {
     match error.kind() {
         VfsErrorKind::IoError(error) => errno_of_io(error),
@@ -22,8 +22,8 @@ pub(crate) fn errno_of(error: &VfsError) -> Errno {
     }
 }
 
-/// The same for an operation that every filesystem that can be written to has: what does not
-/// support it can only be read.
+/// Converts the error of an operation that every writable filesystem supports: `Notsup` becomes
+/// `Rofs`.
 pub(crate) fn errno_of_change(error: &VfsError) -> Errno {
     match errno_of(error) {
         Errno::Notsup => Errno::Rofs,
@@ -31,7 +31,7 @@ pub(crate) fn errno_of_change(error: &VfsError) -> Errno {
     }
 }
 
-/// What an error of the standard library means; our own come back as they went.
+/// Converts an `io::Error`. An inner [`Errno`] is returned unchanged.
 pub(crate) fn errno_of_io(error: &io::Error) -> Errno {
     if let Some(errno) = error.get_ref().and_then(|inner| inner.downcast_ref::<Errno>()) {
         return *errno;
@@ -65,7 +65,7 @@ pub(crate) fn errno_of_io(error: &io::Error) -> Errno {
     }
 }
 
-/// An error number as the crate says it.
+/// Converts an errno to an error of the crate.
 pub(crate) fn vfs_error(errno: Errno) -> VfsError {
     let kind = match errno {
         Errno::Noent => VfsErrorKind::FileNotFound,
@@ -76,7 +76,7 @@ pub(crate) fn vfs_error(errno: Errno) -> VfsError {
     VfsError::from(kind)
 }
 
-/// An error number as the standard library says it.
+/// Converts an errno to an `io::Error` with the errno as its inner error.
 pub(crate) fn io_error(errno: Errno) -> io::Error {
     io::Error::new(io_kind(errno), errno)
 }
@@ -118,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_errno_that_goes_out_comes_back_in() {
+    fn errno_round_trips_through_vfs_and_io_errors() {
         for errno in Errno::ALL.iter().copied().filter(|errno| *errno != Errno::Nosys) {
             assert_eq!(errno_of(&vfs_error(errno)), errno);
             assert_eq!(errno_of_io(&io_error(errno)), errno);
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_of_the_host_keeps_its_meaning() {
+    fn io_error_kinds_map_to_errno() {
         for errno in [Errno::Acces, Errno::Notempty, Errno::Nospc, Errno::Rofs, Errno::Isdir] {
             assert_eq!(errno_of_io(&io::Error::from(io_kind(errno))), errno);
         }

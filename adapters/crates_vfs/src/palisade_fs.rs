@@ -1,13 +1,13 @@
-//! A Palisade tree as a filesystem of the crate.
+//! A Palisade directory as a filesystem of the crate.
 //!
-//! A path of the crate is text from the root; it loses its leading slash and goes through
-//! Palisade's walker, which follows symbolic links and lets none of them out. So everything that
-//! can be named here lies under the directory that was handed in, whatever the text is.
+//! A path of the crate is absolute. Its leading slash is removed, and the rest is resolved by
+//! Palisade's walker relative to the root directory, which follows symbolic links but never outside
+//! of the root.
 //!
-//! The crate knows files and directories and nothing else. What is no directory shows as a file;
-//! a symbolic link shows as what it leads to, and one that leads nowhere is left out of listings.
+//! The crate has only files and directories. Other types appear as files; a symbolic link appears
+//! as its target, and a dangling link is not listed.
 //!
-//! Deliberately absent: a time of birth, which no `Stat` has.
+//! Deliberately absent: the time of birth, which [`Stat`] does not have.
 
 use std::fmt;
 use std::ops::ControlFlow;
@@ -24,21 +24,21 @@ use crate::errors::vfs_error;
 use crate::streams::{Stream, WritePosition, copy};
 use crate::times;
 
-/// `dir` as the root of a filesystem of the crate.
+/// Returns `dir` as the root path of a filesystem of the crate.
 #[must_use]
 pub fn as_vfs(dir: DirRef) -> VfsPath {
     VfsPath::new(PalisadeFs::new(dir))
 }
 
-/// A Palisade directory, as a filesystem of the crate.
+/// A filesystem of the crate over a Palisade directory.
 ///
-/// Errors carry the [`Errno`](palisade_vfs::Errno) as the inner error of their `io::Error`.
+/// The inner error of its `io::Error`s is the [`Errno`](palisade_vfs::Errno).
 pub struct PalisadeFs {
     root: DirRef,
 }
 
 impl PalisadeFs {
-    /// With `root` as its root.
+    /// Creates a filesystem with this root directory.
     #[must_use]
     pub fn new(root: DirRef) -> Self {
         PalisadeFs { root }
@@ -65,7 +65,7 @@ impl PalisadeFs {
             list.push(entry.name.as_str().to_owned());
             ControlFlow::Continue(())
         })?;
-        // From the root: a link may lead up, out of the directory that it stands in.
+        // Resolved from the root, because a target may contain `..`. Dangling links are not listed.
         links.retain(|name| self.stat(&format!("{path}/{name}")).is_ok());
         names.append(&mut links);
         Ok(names)
@@ -74,18 +74,18 @@ impl PalisadeFs {
     fn copy(&self, from: &str, to: &str) -> Result<()> {
         let mut from =
             Stream::new(self.open(from, OpenHow::READ)?.into_file()?, WritePosition::Cursor)?;
-        // Exclusive, because truncating could empty what is being read.
+        // Exclusive: truncation would empty the source if both are the same file.
         let how = OpenHow::new(Access::Write, OpenFlags::CREATE | OpenFlags::EXCLUSIVE);
         let mut into = Stream::new(self.open(to, how)?.into_file()?, WritePosition::Cursor)?;
         let copied = copy(&mut from, &mut into).map(drop);
         if copied.is_err() {
-            // Half a copy is none; the error that counts is the first.
+            // Rollback: removes the incomplete copy and returns the first error.
             let _ = path::remove_file(&*self.root, relative(to));
         }
         copied
     }
 
-    /// Renames a node of the type that is asked for. A link is a file here, and renamed itself.
+    /// Renames a node of the type `what`. A symbolic link counts as a file and is not followed.
     fn rename(&self, from: &str, to: &str, what: VfsFileType) -> VfsResult<()> {
         let (from, to) = (relative(from), relative(to));
         let dir: &dyn Dir = &*self.root;
@@ -96,7 +96,7 @@ impl PalisadeFs {
             (VfsFileType::File, false) | (VfsFileType::Directory, true) => {}
         }
         match path::rename(dir, from, dir, to) {
-            // Another filesystem is mounted there: the crate copies if it is told so.
+            // Across mounts: the crate copies if a move is not supported.
             Err(Errno::Xdev) => Err(VfsErrorKind::NotSupported.into()),
             done => done.map_err(vfs_error),
         }
@@ -211,8 +211,8 @@ impl FileSystem for PalisadeFs {
     }
 }
 
-/// A path of the crate as one relative to the root. Only the one leading slash goes: what is
-/// absolute without it the walker refuses.
+/// Converts a path of the crate to one relative to the root. Only one leading slash is removed; the
+/// walker refuses a path that is still absolute.
 fn relative(path: &str) -> &str {
     match path.strip_prefix('/').unwrap_or(path) {
         "" => ".",

@@ -1,4 +1,4 @@
-//! Files of Palisade as the streams that the crate wants: a cursor over bytes at offsets.
+//! `Read`, `Write` and `Seek` for Palisade files, and copying between streams.
 
 use std::io::{self, IoSlice, IoSliceMut, Read, Seek, SeekFrom, Write};
 
@@ -6,17 +6,16 @@ use palisade_vfs::{FileRef, SyncScope, broken_contract};
 
 use crate::errors::{errno_of_io, io_error};
 
-/// Where a stream's writes go.
+/// The position of a stream's writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum WritePosition {
-    /// To the cursor.
+    /// At the cursor.
     Cursor,
-    /// Behind the last byte, wherever the cursor is.
+    /// At the end of the file.
     End,
 }
 
-/// An open file with a cursor. Nothing is held back: what is written is written, and `flush` asks
-/// for it to be durable.
+/// An open file with a cursor. Writes are not buffered; `flush` synchronizes them to disk.
 pub(crate) struct Stream {
     file: FileRef,
     position: WritePosition,
@@ -24,7 +23,7 @@ pub(crate) struct Stream {
 }
 
 impl Stream {
-    /// With its cursor at the beginning, or behind the last byte if that is where writes go.
+    /// Creates a stream with its cursor at the start, or at the end for [`WritePosition::End`].
     pub(crate) fn new(file: FileRef, position: WritePosition) -> palisade_vfs::Result<Self> {
         let at = match position {
             WritePosition::Cursor => 0,
@@ -57,7 +56,7 @@ impl Write for Stream {
             }
             WritePosition::End => {
                 let count = self.file.append(&bytes).map_err(io_error)?;
-                // The bytes are written whatever is said about where.
+                // The write has succeeded even if its position is unknown.
                 if let Ok(end) = self.file.appended_to() {
                     self.at = end;
                 }
@@ -84,8 +83,8 @@ impl Seek for Stream {
     }
 }
 
-/// Copies all of `from` into `to`, flushes, and answers how many bytes that were. Neither side is
-/// believed: a count above what was asked for is `Io`.
+/// Copies all of `from` to `to`, flushes, and returns the number of bytes. A byte count above the
+/// length of the buffer is `Io`.
 pub(crate) fn copy(from: &mut dyn Read, to: &mut dyn Write) -> palisade_vfs::Result<u64> {
     let mut piece = vec![0; PIECE_BYTES];
     let mut total = 0;
@@ -121,5 +120,5 @@ pub(crate) fn write_all(to: &mut dyn Write, bytes: &[u8]) -> palisade_vfs::Resul
     Ok(())
 }
 
-/// Bytes that are copied at once.
+/// Bytes per read of a copy.
 const PIECE_BYTES: usize = 64 * 1024;

@@ -1,14 +1,14 @@
-//! Times in both directions.
+//! Conversions between [`Timestamp`] and [`SystemTime`].
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use palisade_vfs::{Errno, Result, Timestamp};
 
-/// Seconds around 1970 that are handed to a filesystem of the crate, some 35,000 years: beyond
-/// them the conversions that such filesystems use begin to overflow.
+/// The largest distance from 1970 that is passed to a filesystem of the crate, in seconds: about
+/// 35,000 years. Conversions in such filesystems overflow beyond it.
 const SECONDS_MAX: u64 = 1 << 40;
 
-/// A moment as the crate says it. Errors: `Inval` if it is too far from 1970.
+/// Converts a timestamp for a filesystem of the crate, or returns `Inval` if it is out of range.
 pub(crate) fn checked_system_time(time: Timestamp) -> Result<SystemTime> {
     if time.seconds().unsigned_abs() > SECONDS_MAX {
         return Err(Errno::Inval);
@@ -16,7 +16,7 @@ pub(crate) fn checked_system_time(time: Timestamp) -> Result<SystemTime> {
     system_time(time).ok_or(Errno::Inval)
 }
 
-/// A moment as the standard library says it, if it can.
+/// Converts a timestamp, or returns `None` if `SystemTime` cannot represent it.
 pub(crate) fn system_time(time: Timestamp) -> Option<SystemTime> {
     let whole = Duration::from_secs(time.seconds().unsigned_abs());
     let second = if time.seconds() < 0 {
@@ -32,7 +32,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_time_goes_there_and_back_and_none_panics() {
+    fn times_round_trip_without_panics() {
         for seconds in [i64::MIN, -(1 << 40), -1, 0, 1, 1 << 40, i64::MAX] {
             for nanos in [0, 1, 999_999_999] {
                 let time = Timestamp::new(seconds, nanos);

@@ -1,8 +1,8 @@
-//! The bytes of a file: the crate's streams as bytes at offsets.
+//! The contents of a file: a stream of the crate, or a write-back buffer.
 //!
-//! A file is read through a stream of the crate as long as nobody changes it. The first change
-//! brings the whole file into memory, and a save puts it back as a whole, because a stream of the
-//! crate can be written from the beginning or at the end and no more.
+//! An unmodified file is read through a stream of the crate. The first change loads the whole file
+//! into a buffer, and a save writes the whole buffer, because a stream of the crate can only be
+//! written from the start or at the end.
 
 use std::io::{ErrorKind, IoSlice, IoSliceMut, Read, Seek, SeekFrom};
 use std::sync::Arc;
@@ -15,34 +15,34 @@ use vfs::SeekAndRead;
 use super::Limits;
 use crate::errors::errno_of_io;
 
-/// Bytes that are read at once while a file is brought into memory.
+/// Bytes per read when a file is loaded.
 const PIECE_BYTES: usize = 64 * 1024;
-/// The end of the longest file that there can be.
+/// The largest file size: the maximum of `off_t`.
 const END_MAX: u64 = i64::MAX.unsigned_abs();
 
 pub(super) type Reader = Box<dyn SeekAndRead + Send>;
 
-/// Where a file's bytes are.
+/// The contents of a file.
 pub(super) enum FileContents {
-    /// With the filesystem; perhaps with an open stream.
+    /// In the filesystem, with an open stream or without one.
     Stored(Option<Reader>),
-    /// In memory.
+    /// In memory, with the state of the copy in the filesystem.
     Buffered { buffer: Buffer, saved: SaveState },
 }
 
-/// Whether the filesystem has what is in memory.
+/// The relation of a buffer to the file in the filesystem.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum SaveState {
-    /// It was read, and nobody knows whether it can be written.
+    /// Equal; it is unknown whether the file can be written.
     Unverified,
-    /// It was written.
+    /// Equal, and the file can be written.
     Clean,
-    /// It was changed since, last at this time.
+    /// The buffer was changed last at this time and is not saved.
     Dirty(SystemTime),
 }
 
 impl FileContents {
-    /// When it was changed, if that is not saved yet.
+    /// Returns the time of the last unsaved change.
     pub(super) fn unsaved(&self) -> Option<SystemTime> {
         match self {
             FileContents::Buffered { saved: SaveState::Dirty(when), .. } => Some(*when),
@@ -50,7 +50,7 @@ impl FileContents {
         }
     }
 
-    /// The length, if it is in memory.
+    /// Returns the length of the buffer, if there is one.
     pub(super) fn buffered_len(&self) -> Option<u64> {
         match self {
             FileContents::Buffered { buffer, .. } => Some(buffer.len()),
@@ -58,7 +58,7 @@ impl FileContents {
         }
     }
 
-    /// Lets go of what the filesystem has as well, so that the next look is a fresh one.
+    /// Discards a clean buffer or stream, so that the file is opened again.
     pub(super) fn refresh(&mut self) {
         if self.unsaved().is_none() {
             *self = FileContents::Stored(None);
@@ -66,7 +66,7 @@ impl FileContents {
     }
 }
 
-/// What all buffers of a mount take.
+/// The memory limits of a mount, and the bytes that its buffers use.
 pub(super) struct MemoryBudget {
     limits: Limits,
     used: AtomicU64,
@@ -78,7 +78,7 @@ impl MemoryBudget {
     }
 
     fn take(&self, count: u64) -> Result<()> {
-        // Only ever changed under the lock of the mount, but for what is given back.
+        // Increased only with the lock of the mount; decreased by drops without it.
         let used = self.used.fetch_add(count, Ordering::Relaxed);
         if used.saturating_add(count) > self.limits.total_bytes {
             self.used.fetch_sub(count, Ordering::Relaxed);
@@ -88,7 +88,7 @@ impl MemoryBudget {
     }
 }
 
-/// A file's bytes in memory, paid for.
+/// A buffer of a file, accounted in the [`MemoryBudget`].
 pub(super) struct Buffer {
     bytes: Vec<u8>,
     budget: Arc<MemoryBudget>,
@@ -99,7 +99,12 @@ impl Buffer {
         Buffer { bytes: Vec::new(), budget: Arc::clone(budget) }
     }
 
-    /// Reads a whole stream. Errors: `Fbig`, `Nospc`, those of the stream.
+    /// Reads a whole stream.
+    ///
+    /// # Errors
+    ///
+    /// - `Fbig`, `Nospc`, `Nomem`: those of [`Buffer::set_len`].
+    /// - Those of the stream.
     pub(super) fn read(budget: &Arc<MemoryBudget>, reader: &mut dyn Read) -> Result<Self> {
         let mut buffer = Buffer::new(budget);
         let mut piece = vec![0; PIECE_BYTES];
@@ -118,7 +123,13 @@ impl Buffer {
         self.bytes.len() as u64
     }
 
-    /// Cuts, or lengthens with zeros. Errors: `Fbig`, `Nospc`, `Nomem`.
+    /// Truncates, or extends with zeros.
+    ///
+    /// # Errors
+    ///
+    /// - `Fbig`: longer than `Limits::file_bytes`.
+    /// - `Nospc`: all buffers would exceed `Limits::total_bytes`.
+    /// - `Nomem`: the allocation failed.
     pub(super) fn set_len(&mut self, len: u64) -> Result<()> {
         if len > self.budget.limits.file_bytes {
             return Err(Errno::Fbig);
@@ -157,7 +168,11 @@ impl Buffer {
         done
     }
 
-    /// Writes at `offset`, all or nothing. Errors: those of [`Buffer::set_len`].
+    /// Writes all bytes at `offset`, or none.
+    ///
+    /// # Errors
+    ///
+    /// - Those of [`Buffer::set_len`].
     pub(super) fn write(&mut self, bufs: &[IoSlice<'_>], offset: u64) -> Result<usize> {
         let end = end_of(bufs, offset)?;
         if end > self.len() {
@@ -182,19 +197,18 @@ impl Drop for Buffer {
     }
 }
 
-/// How many bytes there are in `bufs`.
+/// Returns the total length of `bufs`.
 pub(super) fn total(bufs: &[IoSlice<'_>]) -> usize {
     bufs.iter().map(|buf| buf.len()).sum()
 }
 
-/// Where a write ends, or `Fbig`.
+/// Returns the end of a write at `offset`, or `Fbig`.
 pub(super) fn end_of(bufs: &[IoSlice<'_>], offset: u64) -> Result<u64> {
     let end = offset.checked_add(total(bufs) as u64);
     end.filter(|end| *end <= END_MAX).ok_or(Errno::Fbig)
 }
 
-/// Reads from a stream at an offset. It is never sent behind its end, where streams of the crate
-/// differ.
+/// Reads from a stream at an offset. Never seeks past the end, where streams of the crate differ.
 pub(super) fn read_at(
     reader: &mut Reader,
     bufs: &mut [IoSliceMut<'_>],
@@ -208,7 +222,7 @@ pub(super) fn read_at(
     let mut done = 0;
     for buf in bufs {
         let count = match read_some(reader, buf) {
-            // What was read already is not lost.
+            // A short read: the error is returned by the next one.
             Err(_) if done > 0 => break,
             count => count?,
         };

@@ -1,4 +1,4 @@
-//! The contract of a directory, on a filesystem of the crate.
+//! [`Dir`] for a directory of a mounted filesystem.
 
 use std::any::Any;
 use std::ops::ControlFlow;
@@ -14,7 +14,7 @@ use super::file::MountFile;
 use super::nodes::{Ino, ROOT};
 use super::state::State;
 
-/// A counted handle of a directory.
+/// A handle of a directory, counted in its node.
 pub(super) struct MountDir {
     state: Arc<Mutex<State>>,
     ino: Ino,
@@ -28,7 +28,7 @@ impl MountDir {
         Arc::new(MountDir { state, ino: ROOT })
     }
 
-    /// Another directory of the same mount, or `Xdev`.
+    /// Downcasts a directory of the same mount, or returns `Xdev`.
     fn same_mount<'a>(&self, other: &'a dyn Dir) -> Result<&'a MountDir> {
         let other: &dyn Any = other;
         let other = other.downcast_ref::<MountDir>().ok_or(Errno::Xdev)?;
@@ -73,10 +73,10 @@ impl Dir for MountDir {
         let positions = self.state.lock().list(self.ino, from.0)?;
         for (position, text) in positions {
             let name = Name::new(&text)?;
-            // The caller is called without the lock: it may well ask for what it was told of.
+            // `each` is called without the lock, because it may call the mount.
             let found = match self.state.lock().child(self.ino, &text) {
                 Ok(Some(found)) => found,
-                // It went meanwhile, or it is a name that the filesystem itself cannot find.
+                // Removed meanwhile, or the filesystem lists a name that it cannot find.
                 Ok(None) => continue,
                 Err(errno) => return Err(errno),
             };
@@ -92,7 +92,7 @@ impl Dir for MountDir {
         self.state.lock().create_dir(self.ino, name)
     }
 
-    /// `Perm`, as POSIX has it for a filesystem that has no symbolic links.
+    /// Always an error; `Perm` is POSIX's errno of a filesystem without symbolic links.
     fn create_symlink(&self, name: Name<'_>, target: &str) -> Result<()> {
         let _ = target;
         let mut state = self.state.lock();
@@ -116,7 +116,7 @@ impl Dir for MountDir {
         self.state.lock().rename((self.ino, name.as_str()), (into.ino, new_name.as_str()))
     }
 
-    /// `Perm`, as POSIX has it for a filesystem that has no hard links.
+    /// Always an error; `Perm` is POSIX's errno of a filesystem without hard links.
     fn link(&self, name: Name<'_>, into: &dyn Dir, new_name: Name<'_>) -> Result<()> {
         let into = self.same_mount(into)?;
         let mut state = self.state.lock();
@@ -134,7 +134,7 @@ impl Dir for MountDir {
         Ok(state.set_times(found.ino, times)?)
     }
 
-    /// Also saves what a failed save left behind, anywhere in the mount.
+    /// Saves all closed files of the mount whose last save failed.
     fn sync(&self) -> Result<()> {
         self.state.lock().save_pending()
     }

@@ -1,4 +1,4 @@
-//! The contract of an open file, on a filesystem of the crate.
+//! [`File`] for an open file of a mounted filesystem.
 
 use std::io::{IoSlice, IoSliceMut};
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use super::contents::{end_of, total};
 use super::nodes::Ino;
 use super::state::State;
 
-/// A counted handle of a file. The last one of a file saves it.
+/// A handle of a file, counted in its node. Dropping the last handle saves the file.
 pub(super) struct MountFile {
     state: Arc<Mutex<State>>,
     ino: Ino,
@@ -20,7 +20,7 @@ pub(super) struct MountFile {
 }
 
 impl MountFile {
-    /// For a handle that is counted already.
+    /// Creates a handle that [`State::open`] has counted.
     pub(super) fn new(state: Arc<Mutex<State>>, ino: Ino, how: OpenHow) -> Self {
         MountFile { state, ino, how, appended_to: AtomicU64::new(0) }
     }
@@ -29,7 +29,7 @@ impl MountFile {
         if self.how.access.writes() { Ok(()) } else { Err(errno) }
     }
 
-    /// What every write of a synchronous handle does.
+    /// Saves the file after a write, if the handle is synchronous.
     fn written(&self, state: &mut State) -> Result<()> {
         if self.how.flags.intersects(OpenFlags::SYNC | OpenFlags::DSYNC) {
             return state.save(self.ino);

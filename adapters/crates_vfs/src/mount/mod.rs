@@ -1,16 +1,20 @@
-//! A filesystem of the crate as a Palisade directory.
+//! Mounts: a filesystem of the crate as a Palisade directory.
 //!
-//! The crate answers by path and knows no node that outlives its name, so everything that a node
-//! is beyond its bytes is kept here: `nodes` gives each path that was ever looked at a number, a
-//! position in its directory's stream and a place in a tree, so that a handle goes on through
-//! renames and a removed node is dead. `bytes` turns the crate's streams into bytes at offsets,
-//! `state` asks the filesystem, `moves` renames, and `dir` and `file` are the two contracts.
+//! The crate addresses files by path and has no node that outlives its name, so the mount keeps its
+//! own node table:
 //!
-//! Lock order: there is one lock, held while the filesystem is asked, because a path may not
-//! change under a question. So a filesystem must not reach back into its own mount.
+//! - `nodes` has the tree of known paths, with an inode number and a listing position each. A
+//! handle
+//!   survives renames, and a removed node stays valid while it is open.
+//! - `contents` converts the crate's streams to reads and writes at offsets.
+//! - `state` calls the filesystem and updates the node table; `rename` renames.
+//! - `dir` and `file` implement [`Dir`](palisade_vfs::Dir) and [`File`](palisade_vfs::File).
 //!
-//! What the filesystem says is an allegation: names that are none are left out, lengths and counts
-//! are checked, and what is unbounded is bounded by [`Limits`].
+//! Locks: a mount has one lock, held during calls of the filesystem, because a path must not change
+//! meanwhile. So a filesystem must not access its own mount.
+//!
+//! The filesystem is not trusted: invalid names are skipped, lengths and counts are checked, and
+//! memory is bounded by [`Limits`].
 //!
 //! Deliberately absent: symbolic and hard links, which the crate does not have.
 
@@ -30,39 +34,41 @@ mod nodes;
 mod rename;
 mod state;
 
-/// What a mount may hold in memory.
+/// The memory limits of a mount.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// The longest file that can be changed in place, in bytes. Longer ones can be read, emptied
-    /// and appended to; a change that needs more is `Fbig`.
+    /// The largest file that can be changed, in bytes. Larger files can be read, truncated to 0 and
+    /// appended to; another change is `Fbig`.
     pub file_bytes: u64,
-    /// All files together that are open and changed, in bytes. Above it is `Nospc`.
+    /// The total size of all buffered files, in bytes. A change beyond it is `Nospc`.
     pub total_bytes: u64,
-    /// Names that are remembered, and the longest listing. Above it is `Nomem`.
+    /// The number of known names, and of names in a listing. More are `Nomem`.
     pub names: usize,
 }
 
 impl Default for Limits {
-    /// 64 MiB for a file, 256 MiB for all, and a million names.
+    /// 64 MiB per file, 256 MiB in total, and 2^20 names.
     fn default() -> Self {
         Limits { file_bytes: 64 << 20, total_bytes: 256 << 20, names: 1 << 20 }
     }
 }
 
-/// `fs` as a directory, with the usual [`Limits`].
+/// Returns the root directory of `fs`, with the default [`Limits`].
 #[must_use]
 pub fn mount(fs: impl FileSystem) -> DirRef {
     mount_with(fs, Limits::default())
 }
 
-/// What lies at `path` as a directory, with the usual [`Limits`]. A path hides how its filesystem
-/// moves files, so that a rename is a copy; a whole filesystem is better given to [`mount`].
+/// Returns the directory at `path`, with the default [`Limits`].
+///
+/// A `VfsPath` does not expose the filesystem's move operations, so a rename is a copy. Prefer
+/// [`mount`] for a whole filesystem.
 #[must_use]
 pub fn mount_at(path: VfsPath) -> DirRef {
     mount(AltrootFS::new(path))
 }
 
-/// `fs` as a directory.
+/// Returns the root directory of `fs`.
 #[must_use]
 pub fn mount_with(fs: impl FileSystem, limits: Limits) -> DirRef {
     let state = State::new(Box::new(fs), fresh_dev(), limits);

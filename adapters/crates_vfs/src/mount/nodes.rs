@@ -1,9 +1,8 @@
-//! What is remembered of each path: a number, a place in a tree, a position in a listing.
+//! The node table: a tree of known paths with inode numbers and listing positions.
 //!
-//! Nothing here asks the filesystem. A number is never given twice, and neither is a position of
-//! one directory, so that a position is the cookie. Directories know their children and children
-//! their directory, so that a rename of a whole tree is one change, and a path is put together when
-//! it is needed.
+//! Nothing here calls the filesystem. Inode numbers are never reused. Neither are the positions of
+//! one directory, so that a position is a valid cookie. Parents and children refer to each other by
+//! inode number, so that the rename of a tree is one change, and a path is computed on demand.
 
 use std::collections::HashMap;
 
@@ -11,11 +10,11 @@ use palisade_vfs::{Errno, FileType, Result, Stat, Timestamp};
 
 use super::contents::FileContents;
 
-/// The number of a node.
+/// The inode number of a node.
 pub(super) type Ino = u64;
 pub(super) const ROOT: Ino = 1;
 
-/// All that is remembered.
+/// The node table.
 pub(super) struct Nodes {
     of: HashMap<Ino, Node>,
     next: Ino,
@@ -23,46 +22,46 @@ pub(super) struct Nodes {
     names_max: usize,
 }
 
-/// One node.
+/// A node of the tree.
 pub(super) struct Node {
     pub(super) parent: NodeParent,
     pub(super) contents: NodeContents,
-    /// How many handles there are.
+    /// The number of open handles.
     pub(super) handles: usize,
-    /// When something other than its bytes was last changed through the mount.
+    /// The time of the last change of name or attributes through the mount.
     pub(super) changed: Timestamp,
 }
 
-/// Where a node is.
+/// The parent of a node.
 pub(super) enum NodeParent {
     Root,
     In {
         dir: Ino,
         name: Box<str>,
     },
-    /// Nowhere; what it was when it went, which from then on is all that there is of it.
+    /// Removed from the tree. `last` holds the attributes at the time of the removal.
     Removed {
         last: Stat,
         how: RemovalCause,
     },
 }
 
-/// How a node went.
+/// The reason why a node was removed from the tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RemovalCause {
     /// It was removed through the mount.
     Removed,
-    /// The filesystem did not have it any more.
+    /// The filesystem no longer had it.
     Vanished,
 }
 
-/// What a node is.
+/// The contents of a node.
 pub(super) enum NodeContents {
     Dir(Entries),
     File(FileContents),
 }
 
-/// The names of a directory that were seen.
+/// The known names of a directory.
 #[derive(Default)]
 pub(super) struct Entries {
     of: HashMap<Box<str>, Entry>,
@@ -71,7 +70,7 @@ pub(super) struct Entries {
 
 struct Entry {
     position: u64,
-    /// `None` until somebody looks at more than the name.
+    /// `None` until the node is looked up.
     ino: Option<Ino>,
 }
 
@@ -85,13 +84,13 @@ impl NodeContents {
 }
 
 impl Nodes {
-    /// Nothing but a root.
+    /// Creates a table with the root directory.
     pub(super) fn new(names_max: usize) -> Self {
         let root = Node::new(NodeParent::Root, NodeContents::Dir(Entries::default()));
         Nodes { of: HashMap::from([(ROOT, root)]), next: ROOT + 1, name_count: 0, names_max }
     }
 
-    /// The node; `Stale` cannot happen while a handle or a directory holds it.
+    /// Returns a node. It cannot be `Stale` while a handle or a directory refers to it.
     pub(super) fn get(&self, ino: Ino) -> Result<&Node> {
         self.of.get(&ino).ok_or(Errno::Stale)
     }
@@ -111,11 +110,11 @@ impl Nodes {
         })
     }
 
-    /// The path of a node as the crate writes it; `None` for one that is gone.
+    /// Returns the path of a node in the crate's syntax, or `None` if it was removed.
     pub(super) fn path(&self, ino: Ino) -> Option<String> {
         let mut names: Vec<&str> = Vec::new();
         let mut at = ino;
-        // The tree has no loop, and no more nodes than this.
+        // Bound: a path has at most as many components as the tree has nodes.
         for _ in 0..=self.of.len() {
             match &self.of.get(&at)?.parent {
                 NodeParent::Removed { .. } => return None,
@@ -131,7 +130,7 @@ impl Nodes {
         None
     }
 
-    /// Whether `ino` is `above` or lies beneath it.
+    /// Returns whether `ino` is `above` or under it.
     pub(super) fn is_under(&self, ino: Ino, above: Ino) -> bool {
         let mut at = ino;
         for _ in 0..=self.of.len() {
@@ -144,12 +143,16 @@ impl Nodes {
         false
     }
 
-    /// The node of a name, if more than the name was ever looked at.
+    /// Returns the node of a name, if it was looked up before.
     pub(super) fn child(&self, dir: Ino, name: &str) -> Option<Ino> {
         self.entries(dir)?.of.get(name)?.ino
     }
 
-    /// Remembers that `name` leads to a node of this kind, and answers its number. Errors: `Nomem`.
+    /// Inserts a node at `name` and returns its inode number.
+    ///
+    /// # Errors
+    ///
+    /// - Those of [`Nodes::assign_position`].
     pub(super) fn insert(&mut self, dir: Ino, name: &str, contents: NodeContents) -> Result<Ino> {
         self.assign_position(dir, name)?;
         let ino = self.next;
@@ -162,7 +165,12 @@ impl Nodes {
         Ok(ino)
     }
 
-    /// Gives a name its position, if it has none. Errors: `Nomem`.
+    /// Assigns a listing position to a name that has none.
+    ///
+    /// # Errors
+    ///
+    /// - `Notdir`: `dir` is not a directory.
+    /// - `Nomem`: more than `Limits::names` names.
     pub(super) fn assign_position(&mut self, dir: Ino, name: &str) -> Result<()> {
         let full = self.name_count >= self.names_max;
         let entries = self.entries_mut(dir).ok_or(Errno::Notdir)?;
@@ -179,19 +187,19 @@ impl Nodes {
         Ok(())
     }
 
-    /// The last position that was given.
+    /// Returns the last assigned position of a directory.
     pub(super) fn last_position(&self, dir: Ino) -> u64 {
         self.entries(dir).map_or(0, |entries| entries.last_position)
     }
 
-    /// All names with their positions and their nodes, in no order.
+    /// Returns all names with positions and nodes, unordered.
     pub(super) fn positions(&self, dir: Ino) -> impl Iterator<Item = (u64, &str, Option<Ino>)> {
         let entries = self.entries(dir).into_iter().flat_map(|entries| &entries.of);
         entries.map(|(name, entry)| (entry.position, &**name, entry.ino))
     }
 
-    /// Takes a name away, and its node with all that lies beneath; `last` says what an open one
-    /// was.
+    /// Removes a name, its node and all nodes under it. `last` returns the final attributes of an
+    /// open node.
     pub(super) fn drop_name(
         &mut self,
         dir: Ino,
@@ -215,7 +223,7 @@ impl Nodes {
         }
     }
 
-    /// Gives a node another name, whose own must have been taken away. The position is a new one.
+    /// Renames a node and assigns a new position. The new name must be unused.
     pub(super) fn moved(&mut self, from: (Ino, &str), into: (Ino, &str)) -> Result<()> {
         let ino = self.take_name(from.0, from.1).ok_or(Errno::Noent)?;
         self.assign_position(into.0, into.1)?;
@@ -226,7 +234,7 @@ impl Nodes {
         Ok(())
     }
 
-    /// Forgets a node that is gone, once nobody has it open.
+    /// Frees a removed node that has no open handle.
     pub(super) fn free_if_closed(&mut self, ino: Ino) {
         let is_over =
             |node: &Node| node.handles == 0 && matches!(node.parent, NodeParent::Removed { .. });

@@ -1,11 +1,11 @@
-//! Renaming: by the filesystem where it can, else by a copy that is whole before anything goes.
+//! Renaming: by the filesystem's move operations, else by copying and removing.
 //!
-//! Where a filesystem of the crate moves files over files, that is used, and it is one step if it
-//! is one there. Where it does not, a rename is many steps, and a failure of any undoes those
-//! before it. What a replaced file held is kept in memory until the rename is over.
+//! Where the filesystem supports moving, the rename is as atomic as its move. Otherwise a rename
+//! has several steps, and an error rolls back the previous ones. The contents of a replaced file
+//! are kept in memory until the rename has succeeded.
 //!
-//! A rename by copy cannot be seen half done through the mount, because the lock is held; from
-//! behind it can, and it is not safe against the end of the process.
+//! The lock of the mount hides the steps of a copy from users of the mount. Other users of the
+//! filesystem can see them, and the end of the process can leave them incomplete.
 
 use std::io::ErrorKind;
 use std::time::SystemTime;
@@ -20,23 +20,23 @@ use super::state::{NodeRef, State, gone, kind_of};
 use crate::errors::{errno_of, errno_of_change};
 use crate::streams::copy;
 
-/// A name in a directory.
+/// A directory and a name in it.
 type DirAndName<'a> = (Ino, &'a str);
 
-/// Where a rename leads from and to, as the crate writes paths.
+/// The paths of a rename, in the crate's syntax.
 struct Paths {
     old: String,
     new: String,
 }
 
-/// One node of a tree that is copied: its path beneath the top, and what it was.
+/// A node of a tree that is copied: its path relative to the top, and its metadata.
 struct TreeEntry {
     suffix: String,
     metadata: VfsMetadata,
 }
 
 impl State {
-    /// As [`Dir::rename`](palisade_vfs::Dir::rename).
+    /// Implements [`Dir::rename`](palisade_vfs::Dir::rename).
     pub(super) fn rename(&mut self, from: DirAndName<'_>, into: DirAndName<'_>) -> Result<()> {
         let source = self.child(from.0, from.1)?.ok_or(Errno::Noent)?;
         self.existing_dir(into.0)?;
@@ -78,7 +78,7 @@ impl State {
         Ok(())
     }
 
-    /// Saves what is changed at or beneath a node: the filesystem moves what it has.
+    /// Saves all changed files at or under a node, because the filesystem moves saved files.
     fn save_under(&mut self, top: Ino) -> Result<()> {
         for ino in self.nodes.ids() {
             if self.unsaved(ino).is_some() && self.nodes.is_under(ino, top) {
@@ -98,7 +98,7 @@ impl State {
     }
 
     fn move_file_by_copy(&mut self, paths: &Paths, target: Option<NodeRef>) -> Result<()> {
-        // What the target held, in case that it must be put back.
+        // The contents of the target, for a rollback.
         let kept = match target {
             None => None,
             Some(target) => {
@@ -118,8 +118,8 @@ impl State {
         match kept {
             None => drop(self.fs.remove_file(&paths.new)),
             Some((ino, buffer)) => {
-                // As if somebody had just written it: what cannot be saved now stays, and is tried
-                // again.
+                // Rollback: restores the target as a change that is not saved yet, so that a failed
+                // save is retried.
                 let saved = SaveState::Dirty(SystemTime::now());
                 self.nodes.get_mut(ino)?.contents =
                     NodeContents::File(FileContents::Buffered { buffer, saved });
@@ -130,7 +130,7 @@ impl State {
     }
 
     fn move_dir(&mut self, paths: &Paths, target: Option<NodeRef>) -> Result<()> {
-        // The crate promises a move only to where nothing is.
+        // The crate specifies a move only to a path that does not exist.
         if target.is_some() {
             self.fs.remove_dir(&paths.new).map_err(|error| errno_of_change(&error))?;
         }
@@ -140,13 +140,13 @@ impl State {
             Err(_) => self.move_dir_by_copy(paths),
         };
         if moved.is_err() && target.is_some() {
-            // It was empty, so this is all that there was.
+            // Rollback: the target was an empty directory.
             let _ = self.fs.create_dir(&paths.new);
         }
         moved
     }
 
-    /// A filesystem that says it moved something must have.
+    /// Verifies a move that the filesystem reported as successful.
     fn check_moved(&self, paths: &Paths, kind: FileType) -> Result<()> {
         let arrived = self.metadata_of(&paths.new)?.is_some_and(|it| kind_of(&it) == kind);
         if arrived && self.metadata_of(&paths.old)?.is_none() { Ok(()) } else { Err(Errno::Io) }
@@ -157,7 +157,7 @@ impl State {
         let fs = &*self.fs;
         for (nth, entry) in entries.iter().enumerate() {
             if let Err(errno) = copy_entry(fs, entry, &paths.old, &paths.new) {
-                // The last one may be half there.
+                // Rollback, including the last entry, which may be incomplete.
                 remove_entries(fs, entries.get(..=nth).unwrap_or(&entries), &paths.new);
                 return Err(errno);
             }
@@ -165,7 +165,7 @@ impl State {
         keep_times_of(fs, &entries, &paths.new);
         let (left, failed) = remove_entries(fs, &entries, &paths.old);
         if let Some(errno) = failed {
-            // What is gone already comes back from the copy, and the copy goes.
+            // Rollback: restores the removed entries from the copy, then removes the copy.
             let gone = entries.get(left..).unwrap_or_default();
             if gone.iter().all(|entry| copy_entry(fs, entry, &paths.new, &paths.old).is_ok()) {
                 keep_times_of(fs, &entries, &paths.old);
@@ -177,9 +177,13 @@ impl State {
         Ok(())
     }
 
-    /// A directory and all that lies beneath it, each directory before what it holds.
+    /// Returns a directory and all nodes under it, in pre-order.
     ///
-    /// Errors: `Nomem` above the limit of names; `Io` for a name that is none.
+    /// # Errors
+    ///
+    /// - `Nomem`: more than `Limits::names` nodes.
+    /// - `Io`: the filesystem lists an invalid name.
+    /// - Those of the filesystem.
     fn entries(&self, top: &str) -> Result<Vec<TreeEntry>> {
         let mut entries = Vec::new();
         let mut pending = vec![String::new()];
@@ -202,7 +206,7 @@ impl State {
         Ok(entries)
     }
 
-    /// Streams of what was copied lead to what is not there any more.
+    /// Closes all streams: those of copied files refer to removed files.
     fn reopen_all(&mut self) {
         for body in self.nodes.file_contents_mut() {
             if let FileContents::Stored(reader) = body {
@@ -212,7 +216,7 @@ impl State {
     }
 }
 
-/// Whether a filesystem did not move because it cannot, and not because it may not.
+/// Returns whether a filesystem does not support a move, as opposed to failing it.
 fn is_unsupported(error: &VfsError) -> bool {
     match error.kind() {
         VfsErrorKind::IoError(error) => {
@@ -243,7 +247,8 @@ fn copy_file(fs: &dyn FileSystem, from: &str, to: &str) -> Result<()> {
     }
 }
 
-/// Removes what is there, from the end to the beginning. Answers how many are left and why.
+/// Removes entries from the last to the first. Returns the number of remaining entries, and the
+/// error that stopped the removal.
 fn remove_entries(fs: &dyn FileSystem, entries: &[TreeEntry], top: &str) -> (usize, Option<Errno>) {
     for (nth, entry) in entries.iter().enumerate().rev() {
         let path = format!("{top}{}", entry.suffix);
@@ -259,14 +264,15 @@ fn remove_entries(fs: &dyn FileSystem, entries: &[TreeEntry], top: &str) -> (usi
     (0, None)
 }
 
-/// A directory's times are changed by what is made in it, so they are set from below.
+/// Sets the times of copied entries in post-order, because creating an entry changes the times of
+/// its directory.
 fn keep_times_of(fs: &dyn FileSystem, entries: &[TreeEntry], top: &str) {
     for entry in entries.iter().rev() {
         keep_times(fs, &format!("{top}{}", entry.suffix), &entry.metadata);
     }
 }
 
-/// A copy has the times of what it was made from, where times can be set.
+/// Sets the times of a copy to those of the original, if the filesystem supports it.
 fn keep_times(fs: &dyn FileSystem, path: &str, metadata: &VfsMetadata) {
     if let Some(time) = metadata.modified {
         let _ = fs.set_modification_time(path, time);

@@ -1,7 +1,7 @@
-//! Asks the filesystem, and keeps what is remembered in step with what it says.
+//! The state of a mount: the filesystem of the crate and the node table.
 //!
-//! Every function runs under the lock of the mount. A change is made in the filesystem first and
-//! remembered after it, so that a failure leaves both as they were.
+//! All functions run with the lock of the mount. A change is made in the filesystem first and in
+//! the node table after it, so that a failure changes neither.
 
 use std::io::{IoSlice, IoSliceMut};
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::errors::{errno_of, errno_of_change};
 use crate::streams::write_all;
 use crate::times;
 
-/// A filesystem of the crate, and what is remembered of it.
+/// A filesystem of the crate, and the nodes that are known of it.
 pub(super) struct State {
     pub(super) fs: Box<dyn FileSystem>,
     pub(super) nodes: Nodes,
@@ -28,7 +28,7 @@ pub(super) struct State {
     dev: u64,
 }
 
-/// What is there at a name.
+/// The result of a lookup: a node and its type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct NodeRef {
     pub(super) ino: Ino,
@@ -41,13 +41,13 @@ impl State {
         State { fs, nodes, budget: MemoryBudget::new(limits), names_max: limits.names, dev }
     }
 
-    /// What the filesystem says of a path; `None` if there is nothing.
+    /// Returns the metadata of a path, or `None` if it does not exist.
     pub(super) fn metadata_of(&self, path: &str) -> Result<Option<VfsMetadata>> {
         match self.fs.metadata(path) {
             Ok(metadata) => Ok(Some(metadata)),
             Err(error) => match errno_of(&error) {
                 Errno::Noent | Errno::Notdir => Ok(None),
-                // Some have no error of their own for what is missing.
+                // Some filesystems have no distinct error for a missing path.
                 errno => match self.fs.exists(path) {
                     Ok(false) => Ok(None),
                     Ok(true) | Err(_) => Err(errno),
@@ -56,19 +56,19 @@ impl State {
         }
     }
 
-    /// The path of a name in a directory; `None` if the directory is gone.
+    /// Returns the path of a name in a directory, or `None` if the directory was removed.
     pub(super) fn path_in(&self, dir: Ino, name: &str) -> Option<String> {
         self.nodes.path(dir).map(|path| format!("{path}/{name}"))
     }
 
-    /// What is there at a name of a directory.
+    /// Looks up a name in a directory. A known node is replaced if its type has changed.
     pub(super) fn child(&mut self, dir: Ino, name: &str) -> Result<Option<NodeRef>> {
         let Some(path) = self.path_in(dir, name) else { return Ok(None) };
         let known = self.nodes.child(dir, name);
         if let Some(ino) = known
             && self.unsaved(ino).is_some()
         {
-            // What is not saved yet is there, whatever became of the file.
+            // A file with unsaved changes exists, even if the filesystem has lost it.
             return Ok(Some(NodeRef { ino, kind: FileType::File }));
         }
         let Some(metadata) = self.metadata_of(&path)? else {
@@ -91,7 +91,13 @@ impl State {
         Ok(Some(NodeRef { ino: self.nodes.insert(dir, name, contents)?, kind }))
     }
 
-    /// Where a descent leads. Errors, in order: `Notdir`, `Noent` on the way.
+    /// Looks up a descent.
+    ///
+    /// # Errors
+    ///
+    /// - `Notdir`: a component before the last is not a directory.
+    /// - `Noent`: a component does not exist.
+    /// - Those of the filesystem.
     pub(super) fn descend(&mut self, from: Ino, path: Descent<'_>) -> Result<NodeRef> {
         let mut at = NodeRef { ino: from, kind: FileType::Dir };
         for name in path.names() {
@@ -103,7 +109,7 @@ impl State {
         Ok(at)
     }
 
-    /// The path of a directory in which something is to be made. Errors: `Noent` if it is gone.
+    /// Returns the path of a directory that still exists, else `Noent`.
     pub(super) fn existing_dir(&self, dir: Ino) -> Result<String> {
         let path = self.nodes.path(dir).ok_or(Errno::Noent)?;
         match self.metadata_of(&path)? {
@@ -112,7 +118,7 @@ impl State {
         }
     }
 
-    /// As [`Dir::open`](palisade_vfs::Dir::open); the handle is counted.
+    /// Implements [`Dir::open`](palisade_vfs::Dir::open), and counts the handle.
     pub(super) fn open(&mut self, from: Ino, path: Descent<'_>, how: OpenHow) -> Result<NodeRef> {
         let found = match path.split_last() {
             None if how.is_exclusive() => return Err(Errno::Exist),
@@ -173,7 +179,7 @@ impl State {
         Ok(())
     }
 
-    /// Remembers what `make` makes. There is room for it before it is made.
+    /// Creates a node with `make` and inserts it. Space in the table is reserved first.
     fn insert_created(
         &mut self,
         dir: Ino,
@@ -189,7 +195,7 @@ impl State {
         self.nodes.insert(dir, name.as_str(), contents)
     }
 
-    /// Removes a name that leads to a node of this kind.
+    /// Removes a node of this type.
     pub(super) fn remove(&mut self, dir: Ino, name: Name<'_>, kind: FileType) -> Result<()> {
         let found = self.child(dir, name.as_str())?.ok_or(Errno::Noent)?;
         match (kind, found.kind) {
@@ -205,7 +211,7 @@ impl State {
             _ => self.fs.remove_file(&path),
         };
         match removed.map_err(|error| errno_of_change(&error)) {
-            // A file that was made and vanished before it was saved.
+            // The file was removed from the filesystem before it was saved.
             Err(Errno::Noent) if self.unsaved(found.ino).is_some() => {}
             removed => removed?,
         }
@@ -213,14 +219,14 @@ impl State {
         Ok(())
     }
 
-    /// Errors: `Notempty`, also for names that a listing leaves out.
+    /// Returns `Notempty` unless a directory is empty. Invalid names count too.
     pub(super) fn check_empty(&self, dir: Ino) -> Result<()> {
         let path = self.nodes.path(dir).ok_or(Errno::Noent)?;
         let mut names = self.fs.read_dir(&path).map_err(|error| errno_of(&error))?;
         if names.next().is_some() { Err(Errno::Notempty) } else { Ok(()) }
     }
 
-    /// Brings an open file into memory, before its name goes. Errors: `Busy` if it is too long.
+    /// Loads an open file before its name is removed. Returns `Busy` if it is too large.
     pub(super) fn load_if_open(&mut self, ino: Ino) -> Result<()> {
         if self.nodes.get(ino)?.handles == 0 {
             return Ok(());
@@ -231,10 +237,14 @@ impl State {
         }
     }
 
-    /// The names of a directory with their positions behind `from`, in the order of the positions.
+    /// Returns the names of a directory with their positions after `from`, in the order of the
+    /// positions.
     ///
-    /// Errors, in order: `Inval` for a position that was never given; those of the filesystem;
-    /// `Nomem` above the limit.
+    /// # Errors
+    ///
+    /// - `Inval`: `from` was never assigned.
+    /// - Those of the filesystem.
+    /// - `Nomem`: more than `Limits::names` names.
     pub(super) fn list(&mut self, dir: Ino, from: u64) -> Result<Vec<(u64, String)>> {
         if from > self.nodes.last_position(dir) {
             return Err(Errno::Inval);
@@ -248,7 +258,7 @@ impl State {
         if names.len() > self.names_max {
             return Err(Errno::Nomem);
         }
-        // Whatever the filesystem says: what is no name is not one, and each is there once.
+        // Removes invalid names and duplicates that the filesystem lists.
         names.retain(|name| Name::new(name).is_ok());
         names.sort();
         names.dedup();
@@ -273,7 +283,7 @@ impl State {
         Ok(positions)
     }
 
-    /// What a node is. Errors: `Noent` if it vanished.
+    /// Returns the attributes of a node, or `Noent` if the filesystem no longer has it.
     pub(super) fn stat(&self, ino: Ino) -> Result<Stat> {
         let node = self.nodes.get(ino)?;
         let here = match &node.contents {
@@ -289,11 +299,11 @@ impl State {
         if found.is_none() && unsaved.is_none() {
             return Err(Errno::Noent);
         }
-        let says = |time: fn(&VfsMetadata) -> Option<SystemTime>| {
+        let timestamp = |time: fn(&VfsMetadata) -> Option<SystemTime>| {
             found.as_ref().and_then(time).map(Timestamp::from)
         };
-        let born = says(|metadata| metadata.created).unwrap_or_default();
-        let modified = unsaved.or(says(|metadata| metadata.modified)).unwrap_or(born);
+        let born = timestamp(|metadata| metadata.created).unwrap_or_default();
+        let modified = unsaved.or(timestamp(|metadata| metadata.modified)).unwrap_or(born);
         let kind = node.contents.kind();
         let len = found.as_ref().map_or(0, |metadata| metadata.len);
         Ok(Stat {
@@ -302,14 +312,14 @@ impl State {
             ino,
             nlink: 1,
             size: if kind == FileType::Dir { 0 } else { here.unwrap_or(len) },
-            accessed: says(|metadata| metadata.accessed).unwrap_or(modified),
+            accessed: timestamp(|metadata| metadata.accessed).unwrap_or(modified),
             modified,
             changed: modified.max(node.changed),
         })
     }
 
     pub(super) fn set_times(&mut self, ino: Ino, times: SetTimes) -> Result<()> {
-        // A save would change the times again, so it comes first.
+        // A later save would change the times again, so the file is saved first.
         self.save(ino)?;
         let before = self.stat(ino)?;
         let now = SystemTime::now();
@@ -336,7 +346,7 @@ impl State {
             if modified.is_some()
                 && let Some(time) = times::system_time(before.modified)
             {
-                // Both or none; the error that counts is the first.
+                // Rollback of the modification time; the first error is returned.
                 let _ = self.fs.set_modification_time(&path, time);
             }
             return Err(errno_of(&error));
@@ -364,7 +374,7 @@ impl State {
         }
     }
 
-    /// Opens a stream, if that is where the bytes are.
+    /// Opens a stream for a file that is neither buffered nor has one.
     fn reader(&mut self, ino: Ino) -> Result<()> {
         if !matches!(&self.nodes.get(ino)?.contents, NodeContents::File(FileContents::Stored(None)))
         {
@@ -376,7 +386,12 @@ impl State {
         Ok(())
     }
 
-    /// Brings a file into memory. Errors: `Stale` if it vanished; `Fbig`, `Nospc`.
+    /// Loads a file into a buffer.
+    ///
+    /// # Errors
+    ///
+    /// - `Stale`: the filesystem no longer has it.
+    /// - Those of [`Buffer::read`].
     pub(super) fn load(&mut self, ino: Ino) -> Result<()> {
         if !matches!(&self.nodes.get(ino)?.contents, NodeContents::File(FileContents::Stored(_))) {
             return Ok(());
@@ -389,11 +404,13 @@ impl State {
         Ok(())
     }
 
-    /// Changes the bytes of a file. A file that cannot be written to says so here, before a byte
-    /// of the change is accepted.
+    /// Changes the contents of a file. An unwritable file is detected before the change.
     ///
-    /// Errors: those of [`State::load`]; `Rofs`, `Acces`; those of `change`, which must leave the
-    /// buffer as it was.
+    /// # Errors
+    ///
+    /// - Those of [`State::load`].
+    /// - `Rofs`, `Acces`: the file cannot be written.
+    /// - Those of `change`, which must not have changed the buffer.
     pub(super) fn change<T>(
         &mut self,
         ino: Ino,
@@ -421,8 +438,8 @@ impl State {
         Ok(done)
     }
 
-    /// Empties a file, at once: its bytes are not wanted any more, and a filesystem that can only
-    /// make files anew can do this as well.
+    /// Truncates a file to 0 in the filesystem, without a buffer: every filesystem of the crate can
+    /// create a file anew.
     pub(super) fn empty(&mut self, ino: Ino) -> Result<()> {
         let Some(path) = self.nodes.path(ino) else {
             return self.change(ino, |buffer| buffer.set_len(0));
@@ -434,8 +451,8 @@ impl State {
         Ok(())
     }
 
-    /// Appends, and answers the offset behind it. A file that is too long for memory is appended
-    /// to where it is.
+    /// Appends, and returns the new end of the file. A file that is too large for a buffer is
+    /// appended to in the filesystem.
     pub(super) fn append(&mut self, ino: Ino, bufs: &[IoSlice<'_>]) -> Result<u64> {
         match self.load(ino) {
             Err(Errno::Fbig | Errno::Nospc) => {}
@@ -463,7 +480,7 @@ impl State {
         }
     }
 
-    /// When a file was changed, if that is not saved yet.
+    /// Returns the time of the last unsaved change of a file.
     pub(super) fn unsaved(&self, ino: Ino) -> Option<SystemTime> {
         match &self.nodes.get(ino).ok()?.contents {
             NodeContents::File(body) => body.unsaved(),
@@ -471,14 +488,17 @@ impl State {
         }
     }
 
-    /// Writes a changed file back, as a whole. It stays unsaved until all of it is there.
+    /// Writes a changed buffer to the filesystem. After an error the buffer stays dirty.
     ///
-    /// Errors: `Stale` if it vanished with its directory; those of the filesystem; `Io` if it has
-    /// another length afterwards.
+    /// # Errors
+    ///
+    /// - `Stale`: the filesystem no longer has the file or its directory.
+    /// - Those of the filesystem.
+    /// - `Io`: the file has another length after the write.
     pub(super) fn save(&mut self, ino: Ino) -> Result<()> {
         let Some(when) = self.unsaved(ino) else { return Ok(()) };
         let path = match &self.nodes.get(ino)?.parent {
-            // A removed file is nobody's to keep.
+            // A removed file is not saved.
             NodeParent::Removed { how: RemovalCause::Removed, .. } => return Ok(()),
             NodeParent::Removed { how: RemovalCause::Vanished, .. } => return Err(Errno::Stale),
             NodeParent::Root | NodeParent::In { .. } => self.nodes.path(ino).ok_or(Errno::Stale)?,
@@ -490,13 +510,12 @@ impl State {
         };
         write_whole(&*self.fs, &path, buffer.bytes())?;
         *saved = SaveState::Clean;
-        // Saving is no change; where a time cannot be set, it is the time of the save.
+        // A save keeps the time of the change, if the filesystem supports setting times.
         let _ = self.fs.set_modification_time(&path, when);
         Ok(())
     }
 
-    /// Saves every file that a failed save left behind and nobody has open; answers the first
-    /// error.
+    /// Saves all closed files whose last save failed, and returns the first error.
     pub(super) fn save_pending(&mut self) -> Result<()> {
         let mut result = Ok(());
         for ino in self.nodes.ids() {
@@ -508,8 +527,8 @@ impl State {
         result
     }
 
-    /// Gives a handle back. The last one saves; what cannot be saved stays in memory, where it is
-    /// found by whoever opens the file next and by [`State::save_pending`].
+    /// Closes a handle. The last one saves the file; after an error the buffer stays in memory for
+    /// the next open and for [`State::save_pending`].
     pub(super) fn release(&mut self, ino: Ino) {
         let Ok(node) = self.nodes.get_mut(ino) else { return };
         node.handles = node.handles.saturating_sub(1);
@@ -530,7 +549,7 @@ impl State {
         Ok(())
     }
 
-    /// Takes a name away, with what is remembered beneath it.
+    /// Removes a name and all nodes under it from the node table.
     pub(super) fn drop_name(&mut self, dir: Ino, name: &str, how: RemovalCause) {
         let dev = self.dev;
         self.nodes.drop_name(dir, name, how, |node, ino| Stat {
@@ -548,13 +567,13 @@ impl State {
 
 impl Drop for State {
     fn drop(&mut self) {
-        // Nobody is left to be told.
+        // A drop cannot return the error.
         let _ = self.save_pending();
     }
 }
 
-/// Makes a file that is `bytes`, and looks whether it is that long: a stream of the crate may save
-/// only when it is dropped, and cannot say then that it failed.
+/// Writes a whole file and verifies its length: a stream of the crate may write when it is dropped,
+/// and cannot return an error then.
 fn write_whole(fs: &dyn FileSystem, path: &str, bytes: &[u8]) -> Result<()> {
     let mut stream = fs.create_file(path).map_err(|error| errno_of_change(&error))?;
     write_all(&mut stream, bytes)?;
@@ -574,12 +593,12 @@ pub(super) fn kind_of(metadata: &VfsMetadata) -> FileType {
     }
 }
 
-/// What an open node is once its name is gone.
+/// Returns the attributes of an open node after its name was removed.
 pub(super) fn gone(last: Stat) -> Stat {
     Stat { nlink: 0, changed: SystemTime::now().into(), ..last }
 }
 
-/// What an open file answers when it is not there any more.
+/// Converts the `Noent` of an open file to `Stale`.
 fn stale(errno: Errno) -> Errno {
     if errno == Errno::Noent { Errno::Stale } else { errno }
 }
