@@ -1,4 +1,4 @@
-//! Palisade's property kit, on filesystems of the crate.
+//! Runs Palisade's conformance kit on mounted filesystems of the crate.
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
@@ -9,11 +9,11 @@ use palisade_props::{
 use palisade_vfs::{Errno, MemFs, Result};
 use vfs::{MemoryFS, PhysicalFS, VfsPath};
 
-/// All but links, which the crate does not have, and what no buffer can hold.
+/// All capabilities, except links, which the crate does not have, and sizes that exceed a buffer.
 const KEPT: Capabilities =
     Capabilities::WRITE.union(Capabilities::TIMES).union(Capabilities::ALLOCATE);
 
-/// Rows without links; those of the kit stand on a tree with links for the greater part.
+/// Scripts without links; most scripts of the kit need a tree with links.
 fn scripts() -> Vec<(String, String)> {
     vec![("without_links".to_owned(), include_str!("scripts/without_links.txt").to_owned())]
 }
@@ -71,7 +71,7 @@ mod crate_memory {
 mod crate_path {
     use super::*;
 
-    /// The groups of cases are the ones of the crate's memory, which lies beneath.
+    /// The groups of cases are those of the crate's in-memory filesystem, which this one wraps.
     #[test]
     fn behaves_as_the_model() {
         assert_model(&beneath_a_path());
@@ -94,9 +94,9 @@ mod crate_physical {
     }
 }
 
-/// What the mount shows once nothing is open is what the host has.
+/// After all handles are closed, the mount and the host have the same files.
 #[test]
-fn what_is_closed_is_really_there() {
+fn closed_files_are_in_the_host_filesystem() {
     let temp = tempfile::tempdir_in("/dev/shm").unwrap();
     let dir = mount(PhysicalFS::new(temp.path()));
     let mut live = palisade_props::Live::new(dir.clone());

@@ -1,6 +1,6 @@
-//! The crate's own published tests, on Palisade trees.
+//! Runs the test macros of the crate on Palisade directories.
 
-// `useless_vec` is about what the crate's macros expand to.
+// The expansion of the crate's macros triggers `useless_vec`.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, clippy::useless_vec)]
 
 use std::cell::RefCell;
@@ -11,7 +11,7 @@ use palisade_policy::read_only;
 use palisade_vfs::{Access, DirRef, Follow, HostDir, MemFs, OpenFlags, OpenHow, path};
 use tempfile::TempDir;
 
-/// The tree that the crate's tests of what is only read expect, with links among it.
+/// Creates the tree that the read-only tests of the crate expect, with links in it.
 fn filled() -> DirRef {
     let root = MemFs::new().root();
     for dir in ["a", "a/x", "a/x/y", "c", "a.txt.dir"] {
@@ -36,7 +36,7 @@ mod host {
     use super::*;
 
     thread_local! {
-        /// The directories of the test that this thread runs.
+        /// The temporary directories of this thread's test.
         static KEPT: RefCell<Vec<TempDir>> = const { RefCell::new(Vec::new()) };
     }
 
@@ -54,7 +54,7 @@ mod read_only_memory {
     vfs::test_vfs_readonly!(PalisadeFs::new(read_only(filled())));
 }
 
-/// Out, in, and out again: what the bridge itself adds breaks nothing.
+/// Exports a directory, mounts it, and exports the mount.
 mod there_and_back {
     use super::*;
 

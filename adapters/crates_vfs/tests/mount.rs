@@ -1,4 +1,4 @@
-//! What a mount does when the filesystem beneath fails, lies, or has limits.
+//! Tests of mounts over filesystems that fail, misbehave or have limits.
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
@@ -22,7 +22,7 @@ fn faulty() -> (DirRef, Arc<MemoryFS>, Arc<Faults>) {
     (mount(fs), inner, faults)
 }
 
-/// Runs lines, each of which must come to what stands behind `=>`.
+/// Runs operations and compares each outcome with the expected one.
 #[track_caller]
 fn run(dir: &DirRef, lines: &[(&str, &str)]) -> Live {
     let mut live = Live::new(dir.clone());
@@ -50,7 +50,7 @@ fn names(dir: &DirRef) -> Vec<String> {
 }
 
 #[test]
-fn what_is_no_name_is_left_out_of_listings() {
+fn listings_omit_invalid_names() {
     let (dir, _, faults) = faulty();
     run(&dir, &[("write f \"x\"", "done"), ("mkdir d", "done")]);
     faults.names.store(true, Relaxed);
@@ -58,7 +58,7 @@ fn what_is_no_name_is_left_out_of_listings() {
 }
 
 #[test]
-fn a_directory_with_what_is_no_name_is_not_moved_by_halves() {
+fn directory_with_invalid_names_is_not_moved_by_copy() {
     let (dir, inner, faults) = faulty();
     run(&dir, &[("mkdir d", "done"), ("write d/g \"x\"", "done")]);
     faults.names.store(true, Relaxed);
@@ -67,7 +67,7 @@ fn a_directory_with_what_is_no_name_is_not_moved_by_halves() {
 }
 
 #[test]
-fn a_failed_save_is_an_error_of_sync_and_loses_nothing() {
+fn failed_save_is_returned_by_sync_and_keeps_the_buffer() {
     for swallow in [false, true] {
         let (dir, inner, faults) = faulty();
         let file = open(&dir, "f", OpenFlags::CREATE);
@@ -78,7 +78,7 @@ fn a_failed_save_is_an_error_of_sync_and_loses_nothing() {
         assert_eq!(file.sync(SyncScope::All), Err(want));
         assert_eq!(file.sync(SyncScope::Data), Err(want), "it stays unsaved");
         drop(file);
-        // Nobody has it open, and it is still there.
+        // The buffer is kept although no handle is open.
         run(&dir, &[("read f", "\"precious\""), ("readdir .", "names f")]);
         assert_eq!(dir.sync(), Err(want));
         fault.store(false, Relaxed);
@@ -88,7 +88,7 @@ fn a_failed_save_is_an_error_of_sync_and_loses_nothing() {
 }
 
 #[test]
-fn the_last_handle_saves_and_so_does_the_mount_itself() {
+fn last_handle_and_mount_save_on_drop() {
     let (dir, inner, faults) = faulty();
     let file = open(&dir, "f", OpenFlags::CREATE);
     file.write_at(&[IoSlice::new(b"one")], 0).unwrap();
@@ -107,7 +107,7 @@ fn the_last_handle_saves_and_so_does_the_mount_itself() {
 }
 
 #[test]
-fn a_synchronous_handle_saves_each_write_and_says_what_failed() {
+fn synchronous_handle_saves_each_write_and_returns_errors() {
     let (dir, inner, faults) = faulty();
     let file = open(&dir, "f", OpenFlags::CREATE | OpenFlags::SYNC);
     file.write_at(&[IoSlice::new(b"a")], 0).unwrap();
@@ -117,7 +117,7 @@ fn a_synchronous_handle_saves_each_write_and_says_what_failed() {
 }
 
 #[test]
-fn what_supports_no_change_is_read_only_and_says_so_before_a_byte_is_taken() {
+fn read_only_backend_is_erofs_before_a_write_is_buffered() {
     let (dir, inner, faults) = faulty();
     run(&dir, &[("mkdir d", "done"), ("write f \"hello\"", "done")]);
     faults.read_only.store(true, Relaxed);
@@ -145,7 +145,7 @@ fn what_supports_no_change_is_read_only_and_says_so_before_a_byte_is_taken() {
 }
 
 #[test]
-fn links_are_perm_behind_what_comes_before_it() {
+fn creating_links_is_eperm_after_other_checks() {
     let (dir, _, _) = faulty();
     run(
         &dir,
@@ -164,7 +164,7 @@ fn links_are_perm_behind_what_comes_before_it() {
 }
 
 #[test]
-fn a_rename_that_fails_leaves_both_as_they_were() {
+fn failed_rename_rolls_back() {
     let (dir, inner, faults) = faulty();
     let setup = [("write a \"new\"", "done"), ("write b \"old\"", "done"), ("mkdir d", "done")];
     run(&dir, &setup);
@@ -175,7 +175,7 @@ fn a_rename_that_fails_leaves_both_as_they_were() {
     faults.remove.store(false, Relaxed);
     faults.write.store(true, Relaxed);
     run(&dir, &[("rename a b", "nospc"), ("rename d h", "nospc"), ("stat h", "noent")]);
-    // The old bytes could not even be put back: they are kept until they can.
+    // The rollback failed too: the contents stay in the buffer until a save succeeds.
     run(&dir, &[("read b", "\"old\""), ("read a", "\"new\"")]);
     faults.write.store(false, Relaxed);
     dir.sync().unwrap();
@@ -185,7 +185,7 @@ fn a_rename_that_fails_leaves_both_as_they_were() {
 }
 
 #[test]
-fn limits_are_errors_and_what_is_too_long_is_still_read_emptied_and_appended_to() {
+fn files_above_the_limit_can_be_read_truncated_and_appended() {
     let inner = MemFs::new().root();
     run(&inner, &[("write big \"0123456789\"", "done")]);
     let limits = Limits { file_bytes: 8, total_bytes: 12, names: 3 };
@@ -221,7 +221,7 @@ fn stat_of(dir: &DirRef, name: &str) -> Outcome {
 }
 
 #[test]
-fn what_vanishes_behind_the_mount_is_dead_and_what_comes_is_found() {
+fn external_removals_and_creations_are_noticed() {
     let (dir, inner, _) = faulty();
     let mut live = run(&dir, &[("write f \"x\"", "done"), ("open f rdwr", "opened file")]);
     inner.remove_file("/f").unwrap();
@@ -244,7 +244,7 @@ fn mounts_are_filesystems_of_their_own() {
 }
 
 #[test]
-fn extreme_times_are_refused_and_no_panic() {
+fn extreme_times_are_einval() {
     let temp = tempfile::tempdir().unwrap();
     for dir in [mount(MemoryFS::new()), mount(vfs::PhysicalFS::new(temp.path()))] {
         run(&dir, &[("write f \"\"", "done"), ("utimes f keep 5.0", "done")]);

@@ -1,4 +1,4 @@
-//! What a Palisade tree is for users of the crate, beyond the crate's own tests.
+//! Tests of `PalisadeFs` beyond the test macros of the crate.
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
@@ -27,7 +27,7 @@ fn tree() -> DirRef {
     root
 }
 
-/// The errno that an error carries.
+/// Returns the inner errno of an error.
 fn errno(error: &VfsError) -> Option<Errno> {
     match error.kind() {
         VfsErrorKind::IoError(error) => error.get_ref()?.downcast_ref().copied(),
@@ -36,7 +36,7 @@ fn errno(error: &VfsError) -> Option<Errno> {
 }
 
 #[test]
-fn links_are_followed_and_none_leads_out() {
+fn links_are_followed_inside_the_root_only() {
     let root = as_vfs(tree());
     assert_eq!(root.join("ln/f").unwrap().read_to_string().unwrap(), "hello");
     assert!(root.join("ln").unwrap().is_dir().unwrap());
@@ -49,7 +49,7 @@ fn links_are_followed_and_none_leads_out() {
 }
 
 #[test]
-fn no_text_leads_out() {
+fn no_path_escapes_the_root() {
     let fs = PalisadeFs::new(tree());
     for bad in ["/..", "/../x", "..", "//etc/passwd", "/d/../../x", "//"] {
         let error = fs.metadata(bad).err().unwrap();
@@ -64,7 +64,7 @@ fn no_text_leads_out() {
 }
 
 #[test]
-fn listings_show_what_can_be_looked_at() {
+fn listings_omit_dangling_links() {
     let mut seen: Vec<_> =
         as_vfs(tree()).walk_dir().unwrap().map(|path| path.unwrap().as_str().to_owned()).collect();
     seen.sort();
@@ -72,7 +72,7 @@ fn listings_show_what_can_be_looked_at() {
 }
 
 #[test]
-fn a_link_is_moved_and_removed_itself() {
+fn move_and_remove_do_not_follow_links() {
     let dir = tree();
     let root = as_vfs(dir.clone());
     root.join("ln").unwrap().move_file(&root.join("moved").unwrap()).unwrap();
@@ -83,7 +83,7 @@ fn a_link_is_moved_and_removed_itself() {
 }
 
 #[test]
-fn streams_seek_from_everywhere_and_never_before_the_beginning() {
+fn stream_seek_before_the_start_is_an_error() {
     let root = as_vfs(tree());
     let mut file = root.join("f").unwrap().open_file().unwrap();
     let mut text = String::new();
@@ -98,7 +98,7 @@ fn streams_seek_from_everywhere_and_never_before_the_beginning() {
 }
 
 #[test]
-fn what_is_appended_goes_to_the_end_wherever_the_cursor_is() {
+fn append_ignores_the_cursor() {
     let root = as_vfs(tree());
     let path = root.join("f").unwrap();
     let mut file = path.append_file().unwrap();
@@ -110,7 +110,7 @@ fn what_is_appended_goes_to_the_end_wherever_the_cursor_is() {
 }
 
 #[test]
-fn a_copy_onto_itself_or_onto_what_is_there_changes_nothing() {
+fn copy_onto_an_existing_file_changes_nothing() {
     let fs = PalisadeFs::new(tree());
     for to in ["/f", "/d/f", "/d"] {
         let error = fs.copy_file("/f", to).unwrap_err();
@@ -120,7 +120,7 @@ fn a_copy_onto_itself_or_onto_what_is_there_changes_nothing() {
 }
 
 #[test]
-fn moves_are_of_the_type_that_is_asked_for() {
+fn move_checks_the_file_type() {
     let fs = PalisadeFs::new(tree());
     assert_eq!(errno(&fs.move_file("/d", "/e").unwrap_err()), Some(Errno::Isdir));
     assert_eq!(errno(&fs.move_dir("/f", "/g").unwrap_err()), Some(Errno::Notdir));
@@ -138,7 +138,7 @@ fn moves_across_mounts_are_copies() {
 }
 
 #[test]
-fn what_is_read_only_refuses_every_change_by_its_name() {
+fn read_only_directory_refuses_each_change() {
     let fs = PalisadeFs::new(read_only(tree()));
     let now = std::time::SystemTime::now();
     let refused = [

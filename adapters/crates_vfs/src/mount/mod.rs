@@ -3,9 +3,8 @@
 //! The crate addresses files by path and has no node that outlives its name, so the mount keeps its
 //! own node table:
 //!
-//! - `nodes` has the tree of known paths, with an inode number and a listing position each. A
-//! handle
-//!   survives renames, and a removed node stays valid while it is open.
+//! - `nodes` has the tree of known paths, with an inode number and a listing position each, so that
+//!   a handle survives renames and a removed node stays valid while it is open.
 //! - `contents` converts the crate's streams to reads and writes at offsets.
 //! - `state` calls the filesystem and updates the node table; `rename` renames.
 //! - `dir` and `file` implement [`Dir`](palisade_vfs::Dir) and [`File`](palisade_vfs::File).

@@ -1,4 +1,4 @@
-//! A filesystem of the crate that misbehaves when it is told to.
+//! An in-memory filesystem of the crate with fault injection.
 
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
@@ -10,22 +10,22 @@ use std::time::SystemTime;
 use vfs::error::VfsErrorKind;
 use vfs::{FileSystem, MemoryFS, SeekAndRead, SeekAndWrite, VfsMetadata, VfsResult};
 
-/// What goes wrong.
+/// The faults to inject.
 #[derive(Debug, Default)]
 pub struct Faults {
-    /// Writing into a stream fails.
+    /// Writes to a stream fail.
     pub write: AtomicBool,
-    /// A stream takes everything, and keeps nothing, and says nothing.
+    /// A stream silently discards all bytes.
     pub swallow: AtomicBool,
-    /// Files cannot be removed.
+    /// Removing a file fails.
     pub remove: AtomicBool,
-    /// Nothing that changes anything is supported.
+    /// All changes are `NotSupported`.
     pub read_only: AtomicBool,
-    /// Listings hold what is no name.
+    /// Listings contain invalid names.
     pub names: AtomicBool,
 }
 
-/// The crate's memory, with faults.
+/// The in-memory filesystem of the crate, with faults.
 #[derive(Debug)]
 pub struct Faulty {
     pub inner: Arc<MemoryFS>,
@@ -46,7 +46,7 @@ impl Faulty {
     }
 }
 
-/// A stream that fails, or pretends.
+/// A stream that fails or discards bytes.
 struct Bad {
     faults: Arc<Faults>,
 }
@@ -131,7 +131,7 @@ impl FileSystem for Faulty {
     }
 }
 
-/// What a file of the crate holds.
+/// Returns the contents of a file of the crate.
 pub fn read(fs: &MemoryFS, path: &str) -> String {
     let mut text = String::new();
     fs.open_file(path).unwrap().read_to_string(&mut text).unwrap();

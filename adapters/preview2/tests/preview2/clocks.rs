@@ -1,4 +1,4 @@
-//! A clock of the guest's own, which goes on when nothing else happens: as in Preview 1.
+//! Tests of the fixed clock, which advances only when no other pollable is ready.
 
 use palisade_kernel::{Clock, Config};
 use palisade_preview2::PalisadeView as _;
@@ -28,14 +28,14 @@ fn poll(w: &mut World, all: &[&Resource<DynPollable>]) -> Vec<u32> {
 }
 
 #[test]
-fn of_several_moments_the_earliest_comes_and_no_other() {
+fn fixed_clock_advances_to_the_earliest_deadline_only() {
     for order in [[HOUR, MS], [MS, HOUR]] {
         let mut w = world();
         let all = order.map(|after| timer(&mut w, after));
         let earliest = order.iter().position(|after| *after == MS).unwrap();
         assert_eq!(poll(&mut w, &[&all[0], &all[1]]), [earliest as u32]);
         assert_eq!(w.palisade().now().unwrap(), MS, "{order:?}");
-        // What has come stays, and the clock stands.
+        // Expired deadlines stay ready, and the clock does not advance.
         assert_eq!(poll(&mut w, &[&all[earliest]]), [0]);
         assert_eq!(w.palisade().now().unwrap(), MS);
         assert_eq!(poll(&mut w, &[&all[1 - earliest]]), [0]);
@@ -44,7 +44,7 @@ fn of_several_moments_the_earliest_comes_and_no_other() {
 }
 
 #[test]
-fn moments_that_are_one_come_together() {
+fn equal_deadlines_expire_together() {
     let mut w = world();
     let all = [timer(&mut w, MS), timer(&mut w, HOUR), timer(&mut w, MS)];
     assert_eq!(poll(&mut w, &[&all[0], &all[1], &all[2]]), [0, 2]);
@@ -52,7 +52,7 @@ fn moments_that_are_one_come_together() {
 }
 
 #[test]
-fn the_clock_stands_while_something_else_is_there() {
+fn fixed_clock_does_not_advance_while_a_pollable_is_ready() {
     let mut w = world();
     w.put("f", b"");
     let f = w.open(w.root, "f", no_flags(), WRITE).unwrap();
@@ -66,7 +66,7 @@ fn the_clock_stands_while_something_else_is_there() {
 }
 
 #[test]
-fn to_look_is_not_to_wait() {
+fn polling_readiness_does_not_wait() {
     let mut w = world();
     let timer = timer(&mut w, MS);
     let look = |w: &mut World| w.table.ready(Resource::new_borrow(timer.rep())).unwrap();

@@ -1,4 +1,4 @@
-//! Components that run, through both linkers.
+//! Tests that run components under both linkers.
 
 use palisade_kernel::{Config, Exit, Output};
 use palisade_preview2::{PalisadeCtx, add_to_linker_async, add_to_linker_sync};
@@ -9,14 +9,14 @@ use wasmtime_wasi::p2::bindings::{Command, sync};
 
 use crate::world::World;
 
-/// The types of what a guest imports, a memory, and a core module whose `run` is `body`. Results
-/// are written at 0; "f" lies at 1000, "hello" at 1008; what the host allocates lies above 4096.
+/// Builds a component whose core module has a memory and the body of `run`. Results are written at
+/// 0; "f" is at 1000, "hello" at 1008; allocations of the host are above 4096.
 pub(crate) fn guest(body: &str) -> Vec<u8> {
     let text = include_str!("guest.wat").replace("(;body;)", body);
     wat::parse_str(text).unwrap()
 }
 
-/// Opens `f`, writes to it, reads it back, prints that, looks at it, and exits with its size.
+/// Opens `f`, writes to it, reads it, prints the contents, stats it, and exits with its size.
 pub(crate) const WRITE_AND_READ: &str = r#"
     (call $get-directories (i32.const 0))
     (local.set $dir (i32.load (i32.load (i32.const 0))))
@@ -51,7 +51,7 @@ fn world(dir: DirRef) -> (World, palisade_kernel::OutputBuffer) {
     (World { ctx, table: ResourceTable::new(), root: 0 }, printed)
 }
 
-/// Runs a guest over `dir`: how it ended, and what it has printed.
+/// Runs a guest with `dir` as its root, and returns its result and output.
 pub(crate) fn run(bytes: &[u8], dir: DirRef) -> (wasmtime::Result<Result<(), ()>>, Vec<u8>) {
     let engine = Engine::default();
     let component = Component::new(&engine, bytes).unwrap();
@@ -90,14 +90,14 @@ pub(crate) fn runtime() -> tokio::runtime::Runtime {
 }
 
 #[test]
-fn a_component_runs_through_the_synchronous_linker() {
+fn component_runs_under_the_synchronous_linker() {
     let (ended, printed) = run(&guest(WRITE_AND_READ), MemFs::new().root());
     assert_exit(ended, 5);
     assert_eq!(printed, b"hello");
 }
 
 #[test]
-fn a_component_runs_through_the_asynchronous_linker() {
+fn component_runs_under_the_asynchronous_linker() {
     let guest = guest(WRITE_AND_READ);
     let (ended, printed) = runtime().block_on(run_async(&guest, MemFs::new().root()));
     assert_exit(ended, 5);
@@ -111,27 +111,27 @@ fn a_component_runs_through_the_asynchronous_linker() {
 }
 
 #[test]
-fn a_guest_that_returns_is_done() {
+fn returning_from_run_ends_the_guest() {
     let (ended, _) = run(&guest(""), MemFs::new().root());
     assert_eq!(ended.unwrap(), Ok(()));
 }
 
 #[test]
-fn what_a_guest_makes_of_its_handles_is_a_trap() {
+fn forged_handles_are_traps() {
     for body in [
-        // No such handle.
+        // An unknown handle.
         "(call $stat-at (i32.const 77) (i32.const 0) (i32.const 1000) (i32.const 1) (i32.const 0))",
         "(call $drop-descriptor (i32.const 0))",
-        // A stream as a descriptor, and the reverse.
+        // A stream handle as a descriptor, and the reverse.
         "(call $read-via-stream (call $get-stdout) (i64.const 0) (i32.const 0))",
         "(call $get-directories (i32.const 0))
          (call $blocking-read (i32.load (i32.load (i32.const 0))) (i64.const 1) (i32.const 16))",
-        // Twice.
+        // A double drop.
         "(call $get-directories (i32.const 0))
          (local.set $dir (i32.load (i32.load (i32.const 0))))
          (call $drop-descriptor (local.get $dir))
          (call $drop-descriptor (local.get $dir))",
-        // Text that lies outside its memory.
+        // A string outside the memory.
         "(call $get-directories (i32.const 0))
          (call $stat-at (i32.load (i32.load (i32.const 0)))
              (i32.const 0) (i32.const -8) (i32.const 64) (i32.const 0))",
@@ -143,7 +143,7 @@ fn what_a_guest_makes_of_its_handles_is_a_trap() {
 }
 
 #[test]
-fn a_guest_that_opens_streams_for_ever_is_stopped_by_the_limit_of_streams() {
+fn streams_max_bounds_open_streams_of_a_component() {
     let forever = "(loop $again (drop (call $get-stdout)) (br $again))";
     let ends = [
         run(&guest(forever), MemFs::new().root()).0,
@@ -156,8 +156,8 @@ fn a_guest_that_opens_streams_for_ever_is_stopped_by_the_limit_of_streams() {
 }
 
 #[test]
-fn a_guest_cannot_keep_the_host_holding_more_and_more() {
-    // Preopens are descriptors of the guest's own, so the limit of descriptors bounds them.
+fn resource_limits_bound_a_component_loop() {
+    // Each `get-directories` returns new descriptors, which the descriptor limit bounds.
     let forever = "(loop $again (call $get-directories (i32.const 0)) (br $again))";
     let (ended, _) = run(&guest(forever), MemFs::new().root());
     assert!(ended.unwrap_err().downcast_ref::<palisade_vfs::Errno>().is_some());

@@ -1,4 +1,4 @@
-//! What the interface says of descriptors: flags, refusals, paths, times.
+//! Tests of `descriptor`: flags, error codes, paths and times.
 
 use palisade_kernel::{Config, FdRights};
 use palisade_preview2::{PalisadeCtx, PalisadeView as _};
@@ -16,7 +16,7 @@ fn at(seconds: u64, nanoseconds: u32) -> NewTimestamp {
 }
 
 #[test]
-fn flags_are_reported_as_they_were_asked_for() {
+fn get_flags_returns_the_requested_flags() {
     each(|mut w| {
         let root = w.root;
         w.mkdir("d").unwrap();
@@ -48,7 +48,7 @@ fn flags_are_reported_as_they_were_asked_for() {
 }
 
 #[test]
-fn a_directory_without_mutate_directory_changes_nothing() {
+fn directory_without_mutate_directory_is_read_only() {
     each(|mut w| {
         let root = w.root;
         for dir in ["d", "d/sub"] {
@@ -79,7 +79,7 @@ fn a_directory_without_mutate_directory_changes_nothing() {
             assert_eq!(w.open(d, "f", how, flags), Err(ErrorCode::ReadOnly), "{how:?} {flags:?}");
         }
         assert_eq!(w.open(d, "sub", no_flags(), READ | MUTATE), Err(ErrorCode::ReadOnly));
-        // What is opened through it cannot be changed either, but read.
+        // Files opened through it can be read but not changed.
         let f = w.open(d, "f", no_flags(), READ).unwrap();
         assert_eq!(w.call(|v| v.set_times(fd(f), keep, at(1, 0))), refused);
         assert_eq!(w.call(|v| v.write(fd(f), vec![1], 0)), Err(ErrorCode::BadDescriptor));
@@ -91,13 +91,13 @@ fn a_directory_without_mutate_directory_changes_nothing() {
 }
 
 #[test]
-fn a_wrapped_preview_1_guest_changes_what_its_parents_can() {
+fn preview1_guest_inherits_mutate_directory_from_the_parent() {
     let config = Config::builder().preopen("/", MemFs::new().root()).build().unwrap();
     let mut w = World::with(PalisadeCtx::for_preview1_guest(config.start()));
     w.mkdir("d").unwrap();
     let d = w.open(w.root, "d", OpenFlags::DIRECTORY, READ).unwrap();
     assert_eq!(w.call(|v| v.create_directory_at(fd(d), "new".into())), Ok(()));
-    // But not more than that.
+    // A directory whose parent cannot be changed stays read-only.
     let dirs = FdRights::OF_DIRS - FdRights::MUTATING;
     let rest = FdRights::all() - FdRights::MUTATING - FdRights::WRITING;
     let config = Config::builder().preopen_with("/", MemFs::new().root(), dirs, rest);
@@ -109,7 +109,7 @@ fn a_wrapped_preview_1_guest_changes_what_its_parents_can() {
 }
 
 #[test]
-fn a_layer_that_is_read_only_says_so() {
+fn read_only_layer_returns_read_only() {
     let fs = MemFs::new();
     World::over(fs.root()).put("f", b"x");
     let mut w = World::over(read_only(&fs.root()));
@@ -120,7 +120,7 @@ fn a_layer_that_is_read_only_says_so() {
 }
 
 #[test]
-fn paths_that_lead_out_are_not_permitted() {
+fn escaping_paths_are_not_permitted() {
     each(|mut w| {
         let root = w.root;
         w.mkdir("d").unwrap();
@@ -145,7 +145,7 @@ fn paths_that_lead_out_are_not_permitted() {
 }
 
 #[test]
-fn every_refusal_has_its_code() {
+fn refusals_map_to_error_codes() {
     each(|mut w| {
         let root = w.root;
         w.mkdir("d").unwrap();
@@ -177,7 +177,7 @@ fn every_refusal_has_its_code() {
 }
 
 #[test]
-fn advice_is_taken_for_files_and_for_nothing_else() {
+fn advise_works_on_files_only() {
     each(|mut w| {
         let root = w.root;
         w.put("f", b"x");
@@ -192,7 +192,7 @@ fn advice_is_taken_for_files_and_for_nothing_else() {
 }
 
 #[test]
-fn sync_works_on_whatever_is_open() {
+fn sync_works_on_files_and_directories() {
     each(|mut w| {
         let root = w.root;
         w.put("f", b"x");
@@ -206,7 +206,7 @@ fn sync_works_on_whatever_is_open() {
 }
 
 #[test]
-fn sizes_are_set_by_who_may_write() {
+fn set_size_needs_write_access() {
     each(|mut w| {
         let root = w.root;
         w.put("f", b"four");
@@ -221,7 +221,7 @@ fn sizes_are_set_by_who_may_write() {
 }
 
 #[test]
-fn times_are_set_and_what_is_no_time_is_refused() {
+fn set_times_validates_timestamps() {
     each(|mut w| {
         let root = w.root;
         w.put("f", b"x");
@@ -239,7 +239,7 @@ fn times_are_set_and_what_is_no_time_is_refused() {
         assert_eq!(set(&mut w, "f", no_follow(), at(1, 1_000_000_000)), Err(ErrorCode::Invalid));
         assert_eq!(set(&mut w, "f", no_follow(), at(u64::MAX, 0)), Err(ErrorCode::Overflow));
         assert_eq!(modified(&mut w, "f"), 1000);
-        // The owner's right, also through a descriptor that only reads.
+        // Setting times needs ownership, not write access.
         let f = w.open(root, "f", no_flags(), READ).unwrap();
         let keep = NewTimestamp::NoChange;
         assert_eq!(w.call(|v| v.set_times(fd(f), keep, at(3000, 0))), Ok(()));
@@ -248,7 +248,7 @@ fn times_are_set_and_what_is_no_time_is_refused() {
 }
 
 #[test]
-fn one_node_is_itself_by_whatever_name() {
+fn is_same_object_ignores_the_path() {
     each(|mut w| {
         let root = w.root;
         w.put("f", b"x");
@@ -269,7 +269,7 @@ fn one_node_is_itself_by_whatever_name() {
 }
 
 #[test]
-fn a_directory_stream_has_each_entry_once_and_starts_anew() {
+fn directory_stream_returns_each_entry_once() {
     each(|mut w| {
         let root = w.root;
         let mut names: Vec<String> = (0..1500).map(|i| format!("f{i:04}")).collect();

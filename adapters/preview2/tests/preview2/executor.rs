@@ -1,5 +1,7 @@
-//! A filesystem that waits, under an executor that must not: a current-thread runtime, on which
-//! nothing else would happen while a call waits in it.
+//! Tests that blocking calls do not block the executor.
+//!
+//! The filesystem blocks in each call until the current-thread runtime has polled another task, so
+//! a call on the executor's thread would time out.
 
 use std::ops::ControlFlow;
 use std::pin::pin;
@@ -27,11 +29,10 @@ use wasmtime_wasi::p2::bindings::filesystem::types::{
 use crate::components::{WRITE_AND_READ, assert_exit, guest, run_async, runtime};
 use crate::world::World;
 
-/// How long a call waits for a turn of the executor, if that never comes.
+/// The timeout of a call that waits for the executor.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Counts the turns that the executor gives to another task, and the calls that were made on its
-/// own thread.
+/// Counts the polls of another task, and the calls on the executor's thread.
 #[derive(Clone)]
 struct Turns {
     given: Arc<AtomicUsize>,
@@ -45,7 +46,7 @@ impl Turns {
         Turns { given: Arc::default(), waits: Arc::default(), executor }
     }
 
-    /// Waits until the executor has given another task a turn.
+    /// Blocks until the executor has polled another task.
     fn wait(&self) -> Result<()> {
         self.waits.fetch_add(1, Ordering::SeqCst);
         if std::thread::current().id() == self.executor {
@@ -61,7 +62,7 @@ impl Turns {
         Ok(())
     }
 
-    /// Gives turns, while `work` goes on beside.
+    /// Runs `work` together with a task that counts its polls.
     async fn beside<T>(&self, work: impl Future<Output = T>) -> T {
         let given = Arc::clone(&self.given);
         let ticker = tokio::task::spawn(async move {
@@ -76,7 +77,7 @@ impl Turns {
     }
 }
 
-/// A directory all of whose calls wait.
+/// A directory whose calls all block.
 struct Slow(DirRef, Turns);
 
 impl Dir for Slow {
@@ -141,7 +142,7 @@ impl Dir for Slow {
     }
 }
 
-/// A file all of whose calls wait.
+/// A file whose calls all block.
 struct SlowFile(FileRef, Turns);
 
 impl File for SlowFile {
@@ -184,7 +185,7 @@ fn slow() -> (DirRef, Turns) {
 }
 
 #[test]
-fn a_guest_that_waits_for_files_lets_others_run() {
+fn blocking_file_calls_do_not_block_the_executor() {
     let (dir, turns) = slow();
     let guest = guest(WRITE_AND_READ);
     let (ended, printed) = runtime().block_on(turns.beside(run_async(&guest, dir)));
@@ -194,7 +195,7 @@ fn a_guest_that_waits_for_files_lets_others_run() {
 }
 
 #[test]
-fn a_listing_and_a_read_ahead_wait_elsewhere_too() {
+fn listings_and_read_ahead_run_on_other_threads() {
     let (dir, turns) = slow();
     let config = Config::builder().preopen("/", dir).build().unwrap();
     let ctx = PalisadeCtx::new(config.start());
@@ -228,7 +229,7 @@ fn a_listing_and_a_read_ahead_wait_elsewhere_too() {
 }
 
 #[test]
-fn a_call_that_is_abandoned_leaves_the_guest_to_be_used_once_it_ends() {
+fn guest_is_usable_after_an_abandoned_call_ends() {
     let (dir, turns) = slow();
     let config = Config::builder().preopen("/", dir).build().unwrap();
     let ctx = PalisadeCtx::new(config.start());
@@ -255,11 +256,11 @@ fn types_read_write() -> wasmtime_wasi::p2::bindings::filesystem::types::Descrip
 }
 
 #[test]
-fn input_that_has_not_come_keeps_nobody_waiting() {
+fn pending_stdin_does_not_block_the_executor() {
     let (from, to) = std::io::pipe().unwrap();
     let file = std::fs::File::from(std::os::fd::OwnedFd::from(from));
     let config = Config::builder().stdin(Input::file(file)).build().unwrap();
-    // Nothing has been called synchronously here.
+    // This test uses the asynchronous bindings only.
     let ctx = PalisadeCtx::new(config.start());
     let mut w = World { ctx, table: ResourceTable::new(), root: 0 };
     let stdin = w.palisade().get_stdin().unwrap();
@@ -278,14 +279,14 @@ fn input_that_has_not_come_keeps_nobody_waiting() {
         let stream = w.table.get_mut(&stdin).unwrap();
         assert_eq!(&stream.blocking_read(10).await.unwrap()[..], b"typed");
         writer.await.unwrap();
-        // The other end has gone.
+        // The writer has closed the pipe.
         stream.ready().await;
         assert!(matches!(stream.read(10), Err(StreamError::Closed)));
     }));
 }
 
 #[test]
-fn input_that_has_not_come_is_waited_for_where_the_embedder_waits_too() {
+fn pending_stdin_blocks_the_synchronous_caller() {
     let (from, to) = std::io::pipe().unwrap();
     let file = std::fs::File::from(std::os::fd::OwnedFd::from(from));
     let mut w = World::of(Config::builder().stdin(Input::file(file)));
@@ -297,7 +298,7 @@ fn input_that_has_not_come_is_waited_for_where_the_embedder_waits_too() {
         (&to).write_all(b"typed").unwrap();
         to
     });
-    // One look is enough, and there is no runtime: nothing was given to another thread.
+    // There is no runtime, so the call cannot have moved to another thread.
     let mut look = Context::from_waker(Waker::noop());
     let stream = w.table.get_mut(&stdin).unwrap();
     let read = pin!(stream.blocking_read(10)).poll(&mut look);
@@ -310,7 +311,7 @@ fn input_that_has_not_come_is_waited_for_where_the_embedder_waits_too() {
 }
 
 #[test]
-fn input_that_is_no_longer_wanted_keeps_no_runtime_alive() {
+fn dropped_stdin_wait_ends_its_thread() {
     let (from, _to) = std::io::pipe().unwrap();
     let file = std::fs::File::from(std::os::fd::OwnedFd::from(from));
     let mut w = World::of(Config::builder().stdin(Input::file(file)));
@@ -328,7 +329,7 @@ fn input_that_is_no_longer_wanted_keeps_no_runtime_alive() {
 }
 
 #[test]
-fn bytes_that_a_stream_has_read_ahead_are_not_handed_out_after_a_revocation() {
+fn read_ahead_bytes_are_discarded_after_a_revocation() {
     use wasmtime_wasi::p2::bindings::filesystem::types::DescriptorFlags;
     let rules = || Policy::builder().allow("/**", Rights::all());
     let dir = tempfile::tempdir().unwrap();
@@ -361,7 +362,7 @@ fn bytes_that_a_stream_has_read_ahead_are_not_handed_out_after_a_revocation() {
                 let refused = input.read(2);
                 assert!(matches!(refused, Err(StreamError::LastOperationFailed(_))));
             } else {
-                // One that takes nothing away goes on where the guest was.
+                // A change that removes nothing continues at the guest's position.
                 live.narrow(&rules().hide("/g").build().unwrap()).unwrap();
                 assert!(input.read(2).unwrap().is_empty());
                 input.ready().await;

@@ -1,5 +1,4 @@
-//! `metadata-hash`: equal where nothing differs, different where something does, and no number of
-//! the host.
+//! Tests of `metadata-hash`: equality, differences and secrecy.
 
 use std::sync::Arc;
 
@@ -21,7 +20,7 @@ fn hash(w: &mut World, path: &str) -> (u64, u64) {
 }
 
 #[test]
-fn a_hash_tells_nodes_and_their_states_apart() {
+fn metadata_hash_depends_on_identity_time_and_size() {
     each(|mut w| {
         let root = w.root;
         w.put("f", b"x");
@@ -41,14 +40,14 @@ fn a_hash_tells_nodes_and_their_states_apart() {
 }
 
 #[test]
-fn a_look_is_good_for_the_next_call_and_no_other() {
+fn cached_lookup_is_valid_for_the_next_call_only() {
     each(|mut w| {
         let root = w.root;
         w.put("f", b"x");
         let before = hash(&mut w, "f");
         let file = w.open(root, "f", no_flags(), WRITE).unwrap();
         let stream = w.output(file, 0).unwrap();
-        // A stream's write is no call of ours, and is seen all the same.
+        // A write of a stream invalidates the cached lookup.
         w.lstat("f").unwrap();
         w.write(&stream, b"written").unwrap();
         assert_ne!(hash(&mut w, "f").1, before.1);
@@ -56,7 +55,7 @@ fn a_look_is_good_for_the_next_call_and_no_other() {
         w.lstat("f").unwrap();
         assert_eq!(w.call(|v| v.write(fd(file), vec![0; 100], 0)), Ok(100));
         assert_ne!(hash(&mut w, "f").1, before.1);
-        // Nor is it good for another path, or for another way to look.
+        // The cached lookup is not used for another path or other flags.
         w.put("g", b"x");
         w.lstat("g").unwrap();
         assert_ne!(hash(&mut w, "f").0, hash(&mut w, "g").0);
@@ -67,7 +66,7 @@ fn a_look_is_good_for_the_next_call_and_no_other() {
 }
 
 #[test]
-fn the_key_is_each_guests_own() {
+fn metadata_hash_key_differs_between_guests() {
     let fs = MemFs::new();
     World::over(fs.root()).put("f", b"x");
     let of = |random| {
@@ -79,15 +78,15 @@ fn the_key_is_each_guests_own() {
     assert_ne!(of(Random::Seeded(1)), of(Random::Seeded(2)));
 }
 
-/// The next name of a listing.
+/// Returns the next name of a directory stream.
 fn next(w: &mut World, entries: &Resource<DirectoryEntryStream>) -> Option<String> {
     let entries = Resource::new_borrow(entries.rep());
     w.call(|v| v.read_directory_entry(entries)).unwrap().map(|entry| entry.name)
 }
 
-/// C libraries ask for the number of each entry, and end the listing if they are refused.
+/// wasi-libc requests the hash of each entry, and aborts the listing on an error.
 #[test]
-fn what_a_listing_has_just_told_has_a_number_though_it_may_not_be_looked_at() {
+fn listed_entry_without_stat_right_has_a_hash() {
     let fs = MemFs::new();
     let mut plain = World::over(fs.root());
     plain.put("f", b"x");
@@ -103,18 +102,18 @@ fn what_a_listing_has_just_told_has_a_number_though_it_may_not_be_looked_at() {
     let entries = w.call(|v| v.read_directory(fd(root))).unwrap();
     let first = next(&mut w, &entries).unwrap();
     let told = ask(&mut w, no_follow(), &first).unwrap();
-    // Once, for this name, and for the name itself.
+    // The cached entry is valid once, for this name, without following links.
     assert_eq!(ask(&mut w, no_follow(), &first), Err(ErrorCode::Access));
     let second = next(&mut w, &entries).unwrap();
     assert_eq!(ask(&mut w, no_follow(), &first), Err(ErrorCode::Access));
     let entries = w.call(|v| v.read_directory(fd(root))).unwrap();
     assert_eq!(next(&mut w, &entries), Some(first.clone()));
     assert_eq!(ask(&mut w, FOLLOW, &first), Err(ErrorCode::Access));
-    // Another name has another number, and each the one that it has where it may be looked at.
+    // Names have different hashes; the lower half is that of a permitted `stat`.
     assert_eq!(next(&mut w, &entries), Some(second.clone()));
     assert_ne!(ask(&mut w, no_follow(), &second).unwrap().0, told.0);
     assert!(w.lstat(&first).is_err());
-    // Of its state nothing is told: what is written to it makes no difference.
+    // The hash does not disclose the state: a write does not change it.
     plain.put(&first, b"longer");
     let entries = w.call(|v| v.read_directory(fd(root))).unwrap();
     assert_eq!(next(&mut w, &entries), Some(first.clone()));
@@ -122,7 +121,7 @@ fn what_a_listing_has_just_told_has_a_number_though_it_may_not_be_looked_at() {
 }
 
 #[test]
-fn what_a_listing_has_told_has_the_number_that_it_always_has() {
+fn listed_entry_has_the_hash_of_its_identity() {
     each(|mut w| {
         let root = w.root;
         w.put("f", b"x");
@@ -134,7 +133,7 @@ fn what_a_listing_has_told_has_the_number_that_it_always_has() {
             let index = usize::from(name == "g");
             assert_eq!(hash(&mut w, &name), before[index], "while it may be looked at");
         }
-        // What the listing still has, and what was removed meanwhile.
+        // An existing entry, and one that was removed meanwhile.
         let entries = w.call(|v| v.read_directory(fd(root))).unwrap();
         let first = next(&mut w, &entries).unwrap();
         let second = if first == "f" { "g" } else { "f" };
@@ -149,7 +148,7 @@ fn what_a_listing_has_told_has_the_number_that_it_always_has() {
 }
 
 #[test]
-fn what_one_directory_lists_has_no_number_in_another() {
+fn listed_entry_has_no_hash_in_another_directory() {
     each(|mut w| {
         w.mkdir("d").unwrap();
         w.mkdir("e").unwrap();

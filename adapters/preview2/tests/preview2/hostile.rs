@@ -1,5 +1,4 @@
-//! Handles that lead nowhere, lengths that nobody has, limits: an error or a trap, never a panic,
-//! and nothing is left behind.
+//! Tests of invalid handles, extreme lengths and limits: errors or traps, no panics, no leaks.
 
 use palisade_kernel::{Config, Exit, Limits};
 use palisade_policy::{Quota, QuotaGroup};
@@ -21,7 +20,7 @@ use wasmtime_wasi::p2::bindings::sync::io::poll::HostPollable as _;
 use crate::world::{Answer, FOLLOW, READ, WRITE, World, each, fd, no_flags, no_follow};
 
 #[test]
-fn a_handle_that_leads_nowhere_is_an_error_everywhere() {
+fn closed_descriptors_are_errors_in_every_function() {
     let mut w = World::over(MemFs::new().root());
     let s = || "f".to_owned();
     let keep = NewTimestamp::NoChange;
@@ -71,13 +70,13 @@ fn drop_entries(w: &mut World, n: u32) -> wasmtime::Result<()> {
 }
 
 #[test]
-fn a_handle_of_the_table_is_of_its_type_only() {
+fn resource_handles_are_typed() {
     let mut w = World::over(MemFs::new().root());
     let root = w.root;
     w.put("f", b"x");
     let f = w.open(root, "f", no_flags(), READ).unwrap();
     let stream = w.input(f, 0).unwrap();
-    // A stream's number, as that of a directory stream.
+    // The handle of an input stream as a directory stream.
     assert!(w.palisade().read_directory_entry(Resource::new_own(stream.rep())).is_err());
     let entries = w.call(|v| v.read_directory(fd(root))).unwrap().rep();
     let alias: Resource<wasmtime_wasi::p2::DynInputStream> = Resource::new_borrow(entries);
@@ -87,7 +86,7 @@ fn a_handle_of_the_table_is_of_its_type_only() {
 }
 
 #[test]
-fn what_is_dropped_leaves_its_children_alive_and_nothing_behind() {
+fn dropped_descriptors_keep_streams_and_leak_nothing() {
     each(|mut w| {
         w.mkdir("d").unwrap();
         w.put("d/f", b"content");
@@ -111,7 +110,7 @@ fn what_is_dropped_leaves_its_children_alive_and_nothing_behind() {
 }
 
 #[test]
-fn no_length_and_no_offset_takes_much_memory_or_ends_the_host() {
+fn extreme_lengths_and_offsets_are_bounded() {
     each(|mut w| {
         w.put("f", b"content");
         let f = w.open(w.root, "f", no_flags(), READ | DescriptorFlags::WRITE).unwrap();
@@ -147,17 +146,17 @@ fn descriptors_and_resources_are_bounded() {
     assert_eq!(w.ctx.process().open_descriptors(), full);
 }
 
-/// Makes a stream of a file's descriptor or of a directory's.
+/// Opens a stream of a file or directory descriptor.
 type MakeStream = fn(&mut World, u32, u32) -> Answer<u32>;
 
-/// A guest that may have four streams and other resources.
+/// Creates a guest with a limit of four streams.
 fn few_streams(dir: DirRef) -> World {
     let limits = Limits { streams_max: 4, ..Limits::default() };
     World::of(Config::builder().preopen("/", dir).limits(limits))
 }
 
 #[test]
-fn streams_of_each_kind_count_until_they_are_dropped() {
+fn streams_count_until_they_are_dropped() {
     let dir = tempfile::tempdir().unwrap();
     for root in [MemFs::new().root(), HostDir::open_ambient(dir.path()).unwrap()] {
         let mut w = few_streams(root);
@@ -191,7 +190,7 @@ fn streams_of_each_kind_count_until_they_are_dropped() {
 }
 
 #[test]
-fn a_quota_counts_a_directory_that_only_a_stream_holds() {
+fn quota_counts_a_directory_held_by_a_stream() {
     let group = QuotaGroup::new(Quota { descriptors: Some(3), ..Quota::default() });
     let mut w = World::over(group.guard(MemFs::new().root()).unwrap());
     w.mkdir("d").unwrap();
@@ -208,11 +207,11 @@ fn a_quota_counts_a_directory_that_only_a_stream_holds() {
 }
 
 #[test]
-fn resources_without_a_stream_share_the_limit_of_streams() {
+fn timers_and_pollables_share_streams_max() {
     let mut w = few_streams(MemFs::new().root());
     w.put("f", b"x");
     let f = w.open(w.root, "f", no_flags(), READ).unwrap();
-    // A timer is two resources: what waits, and its pollable.
+    // A timer uses two resources: the sleep and its pollable.
     for _ in 0..w.ctx.resources_max() / 2 {
         w.palisade().subscribe_duration(1).unwrap();
     }
@@ -232,9 +231,9 @@ fn resources_without_a_stream_share_the_limit_of_streams() {
 }
 
 #[test]
-fn what_there_was_no_room_for_leaves_nothing_behind() {
+fn failed_pushes_leak_no_resources() {
     let mut w = World::over(MemFs::new().root());
-    // A sleep is two resources: what waits, and what stands for it.
+    // A timer uses two resources: the sleep and its pollable.
     w.table.set_max_capacity(1);
     assert!(w.palisade().subscribe_duration(1).is_err());
     assert!(w.palisade().subscribe_instant(1).is_err());
@@ -253,7 +252,7 @@ fn random_bytes_are_bounded() {
 }
 
 #[test]
-fn an_exit_is_the_kernels_value() {
+fn exit_returns_the_exit_value() {
     let mut w = World::of(Config::builder());
     for (error, code) in [
         (w.palisade().exit(Ok(())), 0),
@@ -265,7 +264,7 @@ fn an_exit_is_the_kernels_value() {
 }
 
 #[test]
-fn arguments_and_variables_come_as_they_were_given() {
+fn arguments_and_variables_are_unchanged() {
     let config = Config::builder().args(["a", "b c"]).env("K", "v=w").env("EMPTY", "");
     let mut w = World::of(config);
     assert_eq!(w.palisade().get_arguments().unwrap(), ["a", "b c"]);
@@ -275,7 +274,7 @@ fn arguments_and_variables_come_as_they_were_given() {
 }
 
 #[test]
-fn a_sleep_ends_when_its_time_has_come_or_the_guest_is_woken() {
+fn sleep_ends_at_the_deadline_or_on_an_interrupt() {
     let mut w = World::of(Config::builder());
     let start = w.palisade().now().unwrap();
     let nap = w.palisade().subscribe_duration(5_000_000).unwrap();
@@ -294,7 +293,7 @@ fn a_sleep_ends_when_its_time_has_come_or_the_guest_is_woken() {
 }
 
 #[test]
-fn a_fixed_clock_passes_a_sleep_at_once() {
+fn sleep_on_a_fixed_clock_returns_at_once() {
     use palisade_kernel::Clock;
     let clock = Clock::Fixed { realtime_ns: 0, step_ns: 1 };
     let mut w = World::of(Config::builder().clock(clock));

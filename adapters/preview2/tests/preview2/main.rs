@@ -1,5 +1,6 @@
-//! Preview 2 as an embedder and as a guest see it: the host functions driven directly over memory
-//! and over a directory of the host, and components that run through both linkers.
+//! Tests of Preview 2: host functions called directly, and components under both linkers.
+//!
+//! Most tests run over an in-memory filesystem and over a directory of the host.
 #![allow(
     clippy::disallowed_methods,
     clippy::unwrap_used,

@@ -1,5 +1,4 @@
-//! A policy that is revoked or narrowed while a guest has something open: it holds for what was
-//! read ahead and what was remembered too.
+//! Tests that a revoked or narrowed policy applies to read-ahead data and cached lookups.
 
 use std::sync::Arc;
 
@@ -26,9 +25,9 @@ fn guarded(root: DirRef) -> (Live, World) {
     (live, world)
 }
 
-/// Ends a grant, or narrows it.
+/// Revokes or narrows a policy.
 type End = fn(&Live);
-/// What a listing gives next.
+/// Returns the next entry of a directory stream.
 type Next = Result<Option<String>, ErrorCode>;
 
 fn next(w: &mut World, entries: &Resource<DirectoryEntryStream>) -> Next {
@@ -37,7 +36,7 @@ fn next(w: &mut World, entries: &Resource<DirectoryEntryStream>) -> Next {
 }
 
 #[test]
-fn a_directory_stream_ends_when_its_policy_is_revoked_or_hides_the_rest() {
+fn directory_stream_ends_after_a_revocation() {
     let ends: [(End, Next); 2] = [
         (Live::revoke, Err(ErrorCode::Access)),
         (|live| live.narrow(&hiding("/f*")).unwrap(), Ok(None)),
@@ -59,7 +58,7 @@ fn a_directory_stream_ends_when_its_policy_is_revoked_or_hides_the_rest() {
 }
 
 #[test]
-fn a_look_that_was_remembered_is_refused_after_a_revocation() {
+fn cached_lookup_is_refused_after_a_revocation() {
     let fs = MemFs::new();
     World::over(fs.root()).put("f", b"x");
     let (live, mut w) = guarded(fs.root());
@@ -78,7 +77,7 @@ fn a_look_that_was_remembered_is_refused_after_a_revocation() {
 }
 
 #[test]
-fn the_number_of_a_listed_name_is_refused_once_the_name_is_hidden() {
+fn hash_of_a_listed_entry_is_refused_once_hidden() {
     let fs = MemFs::new();
     World::over(fs.root()).put("f", b"x");
     let (live, mut w) = guarded(fs.root());

@@ -1,4 +1,4 @@
-//! Streams of files, and of the guest's standard input and output.
+//! Tests of streams of files and of the standard streams.
 
 use palisade_kernel::{Config, Input, Output};
 use palisade_vfs::{Errno, MemFs};
@@ -26,7 +26,7 @@ fn drain(w: &mut World, stream: &Resource<DynInputStream>) -> Vec<u8> {
 }
 
 #[test]
-fn a_file_is_read_from_any_offset_to_its_end() {
+fn input_stream_reads_from_an_offset_to_the_end() {
     each(|mut w| {
         let bytes: Vec<u8> = (0..300_000u32).map(|i| i.to_le_bytes()[1]).collect();
         w.put("f", &bytes);
@@ -45,7 +45,7 @@ fn a_file_is_read_from_any_offset_to_its_end() {
 }
 
 #[test]
-fn a_stream_is_refused_when_it_is_made() {
+fn opening_a_stream_checks_rights() {
     each(|mut w| {
         let root = w.root;
         w.put("f", b"x");
@@ -64,7 +64,7 @@ fn a_stream_is_refused_when_it_is_made() {
 }
 
 #[test]
-fn what_is_written_lands_at_its_offset_or_at_the_end() {
+fn output_streams_write_at_an_offset_or_append() {
     each(|mut w| {
         let root = w.root;
         w.put("f", b"0123456789");
@@ -76,7 +76,7 @@ fn what_is_written_lands_at_its_offset_or_at_the_end() {
         w.write(&at, b"cd").unwrap();
         assert_eq!(w.get("f"), b"0123456789\0\0abcdD");
         w.write(&end, b"+").unwrap();
-        // The descriptor is closed, and its streams go on.
+        // Streams outlive their descriptor.
         w.close(f);
         w.write(&at, b"!").unwrap();
         assert_eq!(w.get("f"), b"0123456789\0\0abcd!+");
@@ -87,7 +87,7 @@ fn what_is_written_lands_at_its_offset_or_at_the_end() {
 }
 
 #[test]
-fn bytes_are_spliced_from_one_file_to_another() {
+fn splice_copies_between_files() {
     each(|mut w| {
         let root = w.root;
         w.put("from", &[7; 200_000]);
@@ -110,7 +110,7 @@ fn bytes_are_spliced_from_one_file_to_another() {
 }
 
 #[test]
-fn an_error_is_told_once_with_its_code_and_then_the_stream_is_closed() {
+fn stream_error_is_returned_once_then_closed() {
     let fs = MemFs::builder().capacity_bytes(128 * 1024).build();
     let mut w = World::over(fs.root());
     w.put("f", b"");
@@ -126,7 +126,7 @@ fn an_error_is_told_once_with_its_code_and_then_the_stream_is_closed() {
 }
 
 #[test]
-fn an_error_of_another_kind_has_no_code() {
+fn foreign_stream_errors_have_no_error_code() {
     let mut w = World::over(MemFs::new().root());
     let other = StreamError::LastOperationFailed(wasmtime::Error::msg("of another crate's"));
     assert_eq!(w.code_of(other), None);
@@ -136,7 +136,7 @@ fn an_error_of_another_kind_has_no_code() {
 }
 
 #[test]
-fn more_than_the_budget_is_a_trap() {
+fn write_beyond_check_write_is_a_trap() {
     let mut w = World::over(MemFs::new().root());
     w.put("f", b"");
     let f = w.open(w.root, "f", no_flags(), WRITE).unwrap();
@@ -149,7 +149,7 @@ fn more_than_the_budget_is_a_trap() {
 }
 
 #[test]
-fn standard_streams_are_the_kernels() {
+fn standard_streams_use_the_process_streams() {
     let (stdout, printed) = Output::buffer(8);
     let told = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
     let sink = std::sync::Arc::clone(&told);
@@ -161,7 +161,7 @@ fn standard_streams_are_the_kernels() {
     let mut w = World::of(config);
     let input = w.palisade().get_stdin().unwrap();
     assert_eq!(&w.read(&input, 2).unwrap()[..], b"ty");
-    // Another handle goes on where this one was.
+    // Another handle continues at the same position.
     let again = w.palisade().get_stdin().unwrap();
     assert_eq!(drain(&mut w, &again), b"ped");
     let out = w.palisade().get_stdout().unwrap();
@@ -175,7 +175,7 @@ fn standard_streams_are_the_kernels() {
 }
 
 #[test]
-fn a_broken_pipe_closes_the_stream() {
+fn broken_pipe_closes_the_stream() {
     let mut w = World::of(Config::builder().stdout(Output::callback(|_| Err(Errno::Pipe))));
     let out = w.palisade().get_stdout().unwrap();
     assert!(matches!(w.write(&out, b"x"), Err(StreamError::Closed)));

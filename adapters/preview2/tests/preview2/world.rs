@@ -1,4 +1,4 @@
-//! A guest's state that is driven by hand, over memory and over a directory of the host.
+//! The test fixture: the state of a guest, over memory or a directory of the host.
 
 use std::sync::Arc;
 
@@ -30,7 +30,7 @@ pub(crate) fn no_follow() -> PathFlags {
 
 pub(crate) type Answer<T> = Result<T, ErrorCode>;
 
-/// A guest with one directory.
+/// A guest with one preopened directory.
 pub(crate) struct World {
     pub(crate) ctx: PalisadeCtx,
     pub(crate) table: ResourceTable,
@@ -43,7 +43,7 @@ impl PalisadeView for World {
     }
 }
 
-/// Runs `test` in a fresh world over memory, and in one over a directory of the host.
+/// Runs `test` over a fresh in-memory filesystem, and over a fresh directory of the host.
 pub(crate) fn each(test: impl Fn(World)) {
     test(World::over(MemFs::new().root()));
     let dir = tempfile::tempdir().unwrap();
@@ -67,7 +67,7 @@ impl World {
         let mut world = World { ctx, table: ResourceTable::new(), root: 0 };
         let dirs = world.palisade().get_directories().unwrap();
         world.root = dirs.first().map_or(u32::MAX, |(dir, _)| dir.rep());
-        // What is called through the synchronous bindings is made where it is from now on.
+        // A call of the synchronous bindings makes all later calls run inline.
         let _ = world.call(|v| v.get_type(fd(0)));
         world
     }
@@ -77,7 +77,7 @@ impl World {
         World::of(Config::builder().preopen("/", MemFs::new().root()).limits(limits))
     }
 
-    /// What a call answers, as a guest sees it.
+    /// Converts the error of a call to the `error-code` that a guest gets.
     #[track_caller]
     pub(crate) fn call<T>(
         &mut self,
@@ -99,7 +99,7 @@ impl World {
         Ok(opened.rep())
     }
 
-    /// A file with these bytes.
+    /// Creates a file with these bytes.
     #[track_caller]
     pub(crate) fn put(&mut self, path: &str, bytes: &[u8]) {
         let file = self.open(self.root, path, OpenFlags::CREATE, WRITE).unwrap();
@@ -159,7 +159,7 @@ impl World {
         stream.write(Bytes::from_static(bytes))
     }
 
-    /// What `filesystem-error-code` says of a stream's error.
+    /// Returns the `filesystem-error-code` of a stream's error.
     #[track_caller]
     pub(crate) fn code_of(&mut self, error: StreamError) -> Option<ErrorCode> {
         let StreamError::LastOperationFailed(error) = error else { panic!("{error:?}") };
@@ -168,7 +168,7 @@ impl World {
     }
 }
 
-/// A directory that a layer lets nobody change.
+/// Wraps a directory in a read-only policy.
 pub(crate) fn read_only(dir: &DirRef) -> DirRef {
     palisade_policy::read_only(Arc::clone(dir))
 }
