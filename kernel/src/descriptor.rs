@@ -4,9 +4,8 @@
 //! descriptors share it. A [`Descriptor`] is an entry of the descriptor table: a reference to a
 //! description, with rights.
 //!
-//! Offset and status are relaxed atomics, because a guest makes one call at a time; a call on
-//! another thread (Preview 2) may overlap only with calls of the same guest. `listing` has the only
-//! lock.
+//! Offset and status are atomics, because calls on other threads (Preview 2) share the process by
+//! reference. The only lock is that of `Description::listing`.
 
 use std::ops::Deref;
 use std::sync::Arc;

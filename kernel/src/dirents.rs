@@ -46,7 +46,7 @@ const AFTER_DOT: u64 = (1 << 63) + 1;
 /// The cookie after `..`, where the entries of the filesystem start.
 const AFTER_DOTS: u64 = (1 << 63) + 2;
 
-/// The inode number of a directory that the policy does not allow to stat.
+/// The inode number of `.` and `..` in a directory whose `stat` is denied by a policy.
 const INO_UNKNOWN: u64 = u64::MAX;
 
 /// A batch of entries that was read from a filesystem.

@@ -16,7 +16,7 @@ pub type StreamRef = Arc<dyn Stream>;
 
 /// A byte stream without offsets. Methods that are not implemented return `Badf`.
 pub trait Stream: Send + Sync {
-    /// Returns the file type: [`FileType::CharDevice`] for a terminal, else [`FileType::Fifo`].
+    /// Returns the file type. [`FileType::CharDevice`] is reserved for terminals.
     fn kind(&self) -> FileType {
         FileType::Fifo
     }

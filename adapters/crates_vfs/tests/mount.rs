@@ -226,8 +226,8 @@ fn external_removals_and_creations_are_noticed() {
     let mut live = run(&dir, &[("write f \"x\"", "done"), ("open f rdwr", "opened file")]);
     inner.remove_file("/f").unwrap();
     inner.create_dir("/f").unwrap();
-    inner.create_file("/g").unwrap().write_all(b"from behind").unwrap();
-    run(&dir, &[("stat f", &stat_of(&dir, "f").to_string()), ("read g", "\"from behind\"")]);
+    inner.create_file("/g").unwrap().write_all(b"external").unwrap();
+    run(&dir, &[("stat f", &stat_of(&dir, "f").to_string()), ("read g", "\"external\"")]);
     run(&dir, &[("readdir .", "names f/ g")]);
     let write = live.run(&Op::parse("fwrite 0 \"y\" 0").unwrap());
     assert_eq!(write, Outcome::Fail(Errno::Stale), "a dead file is not made again in silence");

@@ -174,7 +174,7 @@ impl types::HostDescriptor for PalisadeCtxView<'_> {
     ) -> FsResult<()> {
         let (fd, advice) = (fd.rep(), convert::advice(advice));
         let done = self.ctx.call([fd], move |process| process.advise(fd, offset, len, advice));
-        // A hint for a range above `i64::MAX` is `file-too-large`, as in wasmtime-wasi.
+        // The kernel's `Inval` means a range above `i64::MAX`, which is `file-too-large` here.
         done.await.map_err(|errno| refused(if errno == Errno::Inval { Errno::Fbig } else { errno }))
     }
 
@@ -394,7 +394,7 @@ impl types::HostDescriptor for PalisadeCtxView<'_> {
         let same = self.ctx.call([one, other], move |process| process.is_same_object(one, other));
         match same.await {
             Ok(same) => Ok(same),
-            // The engine's handle table has no such handle: a trap.
+            // A guest cannot have a handle of a closed descriptor: a trap.
             Err(Errno::Badf) => Err(Errno::Badf.into()),
             // The function has no error result; a node without attributes is not known to be equal.
             Err(_) => Ok(false),
