@@ -6,7 +6,8 @@
 //! - `nodes` has the tree of known paths, with an inode number and a listing position each, so that
 //!   a handle survives renames and a removed node stays valid while it is open.
 //! - `contents` converts the crate's streams to reads and writes at offsets.
-//! - `state` calls the filesystem and updates the node table; `rename` renames.
+//! - `state` calls the filesystem and updates the node table; `rename` renames; `write_back` loads,
+//!   changes and saves files.
 //! - `dir` and `file` implement [`Dir`](palisade_vfs::Dir) and [`File`](palisade_vfs::File).
 //!
 //! Locks: a mount has one lock, held during calls of the filesystem, because a path must not change
@@ -32,6 +33,7 @@ mod file;
 mod nodes;
 mod rename;
 mod state;
+mod write_back;
 
 /// The memory limits of a mount.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
