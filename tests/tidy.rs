@@ -111,6 +111,51 @@ fn packages_import_only_along_the_diagram() {
     assert_eq!(seen.len(), DIAGRAM.len(), "every package of the diagram exists: {seen:?}");
 }
 
+/// Names of the modules of the command that `text` imports or uses by their path.
+fn used_modules(text: &str, modules: &BTreeSet<String>) -> BTreeSet<String> {
+    let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+    let mut used = BTreeSet::new();
+    for after in code.split("crate::").skip(1) {
+        // `use crate::{a, b::c};` or `crate::a::b`. Nested braces are not used.
+        let list = match after.strip_prefix('{') {
+            Some(list) => list.split('}').next().unwrap_or_default(),
+            None => after.split(|it: char| !it.is_alphanumeric() && it != '_').next().unwrap(),
+        };
+        let names = list.split(',').filter_map(|it| it.trim().split("::").next());
+        used.extend(names.filter(|name| modules.contains(*name)).map(str::to_owned));
+    }
+    used
+}
+
+#[test]
+fn the_modules_of_the_command_have_no_import_cycle() {
+    let module = |name: &str| {
+        let path = name.strip_prefix("cli/src/")?;
+        let module = path.split('/').next()?.trim_end_matches(".rs");
+        (!["lib", "main"].contains(&module)).then(|| module.to_owned())
+    };
+    let files: Vec<_> =
+        sources().into_iter().filter_map(|(name, text)| Some((module(&name)?, text))).collect();
+    let modules: BTreeSet<_> = files.iter().map(|(module, _)| module.clone()).collect();
+    let mut imports: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for (module, text) in &files {
+        let used = used_modules(text, &modules).into_iter().filter(|used| used != module);
+        imports.entry(module.clone()).or_default().extend(used);
+    }
+    // Removes the modules that import no other remaining module, until none is left.
+    while let Some(leaf) =
+        imports.iter().find(|(_, used)| used.is_empty()).map(|(it, _)| it.clone())
+    {
+        imports.remove(&leaf);
+        imports.values_mut().for_each(|used| {
+            used.remove(&leaf);
+        });
+    }
+    let faults: Vec<_> = imports.iter().map(|(it, used)| format!("{it} -> {used:?}")).collect();
+    assert_none(&faults, "the module comment of `cli/src/main.rs`");
+    assert!(modules.len() >= 20, "only {} modules were found", modules.len());
+}
+
 #[test]
 fn packages_inherit_the_workspace_lints() {
     for (name, manifest) in manifests() {

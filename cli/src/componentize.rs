@@ -1,32 +1,49 @@
-//! `palisade componentize`: a Preview 1 module, packed into a component.
+//! `palisade componentize`: wraps a Preview 1 module into a component.
 //!
-//! The module is put together with the standard adapter, which speaks Preview 1 to it and Preview 2
-//! to the host. Nothing of the module is changed.
+//! The component contains the unchanged module and the standard adapter, which translates the calls
+//! of Preview 1 to Preview 2.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use palisade::vfs::escape;
 use wasi_preview1_component_adapter_provider::{
     WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER,
     WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER,
 };
 use wit_component::ComponentEncoder;
 
-use crate::analysis::Analysis;
+use crate::analysis_limits::AnalysisLimits;
 use crate::args::Componentize;
 use crate::engine::CompileBounds;
-use crate::error::Error;
-use crate::output::{Reach, Target};
+use crate::error::{CommandError, Error};
+use crate::output_file::{OutputFile, ProtectedPaths};
+use crate::print::Format;
 use crate::{ambient, inspect, print};
 
-/// Packs, and answers what to print.
+/// A module that the encoder rejects.
+#[derive(Debug, thiserror::Error, miette::Diagnostic)]
+#[error("`{}` cannot be wrapped into a component: {}", escape::name(.path), escape::line(.why))]
+#[diagnostic(
+    code(palisade::componentize),
+    help("`palisade inspect MODULE` lists the imports and exports of the module")
+)]
+struct EncodeError {
+    path: PathBuf,
+    why: String,
+}
+
+impl CommandError for EncodeError {}
+
+/// Runs `palisade componentize`. Returns the text for standard output.
 pub(crate) fn run(args: &Componentize) -> Result<String, Error> {
     let bytes = ambient::read_module(&args.module)?;
     let compile = CompileBounds::from(&args.compile);
-    let analysis = Analysis { path: &args.module, compile, time: None, json: args.json };
-    let watch = analysis.watch(|| ())?;
+    let format = Format::from_json_flag(args.json);
+    let limits = AnalysisLimits { path: &args.module, compile, run_time: None, format };
+    let watch = limits.watch(|| ())?;
     let component = encode(&args.module, &bytes)?;
     drop(watch);
-    Target::new(&args.output, &Reach::default())?.write_all(&component)?;
+    OutputFile::new(&args.output, &ProtectedPaths::default())?.write_all(&component)?;
     if args.json {
         let output = args.output.to_string_lossy();
         return print::json_line(
@@ -37,13 +54,13 @@ pub(crate) fn run(args: &Componentize) -> Result<String, Error> {
 }
 
 fn encode(path: &Path, bytes: &[u8]) -> Result<Vec<u8>, Error> {
-    let adapter = match inspect::preview1(path, bytes)? {
-        inspect::Preview1::Command => WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER,
-        inspect::Preview1::Reactor => WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER,
+    let adapter = match inspect::preview1_kind(path, bytes)? {
+        inspect::Preview1Kind::Command => WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER,
+        inspect::Preview1Kind::Reactor => WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER,
     };
     let encoded = ComponentEncoder::default()
         .module(bytes)
         .and_then(|encoder| encoder.adapter(WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, adapter))
         .and_then(|encoder| encoder.validate(true).encode());
-    encoded.map_err(|why| Error::Componentize { path: path.to_owned(), why: format!("{why:#}") })
+    Ok(encoded.map_err(|why| EncodeError { path: path.to_owned(), why: format!("{why:#}") })?)
 }

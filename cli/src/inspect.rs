@@ -1,7 +1,8 @@
-//! What a module is, without running it; and, when it cannot be run, why.
+//! `palisade inspect`: analyzes a module without running it.
 //!
-//! The reasons of [`refusal`] come in the order in which someone would want to fix them.
+//! [`why_not_runnable`] checks for the reasons in the order in which a user would fix them.
 
+mod error;
 mod footprint;
 mod world;
 
@@ -16,11 +17,12 @@ use wasmparser::{
 };
 
 use crate::engine::Form;
-use crate::error::Error;
+
+pub(crate) use error::ModuleError;
 pub(crate) use footprint::Footprint;
 use world::World;
 
-/// Features beyond the first version of WebAssembly, by the names of their proposals.
+/// The WebAssembly proposals after version 1, by name.
 const FEATURES: &[(&str, WasmFeatures)] = &[
     ("mutable-global", WasmFeatures::MUTABLE_GLOBAL),
     ("saturating-float-to-int", WasmFeatures::SATURATING_FLOAT_TO_INT),
@@ -43,26 +45,26 @@ const FEATURES: &[(&str, WasmFeatures)] = &[
     ("legacy-exceptions", WasmFeatures::LEGACY_EXCEPTIONS),
 ];
 
-/// What a module is.
+/// The result of an analysis.
 #[derive(Debug, Serialize)]
 pub(crate) struct Facts {
-    kind: Kind,
+    kind: ModuleKind,
     bytes: usize,
     imports: Vec<Import>,
     exports: Vec<Export>,
     memories: Vec<Memory>,
-    /// Features beyond the first version of WebAssembly that it cannot do without.
+    /// The proposals after WebAssembly 1 that the module requires.
     features: Vec<&'static str>,
     producers: Vec<Producer>,
     custom_sections: Vec<Section>,
-    /// Of a component.
+    /// The imports and exports of a component.
     #[serde(skip_serializing_if = "Option::is_none")]
     world: Option<World>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-enum Kind {
+enum ModuleKind {
     Preview1Command,
     Preview1Reactor,
     CoreModule,
@@ -77,7 +79,7 @@ struct Import {
     name: String,
     #[serde(rename = "type")]
     ty: String,
-    /// Whether the host has it.
+    /// Whether the host provides the function.
     provided: bool,
 }
 
@@ -110,24 +112,28 @@ struct Section {
     bytes: usize,
 }
 
-impl Kind {
+impl ModuleKind {
     fn text(self) -> &'static str {
         match self {
-            Kind::Preview1Command => "WASI Preview 1 command",
-            Kind::Preview1Reactor => "WASI Preview 1 reactor (a library)",
-            Kind::CoreModule => "core module",
-            Kind::ComponentCommand => "component, a command",
-            Kind::ComponentHttp => "component for a web server",
-            Kind::Component => "component, a library",
+            ModuleKind::Preview1Command => "WASI Preview 1 command",
+            ModuleKind::Preview1Reactor => "WASI Preview 1 reactor (a library)",
+            ModuleKind::CoreModule => "core module",
+            ModuleKind::ComponentCommand => "component: a command",
+            ModuleKind::ComponentHttp => "component: an HTTP handler",
+            ModuleKind::Component => "component: a library",
         }
     }
 }
 
-/// Looks at a module.
-pub(crate) fn facts(path: &Path, bytes: &[u8]) -> Result<Facts, Error> {
-    look_at_magic(path, bytes)?;
+/// Analyzes a module or a component.
+///
+/// # Errors
+///
+/// A [`ModuleError`]: the bytes are not a valid module or component.
+pub(crate) fn facts(path: &Path, bytes: &[u8]) -> Result<Facts, ModuleError> {
+    check_magic(path, bytes)?;
     let mut facts = Facts {
-        kind: Kind::Component,
+        kind: ModuleKind::Component,
         bytes: bytes.len(),
         imports: Vec::new(),
         exports: Vec::new(),
@@ -141,11 +147,11 @@ pub(crate) fn facts(path: &Path, bytes: &[u8]) -> Result<Facts, Error> {
     let types = validate(path, bytes)?;
     read_sections(path, bytes, &mut facts)?;
     if is_component {
-        let world = World::read(bytes).map_err(|error| refused(path, &error))?;
+        let world = World::read(bytes).map_err(|error| invalid(path, &error))?;
         facts.kind = match (world.is_command(), world.is_http()) {
-            (true, _) => Kind::ComponentCommand,
-            (false, true) => Kind::ComponentHttp,
-            (false, false) => Kind::Component,
+            (true, _) => ModuleKind::ComponentCommand,
+            (false, true) => ModuleKind::ComponentHttp,
+            (false, false) => ModuleKind::Component,
         };
         facts.world = Some(world);
         return Ok(facts);
@@ -174,54 +180,58 @@ pub(crate) fn facts(path: &Path, bytes: &[u8]) -> Result<Facts, Error> {
         }
     }
     facts.kind = if facts.exports.iter().any(|export| export.name == "_start") {
-        Kind::Preview1Command
+        ModuleKind::Preview1Command
     } else if facts.imports.iter().any(|import| import.module == MODULE)
         || facts.exports.iter().any(|export| export.name == "_initialize")
     {
-        Kind::Preview1Reactor
+        ModuleKind::Preview1Reactor
     } else {
-        Kind::CoreModule
+        ModuleKind::CoreModule
     };
     Ok(facts)
 }
 
-/// Why a module cannot be run; `None` if nothing speaks against it.
-pub(crate) fn refusal(path: &Path, bytes: &[u8]) -> Option<Error> {
+/// Returns the reason why a module cannot run, or `None` if the analysis finds none.
+pub(crate) fn why_not_runnable(path: &Path, bytes: &[u8]) -> Option<ModuleError> {
     let facts = match facts(path, bytes) {
         Ok(facts) => facts,
         Err(error) => return Some(error),
     };
     let path = path.to_owned();
     if let Some(world) = &facts.world {
-        return component_refusal(path, facts.kind, world);
+        return why_component_not_runnable(path, facts.kind, world);
     }
     let missing: Vec<_> = facts.imports.iter().filter(|import| !import.provided).collect();
     if !missing.is_empty() {
         let imports = missing.iter().map(|it| format!("{} {}: {}", it.module, it.name, it.ty));
-        return Some(Error::Imports { path, imports: imports.collect() });
+        return Some(ModuleError::Imports { path, imports: imports.collect() });
     }
     match facts.exports.iter().find(|export| export.name == "_start") {
-        None => return Some(Error::Reactor { path }),
+        None => return Some(ModuleError::Reactor { path }),
         Some(start) if start.ty != "func () -> ()" => {
-            return Some(Error::Start { path, found: start.ty.clone() });
+            return Some(ModuleError::Start { path, found: start.ty.clone() });
         }
         Some(_) => {}
     }
-    calls_without_memory(&facts).then_some(Error::Memory { path })
+    calls_without_memory(&facts).then_some(ModuleError::Memory { path })
 }
 
-fn component_refusal(path: PathBuf, kind: Kind, world: &World) -> Option<Error> {
+fn why_component_not_runnable(
+    path: PathBuf,
+    kind: ModuleKind,
+    world: &World,
+) -> Option<ModuleError> {
     match kind {
-        Kind::ComponentHttp => return Some(Error::ComponentHttp { path }),
-        Kind::ComponentCommand => {}
-        _ => return Some(Error::ComponentLibrary { path, exports: world.exports.clone() }),
+        ModuleKind::ComponentHttp => return Some(ModuleError::ComponentHttp { path }),
+        ModuleKind::ComponentCommand => {}
+        _ => return Some(ModuleError::ComponentLibrary { path, exports: world.exports.clone() }),
     }
     let missing = world.imports.iter().filter(|import| !import.provided);
     let imports: Vec<_> = missing.map(|import| import.name.clone()).collect();
-    (!imports.is_empty()).then_some(Error::Interfaces { path, imports })
+    (!imports.is_empty()).then_some(ModuleError::Interfaces { path, imports })
 }
 
-/// Whether a function would have no memory to write its answer into.
+/// Returns whether the module imports WASI functions that need a memory, without exporting one.
 fn calls_without_memory(facts: &Facts) -> bool {
     let has_memory = facts
         .exports
@@ -230,35 +240,39 @@ fn calls_without_memory(facts: &Facts) -> bool {
     !has_memory && facts.imports.iter().any(|import| import.name != "proc_exit")
 }
 
-/// What kind of Preview 1 module it is.
+/// The kind of a Preview 1 module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Preview1 {
-    /// It has `_start`.
+pub(crate) enum Preview1Kind {
+    /// A command: the module exports `_start`.
     Command,
-    /// It is a library.
+    /// A library.
     Reactor,
 }
 
-/// Looks at a module that is to be packed into a component.
+/// Returns the kind of a Preview 1 module, for `componentize`.
 ///
-/// Errors: what is no module; imports that are not of Preview 1, each named.
-pub(crate) fn preview1(path: &Path, bytes: &[u8]) -> Result<Preview1, Error> {
+/// # Errors
+///
+/// - Those of [`facts`].
+/// - [`ModuleError::IsComponent`]: the bytes are a component.
+/// - [`ModuleError::Imports`]: imports that Preview 1 does not define.
+pub(crate) fn preview1_kind(path: &Path, bytes: &[u8]) -> Result<Preview1Kind, ModuleError> {
     let facts = facts(path, bytes)?;
     let path = path.to_owned();
     let missing = facts.imports.iter().filter(|import| !import.provided);
     let imports: Vec<_> =
         missing.map(|it| format!("{} {}: {}", it.module, it.name, it.ty)).collect();
     match facts.kind {
-        Kind::Component | Kind::ComponentCommand | Kind::ComponentHttp => {
-            Err(Error::IsComponent { path })
+        ModuleKind::Component | ModuleKind::ComponentCommand | ModuleKind::ComponentHttp => {
+            Err(ModuleError::IsComponent { path })
         }
-        _ if !imports.is_empty() => Err(Error::Imports { path, imports }),
-        Kind::Preview1Command => Ok(Preview1::Command),
-        Kind::Preview1Reactor | Kind::CoreModule => Ok(Preview1::Reactor),
+        _ if !imports.is_empty() => Err(ModuleError::Imports { path, imports }),
+        ModuleKind::Preview1Command => Ok(Preview1Kind::Command),
+        ModuleKind::Preview1Reactor | ModuleKind::CoreModule => Ok(Preview1Kind::Reactor),
     }
 }
 
-/// What the bytes say that they are. What cannot be read is left to the engine to refuse.
+/// Returns the form of the bytes. Malformed bytes are left to the engine, which rejects them.
 pub(crate) fn form(bytes: &[u8]) -> Form {
     if !is_component(bytes) {
         return Form::Module;
@@ -269,49 +283,49 @@ pub(crate) fn form(bytes: &[u8]) -> Form {
     }
 }
 
-/// Whether the bytes say that they are a component.
+/// Returns whether the header is that of a component.
 fn is_component(bytes: &[u8]) -> bool {
     Parser::is_component(bytes)
 }
 
-fn look_at_magic(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+fn check_magic(path: &Path, bytes: &[u8]) -> Result<(), ModuleError> {
     let path = path.to_owned();
     if bytes.is_empty() {
-        return Err(Error::Empty { path });
+        return Err(ModuleError::Empty { path });
     }
     let text = bytes.trim_ascii_start();
     if text.starts_with(b"(") || text.starts_with(b";;") {
-        return Err(Error::Text { path });
+        return Err(ModuleError::Text { path });
     }
     if bytes.len() < 8 && b"\0asm\x01\0\0\0".starts_with(bytes) {
-        return Err(Error::Truncated { path, why: format!("{} bytes", bytes.len()) });
+        return Err(ModuleError::Truncated { path, why: format!("{} bytes", bytes.len()) });
     }
     if !bytes.starts_with(b"\0asm") {
         let start = bytes.get(..bytes.len().min(4)).unwrap_or_default();
-        return Err(Error::Magic { path, start: format!("`{}`", start.escape_ascii()) });
+        return Err(ModuleError::Magic { path, start: format!("`{}`", start.escape_ascii()) });
     }
     Ok(())
 }
 
-fn validate(path: &Path, bytes: &[u8]) -> Result<wasmparser::types::Types, Error> {
+fn validate(path: &Path, bytes: &[u8]) -> Result<wasmparser::types::Types, ModuleError> {
     Validator::new_with_features(WasmFeatures::all())
         .validate_all(bytes)
-        .map_err(|error| refused(path, &error))
+        .map_err(|error| invalid(path, &error))
 }
 
-fn refused(path: &Path, error: &wasmparser::BinaryReaderError) -> Error {
+fn invalid(path: &Path, error: &wasmparser::BinaryReaderError) -> ModuleError {
     let path = path.to_owned();
     let why = error.to_string();
     if error.message().contains("unexpected end") {
-        return Error::Truncated { path, why };
+        return ModuleError::Truncated { path, why };
     }
-    Error::Invalid { path, why }
+    ModuleError::Invalid { path, why }
 }
 
-fn read_sections(path: &Path, bytes: &[u8], facts: &mut Facts) -> Result<(), Error> {
+fn read_sections(path: &Path, bytes: &[u8], facts: &mut Facts) -> Result<(), ModuleError> {
     let mut depth = 0_usize;
     for payload in Parser::new(0).parse_all(bytes) {
-        match payload.map_err(|error| refused(path, &error))? {
+        match payload.map_err(|error| invalid(path, &error))? {
             Payload::Version { encoding: Encoding::Module | Encoding::Component, .. } => depth += 1,
             Payload::End(_) => depth = depth.saturating_sub(1),
             Payload::CustomSection(section) if depth == 1 => {
@@ -328,7 +342,8 @@ fn read_sections(path: &Path, bytes: &[u8], facts: &mut Facts) -> Result<(), Err
     Ok(())
 }
 
-/// Custom sections are hearsay: one that is malformed is left out.
+/// Reads a `producers` section. Custom sections are not validated, so malformed entries are
+/// skipped.
 fn read_producers(fields: wasmparser::ProducersSectionReader<'_>, facts: &mut Facts) {
     for field in fields.into_iter().flatten() {
         for value in field.values.into_iter().flatten() {
@@ -353,7 +368,7 @@ fn read_imports(types: TypesRef<'_>, facts: &mut Facts) {
     }
 }
 
-/// A type in one line.
+/// Formats a type in one line.
 fn describe(types: TypesRef<'_>, ty: EntityType) -> String {
     let function = |id: CoreTypeId| {
         let Some(ty) = types.get(id) else { return "(?)".to_owned() };
@@ -401,7 +416,7 @@ impl std::fmt::Display for Facts {
             fmt_world(world, f)?;
         }
         for (title, provided) in
-            [("imports that this host provides", true), ("imports that nobody provides", false)]
+            [("imports provided by this host", true), ("imports missing from this host", false)]
         {
             let imports: Vec<_> =
                 self.imports.iter().filter(|import| import.provided == provided).collect();
@@ -417,7 +432,7 @@ impl std::fmt::Display for Facts {
         }
         heading(f, "memories", self.memories.len())?;
         for memory in &self.memories {
-            write!(f, "  {} bytes at the start", memory.initial_bytes)?;
+            write!(f, "  {} bytes initially", memory.initial_bytes)?;
             match memory.maximum_bytes {
                 Some(bytes) => write!(f, ", at most {bytes}")?,
                 None => write!(f, ", no maximum")?,
@@ -449,10 +464,10 @@ impl std::fmt::Display for Facts {
 
 fn fmt_world(world: &World, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
     if world.wraps_preview1 {
-        writeln!(f, "made of a Preview 1 module")?;
+        writeln!(f, "contains a Preview 1 module and an adapter")?;
     }
     for (title, provided) in
-        [("imports that this host provides", true), ("imports that nobody provides", false)]
+        [("imports provided by this host", true), ("imports missing from this host", false)]
     {
         let imports: Vec<_> = world.imports.iter().filter(|it| it.provided == provided).collect();
         heading(f, title, imports.len())?;

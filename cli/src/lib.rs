@@ -1,12 +1,59 @@
-//! Palisade for embedders: give a WebAssembly guest one virtual filesystem, made of directories of
-//! the host, memory and single files, and nothing that you did not name.
+//! Palisade for embedders: a virtual filesystem with policies for WebAssembly guests.
 //!
-//! A guest gets what its [`Config`] says. A filesystem is a directory, a
-//! [`DirRef`](vfs::DirRef): [`MemFs`] keeps one in memory, [`HostDir`] opens one of the host,
-//! [`Mounts`] grafts directories and single files into one tree, and [`read_only`] is a layer that
-//! lets nothing be changed. An [`Overlay`] keeps what is changed apart from what it lies over:
-//! directories, archives, embedded files, memory. Layers and filesystems combine freely, and you
-//! can bring your own: the trait is [`vfs::Dir`].
+//! A guest has no access to the host except what its [`Config`] grants. A filesystem is a
+//! directory, a [`DirRef`](vfs::DirRef). Directories can be mounted into each other, stacked as
+//! overlays and confined by policies. The trait for a filesystem of your own is [`vfs::Dir`].
+//!
+//! # Example
+//!
+//! Builds an overlay over read-only contents, confines it by a policy, and runs a guest in it.
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use palisade::preview1::Preview1;
+//! use palisade::preview1::engines::wasmtime::{State, add_to_linker};
+//! use palisade::vfs::{Follow, OpenHow, Rights, path};
+//! use palisade::{Config, Lowers, MemFs, Overlay, Policy, confine};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let wasm = wat::parse_str(r#"(module (func (export "_start")))"#)?;
+//! let project = MemFs::new().root();
+//! path::create_dir(&*project, "src")?;
+//! path::create_dir(&*project, ".git")?;
+//!
+//! // The overlay stores changes in memory and never writes to `project`.
+//! let overlay = Overlay::new(MemFs::new().upper(), &Lowers::of(project))?;
+//! let policy = Policy::builder().allow("/**", Rights::all()).hide("/.git").build()?;
+//! let root = confine(overlay.root(), Arc::new(policy));
+//! assert!(path::open(&*root, "src", Follow::Yes, OpenHow::HOLD_DIR).is_ok());
+//! assert!(path::open(&*root, ".git", Follow::Yes, OpenHow::HOLD_DIR).is_err());
+//!
+//! let config = Config::builder().arg("guest").preopen("/", root).build()?;
+//! let engine = wasmtime::Engine::default();
+//! let module = wasmtime::Module::new(&engine, &wasm)?;
+//! let mut linker = wasmtime::Linker::new(&engine);
+//! add_to_linker(&mut linker, |state: &mut State| state)?;
+//! let mut store = wasmtime::Store::new(&engine, State::new(Preview1::new(config.start())));
+//! let instance = linker.instantiate(&mut store, &module)?;
+//! instance.get_typed_func::<(), ()>(&mut store, "_start")?.call(&mut store, ())?;
+//! assert!(overlay.changes()?.is_empty());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Types
+//!
+//! | purpose | types |
+//! |---|---|
+//! | settings of a guest | [`Config`], [`ConfigBuilder`], [`Limits`], [`Clock`], [`Random`] |
+//! | standard streams | [`Input`], [`Output`], [`OutputBuffer`] |
+//! | a running guest | [`Process`], [`Interrupt`], [`Exit`] |
+//! | filesystems | [`MemFs`], `HostDir` (Linux), `EmbeddedFs`, `Image` |
+//! | composition | [`Mounts`], [`Overlay`] with its [`Lowers`], [`copy_tree`] |
+//! | restrictions | [`read_only`], [`Policy`] with [`confine`], [`policy::QuotaGroup`] |
+//! | changes of an overlay | [`overlay::diff`], [`overlay::commit`], [`overlay::discard`] |
+//! | guests | [`preview1`] for core modules, `preview2` for components |
 //!
 //! # With wasmtime
 //!
@@ -33,7 +80,7 @@
 //! let mut linker = wasmtime::Linker::new(&engine);
 //! add_to_linker(&mut linker, |state: &mut State| state)?;
 //!
-//! // A configuration is started as often as one likes; each start is a guest of its own.
+//! // A configuration can be started many times; each start is a new guest.
 //! let mut store = wasmtime::Store::new(&engine, State::new(Preview1::new(config.start())));
 //! let instance = linker.instantiate(&mut store, &module)?;
 //! if let Some(memory) = instance.get_memory(&mut store, "memory") {
@@ -81,27 +128,27 @@
 //! # }
 //! ```
 //!
-//! Any other engine works too: lend [`preview1::Preview1::call`] the guest's memory.
+//! For any other engine, call [`preview1::Preview1::call`] with the memory of the guest.
 //!
 //! # Components
 //!
-//! With the feature `preview2`, a component's embedder replaces wasmtime-wasi's
-//! `add_to_linker_sync` by that of `palisade::preview2`, and its `WasiCtx` by a `PalisadeCtx` of
-//! this configuration; `examples/embed_component.rs` is one.
+//! With the feature `preview2`, an embedder of components replaces `add_to_linker_sync` of
+//! wasmtime-wasi by that of `palisade::preview2`, and `WasiCtx` by a `PalisadeCtx` with this
+//! configuration. `examples/embed_component.rs` is a complete program.
 //!
 //! # Stopping a guest
 //!
-//! [`Config::start_with`] takes an [`Interrupt`]. Raise it from another thread and every sleep and
-//! every wait of the guest ends; a guest that computes is stopped by the engine's own means, such
-//! as the epochs of wasmtime or the fuel of wasmi.
+//! [`Config::start_with`] takes an [`Interrupt`]. Raising it from another thread ends all sleeps
+//! and waits of the guest. A guest that computes is stopped by a mechanism of the engine, such as
+//! the epochs of wasmtime or the fuel of wasmi.
 //!
 //! # Features
 //!
-//! | feature | what for |
+//! | feature | enables |
 //! |---|---|
 //! | `cli` (default) | the `palisade` command; leave it out with `default-features = false` |
 //! | `image` (by `cli` too) | `Image`: zip and tar archives as filesystems |
-//! | `embed` (default) | `EmbeddedFs`: files that are part of the program as a filesystem |
+//! | `embed` (default) | `EmbeddedFs`: files in the program binary as a filesystem |
 //! | `preview2` (by `cli` too) | [`preview2`]: components, on wasmtime |
 //! | `wasmtime` | [`preview1::engines::wasmtime`] |
 //! | `wasmi` | [`preview1::engines::wasmi`] |

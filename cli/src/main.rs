@@ -1,47 +1,67 @@
 //! The `palisade` command.
 //!
-//! Read in this order: `args` and `texts` say what can be typed, `file` what can be written down,
-//! and `sandbox` is what both turn into. `layout` makes directories of it, `run` a guest, `engine`
-//! runs it, `ending` writes what a run leaves behind, and `error` and `fault` have the words for
-//! everything that can go wrong. `upper` has the commands on changes that are kept, `changes`
-//! prints them and `archive` packs them. `policy` reads, explains and checks policies, `guard` lays
-//! them over directories, `coverage` reports rules that match nothing, and `learn` has the commands
-//! on records. `inspect` looks at modules, `componentize` packs them, `analysis` bounds what both
-//! may take, `trace` prints calls, `output` writes files, `print` is the door to the terminal, and
-//! `ambient` is the door to the host.
+//! The modules import each other in one direction only, from a later line to an earlier one;
+//! `tests/tidy.rs::the_modules_of_the_command_have_no_import_cycle` checks it.
+//!
+//! 1. Basics: `error` (the error type), `print` (standard output and standard error), `ambient`
+//!    (environment, input files and signals of the host), `origin` (which option or line set a
+//!    value), `guest_path`, `trace`.
+//! 2. Engines: `engine` runs a guest on wasmtime or wasmi and stops it.
+//! 3. Settings: `mount_spec` and `args` parse the command line, `config_file` parses
+//!    `palisade.toml`, and both produce the description in `sandbox`.
+//! 4. Files: `upper_dir` opens the changes of overlays, `output_file` writes outputs atomically,
+//!    `layer_archive` writes and reads archives of changes, `change_format` prints changes.
+//! 5. Policies: `policy_include` and `policy_file` load them, `rule_format` prints rules,
+//!    `audit_log` opens audit logs, `audit_reader` reads them, and `confinement` puts quota, policy
+//!    and audit over a directory.
+//! 6. Parts of a run: `preopens` opens the mounts, `inspect` analyzes modules, `analysis_limits`
+//!    limits the analysis, `run_outputs` writes diff, export and audit at the end, `run_error` has
+//!    the errors.
+//! 7. Commands: `run`, `inspect`, `componentize`, `changes` (`diff`, `commit`, `discard`, `export`,
+//!    `import`), `explain`, `check` (with `coverage`), `learn`, `replay` and `report`.
 
 mod ambient;
-mod analysis;
-mod archive;
+mod analysis_limits;
 mod args;
+mod audit_log;
+mod audit_reader;
+mod change_format;
 mod changes;
+mod check;
 mod componentize;
+mod config_file;
+mod confinement;
 mod coverage;
-mod ending;
 mod engine;
 mod error;
-mod fault;
-mod file;
-mod guard;
-mod include;
+mod explain;
+mod guest_path;
 mod inspect;
-mod layout;
+mod layer_archive;
 mod learn;
-mod output;
-mod place;
-mod policy;
+mod mount_spec;
+mod origin;
+mod output_file;
+mod policy_file;
+mod policy_include;
+mod preopens;
 mod print;
+mod replay;
+mod report;
+mod rule_format;
 mod run;
+mod run_error;
+mod run_outputs;
 mod sandbox;
-mod texts;
 mod trace;
-mod upper;
+mod upper_dir;
 
 use clap::CommandFactory;
 
-use crate::analysis::Analysis;
+use crate::analysis_limits::AnalysisLimits;
 use crate::args::{Cli, Command};
-use crate::error::Error;
+use crate::error::{Error, HostError};
+use crate::print::Format;
 
 fn main() {
     let cli = args::parse(ambient::arguments()).unwrap_or_else(|error| error.exit());
@@ -50,52 +70,52 @@ fn main() {
         Command::Run(args) if args.trace => trace::start_with_calls(),
         _ => trace::start(),
     }
-    if let Err(why) = ambient::outlive_file_size_limit() {
-        run::report(Error::Signals(why), false);
+    if let Err(why) = ambient::handle_file_size_signal() {
+        print::report(&HostError::Signals(why).into(), Format::Text);
         ambient::exit(error::EXIT_REFUSED);
     }
     let (result, json) = match command {
         Command::Run(args) => (run::run(&args), args.json),
         Command::Inspect(args) => (inspect(&args), args.json),
-        Command::Componentize(args) => (told(componentize::run(&args)), args.json),
-        Command::Diff(args) => (upper::run_diff(&args), args.json),
-        Command::Commit(args) => (told(upper::run_commit(&args)), args.json),
-        Command::Discard(args) => (told(upper::run_discard(&args)), args.json),
-        Command::Export(args) => (told(upper::run_export(&args)), args.json),
-        Command::Import(args) => (told(upper::run_import(&args)), args.json),
-        Command::Explain(args) => (told(policy::explain(&args)), args.json),
+        Command::Componentize(args) => (print_text(componentize::run(&args)), args.json),
+        Command::Diff(args) => (changes::run_diff(&args), args.json),
+        Command::Commit(args) => (print_text(changes::run_commit(&args)), args.json),
+        Command::Discard(args) => (print_text(changes::run_discard(&args)), args.json),
+        Command::Export(args) => (print_text(changes::run_export(&args)), args.json),
+        Command::Import(args) => (print_text(changes::run_import(&args)), args.json),
+        Command::Explain(args) => (print_text(explain::run(&args)), args.json),
         Command::Check(args) => (check(&args), args.json),
-        Command::Learn(args) => (learn::learn(&args), args.json),
-        Command::Replay(args) => (told(learn::run_replay(&args)), args.json),
-        Command::Report(args) => (told(learn::report(&args)), args.json),
+        Command::Learn(args) => (learn::run(&args), args.json),
+        Command::Replay(args) => (print_text(replay::run(&args)), args.json),
+        Command::Report(args) => (print_text(report::run(&args)), args.json),
         Command::Completions { shell } => (completions(shell), false),
     };
     let code = result.unwrap_or_else(|error| {
-        let code = error.exit_code();
-        run::report(error, json);
-        code
+        print::report(&error, Format::from_json_flag(json));
+        error.exit_code()
     });
-    // Without unwinding the threads of the cache and of the watchdog, which would only wait.
+    // Without joining the threads of the module cache and of the watchdog, which may block.
     ambient::exit(code)
 }
 
 fn inspect(args: &args::Inspect) -> Result<u8, Error> {
     let bytes = ambient::read_module(&args.module)?;
     let compile = engine::CompileBounds::from(&args.compile);
-    let analysis = Analysis { path: &args.module, compile, time: None, json: args.json };
-    let watch = analysis.watch(|| ())?;
+    let format = Format::from_json_flag(args.json);
+    let limits = AnalysisLimits { path: &args.module, compile, run_time: None, format };
+    let watch = limits.watch(|| ())?;
     let facts = inspect::facts(&args.module, &bytes)?;
     drop(watch);
-    let text = if args.json { print::json_page(&facts)? } else { facts.to_string() };
-    told(Ok(text))
+    print_text(if args.json { print::json_page(&facts) } else { Ok(facts.to_string()) })
 }
 
-fn told(text: Result<String, Error>) -> Result<u8, Error> {
+/// Prints the text of a command to standard output.
+fn print_text(text: Result<String, Error>) -> Result<u8, Error> {
     print::out(&text?).map(|()| 0)
 }
 
 fn check(args: &args::Check) -> Result<u8, Error> {
-    let (text, code) = policy::check(args)?;
+    let (text, code) = check::run(args)?;
     print::out(&text)?;
     Ok(code)
 }

@@ -1,4 +1,4 @@
-//! `palisade run`: from options to a guest, and from its end to an exit code.
+//! `palisade run`: starts a guest from its options, and turns its end into an exit code.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -8,150 +8,165 @@ use palisade::preview1::ZeroRights;
 use palisade::{Clock, Config, Input, Interrupt, Limits, Output, Random};
 
 use crate::ambient::{self, Accepts};
-use crate::analysis::Analysis;
-use crate::archive::Archive;
+use crate::analysis_limits::AnalysisLimits;
 use crate::args::Run;
-use crate::ending::{AtEnd, Diff, Ending, Remains, watch_signals};
+use crate::audit_log::AuditContext;
+use crate::confinement::Confinement;
 use crate::engine::{
-    Bounds, Cause, CompileBounds, CompileWatch, Ended, Form, Guest, INSTANCES_MAX, Keep, Kind,
-    MEMORY_DEFAULT_BYTES, Stop, Stopper,
+    Bounds, CompileBounds, CompileWatch, Ended, EngineKind, Form, Guest, INSTANCES_MAX,
+    MEMORY_DEFAULT_BYTES, ModuleCache, Stop, StopError, Stopper,
 };
-use crate::error::{EXIT_CODE_MAX, Error};
-use crate::guard::{Guard, Surroundings};
+use crate::error::{Error, HostError};
 use crate::inspect::Footprint;
-use crate::layout::{Layout, Preopen};
-use crate::output::{Reach, Target, is_stderr};
-use crate::sandbox::{FixedClock, InheritEnv, RightsOf, Sandbox, Variable};
-use crate::{file, inspect, layout, policy, print};
+use crate::layer_archive::LayerArchive;
+use crate::output_file::{OutputFile, ProtectedPaths, is_stderr};
+use crate::preopens::{Preopen, Preopens};
+use crate::print::Format;
+use crate::run_error::RunError;
+use crate::run_outputs::{DiffOutput, FinalStep, Finalizer, RunEnd, RunOutputs, watch_signals};
+use crate::sandbox::{DefaultRights, FixedClock, InheritEnv, OverlayCountError, Sandbox, Variable};
+use crate::{config_file, inspect, preopens};
 
-/// Bytes of a constant expression: a hundred times what compilers write. wasmi recurses once for
-/// each operator, so that an expression of 900 KB overflows the stack of the process.
+/// The maximum size of a constant expression: a hundred times what compilers emit. wasmi recurses
+/// once for each operator, so an expression of 900 KB overflows the stack of the process.
 const EXPRESSION_BYTES_MAX: u64 = 4096;
+/// Exit code of a guest whose own code is above 255: a failure must not become a success in the low
+/// 8 bits.
+const EXIT_CODE_MAX: u32 = 255;
 
-/// What is done in another way than `palisade run` does it.
-pub(crate) struct Special {
-    pub(crate) guard: Guard,
+/// The parts of a run that `palisade learn` replaces.
+pub(crate) struct RunOverrides {
+    pub(crate) confinement: Confinement,
     pub(crate) stdout: Output,
-    pub(crate) at_end: AtEnd,
+    pub(crate) final_step: FinalStep,
 }
 
-/// Runs a guest, and answers what to exit with.
+/// Runs `palisade run`. Returns the exit code.
 pub(crate) fn run(run: &Run) -> Result<u8, Error> {
-    run_specially(run, |_| Ok(None))
+    run_with(run, |_| Ok(None))
 }
 
-/// Runs a guest as `special` says, which is told where no output may lie.
-pub(crate) fn run_specially(
+/// Runs a guest with the parts that `overrides` returns. `overrides` receives the paths that no
+/// output may have.
+pub(crate) fn run_with(
     run: &Run,
-    special: impl FnOnce(&Reach) -> Result<Option<Special>, Error>,
+    overrides: impl FnOnce(&ProtectedPaths) -> Result<Option<RunOverrides>, Error>,
 ) -> Result<u8, Error> {
     let [module, args @ ..] = run.command.as_slice() else {
-        return Err(Error::Argument { text: OsString::new() });
+        return Err(HostError::Argument { text: OsString::new() }.into());
     };
-    let mut sandbox = run.config.as_deref().map_or_else(|| Ok(Sandbox::default()), file::read)?;
+    let mut sandbox =
+        run.config.as_deref().map_or_else(|| Ok(Sandbox::default()), config_file::read)?;
     sandbox.add(run, args)?;
     let path = Path::new(module);
     let bytes = ambient::read_module(path)?;
-    let reach = Reach::of(&sandbox)?;
-    let (diff, export) = outputs(run, &sandbox, &reach)?;
+    let protected = ProtectedPaths::for_sandbox(&sandbox)?;
+    let (diff, export) = outputs(run, &sandbox, &protected)?;
     let stopper = Stopper::default();
-    let (guard, stdout, at_end) = match special(&reach)? {
-        Some(Special { guard, stdout, at_end }) => (guard, stdout, Some(at_end)),
+    let (confinement, stdout, final_step) = match overrides(&protected)? {
+        Some(RunOverrides { confinement, stdout, final_step }) => {
+            (confinement, stdout, Some(final_step))
+        }
         None => {
-            let around = Surroundings { reach: &reach, stopper: &stopper };
-            let guard = policy::guard(&sandbox, run, path, &around)?;
-            (guard, Output::inherit_stdout(), None)
+            let context = AuditContext { protected: &protected, stopper: &stopper };
+            let confinement = Confinement::for_run(&sandbox, run, path, &context)?;
+            (confinement, Output::inherit_stdout(), None)
         }
     };
-    let Layout { preopens, overlays } = layout::open(&sandbox.mounts, &guard)?;
-    let config = config(&sandbox, path, preopens, stdout)?;
-    let zero_rights = match sandbox.rights {
-        RightsOf::Strict => ZeroRights::Literal,
-        RightsOf::Parent => ZeroRights::Inherited,
-    };
-    let engine = sandbox.engine.unwrap_or(Kind::Wasmtime);
-    let remains = Remains { guard, overlays, diff, export, at_end };
-    let has_remains = remains.is_any();
-    let ending = Ending::new(remains, run.json);
-    watch_signals(stopper.clone(), has_remains)?;
+    let Preopens { dirs, overlays } = preopens::open(&sandbox.mounts, &confinement)?;
+    let config = config(&sandbox, path, dirs, stdout)?;
+    let engine = sandbox.engine.unwrap_or(EngineKind::Wasmtime);
+    let outputs = RunOutputs { confinement, overlays, diff, export, final_step };
+    let has_outputs = outputs.is_any();
+    let finalizer = Finalizer::new(outputs, Format::from_json_flag(run.json));
+    watch_signals(stopper.clone(), has_outputs)?;
     let (after, since) = (sandbox.timeout, Instant::now());
-    let give_up = Box::new(ending.clone().give_up(move |cause| stopped(cause, after)));
+    let stop_error = move |cause| StopError::new(cause, after).into();
+    let give_up = Box::new(finalizer.clone().exit_process(stop_error));
     let stop = Stop { after, since, stopper, give_up };
-    let compiling = watch_compilation(run, &sandbox, path, &ending)?;
-    let looked_at = look_at(path, &bytes, engine);
-    let Ok((form, footprint)) = looked_at else {
-        ending.abandon()?;
-        return looked_at.map(|_| 0);
+    let compiling = watch_compilation(run, &sandbox, path, &finalizer)?;
+    let analyzed = analyze(path, &bytes, engine);
+    let Ok((form, footprint)) = analyzed else {
+        finalizer.abandon()?;
+        return analyzed.map(|_| 0).map_err(Error::from);
     };
     let ended = engine.run(Guest {
         bytes: &bytes,
         form,
         process: config.start_with(Interrupt::default()),
-        zero_rights,
+        zero_rights: zero_rights(sandbox.rights),
         bounds: Bounds {
             memory_bytes: sandbox.memory_max,
             instance_bytes: footprint.instance_bytes,
-            stop: (after.is_some() || has_remains).then_some(stop),
+            stop: (after.is_some() || has_outputs).then_some(stop),
         },
-        keep: keep(run, engine, &reach)?,
+        cache: module_cache(run, engine, &protected)?,
         compiling,
     });
-    let end = match ended {
-        Ended::Exited(code) => Ok(u8::try_from(code.min(EXIT_CODE_MAX)).unwrap_or(u8::MAX)),
-        Ended::Trapped { why, frames } => Err(Error::Trapped { why, frames }),
-        Ended::Stopped(cause) => Err(stopped(cause, after)),
-        Ended::Panicked(why) => Err(Error::Internal { why }),
+    let (result, stopped_by) = match ended {
+        Ended::Exited(code) => (Ok(u8::try_from(code.min(EXIT_CODE_MAX)).unwrap_or(u8::MAX)), None),
+        Ended::Trapped { why, frames } => (Err(RunError::Trapped { why, frames }.into()), None),
+        Ended::Stopped(cause) => (Err(StopError::new(cause, after).into()), Some(cause)),
+        Ended::Panicked(why) => (Err(RunError::Internal { why }.into()), None),
         never_started => {
-            ending.abandon()?;
-            let _compiling = watch_compilation(run, &sandbox, path, &ending)?;
-            return Err(refusal(never_started, run, &sandbox, path, (&bytes, footprint)));
+            finalizer.abandon()?;
+            let _compiling = watch_compilation(run, &sandbox, path, &finalizer)?;
+            return Err(start_error(never_started, run, &sandbox, path, (&bytes, footprint)));
         }
     };
-    ending.conclude(end).unwrap_or(Ok(0))
+    finalizer.finish(RunEnd { result, stopped_by }).unwrap_or(Ok(0))
 }
 
-/// Bounds the analysis and the compilation of the module from now on.
+fn zero_rights(rights: DefaultRights) -> ZeroRights {
+    match rights {
+        DefaultRights::Strict => ZeroRights::Literal,
+        DefaultRights::Parent => ZeroRights::Inherited,
+    }
+}
+
+/// Limits the analysis and the compilation of the module from now on.
 fn watch_compilation(
     run: &Run,
     sandbox: &Sandbox,
     path: &Path,
-    ending: &Ending,
+    finalizer: &Finalizer,
 ) -> Result<CompileWatch, Error> {
     let compile = CompileBounds::new(sandbox.compile_time_max, sandbox.compile_memory_max);
-    let analysis = Analysis { path, compile, time: sandbox.timeout, json: run.json };
-    let ending = ending.clone();
-    analysis.watch(move || {
-        // The error that follows says why nothing was run.
-        let _ = ending.abandon();
+    let format = Format::from_json_flag(run.json);
+    let limits = AnalysisLimits { path, compile, run_time: sandbox.timeout, format };
+    let finalizer = finalizer.clone();
+    limits.watch(move || {
+        // The overrun is reported; an error of the audit would hide the cause.
+        let _ = finalizer.abandon();
     })
 }
 
-/// What the module is, and what it makes the engine allocate.
+/// Returns the form of the module, and what it makes the engine allocate.
 ///
 /// # Errors
 ///
-/// - [`Error::NoComponents`]: the engine runs core modules alone.
-/// - [`Error::Instances`]: the component instantiates too many modules.
-/// - [`Error::Expression`]: a constant expression is too long.
-fn look_at(path: &Path, bytes: &[u8], engine: Kind) -> Result<(Form, Footprint), Error> {
+/// - [`RunError::NoComponents`]: the engine runs core modules only.
+/// - [`RunError::Instances`]: the component instantiates too many modules.
+/// - [`RunError::Expression`]: a constant expression is too long.
+fn analyze(path: &Path, bytes: &[u8], engine: EngineKind) -> Result<(Form, Footprint), RunError> {
     let form = inspect::form(bytes);
-    if form != Form::Module && engine == Kind::Wasmi {
-        return Err(Error::NoComponents { path: path.to_owned(), engine: engine.name() });
+    if form != Form::Module && engine == EngineKind::Wasmi {
+        return Err(RunError::NoComponents { path: path.to_owned(), engine: engine.name() });
     }
     let footprint = Footprint::read(bytes);
     let (count, max) = (footprint.instances, INSTANCES_MAX as u64);
     if count > max {
-        return Err(Error::Instances { path: path.to_owned(), count, max });
+        return Err(RunError::Instances { path: path.to_owned(), count, max });
     }
     let (bytes, max) = (footprint.expression_bytes, EXPRESSION_BYTES_MAX);
     if bytes > max {
-        return Err(Error::Expression { path: path.to_owned(), bytes, max });
+        return Err(RunError::Expression { path: path.to_owned(), bytes, max });
     }
     Ok((form, footprint))
 }
 
-/// What to tell of a guest that never started.
-fn refusal(
+/// Returns the error of a guest that never started.
+fn start_error(
     ended: Ended,
     run: &Run,
     sandbox: &Sandbox,
@@ -161,84 +176,79 @@ fn refusal(
     let path = path.to_owned();
     match ended {
         Ended::NoCache(why) => {
-            Error::Cache { path: run.cache_dir.clone().unwrap_or_default(), why }
+            RunError::Cache { path: run.cache_dir.clone().unwrap_or_default(), why }.into()
         }
         Ended::OverMemory { needed } => {
             let needed = needed.max(footprint.memory_bytes);
             let allowed = sandbox.memory_max.unwrap_or(MEMORY_DEFAULT_BYTES);
-            Error::MemoryLimit { path, needed, allowed }
+            RunError::MemoryLimit { path, needed, allowed }.into()
         }
-        Ended::Refused(why) => inspect::refusal(&path, bytes).unwrap_or_else(|| {
-            let engine = sandbox.engine.unwrap_or(Kind::Wasmtime).name();
-            Error::Engine { path, engine, why }
-        }),
+        Ended::Refused(why) => match inspect::why_not_runnable(&path, bytes) {
+            Some(error) => error.into(),
+            None => {
+                let engine = sandbox.engine.unwrap_or(EngineKind::Wasmtime).name();
+                RunError::Engine { path, engine, why }.into()
+            }
+        },
         Ended::Exited(_) | Ended::Trapped { .. } | Ended::Stopped(_) | Ended::Panicked(_) => {
-            Error::Internal { why: "a guest that ran did not start".to_owned() }
+            RunError::Internal { why: "a guest that ran is reported as not started".to_owned() }
+                .into()
         }
     }
 }
 
-/// What to tell of a guest that was stopped.
-fn stopped(cause: Cause, after: Option<std::time::Duration>) -> Error {
-    match cause {
-        Cause::TimedOut => Error::TimedOut { after: after.unwrap_or_default() },
-        Cause::Signal(signal) => Error::Signal { signal },
-        Cause::Unrecorded => Error::Unrecorded,
-    }
-}
-
-/// `--diff` and `--export`, of which nothing is written yet.
+/// Resolves the output files of `--diff` and `--export`.
 fn outputs(
     run: &Run,
     sandbox: &Sandbox,
-    reach: &Reach,
-) -> Result<(Option<Diff>, Option<Archive>), Error> {
+    protected: &ProtectedPaths,
+) -> Result<(Option<DiffOutput>, Option<LayerArchive>), Error> {
     if run.diff.is_some() && sandbox.overlays().is_empty() {
-        return Err(Error::NoOverlay { option: "--diff" });
+        return Err(OverlayCountError::None { option: "--diff" }.into());
     }
     let diff = match &run.diff {
         None => None,
         Some(path) => {
             let is_stderr = is_stderr(path);
-            let to = (!is_stderr).then(|| Target::new(path, reach)).transpose()?;
-            Some(Diff { to, json: run.json })
+            let file = (!is_stderr).then(|| OutputFile::new(path, protected)).transpose()?;
+            Some(DiffOutput { file, format: Format::from_json_flag(run.json) })
         }
     };
-    let export = run.export.as_deref().map(|path| Archive::new(path, reach)).transpose()?;
+    let export =
+        run.export.as_deref().map(|path| LayerArchive::new(path, protected)).transpose()?;
     if let (Some(_), count) = (&export, sandbox.overlays().len())
         && count != 1
     {
-        return Err(Error::NotOneOverlay { option: "--export", count });
+        return Err(OverlayCountError::NotOne { option: "--export", count }.into());
     }
     Ok((diff, export))
 }
 
-/// Prints a refusal, as text or as JSON.
-pub(crate) fn report(error: Error, json: bool) {
-    match print::json_line(&error.to_json()) {
-        Ok(line) if json => print::err(&line),
-        _ => error.print(),
-    }
-}
-
-/// Where compiled modules are kept: machine code, which is loaded as it is. So not where the guest
-/// could write some of its own for the next run.
-fn keep(run: &Run, engine: Kind, reach: &Reach) -> Result<Keep, Error> {
-    if run.no_cache || engine == Kind::Wasmi {
-        return Ok(Keep::Nowhere);
+/// Returns the cache of compiled modules. Cached machine code is loaded unchecked, so the directory
+/// must not be writable by the guest.
+fn module_cache(
+    run: &Run,
+    engine: EngineKind,
+    protected: &ProtectedPaths,
+) -> Result<ModuleCache, RunError> {
+    if run.no_cache || engine == EngineKind::Wasmi {
+        return Ok(ModuleCache::Disabled);
     }
     if let Some(dir) = &run.cache_dir {
-        if reach.is_written(dir) {
-            let why = "the guest can write there, and what is kept is run outside of the sandbox";
-            return Err(Error::Cache { path: dir.clone(), why: why.to_owned() });
+        let fail = |why: String| RunError::Cache { path: dir.clone(), why };
+        if protected.is_written(dir) {
+            let why = "the guest can write there, and cached machine code runs outside of the \
+                       sandbox";
+            return Err(fail(why.to_owned()));
         }
-        let fail = |why: std::io::Error| Error::Cache { path: dir.clone(), why: why.to_string() };
-        return std::path::absolute(dir).map(Keep::Exactly).map_err(fail);
+        let path = std::path::absolute(dir);
+        return path.map(ModuleCache::Required).map_err(|why| fail(why.to_string()));
     }
-    let dir = ambient::cache_dir().filter(|dir| !reach.is_written(dir));
-    Ok(dir.map_or(Keep::Nowhere, Keep::IfPossible))
+    let dir = ambient::cache_dir().filter(|dir| !protected.is_written(dir));
+    Ok(dir.map_or(ModuleCache::Disabled, ModuleCache::Optional))
 }
 
+/// Builds the configuration of the guest.
 fn config(
     sandbox: &Sandbox,
     module: &Path,
@@ -247,9 +257,9 @@ fn config(
 ) -> Result<Config, Error> {
     let mut config = Config::builder().stdout(stdout).stderr(Output::inherit_stderr()).stdin(
         match &sandbox.stdin {
-            Some((path, said)) => Input::file(
-                ambient::open_as(said.by(), path, Accepts::Devices)
-                    .map_err(|error| said.blame(error))?,
+            Some((path, origin)) => Input::file(
+                ambient::open_as(origin.name(), path, Accepts::Devices)
+                    .map_err(|error| origin.locate(error))?,
             ),
             None => Input::inherit(),
         },
@@ -272,7 +282,7 @@ fn config(
             Variable::Set(name, value) => config.env(name, value),
             Variable::Inherit(name) => {
                 let value = ambient::variable(name);
-                config.env(name, &value.ok_or_else(|| Error::Env { name: name.clone() })?)
+                config.env(name, &value.ok_or_else(|| RunError::Env { name: name.clone() })?)
             }
             Variable::InheritIfSet(name) => match ambient::variable(name) {
                 Some(value) => config.env(name, &value),
@@ -295,5 +305,5 @@ fn config(
         streams_max: sandbox.streams_max.unwrap_or(defaults.streams_max),
         ..defaults
     });
-    config.build().map_err(Error::Config)
+    Ok(config.build().map_err(RunError::Config)?)
 }

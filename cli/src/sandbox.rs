@@ -1,34 +1,33 @@
-//! The description of a sandbox: what the command line and `palisade.toml` both turn into.
+//! The sandbox description: the merged settings of the command line and of `palisade.toml`.
 //!
-//! It holds what was asked for and who asked, so that whatever goes wrong later is told in the
-//! place where it was written. Nothing is opened here.
+//! Each setting carries its [`Origin`], so that a later error points at the option or at the line
+//! of the file. This module opens nothing.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::ambient;
 use crate::args::{Mounts, Run};
-use crate::engine::Kind;
-use crate::error::Error;
-use crate::fault::Said;
-use crate::place::Place;
-use crate::policy;
-use crate::texts::{MountText, PairText};
+use crate::engine::EngineKind;
+use crate::error::{CommandError, Error};
+use crate::guest_path::GuestPath;
+use crate::mount_spec::{Access, ExplicitMountSpec, MountSpec};
+use crate::origin::{Origin, SourceText};
 
-/// How far a fixed clock goes on at every look, unless one says so.
+/// The default of `--clock-step`.
 const CLOCK_STEP: Duration = Duration::from_millis(1);
 
-/// Everything that a guest is given, and what it may take.
+/// The settings of a run: mounts, environment, clock, limits, engine and policy.
 #[derive(Debug, Default)]
 pub(crate) struct Sandbox {
     pub(crate) mounts: Vec<Mount>,
     pub(crate) arg0: Option<String>,
     pub(crate) args: Vec<String>,
     pub(crate) inherit_env: InheritEnv,
-    /// In the order in which they are set; the last of a name counts.
+    /// In the order in which they are set; a later variable replaces one of the same name.
     pub(crate) env: Vec<Variable>,
-    pub(crate) stdin: Option<(PathBuf, Said)>,
+    pub(crate) stdin: Option<(PathBuf, Origin)>,
     pub(crate) clock: Option<FixedClock>,
     pub(crate) seed: Option<u64>,
     pub(crate) timeout: Option<Duration>,
@@ -37,12 +36,12 @@ pub(crate) struct Sandbox {
     pub(crate) streams_max: Option<u32>,
     pub(crate) compile_time_max: Option<Duration>,
     pub(crate) compile_memory_max: Option<u64>,
-    pub(crate) rights: RightsOf,
-    pub(crate) engine: Option<Kind>,
-    pub(crate) policy: Option<policy::Source>,
+    pub(crate) rights: DefaultRights,
+    pub(crate) engine: Option<EngineKind>,
+    pub(crate) policy: Option<PolicySource>,
 }
 
-/// Whether all of the host's variables are given before the others are set.
+/// Whether the guest inherits all environment variables of the host.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum InheritEnv {
     All,
@@ -50,12 +49,12 @@ pub(crate) enum InheritEnv {
     No,
 }
 
-/// What a `path_open` that asks for no rights gets.
+/// The rights of a descriptor that `path_open` opens without requesting rights.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum RightsOf {
-    /// None.
+pub(crate) enum DefaultRights {
+    /// No rights.
     Strict,
-    /// What its directory may pass on.
+    /// The inheriting rights of the directory.
     #[default]
     Parent,
 }
@@ -64,43 +63,45 @@ pub(crate) enum RightsOf {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Variable {
     Set(String, String),
-    /// The host's, which must be there.
+    /// The value of the host, which must be set.
     Inherit(String),
-    /// The host's, if it is there.
+    /// The value of the host, if it is set.
     InheritIfSet(String),
 }
 
-/// A clock that stands.
+/// A clock that starts at a fixed time and advances by a fixed step at each reading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FixedClock {
     pub(crate) realtime_ns: u64,
     pub(crate) step_ns: u64,
 }
 
-/// Whether a mount may be changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Access {
-    ReadWrite,
-    ReadOnly,
+/// Where the policy of a run is defined.
+#[derive(Debug)]
+pub(crate) enum PolicySource {
+    /// A policy file.
+    File { path: PathBuf, origin: Origin },
+    /// The table `policy` of this `palisade.toml`.
+    Section(SourceText),
 }
 
-/// A source at a guest path.
+/// A source of files at a guest path.
 #[derive(Debug)]
 pub(crate) struct Mount {
-    /// The guest path as it was written, which is the name of the preopen.
+    /// The guest path as the user wrote it, which is the name of the preopen.
     pub(crate) text: String,
-    pub(crate) place: Place,
+    pub(crate) guest_path: GuestPath,
     pub(crate) access: Access,
-    pub(crate) source: Source,
-    /// Where its guest path was written.
-    pub(crate) said: Said,
+    pub(crate) source: MountSource,
+    /// The origin of the guest path.
+    pub(crate) origin: Origin,
 }
 
-/// Where files come from, and who says so.
+/// The files of a mount or of a lower directory.
 #[derive(Debug)]
-pub(crate) struct Source {
+pub(crate) struct MountSource {
     pub(crate) kind: SourceKind,
-    pub(crate) said: Said,
+    pub(crate) origin: Origin,
 }
 
 #[derive(Debug)]
@@ -109,22 +110,44 @@ pub(crate) enum SourceKind {
     Dir(PathBuf),
     /// An empty directory in memory.
     Memory,
-    /// A directory of the host, copied into memory.
+    /// A copy in memory of a directory of the host.
     Copy(PathBuf),
-    /// One file of the host. Only a mount can be this.
+    /// One file of the host. Lower directories of an overlay cannot be files.
     File(PathBuf),
-    /// An archive or a directory of the host, to be read.
+    /// An archive or a directory of the host, read-only.
     Image(PathBuf),
-    /// An upper over lowers, the first on top.
-    Overlay { upper: Upper, lowers: Vec<Source> },
+    /// An overlay of an upper over lowers; the first lower is the topmost.
+    Overlay { upper: Upper, lowers: Vec<MountSource> },
 }
 
-/// Where an overlay keeps its changes.
+/// Where an overlay stores its changes.
 #[derive(Debug)]
 pub(crate) enum Upper {
     Memory,
-    Dir { path: PathBuf, said: Said },
+    Dir { path: PathBuf, origin: Origin },
 }
+
+/// Options that need overlays that the settings do not have.
+#[derive(Debug, thiserror::Error, miette::Diagnostic)]
+pub(crate) enum OverlayCountError {
+    #[error("{option} requires exactly one overlay, but the run has {count}")]
+    #[diagnostic(
+        code(palisade::one_overlay),
+        help(
+            "give `--overlay HOST::GUEST` exactly once, or `kind = \"overlay\"` in the file of `--config`"
+        )
+    )]
+    NotOne { option: &'static str, count: usize },
+
+    #[error("{option} requires an overlay, but the run has none")]
+    #[diagnostic(
+        code(palisade::no_overlay),
+        help("give `--overlay HOST::GUEST`, or `kind = \"overlay\"` in the file of `--config`")
+    )]
+    None { option: &'static str },
+}
+
+impl CommandError for OverlayCountError {}
 
 impl FixedClock {
     pub(crate) fn new(realtime_ns: u64, step: Option<Duration>) -> Self {
@@ -134,34 +157,38 @@ impl FixedClock {
 }
 
 impl Mount {
-    /// Errors: the guest path's.
+    /// Creates a mount.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`GuestPath::new`].
     pub(crate) fn new(
         text: &str,
         access: Access,
-        source: Source,
-        said: Said,
+        source: MountSource,
+        origin: Origin,
     ) -> Result<Self, Error> {
-        let place = Place::new(text).map_err(|error| said.blame(error))?;
-        Ok(Mount { text: text.to_owned(), place, access, source, said })
+        let guest_path = GuestPath::new(text).map_err(|error| origin.locate(error))?;
+        Ok(Mount { text: text.to_owned(), guest_path, access, source, origin })
     }
 
     fn from_option(
         option: &'static str,
-        text: &MountText,
+        text: &MountSpec,
         kind: impl FnOnce(PathBuf) -> SourceKind,
     ) -> Result<Self, Error> {
-        let said = Said::Option(option);
-        let source = Source { kind: kind(text.host.clone()), said: said.clone() };
-        Mount::new(&text.guest, text.access, source, said)
+        let origin = Origin::Option(option);
+        let source = MountSource { kind: kind(text.host.clone()), origin: origin.clone() };
+        Mount::new(&text.guest, text.access, source, origin)
     }
 }
 
 impl Sandbox {
-    /// Puts the command line on top: what is one value takes the place of the file's, what there
-    /// can be many of is added, and a mount takes the place of one at the same guest path.
+    /// Merges the command line into the settings of the file: single values replace those of the
+    /// file, lists are appended, and a mount replaces the file's mount at the same guest path.
     pub(crate) fn add(&mut self, run: &Run, args: &[OsString]) -> Result<(), Error> {
         let mounts = mounts(&run.files.mounts)?;
-        self.mounts.retain(|old| mounts.iter().all(|new| new.place != old.place));
+        self.mounts.retain(|old| mounts.iter().all(|new| new.guest_path != old.guest_path));
         self.mounts.extend(mounts);
         if let Some(upper) = &run.files.upper {
             self.set_upper(upper)?;
@@ -177,17 +204,17 @@ impl Sandbox {
             None => Variable::Inherit(text.clone()),
         }));
         if let Some(path) = &run.stdin {
-            self.stdin = Some((path.clone(), Said::Option("--stdin")));
+            self.stdin = Some((path.clone(), Origin::Option("--stdin")));
         }
         if let Some(realtime_ns) = run.fixed_clock {
             self.clock = Some(FixedClock::new(realtime_ns, run.clock_step));
         }
         if run.strict_rights {
-            self.rights = RightsOf::Strict;
+            self.rights = DefaultRights::Strict;
         }
         if let Some(path) = &run.policy {
-            let said = Said::Option("--policy");
-            self.policy = Some(policy::Source::File { path: path.clone(), said });
+            let origin = Origin::Option("--policy");
+            self.policy = Some(PolicySource::File { path: path.clone(), origin });
         }
         self.arg0 = run.arg0.clone().or(self.arg0.take());
         self.seed = run.seed.or(self.seed);
@@ -201,61 +228,61 @@ impl Sandbox {
         Ok(())
     }
 
-    /// The guest paths of the overlays.
+    /// Returns the guest paths of the overlays.
     pub(crate) fn overlays(&self) -> Vec<&str> {
         let is_overlay = |mount: &&Mount| matches!(mount.source.kind, SourceKind::Overlay { .. });
         self.mounts.iter().filter(is_overlay).map(|mount| mount.text.as_str()).collect()
     }
 
-    /// Keeps the changes of the one overlay in a directory: of the one that the command line
-    /// names, or else of the one in the file.
-    fn set_upper(&mut self, path: &std::path::Path) -> Result<(), Error> {
-        let mut given = Vec::new();
-        let mut filed = Vec::new();
+    /// Sets the upper directory of the only overlay of the command line or, without one, of the
+    /// only overlay of the file.
+    fn set_upper(&mut self, path: &Path) -> Result<(), Error> {
+        let mut from_options = Vec::new();
+        let mut from_file = Vec::new();
         for mount in &mut self.mounts {
             let SourceKind::Overlay { upper, .. } = &mut mount.source.kind else { continue };
-            match mount.said {
-                Said::Option(_) => given.push(upper),
-                Said::File { .. } => filed.push(upper),
+            match mount.origin {
+                Origin::Option(_) => from_options.push(upper),
+                Origin::File { .. } => from_file.push(upper),
             }
         }
-        let candidates = if given.is_empty() { filed } else { given };
+        let candidates = if from_options.is_empty() { from_file } else { from_options };
         let count = candidates.len();
         match <[_; 1]>::try_from(candidates) {
             Ok([upper]) => {
-                *upper = Upper::Dir { path: path.to_owned(), said: Said::Option("--upper") };
+                *upper = Upper::Dir { path: path.to_owned(), origin: Origin::Option("--upper") };
                 Ok(())
             }
-            Err(_) => Err(Error::NotOneOverlay { option: "--upper", count }),
+            Err(_) => Err(OverlayCountError::NotOne { option: "--upper", count }.into()),
         }
     }
 }
 
-/// The mounts of the command line.
+/// Returns the mounts that the options of the command line declare.
 pub(crate) fn mounts(files: &Mounts) -> Result<Vec<Mount>, Error> {
     let mut mounts = Vec::new();
     for text in &files.dir {
         mounts.push(Mount::from_option("--dir", text, SourceKind::Dir)?);
     }
     for guest in &files.mem {
-        let said = Said::Option("--mem");
-        let source = Source { kind: SourceKind::Memory, said: said.clone() };
-        mounts.push(Mount::new(guest, Access::ReadWrite, source, said)?);
+        let origin = Origin::Option("--mem");
+        let source = MountSource { kind: SourceKind::Memory, origin: origin.clone() };
+        mounts.push(Mount::new(guest, Access::ReadWrite, source, origin)?);
     }
-    for PairText(text) in &files.copy {
+    for ExplicitMountSpec(text) in &files.copy {
         mounts.push(Mount::from_option("--copy", text, SourceKind::Copy)?);
     }
     for text in &files.overlay {
         mounts.push(Mount::from_option("--overlay", text, |host| {
-            let said = Said::Option("--overlay");
-            let lower = Source { kind: SourceKind::Dir(host), said };
+            let origin = Origin::Option("--overlay");
+            let lower = MountSource { kind: SourceKind::Dir(host), origin };
             SourceKind::Overlay { upper: Upper::Memory, lowers: vec![lower] }
         })?);
     }
     for text in &files.image {
         mounts.push(Mount::from_option("--image", text, SourceKind::Image)?);
     }
-    for PairText(text) in &files.file {
+    for ExplicitMountSpec(text) in &files.file {
         mounts.push(Mount::from_option("--file", text, SourceKind::File)?);
     }
     Ok(mounts)

@@ -1,5 +1,4 @@
-//! The subscriber of `tracing`: prints internal errors, and with `--trace` every call of the guest
-//! on files and paths, one line each, on standard error.
+//! Subscribes to `tracing` events: prints internal errors, and with `--trace` each WASI call.
 
 use std::fmt::{Debug, Display, Formatter, Write as _};
 use std::time::Instant;
@@ -17,18 +16,18 @@ use crate::print;
 /// The target of `bug!`.
 const BUG_TARGET: &str = "palisade::bug";
 
-/// Prints internal errors from now on. Spans stay disabled: the level is `ERROR`.
+/// Installs a subscriber that prints internal errors. Spans stay disabled: the level is `ERROR`.
 pub(crate) fn start() {
     set(tracing_subscriber::registry().with(Bugs.with_filter(LevelFilter::ERROR)));
 }
 
-/// Prints internal errors and calls from now on.
+/// Installs a subscriber that prints internal errors and the calls of the guest.
 pub(crate) fn start_with_calls() {
     set(tracing_subscriber::registry().with(Bugs).with(Calls));
 }
 
 fn set(subscriber: impl Subscriber + Send + Sync) {
-    // Only the first subscriber counts, and nobody else sets one.
+    // Only the first subscriber counts, and no other code sets one.
     let _ = tracing::subscriber::set_global_default(subscriber);
 }
 
@@ -45,47 +44,48 @@ impl<S: Subscriber> Layer<S> for Bugs {
     }
 }
 
-/// `palisade: internal error: no slot 7 (vfs/src/table.rs:10); please report it`.
+/// The text `palisade: internal error: no slot 7 (vfs/src/table.rs:10); please report it`.
 #[derive(Default)]
 struct BugText {
     message: String,
-    place: String,
+    location: String,
 }
 
 impl Visit for BugText {
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
         let _ = match field.name() {
             "message" => write!(self.message, "{value:?}"),
-            "line" => write!(self.place, ":{value:?}"),
+            "line" => write!(self.location, ":{value:?}"),
             _ => Ok(()),
         };
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
         if field.name() == "file" {
-            self.place.insert_str(0, value);
+            self.location.insert_str(0, value);
         }
     }
 }
 
 impl Display for BugText {
     fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
-        let BugText { message, place } = self;
-        write!(f, "palisade: internal error: {message} ({place}); please report it")
+        let BugText { message, location } = self;
+        write!(f, "palisade: internal error: {message} ({location}); please report it")
     }
 }
 
+/// Prints each call on files and paths when it returns.
 struct Calls;
 
-/// A call that goes on.
+/// A call in progress.
 struct Call {
-    text: Text,
+    text: CallText,
     started: Instant,
 }
 
-/// `path_open 3 "a/b"`.
+/// The name and the fields of a call: `path_open fd=3 path="a/b"`.
 #[derive(Default)]
-struct Text {
+struct CallText {
     name: String,
     fields: String,
 }
@@ -95,7 +95,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Calls {
         if attrs.metadata().name() != "call" {
             return;
         }
-        let mut text = Text::default();
+        let mut text = CallText::default();
         attrs.record(&mut text);
         if let Some(span) = ctx.span(id) {
             span.extensions_mut().insert(Call { text, started: Instant::now() });
@@ -112,7 +112,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Calls {
     }
 }
 
-impl Visit for Text {
+impl Visit for CallText {
     fn record_str(&mut self, field: &Field, value: &str) {
         if field.name() == "name" {
             self.name.push_str(value);
@@ -132,10 +132,10 @@ mod tests {
 
     use super::*;
 
-    /// Keeps the text of each event of `bug!`.
-    struct Kept(Arc<Mutex<Vec<String>>>);
+    /// Collects the text of each event of `bug!`.
+    struct Collector(Arc<Mutex<Vec<String>>>);
 
-    impl<S: Subscriber> Layer<S> for Kept {
+    impl<S: Subscriber> Layer<S> for Collector {
         fn on_event(&self, event: &Event<'_>, _ctx: Context<'_, S>) {
             let mut text = BugText::default();
             event.record(&mut text);
@@ -144,9 +144,9 @@ mod tests {
     }
 
     #[test]
-    fn internal_errors_are_printed_with_message_and_place() {
+    fn internal_error_has_message_and_location() {
         let texts = Arc::<Mutex<Vec<String>>>::default();
-        let subscriber = tracing_subscriber::registry().with(Kept(Arc::clone(&texts)));
+        let subscriber = tracing_subscriber::registry().with(Collector(Arc::clone(&texts)));
         let line = line!() + 2;
         tracing::subscriber::with_default(subscriber, || {
             let reported = std::panic::catch_unwind(|| palisade_vfs::bug!("no slot {}", 7));

@@ -1,45 +1,45 @@
-//! One budget for the memory of a guest: all memories, tables and instances, on both engines.
+//! Limits the total size of a guest's memories, tables and instances, for both engines.
 //!
-//! Both engines ask the same limiter before a memory or a table is created or grows, and what it
-//! grants is never given back: no engine frees a memory before its store ends. Instances are
-//! charged once, before the guest starts, because no engine asks about them one by one.
+//! Both engines call the same limiter before a memory or a table is created or grows. Granted bytes
+//! are never returned, because no engine frees a memory before its store ends. Instances are
+//! charged once, before the guest starts, because the engines do not call the limiter for them.
 //!
-//! Deliberately absent: shared memories and the heap of the GC proposal, which neither engine is
-//! built with; a guest that needs one is refused.
+//! Deliberately absent: shared memories and the heap of the GC proposal. Neither engine is built
+//! with them, so a guest that needs one is refused.
 
 use wasmi_core::LimiterError;
 
 use super::{Bounds, Ended};
 
-/// Bytes that one element of a table is charged: the most that either engine takes for one.
+/// The bytes charged for a table element: the larger size of both engines.
 const TABLE_ELEMENT_BYTES: u64 = 16;
-/// Bytes of tables and instances that are not charged, so that a guest whose memory just fits is
-/// not refused for the few KiB beside it.
+/// The bytes of tables and instances that are not charged, so that a guest whose memory just fits
+/// is not refused because of a few KiB.
 const FREE_BYTES: u64 = 1 << 20;
-/// Bytes of a guest that has no limit of its own: a whole 32-bit memory, and tables beside it.
+/// The default of `--max-memory`: a full 32-bit memory plus tables.
 pub(crate) const MEMORY_DEFAULT_BYTES: u64 = 5 << 30;
-/// Core instances, memories and tables of one guest: each takes address space of the host, and a
-/// mapping or a few. As wasmtime has it.
+/// The maximum number of core instances, memories and tables of a guest, the default of wasmtime:
+/// each takes address space of the host and a few mappings.
 pub(crate) const INSTANCES_MAX: usize = 10_000;
 
-/// What a guest has taken of its limit.
+/// The memory budget of a guest.
 #[derive(Debug)]
 pub(super) struct MemoryBudget {
     max: u64,
-    /// Bytes of memories.
+    /// Charged bytes of memories.
     memories: u64,
-    /// Bytes of tables and instances.
+    /// Charged bytes of tables and instances.
     others: u64,
-    /// Bytes that a refused memory or table would have needed in all.
+    /// The total that the last refused memory or table would have needed.
     refused: Option<u64>,
 }
 
 impl MemoryBudget {
-    /// The budget of a guest that is about to start, with its instances charged.
+    /// Creates the budget of a guest and charges its instances.
     ///
     /// # Errors
     ///
-    /// [`Ended::OverMemory`] if these alone are too much.
+    /// [`Ended::OverMemory`]: the instances exceed the limit.
     pub(super) fn new(bounds: &Bounds) -> Result<Self, Ended> {
         let max = bounds.memory_bytes.unwrap_or(MEMORY_DEFAULT_BYTES);
         let mut budget = MemoryBudget { max, memories: 0, others: 0, refused: None };
@@ -49,12 +49,12 @@ impl MemoryBudget {
         Err(budget.over().unwrap_or(Ended::OverMemory { needed: u64::MAX }))
     }
 
-    /// How a guest ended that was refused before it ran, if the budget is why.
+    /// Returns the end of a guest whose start failed, if the budget was the reason.
     pub(super) fn over(&self) -> Option<Ended> {
         self.refused.map(|needed| Ended::OverMemory { needed })
     }
 
-    /// Charges bytes, unless that is too much.
+    /// Charges bytes and returns whether they are within the limit.
     fn charge(&mut self, memories: u64, others: u64) -> bool {
         let memories = self.memories.saturating_add(memories);
         let others = self.others.saturating_add(others);
@@ -171,14 +171,14 @@ mod tests {
     }
 
     #[test]
-    fn a_memory_that_just_fits_is_granted() {
+    fn memory_of_exactly_the_limit_is_granted() {
         let mut budget = budget(MIB);
         assert!(budget.grow_table(0, 1000, None));
         assert!(budget.grow_memory(0, MIB, None));
     }
 
     #[test]
-    fn growth_beyond_the_own_maximum_of_a_memory_or_table_is_not_charged() {
+    fn growth_over_the_declared_maximum_is_not_charged() {
         let mut budget = budget(10 * MIB);
         for _ in 0..100 {
             assert!(!budget.grow_memory(0, 2 * MIB, Some(MIB)));
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_beyond_every_number_are_refused() {
+    fn growth_by_usize_max_is_refused() {
         let mut budget = budget(10 * MIB);
         assert!(!budget.grow_memory(0, usize::MAX, None));
         assert!(!budget.grow_table(0, usize::MAX, None));

@@ -1,7 +1,7 @@
-//! Ends the command when it takes too long, or too much memory, to compile or analyze a module.
+//! Ends the process when analyzing or compiling a module exceeds its time or memory limit.
 //!
-//! A compiler cannot be stopped, so a thread ends the process under it; nothing of the guest has
-//! run then, and nothing has to be kept. `stop.rs` watches the guest itself.
+//! A compiler cannot be interrupted, so a watcher thread ends the process. The guest has not run at
+//! that point, so there are no outputs to write. `stop.rs` watches the guest itself.
 
 use std::io;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -10,18 +10,18 @@ use std::time::{Duration, Instant};
 
 use crate::ambient;
 
-/// How often the time and the memory are looked at.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
-/// How long it may take: a hundred times what the largest programs take on a slow machine.
+/// The interval between two checks of time and memory.
+const CHECK_INTERVAL: Duration = Duration::from_millis(20);
+/// The default time limit: a hundred times what the largest programs need on a slow machine.
 const TIME_DEFAULT: Duration = Duration::from_secs(120);
-/// Bytes that it may take: four times what the largest programs take.
+/// The default memory limit: four times what the largest programs need.
 const MEMORY_DEFAULT_BYTES: u64 = 4 << 30;
 
-/// What the compilation or the analysis of a module may take.
+/// The limits of analyzing and compiling a module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct CompileBounds {
     pub(crate) time: Duration,
-    /// Bytes that the process grows by.
+    /// The growth of the resident set size of the process.
     pub(crate) memory_bytes: u64,
 }
 
@@ -31,51 +31,51 @@ impl Default for CompileBounds {
     }
 }
 
-/// Which bound was passed.
+/// The limit that was exceeded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Overrun {
-    /// That of the whole run.
-    Time,
+    /// The time limit of the whole run.
+    RunTime,
     CompileTime,
     CompileMemory,
 }
 
-/// What to watch.
+/// The limits to watch.
 pub(crate) struct Watched {
     pub(crate) compile: CompileBounds,
-    /// For the whole run, of which this is the beginning.
-    pub(crate) time: Option<Duration>,
-    /// Ends the process, after saying why.
+    /// The time limit of the whole run, which starts now.
+    pub(crate) run_time: Option<Duration>,
+    /// Prints the error and ends the process.
     pub(crate) give_up: Box<dyn FnOnce(Overrun) + Send>,
 }
 
-/// Watches until it is dropped.
+/// A running watch; dropping it ends the watch.
 pub(crate) struct CompileWatch(#[expect(dead_code, reason = "its drop is the message")] Sender<()>);
 
 impl CompileWatch {
-    /// Watches from now on.
+    /// Starts the watcher thread.
     ///
     /// # Errors
     ///
-    /// The operating system's, if it has no thread to give.
+    /// The operating system refuses a thread.
     pub(crate) fn start(watched: Watched) -> io::Result<Self> {
-        let (to, ended) = channel();
+        let (sender, ended) = channel();
         let watch = move || watch(watched, &ended);
         thread::Builder::new().name("palisade-compile".to_owned()).spawn(watch)?;
-        Ok(CompileWatch(to))
+        Ok(CompileWatch(sender))
     }
 }
 
 fn watch(watched: Watched, ended: &Receiver<()>) {
-    let Watched { compile, time, give_up } = watched;
+    let Watched { compile, run_time, give_up } = watched;
     let (started, before) = (Instant::now(), ambient::resident_bytes());
     let overrun = loop {
-        if ended.recv_timeout(LOOK_EVERY) != Err(RecvTimeoutError::Timeout) {
+        if ended.recv_timeout(CHECK_INTERVAL) != Err(RecvTimeoutError::Timeout) {
             return;
         }
         let passed = started.elapsed();
-        if time.is_some_and(|time| passed >= time) {
-            break Overrun::Time;
+        if run_time.is_some_and(|limit| passed >= limit) {
+            break Overrun::RunTime;
         }
         if passed >= compile.time {
             break Overrun::CompileTime;

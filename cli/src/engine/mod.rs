@@ -1,8 +1,8 @@
-//! Engines: the only place of the command that names one.
+//! Runs a guest on wasmtime or wasmi. No other module of the command uses an engine.
 //!
-//! An engine is handed a [`Guest`] and answers how the guest ended. Whatever goes wrong before the
-//! guest runs is [`Ended::Refused`] with the engine's words; the caller looks at the module itself
-//! for a better reason, so that nothing is looked at twice as long as all goes well.
+//! [`EngineKind::run`] takes a [`Guest`] and returns how it [`Ended`]. An error before the guest
+//! runs is [`Ended::Refused`] with the message of the engine. The caller then analyzes the module
+//! for a more helpful reason; the analysis costs nothing when the guest starts.
 
 mod budget;
 mod compile_watch;
@@ -21,102 +21,102 @@ use palisade::preview1::ZeroRights;
 pub(crate) use budget::{INSTANCES_MAX, MEMORY_DEFAULT_BYTES};
 pub(crate) use compile_watch::{CompileBounds, CompileWatch, Overrun, Watched};
 use stop::Watchdog;
-pub(crate) use stop::{Cause, Stop, Stopped, Stopper};
+pub(crate) use stop::{Stop, StopCause, StopError, Stopped, Stopper};
 
-/// Which engine.
+/// The engine of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum Kind {
-    /// Compiles to machine code, and keeps it.
+pub(crate) enum EngineKind {
+    /// Compiles to machine code, which is cached.
     Wasmtime,
-    /// Interprets.
+    /// Interprets the code.
     Wasmi,
 }
 
-/// What the bytes are.
+/// The binary format of a guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Form {
-    /// A core module, which speaks Preview 1.
+    /// A core module, which calls Preview 1.
     Module,
-    /// A component, which speaks Preview 2.
+    /// A component, which calls Preview 2.
     Component,
-    /// A component that was made of a module, which speaks Preview 1 to an adapter within.
+    /// A component that contains a module and an adapter from Preview 1 to Preview 2.
     WrappedModule,
 }
 
-/// What an engine needs.
+/// A guest to run.
 pub(crate) struct Guest<'a> {
     pub(crate) bytes: &'a [u8],
     pub(crate) form: Form,
     pub(crate) process: Process,
     pub(crate) zero_rights: ZeroRights,
     pub(crate) bounds: Bounds,
-    pub(crate) keep: Keep,
-    /// Watches the compilation. Dropped when the guest begins to run.
+    pub(crate) cache: ModuleCache,
+    /// Limits the compilation. Dropped when the guest starts.
     pub(crate) compiling: CompileWatch,
 }
 
-/// Where compiled modules are kept. The directory is made if it is missing.
-pub(crate) enum Keep {
-    Nowhere,
-    /// There, or the guest does not start.
-    Exactly(PathBuf),
-    /// There, or nowhere.
-    IfPossible(PathBuf),
+/// The cache of compiled modules. Its directory is created if it does not exist.
+pub(crate) enum ModuleCache {
+    Disabled,
+    /// The guest does not start if the directory cannot be used.
+    Required(PathBuf),
+    /// The module is not cached if the directory cannot be used.
+    Optional(PathBuf),
 }
 
-/// What an engine enforces.
+/// The limits that an engine enforces.
 pub(crate) struct Bounds {
     pub(crate) memory_bytes: Option<u64>,
-    /// Bytes that the instances of the guest take beside their memories and tables.
+    /// The bytes of the instances of the guest without memories and tables.
     pub(crate) instance_bytes: u64,
-    /// `None` if the guest is never stopped: then no engine has to look up for it.
+    /// `None` if the guest is never stopped, so that the code needs no checks for it.
     pub(crate) stop: Option<Stop>,
 }
 
 /// How a guest ended.
 pub(crate) enum Ended {
-    /// It exited, or returned, which is 0.
+    /// The guest exited with this code; 0 if `_start` returned.
     Exited(u32),
-    /// It trapped.
+    /// The guest trapped.
     Trapped { why: String, frames: Vec<String> },
-    /// It was stopped.
-    Stopped(Cause),
-    /// It never started: the engine's words.
+    /// The guest was stopped.
+    Stopped(StopCause),
+    /// The guest never started: the message of the engine.
     Refused(String),
-    /// It never started: its memories, tables and instances need at least this many bytes.
+    /// The guest never started: its memories, tables and instances need at least this many bytes.
     OverMemory { needed: u64 },
-    /// The host panicked, with this message.
+    /// The host panicked with this message.
     Panicked(String),
-    /// It never started: the cache cannot be used.
+    /// The guest never started: the required cache cannot be used.
     NoCache(String),
 }
 
-impl Kind {
-    /// The name, as it is typed.
+impl EngineKind {
+    /// Returns the value of `--engine`.
     pub(crate) fn name(self) -> &'static str {
         match self {
-            Kind::Wasmtime => "wasmtime",
-            Kind::Wasmi => "wasmi",
+            EngineKind::Wasmtime => "wasmtime",
+            EngineKind::Wasmi => "wasmi",
         }
     }
 
     /// Runs the guest to its end.
     ///
-    /// A panic of the host while it does, in whatever crate, ends the guest and not the command:
-    /// records and changes are still completed. What the panic interrupted is not used again.
+    /// A panic of the host ends the guest, not the command: the outputs of the run are still
+    /// written. The state that the panic interrupted is not used again.
     pub(crate) fn run(self, guest: Guest<'_>) -> Ended {
         let run = || match self {
-            Kind::Wasmtime if guest.form != Form::Module => component::run(guest),
-            Kind::Wasmtime => wasmtime::run(guest),
-            Kind::Wasmi => wasmi::run(guest),
+            EngineKind::Wasmtime if guest.form != Form::Module => component::run(guest),
+            EngineKind::Wasmtime => wasmtime::run(guest),
+            EngineKind::Wasmi => wasmi::run(guest),
         };
         let ended = catch_unwind(AssertUnwindSafe(run));
         ended.unwrap_or_else(|panic| Ended::Panicked(message(&*panic)))
     }
 }
 
-/// The message of a panic.
+/// Returns the message of a panic.
 fn message(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default()
@@ -131,12 +131,12 @@ mod tests {
     /// A component that prints to standard output.
     const COMPONENT: &[u8] = include_bytes!("../../../tests/guests/streams.wasm");
 
-    fn end(engine: Kind, form: Form, bytes: &[u8]) -> Ended {
+    fn end(engine: EngineKind, form: Form, bytes: &[u8]) -> Ended {
         let stdout = Output::callback(|_| panic!("expected by this test"));
         let config = Config::builder().args(["guest", "pollables", "1"]).stdout(stdout);
         let watched = Watched {
             compile: CompileBounds::default(),
-            time: None,
+            run_time: None,
             give_up: Box::new(|overrun| panic!("{overrun:?}")),
         };
         engine.run(Guest {
@@ -145,13 +145,13 @@ mod tests {
             process: config.build().unwrap().start(),
             zero_rights: ZeroRights::Inherited,
             bounds: Bounds { memory_bytes: None, instance_bytes: 0, stop: None },
-            keep: Keep::Nowhere,
+            cache: ModuleCache::Disabled,
             compiling: CompileWatch::start(watched).unwrap(),
         })
     }
 
     #[test]
-    fn a_panic_of_the_host_in_a_call_is_the_end_of_the_guest() {
+    fn host_panic_ends_the_guest_only() {
         let module = wat::parse_str(
             r#"(module (import "wasi_snapshot_preview1" "fd_write"
                 (func $write (param i32 i32 i32 i32) (result i32)))
@@ -161,14 +161,14 @@ mod tests {
         )
         .unwrap();
         for (engine, form, bytes) in [
-            (Kind::Wasmtime, Form::Module, &*module),
-            (Kind::Wasmi, Form::Module, &module),
-            (Kind::Wasmtime, Form::Component, COMPONENT),
+            (EngineKind::Wasmtime, Form::Module, &*module),
+            (EngineKind::Wasmi, Form::Module, &module),
+            (EngineKind::Wasmtime, Form::Component, COMPONENT),
         ] {
             let end = end(engine, form, bytes);
-            let is_told =
+            let is_expected =
                 matches!(&end, Ended::Panicked(message) if message == "expected by this test");
-            assert!(is_told, "{engine:?}, {form:?}");
+            assert!(is_expected, "{engine:?}, {form:?}");
         }
     }
 }

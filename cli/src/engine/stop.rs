@@ -1,9 +1,9 @@
-//! Stopping a guest before its end: when its time is up, for a signal, or when the audit fails.
+//! Stops a guest early: at its timeout, for a signal, or when the audit fails.
 //!
-//! A watchdog thread waits for the cause. It interrupts the guest: sleeps and waits end, compiled
-//! code traps at the next epoch, interpreted code stops after its slice of fuel. A guest that sits
-//! in a call of the host does not notice. If it has not ended after [`GRACE`], the watchdog ends
-//! the process itself, with everything written that a run leaves behind.
+//! A watchdog thread waits for a [`StopCause`] and then interrupts the guest: sleeps and waits end,
+//! compiled code traps at the next epoch, interpreted code stops after its slice of fuel. A guest
+//! that blocks in a host call does not notice the interrupt. If it has not ended after
+//! [`GRACE_PERIOD`], the watchdog writes the outputs of the run and ends the process.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -13,32 +13,89 @@ use std::time::{Duration, Instant};
 use palisade::Interrupt;
 
 use super::Ended;
+use crate::error::{CommandError, EXIT_REFUSED, EXIT_SIGNAL, EXIT_TIMED_OUT};
 
-/// How long a guest that was stopped may take to come to its end: far longer than an interpreter's
-/// slice takes, also if each of its instructions is a call of the host.
-const GRACE: Duration = Duration::from_secs(1);
+/// How long a stopped guest may take to end: far longer than a slice of the interpreter, even if
+/// each of its instructions is a host call.
+const GRACE_PERIOD: Duration = Duration::from_secs(1);
 
-/// Why a guest is stopped.
+/// The reason to stop a guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Cause {
-    /// Its time is up.
-    TimedOut,
-    /// The process got this signal.
+pub(crate) enum StopCause {
+    /// The time of `--timeout` has passed.
+    Timeout,
+    /// The process received this signal.
     Signal(i32),
-    /// The audit cannot be written.
-    Unrecorded,
+    /// The audit log cannot be written.
+    AuditFailed,
 }
 
-/// When to stop a guest, and what to do if it does not end then.
+/// The error of a guest that was stopped.
+#[derive(Debug, thiserror::Error, miette::Diagnostic)]
+pub(crate) enum StopError {
+    #[error("the guest was stopped after {}", humantime::format_duration(*.after))]
+    #[diagnostic(
+        code(palisade::timeout),
+        help("raise or remove `--timeout`, which includes the time of compiling")
+    )]
+    Timeout { after: Duration },
+
+    #[error("the guest was stopped: the process received {}", signal_name(*.signal))]
+    #[diagnostic(
+        code(palisade::signal),
+        help("the outputs of the run were written; a second signal ends the process at once")
+    )]
+    Signal { signal: i32 },
+
+    #[error("the guest was stopped: the audit log cannot be written")]
+    #[diagnostic(
+        code(palisade::audit),
+        help(
+            "make room for the log, or let the guest continue without it: `--audit-when-failing continue`"
+        )
+    )]
+    AuditFailed,
+}
+
+impl StopError {
+    /// Returns the error of a cause. `timeout` is the value of `--timeout`.
+    pub(crate) fn new(cause: StopCause, timeout: Option<Duration>) -> Self {
+        match cause {
+            StopCause::Timeout => StopError::Timeout { after: timeout.unwrap_or_default() },
+            StopCause::Signal(signal) => StopError::Signal { signal },
+            StopCause::AuditFailed => StopError::AuditFailed,
+        }
+    }
+}
+
+impl CommandError for StopError {
+    fn exit_code(&self) -> u8 {
+        match self {
+            StopError::Timeout { .. } => EXIT_TIMED_OUT,
+            StopError::Signal { signal } => {
+                EXIT_SIGNAL.saturating_add(u8::try_from(*signal).unwrap_or(0))
+            }
+            StopError::AuditFailed => EXIT_REFUSED,
+        }
+    }
+}
+
+/// Returns the name of a signal, such as `SIGTERM`.
+fn signal_name(signal: i32) -> String {
+    let name = signal_hook::low_level::signal_name(signal);
+    name.map_or_else(|| format!("signal {signal}"), str::to_owned)
+}
+
+/// When to stop a guest, and the last resort if it does not end.
 pub(crate) struct Stop {
     pub(crate) after: Option<Duration>,
-    /// Since when: before the guest was compiled.
+    /// The start of the timeout: before the guest was compiled.
     pub(crate) since: Instant,
     pub(crate) stopper: Stopper,
-    pub(crate) give_up: Box<dyn FnOnce(Cause) + Send>,
+    pub(crate) give_up: Box<dyn FnOnce(StopCause) + Send>,
 }
 
-/// Stops the guest from other threads.
+/// A handle that stops the guest from other threads.
 #[derive(Clone, Default)]
 pub(crate) struct Stopper(Arc<Mutex<State>>);
 
@@ -46,34 +103,34 @@ pub(crate) struct Stopper(Arc<Mutex<State>>);
 enum State {
     #[default]
     NotStarted,
-    /// It is stopped as soon as it starts.
-    Due(Cause),
+    /// The guest will be stopped as soon as it starts.
+    Pending(StopCause),
     Running(Sender<Message>),
     Ended,
 }
 
 enum Message {
-    Stop(Cause),
+    Stop(StopCause),
     Ended,
 }
 
-/// Whether there was a guest to stop.
+/// The state of the guest when it was stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stopped {
-    /// It does not run yet, and will be stopped at its start.
+    /// The guest did not run yet; it will be stopped at its start.
     BeforeStart,
     Running,
-    /// It has ended by itself; what it leaves behind is being written.
+    /// The guest had ended; its outputs are being written.
     AfterEnd,
 }
 
 impl Stopper {
-    /// Stops the guest. Only the first cause counts.
-    pub(crate) fn stop(&self, cause: Cause) -> Stopped {
+    /// Stops the guest. Later causes are ignored.
+    pub(crate) fn stop(&self, cause: StopCause) -> Stopped {
         let mut state = self.state();
         match &*state {
-            State::NotStarted => *state = State::Due(cause),
-            State::Due(_) => {}
+            State::NotStarted => *state = State::Pending(cause),
+            State::Pending(_) => {}
             State::Running(to) => {
                 let _ = to.send(Message::Stop(cause));
                 return Stopped::Running;
@@ -87,11 +144,11 @@ impl Stopper {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// From now on causes go to the watchdog.
+    /// Marks the guest as running. Causes go to the returned channel.
     fn start(&self) -> (Sender<Message>, Receiver<Message>) {
         let (to, messages) = channel();
         let mut state = self.state();
-        if let State::Due(cause) = &*state {
+        if let State::Pending(cause) = &*state {
             let _ = to.send(Message::Stop(*cause));
         }
         *state = State::Running(to.clone());
@@ -103,18 +160,18 @@ impl Stopper {
     }
 }
 
-/// Stops a guest when there is a cause. The drop says that the guest has ended.
+/// The watchdog of a running guest. Dropping it marks the guest as ended.
 pub(super) struct Watchdog {
-    cause: Arc<OnceLock<Cause>>,
+    cause: Arc<OnceLock<StopCause>>,
     ended: Option<(Stopper, Sender<Message>)>,
 }
 
 impl Watchdog {
-    /// Watches from now on. When there is a cause, `halt` is called, and sleeps and waits end.
+    /// Starts the watchdog thread. On a cause it calls `halt` and interrupts sleeps and waits.
     ///
     /// # Errors
     ///
-    /// [`Ended::Refused`] if the operating system has no thread to give.
+    /// [`Ended::Refused`]: the operating system refuses a thread.
     pub(super) fn start(
         stop: Option<Stop>,
         interrupt: &Interrupt,
@@ -125,7 +182,7 @@ impl Watchdog {
             return Ok(Watchdog { cause, ended: None });
         };
         let (to, messages) = stopper.start();
-        let (told, interrupt) = (Arc::clone(&cause), interrupt.clone());
+        let (shared_cause, interrupt) = (Arc::clone(&cause), interrupt.clone());
         let watch = move || {
             let message = match after {
                 Some(after) => messages.recv_timeout(after.saturating_sub(since.elapsed())),
@@ -133,23 +190,23 @@ impl Watchdog {
             };
             let cause = match message {
                 Ok(Message::Stop(cause)) => cause,
-                Err(RecvTimeoutError::Timeout) => Cause::TimedOut,
+                Err(RecvTimeoutError::Timeout) => StopCause::Timeout,
                 Ok(Message::Ended) | Err(RecvTimeoutError::Disconnected) => return,
             };
-            let _ = told.set(cause);
+            let _ = shared_cause.set(cause);
             halt();
             interrupt.raise();
-            if !has_ended_within(GRACE, &messages) {
+            if !has_ended_within(GRACE_PERIOD, &messages) {
                 give_up(cause);
             }
         };
         let thread = thread::Builder::new().name("palisade-watchdog".to_owned()).spawn(watch);
-        thread.map_err(|why| Ended::Refused(format!("there is no thread to stop it: {why}")))?;
+        thread.map_err(|why| Ended::Refused(format!("cannot start the watchdog thread: {why}")))?;
         Ok(Watchdog { cause, ended: Some((stopper, to)) })
     }
 
-    /// Why the guest was stopped, if it was.
-    pub(super) fn cause(&self) -> Option<Cause> {
+    /// Returns the cause, if the guest was stopped.
+    pub(super) fn cause(&self) -> Option<StopCause> {
         self.cause.get().copied()
     }
 }
@@ -163,7 +220,7 @@ impl Drop for Watchdog {
     }
 }
 
-/// Waits for the end of the guest; further causes change nothing.
+/// Waits until the guest ends or the time is up. Ignores further causes.
 fn has_ended_within(limit: Duration, messages: &Receiver<Message>) -> bool {
     let until = std::time::Instant::now() + limit;
     loop {

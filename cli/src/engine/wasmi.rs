@@ -1,4 +1,4 @@
-//! wasmi: an interpreter, for guests that run briefly or not at all elsewhere.
+//! Runs modules on wasmi, an interpreter.
 
 use palisade::preview1::Preview1;
 use palisade::preview1::engines::wasmi::{HostPanic, State, add_to_linker};
@@ -7,8 +7,8 @@ use wasmi::{CompilationMode, Config, Engine, Error, Linker, Module, Store, Typed
 use super::budget::MemoryBudget;
 use super::{Ended, Guest, Watchdog};
 
-/// Fuel between two looks at the time: about a millisecond.
-const SLICE: u64 = 1_000_000;
+/// Fuel between two checks of the stop cause: about a millisecond.
+const SLICE_FUEL: u64 = 1_000_000;
 
 struct Data {
     state: State,
@@ -28,8 +28,8 @@ fn try_run(guest: Guest<'_>) -> Result<Ended, Ended> {
     let mut config = Config::default();
     config.consume_fuel(can_stop);
     if can_stop {
-        // The translation of a function at its first call takes fuel too, and a call that lacks it
-        // cannot be resumed.
+        // Lazy translation of a function at its first call consumes fuel, and a call that runs out
+        // of fuel there cannot be resumed.
         config.compilation_mode(CompilationMode::Eager);
     }
     let engine = Engine::new(&config);
@@ -43,8 +43,8 @@ fn try_run(guest: Guest<'_>) -> Result<Ended, Ended> {
     let mut store = Store::new(&engine, data);
     store.limiter(|data| &mut data.budget);
     if can_stop {
-        // A start function cannot be resumed, so it is not sliced either; if it does not end, the
-        // watchdog gives up on it.
+        // A start function cannot be resumed, so it gets all its fuel at once. If it does not end,
+        // the watchdog ends the process.
         store.set_fuel(u64::MAX).map_err(refuse)?;
     }
     drop(guest.compiling);
@@ -66,7 +66,7 @@ fn try_run(guest: Guest<'_>) -> Result<Ended, Ended> {
     if !can_stop {
         return Ok(ended(start.call(&mut store, ()).as_ref().copied(), &watchdog));
     }
-    store.set_fuel(SLICE).map_err(refuse)?;
+    store.set_fuel(SLICE_FUEL).map_err(refuse)?;
     let mut call = start.call_resumable(&mut store, ());
     loop {
         let paused = match call {
@@ -80,8 +80,8 @@ fn try_run(guest: Guest<'_>) -> Result<Ended, Ended> {
         if let Some(cause) = watchdog.cause() {
             return Ok(Ended::Stopped(cause));
         }
-        // One instruction may need more than a slice: `memory.fill`, for one.
-        store.set_fuel(paused.required_fuel().max(SLICE)).map_err(refuse)?;
+        // One instruction, such as `memory.fill`, may need more than a slice.
+        store.set_fuel(paused.required_fuel().max(SLICE_FUEL)).map_err(refuse)?;
         call = paused.resume(&mut store);
     }
 }
@@ -99,7 +99,7 @@ fn ended(result: Result<(), &Error>, watchdog: &Watchdog) -> Ended {
     }
     match error.i32_exit_status() {
         Some(code) => Ended::Exited(code.cast_unsigned()),
-        // An interpreter has no frames to tell of.
+        // wasmi provides no backtrace.
         None => Ended::Trapped { why: error.to_string(), frames: Vec::new() },
     }
 }

@@ -1,4 +1,4 @@
-//! wasmtime: compiled code, kept between runs.
+//! Runs modules on wasmtime, with a cache of compiled code.
 
 use std::path::PathBuf;
 
@@ -11,7 +11,7 @@ use wasmtime::{
 };
 
 use super::budget::MemoryBudget;
-use super::{Bounds, Ended, Guest, Keep, Watchdog};
+use super::{Bounds, Ended, Guest, ModuleCache, Watchdog};
 
 struct Data {
     state: State,
@@ -26,7 +26,7 @@ pub(super) fn run(guest: Guest<'_>) -> Ended {
 
 fn try_run(guest: Guest<'_>) -> Result<Ended, Ended> {
     let budget = MemoryBudget::new(&guest.bounds)?;
-    let engine = engine(&guest.bounds, guest.keep)?;
+    let engine = engine(&guest.bounds, guest.cache)?;
     let module = Module::new(&engine, guest.bytes).map_err(refuse)?;
     let mut linker = Linker::new(&engine);
     if module.imports().any(|import| import.module() == MODULE) {
@@ -42,10 +42,10 @@ fn try_run(guest: Guest<'_>) -> Result<Ended, Ended> {
     drop(guest.compiling);
     let watchdog =
         Watchdog::start(guest.bounds.stop, &interrupt, move || engine.increment_epoch())?;
-    // What the module itself does at its start may trap already, and that is no refusal.
+    // A trap of the start function is a trap of the guest, not a refusal of the engine.
     let instance = linker.instantiate(&mut store, &module);
     let instance = instance.map_err(|error| match store.data().budget.over() {
-        _ if is_the_guests(&error) => ended(Err(error), &watchdog),
+        _ if is_guest_error(&error) => ended(Err(error), &watchdog),
         over => over.unwrap_or_else(|| refuse(error)),
     })?;
     // A guest that only exits needs no memory.
@@ -56,45 +56,46 @@ fn try_run(guest: Guest<'_>) -> Result<Ended, Ended> {
     }
     let result = call(&mut store, instance).map_err(refuse)?;
     let ended = ended(result, &watchdog);
-    // Some handles have something to tell at their end.
+    // Closing a handle can emit audit records.
     store.data_mut().state.preview1_mut().process_mut().close_all();
-    // The process ends next; taking its memory apart would only delay that.
+    // The process ends next, so freeing the store would only delay the exit.
     std::mem::forget(store);
     Ok(ended)
 }
 
-/// An engine with what is asked of every guest.
+/// Creates an engine.
 ///
-/// Shared memories and the GC proposal are not built into it: their memory would not be asked for
-/// through a limiter.
-pub(super) fn engine(bounds: &Bounds, keep: Keep) -> Result<Engine, Ended> {
+/// Shared memories and the GC proposal are disabled: wasmtime does not call the limiter for them.
+pub(super) fn engine(bounds: &Bounds, cache: ModuleCache) -> Result<Engine, Ended> {
     let mut config = Config::new();
-    // The details would cost every start an environment variable and every module its debug
-    // information, for the rare trap.
+    // Details of backtraces would make each start read an environment variable and each module keep
+    // its debug information, for the rare trap.
     config.wasm_backtrace_details(WasmBacktraceDetails::Disable);
     config.shared_memory(false);
     config.epoch_interruption(bounds.stop.is_some());
-    config.cache(match keep {
-        Keep::Nowhere => None,
-        Keep::IfPossible(dir) => cache(dir).ok(),
-        Keep::Exactly(dir) => Some(cache(dir).map_err(|why| Ended::NoCache(format!("{why:#}")))?),
+    config.cache(match cache {
+        ModuleCache::Disabled => None,
+        ModuleCache::Optional(dir) => open_cache(dir).ok(),
+        ModuleCache::Required(dir) => {
+            Some(open_cache(dir).map_err(|why| Ended::NoCache(format!("{why:#}")))?)
+        }
     });
     Engine::new(&config).map_err(refuse)
 }
 
-/// It never started.
+/// Converts an error before the start of the guest.
 #[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
 pub(super) fn refuse(why: wasmtime::Error) -> Ended {
     Ended::Refused(format!("{why:#}"))
 }
 
-fn cache(dir: PathBuf) -> wasmtime::Result<Cache> {
+fn open_cache(dir: PathBuf) -> wasmtime::Result<Cache> {
     let mut cache = CacheConfig::new();
     cache.with_directory(dir);
     Cache::new(cache)
 }
 
-/// Calls `_start`. The outer error is why it cannot be called.
+/// Calls `_start`. The outer error means that it cannot be called.
 fn call(store: &mut Store<Data>, instance: Instance) -> wasmtime::Result<wasmtime::Result<()>> {
     let start = instance.get_typed_func::<(), ()>(&mut *store, "_start")?;
     if let Some(memory) = instance.get_memory(&mut *store, "memory") {
@@ -103,7 +104,8 @@ fn call(store: &mut Store<Data>, instance: Instance) -> wasmtime::Result<wasmtim
     Ok(start.call(store, ()))
 }
 
-pub(super) fn is_the_guests(error: &wasmtime::Error) -> bool {
+/// Returns whether an error of the instantiation comes from the start function of the guest.
+pub(super) fn is_guest_error(error: &wasmtime::Error) -> bool {
     error.is::<Trap>() || error.is::<Exit>()
 }
 
@@ -118,7 +120,7 @@ pub(super) fn ended(result: wasmtime::Result<()>, watchdog: &Watchdog) -> Ended 
     if let Some(Exit(code)) = error.downcast_ref() {
         return Ended::Exited(*code);
     }
-    // The backtrace is a context of its own, above the reason.
+    // The backtrace is a separate context above the root cause.
     let trace = error.downcast_ref::<WasmBacktrace>();
     let frames = trace.map(|trace| trace.frames().iter().enumerate().map(frame).collect());
     let why = match error.downcast_ref::<Trap>() {
@@ -128,9 +130,10 @@ pub(super) fn ended(result: wasmtime::Result<()>, watchdog: &Watchdog) -> Ended 
     Ended::Trapped { why, frames: frames.unwrap_or_default() }
 }
 
-/// One frame of a backtrace as `0: 0x1c - module!function`.
+/// Formats a frame of a backtrace as `0: 0x1c - module!function`.
 ///
-/// The `Display` of a backtrace is not used: a newline in a function's name would be a frame.
+/// The `Display` of the backtrace is not used: a newline in the name of a function would look like
+/// another frame.
 fn frame((number, frame): (usize, &FrameInfo)) -> String {
     let module = frame.module().name().unwrap_or("<unknown>");
     let offset = frame.module_offset().map(|it| format!("{it:#x} - ")).unwrap_or_default();
@@ -141,7 +144,7 @@ fn frame((number, frame): (usize, &FrameInfo)) -> String {
     format!("{number}: {offset}{module}!{function}")
 }
 
-/// The name that a Rust or C++ compiler was given, or `name` if it is not mangled.
+/// Demangles a Rust or C++ name; returns other names unchanged.
 fn demangled(name: &str) -> String {
     if let Ok(demangled) = rustc_demangle::try_demangle(name) {
         return demangled.to_string();

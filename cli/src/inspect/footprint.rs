@@ -1,47 +1,47 @@
-//! What a module or a component makes an engine allocate before its first instruction, estimated
-//! from its sections without validating it.
+//! Estimates what an engine allocates for a module or component before its first instruction.
 //!
-//! A component can instantiate a module, or another component, as often as it says so, and that
-//! multiplies at each level of nesting: a few hundred bytes describe millions of instances. The
-//! estimate never falls below what an engine allocates: an instance of a module counts as one of
-//! the largest module before it, and one of a component as one of the largest component before it.
+//! The estimate reads the sections without validating them. A component can instantiate a module or
+//! another component many times, and the numbers multiply at each level of nesting: a few hundred
+//! bytes can describe millions of instances. The estimate is an upper bound: an instance of a
+//! module counts as an instance of the largest module before it, and an instance of a component as
+//! one of the largest component before it.
 
 use wasmparser::{
     ComponentInstance, ConstExpr, DataKind, ElementItems, ElementKind, Encoding, Instance, Parser,
     Payload, TableInit,
 };
 
-/// Bytes that an engine keeps for an instance, whatever is in it.
+/// Bytes of an empty instance.
 const INSTANCE_BYTES: u64 = 1024;
-/// Bytes for a function that is imported or defined.
+/// Bytes of an imported or defined function.
 const FUNCTION_BYTES: u64 = 32;
-/// Bytes for a global, a memory, a table or a tag.
+/// Bytes of a global, a memory, a table or a tag.
 const ITEM_BYTES: u64 = 64;
-/// Bytes for an element of a segment, which takes at least one byte of the module.
+/// Bytes of an element of a segment, which is at least one byte in the module.
 const ELEMENT_BYTES: u64 = 16;
 
-/// What is allocated.
+/// The estimated allocations.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Footprint {
-    /// Core instances.
+    /// The number of core instances.
     pub(crate) instances: u64,
-    /// Bytes of these, without memories and tables.
+    /// The bytes of the instances, without memories and tables.
     pub(crate) instance_bytes: u64,
-    /// Bytes of the longest constant expression. Its operators nest, and an engine may recurse.
+    /// The size of the longest constant expression. Its operators nest, and an engine may recurse.
     pub(crate) expression_bytes: u64,
-    /// Bytes that the memories of each module start with, each module counted once.
+    /// The initial size of all memories; each module counts once.
     pub(crate) memory_bytes: u64,
 }
 
-/// A module or a component that is being read.
+/// An open module or component during the parse.
 struct Frame {
     encoding: Encoding,
-    /// Of a module: of one instance. Of a component: of all its instances.
+    /// For a module: one instance. For a component: all its instances.
     total: Footprint,
 }
 
 impl Footprint {
-    /// Reads as far as the bytes can be read; an engine refuses the rest.
+    /// Estimates the allocations. Stops at the first malformed section, which engines reject.
     pub(crate) fn read(bytes: &[u8]) -> Self {
         let mut frames: Vec<Frame> = Vec::new();
         let (mut module, mut component) = (Footprint::default(), Footprint::default());
@@ -74,7 +74,7 @@ impl Footprint {
             memory_bytes = memory_bytes.saturating_add(initial_bytes(&payload));
             expression_bytes = expression_bytes.max(longest_expression(&payload));
         }
-        // What ended too early is refused, and was not instantiated.
+        // An unfinished frame belongs to a truncated module, which engines reject.
         let total = if Parser::is_component(bytes) { component } else { module };
         Footprint { memory_bytes, expression_bytes, ..total }
     }
@@ -94,7 +94,7 @@ impl Footprint {
     }
 }
 
-/// Bytes of the longest constant expression of a section.
+/// Returns the size of the longest constant expression of a section.
 fn longest_expression(payload: &Payload<'_>) -> u64 {
     let len = |expression: &ConstExpr<'_>| expression.get_binary_reader().bytes_remaining() as u64;
     let mut longest = 0;
@@ -134,7 +134,7 @@ fn longest_expression(payload: &Payload<'_>) -> u64 {
     longest
 }
 
-/// What a section adds to one instance of the module, or to the component, that it is in.
+/// Returns what a section adds to an instance of its module, or to its component.
 fn section(payload: &Payload<'_>, module: Footprint, component: Footprint) -> Footprint {
     let mut added = Footprint::default();
     let of_items = |count: u32, bytes: u64| u64::from(count).saturating_mul(bytes);
@@ -153,14 +153,14 @@ fn section(payload: &Payload<'_>, module: Footprint, component: Footprint) -> Fo
     };
     match payload {
         Payload::InstanceSection(items) => {
-            let is_made = |it: &Instance<'_>| matches!(it, Instance::Instantiate { .. });
-            let count = items.clone().into_iter().flatten().filter(is_made).count();
+            let is_instantiation = |it: &Instance<'_>| matches!(it, Instance::Instantiate { .. });
+            let count = items.clone().into_iter().flatten().filter(is_instantiation).count();
             added.add(count as u64, module);
         }
         Payload::ComponentInstanceSection(items) => {
-            let is_made =
+            let is_instantiation =
                 |it: &ComponentInstance<'_>| matches!(it, ComponentInstance::Instantiate { .. });
-            let count = items.clone().into_iter().flatten().filter(is_made).count();
+            let count = items.clone().into_iter().flatten().filter(is_instantiation).count();
             added.add(count as u64, component);
         }
         _ => {}
@@ -168,7 +168,7 @@ fn section(payload: &Payload<'_>, module: Footprint, component: Footprint) -> Fo
     added
 }
 
-/// What the memories of a section start with.
+/// Returns the initial size of the memories of a section.
 fn initial_bytes(payload: &Payload<'_>) -> u64 {
     let Payload::MemorySection(memories) = payload else { return 0 };
     let bytes = memories.clone().into_iter().flatten().map(|memory| {
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn a_module_is_one_instance_and_the_sum_of_its_memories() {
+    fn footprint_of_a_module_is_one_instance_and_all_memories() {
         let footprint = read("(module (memory 2) (memory 3) (global i32 (i32.const 1)))");
         assert_eq!((footprint.instances, footprint.memory_bytes), (1, 5 * 65536));
         let larger = read("(module (func) (func) (func) (table 1 funcref))");
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_are_no_module_have_no_footprint() {
+    fn truncated_modules_and_text_do_not_panic() {
         let module = wat::parse_str("(module (memory 1))").unwrap();
         for len in 0..module.len() {
             Footprint::read(&module[..len]);

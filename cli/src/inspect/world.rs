@@ -1,31 +1,31 @@
-//! What a component asks of its host, and what it offers: its world, as far as names tell it.
+//! Reads the world of a component: the names of its imports and exports.
 
 use palisade::preview1::MODULE;
 use palisade::preview2::INTERFACES;
 use serde::Serialize;
 use wasmparser::{BinaryReaderError, Encoding, Parser, Payload};
 
-/// The interface by which a command is run.
+/// The interface that commands export.
 const RUN: &str = "wasi:cli/run";
-/// The interface by which a server hands over a request.
+/// The interface that HTTP handlers export.
 const HTTP: &str = "wasi:http/incoming-handler";
 
-/// A component's world.
+/// The imports and exports of a component.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct World {
     pub(crate) imports: Vec<Imported>,
-    /// With their versions.
+    /// The names with versions.
     pub(crate) exports: Vec<String>,
-    /// Whether it was made of a Preview 1 module, which it holds with an adapter.
+    /// Whether the component contains a Preview 1 module and an adapter.
     pub(crate) wraps_preview1: bool,
 }
 
-/// One import.
+/// An import of a component.
 #[derive(Debug, Serialize)]
 pub(crate) struct Imported {
-    /// With its version, as `wasi:filesystem/types@0.2.3`.
+    /// The name with its version, such as `wasi:filesystem/types@0.2.3`.
     pub(crate) name: String,
-    /// Whether the host has it.
+    /// Whether the host provides the interface.
     pub(crate) provided: bool,
 }
 
@@ -63,12 +63,12 @@ impl World {
         Ok(world)
     }
 
-    /// Whether it is a program.
+    /// Returns whether the component is a command.
     pub(crate) fn is_command(&self) -> bool {
         self.exports_interface(RUN)
     }
 
-    /// Whether it is for a web server.
+    /// Returns whether the component is an HTTP handler.
     pub(crate) fn is_http(&self) -> bool {
         self.exports_interface(HTTP)
     }
@@ -78,12 +78,12 @@ impl World {
     }
 }
 
-/// An interface and its version.
+/// Splits a name into the interface and its version.
 fn split(name: &str) -> (&str, &str) {
     name.split_once('@').unwrap_or((name, ""))
 }
 
-/// Whether the host has an interface: version 0.2 in whatever patch.
+/// Returns whether the host provides an interface: version 0.2 in any patch version.
 fn is_provided(name: &str) -> bool {
     let (interface, version) = split(name);
     let patch = version.strip_prefix("0.2.").unwrap_or_default();
@@ -95,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_patch_of_version_0_2_is_provided_and_nothing_else() {
+    fn any_patch_of_version_0_2_is_provided() {
         for (name, expected) in [
             ("wasi:cli/environment@0.2.0", true),
             ("wasi:filesystem/types@0.2.99", true),

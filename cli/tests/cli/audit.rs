@@ -1,4 +1,4 @@
-//! Audit logs: what is in them whatever ends the process, several runs in one, sinks that fail.
+//! Tests of audit logs: termination of the process, several runs in one log, failing sinks.
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::{Case, ENGINES, Told, errno, read};
+use super::{Case, ENGINES, Outcome, errno, read};
 
-/// Much more than anything here takes.
-const LONG: Duration = Duration::from_secs(30);
+/// A timeout far above the duration of any step here.
+const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Creates `new` in the first directory, with three bytes. Its descriptor then lies at 16.
+/// Creates the file `new` of three bytes in the first preopen, and stores its descriptor at 16.
 const CREATE: &str = r#"
     (i32.store (i32.const 1024) (i32.const 0x0077656e))
     (call $check (call $path_open (i32.const 3) (i32.const 1) (i32.const 1024) (i32.const 3)
@@ -39,8 +39,8 @@ const READ_STDIN: &str = r#"
     (i32.store (i32.const 4) (i32.const 4096))
     (drop (call $fd_read (i32.const 0) (i32.const 0) (i32.const 1) (i32.const 20)))"#;
 
-/// Looks for a file that is not there, so many times, or for ever.
-fn look(times: &str) -> String {
+/// Opens a file that does not exist, this many times; 0 is for ever.
+fn failing_opens(times: &str) -> String {
     format!(
         r#"
     (i32.store (i32.const 1024) (i32.const 0x656e6f6e))
@@ -53,7 +53,7 @@ fn look(times: &str) -> String {
     )
 }
 
-/// A process that is killed at the end of a test.
+/// A child process that is killed on drop.
 struct Running(Child);
 
 impl Running {
@@ -71,19 +71,19 @@ impl Running {
         self.0.try_wait().unwrap().is_none()
     }
 
-    /// What it told, if it ends soon.
+    /// Waits for the end of the process and returns its output.
     #[track_caller]
-    fn ends(mut self) -> Told {
+    fn ends(mut self) -> Outcome {
         let started = Instant::now();
         while self.is_running() {
-            assert!(started.elapsed() < LONG, "the process does not end");
+            assert!(started.elapsed() < TIMEOUT, "the process does not end");
             std::thread::sleep(Duration::from_millis(5));
         }
-        let mut told = Told { code: -1, stdout: String::new(), stderr: String::new() };
-        told.code = self.0.wait().unwrap().code().unwrap_or(-1);
-        self.0.stdout.take().unwrap().read_to_string(&mut told.stdout).unwrap();
-        self.0.stderr.take().unwrap().read_to_string(&mut told.stderr).unwrap();
-        told
+        let mut outcome = Outcome { code: -1, stdout: String::new(), stderr: String::new() };
+        outcome.code = self.0.wait().unwrap().code().unwrap_or(-1);
+        self.0.stdout.take().unwrap().read_to_string(&mut outcome.stdout).unwrap();
+        self.0.stderr.take().unwrap().read_to_string(&mut outcome.stderr).unwrap();
+        outcome
     }
 }
 
@@ -95,52 +95,70 @@ impl Drop for Running {
 }
 
 #[track_caller]
-fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+fn wait_until(event: &str, mut condition: impl FnMut() -> bool) {
     let started = Instant::now();
-    while !is_so() {
-        assert!(started.elapsed() < LONG, "{what}");
+    while !condition() {
+        assert!(started.elapsed() < TIMEOUT, "{event}");
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// Starts a guest over an overlay of `d` with an audit, a diff and an export.
+fn start_with_all_outputs(case: &Case, engine: &str, options: &[&str], guest: &str) -> Running {
+    let outputs = ["--audit", "log", "--diff=changes", "--export", "layer.tar"];
+    let args = ["run", "--engine", engine, "--overlay", "d::/work"];
+    Running::start(&mut case.command(&[&args, &outputs[..], options, &[guest]].concat()))
+}
+
+/// Creates the FIFO `log` and opens it. The returned file keeps it open without reading.
+fn unread_fifo(case: &Case) -> std::fs::File {
+    fifo(case);
+    std::fs::OpenOptions::new().read(true).write(true).open(case.path("log")).unwrap()
+}
+
+fn fifo(case: &Case) {
+    assert!(Command::new("mkfifo").arg(case.path("log")).status().unwrap().success());
+}
+
+/// Writes the module of a guest that creates a file and then runs `body`. Creates the directory
+/// `d`.
+fn creator(case: &Case, body: &str) -> String {
+    std::fs::create_dir(case.path("d")).unwrap();
+    case.guest(&format!("{CREATE} {body}"))
+}
+
+/// Runs the command in a shell script, which gets the binary as `$0` and `args` after it.
+fn start_script(case: &Case, script: &str, args: &[&str]) -> Running {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", script, env!("CARGO_BIN_EXE_palisade")]).args(args);
+    Running::start(shell.current_dir(case.path("")))
 }
 
 fn has(path: &Path, text: &str) -> bool {
     std::fs::read_to_string(path).is_ok_and(|it| it.contains(text))
 }
 
-/// The lines of a log, each one object.
+/// Parses the lines of a log.
 #[track_caller]
 fn lines(path: &Path) -> Vec<serde_json::Value> {
     read(path).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 #[test]
-fn a_signal_stops_the_guest_and_its_audit_diff_and_export_are_written() {
+fn signal_stops_the_guest_and_writes_audit_diff_and_export() {
     let signals = [(Signal::TERM, 143), (Signal::INT, 130), (Signal::HUP, 129)];
     let bodies = [SPIN, SLEEP, READ_STDIN];
     let cases = bodies.into_iter().flat_map(|body| ENGINES.map(|engine| (body, engine)));
     for ((body, engine), (signal, code)) in cases.zip(signals.into_iter().cycle()) {
         let case = Case::new();
-        std::fs::create_dir(case.path("d")).unwrap();
-        let guest = case.guest(&format!("{CREATE} {body}"));
-        let running = Running::start(&mut case.command(&[
-            "run",
-            "--engine",
-            engine,
-            "--overlay",
-            "d::/work",
-            "--audit",
-            "log",
-            "--diff=changes",
-            "--export",
-            "layer.tar",
-            &guest,
-        ]));
+        let guest = creator(&case, body);
+        let running = start_with_all_outputs(&case, engine, &[], &guest);
         wait_until("a record", || has(&case.path("log"), "\"/work/new\""));
         running.send(signal);
         running.ends().fails(code, &["stopped", "signal"]);
         assert_eq!(read(&case.path("changes")), "A /work/new\n", "{engine} {body}");
         assert!(case.path("layer.tar").exists());
-        // The file was still open.
+        // The record of the bytes is written although the file was still open.
         let log = lines(&case.path("log"));
         let last = log.last().unwrap();
         assert_eq!((&last["op"], &last["bytes"]), (&"write".into(), &3.into()), "{engine} {body}");
@@ -148,26 +166,11 @@ fn a_signal_stops_the_guest_and_its_audit_diff_and_export_are_written() {
 }
 
 #[test]
-fn a_guest_whose_time_is_up_in_a_read_leaves_its_audit_and_its_changes() {
+fn timeout_during_a_blocking_read_writes_audit_and_changes() {
     for engine in ENGINES {
         let case = Case::new();
-        std::fs::create_dir(case.path("d")).unwrap();
-        let guest = case.guest(&format!("{CREATE} {READ_STDIN}"));
-        let running = Running::start(&mut case.command(&[
-            "run",
-            "--engine",
-            engine,
-            "--timeout",
-            "2s",
-            "--overlay",
-            "d::/work",
-            "--audit",
-            "log",
-            "--diff=changes",
-            "--export",
-            "layer.tar",
-            &guest,
-        ]));
+        let guest = creator(&case, READ_STDIN);
+        let running = start_with_all_outputs(&case, engine, &["--timeout", "2s"], &guest);
         running.ends().fails(124, &["2s"]);
         assert_eq!(read(&case.path("changes")), "A /work/new\n");
         assert!(case.path("layer.tar").exists() && has(&case.path("log"), "/work/new"));
@@ -175,7 +178,7 @@ fn a_guest_whose_time_is_up_in_a_read_leaves_its_audit_and_its_changes() {
 }
 
 #[test]
-fn a_signal_ends_a_component_that_waits_for_input() {
+fn signal_stops_a_component_during_a_blocking_read() {
     let case = Case::new();
     let guest = case.guest(&format!("{CREATE} {READ_STDIN}"));
     case.palisade(&["componentize", &guest, "-o", "component.wasm"]).exits(0);
@@ -187,10 +190,9 @@ fn a_signal_ends_a_component_that_waits_for_input() {
 }
 
 #[test]
-fn a_signal_ends_a_run_that_leaves_nothing_behind_at_once() {
+fn signal_ends_a_run_without_outputs_at_once() {
     let case = Case::new();
-    let guest = case.guest(&format!("{CREATE} {SPIN}"));
-    std::fs::create_dir(case.path("d")).unwrap();
+    let guest = creator(&case, SPIN);
     let running = Running::start(&mut case.command(&["run", "--dir", "d::/work", &guest]));
     wait_until("a file", || case.path("d/new").exists());
     running.send(Signal::TERM);
@@ -198,13 +200,11 @@ fn a_signal_ends_a_run_that_leaves_nothing_behind_at_once() {
 }
 
 #[test]
-fn a_signal_that_was_ignored_at_the_start_stays_ignored() {
+fn signal_ignored_at_start_stays_ignored() {
     let case = Case::new();
     let guest = case.guest(&format!("{CREATE} {SLEEP}"));
-    let mut shell = Command::new("sh");
     let script = r#"trap "" HUP; exec "$0" run --no-cache --mem /work --audit log "$1""#;
-    shell.args(["-c", script, env!("CARGO_BIN_EXE_palisade"), &guest]).current_dir(case.path(""));
-    let mut running = Running::start(&mut shell);
+    let mut running = start_script(&case, script, &[&guest]);
     wait_until("a record", || has(&case.path("log"), "\"/work/new\""));
     running.send(Signal::HUP);
     std::thread::sleep(Duration::from_millis(600));
@@ -214,37 +214,34 @@ fn a_signal_that_was_ignored_at_the_start_stays_ignored() {
 }
 
 #[test]
-fn a_run_that_is_killed_has_its_header_and_its_records_in_the_log() {
+fn killed_run_has_its_header_and_records_in_the_log() {
     for engine in ENGINES {
         let case = Case::new();
         let guest = case.guest(&format!("{CREATE} {SLEEP}"));
         let args = ["run", "--engine", engine, "--mem", "/work", "--audit", "log", &guest];
         let running = Running::start(&mut case.command(&args));
-        // The guest does nothing more that could write its record.
+        // The guest performs no further operation that could flush the record.
         wait_until("a record", || has(&case.path("log"), "\"/work/new\""));
         running.send(Signal::KILL);
         assert_eq!(running.ends().code, -1);
         let log = lines(&case.path("log"));
         assert!(log[0]["palisade"].is_string() && log[0]["run"] == log[1]["run"], "{log:?}");
         case.palisade(&["learn", "--from", "log"]).exits(0);
-        // What is added later does not suffer from half a line.
+        // A partial line does not corrupt the records of a later run.
         let text = read(&case.path("log"));
         std::fs::write(case.path("log"), &text[..text.len() - 9]).unwrap();
         case.run(&["--mem", "/work", "--audit", "log", &case.guest("")]).exits(0);
-        let told = case.palisade(&["learn", "--from", "log"]).fails(0, &["1 lines", "cut short"]);
-        assert!(told.stdout.contains("version = 1"), "{told:?}");
+        let outcome =
+            case.palisade(&["learn", "--from", "log"]).fails(0, &["1 partial line,", "killed"]);
+        assert!(outcome.stdout.contains("version = 1"), "{outcome:?}");
     }
 }
 
 #[test]
-fn a_second_signal_ends_the_process_at_once() {
+fn second_signal_ends_the_process_at_once() {
     let case = Case::new();
-    let guest = case.guest(&look("0"));
-    let made = Command::new("mkfifo").arg(case.path("log")).status().unwrap();
-    assert!(made.success());
-    // Someone who opens the log, and never reads it.
-    let mut both = std::fs::OpenOptions::new();
-    let held = both.read(true).write(true).open(case.path("log")).unwrap();
+    let guest = case.guest(&failing_opens("0"));
+    let held = unread_fifo(&case);
     let args = ["run", "--mem", "/work", "--audit", "log", &guest];
     let mut running = Running::start(&mut case.command(&args));
     wait_until("a full pipe", || rustix::io::ioctl_fionread(&held).unwrap() > 30_000);
@@ -259,22 +256,18 @@ fn a_second_signal_ends_the_process_at_once() {
 }
 
 #[test]
-fn a_log_that_nobody_reads_keeps_no_run_beyond_its_time() {
+fn unread_audit_pipe_does_not_delay_the_timeout() {
     let case = Case::new();
-    let guest = case.guest(&look("0"));
-    let made = Command::new("mkfifo").arg(case.path("log")).status().unwrap();
-    assert!(made.success());
-    let mut both = std::fs::OpenOptions::new();
-    let _held = both.read(true).write(true).open(case.path("log")).unwrap();
+    let guest = case.guest(&failing_opens("0"));
+    let _held = unread_fifo(&case);
     let args = ["run", "--timeout", "1s", "--mem", "/work", "--audit", "log", &guest];
     Running::start(&mut case.command(&args)).ends().fails(2, &["audit", "1s"]);
 }
 
 #[test]
-fn what_was_learned_before_a_signal_is_written() {
+fn learned_policy_is_written_after_a_signal() {
     let case = Case::new();
-    std::fs::create_dir(case.path("d")).unwrap();
-    let guest = case.guest(&format!("{CREATE} {SLEEP}"));
+    let guest = creator(&case, SLEEP);
     let args = ["learn", "-o", "learned", "--", "run", "--dir", "d::/work", &guest];
     let running = Running::start(&mut case.command(&args));
     wait_until("a file", || case.path("d/new").exists());
@@ -284,11 +277,11 @@ fn what_was_learned_before_a_signal_is_written() {
 }
 
 #[test]
-fn runs_at_once_share_a_log_and_lose_nothing() {
+fn concurrent_runs_share_a_log_without_loss() {
     const RUNS: usize = 4;
-    const LOOKS: u64 = 20_000;
+    const OPENS: u64 = 20_000;
     let case = Case::new();
-    let guest = case.guest(&look(&LOOKS.to_string()));
+    let guest = case.guest(&failing_opens(&OPENS.to_string()));
     let args = ["run", "--mem", "/work", "--audit", "log", &guest];
     let runs: Vec<_> = (0..RUNS).map(|_| Running::start(&mut case.command(&args))).collect();
     for run in runs {
@@ -307,17 +300,17 @@ fn runs_at_once_share_a_log_and_lose_nothing() {
         }
     }
     assert_eq!(counts.len(), RUNS);
-    assert!(counts.values().all(|it| *it == (1, LOOKS)), "{counts:?}");
+    assert!(counts.values().all(|it| *it == (1, OPENS)), "{counts:?}");
     let all = case.palisade(&["replay", "log", &case.file("all.toml", "")]).exits(0).stdout;
-    assert_eq!(all.lines().count() as u64, RUNS as u64 * LOOKS);
+    assert_eq!(all.lines().count() as u64, RUNS as u64 * OPENS);
     let run = counts.keys().next().unwrap();
     let one = case.palisade(&["replay", "--run", run, "log", "all.toml"]).exits(0).stdout;
-    assert_eq!(one.lines().count() as u64, LOOKS);
+    assert_eq!(one.lines().count() as u64, OPENS);
     case.palisade(&["report", "--run", "other", "log"]).fails(2, &["no run `other`", run]);
 }
 
 #[test]
-fn a_log_is_added_to_unless_it_is_to_be_emptied() {
+fn audit_appends_unless_truncation_is_requested() {
     let case = Case::new();
     case.file("d/a", "content");
     let guest = case.reader(3, "a");
@@ -328,37 +321,33 @@ fn a_log_is_added_to_unless_it_is_to_be_emptied() {
     };
     assert_eq!([run(&[]), run(&[]), run(&["--audit-truncate"])], [1, 2, 1]);
     case.run(&["--audit-truncate", &guest]).fails(2, &["--audit"]);
-    // A file of another kind is not added to.
+    // A file that is not an audit log is not appended to.
     let other = case.file("notes", "{\"some\": \"notes\"}\n");
-    case.run(&["--dir", "d::/work", "--audit", &other, &guest]).refuses(&["notes", "no audit log"]);
+    case.run(&["--dir", "d::/work", "--audit", &other, &guest])
+        .refuses(&["notes", "not an audit log"]);
     assert_eq!(read(Path::new(&other)), "{\"some\": \"notes\"}\n");
 }
 
 #[test]
-fn a_sink_that_fails_stops_the_guest_and_its_changes_are_still_written() {
+fn failing_audit_stops_the_guest_and_writes_its_changes() {
     for engine in ENGINES {
         let case = Case::new();
-        std::fs::create_dir(case.path("d")).unwrap();
-        let guest = case.guest(&format!("{CREATE} {} {SPIN}", look("100000")));
-        let mut shell = Command::new("sh");
-        // No file may have more than 64 KiB; a second run has what remains of that.
+        let guest = creator(&case, &format!("{} {SPIN}", failing_opens("100000")));
+        // Files are limited to 64 KiB; a second run has the remainder.
         let script = r#"ulimit -f 128; exec "$0" run --no-cache --engine "$1" \
             --overlay d::/work --audit log --diff=changes --export layer.tar "$2""#;
-        shell.args(["-c", script, env!("CARGO_BIN_EXE_palisade"), engine, &guest]);
-        let running = Running::start(shell.current_dir(case.path("")));
-        running.ends().fails(2, &["audit cannot be written", "--audit-when-failing continue"]);
+        let running = start_script(&case, script, &[engine, &guest]);
+        running.ends().fails(2, &["audit log is incomplete", "--audit-when-failing continue"]);
         assert_eq!(read(&case.path("changes")), "A /work/new\n");
         assert!(case.path("layer.tar").exists());
     }
 }
 
 #[test]
-fn a_reader_of_the_audit_that_goes_away_stops_the_guest() {
+fn closed_audit_pipe_stops_the_guest() {
     let case = Case::new();
-    std::fs::create_dir(case.path("d")).unwrap();
-    let guest = case.guest(&format!("{CREATE} {}", look("0")));
-    let made = Command::new("mkfifo").arg(case.path("log")).status().unwrap();
-    assert!(made.success());
+    let guest = creator(&case, &failing_opens("0"));
+    fifo(&case);
     let args = ["run", "--overlay", "d::/work", "--audit", "log", "--diff=changes", &guest];
     let running = Running::start(&mut case.command(&args));
     let mut start = [0; 64];
@@ -371,7 +360,7 @@ fn a_reader_of_the_audit_that_goes_away_stops_the_guest() {
 }
 
 #[test]
-fn a_reader_of_the_output_that_goes_away_is_an_error_of_the_guest() {
+fn closed_stdout_pipe_is_epipe_for_the_guest() {
     let case = Case::new();
     let guest = case.guest(&format!(
         "{CREATE} (loop $again (call $print (i32.const 1024) (i32.const 3)) (br $again))"
@@ -387,21 +376,19 @@ fn a_reader_of_the_output_that_goes_away_is_an_error_of_the_guest() {
 }
 
 #[test]
-fn a_guest_goes_on_without_its_audit_if_that_is_asked_for() {
+fn guest_continues_without_audit_on_request() {
     let case = Case::new();
-    let guest = case.guest(&format!("{} (call $exit (i32.const 9))", look("100000")));
-    let mut shell = Command::new("sh");
+    let guest = case.guest(&format!("{} (call $exit (i32.const 9))", failing_opens("100000")));
     let script = r#"ulimit -f 128; exec "$0" run --no-cache --mem /work --audit log \
         --audit-when-failing continue "$1""#;
-    shell.args(["-c", script, env!("CARGO_BIN_EXE_palisade"), &guest]);
-    let running = Running::start(shell.current_dir(case.path("")));
-    running.ends().fails(9, &["cannot be written whole", "were dropped"]);
-    let told = case.palisade(&["learn", "--from", "log"]);
-    told.fails(0, &["may lack records"]);
+    let running = start_script(&case, script, &[&guest]);
+    running.ends().fails(9, &["audit log is incomplete", "were dropped"]);
+    let outcome = case.palisade(&["learn", "--from", "log"]);
+    outcome.fails(0, &["may lack records"]);
 }
 
 #[test]
-fn a_log_that_cannot_be_begun_is_refused_before_the_guest_runs() {
+fn audit_without_header_is_refused_before_the_guest_runs() {
     let case = Case::new();
     std::fs::create_dir(case.path("d")).unwrap();
     let guest = case.writer(3, "new");
@@ -410,7 +397,7 @@ fn a_log_that_cannot_be_begun_is_refused_before_the_guest_runs() {
 }
 
 #[test]
-fn the_command_line_records_everything_whatever_the_policy_leaves_out() {
+fn audit_option_ignores_the_filters_of_the_policy() {
     let case = Case::new();
     case.file("d/a", "content");
     let rules = "[[allow]]\npath = \"/work/**\"\nrights = \"read\"\n";
@@ -423,36 +410,41 @@ fn the_command_line_records_everything_whatever_the_policy_leaves_out() {
     run(&[], &case.reader(3, "a"), 0);
     run(&[], &case.writer(3, "b"), errno::ACCES);
     assert!(!has(&case.path("log"), "/work/a") && has(&case.path("log"), "/work/b"));
-    // A tool says so of a log that lacks what was allowed.
-    let told = case.palisade(&["learn", "--from", "log"]);
-    told.fails(0, &["filtered", "only denied"]);
+    // Commands that read the log warn that it lacks the allowed operations.
+    let outcome = case.palisade(&["learn", "--from", "log"]);
+    outcome.fails(0, &["recorded with a filter", "only denied"]);
     run(&["--audit", "all"], &case.reader(3, "a"), 0);
     assert!(has(&case.path("all"), "/work/a"));
     case.palisade(&["replay", "all", &policy]).exits(0);
     run(&["--audit", "some", "--audit-only", "writes"], &case.reader(3, "a"), 0);
     assert!(!has(&case.path("some"), "/work/a"));
-    case.palisade(&["report", "some", "-o", "page"]).fails(0, &["filtered", "only writes"]);
+    case.palisade(&["report", "some", "-o", "page"])
+        .fails(0, &["recorded with a filter", "only writes"]);
     assert!(has(&case.path("page"), "only writes"));
 }
 
 #[test]
-fn a_learned_policy_is_not_mixed_with_the_output_of_the_guest() {
+fn learned_policy_is_not_mixed_with_guest_output() {
     let case = Case::new();
     let guest = case.guest(
         r#"(i64.store (i32.const 1024) (i64.const 0x0a5d5b6e69617274))
         (call $print (i32.const 1024) (i32.const 8))"#,
     );
-    let told = case.palisade(&["learn", "--", "run", "--mem", "/", &guest]);
-    assert_eq!((told.code, told.stderr.as_str()), (0, "train[]\n"));
-    assert!(!told.stdout.contains("train") && told.stdout.contains("version = 1"), "{told:?}");
-    case.palisade(&["check", &case.file("learned.toml", &told.stdout)]).exits(0);
-    let told = case.palisade(&["learn", "-o", "learned", "--", "run", "--mem", "/", &guest]);
-    assert_eq!(told.exits(0).stdout, "train[]\n");
+    let outcome = case.palisade(&["learn", "--", "run", "--mem", "/", &guest]);
+    assert_eq!((outcome.code, outcome.stderr.as_str()), (0, "train[]\n"));
+    assert!(
+        !outcome.stdout.contains("train") && outcome.stdout.contains("version = 1"),
+        "{outcome:?}"
+    );
+    case.palisade(&["check", &case.file("learned.toml", &outcome.stdout)]).exits(0);
+    let outcome = case.palisade(&["learn", "-o", "learned", "--", "run", "--mem", "/", &guest]);
+    assert_eq!(outcome.exits(0).stdout, "train[]\n");
     for option in ["--audit=x", "--policy=x", "--dry-run-policy"] {
         let name = option.split('=').next().unwrap();
-        case.palisade(&["learn", "--", "run", option, &guest]).refuses(&[name, "no effect"]);
+        case.palisade(&["learn", "--", "run", option, &guest])
+            .refuses(&[name, "cannot be combined"]);
     }
-    // What was done before a trap, or before a signal, is learned too.
+    // Operations before a trap or a signal are learned too.
     case.file("d/a", "x");
     let trap = case.opener(3, "a", 0, 2, "unreachable");
     let learn = ["learn", "-o", "trapped", "--", "run", "--dir", "d::/work", &trap];

@@ -1,19 +1,18 @@
-//! Guests packed by `palisade componentize`, through the whole command: they behave as their core
-//! modules, under the same options.
+//! Tests that components made by `palisade componentize` behave as their core modules.
 //!
-//! What the standard adapter does otherwise is told one by one; `tests/README.md` has the list.
+//! Each difference of the standard adapter has a test; `tests/README.md` lists them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use super::{Case, Told};
+use super::{Case, Outcome};
 
 const GUESTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/guests");
 
-/// A guest, the options that it runs under, and its arguments.
+/// A guest, its options and its arguments.
 type Run = (&'static str, &'static [&'static str], &'static [&'static str]);
 
-/// What is the same in every respect: exit code, both streams, and the directory afterwards.
+/// Runs with equal exit code, standard output, standard error and directory contents.
 const SAME: &[Run] = &[
     ("noop", &[], &[]),
     ("hello", &[], &[]),
@@ -52,12 +51,12 @@ const SAME: &[Run] = &[
     ("exit_code", &[], &["1"]),
 ];
 
-/// What differs, each in a test of its own below.
+/// Guests that differ; each has a test below.
 const OTHERWISE: &[&str] = &["exit_code", "trap"];
-/// What is a component as it is.
+/// Guests that are components already.
 const COMPONENTS: &[&str] = &["calls2", "streams"];
 
-/// Packs a guest of ours, under its own name: messages and backtraces hold it.
+/// Converts a test guest under its own name, which messages and backtraces contain.
 fn packed(case: &Case, guest: &str) -> String {
     let output = case.path("packed");
     std::fs::create_dir_all(&output).unwrap();
@@ -67,13 +66,13 @@ fn packed(case: &Case, guest: &str) -> String {
     output
 }
 
-/// A directory with what the runs want to find.
+/// Creates a directory with the input files of the runs.
 fn prepared() -> Case {
     let case = Case::new();
     case.file("data/a.txt", "alpha\n");
     case.file("data/sub/b.txt", "beta\n");
     case.file("none.toml", "");
-    // Of what may not even be looked at, a listing of what is around it has the name.
+    // The name of a hidden file appears in a listing of its directory on the host.
     case.file(
         "some.toml",
         "allow = [{ path = '/**', rights = 'all' }]\ndeny = [{ path = '/sub' }]\n",
@@ -81,7 +80,7 @@ fn prepared() -> Case {
     case
 }
 
-/// Adds everything below a directory, if there is one.
+/// Adds all files under a directory, if it exists.
 fn walk(at: &Path, found: &mut BTreeMap<String, Vec<u8>>) {
     for entry in std::fs::read_dir(at).into_iter().flatten() {
         let path = entry.unwrap().path();
@@ -93,7 +92,7 @@ fn walk(at: &Path, found: &mut BTreeMap<String, Vec<u8>>) {
     }
 }
 
-/// Every file that a run may have changed, with its content.
+/// Returns the content of each file that a run may change.
 fn files(case: &Case) -> BTreeMap<String, Vec<u8>> {
     let mut found = BTreeMap::new();
     for dir in ["data", "up"] {
@@ -103,12 +102,12 @@ fn files(case: &Case) -> BTreeMap<String, Vec<u8>> {
     found.into_iter().map(|(path, bytes)| (path.replacen(prefix, "", 1), bytes)).collect()
 }
 
-fn run(case: &Case, options: &[&str], guest: &str, args: &[&str]) -> Told {
+fn run(case: &Case, options: &[&str], guest: &str, args: &[&str]) -> Outcome {
     case.run(&[options, &[guest], args].concat())
 }
 
 #[test]
-fn a_packed_guest_behaves_as_its_core_module() {
+fn component_behaves_as_its_core_module() {
     for (guest, options, args) in SAME {
         let (plain, within) = (prepared(), prepared());
         let expected = run(&plain, options, &format!("{GUESTS}/{guest}.wasm"), args);
@@ -117,13 +116,13 @@ fn a_packed_guest_behaves_as_its_core_module() {
         assert_eq!(found.code, expected.code, "{what}");
         assert_eq!(found.stdout, expected.stdout, "{what}");
         assert_eq!(found.stderr, expected.stderr, "{what}");
-        // Compared by hand, as a failure would print every byte.
+        // Not `assert_eq`, which would print each byte on a failure.
         assert!(files(&within) == files(&plain), "what is left differs: {what}");
     }
 }
 
 #[test]
-fn every_guest_of_ours_is_compared() {
+fn every_test_guest_is_compared() {
     let entries = std::fs::read_dir(GUESTS).unwrap();
     let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let committed: BTreeSet<_> =
@@ -133,7 +132,7 @@ fn every_guest_of_ours_is_compared() {
 }
 
 #[test]
-fn of_a_packed_guests_exit_code_it_arrives_whether_it_failed() {
+fn component_exit_code_reports_success_or_failure_only() {
     let case = Case::new();
     let component = packed(&case, "exit_code");
     for code in ["2", "42", "255"] {
@@ -142,17 +141,17 @@ fn of_a_packed_guests_exit_code_it_arrives_whether_it_failed() {
 }
 
 #[test]
-fn a_packed_guests_trap_has_the_frames_of_its_module() {
+fn component_trap_has_the_frames_of_its_module() {
     let case = Case::new();
     let component = packed(&case, "trap");
     let facts = ["unreachable", "falls_into_the_pit", "walks_to_the_pit", "wasi:cli/run@0.2"];
-    let told = run(&case, &[], &component, &[]).fails(134, &facts);
-    assert_eq!(told.stdout, "before the trap\n");
+    let outcome = run(&case, &[], &component, &[]).fails(134, &facts);
+    assert_eq!(outcome.stdout, "before the trap\n");
 }
 
-/// Preopens have no way to fail in Preview 2, and the adapter asks for them twice.
+/// Preview 2 has no error for preopens, and the adapter requests them twice.
 #[test]
-fn a_packed_guest_without_descriptors_for_its_preopens_traps() {
+fn component_without_descriptors_for_its_preopens_traps() {
     let case = prepared();
     let component = packed(&case, "cat");
     let options = ["--dir", "data::/", "--max-descriptors", "4"];
@@ -160,13 +159,13 @@ fn a_packed_guest_without_descriptors_for_its_preopens_traps() {
 }
 
 #[test]
-fn a_packed_guest_is_compiled_once_and_kept() {
+fn component_is_compiled_once_and_cached() {
     let case = prepared();
     let component = packed(&case, "cat");
     let kept = || {
         let mut found = BTreeMap::new();
         walk(&case.path("cache/palisade/modules"), &mut found);
-        // The cache's own notes beside them have a dot in their names, and come and go.
+        // Temporary files of the cache have a dot in their names.
         let is_compiled = |path: &Path| path.is_file() && path.extension().is_none();
         found.retain(|path, _| is_compiled(Path::new(path)));
         found
@@ -179,18 +178,18 @@ fn a_packed_guest_is_compiled_once_and_kept() {
 }
 
 #[test]
-fn a_packed_library_is_told_from_a_command() {
+fn library_component_is_not_a_command() {
     let case = Case::new();
     let yields = r#"(import "wasi_snapshot_preview1" "sched_yield" (func (result i32)))
         (memory (export "memory") 1) (func (export "_initialize"))"#;
     let module = case.module("library.wasm", yields);
     let output = case.path("packed.wasm").to_str().unwrap().to_owned();
     case.palisade(&["componentize", &module, "-o", &output]).exits(0);
-    case.run(&[&output]).refuses(&["packed.wasm", "without `wasi:cli/run`", "a library"]);
+    case.run(&[&output]).refuses(&["packed.wasm", "not export `wasi:cli/run`", "a library"]);
 }
 
 #[test]
-fn what_cannot_be_packed_leaves_the_output_as_it_was() {
+fn failed_componentize_leaves_the_output_unchanged() {
     let case = Case::new();
     let module = std::fs::read(format!("{GUESTS}/hello.wasm")).unwrap();
     let inputs = [
@@ -202,12 +201,12 @@ fn what_cannot_be_packed_leaves_the_output_as_it_was() {
     ];
     let output = case.file("out/it.wasm", "before");
     for input in &inputs {
-        let told = case.palisade(&["componentize", input, "-o", &output]);
-        told.refuses(&[input.rsplit('/').next().unwrap()]);
+        let outcome = case.palisade(&["componentize", input, "-o", &output]);
+        outcome.refuses(&[input.rsplit('/').next().unwrap()]);
         assert_eq!(super::read(Path::new(&output)), "before", "{input}");
     }
     case.palisade(&["componentize", &format!("{GUESTS}/hello.wasm"), "-o", &output]).exits(0);
     case.run(&[&output]).exits(0);
-    // Written through a second file, of which nothing is left.
+    // The temporary file of the output is removed.
     assert_eq!(std::fs::read_dir(case.path("out")).unwrap().count(), 1);
 }

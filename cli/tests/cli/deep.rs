@@ -1,16 +1,16 @@
-//! Trees that are deeper and wider than the process may have descriptors, from the outside.
+//! Tests with trees that are deeper and wider than the limit of file descriptors.
 
 use std::process::{Command, Stdio};
 
-use super::{Case, Told};
+use super::{Case, Outcome};
 
-/// More than [`LIMIT`].
+/// The depth of the tree, above [`LIMIT`].
 const DEPTH: usize = 700;
 const WIDTH: usize = 600;
 const LIMIT: &str = "-n 256";
 
-/// Runs the command under a limit of the operating system.
-fn limited(case: &Case, args: &[&str]) -> Told {
+/// Runs the command under `ulimit`.
+fn limited(case: &Case, args: &[&str]) -> Outcome {
     let palisade = case.command(args);
     let mut shell = Command::new("sh");
     shell
@@ -21,10 +21,10 @@ fn limited(case: &Case, args: &[&str]) -> Told {
         .env_clear()
         .env("XDG_CACHE_HOME", case.path("cache"))
         .stdin(Stdio::null());
-    Told::new(&shell.output().unwrap())
+    Outcome::new(&shell.output().unwrap())
 }
 
-/// Writes a guest that makes a directory in a directory, [`DEPTH`] times, and holds the last alone.
+/// Writes a guest that creates [`DEPTH`] nested directories and keeps only the last one open.
 fn digger(case: &Case) -> String {
     let fields = format!(
         r#"
@@ -55,17 +55,17 @@ fn digger(case: &Case) -> String {
 }
 
 #[test]
-fn a_guest_that_digs_deep_leaves_an_upper_that_every_command_takes() {
+fn every_command_handles_a_deep_upper() {
     let case = Case::new();
     case.file("d/in", "text");
     let guest = digger(&case);
     let kept = ["run", "--max-descriptors", "8", "--overlay", "d::/w", "--upper", "up"];
-    limited(&case, &[&kept[..], &["--diff=told"], &[&guest]].concat()).exits(0);
-    let told = std::fs::read_to_string(case.path("told")).unwrap();
-    assert_eq!(told.lines().count(), DEPTH);
-    let told = limited(&case, &["diff", "up", "--lower", "d"]).exits(0);
-    assert_eq!(told.stdout.lines().count(), DEPTH);
-    let longest = told.stdout.lines().last().unwrap();
+    limited(&case, &[&kept[..], &["--diff=outcome"], &[&guest]].concat()).exits(0);
+    let outcome = std::fs::read_to_string(case.path("outcome")).unwrap();
+    assert_eq!(outcome.lines().count(), DEPTH);
+    let outcome = limited(&case, &["diff", "up", "--lower", "d"]).exits(0);
+    assert_eq!(outcome.stdout.lines().count(), DEPTH);
+    let longest = outcome.stdout.lines().last().unwrap();
     assert_eq!(longest.len(), "A ".len() + 2 * DEPTH);
     limited(&case, &["export", "up", "-o", "up.tar"]).exits(0);
     limited(&case, &["import", "up.tar", "again"]).exits(0);
@@ -75,11 +75,11 @@ fn a_guest_that_digs_deep_leaves_an_upper_that_every_command_takes() {
     let reader = case.reader(3, "in");
     limited(&case, &["run", "--copy", "d::/w", &reader]).prints("text");
     limited(&case, &["run", "--overlay", "d::/w", "--diff=-", &reader]).prints("text");
-    // A quota counts what is there.
+    // A quota counts the existing files first.
     let all = "[[allow]]\npath = \"/**\"\nrights = \"all\"\n[quota]\ninodes = 10000\n";
     let policy = case.file("quota.toml", format!("version = 1\n{all}"));
     limited(&case, &["run", "--dir", "d::/w", "--policy", &policy, &reader]).prints("text");
-    // The directories themselves are removed as an upper is.
+    // Removes the tree through the command, because it is too deep for `remove_dir_all`.
     std::fs::create_dir(case.path("end")).unwrap();
     std::fs::rename(case.path("d"), case.path("end/upper")).unwrap();
     limited(&case, &["discard", "end"]).exits(0);
@@ -87,7 +87,7 @@ fn a_guest_that_digs_deep_leaves_an_upper_that_every_command_takes() {
 }
 
 #[test]
-fn a_wide_directory_is_copied_and_lies_under_an_overlay() {
+fn wide_directory_is_copied_and_overlaid() {
     let case = Case::new();
     for nth in 0..WIDTH {
         case.file(&format!("d/{nth}/file"), "x");
@@ -95,7 +95,7 @@ fn a_wide_directory_is_copied_and_lies_under_an_overlay() {
     std::fs::hard_link(case.path("d/0/file"), case.path("d/7/other")).unwrap();
     let reader = case.reader(3, "599/file");
     limited(&case, &["run", "--copy", "d::/w", &reader]).prints("x");
-    // A file with another name is copied up with it, so that is looked for everywhere.
+    // Copy-up of a hard-linked file searches the whole tree for its other names.
     let writer = case.writer(3, "0/file");
     limited(&case, &["run", "--overlay", "d::/w", "--upper", "up", &writer]).exits(0);
     limited(&case, &["diff", "up", "--lower", "d"]).prints("M 0/file\nM 7/other\n");

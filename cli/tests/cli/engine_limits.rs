@@ -1,22 +1,22 @@
-//! What a guest cannot take of its host through the engine: streams, memory, time to compile.
+//! Tests of limits that engines enforce: streams, memory, compile time.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::{Case, ENGINES, PRELUDE, Told, errno};
+use super::{Case, ENGINES, Outcome, PRELUDE, errno};
 
-/// A component that opens resources of one kind and keeps them.
+/// A component that opens many resources of one kind.
 const STREAMS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/guests/streams.wasm");
 
-/// Much more than the machine can be late.
+/// A timeout far above the delays of a slow machine.
 const SOON: Duration = Duration::from_secs(60);
 
 /// The code `insufficient-memory` of `wasi:filesystem`, as a number.
 const INSUFFICIENT_MEMORY: u32 = 22;
 
-/// Runs the command under a limit of the operating system, such as `-n 256`.
-fn run_under(case: &Case, ulimit: &str, args: &[&str]) -> Told {
+/// Runs the command under `ulimit`, for example with `-n 256`.
+fn run_under(case: &Case, ulimit: &str, args: &[&str]) -> Outcome {
     let palisade = case.command(&[&["run"], args].concat());
     let mut shell = Command::new("sh");
     shell
@@ -27,10 +27,10 @@ fn run_under(case: &Case, ulimit: &str, args: &[&str]) -> Told {
         .env_clear()
         .env("XDG_CACHE_HOME", case.path("cache"))
         .stdin(Stdio::null());
-    Told::new(&shell.output().unwrap())
+    Outcome::new(&shell.output().unwrap())
 }
 
-/// A directory with what `streams.wasm` opens.
+/// Creates a directory with the files that `streams.wasm` opens.
 fn with_files() -> Case {
     let case = Case::new();
     case.file("w/f", "content");
@@ -41,7 +41,7 @@ fn with_files() -> Case {
 }
 
 #[test]
-fn a_large_function_runs_with_a_timeout() {
+fn large_function_runs_with_a_timeout() {
     let case = Case::new();
     let guest = case.guest(&"(drop (i32.add (i32.const 1) (i32.const 2)))".repeat(60_000));
     for engine in ENGINES {
@@ -50,7 +50,7 @@ fn a_large_function_runs_with_a_timeout() {
 }
 
 #[test]
-fn streams_beyond_the_limit_are_an_error_or_a_trap() {
+fn streams_over_the_limit_are_an_error_or_a_trap() {
     let case = with_files();
     let run = |args: &[&str]| case.run(&[&["--dir", "w::/"], args].concat());
     let refused = |count: u32| format!("refused at {count}: {INSUFFICIENT_MEMORY}\n");
@@ -67,25 +67,25 @@ fn streams_beyond_the_limit_are_an_error_or_a_trap() {
 }
 
 #[test]
-fn a_host_without_descriptors_is_the_guests_error() {
+fn host_descriptor_exhaustion_is_a_guest_error() {
     let case = with_files();
     let options = ["--max-descriptors", "5000", "--max-streams", "5000"];
     for kind in ["descriptors", "directories", "readers", "writers"] {
-        // A rising limit meets every place where the host opens something.
+        // Rising limits make each open of the host fail once.
         for limit in (12..40).step_by(3).chain([255, 256]) {
             let args = [&options[..], &["--dir", "w::/", STREAMS, kind, "5000"]].concat();
-            let told = run_under(&case, &format!("-n {limit}"), &args);
-            assert!(told.code == 0 || told.code == 2, "{kind}, {limit}: {told:#?}");
-            if told.code == 0 {
-                assert!(told.stdout.contains("refused at"), "{kind}, {limit}: {told:#?}");
+            let outcome = run_under(&case, &format!("-n {limit}"), &args);
+            assert!(outcome.code == 0 || outcome.code == 2, "{kind}, {limit}: {outcome:#?}");
+            if outcome.code == 0 {
+                assert!(outcome.stdout.contains("refused at"), "{kind}, {limit}: {outcome:#?}");
             }
-            assert!(!told.stderr.contains("panicked"), "{kind}, {limit}: {told:#?}");
+            assert!(!outcome.stderr.contains("panicked"), "{kind}, {limit}: {outcome:#?}");
         }
     }
 }
 
 #[test]
-fn a_host_without_descriptors_is_the_error_of_a_preview1_guest() {
+fn host_descriptor_exhaustion_is_a_preview1_guest_error() {
     let case = with_files();
     let guest = case.module(
         "guest.wasm",
@@ -109,7 +109,7 @@ fn a_host_without_descriptors_is_the_error_of_a_preview1_guest() {
 }
 
 #[test]
-fn a_guest_has_one_thread_that_waits_for_input() {
+fn guest_has_one_stdin_thread() {
     let case = with_files();
     let mut child = case.command(&["run", "--dir", "w::/", STREAMS, "inputs", "400"]);
     let mut child =
@@ -133,10 +133,11 @@ fn a_guest_has_one_thread_that_waits_for_input() {
         std::thread::sleep(Duration::from_millis(5));
     }
     drop(child.stdin.take());
-    Told::new(&child.wait_with_output().unwrap()).prints("kept 400\n");
+    Outcome::new(&child.wait_with_output().unwrap()).prints("kept 400\n");
 }
 
-/// Grows each of `count` memories by 60 MiB, and exits with how many grew.
+/// Writes a guest that grows each of `count` memories by 60 MiB and exits with the number of
+/// successes.
 fn many_memories(case: &Case, count: usize) -> String {
     let mut fields =
         r#"(import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))"#.to_owned();
@@ -161,7 +162,7 @@ fn memories_share_one_limit() {
         run(&["--max-memory", "1G"]).exits(10);
         run(&["--max-memory", "200M"]).exits(3);
         run(&["--max-memory", "655360"]).exits(0);
-        // All of them together start with ten pages.
+        // The initial size of all memories is ten pages.
         run(&["--max-memory", "655359"]).refuses(&["655360", "--max-memory"]);
     }
 }
@@ -187,8 +188,8 @@ fn tables_count_as_memory() {
     }
     let guest = case.module("large.wasm", r#"(table 9000000 funcref) (func (export "_start"))"#);
     for engine in ENGINES {
-        let told = case.run(&["--engine", engine, "--max-memory", "64M", &guest]);
-        told.refuses(&["tables", "--max-memory"]);
+        let outcome = case.run(&["--engine", engine, "--max-memory", "64M", &guest]);
+        outcome.refuses(&["tables", "--max-memory"]);
     }
 }
 
@@ -210,14 +211,14 @@ fn instances_of_a_component_share_one_limit() {
     let guest = component(&more(99), "(memory 16)");
     case.run(&["--max-memory", "101M", &guest]).exits(0);
     case.run(&["--max-memory", "99M", &guest]).refuses(&["--max-memory", "bytes"]);
-    // Each instance has globals of its own.
+    // Each instance has its own globals.
     let guest = component(&more(900), &"(global (mut i64) (i64.const 1))".repeat(1000));
     case.run(&["--max-memory", "1G", &guest]).exits(0);
     case.run(&["--max-memory", "32M", &guest]).refuses(&["instances", "--max-memory"]);
 }
 
 #[test]
-fn instances_that_multiply_are_refused_before_they_are_compiled() {
+fn nested_instantiations_are_refused_before_compilation() {
     let case = Case::new();
     let mut text = "(core module $m) (core instance (instantiate $m))".to_owned();
     for level in 0..40 {
@@ -231,7 +232,7 @@ fn instances_that_multiply_are_refused_before_they_are_compiled() {
 }
 
 #[test]
-fn memory_that_no_limiter_sees_is_refused() {
+fn shared_and_gc_memories_are_refused() {
     let case = Case::new();
     for (name, fields) in [
         ("shared memory", "(memory 1 10 shared)"),
@@ -243,14 +244,14 @@ fn memory_that_no_limiter_sees_is_refused() {
     ] {
         let guest = case.module("guest.wasm", &format!(r#"{fields} (func (export "_start"))"#));
         for engine in ENGINES {
-            let told = case.run(&["--engine", engine, &guest]);
-            assert_eq!(told.code, 2, "{name}, {engine}: {told:#?}");
+            let outcome = case.run(&["--engine", engine, &guest]);
+            assert_eq!(outcome.code, 2, "{name}, {engine}: {outcome:#?}");
         }
     }
 }
 
-/// A module of a few KiB that takes minutes to compile: loops within loops, and locals that live
-/// through all of them.
+/// Writes a module of a few KiB that takes minutes to compile: nested loops with locals that are
+/// live in all of them.
 fn compile_bomb(case: &Case) -> String {
     let (locals, loops) = (500, 500);
     let mut body = format!("(local {})", "i32 ".repeat(locals));
@@ -266,7 +267,7 @@ fn compile_bomb(case: &Case) -> String {
 }
 
 #[test]
-fn a_module_that_takes_too_long_to_compile_is_given_up() {
+fn compile_time_limit_ends_the_command() {
     let case = Case::new();
     let bomb = compile_bomb(&case);
     for (options, code, facts) in [
@@ -280,14 +281,14 @@ fn a_module_that_takes_too_long_to_compile_is_given_up() {
     }
     let file = case.file("palisade.toml", "limits.compile-time = '500ms'");
     case.run(&["--config", &file, &bomb]).fails(2, &["--max-compile-time"]);
-    let told = case.run(&["--json", "--max-compile-time", "500ms", &bomb]);
-    told.fails(2, &[r#""code":"palisade::compile_time""#]);
-    // An interpreter translates what a compiler optimizes.
+    let outcome = case.run(&["--json", "--max-compile-time", "500ms", &bomb]);
+    outcome.fails(2, &[r#""code":"palisade::compile_time""#]);
+    // wasmi translates the module without the expensive optimizations.
     case.run(&["--engine", "wasmi", &bomb]).exits(0);
 }
 
 #[test]
-fn a_module_that_takes_too_long_to_analyze_is_given_up() {
+fn analysis_time_limit_ends_the_command() {
     let case = Case::new();
     let module = case.module("slow.wasm", &format!("(func {})", "nop ".repeat(2_000_000)));
     let bounds = ["--max-compile-time", "30ms"];
@@ -297,13 +298,13 @@ fn a_module_that_takes_too_long_to_analyze_is_given_up() {
     let args = ["componentize", &module, "-o", out.to_str().unwrap()];
     case.palisade(&[&args[..], &bounds].concat()).fails(2, &["30ms", "--max-compile-time"]);
     assert!(!out.exists());
-    // Why a module is refused takes an analysis too.
+    // Finding the reason of a refusal is an analysis too.
     case.run(&[&["--engine", "wasmi"], &bounds[..], &[&module]].concat())
         .fails(2, &["30ms", "--max-compile-time"]);
 }
 
 #[test]
-fn a_constant_expression_without_end_is_refused() {
+fn long_constant_expression_is_refused() {
     let case = Case::new();
     let sum = |terms: usize| "i32.const 1 ".repeat(terms) + &"i32.add ".repeat(terms - 1);
     let places: [fn(&str) -> String; 3] = [

@@ -1,8 +1,8 @@
-//! `palisade.toml`: what it describes, how options add to it, and what its mistakes are told as.
+//! Tests of `palisade.toml`: its keys, options that override it, and its errors.
 
 use std::path::Path;
 
-use super::{Case, ENGINES, Told, errno, read};
+use super::{Case, ENGINES, Outcome, errno, read};
 
 const GUESTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/guests");
 const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/palisade.toml");
@@ -12,31 +12,31 @@ fn guest(name: &str) -> String {
     format!("{GUESTS}/{name}.wasm")
 }
 
-/// Runs a guest in the sandbox that a file describes; the file lies one directory below.
-fn run(case: &Case, file: &str, options: &[&str], guest: &str, args: &[&str]) -> Told {
+/// Runs a guest with a `palisade.toml` in a subdirectory.
+fn run(case: &Case, file: &str, options: &[&str], guest: &str, args: &[&str]) -> Outcome {
     case.file("box/palisade.toml", file);
     case.run(&[&["--config", "box/palisade.toml"], options, &[guest], args].concat())
 }
 
 #[test]
-fn the_published_example_runs() {
+fn example_file_runs() {
     let case = Case::new();
     for engine in ENGINES {
         let args = ["/work/src/lib.rs", "/work/RESULTS.md", "/etc/motd"];
         let cat = guest("cat");
         let all = [&["--config", EXAMPLE, "--engine", engine, &cat][..], &args].concat();
-        // No path of this guest is what the policy hides.
-        let told = case.run(&all).fails(0, &["no path matched", "hide /**/*.py"]);
-        // The argument of the file comes first, and each mount is where it should be.
+        // This guest uses no path that the policy hides.
+        let outcome = case.run(&all).fails(0, &["no path matched", "hide /**/*.py"]);
+        // The argument of the file comes first, and each mount has its guest path.
         let root = Path::new(EXAMPLE).parent().unwrap().parent().unwrap();
         let parts = ["tests/guests/hello.c", "vfs/src/lib.rs", "benches/RESULTS.md"];
         let parts = parts.iter().chain(&["README.md"]).map(|name| read(&root.join(name)));
-        assert_eq!(told.stdout, parts.collect::<String>());
+        assert_eq!(outcome.stdout, parts.collect::<String>());
     }
-    let told =
+    let outcome =
         case.run(&["--config", EXAMPLE, &guest("echo_args_env")]).fails(0, &["no path matched"]);
-    assert!(told.stdout.contains("env MODE=example\n"), "{told:?}");
-    // What its policy hides, and what it does not.
+    assert!(outcome.stdout.contains("env MODE=example\n"), "{outcome:?}");
+    // A hidden path and a visible one.
     let cat = guest("cat");
     let shown = case.run(&["--config", EXAMPLE, &cat, "/work/bad/pointers.wat"]);
     shown.fails(0, &["no path matched"]);
@@ -45,7 +45,7 @@ fn the_published_example_runs() {
 }
 
 #[test]
-fn every_kind_is_mounted_and_paths_start_at_the_file() {
+fn every_mount_kind_resolves_paths_relative_to_the_file() {
     let case = Case::new();
     case.file("box/d/x", "dir ");
     case.file("box/c/x", "copy ");
@@ -84,7 +84,7 @@ fn every_kind_is_mounted_and_paths_start_at_the_file() {
 }
 
 #[test]
-fn overlays_lie_within_overlays() {
+fn overlays_can_be_nested() {
     let case = Case::new();
     case.file("box/top/x", "top");
     case.file("box/middle/x", "middle");
@@ -109,74 +109,74 @@ fn overlays_lie_within_overlays() {
 }
 
 #[test]
-fn a_file_sets_what_options_set() {
+fn file_sets_the_same_values_as_options() {
     let case = Case::new();
     case.file("box/in", "input");
     run(&case, "stdin = 'in'", &[], &guest("cat"), &[]).prints("input");
-    let told = run(&case, "limits.timeout = '300ms'", &[], &guest("spin"), &[]);
-    told.fails(124, &["300ms"]);
-    let told = run(&case, "limits.memory = '1K'", &[], &guest("hello"), &[]);
-    told.refuses(&["--max-memory"]);
-    let told = run(&case, "limits.memory = 1024", &[], &guest("hello"), &[]);
-    told.refuses(&["(1024)"]);
+    let outcome = run(&case, "limits.timeout = '300ms'", &[], &guest("spin"), &[]);
+    outcome.fails(124, &["300ms"]);
+    let outcome = run(&case, "limits.memory = '1K'", &[], &guest("hello"), &[]);
+    outcome.refuses(&["--max-memory"]);
+    let outcome = run(&case, "limits.memory = 1024", &[], &guest("hello"), &[]);
+    outcome.refuses(&["allows 1024"]);
     let descriptors = "limits.descriptors = 4\nmount = [{ at = '/', kind = 'dir', path = '.' }]";
     run(&case, descriptors, &[], &case.reader(3, "in"), &[]).exits(errno::MFILE);
     let slept = run(&case, "clock.start = '0'", &[], &guest("sleep"), &["600000"]);
     assert_eq!(slept.exits(0).stdout.lines().count(), 1);
-    // Which engine has run is seen by the frames of a trap: only one has any.
+    // Only wasmtime prints frames of a trap, which identifies the engine.
     for (engine, is_told) in [("wasmtime", true), ("wasmi", false)] {
-        let told = run(&case, &format!("engine = '{engine}'"), &[], &guest("trap"), &[]);
-        let told = told.fails(134, &["unreachable"]);
-        assert_eq!(told.stderr.contains("falls_into_the_pit"), is_told, "{told:?}");
+        let outcome = run(&case, &format!("engine = '{engine}'"), &[], &guest("trap"), &[]);
+        let outcome = outcome.fails(134, &["unreachable"]);
+        assert_eq!(outcome.stderr.contains("falls_into_the_pit"), is_told, "{outcome:?}");
     }
 }
 
 #[test]
-fn variables_are_inherited_if_they_are_there_and_set() {
+fn variables_are_inherited_if_set_and_overridden() {
     let case = Case::new();
-    let told = |file: &str, options: &[&str]| {
+    let outcome = |file: &str, options: &[&str]| {
         case.file("box/palisade.toml", file);
         let guest = guest("echo_args_env");
         let all = [&["run", "--config", "box/palisade.toml"], options, &[&guest]].concat();
         let mut command = case.command(&all);
-        let told = Told::new(&command.env("COLOR", "red").output().unwrap()).exits(0);
-        let env: Vec<_> = told.stdout.lines().filter(|it| it.starts_with("env ")).collect();
+        let outcome = Outcome::new(&command.env("COLOR", "red").output().unwrap()).exits(0);
+        let env: Vec<_> = outcome.stdout.lines().filter(|it| it.starts_with("env ")).collect();
         env.join("\n")
     };
-    assert_eq!(told("env.inherit = ['COLOR', 'SHAPE']", &[]), "env COLOR=red");
-    assert_eq!(told("env.inherit = false", &[]), "");
-    assert!(told("env.inherit = true", &[]).contains("env XDG_CACHE_HOME="));
+    assert_eq!(outcome("env.inherit = ['COLOR', 'SHAPE']", &[]), "env COLOR=red");
+    assert_eq!(outcome("env.inherit = false", &[]), "");
+    assert!(outcome("env.inherit = true", &[]).contains("env XDG_CACHE_HOME="));
     let set = "[env]\ninherit = ['COLOR']\n[env.set]\nCOLOR = 'blue'\nA = '1'";
-    assert_eq!(told(set, &[]), "env A=1\nenv COLOR=blue");
-    assert_eq!(told(set, &["--env", "A=2", "--env", "B=3"]), "env COLOR=blue\nenv A=2\nenv B=3");
+    assert_eq!(outcome(set, &[]), "env A=1\nenv COLOR=blue");
+    assert_eq!(outcome(set, &["--env", "A=2", "--env", "B=3"]), "env COLOR=blue\nenv A=2\nenv B=3");
 }
 
 #[test]
-fn options_take_the_place_of_one_value_and_add_to_many() {
+fn options_replace_single_values_and_extend_lists() {
     let case = Case::new();
     let file = r#"
         arg0 = "filed"
         args = ["first"]
         limits.timeout = "300ms"
         env.set = { A = "file" }"#;
-    let told = run(&case, file, &["--arg0", "given"], &guest("echo_args_env"), &["second"]);
-    told.prints("arg 0 given\narg 1 first\narg 2 second\nenv A=file\n");
-    let told = run(&case, file, &["--timeout", "400ms"], &guest("spin"), &[]);
-    told.fails(124, &["400ms"]);
-    // A mount at the same guest path takes the place of the file's; others are added.
+    let outcome = run(&case, file, &["--arg0", "given"], &guest("echo_args_env"), &["second"]);
+    outcome.prints("arg 0 given\narg 1 first\narg 2 second\nenv A=file\n");
+    let outcome = run(&case, file, &["--timeout", "400ms"], &guest("spin"), &[]);
+    outcome.fails(124, &["400ms"]);
+    // A mount replaces the file's mount at the same guest path; others are added.
     case.file("box/old/x", "old");
     case.file("new/x", "new");
     let file = "mount = [{ at = '/w', kind = 'dir', path = 'old' }]";
     run(&case, file, &[], &guest("cat"), &["/w/x"]).prints("old");
     run(&case, file, &["--dir", "new::/w/"], &guest("cat"), &["/w/x"]).prints("new");
-    let told = run(&case, file, &["--dir", "new::/v"], &guest("cat"), &["/w/x", "/v/x"]);
-    told.prints("oldnew");
+    let outcome = run(&case, file, &["--dir", "new::/v"], &guest("cat"), &["/w/x", "/v/x"]);
+    outcome.prints("oldnew");
     let twice = ["--dir", "new::/w", "--mem", "/w"];
     run(&case, file, &twice, &guest("cat"), &[]).refuses(&["/w", "twice"]);
 }
 
 #[test]
-fn a_file_that_cannot_be_read_is_refused() {
+fn unreadable_file_is_refused() {
     let case = Case::new();
     let guest = guest("hello");
     case.run(&["--config", "missing.toml", &guest]).refuses(&["--config", "missing.toml"]);
@@ -185,10 +185,10 @@ fn a_file_that_cannot_be_read_is_refused() {
     case.run(&["--config", "bytes.toml", &guest]).refuses(&["--config", "bytes.toml"]);
 }
 
-/// Each file in `faults` is wrong; beside it lies all that is said about it, a word for a word.
-/// With `PALISADE_BLESS` set, what is said now is written down.
+/// Compares the error of each file in `faults` with the text beside it. With `PALISADE_BLESS` set,
+/// the texts are rewritten.
 #[test]
-fn mistakes_are_told_with_their_line_and_key() {
+fn errors_point_at_line_and_key() {
     let mut count = 0;
     for entry in std::fs::read_dir(FAULTS).unwrap() {
         let path = entry.unwrap().path();
@@ -199,22 +199,22 @@ fn mistakes_are_told_with_their_line_and_key() {
         let case = Case::new();
         let name = path.file_name().unwrap().to_str().unwrap();
         case.file(name, read(&path));
-        let told = case.run(&["--config", name, &guest("hello")]);
-        assert_eq!((told.code, told.stdout.as_str()), (2, ""), "{name}: {told:?}");
+        let outcome = case.run(&["--config", name, &guest("hello")]);
+        assert_eq!((outcome.code, outcome.stdout.as_str()), (2, ""), "{name}: {outcome:?}");
         let wanted = path.with_extension("txt");
         if std::env::var_os("PALISADE_BLESS").is_some() {
-            std::fs::write(&wanted, &told.stderr).unwrap();
+            std::fs::write(&wanted, &outcome.stderr).unwrap();
         }
-        assert_eq!(told.stderr, read(&wanted), "{name}");
+        assert_eq!(outcome.stderr, read(&wanted), "{name}");
     }
     assert!(count >= 15, "only {count} files were found");
 }
 
 #[test]
-fn mistakes_are_json_on_demand() {
+fn errors_are_json_with_the_json_option() {
     let case = Case::new();
-    let told = run(&case, "\nsede = 1", &["--json"], &guest("hello"), &[]);
-    let error: serde_json::Value = serde_json::from_str(&told.stderr).unwrap();
+    let outcome = run(&case, "\nsede = 1", &["--json"], &guest("hello"), &[]);
+    let error: serde_json::Value = serde_json::from_str(&outcome.stderr).unwrap();
     assert_eq!(error["error"]["exit_code"], 2);
     assert_eq!(error["error"]["code"], "palisade::file");
     let place = error["error"]["details"][0].as_str().unwrap();

@@ -1,52 +1,51 @@
-//! What a guest gets to see of files.
+//! Tests of mounts.
 
 use super::{Case, errno, read};
 
 #[test]
-fn nothing_is_given_unless_it_is_named() {
+fn guest_without_options_has_no_preopens() {
     let case = Case::new();
     case.run(&[&case.lister()]).prints("");
     case.run(&[&case.reader(3, "guest.wasm")]).exits(errno::BADF);
 }
 
 #[test]
-fn preopens_have_the_names_that_they_were_given() {
+fn preopens_have_their_guest_path_as_name() {
     let case = Case::new();
     case.file("a/x", "");
     let guest = case.lister();
     case.run(&["--dir", ".", &guest]).prints(".\n");
     case.run(&["--dir", "a::/data/", "--mem", "/tmp", "--copy", "a::b/c", &guest])
         .prints("/data/\n/tmp\nb/c\n");
-    // What lies beneath another is found in it, whatever comes first.
+    // A mount inside of another one is found there, in any order of the options.
     case.run(&["--dir", "a::/", "--mem", "/tmp", &guest]).prints("/\n");
     case.run(&["--mem", "/", "--dir", "a::/a", &guest]).prints("/\n");
     case.run(&["--dir", ".", "--mem", "/tmp", &guest]).prints(".\n/tmp\n");
 }
 
 #[test]
-fn a_directory_of_the_kernels_own_filesystems_is_refused() {
+fn kernel_filesystems_cannot_be_mounted() {
     let case = Case::new();
     let guest = case.lister();
     for option in ["--dir", "--copy", "--overlay", "--image"] {
         for at in ["/proc", "/proc/self", "/sys"] {
             let mount = format!("{at}::/in");
-            let told = case.run(&[option, &mount, &guest]);
+            let outcome = case.run(&[option, &mount, &guest]);
             match option {
-                "--image" => told.refuses(&[at, "image"]),
-                _ => told.refuses(&[at, "filesystem of the kernel"]),
+                "--image" => outcome.refuses(&[at, "image"]),
+                _ => outcome.refuses(&[at, "kernel filesystems"]),
             };
         }
     }
-    case.run(&["--file", "/proc/cpuinfo::/cpu", &guest])
-        .refuses(&["/proc", "filesystem of the kernel"]);
-    // Beneath a directory that is given they are seen, and not read.
+    case.run(&["--file", "/proc/cpuinfo::/cpu", &guest]).refuses(&["/proc", "kernel filesystems"]);
+    // Under a mounted directory they are listed, but cannot be opened.
     for at in ["proc/self/environ", "proc/cpuinfo"] {
         case.run(&["--dir", "/::/", &case.reader(3, at)]).exits(errno::ACCES);
     }
 }
 
 #[test]
-fn a_directory_is_read_and_written() {
+fn directory_is_read_and_written() {
     let case = Case::new();
     case.file("d/in", "text");
     case.run(&["--dir", "d::/w", &case.reader(3, "in")]).prints("text");
@@ -57,7 +56,7 @@ fn a_directory_is_read_and_written() {
 }
 
 #[test]
-fn a_read_only_directory_is_not_written() {
+fn read_only_directory_rejects_writes() {
     let case = Case::new();
     case.file("d/in", "text");
     case.run(&["--dir", "d::/w:ro", &case.reader(3, "in")]).prints("text");
@@ -68,14 +67,14 @@ fn a_read_only_directory_is_not_written() {
 }
 
 #[test]
-fn memory_takes_writes_and_leaves_nothing() {
+fn memory_directory_leaves_nothing() {
     let case = Case::new();
     case.run(&["--mem", "/tmp", &case.writer(3, "x")]).exits(0);
     case.run(&["--mem", "/tmp", &case.reader(3, "x")]).exits(errno::NOENT);
 }
 
 #[test]
-fn a_copy_is_read_and_never_written_back() {
+fn copy_is_never_written_back() {
     let case = Case::new();
     case.file("d/sub/in", "text");
     case.run(&["--copy", "d::/w", &case.reader(3, "sub/in")]).prints("text");
@@ -85,17 +84,17 @@ fn a_copy_is_read_and_never_written_back() {
 }
 
 #[test]
-fn a_copy_tells_what_it_leaves_out() {
+fn copy_reports_skipped_nodes() {
     let case = Case::new();
     case.file("d/in", "text");
     let _socket = std::os::unix::net::UnixListener::bind(case.path("d/socket")).unwrap();
-    let told =
+    let outcome =
         case.run(&["--copy", "d::/w", &case.reader(3, "in")]).fails(0, &["--copy", "socket"]);
-    assert_eq!(told.stdout, "text");
+    assert_eq!(outcome.stdout, "text");
 }
 
 #[test]
-fn the_deepest_mount_wins_whatever_the_order() {
+fn deepest_mount_wins_in_any_order() {
     let case = Case::new();
     case.file("outer/sub/x", "outer");
     case.file("inner/x", "inner");
@@ -104,7 +103,7 @@ fn the_deepest_mount_wins_whatever_the_order() {
     case.run(&[&outer[..], &[&guest]].concat()).prints("outer");
     case.run(&[&outer[..], &inner, &[&guest]].concat()).prints("inner");
     case.run(&[&inner[..], &outer, &[&guest]].concat()).prints("inner");
-    // Each keeps its own access.
+    // Each mount has its own access mode.
     let guest = case.writer(3, "sub/y");
     case.run(&[&outer[..], &inner, &[&guest]].concat()).exits(errno::ROFS);
     let guest = case.writer(3, "y");
@@ -112,7 +111,7 @@ fn the_deepest_mount_wins_whatever_the_order() {
 }
 
 #[test]
-fn a_file_is_grafted_into_what_surrounds_it() {
+fn file_mount_is_grafted_into_the_surrounding_tree() {
     let case = Case::new();
     case.file("d/conf/other", "other");
     case.file("secret", "secret");
@@ -126,7 +125,7 @@ fn a_file_is_grafted_into_what_surrounds_it() {
 }
 
 #[test]
-fn a_file_alone_brings_a_directory_that_holds_nothing_else() {
+fn single_file_mount_creates_its_directory() {
     let case = Case::new();
     case.file("d/key", "key");
     case.file("d/other", "other");
@@ -158,7 +157,7 @@ fn invalid_mounts_are_rejected() {
         (&["--file", "d::/a"], &["--file", "`d`", "--dir"]),
         (&["--file", "missing::/a"], &["--file", "missing"]),
         (&["--file", "link::/a"], &["--file", "link"]),
-        (&["--file", "f::/"], &["`/`", "needs a name"]),
+        (&["--file", "f::/"], &["`/`", "cannot be mounted at a root"]),
         (&["--dir", "d::/a", "--mem", "/a/"], &["/a/", "twice"]),
         (&["--dir", "d::/a", "--file", "f::/a"], &["/a", "twice"]),
         (&["--mem", "/a/../b"], &["/a/../b", ".."]),

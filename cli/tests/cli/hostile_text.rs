@@ -1,5 +1,7 @@
-//! Hostile text from modules, files, documents, logs, arguments and the environment, through every
-//! command: what is printed holds nothing that a terminal acts upon or does not show.
+//! Tests that commands escape hostile text in their output.
+//!
+//! The text comes from modules, files, documents, logs, arguments and the environment. The output
+//! must not contain characters that a terminal interprets or does not show.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -8,26 +10,26 @@ use std::process::{Command, Output};
 
 use super::*;
 
-/// Text with one of each kind of character that must not be printed: escape sequences that set a
-/// title and hide text, C0, C1, DEL, bidirectional marks and isolates, separators, zero-width
-/// characters, fillers, tags. Without escapes it prints a line of its own that says `FORGED`.
+/// Text with each kind of character that must be escaped: escape sequences that set a title and
+/// hide text, C0, C1, DEL, bidirectional marks and isolates, separators, zero-width characters,
+/// fillers, tags. Printed unescaped, it produces a line `FORGED`.
 const HOSTILE: &str = "x\u{1b}[8m\u{1b}]0;t\u{7}\nFORGED\r\u{8}\u{9b}8m\u{7f}\u{202e}\u{2066}\u{200f}\
                        \u{61c}\u{2028}\u{2029}\u{85}\u{200b}\u{ad}\u{feff}\u{3164}\u{fe0f}\u{e0041}\ty";
 
-/// The same in a string of TOML and of JSON.
+/// [`HOSTILE`] as a string literal of TOML and JSON.
 fn quoted() -> String {
     let units = HOSTILE.encode_utf16().map(|unit| format!("\\u{unit:04x}"));
-    // TOML has no surrogates.
+    // TOML has no surrogate escapes.
     units.collect::<String>().replace("\\udb40\\udc41", "")
 }
 
-/// The same in a string of WAT.
+/// [`HOSTILE`] as a string literal of WAT.
 fn wat_string() -> String {
     HOSTILE.bytes().map(|byte| format!("\\{byte:02x}")).collect()
 }
 
-/// Asserts that `bytes` hold nothing but visible characters, newlines and tabs, and no line that
-/// was forged. Colors are allowed if `colors`, but for the one of [`HOSTILE`].
+/// Asserts that `bytes` contain only visible characters, newlines and tabs, and no forged line.
+/// Color sequences are accepted if `colors`, except that of [`HOSTILE`].
 #[track_caller]
 fn assert_clean(what: &str, bytes: &[u8], colors: bool) {
     let text = std::str::from_utf8(bytes).unwrap_or_else(|why| panic!("{what}: {why}"));
@@ -73,18 +75,18 @@ fn check(case: &Case, args: &[OsString]) -> Output {
     last.unwrap()
 }
 
-/// Runs a command that must print something.
+/// Runs commands that must print something.
 #[track_caller]
 fn check_all(case: &Case, commands: &[&[&str]]) {
     for args in commands {
         let args: Vec<OsString> = args.iter().map(Into::into).collect();
         let output = check(case, &args);
-        let told = output.stdout.len() + output.stderr.len();
-        assert!(told > 0, "{args:?} prints nothing: {output:?}");
+        let outcome = output.stdout.len() + output.stderr.len();
+        assert!(outcome > 0, "{args:?} prints nothing: {output:?}");
     }
 }
 
-/// Custom section `id` 0 with this content, as bytes of a module.
+/// Encodes a section of a module.
 fn section(id: u8, content: &[u8]) -> Vec<u8> {
     let mut bytes = vec![id];
     bytes.extend(leb(content.len()));
@@ -110,7 +112,7 @@ fn string(text: &str) -> Vec<u8> {
 }
 
 #[test]
-fn names_of_a_module_are_escaped() {
+fn module_names_are_escaped() {
     let case = Case::new();
     let evil = wat_string();
     case.module(
@@ -126,7 +128,7 @@ fn names_of_a_module_are_escaped() {
     let field = [&[1][..], &string("language"), &[1], &string(HOSTILE), &string(HOSTILE)].concat();
     sections.extend(section(0, &[string("producers"), field].concat()));
     case.file("sections.wasm", sections);
-    // Two exports of one name: the message of the parser quotes it.
+    // The parser quotes the name of a duplicate export.
     let twice = [&[2][..], &string(HOSTILE), &[0, 0], &string(HOSTILE), &[0, 0]].concat();
     let function = [section(1, &[1, 0x60, 0, 0]), section(3, &[1, 0])].concat();
     let body = section(10, &[1, 2, 0, 0x0b]);
@@ -151,7 +153,7 @@ fn names_of_a_module_are_escaped() {
 }
 
 #[test]
-fn frames_of_a_trap_are_escaped_and_none_is_forged() {
+fn trap_frames_are_escaped_and_cannot_be_forged() {
     let case = Case::new();
     let module = r#"(module $m (memory (export "memory") 1) (func $evil unreachable)
         (func (export "_start") (call $evil)))"#;
@@ -172,12 +174,12 @@ fn frames_of_a_trap_are_escaped_and_none_is_forged() {
         let output = check(&case, &args);
         assert_eq!(output.status.code(), Some(134), "{output:?}");
     }
-    let told = case.run(&["trap.wasm"]).fails(134, &["FORGED", "\\u{1b}[8m"]);
-    let frames = told.stderr.lines().filter(|line| line.contains(" - ")).count();
-    assert_eq!(frames, 2, "{told:?}");
+    let outcome = case.run(&["trap.wasm"]).fails(134, &["FORGED", "\\u{1b}[8m"]);
+    let frames = outcome.stderr.lines().filter(|line| line.contains(" - ")).count();
+    assert_eq!(frames, 2, "{outcome:?}");
 }
 
-/// A policy whose paths, sets and variables are hostile.
+/// A policy with hostile paths, sets and variables.
 fn policy() -> String {
     let evil = quoted();
     format!(
@@ -187,7 +189,7 @@ fn policy() -> String {
 }
 
 #[test]
-fn policies_and_their_faults_are_escaped() {
+fn policies_and_their_errors_are_escaped() {
     let case = Case::new();
     let evil = quoted();
     case.file("good.toml", policy());
@@ -201,7 +203,7 @@ fn policies_and_their_faults_are_escaped() {
         format!("[variables]\n\"{evil}\" = \"a\"\n"),
         format!("include = \"{evil}\"\n"),
         format!("[[deny]]\npath = \"/${{{evil}}}\"\n"),
-        // As they are: an error of the syntax, or within a comment next to one.
+        // Unescaped: a syntax error, or in a comment beside one.
         format!("a = \"{HOSTILE}\"\n"),
         format!("# {visible}\nb = # {visible}\n"),
         format!("'{visible}' = 1 # {visible}\n"),
@@ -238,7 +240,7 @@ fn policies_and_their_faults_are_escaped() {
 }
 
 #[test]
-fn sandboxes_and_their_faults_are_escaped() {
+fn config_files_and_their_errors_are_escaped() {
     let case = Case::new();
     let evil = quoted();
     case.guest("");
@@ -274,7 +276,7 @@ fn sandboxes_and_their_faults_are_escaped() {
     }
 }
 
-/// A directory of changes and a lower, with hostile names in both.
+/// Creates an upper and a lower with hostile names.
 fn changed(case: &Case) {
     case.file("lower/plain", "1");
     case.file(&format!("lower/{HOSTILE}"), "1");
@@ -284,7 +286,7 @@ fn changed(case: &Case) {
 }
 
 #[test]
-fn names_of_changed_files_are_escaped() {
+fn changed_file_names_are_escaped() {
     let case = Case::new();
     changed(&case);
     check_all(
@@ -310,7 +312,7 @@ fn names_of_changed_files_are_escaped() {
     check(&case, &["diff", "odd", "--lower", "lower"].map(Into::into));
 }
 
-/// A tar of one entry of this type.
+/// A tar with one entry of this type.
 fn tar(name: &str, kind: u8) -> Vec<u8> {
     let mut header = [0_u8; 512];
     header.iter_mut().zip(name.bytes().take(100)).for_each(|(to, byte)| *to = byte);
@@ -326,7 +328,7 @@ fn tar(name: &str, kind: u8) -> Vec<u8> {
 }
 
 #[test]
-fn names_in_archives_and_directories_are_escaped() {
+fn archive_and_directory_names_are_escaped() {
     let case = Case::new();
     case.guest("");
     case.file("fifo.tar", tar(HOSTILE, b'6'));
@@ -355,7 +357,7 @@ fn mkfifo(path: &Path) {
 }
 
 #[test]
-fn records_of_a_run_are_escaped() {
+fn audit_records_are_escaped() {
     let case = Case::new();
     case.file(&format!("data/{HOSTILE}"), "1");
     let path = wat_string();
@@ -388,7 +390,7 @@ fn records_of_a_run_are_escaped() {
     check(&case, &["run", "--dir", dir, "--audit", "log", "open.wasm"].map(Into::into));
     let log = std::fs::read_to_string(case.path("log")).unwrap();
     assert!(log.contains("FORGED"), "{log}");
-    // As another program might write it: nothing is escaped but what JSON asks for.
+    // As another program might write it: with only the escapes that JSON requires.
     let raw = log.replace("\\u202e", "\u{202e}").replace("\\u009b", "\u{9b}");
     case.file("raw", raw);
     let evil = quoted();
@@ -406,19 +408,19 @@ fn records_of_a_run_are_escaped() {
             ],
         );
     }
-    // What is learned says the names exactly.
+    // The learned policy contains the exact names.
     case.palisade(&["learn", "--from", "log", "-o", "learned.toml"]).exits(0);
     check_all(&case, &[&["check", "learned.toml"]]);
     case.palisade(&["run", "--dir", dir, "--policy", "learned.toml", "open.wasm"]).exits(0);
 }
 
-/// Every option of `run` that takes a value.
+/// The options of `run` that take a value.
 const OPTIONS: &str = "--env --stdin --config --policy --cache-dir --engine --timeout \
     --seed --max-memory --max-descriptors --fixed-clock --clock-step --dir --file --mem \
     --copy --overlay --image --upper --export --policy-var --audit";
 
 #[test]
-fn arguments_and_the_environment_are_escaped() {
+fn arguments_and_environment_are_escaped() {
     let case = Case::new();
     case.guest("");
     case.file("file", "");

@@ -1,10 +1,10 @@
-//! Directories of changes that somebody made to be wrong: every command on them succeeds or fails,
-//! and none leads out, hangs or panics.
+//! Fuzzes the commands with malformed upper directories: no escape, hang or panic.
 //!
-//! The generator writes what no layer writes: links in the place of directories, devices, FIFOs,
-//! marks on the wrong nodes and with any value, names of temporary files, names that are not UTF-8.
-//! Beside the upper lies a canary with a token. No command may change it or print the token, and no
-//! file of the lower or of an archive may hold it. Each case is known by its number.
+//! The generator produces nodes that no overlay writes: links in place of directories, devices,
+//! FIFOs, extended attributes on the wrong nodes and with any value, names of temporary files,
+//! names that are not UTF-8. A canary file with a token is beside the upper. No command may change
+//! it or print the token, and no file of the lower or of an archive may contain it. A case is
+//! identified by its number.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -25,10 +25,10 @@ use rustix::fs::{CWD, FileType, Mode, XattrFlags};
 
 use super::Case;
 
-/// Cases of each test, unless `PALISADE_HOSTILE_CASES` says otherwise.
+/// The default number of cases; `PALISADE_HOSTILE_CASES` overrides it.
 const CASES: u64 = 24;
 const TOKEN: &str = "token-that-lies-outside";
-/// No command takes a tenth of this.
+/// The time limit of a command, ten times what any needs.
 const HANG: Duration = Duration::from_secs(60);
 /// The exit code of a Rust program that panicked.
 const PANICKED: i32 = 101;
@@ -37,7 +37,7 @@ fn cases() -> u64 {
     std::env::var("PALISADE_HOSTILE_CASES").ok().and_then(|it| it.parse().ok()).unwrap_or(CASES)
 }
 
-/// A generator of one case (xorshift), and what it made, for a person.
+/// A pseudorandom generator (xorshift) of one case, with a log for failure messages.
 struct Hostile {
     random: u64,
     outside: PathBuf,
@@ -95,7 +95,7 @@ impl Hostile {
         writeln!(self.log, "  {what} {}", at.display().to_string().escape_debug()).unwrap();
     }
 
-    /// Where a link leads: out, up, round, or nowhere.
+    /// A link target: outside, upwards, a loop, or dangling.
     fn target(&mut self) -> PathBuf {
         let outside = self.outside.display().to_string();
         let dir = format!("{outside}/dir");
@@ -173,13 +173,13 @@ impl Hostile {
                 let device = rustix::fs::makedev(major, minor);
                 let mode = Mode::from_raw_mode(0o666);
                 let made = rustix::fs::mknodat(CWD, at, FileType::CharacterDevice, mode, device);
-                // A sandbox may allow no devices.
+                // Creating devices may be forbidden in a container.
                 self.note(&format!("device {major}:{minor} ({made:?})"), at);
             }
         }
     }
 
-    /// Sets some marks of a file or a directory.
+    /// Sets overlay attributes of a file or a directory.
     fn mark(&mut self, at: &Path) {
         let meta = std::fs::metadata(&self.outside).unwrap();
         let foreign = format!("{}:{}", meta.dev(), meta.ino());
@@ -199,7 +199,7 @@ impl Hostile {
                 &foreign,
                 &long,
             ]);
-            // Longer than the filesystem has room for is no case.
+            // Values that are too long for the filesystem are skipped.
             let set = rustix::fs::lsetxattr(at, mark, value.as_bytes(), XattrFlags::empty());
             if set.is_ok() {
                 self.note(&format!("{mark} = {:.40?} on", value), at);
@@ -207,7 +207,7 @@ impl Hostile {
         }
     }
 
-    /// Makes a whole directory of changes, or something else in its place.
+    /// Creates an upper directory, or another node in its place.
     fn upper(&mut self, up: &Path) {
         std::fs::create_dir(up).unwrap();
         let upper = up.join("upper");
@@ -239,7 +239,7 @@ impl Hostile {
         }
     }
 
-    /// What is no directory, or one that lies outside.
+    /// Creates a node that is not a directory, or a link to an outside directory.
     fn in_place(&mut self, at: &Path) {
         match self.below(4) {
             0 => std::fs::write(at, "a file").unwrap(),
@@ -254,7 +254,7 @@ impl Hostile {
     }
 }
 
-/// All of a tree that may not change: types, modes, links, times, bytes.
+/// Records the types, modes, links, times and contents of a tree.
 fn record(root: &Path) -> BTreeMap<PathBuf, String> {
     let mut all = BTreeMap::new();
     let mut pending = vec![root.to_owned()];
@@ -276,7 +276,7 @@ fn holds_token(bytes: &[u8]) -> bool {
     bytes.windows(TOKEN.len()).any(|part| part == TOKEN.as_bytes())
 }
 
-/// The regular files of a tree that hold the token. Links are not followed.
+/// Returns the regular files of a tree that contain the token. Does not follow links.
 fn leaked_into(root: &Path) -> Vec<PathBuf> {
     let mut leaked = Vec::new();
     let mut pending = vec![root.to_owned()];
@@ -291,7 +291,7 @@ fn leaked_into(root: &Path) -> Vec<PathBuf> {
     leaked
 }
 
-/// A canary, a lower, and the case.
+/// Creates a canary, a lower and the generator of a case.
 fn furnished(nth: u64) -> (Case, Hostile) {
     let case = Case::new();
     for dir in ["d/a", "d/sub/deep", "outside/dir"] {
@@ -307,7 +307,7 @@ fn furnished(nth: u64) -> (Case, Hostile) {
     (case, hostile)
 }
 
-/// Runs a command to its end, or until it takes too long.
+/// Runs a command with a time limit.
 fn run(mut command: Command, what: &str) {
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let (mut stdout, mut stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
@@ -339,12 +339,12 @@ fn run(mut command: Command, what: &str) {
     assert_ne!(status.code(), Some(PANICKED), "{what}: {said}");
     assert!(!said.contains("panicked"), "{what}: {said}");
     assert!(!holds_token(&bytes), "{what} prints what lies outside: {said}");
-    // Only bytes of a guest's may be anything; these commands print names.
+    // These commands print names, and no content of files.
     assert!(!bytes.contains(&0x1b), "{what} prints an escape: {said:?}");
 }
 
 #[test]
-fn no_command_on_a_hostile_upper_leads_out_hangs_or_panics() {
+fn hostile_upper_cannot_escape_hang_or_panic_a_command() {
     let cat = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/guests/cat.wasm");
     for nth in 0..cases() {
         let (case, mut hostile) = furnished(nth);
@@ -374,7 +374,7 @@ fn no_command_on_a_hostile_upper_leads_out_hangs_or_panics() {
     }
 }
 
-/// Every operation on every name that the generator uses. `seen` gets all bytes that are read.
+/// Performs each operation on each name of the generator. `seen` collects the bytes that are read.
 fn use_everything(root: &DirRef, seen: &mut Vec<u8>) {
     let names = ["a", "b", "d", "f", "sub", ".wh.f", "#0", "upper"];
     let mut paths: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
@@ -413,9 +413,9 @@ fn use_everything(root: &DirRef, seen: &mut Vec<u8>) {
     }
 }
 
-/// The names of the upper are remembered when it is made hostile.
+/// The overlay caches names of the upper before it becomes hostile.
 #[test]
-fn an_upper_that_is_made_hostile_while_it_is_open_does_not_lead_out() {
+fn upper_made_hostile_while_open_cannot_escape() {
     for nth in 0..cases() {
         let (case, mut hostile) = furnished(nth);
         std::fs::create_dir(case.path("up")).unwrap();
@@ -432,7 +432,7 @@ fn an_upper_that_is_made_hostile_while_it_is_open_does_not_lead_out() {
             let _ = path::stat(&*root, at, Follow::Yes);
         }
         let before = record(&case.path("outside"));
-        // Whatever is there makes way for what the generator makes.
+        // The generator replaces existing nodes.
         let upper = case.path("up/upper");
         for name in ["a", "f", "sub", "d/f"] {
             if hostile.below(3) > 0 {

@@ -1,5 +1,4 @@
-//! Files that the command reads: what is no regular file is refused without waiting, and includes
-//! do not lead out of their directory.
+//! Tests of input files: file types that are refused without blocking, and confined includes.
 
 use std::os::unix::fs::symlink;
 use std::process::Child;
@@ -9,9 +8,9 @@ use super::*;
 
 const POLICY: &str = "[[allow]]\npath = \"/**\"\nrights = \"all\"\n";
 
-/// Waits for the end, which must come within some seconds.
+/// Waits for the end of a process, with a time limit.
 #[track_caller]
-fn ends(what: &str, mut child: Child) -> Told {
+fn ends(what: &str, mut child: Child) -> Outcome {
     let start = Instant::now();
     while child.try_wait().unwrap().is_none() {
         if start.elapsed() > Duration::from_secs(20) {
@@ -21,14 +20,14 @@ fn ends(what: &str, mut child: Child) -> Told {
         }
         std::thread::sleep(Duration::from_millis(5));
     }
-    Told::new(&child.wait_with_output().unwrap())
+    Outcome::new(&child.wait_with_output().unwrap())
 }
 
 fn spawn(case: &Case, args: &[&str]) -> Child {
     case.command(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
-/// Every place where a file is named to be read, as `FILE`.
+/// The arguments that name an input file, `FILE`.
 const PLACES: &[&[&str]] = &[
     &["check", "FILE"],
     &["check", "good.toml", "--against", "FILE"],
@@ -67,7 +66,7 @@ fn prepared() -> Case {
 }
 
 #[test]
-fn what_is_no_regular_file_is_refused_everywhere_without_waiting() {
+fn non_regular_inputs_are_refused_without_blocking() {
     let case = prepared();
     assert!(Command::new("mkfifo").arg(case.path("fifo")).status().unwrap().success());
     let _socket = std::os::unix::net::UnixListener::bind(case.path("socket")).unwrap();
@@ -83,15 +82,15 @@ fn what_is_no_regular_file_is_refused_everywhere_without_waiting() {
             format!("[[mount]]\nat = \"/i\"\nkind = \"image\"\npath = \"{file}\"\n"),
         );
         for place in PLACES {
-            // The guest's own: a device is given to it, or shown and never opened.
+            // Inputs of the guest: a device is passed to it, or listed and never opened.
             let is_guests = place.contains(&"--stdin") || place.contains(&"--file");
             if is_guests && file.starts_with("/dev/") {
                 continue;
             }
             let args: Vec<String> = place.iter().map(|arg| arg.replace("FILE", file)).collect();
             let args: Vec<&str> = args.iter().map(String::as_str).collect();
-            let told = ends(&args.join(" "), spawn(&case, &args));
-            assert_eq!(told.code, 2, "{args:?}: {told:?}");
+            let outcome = ends(&args.join(" "), spawn(&case, &args));
+            assert_eq!(outcome.code, 2, "{args:?}: {outcome:?}");
         }
     }
     case.palisade(&["check", "fifo"]).fails(2, &["it is a FIFO"]);
@@ -100,7 +99,7 @@ fn what_is_no_regular_file_is_refused_everywhere_without_waiting() {
 }
 
 #[test]
-fn pipes_that_the_command_was_started_with_are_read() {
+fn inherited_pipes_are_read() {
     let case = prepared();
     let shell = |line: &str| {
         let line = line.replace("palisade", env!("CARGO_BIN_EXE_palisade"));
@@ -120,13 +119,13 @@ fn pipes_that_the_command_was_started_with_are_read() {
         "cat guest.wasm | palisade run /dev/stdin",
         "palisade run --policy <(cat good.toml) --stdin /dev/null --mem / guest.wasm",
     ] {
-        let told = shell(line);
-        assert_eq!((told.code, told.stderr.as_str()), (0, ""), "{line}: {told:?}");
+        let outcome = shell(line);
+        assert_eq!((outcome.code, outcome.stderr.as_str()), (0, ""), "{line}: {outcome:?}");
     }
 }
 
 #[test]
-fn an_endless_file_is_refused_with_the_limit() {
+fn endless_input_is_refused_at_the_size_limit() {
     let case = prepared();
     for (name, bytes) in [("policy", (16 << 20) + 1), ("config", (1 << 20) + 1)] {
         let file = std::fs::File::create(case.path(name)).unwrap();
@@ -176,13 +175,13 @@ fn includes_stay_in_the_directory_of_their_document() {
         ("${X}.toml", false),
     ] {
         case.file("p/top.toml", format!("include = \"{include}\"\n"));
-        let told = case.palisade(&["check", "p/top.toml"]);
-        assert_eq!(told.code, if is_read { 0 } else { 2 }, "{include}: {told:?}");
+        let outcome = case.palisade(&["check", "p/top.toml"]);
+        assert_eq!(outcome.code, if is_read { 0 } else { 2 }, "{include}: {outcome:?}");
     }
 }
 
 #[test]
-fn variables_are_literal_used_and_given_once() {
+fn variables_are_literal_and_must_be_used_once() {
     let case = Case::new();
     case.file(
         "p.toml",
@@ -204,20 +203,20 @@ fn variables_are_literal_used_and_given_once() {
     }
     let check = |args: &[&str]| case.palisade(&[&["check", "p.toml"], args].concat());
     check(&[]).fails(2, &["undefined variable `${V}`", "--policy-var V="]);
-    check(&["--policy-var", "V=a", "--policy-var", "V=b"]).fails(2, &["`V` is given twice"]);
-    check(&["--policy-var", "V=a", "--policy-var", "W=b"]).fails(2, &["is called `W`"]);
+    check(&["--policy-var", "V=a", "--policy-var", "V=b"]).fails(2, &["`V` is set twice"]);
+    check(&["--policy-var", "V=a", "--policy-var", "W=b"]).fails(2, &["no variable `W`"]);
     case.file("old.toml", POLICY);
-    let told = check(&["--against", "old.toml", "--policy-var", "V=a"]);
-    assert_ne!(told.code, 2, "a variable of one of both is used: {told:?}");
+    let outcome = check(&["--against", "old.toml", "--policy-var", "V=a"]);
+    assert_ne!(outcome.code, 2, "a variable of one of both is used: {outcome:?}");
     case.file("one.toml", "[variables]\nV = \"a\"\n");
     case.file("two.toml", "[variables]\nV = \"b\"\n");
     case.file("both.toml", "include = [\"one.toml\", \"two.toml\"]\n[[deny]]\npath = \"/${V}\"\n");
-    case.palisade(&["check", "both.toml"]).fails(2, &["`V` has another value in"]);
+    case.palisade(&["check", "both.toml"]).fails(2, &["`V` has a different value in"]);
     case.palisade(&["check", "both.toml", "--policy-var", "V=c"]).exits(1);
 }
 
 #[test]
-fn words_of_other_tools_are_answered_with_the_words_here() {
+fn operation_names_of_other_tools_get_suggestions() {
     let case = Case::new();
     case.file("p.toml", POLICY);
     for (word, meant) in [
@@ -225,7 +224,7 @@ fn words_of_other_tools_are_answered_with_the_words_here() {
         ("rename", "did you mean `rename-from` or `rename-into`?"),
         ("raed", "did you mean `read`?"),
         ("mkdir", "did you mean `create-dir`?"),
-        ("fly", "One can ask for `hold`, `open-read`"),
+        ("fly", "The operations are `hold`, `open-read`"),
     ] {
         case.palisade(&["explain", "p.toml", "/a", "--op", word]).fails(2, &[meant]);
     }

@@ -1,25 +1,25 @@
-//! `palisade inspect`.
+//! Tests of `palisade inspect`.
 
 use super::{Case, PRELUDE};
 
 #[test]
-fn a_command_is_described() {
+fn inspect_describes_a_command() {
     let case = Case::new();
     let guest = case.guest("");
-    let told = case.palisade(&["inspect", &guest]).exits(0);
+    let outcome = case.palisade(&["inspect", &guest]).exits(0);
     for fact in [
         "WASI Preview 1 command",
         "wasi_snapshot_preview1 fd_read: func (i32, i32, i32, i32) -> i32",
         "_start: func () -> ()",
         "memory: memory 2..",
-        "131072 bytes at the start, no maximum",
+        "131072 bytes initially, no maximum",
     ] {
-        assert!(told.stdout.contains(fact), "`{fact}` is missing: {}", told.stdout);
+        assert!(outcome.stdout.contains(fact), "`{fact}` is missing: {}", outcome.stdout);
     }
 }
 
 #[test]
-fn kinds_are_told_apart() {
+fn inspect_distinguishes_module_kinds() {
     let case = Case::new();
     for (wat, kind) in [
         (format!(r#"(module {PRELUDE} (func (export "_start")))"#), "preview1_command"),
@@ -28,14 +28,14 @@ fn kinds_are_told_apart() {
         ("(component)".to_owned(), "component"),
     ] {
         let path = case.file("it.wasm", wat::parse_str(&wat).unwrap());
-        let told = case.palisade(&["inspect", "--json", &path]).exits(0);
-        let facts: serde_json::Value = serde_json::from_str(&told.stdout).unwrap();
+        let outcome = case.palisade(&["inspect", "--json", &path]).exits(0);
+        let facts: serde_json::Value = serde_json::from_str(&outcome.stdout).unwrap();
         assert_eq!(facts["kind"], kind, "{wat}");
     }
 }
 
 #[test]
-fn json_has_everything() {
+fn inspect_json_is_complete() {
     let case = Case::new();
     let path = case.module(
         "it.wasm",
@@ -48,8 +48,8 @@ fn json_has_everything() {
            (@custom "note" "four")
            (@producers (language "Rust" "1.95") (processed-by "wasm-ld" "21"))"#,
     );
-    let told = case.palisade(&["inspect", "--json", &path]).exits(0);
-    let facts: serde_json::Value = serde_json::from_str(&told.stdout).unwrap();
+    let outcome = case.palisade(&["inspect", "--json", &path]).exits(0);
+    let facts: serde_json::Value = serde_json::from_str(&outcome.stdout).unwrap();
     assert_eq!(facts["imports"][0]["name"], "tick");
     assert_eq!(facts["imports"][0]["provided"], false);
     assert_eq!(facts["imports"][0]["type"], "func (i32) -> ()");
@@ -65,12 +65,12 @@ fn json_has_everything() {
 }
 
 #[test]
-fn what_cannot_be_read_is_refused_as_text_and_as_json() {
+fn invalid_module_is_refused_as_text_and_json() {
     let case = Case::new();
     let path = case.file("it.wasm", "GIF89a, it seems");
-    case.palisade(&["inspect", &path]).refuses(&["no WebAssembly", "GIF8"]);
-    let told = case.palisade(&["inspect", "--json", &path]);
-    assert_eq!(told.code, 2);
-    let error: serde_json::Value = serde_json::from_str(&told.stderr).unwrap();
+    case.palisade(&["inspect", &path]).refuses(&["not WebAssembly", "GIF8"]);
+    let outcome = case.palisade(&["inspect", "--json", &path]);
+    assert_eq!(outcome.code, 2);
+    let error: serde_json::Value = serde_json::from_str(&outcome.stderr).unwrap();
     assert_eq!(error["error"]["code"], "palisade::magic");
 }

@@ -1,7 +1,7 @@
-//! `kill -9` at random points of a commit, of copies up and of an export: each file is the old or
-//! the new one, and to repeat the command completes what it began.
+//! Crash tests: `SIGKILL` at random points of a commit, a copy-up and an export.
 //!
-//! `PALISADE_KILLS` sets how often each command is killed.
+//! Each file must be the old or the new one, and repeating the command must complete it.
+//! `PALISADE_KILLS` sets the number of kills of each command.
 
 use std::collections::BTreeMap;
 use std::io::IoSlice;
@@ -20,18 +20,18 @@ use palisade::{HostDir, HostUpper};
 
 use super::Case;
 
-/// Kills of each command, unless `PALISADE_KILLS` says otherwise.
+/// The default number of kills of each command; `PALISADE_KILLS` overrides it.
 const KILLS: u32 = 12;
-/// Attempts for each kill: a command that is done before it is killed does not count.
+/// The number of attempts for each kill: a command that ends before the kill does not count.
 const ATTEMPTS: u32 = 20;
-/// What a commit's temporary names begin with.
+/// The prefix of temporary names of a commit.
 const TEMPORARY: &str = ".palisade-commit-";
 
 fn kills() -> u32 {
     std::env::var("PALISADE_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(KILLS)
 }
 
-/// Numbers for delays (xorshift). The points of the kills differ in each run anyway.
+/// A pseudorandom generator (xorshift) of delays. The kill points differ in each run anyway.
 struct Random(u64);
 
 impl Random {
@@ -48,18 +48,18 @@ impl Random {
     }
 }
 
-/// What a killed command is held to.
+/// A command and the invariants of its result.
 struct Killed<'a> {
     fresh: &'a dyn Fn() -> Case,
     command: &'a dyn Fn(&Case) -> Command,
-    /// What must hold whenever it is killed.
+    /// The invariant after a kill at any point.
     between: &'a dyn Fn(&Case),
-    /// What must hold once it has run to its end.
+    /// The invariant after a complete run.
     done: &'a dyn Fn(&Case),
 }
 
 impl Killed<'_> {
-    /// Runs the command to its end, and returns how long that took.
+    /// Runs the command to its end and returns the duration.
     fn complete(&self, case: &Case) -> Duration {
         let start = Instant::now();
         let output = (self.command)(case).output().unwrap();
@@ -69,7 +69,7 @@ impl Killed<'_> {
         took
     }
 
-    /// Kills it after `delay`. `false` if it was done before.
+    /// Kills the command after `delay`. Returns `false` if it ended before.
     fn kill(&self, case: &Case, delay: Duration) -> bool {
         let mut command = (self.command)(case);
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
@@ -101,7 +101,7 @@ impl Killed<'_> {
     }
 }
 
-/// What a node is.
+/// The state of a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Node {
     kind: &'static str,
@@ -111,12 +111,12 @@ struct Node {
     mtime: i64,
 }
 
-/// A file's bytes, or a link's target.
+/// The content of a file, or the target of a link.
 #[derive(Clone, PartialEq, Eq)]
 struct Content(Vec<u8>);
 
 impl Node {
-    /// A directory's times and names change with what is in it.
+    /// A directory without times and links, which change with its entries.
     fn dir(mode: u32) -> Node {
         Node { kind: "dir", content: Content(Vec::new()), mode, nlink: 0, mtime: 0 }
     }
@@ -131,7 +131,7 @@ impl std::fmt::Debug for Content {
 
 type Nodes = BTreeMap<String, Node>;
 
-/// Every node in a directory of the host, but temporary ones.
+/// Returns all nodes in a host directory, except temporary ones.
 fn nodes(root: &Path) -> Nodes {
     let mut all = Nodes::new();
     let mut pending = vec![String::new()];
@@ -162,7 +162,7 @@ fn nodes(root: &Path) -> Nodes {
     all
 }
 
-/// Bytes that tell which file they are of, and whether they are whole.
+/// Content that identifies its file and its length.
 fn bytes(what: &str, len: usize) -> Vec<u8> {
     format!("{what};").into_bytes().into_iter().cycle().take(len).collect()
 }
@@ -178,13 +178,13 @@ fn put(root: &dyn Dir, at: &str, what: &str, len: usize) {
     file.set_times(times(len)).unwrap();
 }
 
-/// Times that are the same in every case.
+/// Fixed times.
 fn times(nth: usize) -> SetTimes {
     let time = SetTime::At(Timestamp::new(1_000_000_000 + i64::try_from(nth).unwrap(), 0));
     SetTimes { accessed: time, modified: time }
 }
 
-/// A few files of every length up to many blocks.
+/// File lengths up to many blocks.
 fn lens() -> impl Iterator<Item = (usize, usize)> {
     (0..12).map(|nth| (nth, nth * nth * 1_500 + nth))
 }
@@ -215,7 +215,7 @@ fn change(root: &dyn Dir) {
     for dir in ["was/deep", "was", "becomes_file"] {
         path::remove_dir(root, dir).unwrap();
     }
-    // An opaque directory, with what hides the lower's.
+    // An opaque directory, whose files hide those of the lower.
     path::create_dir(root, "was").unwrap();
     for at in ["was/one", "was/two", "becomes_file"] {
         put(root, at, "new", 5_000);
@@ -233,7 +233,7 @@ impl Case {
         HostDir::open_ambient(&self.path(name)).unwrap()
     }
 
-    /// The overlay over `d` whose changes are kept in `up`.
+    /// An overlay of the upper `up` over `d`.
     fn overlay(&self) -> Overlay {
         let upper = HostUpper::open_ambient(&self.path("up")).unwrap();
         Overlay::new(upper, &Lowers::of(self.host_dir("d"))).unwrap()
@@ -266,7 +266,7 @@ impl Case {
 }
 
 #[test]
-fn a_killed_commit_leaves_each_file_old_or_new_and_is_completed_by_the_next() {
+fn killed_commit_is_atomic_per_file_and_resumable() {
     let case = Case::furnished();
     let old = nodes(&case.path("d"));
     let case = Case::to_commit();
@@ -327,7 +327,7 @@ fn toucher(case: &Case) -> String {
 }
 
 #[test]
-fn a_killed_copy_up_leaves_each_file_old_or_copied_and_no_debris() {
+fn killed_copy_up_is_atomic_and_leaves_no_temporary_files() {
     let fresh = || {
         let case = Case::furnished();
         toucher(&case);
@@ -367,12 +367,12 @@ fn a_killed_copy_up_leaves_each_file_old_or_copied_and_no_debris() {
 }
 
 #[test]
-fn a_killed_export_leaves_the_old_archive_or_the_new_one() {
+fn killed_export_leaves_the_old_or_the_new_archive() {
     let case = Arc::new(Case::to_commit());
     case.palisade(&["export", "up", "--output", "wanted.tar"]).exits(0);
     let wanted = std::fs::read(case.path("wanted.tar")).unwrap();
     let old = b"the old archive".to_vec();
-    // One case for all: an export changes nothing but its archive.
+    // One case for all kills: an export changes only its archive.
     let fresh = || {
         let other = Case::new();
         std::fs::create_dir(other.path("out")).unwrap();

@@ -1,11 +1,11 @@
-//! What a guest cannot exceed.
+//! Tests of the limits of a run.
 
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use super::{Case, ENGINES, Told, errno};
+use super::{Case, ENGINES, Outcome, errno};
 
-/// Sleeps for a minute, as often as it is woken.
+/// Sleeps for a minute in a loop.
 const SLEEP: &str = r#"
     (loop $again
         (i64.store (i32.const 1024) (i64.const 7))
@@ -15,18 +15,18 @@ const SLEEP: &str = r#"
         (drop (call $poll (i32.const 1024) (i32.const 2048) (i32.const 1) (i32.const 16)))
         (br $again))"#;
 
-/// Much less than a guest would take, and much more than the machine can be late.
+/// A limit far below the duration of the guests and far above the delays of a slow machine.
 const SOON: Duration = Duration::from_secs(20);
 
 #[test]
-fn a_guest_that_spins_or_sleeps_is_stopped() {
+fn timeout_stops_a_spinning_or_sleeping_guest() {
     let case = Case::new();
     for body in ["(loop $again (br $again))", SLEEP] {
         let guest = case.guest(body);
         for engine in ENGINES {
             let started = Instant::now();
-            let told = case.run(&["--timeout", "300ms", "--engine", engine, &guest]);
-            told.fails(124, &["300ms", "--timeout"]);
+            let outcome = case.run(&["--timeout", "300ms", "--engine", engine, &guest]);
+            outcome.fails(124, &["300ms", "--timeout"]);
             assert!(started.elapsed() < SOON);
             assert!(started.elapsed() >= Duration::from_millis(300));
         }
@@ -34,7 +34,7 @@ fn a_guest_that_spins_or_sleeps_is_stopped() {
 }
 
 #[test]
-fn a_start_function_that_spins_is_stopped() {
+fn timeout_stops_a_spinning_start_function() {
     let case = Case::new();
     let guest = case.module(
         "guest.wasm",
@@ -47,7 +47,7 @@ fn a_start_function_that_spins_is_stopped() {
 }
 
 #[test]
-fn a_guest_that_waits_for_input_is_stopped() {
+fn timeout_stops_a_blocking_read() {
     let case = Case::new();
     let guest = case.guest(
         r#"
@@ -64,18 +64,18 @@ fn a_guest_that_waits_for_input_is_stopped() {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        // Held open, and never written to.
+        // Kept open, and never written to.
         let input = child.stdin.take();
-        Told::new(&child.wait_with_output().unwrap()).fails(124, &["200ms"]);
+        Outcome::new(&child.wait_with_output().unwrap()).fails(124, &["200ms"]);
         assert!(started.elapsed() < SOON);
         drop(input);
     }
 }
 
 #[test]
-fn a_guest_that_is_quick_enough_is_not_stopped() {
+fn timeout_does_not_affect_a_fast_guest() {
     let case = Case::new();
-    // Long enough for many slices of the interpreter's fuel.
+    // Long enough for many fuel slices of the interpreter.
     let guest = case.guest(
         r#"
         (local $n i32)
@@ -90,7 +90,7 @@ fn a_guest_that_is_quick_enough_is_not_stopped() {
 }
 
 #[test]
-fn a_timeout_is_a_time() {
+fn timeout_must_be_a_positive_duration() {
     let case = Case::new();
     let guest = case.guest("");
     for text in ["0s", "soon", "-1s"] {
@@ -99,9 +99,9 @@ fn a_timeout_is_a_time() {
 }
 
 #[test]
-fn memory_beyond_the_limit_is_not_had() {
+fn memory_growth_over_the_limit_fails() {
     let case = Case::new();
-    // Exits with 7 if it may not grow from 2 to 32 pages.
+    // Exits with 7 if the memory cannot grow from 2 to 32 pages.
     let guest = case.guest(r#"
         (if (i32.eq (memory.grow (i32.const 30)) (i32.const -1)) (then (call $exit (i32.const 7))))"#);
     for engine in ENGINES {
@@ -116,16 +116,16 @@ fn memory_beyond_the_limit_is_not_had() {
 }
 
 #[test]
-fn a_component_that_starts_with_more_memory_is_refused_with_what_it_needs() {
+fn component_with_too_much_initial_memory_is_refused() {
     let case = Case::new();
     let guest = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/guests/calls2.wasm");
     case.run(&["--max-memory", "64M", guest, "list"]).exits(0);
-    let told = case.run(&["--max-memory", "64K", guest, "list"]);
-    told.refuses(&["65536", "give at least", "--max-memory"]);
+    let outcome = case.run(&["--max-memory", "64K", guest, "list"]);
+    outcome.refuses(&["65536", "give at least", "--max-memory"]);
 }
 
 #[test]
-fn descriptors_beyond_the_limit_are_not_had() {
+fn descriptors_over_the_limit_are_emfile() {
     let case = Case::new();
     case.file("x", "x");
     let guest = case.reader(3, "x");
@@ -136,7 +136,7 @@ fn descriptors_beyond_the_limit_are_not_had() {
 }
 
 #[test]
-fn rights_that_were_not_asked_for_are_had_unless_they_are_taken_strictly() {
+fn unrequested_rights_are_granted_unless_strict() {
     let case = Case::new();
     case.file("x", "x");
     let guest = case.opener(
@@ -155,29 +155,32 @@ fn rights_that_were_not_asked_for_are_had_unless_they_are_taken_strictly() {
 }
 
 #[test]
-fn a_component_changes_directories_as_their_parents_can_unless_it_is_taken_at_its_word() {
+fn component_may_mutate_directories_unless_strict() {
     let case = Case::new();
     let guest = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/guests/calls2.wasm");
-    // It opens a directory without `mutate-directory`, and expects to get it without.
+    // The guest opens a directory without `mutate-directory` and changes it.
     let run = |options: &[&str]| {
         case.run(&[options, &["--mem", "/", guest, "descriptor_get_flags"]].concat())
     };
-    let told = run(&[]).exits(1);
-    assert!(told.stdout.contains(r#"flags_of("d", 0, READ): expected 1 got 33"#), "{told:#?}");
+    let outcome = run(&[]).exits(1);
+    assert!(
+        outcome.stdout.contains(r#"flags_of("d", 0, READ): expected 1 got 33"#),
+        "{outcome:#?}"
+    );
     run(&["--strict-rights"]).exits(0);
 }
 
-/// The process's limit of a file's size is a guest's error, and not the end of the host.
+/// The file size limit of the process is an error of the guest, and does not end the host.
 #[test]
-fn a_write_beyond_the_limit_of_a_files_size_is_an_error() {
+fn write_over_the_file_size_limit_is_efbig() {
     let case = Case::new();
     case.file("d/there", "x".repeat(4 << 20));
-    // An engine needs files of some size too.
+    // The engine writes files too.
     let limited = |args: &[&str]| {
         let mut command = std::process::Command::new("sh");
         let exe = env!("CARGO_BIN_EXE_palisade");
         command.args(["-c", "ulimit -f 1024 && exec \"$0\" \"$@\"", exe]).args(args);
-        Told::new(&command.current_dir(case.path("")).output().unwrap())
+        Outcome::new(&command.current_dir(case.path("")).output().unwrap())
     };
     let filler = || {
         let body = "
@@ -194,11 +197,11 @@ fn a_write_beyond_the_limit_of_a_files_size_is_an_error() {
         let overlay = ["--overlay", "d::/w", "--upper", "changes"];
         limited(&[&run[..], &["--dir", "d::/w"], &[&filler()]].concat()).exits(errno::FBIG);
         limited(&[&run[..], &overlay, &[&filler()]].concat()).exits(errno::FBIG);
-        // A file that is copied up is too large before the guest has written anything.
+        // The copy-up of a large file exceeds the limit before the guest has written anything.
         let there = case.writer(3, "there");
         limited(&[&run[..], &overlay, &[&there]].concat()).exits(errno::FBIG);
     }
-    // A commit tells of it, leaves nothing behind, and the next one completes it.
+    // A commit reports the error and leaves no temporary file, and the next commit completes it.
     let overlay = ["--overlay", "d::/w", "--upper", "kept"];
     let there = case.writer(3, "there");
     case.run(&[&overlay[..], &[&there]].concat()).exits(0);
@@ -209,9 +212,9 @@ fn a_write_beyond_the_limit_of_a_files_size_is_an_error() {
     assert!(super::read(&case.path("d/there")).starts_with("therexx"));
 }
 
-/// Copies that an overlay makes for a guest count like bytes that the guest writes.
+/// Bytes of copy-ups count like bytes that the guest writes.
 #[test]
-fn a_quota_bounds_what_is_copied_up() {
+fn quota_counts_copied_up_bytes() {
     let case = Case::new();
     case.file("d/small", "x".repeat(1000));
     std::fs::create_dir_all(case.path("d")).unwrap();
@@ -224,7 +227,7 @@ fn a_quota_bounds_what_is_copied_up() {
         let mut args = vec!["--policy", "policy.toml", "--engine", engine, "--overlay", "d::/w"];
         args.extend(upper.into_iter().flat_map(|upper| ["--upper", upper]));
         let with = |guest: &str| case.run(&[&args[..], &[guest]].concat());
-        // O_RDWR of a file of the lower, for its bytes.
+        // Opening a file of the lower with `O_RDWR` copies it up.
         let started = Instant::now();
         with(&case.writer(3, "huge")).exits(errno::DQUOT);
         with(&case.writer(3, "small")).exits(0);

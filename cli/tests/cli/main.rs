@@ -1,8 +1,8 @@
-//! The command, from the outside: exit codes, and the facts that its messages must hold.
+//! Integration tests of the `palisade` binary: exit codes, outputs and the content of messages.
 #![expect(
     clippy::disallowed_methods,
     clippy::unwrap_used,
-    reason = "a test is the host, and panics when it fails"
+    reason = "tests act as the host, and panic on failure"
 )]
 
 mod audit;
@@ -29,7 +29,7 @@ use std::process::{Command, Output, Stdio};
 
 use tempfile::TempDir;
 
-/// Everything a small guest needs: functions, memory, and `$print` and `$check`.
+/// Imports, memory and the helpers `$print` and `$check` of the test guests.
 const PRELUDE: &str = r#"
 (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
 (import "wasi_snapshot_preview1" "args_sizes_get" (func $args_sizes (param i32 i32) (result i32)))
@@ -49,17 +49,17 @@ const PRELUDE: &str = r#"
 (import "wasi_snapshot_preview1" "poll_oneoff"
     (func $poll (param i32 i32 i32 i32) (result i32)))
 (memory (export "memory") 2)
-;; Prints bytes. The buffer list lies at 0, answers at 8 and above.
+;; Prints bytes. The iovec is at 0, results are at 8 and above.
 (func $print (param $at i32) (param $len i32)
     (i32.store (i32.const 0) (local.get $at))
     (i32.store (i32.const 4) (local.get $len))
     (call $check (call $fd_write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8))))
-;; Exits with an errno, if it is one.
+;; Exits with the errno, unless it is 0.
 (func $check (param $errno i32)
     (if (local.get $errno) (then (call $exit (local.get $errno)))))
 "#;
 
-/// What a guest exits with, for errors that tests look for.
+/// Errno values that test guests exit with.
 mod errno {
     pub(crate) const ACCES: i32 = 2;
     pub(crate) const BADF: i32 = 8;
@@ -71,7 +71,7 @@ mod errno {
     pub(crate) const ROFS: i32 = 69;
 }
 
-/// A directory for one test, with a cache of its own.
+/// A temporary directory for one test, with its own module cache.
 struct Case {
     dir: TempDir,
 }
@@ -85,7 +85,7 @@ impl Case {
         self.dir.path().join(name)
     }
 
-    /// Writes a file, with the directories above it.
+    /// Writes a file and creates its parent directories.
     fn file(&self, name: &str, bytes: impl AsRef<[u8]>) -> String {
         let path = self.path(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -93,12 +93,12 @@ impl Case {
         path.to_str().unwrap().to_owned()
     }
 
-    /// Writes a module of these fields, as they are.
+    /// Writes a module with these fields.
     fn module(&self, name: &str, fields: &str) -> String {
         self.file(name, wat::parse_str(format!("(module {fields})")).unwrap())
     }
 
-    /// Writes a guest whose `_start` does this.
+    /// Writes a guest with this body of `_start`.
     fn guest(&self, body: &str) -> String {
         self.module("guest.wasm", &format!(r#"{PRELUDE} (func (export "_start") {body})"#))
     }
@@ -119,7 +119,7 @@ impl Case {
         )
     }
 
-    /// Writes a guest that writes `path` into a file of that name, or exits with the errno.
+    /// Writes a guest that writes `path` into the file `path`, or exits with the errno.
     fn writer(&self, fd: u32, path: &str) -> String {
         let len = path.len();
         self.opener(
@@ -137,7 +137,7 @@ impl Case {
         )
     }
 
-    /// Writes a guest that opens a file, whose descriptor then lies at 16, and goes on with `rest`.
+    /// Writes a guest that opens a file, stores its descriptor at 16, and continues with `rest`.
     fn opener(&self, fd: u32, path: &str, flags: u32, rights: u64, rest: &str) -> String {
         let len = path.len();
         self.module(
@@ -183,34 +183,34 @@ impl Case {
         command
     }
 
-    fn palisade(&self, args: &[&str]) -> Told {
-        Told::new(&self.command(args).output().unwrap())
+    fn palisade(&self, args: &[&str]) -> Outcome {
+        Outcome::new(&self.command(args).output().unwrap())
     }
 
-    /// `palisade run`.
-    fn run(&self, args: &[&str]) -> Told {
+    /// Runs `palisade run`.
+    fn run(&self, args: &[&str]) -> Outcome {
         self.palisade(&[&["run"], args].concat())
     }
 }
 
-/// What a run told.
+/// The exit code and the output of a process.
 #[derive(Debug)]
-struct Told {
+struct Outcome {
     code: i32,
     stdout: String,
     stderr: String,
 }
 
-impl Told {
+impl Outcome {
     fn new(output: &Output) -> Self {
-        Told {
+        Outcome {
             code: output.status.code().unwrap(),
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
             stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
         }
     }
 
-    /// Asserts an exit code, and that nothing was said on standard error.
+    /// Asserts an exit code and an empty standard error.
     #[track_caller]
     fn exits(self, code: i32) -> Self {
         assert_eq!(self.code, code, "{self:#?}");
@@ -218,14 +218,14 @@ impl Told {
         self
     }
 
-    /// Asserts success and everything that was printed.
+    /// Asserts success and the exact standard output.
     #[track_caller]
     fn prints(self, text: &str) {
         let it = self.exits(0);
         assert_eq!(it.stdout, text);
     }
 
-    /// Asserts a failure, and what the message must hold.
+    /// Asserts an exit code and parts of standard error.
     #[track_caller]
     fn fails(self, code: i32, facts: &[&str]) -> Self {
         assert_eq!(self.code, code, "{self:#?}");
@@ -235,7 +235,7 @@ impl Told {
         self
     }
 
-    /// Asserts that Palisade refused before the guest did anything, and what it said.
+    /// Asserts a refusal before the guest ran, with parts of the message.
     #[track_caller]
     fn refuses(self, facts: &[&str]) {
         let it = self.fails(2, facts);
@@ -243,7 +243,7 @@ impl Told {
     }
 }
 
-/// The engines that a test runs on.
+/// The engines that tests run on.
 const ENGINES: [&str; 2] = ["wasmtime", "wasmi"];
 
 fn read(path: &Path) -> String {

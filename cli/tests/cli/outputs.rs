@@ -1,11 +1,11 @@
-//! Files that the command writes: no guest chooses where they end up.
+//! Tests that a guest cannot redirect output files of the command.
 
 use std::os::unix::fs::{PermissionsExt, symlink};
 
-use super::{Case, Told, read};
+use super::{Case, Outcome, read};
 
 impl Case {
-    /// A directory `d` with a file, an upper `up` with a change, and a log of a run.
+    /// Creates a directory `d` with a file, an upper `up` with a change, and an audit log.
     fn with_inputs() -> Case {
         let case = Case::new();
         case.file("d/a", "content");
@@ -15,23 +15,23 @@ impl Case {
         case
     }
 
-    /// Runs every command that writes a file, with `path` for that, over `mount`.
-    fn write_each(&self, mount: &[&str], path: &str) -> Vec<(&'static str, Told)> {
+    /// Runs each command that writes a file, with the output `path` and the mount `mount`.
+    fn write_each(&self, mount: &[&str], path: &str) -> Vec<(&'static str, Outcome)> {
         let guest = self.reader(3, "a");
         let run = |option: &[&str]| self.run(&[mount, option, &[&guest]].concat());
         let (tar, diff) = (format!("{path}.tar"), format!("--diff={path}"));
-        let mut told = vec![("--audit", run(&["--audit", path]))];
+        let mut outcome = vec![("--audit", run(&["--audit", path]))];
         if mount.contains(&"--overlay") {
-            told.push(("--diff", run(&[&diff])));
-            told.push(("--export", run(&["--export", &tar])));
+            outcome.push(("--diff", run(&[&diff])));
+            outcome.push(("--export", run(&["--export", &tar])));
         }
         let learn = [&["learn", "-o", path, "--", "run"], mount, &[&guest]].concat();
-        told.push(("learn", self.palisade(&learn)));
-        told
+        outcome.push(("learn", self.palisade(&learn)));
+        outcome
     }
 }
 
-/// Commands that write a file without running a guest, but for its path.
+/// Commands that write a file without running a guest, without the path.
 const COMMANDS: [(&str, &[&str]); 4] = [
     ("x.tar", &["export", "up", "-o"]),
     ("x", &["report", "log", "-o"]),
@@ -46,9 +46,9 @@ fn no_output_follows_a_link() {
     symlink("victim", case.path("x")).unwrap();
     symlink("victim", case.path("x.tar")).unwrap();
     for mount in [["--dir", "d::/w"], ["--overlay", "d::/w"]] {
-        for (what, told) in case.write_each(&mount, "x") {
-            assert!(told.stderr.contains("symbolic link"), "{what}: {told:?}");
-            assert_eq!(told.code, 2, "{what}");
+        for (what, outcome) in case.write_each(&mount, "x") {
+            assert!(outcome.stderr.contains("symbolic link"), "{what}: {outcome:?}");
+            assert_eq!(outcome.code, 2, "{what}");
         }
     }
     for (name, command) in COMMANDS {
@@ -59,7 +59,7 @@ fn no_output_follows_a_link() {
 }
 
 #[test]
-fn no_name_is_written_that_could_be_known_before() {
+fn temporary_names_are_unpredictable() {
     let case = Case::with_inputs();
     case.file("victim", "untouched");
     for name in ["x", "x.tar"] {
@@ -68,9 +68,9 @@ fn no_name_is_written_that_could_be_known_before() {
     for (name, command) in COMMANDS {
         assert_eq!(case.palisade(&[command, &[name]].concat()).code, 0);
     }
-    for (what, told) in case.write_each(&["--overlay", "d::/w"], "x") {
-        // What is there is not a log.
-        assert_eq!(told.code, if what == "--audit" { 2 } else { 0 }, "{what}: {told:?}");
+    for (what, outcome) in case.write_each(&["--overlay", "d::/w"], "x") {
+        // The existing file is not a log.
+        assert_eq!(outcome.code, if what == "--audit" { 2 } else { 0 }, "{what}: {outcome:?}");
     }
     assert_eq!(read(&case.path("victim")), "untouched");
     let entries = std::fs::read_dir(case.path("")).unwrap();
@@ -80,50 +80,50 @@ fn no_name_is_written_that_could_be_known_before() {
 }
 
 #[test]
-fn no_output_lies_in_what_the_guest_can_write() {
+fn output_in_a_guest_writable_directory_is_refused() {
     let case = Case::with_inputs();
     case.file("d/sub/b", "");
     symlink("d/sub", case.path("link")).unwrap();
     symlink("up", case.path("other-up")).unwrap();
     let at = case.path("d/sub/../x").to_str().unwrap().to_owned();
     for path in ["d/x", "d/sub/x", "./d/../d/x", "link/x", "link/../x", &at] {
-        for (what, told) in case.write_each(&["--dir", "d::/w"], path) {
-            assert!(told.stderr.contains("the guest can write"), "{what} {path}: {told:?}");
-            assert_eq!(told.code, 2, "{what} {path}");
+        for (what, outcome) in case.write_each(&["--dir", "d::/w"], path) {
+            assert!(outcome.stderr.contains("the guest can write"), "{what} {path}: {outcome:?}");
+            assert_eq!(outcome.code, 2, "{what} {path}");
         }
     }
     for path in ["up/x", "up/upper/x", "up/work/x", "other-up/x"] {
         let mount = ["--overlay", "d::/w", "--upper", "up"];
-        for (what, told) in case.write_each(&mount, path) {
-            assert!(told.stderr.contains("the guest can write"), "{what} {path}: {told:?}");
+        for (what, outcome) in case.write_each(&mount, path) {
+            assert!(outcome.stderr.contains("the guest can write"), "{what} {path}: {outcome:?}");
         }
     }
-    // A single file that is given is not written over, under whatever name.
+    // A mounted file is not replaced under any of its names.
     std::fs::hard_link(case.path("d/a"), case.path("same")).unwrap();
-    for (what, told) in case.write_each(&["--file", "d/a::/w/a"], "same") {
-        assert!(told.stderr.contains("the guest can write"), "{what}: {told:?}");
+    for (what, outcome) in case.write_each(&["--file", "d/a::/w/a"], "same") {
+        assert!(outcome.stderr.contains("the guest can write"), "{what}: {outcome:?}");
     }
     assert_eq!(read(&case.path("d/a")), "content");
-    let told = case.run(&["--dir", "d::/w", "--audit", "d/x", &case.guest("")]);
-    told.refuses(&["`d/x`", "`d`", "--dir", ":ro"]);
+    let outcome = case.run(&["--dir", "d::/w", "--audit", "d/x", &case.guest("")]);
+    outcome.refuses(&["`d/x`", "`d`", "--dir", ":ro"]);
 }
 
 #[test]
-fn no_output_goes_through_a_link_that_a_guest_could_have_made() {
+fn output_path_through_a_guest_link_is_refused() {
     let case = Case::with_inputs();
     std::fs::create_dir(case.path("elsewhere")).unwrap();
     symlink("../elsewhere", case.path("d/link")).unwrap();
     symlink("d/link", case.path("chain")).unwrap();
     for path in ["d/link/x", "chain/x"] {
-        for (what, told) in case.write_each(&["--dir", "d::/w"], path) {
-            assert!(told.stderr.contains("the guest can write"), "{what} {path}: {told:?}");
+        for (what, outcome) in case.write_each(&["--dir", "d::/w"], path) {
+            assert!(outcome.stderr.contains("the guest can write"), "{what} {path}: {outcome:?}");
         }
     }
     assert_eq!(std::fs::read_dir(case.path("elsewhere")).unwrap().count(), 0);
 }
 
 #[test]
-fn no_two_outputs_are_one_file() {
+fn two_outputs_must_be_different_files() {
     let case = Case::with_inputs();
     let guest = case.reader(3, "a");
     let run = |options: &[&str]| case.run(&[&["--overlay", "d::/w"], options, &[&guest]].concat());
@@ -134,13 +134,13 @@ fn no_two_outputs_are_one_file() {
 }
 
 #[test]
-fn no_changes_are_kept_where_the_guest_can_write_otherwise() {
+fn upper_in_a_guest_writable_directory_is_refused() {
     let case = Case::with_inputs();
     std::fs::create_dir_all(case.path("mine/deep")).unwrap();
     std::fs::create_dir(case.path("elsewhere")).unwrap();
     symlink("../elsewhere", case.path("mine/link")).unwrap();
     symlink("mine/deep", case.path("there")).unwrap();
-    // The second directory: those of `--dir` come first.
+    // The overlay is the second preopen, after those of `--dir`.
     let guest = case.writer(4, "new");
     for upper in ["mine/up", "mine/deep/up", "mine/link/up", "mine", "there", "there/up"] {
         let options = ["--overlay", "d::/w", "--upper", upper];
@@ -154,18 +154,18 @@ fn no_changes_are_kept_where_the_guest_can_write_otherwise() {
             std::fs::remove_dir_all(case.path(upper).join(made)).unwrap();
         }
     }
-    // The directory is made by this run, and the guest could fill the cache.
+    // The run creates the directory, and the guest could fill the cache.
     let fresh = ["--overlay", "d::/w", "--upper", "fresh", "--cache-dir", "fresh/upper/cache"];
     case.run(&[&fresh[..], &[&guest]].concat()).refuses(&["cache", "can write"]);
 }
 
 #[test]
-fn no_bind_mount_hides_where_an_output_lies() {
+fn output_check_sees_through_bind_mounts() {
     let unshared = |script: &str, args: &[&str], case: &Case| {
         let mut command = std::process::Command::new("unshare");
         command.args(["-rm", "sh", "-c", script, env!("CARGO_BIN_EXE_palisade")]).args(args);
         command.env_clear().env("PATH", "/usr/bin:/bin").current_dir(case.path(""));
-        Told::new(&command.stdin(std::process::Stdio::null()).output().unwrap())
+        Outcome::new(&command.stdin(std::process::Stdio::null()).output().unwrap())
     };
     let case = Case::with_inputs();
     if unshared("mount --bind d d", &[], &case).code != 0 {
@@ -177,36 +177,39 @@ fn no_bind_mount_hides_where_an_output_lies() {
     }
     let guest = case.reader(3, "a");
     for (mount, path) in [
-        // The directory of the guest, and one beneath it, seen elsewhere.
+        // Bind mounts of the directory of the guest, and of its subdirectory.
         ("mount --bind d m", "m/x"),
         ("mount --bind d/sub m", "m/x"),
-        // Another directory, seen in that of the guest.
+        // Another directory, bind-mounted into that of the guest.
         ("mount --bind out d/point", "out/x"),
         ("mount --bind out d/point && mount --bind out m", "m/x"),
     ] {
         let script =
             format!("{mount} && exec \"$0\" run --no-cache --dir d::/w --audit {path} \"$1\"");
-        let told = unshared(&script, &[&guest], &case);
-        told.fails(2, &["the guest can write", path]);
+        let outcome = unshared(&script, &[&guest], &case);
+        outcome.fails(2, &["the guest can write", path]);
         let elsewhere = script.replace(path, "log2");
         assert_eq!(unshared(&elsewhere, &[&guest], &case).exits(0).stdout, "content");
     }
 }
 
 #[test]
-fn no_output_lies_in_what_is_read_meanwhile() {
+fn output_in_an_input_directory_is_refused() {
     let case = Case::with_inputs();
     for mount in [["--overlay", "d::/w"], ["--overlay", "d::/w:ro"], ["--image", "d::/w"]] {
-        for (what, told) in case.write_each(&mount, "d/x") {
-            assert!(told.stderr.contains("is read meanwhile"), "{what} {mount:?}: {told:?}");
+        for (what, outcome) in case.write_each(&mount, "d/x") {
+            assert!(
+                outcome.stderr.contains("is read during the run"),
+                "{what} {mount:?}: {outcome:?}"
+            );
         }
     }
-    // A directory that can only be read steers nothing.
+    // A read-only mount is accepted: the guest cannot put links there.
     case.run(&["--dir", "d::/w:ro", "--audit", "d/x", &case.reader(3, "a")]).exits(0);
-    case.palisade(&["export", "up", "-o", "up/x.tar"]).refuses(&["is read meanwhile"]);
-    case.palisade(&["export", "up", "-o", "up/upper/x.tar"]).refuses(&["is read meanwhile"]);
-    case.palisade(&["report", "log", "-o", "log"]).refuses(&["`log`", "is read meanwhile"]);
-    case.palisade(&["learn", "--from", "log", "-o", "log"]).refuses(&["is read meanwhile"]);
+    case.palisade(&["export", "up", "-o", "up/x.tar"]).refuses(&["is read during the run"]);
+    case.palisade(&["export", "up", "-o", "up/upper/x.tar"]).refuses(&["is read during the run"]);
+    case.palisade(&["report", "log", "-o", "log"]).refuses(&["`log`", "is read during the run"]);
+    case.palisade(&["learn", "--from", "log", "-o", "log"]).refuses(&["is read during the run"]);
     case.palisade(&["export", "up", "-o", "x.tar"]).exits(0);
     std::fs::create_dir(case.path("in")).unwrap();
     std::fs::rename(case.path("x.tar"), case.path("in/x.tar")).unwrap();
@@ -214,19 +217,19 @@ fn no_output_lies_in_what_is_read_meanwhile() {
 }
 
 #[test]
-fn a_log_with_a_further_name_is_not_written() {
+fn audit_log_with_hard_links_is_refused() {
     let case = Case::with_inputs();
     std::fs::hard_link(case.path("log"), case.path("d/log")).unwrap();
     let text = read(&case.path("log"));
-    let told = case.run(&["--mem", "/", "--audit", "log", &case.guest("")]);
-    told.refuses(&["hard links"]);
+    let outcome = case.run(&["--mem", "/", "--audit", "log", &case.guest("")]);
+    outcome.refuses(&["hard links"]);
     let truncate = ["--mem", "/", "--audit", "log", "--audit-truncate", &case.guest("")];
     case.run(&truncate).refuses(&["hard links"]);
     assert_eq!(read(&case.path("log")), text);
 }
 
 #[test]
-fn a_file_that_is_replaced_keeps_its_permissions_and_its_other_names() {
+fn replaced_output_keeps_permissions_and_hard_links() {
     let case = Case::with_inputs();
     case.file("page", "before");
     std::fs::hard_link(case.path("page"), case.path("other")).unwrap();
@@ -241,7 +244,7 @@ fn a_file_that_is_replaced_keeps_its_permissions_and_its_other_names() {
 }
 
 #[test]
-fn outputs_go_to_pipes_and_devices_and_to_no_directory() {
+fn outputs_accept_pipes_and_devices_but_no_directories() {
     let case = Case::with_inputs();
     let guest = case.reader(3, "a");
     case.palisade(&["report", "log", "-o", "/dev/null"]).exits(0);
@@ -259,7 +262,7 @@ fn outputs_go_to_pipes_and_devices_and_to_no_directory() {
 }
 
 #[test]
-fn no_command_follows_a_link_in_a_directory_of_changes() {
+fn commands_do_not_follow_links_in_an_upper() {
     for part in ["upper", "work"] {
         let case = Case::with_inputs();
         case.palisade(&["export", "up", "-o", "x.tar"]).exits(0);
@@ -292,20 +295,20 @@ fn no_command_follows_a_link_in_a_directory_of_changes() {
 }
 
 #[test]
-fn machine_code_is_not_kept_where_the_guest_can_write() {
+fn module_cache_in_a_guest_writable_directory_is_refused() {
     let case = Case::new();
     let guest = case.guest("");
     std::fs::create_dir(case.path("d")).unwrap();
     case.run(&["--dir", "d", "--cache-dir", "d/cache", &guest]).refuses(&["cache", "can write"]);
     case.run(&["--dir", "d:ro", "--cache-dir", "d/cache", &guest]).exits(0);
-    // Nor behind a link that a guest could have made.
+    // A path through a link that a guest could have created.
     std::fs::create_dir(case.path("elsewhere")).unwrap();
     std::os::unix::fs::symlink("../elsewhere", case.path("d/link")).unwrap();
     for dir in ["d/link", "d/link/cache"] {
         case.run(&["--dir", "d", "--cache-dir", dir, &guest]).refuses(&["cache", "can write"]);
     }
     assert_eq!(std::fs::read_dir(case.path("elsewhere")).unwrap().count(), 0);
-    // The default is done without.
+    // The default cache is disabled instead.
     case.run(&["--dir", ".", &guest]).exits(0);
     assert!(!case.path("cache").exists());
     case.run(&["--dir", ".:ro", &guest]).exits(0);

@@ -1,18 +1,17 @@
-//! Overlays: the guest changes everything, the host's directory stays as it was, and what was
-//! changed is kept, told, committed, forgotten, and carried elsewhere.
+//! Tests of overlays, and of `diff`, `commit`, `discard`, `export` and `import`.
 
-use super::{Case, ENGINES, Told, errno, read};
+use super::{Case, ENGINES, Outcome, errno, read};
 
 const GUESTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/guests");
 
 impl Case {
-    /// Has a guest write `name` into a file of that name in the overlay over `d`, kept in `up`.
+    /// Runs a guest that writes `name` into the file `name` of an overlay of `up` over `d`.
     fn change(&self, name: &str) {
         let guest = self.writer(3, name);
         self.run(&["--overlay", "d::/w", "--upper", "up", &guest]).exits(0);
     }
 
-    /// Has a guest remove a file of the overlay over `d`, kept in `up`.
+    /// Runs a guest that removes a file of an overlay of `up` over `d`.
     fn remove(&self, name: &str) {
         let guest = self.remover(name);
         self.run(&["--overlay", "d::/w", "--upper", "up", &guest]).exits(0);
@@ -35,7 +34,7 @@ impl Case {
         )
     }
 
-    /// `d` with two files, and changes of it in `up`: one added, one modified, one removed.
+    /// Creates `d` with two files, and `up` with an added, a modified and a removed file.
     fn changed() -> Case {
         let case = Case::new();
         case.file("d/old", "before");
@@ -46,7 +45,7 @@ impl Case {
         case
     }
 
-    /// The names in a directory of the host, sorted.
+    /// Returns the sorted names in a host directory.
     fn names(&self, dir: &str) -> Vec<String> {
         let entries = std::fs::read_dir(self.path(dir)).unwrap();
         let mut names: Vec<_> =
@@ -56,16 +55,16 @@ impl Case {
     }
 }
 
-/// What `changed` has changed.
+/// The diff of [`Case::changed`].
 const CHANGES: &str = "D gone\nA new\nM old\n";
 
 #[track_caller]
-fn json(told: Told) -> serde_json::Value {
-    serde_json::from_str(&told.exits(0).stdout).unwrap()
+fn json(outcome: Outcome) -> serde_json::Value {
+    serde_json::from_str(&outcome.exits(0).stdout).unwrap()
 }
 
 #[test]
-fn changes_of_an_overlay_are_gone_at_the_end() {
+fn memory_overlay_discards_changes_at_exit() {
     let case = Case::new();
     case.file("d/in", "text");
     case.run(&["--overlay", "d::/w", &case.reader(3, "in")]).prints("text");
@@ -79,14 +78,14 @@ fn changes_of_an_overlay_are_gone_at_the_end() {
 }
 
 #[test]
-fn an_upper_keeps_changes_for_the_next_run() {
+fn upper_stores_changes_for_the_next_run() {
     for engine in ENGINES {
         let case = Case::changed();
         let run = |guest: &str| {
             case.run(&["--engine", engine, "--overlay", "d::/w", "--upper", "up", guest])
         };
         run(&case.reader(3, "new")).prints("new");
-        // What is longer than what was written over it keeps its end.
+        // The write is shorter than the file, so the end of the file remains.
         run(&case.reader(3, "old")).prints("oldore");
         run(&case.reader(3, "gone")).exits(errno::NOENT);
         assert_eq!(case.names("d"), ["gone", "old"]);
@@ -95,19 +94,19 @@ fn an_upper_keeps_changes_for_the_next_run() {
 }
 
 #[test]
-fn an_upper_goes_with_one_overlay() {
+fn upper_option_requires_one_overlay() {
     let case = Case::new();
     case.file("d/x", "");
     case.file("e/x", "");
     case.file("file", "");
     let guest = case.guest("");
     let cases: &[(&[&str], &[&str])] = &[
-        (&["--upper", "up"], &["--upper", "there are 0", "--overlay"]),
-        (&["--dir", "d", "--upper", "up"], &["--upper", "there are 0"]),
-        (&["--overlay", "d", "--overlay", "e", "--upper", "up"], &["--upper", "there are 2"]),
-        (&["--overlay", "d", "--upper", "d/up"], &["--upper", "elsewhere"]),
-        (&["--overlay", "d", "--upper", "d"], &["--upper", "elsewhere"]),
-        (&["--overlay", "d", "--upper", "."], &["--upper", "elsewhere"]),
+        (&["--upper", "up"], &["--upper", "but the run has 0", "--overlay"]),
+        (&["--dir", "d", "--upper", "up"], &["--upper", "but the run has 0"]),
+        (&["--overlay", "d", "--overlay", "e", "--upper", "up"], &["--upper", "but the run has 2"]),
+        (&["--overlay", "d", "--upper", "d/up"], &["--upper", "must not contain each other"]),
+        (&["--overlay", "d", "--upper", "d"], &["--upper", "must not contain each other"]),
+        (&["--overlay", "d", "--upper", "."], &["--upper", "must not contain each other"]),
         (&["--overlay", "d", "--upper", "file"], &["--upper", "file"]),
         (&["--overlay", "d", "--upper", "missing/up"], &["--upper", "missing/up", "exist"]),
     ];
@@ -118,7 +117,7 @@ fn an_upper_goes_with_one_overlay() {
 }
 
 #[test]
-fn an_upper_is_also_for_the_overlay_of_a_file() {
+fn upper_option_applies_to_the_overlay_of_a_file() {
     let case = Case::new();
     case.file("d/x", "");
     case.file(
@@ -134,7 +133,7 @@ fn an_upper_is_also_for_the_overlay_of_a_file() {
     assert!(case.path("given/upper/new").exists() && !case.path("filed").exists());
     run(&[]);
     assert!(case.path("filed/upper/new").exists());
-    // What was kept can lie beneath: here both lie under a third.
+    // An upper of an earlier run can be a lower.
     case.file(
         "palisade.toml",
         "mount = [{ at = '/w', kind = 'overlay', upper = 'memory', lowers = [
@@ -146,7 +145,7 @@ fn an_upper_is_also_for_the_overlay_of_a_file() {
 }
 
 #[test]
-fn images_are_read_and_never_written() {
+fn images_are_read_only() {
     let case = Case::new();
     case.file("d/in", "text");
     let tar = |name: &str, flag: &str| {
@@ -168,28 +167,28 @@ fn images_are_read_and_never_written() {
     let guest = case.guest("");
     case.run(&["--image", "text::/w", &guest]).refuses(&["--image", "`text`", "zip"]);
     case.run(&["--image", "missing::/w", &guest]).refuses(&["--image", "missing"]);
-    case.run(&["--image", "plain::/w:rw", &guest]).fails(2, &["--image", "only read"]);
+    case.run(&["--image", "plain::/w:rw", &guest]).fails(2, &["--image", "read-only"]);
 }
 
 #[test]
-fn what_a_run_has_changed_is_told_with_the_paths_of_the_guest() {
+fn diff_option_prints_guest_paths() {
     let case = Case::new();
     case.file("d/old", "before");
     let (new, old) = (case.writer(3, "new"), "A /w/new\n");
-    let told = case.run(&["--diff", "--overlay", "d::/w", &new]);
-    assert_eq!((told.code, told.stderr.as_str()), (0, old), "{told:?}");
+    let outcome = case.run(&["--diff", "--overlay", "d::/w", &new]);
+    assert_eq!((outcome.code, outcome.stderr.as_str()), (0, old), "{outcome:?}");
     case.run(&["--diff=changes", "--overlay", "d::/w", &new]).exits(0);
     assert_eq!(read(&case.path("changes")), old);
-    let told = case.run(&["--diff", "--json", "--overlay", "d::/w", &new]);
-    let value: serde_json::Value = serde_json::from_str(&told.stderr).unwrap();
+    let outcome = case.run(&["--diff", "--json", "--overlay", "d::/w", &new]);
+    let value: serde_json::Value = serde_json::from_str(&outcome.stderr).unwrap();
     let change = &value["changes"][0];
     let words = ["path", "kind", "type"].map(|key| change[key].as_str().unwrap());
     assert_eq!((words, change["size"].as_u64()), (["/w/new", "added", "file"], Some(3)));
-    let told = case.run(&["--diff", "--overlay", "d::/w", &case.writer(3, "old")]);
-    assert_eq!(told.stderr, "M /w/old\n");
-    let told = case.run(&["--diff", "--overlay", "d::/w", &case.remover("old")]);
-    assert_eq!(told.stderr, "D /w/old\n");
-    // Neither a failure nor a trap hides what was changed before.
+    let outcome = case.run(&["--diff", "--overlay", "d::/w", &case.writer(3, "old")]);
+    assert_eq!(outcome.stderr, "M /w/old\n");
+    let outcome = case.run(&["--diff", "--overlay", "d::/w", &case.remover("old")]);
+    assert_eq!(outcome.stderr, "D /w/old\n");
+    // The diff is written after a failure and after a trap too.
     let writes_and_traps = std::fs::read(&new).map(|_| case.opener(3, "new", 1, 64, "unreachable"));
     case.run(&["--diff", "--overlay", "d::/w", &writes_and_traps.unwrap()])
         .fails(134, &["A /w/new\n", "unreachable"]);
@@ -197,7 +196,7 @@ fn what_a_run_has_changed_is_told_with_the_paths_of_the_guest() {
 }
 
 #[test]
-fn a_program_of_c_finds_its_overlay_whole() {
+fn c_program_passes_on_an_overlay() {
     for engine in ENGINES {
         for upper in [&[][..], &["--upper", "up"]] {
             let case = Case::new();
@@ -207,8 +206,8 @@ fn a_program_of_c_finds_its_overlay_whole() {
                 let options = ["--engine", engine, "--overlay", "d::/"];
                 case.run(&[&options[..], upper, &[&guest, "all"]].concat()).exits(0)
             };
-            let told = run("sandbox");
-            assert!(told.stdout.ends_with("nothing escaped\n"), "{told:?}");
+            let outcome = run("sandbox");
+            assert!(outcome.stdout.ends_with("nothing escaped\n"), "{outcome:?}");
             assert_eq!(case.names("d"), ["a.txt"]);
         }
         for upper in [&[][..], &["--upper", "up"]] {
@@ -216,36 +215,37 @@ fn a_program_of_c_finds_its_overlay_whole() {
             std::fs::create_dir(case.path("d")).unwrap();
             let guest = format!("{GUESTS}/calls.wasm");
             let listed = case.run(&[&guest, "list"]).exits(0).stdout;
-            // Those move the root elsewhere for good, or end the program.
+            // These sub-tests move the root permanently, or end the program.
             let ends = |name: &str| name.contains("renumber") || name.starts_with("proc_");
             let mut args = vec!["--engine", engine, "--overlay", "d::/"];
             args.extend(upper);
             args.push(&guest);
             args.extend(listed.lines().filter(|name| !ends(name)));
-            let told = case.run(&args).exits(0);
-            assert!(told.stdout.lines().count() > 60, "{told:?}");
+            let outcome = case.run(&args).exits(0);
+            assert!(outcome.stdout.lines().count() > 60, "{outcome:?}");
             assert!(case.names("d").is_empty());
         }
     }
 }
 
 #[test]
-fn what_was_kept_is_told() {
+fn diff_lists_stored_changes() {
     let case = Case::changed();
     case.palisade(&["diff", "up", "--lower", "d"]).prints(CHANGES);
     let value = json(case.palisade(&["diff", "up", "--lower", "d", "--json"]));
-    let told: Vec<_> = value["changes"].as_array().unwrap().iter().collect();
-    let words = told.iter().map(|it| (it["path"].as_str().unwrap(), it["kind"].as_str().unwrap()));
+    let outcome: Vec<_> = value["changes"].as_array().unwrap().iter().collect();
+    let words =
+        outcome.iter().map(|it| (it["path"].as_str().unwrap(), it["kind"].as_str().unwrap()));
     let wanted = [("gone", "removed"), ("new", "added"), ("old", "modified")];
     assert_eq!(words.collect::<Vec<_>>(), wanted);
-    // Beneath it may lie any number of directories and archives.
+    // The lowers can be any number of directories and archives.
     case.file("e/new", "new");
-    let told = case.palisade(&["diff", "up", "--lower", "d", "--lower", "e"]).exits(0);
-    assert!(told.stdout.contains("M new\n"), "{told:?}");
+    let outcome = case.palisade(&["diff", "up", "--lower", "d", "--lower", "e"]).exits(0);
+    assert!(outcome.stdout.contains("M new\n"), "{outcome:?}");
 }
 
 #[test]
-fn what_was_kept_is_committed() {
+fn commit_applies_changes_and_empties_the_upper() {
     let case = Case::changed();
     case.palisade(&["commit", "up", "--lower", "d", "--dry-run"]).prints(CHANGES);
     assert_eq!(case.names("d"), ["gone", "old"]);
@@ -256,20 +256,20 @@ fn what_was_kept_is_committed() {
     );
     assert_eq!(case.names("d"), ["new", "old"]);
     assert_eq!(read(&case.path("d/old")), "oldore");
-    // What was written is kept no more.
+    // The upper is empty after the commit.
     case.palisade(&["diff", "up", "--lower", "d"]).prints("");
-    let told = case.palisade(&["commit", "up", "--lower", "d"]).exits(0);
-    assert!(told.stdout.starts_with("0 files (0 bytes)"), "{told:?}");
+    let outcome = case.palisade(&["commit", "up", "--lower", "d"]).exits(0);
+    assert!(outcome.stdout.starts_with("wrote 0 files (0 bytes)"), "{outcome:?}");
     assert_eq!(case.names("d"), ["new", "old"]);
 }
 
 #[test]
-fn what_was_kept_is_committed_into_two_directories() {
+fn commit_with_keep_applies_to_two_directories() {
     let case = Case::changed();
     case.file("e/gone", "before");
     case.file("e/stays", "before");
-    let told = case.palisade(&["commit", "up", "--lower", "e", "--keep"]).exits(0);
-    assert!(told.stdout.starts_with("2 files (9 bytes)"), "{told:?}");
+    let outcome = case.palisade(&["commit", "up", "--lower", "e", "--keep"]).exits(0);
+    assert!(outcome.stdout.starts_with("wrote 2 files (9 bytes)"), "{outcome:?}");
     assert_eq!(case.names("e"), ["new", "old", "stays"]);
     case.palisade(&["diff", "up", "--lower", "d"]).prints(CHANGES);
     case.palisade(&["commit", "up", "--lower", "d"]).exits(0);
@@ -277,7 +277,7 @@ fn what_was_kept_is_committed_into_two_directories() {
 }
 
 #[test]
-fn what_was_kept_is_forgotten() {
+fn discard_deletes_changes() {
     let case = Case::changed();
     case.palisade(&["discard", "up"]).prints("");
     case.palisade(&["diff", "up", "--lower", "d"]).prints("");
@@ -287,15 +287,15 @@ fn what_was_kept_is_forgotten() {
 }
 
 #[test]
-fn what_was_kept_is_carried_elsewhere() {
+fn export_and_import_transfer_changes() {
     for name in ["layer.tar", "layer.tar.gz", "layer.tgz", "layer.tar.zst"] {
         let case = Case::changed();
-        let told = case.palisade(&["export", "up", "-o", name]).exits(0);
-        assert!(told.stdout.contains("1 marker "), "{told:?}");
+        let outcome = case.palisade(&["export", "up", "-o", name]).exits(0);
+        assert!(outcome.stdout.contains("1 marker\n"), "{outcome:?}");
         case.palisade(&["import", name, "other"]).exits(0);
-        let told = case.palisade(&["diff", "other", "--lower", "d"]).exits(0);
-        // An import sets the times of the root, which is a change too.
-        assert_eq!(told.stdout.trim_start_matches("M .\n"), CHANGES);
+        let outcome = case.palisade(&["diff", "other", "--lower", "d"]).exits(0);
+        // An import sets the times of the root, which the diff lists.
+        assert_eq!(outcome.stdout.trim_start_matches("M .\n"), CHANGES);
         case.palisade(&["import", name, "other"]).refuses(&["`other`", "discard other"]);
         // A run writes the same.
         let guest = case.guest("");
@@ -313,10 +313,10 @@ fn what_was_kept_is_carried_elsewhere() {
 }
 
 #[test]
-fn what_cannot_be_exported_or_imported_is_refused_and_leaves_nothing() {
+fn failed_export_and_import_leave_nothing() {
     let case = Case::changed();
     let guest = case.guest("");
-    case.run(&["--export", "x.tar", &guest]).refuses(&["--export", "there are 0"]);
+    case.run(&["--export", "x.tar", &guest]).refuses(&["--export", "but the run has 0"]);
     case.run(&["--overlay", "d", "--export", "x.zip", &guest]).refuses(&["x.zip", ".tar.gz"]);
     case.palisade(&["export", "up", "-o", "x"]).refuses(&["`x`", ".tar.zst"]);
     case.palisade(&["export", "up", "-o", "missing/x.tar"]).refuses(&["missing/x.tar"]);
@@ -328,7 +328,7 @@ fn what_cannot_be_exported_or_imported_is_refused_and_leaves_nothing() {
 }
 
 #[test]
-fn directories_that_keep_no_changes_are_left_alone() {
+fn commands_refuse_directories_without_changes() {
     let case = Case::changed();
     for command in [
         &["diff", "d", "--lower", "d"][..],
@@ -341,10 +341,10 @@ fn directories_that_keep_no_changes_are_left_alone() {
         case.palisade(command).refuses(&[&name]);
     }
     assert_eq!(case.names("d"), ["gone", "old"]);
-    let told = case.palisade(&["discard", "d", "--json"]);
-    let error: serde_json::Value = serde_json::from_str(&told.stderr).unwrap();
+    let outcome = case.palisade(&["discard", "d", "--json"]);
+    let error: serde_json::Value = serde_json::from_str(&outcome.stderr).unwrap();
     assert_eq!(error["error"]["code"], "palisade::no_upper");
     case.palisade(&["diff", "up"]).fails(2, &["--lower"]);
     case.palisade(&["commit", "up", "--lower", "missing"]).refuses(&["--lower", "missing"]);
-    case.palisade(&["commit", "up", "--lower", "up"]).refuses(&["elsewhere"]);
+    case.palisade(&["commit", "up", "--lower", "up"]).refuses(&["must not contain each other"]);
 }

@@ -1,4 +1,4 @@
-//! Policies: enforced, explained, checked, recorded, learned.
+//! Tests of policies: enforcement, `explain`, `check`, audit and `learn`.
 
 use super::{Case, errno};
 
@@ -14,22 +14,22 @@ fn json(text: &str) -> serde_json::Value {
 }
 
 #[test]
-fn a_guest_does_what_its_policy_allows_and_nothing_else() {
+fn policy_limits_the_operations_of_a_guest() {
     let case = Case::new();
     case.file("work/a", "content");
     case.file("work/secret/key", "secret");
     let dir = format!("{}::/work", case.path("work").display());
     let policy = policy(&case, &format!("{READ_WORK}[[hide]]\npath = \"/work/secret\"\n"));
     let run = |guest: &str| case.palisade(&["run", "--dir", &dir, "--policy", &policy, guest]);
-    let told = run(&case.reader(3, "a")).fails(0, &["no path matched"]);
-    assert_eq!(told.stdout, "content");
+    let outcome = run(&case.reader(3, "a")).fails(0, &["no path matched"]);
+    assert_eq!(outcome.stdout, "content");
     run(&case.reader(3, "secret/key")).exits(errno::NOENT);
     run(&case.writer(3, "new")).fails(errno::ACCES, &["no path matched"]);
     assert!(!case.path("work/new").exists());
 }
 
 #[test]
-fn a_policy_is_a_file_or_a_table_of_the_sandbox() {
+fn policy_is_a_file_or_a_table_of_palisade_toml() {
     let case = Case::new();
     case.file("work/a", "content");
     let mount = "[[mount]]\nat = \"/work\"\nkind = \"dir\"\npath = \"work\"\n";
@@ -44,7 +44,7 @@ fn a_policy_is_a_file_or_a_table_of_the_sandbox() {
 }
 
 #[test]
-fn variables_are_given_and_mistyped_ones_refused() {
+fn policy_variables_are_set_and_typos_refused() {
     let case = Case::new();
     case.file("work/a", "content");
     let dir = format!("{}::/work", case.path("work").display());
@@ -59,7 +59,7 @@ fn variables_are_given_and_mistyped_ones_refused() {
 }
 
 #[test]
-fn a_quota_is_not_passed() {
+fn quota_limits_written_bytes() {
     let case = Case::new();
     let policy =
         policy(&case, "[[allow]]\npath = \"/**\"\nrights = \"all\"\n[quota]\ninodes = 0\n");
@@ -69,19 +69,19 @@ fn a_quota_is_not_passed() {
 }
 
 #[test]
-fn a_decision_is_explained_with_its_rule_and_what_would_change_it() {
+fn explain_names_the_rule_and_the_remedy() {
     let case = Case::new();
     let policy = policy(&case, &format!("{READ_WORK}[[hide]]\npath = \"/work/.git\"\n"));
     let explain = |path: &str, op: &str| {
         case.palisade(&["explain", &policy, path, "--op", op]).exits(0).stdout
     };
-    let told = explain("/work/.git/config", "open-read");
-    for fact in ["hidden", "policy.toml:5", "hide /work/.git", "take that rule back"] {
-        assert!(told.contains(fact), "{fact}: {told}");
+    let outcome = explain("/work/.git/config", "open-read");
+    for fact in ["hidden", "policy.toml:5", "hide /work/.git", "remove that rule"] {
+        assert!(outcome.contains(fact), "{fact}: {outcome}");
     }
-    let told = explain("/work/a", "create");
-    for fact in ["refuse", "nothing allows it", "create-file"] {
-        assert!(told.contains(fact), "{fact}: {told}");
+    let outcome = explain("/work/a", "create");
+    for fact in ["refuse", "no rule allows it", "create-file"] {
+        assert!(outcome.contains(fact), "{fact}: {outcome}");
     }
     assert!(explain("/work/a", "open-read").contains("allow"));
     let all = case.palisade(&["explain", "--json", &policy, "/work/a"]).exits(0).stdout;
@@ -93,25 +93,25 @@ fn a_decision_is_explained_with_its_rule_and_what_would_change_it() {
 }
 
 #[test]
-fn rules_that_do_nothing_and_what_became_allowed_are_found() {
+fn check_finds_ineffective_rules_and_policy_changes() {
     let case = Case::new();
     let good = case.file("good.toml", READ_WORK);
     case.palisade(&["check", &good]).exits(0);
     let idle = format!("{READ_WORK}[[allow]]\npath = \"/work/a\"\nrights = \"read\"\n");
     let idle = case.file("idle.toml", idle);
-    let told = case.palisade(&["check", &idle]).exits(1).stdout;
-    assert!(told.contains("idle.toml:5") && told.contains("would say the same"), "{told}");
+    let outcome = case.palisade(&["check", &idle]).exits(1).stdout;
+    assert!(outcome.contains("idle.toml:5") && outcome.contains("has no effect"), "{outcome}");
     let wide = case.file("wide.toml", READ_WORK.replace("\"read\"", "\"read\", \"write\""));
-    let told = case.palisade(&["check", "--json", &wide, "--against", &good]).exits(1).stdout;
-    let allowed = &json(&told)["against"]["allowed"];
-    assert_eq!(allowed[0]["path"], "/work", "{told}");
+    let outcome = case.palisade(&["check", "--json", &wide, "--against", &good]).exits(1).stdout;
+    let allowed = &json(&outcome)["against"]["allowed"];
+    assert_eq!(allowed[0]["path"], "/work", "{outcome}");
     assert_eq!(allowed[0]["rights"], serde_json::json!(["write"]));
     let narrower = case.palisade(&["check", &good, "--against", &wide]).exits(0).stdout;
-    assert!(narrower.contains("became denied"), "{narrower}");
+    assert!(narrower.contains("newly denied"), "{narrower}");
 }
 
 #[test]
-fn a_document_that_is_wrong_is_told_with_its_place() {
+fn policy_errors_point_at_their_line() {
     let case = Case::new();
     let policy = policy(&case, "[[alow]]\npath = \"/a\"\n\n[[deny]]\npath = \"b\"\n");
     case.palisade(&["check", &policy])
@@ -119,7 +119,7 @@ fn a_document_that_is_wrong_is_told_with_its_place() {
 }
 
 #[test]
-fn a_run_is_recorded_replayed_and_learned_from() {
+fn run_is_recorded_replayed_and_learned() {
     let case = Case::new();
     case.file("work/a", "content");
     let dir = format!("{}::/work", case.path("work").display());
@@ -129,7 +129,7 @@ fn a_run_is_recorded_replayed_and_learned_from() {
     case.palisade(&["run", "--dir", &dir, "--audit", log, &guest]).exits(0);
     let lines = std::fs::read_to_string(log).unwrap();
     assert!(lines.lines().count() > 1 && lines.contains("\"/work/a\""), "{lines}");
-    // The guest did not close its file, and what it has read is told all the same.
+    // The record of the read bytes is written although the guest did not close the file.
     assert!(lines.contains("\"op\":\"read\"") && lines.contains("\"bytes\":7"), "{lines}");
 
     case.palisade(&["learn", "-o", learned, "--", "run", "--dir", &dir, &guest]).exits(0);
@@ -145,15 +145,15 @@ fn a_run_is_recorded_replayed_and_learned_from() {
     let changed = case.palisade(&["replay", "--json", log, &none]).exits(0).stdout;
     assert_eq!(json(&changed)["changed"][0]["is"], "deny", "{changed}");
     let dry = ["run", "--dir", &dir, "--policy", &none, "--dry-run-policy", &guest];
-    let told = case.palisade(&dry).fails(0, &["would-deny", "would have been refused"]);
-    assert_eq!(told.stdout, "content");
-    case.palisade(&["replay", &guest, &none]).fails(2, &["no record"]);
+    let outcome = case.palisade(&dry).fails(0, &["would-deny", "would have been refused"]);
+    assert_eq!(outcome.stdout, "content");
+    case.palisade(&["replay", &guest, &none]).fails(2, &["not an audit log"]);
     case.palisade(&["learn"]).fails(2, &["learn from"]);
     case.palisade(&["run", "--dry-run-policy", &guest]).fails(2, &["--policy FILE"]);
 }
 
 #[test]
-fn a_module_is_packed_into_a_component_that_does_the_same() {
+fn componentized_module_behaves_the_same() {
     let case = Case::new();
     let guest = format!("{}/../tests/guests/echo_args_env.wasm", env!("CARGO_MANIFEST_DIR"));
     let component = case.path("component.wasm");
@@ -177,7 +177,7 @@ fn a_module_is_packed_into_a_component_that_does_the_same() {
 const SECRETS: &str = "[[allow]]\npath = \"/work/**\"\nrights = [\"read\"]\n\
     [[hide]]\npath = \"/work/secret.kye\"\n[[deny]]\npath = \"/work/**/*.pem\"\n";
 
-/// A directory with a secret, as an option, and a policy that misses it.
+/// Returns the value of `--dir` for a directory with a secret, and a policy whose rule misses it.
 fn secrets(case: &Case) -> (String, String) {
     case.file("work/secret.key", "secret");
     case.file("work/deep/a.txt", "");
@@ -185,63 +185,63 @@ fn secrets(case: &Case) -> (String, String) {
 }
 
 #[test]
-fn check_finds_rules_that_match_nothing_in_a_directory_and_what_they_may_mean() {
+fn check_finds_unmatched_rules_and_the_nearest_paths() {
     let case = Case::new();
     let (dir, policy) = secrets(&case);
     case.palisade(&["check", &policy]).exits(0);
-    let told = case.palisade(&["check", &policy, "--dir", &dir]).exits(1).stdout;
-    let hide = "policy.toml:5: hide /work/secret.kye\n  matches nothing in what is given; \
-        the nearest name is `/work/secret.key`\n";
-    assert!(told.contains(hide) && told.contains("policy.toml:7: deny"), "{told}");
-    assert!(!told.contains("policy.toml:2"), "{told}");
-    let told = case.palisade(&["check", "--json", &policy, "--dir", &dir]).exits(1).stdout;
-    let files = &json(&told)["files"];
+    let outcome = case.palisade(&["check", &policy, "--dir", &dir]).exits(1).stdout;
+    let hide = "policy.toml:5: hide /work/secret.kye\n  matches no path of the mounts; \
+        the nearest path is `/work/secret.key`\n";
+    assert!(outcome.contains(hide) && outcome.contains("policy.toml:7: deny"), "{outcome}");
+    assert!(!outcome.contains("policy.toml:2"), "{outcome}");
+    let outcome = case.palisade(&["check", "--json", &policy, "--dir", &dir]).exits(1).stdout;
+    let files = &json(&outcome)["files"];
     let hide = &files["unmatched"][1];
     assert_eq!((&hide["rule"]["line"], &hide["rule"]["effect"]), (&5.into(), &"hide".into()));
     assert_eq!(hide["nearest"], "/work/secret.key");
     assert_eq!((&files["names"], &files["unread"]), (&3.into(), &0.into()));
     case.file("work/secret.kye", "");
     case.file("work/deep/b.pem", "");
-    let told = case.palisade(&["check", &policy, "--dir", &dir]).exits(0).stdout;
-    assert!(told.contains("matches something"), "{told}");
+    let outcome = case.palisade(&["check", &policy, "--dir", &dir]).exits(0).stdout;
+    assert!(outcome.contains("matches a path"), "{outcome}");
 }
 
 #[test]
-fn check_names_the_included_document_of_a_rule_that_matches_nothing() {
+fn check_names_the_included_document_of_an_unmatched_rule() {
     let case = Case::new();
     let (dir, _) = secrets(&case);
     let outer = case.file("outer.toml", "include = [\"policy.toml\"]\n");
-    let told = case.palisade(&["check", &outer, "--dir", &dir]).exits(1).stdout;
-    assert!(told.contains("policy.toml:5: hide /work/secret.kye"), "{told}");
+    let outcome = case.palisade(&["check", &outer, "--dir", &dir]).exits(1).stdout;
+    assert!(outcome.contains("policy.toml:5: hide /work/secret.kye"), "{outcome}");
 }
 
 #[test]
-fn a_run_names_the_hide_and_deny_rules_that_matched_no_path() {
+fn run_reports_unmatched_hide_and_deny_rules() {
     let case = Case::new();
     let (dir, policy) = secrets(&case);
     let guest = case.reader(3, "secret.key");
-    let told = case.palisade(&["run", "--dir", &dir, "--policy", &policy, &guest]);
-    assert_eq!((told.code, &*told.stdout), (0, "secret"));
+    let outcome = case.palisade(&["run", "--dir", &dir, "--policy", &policy, &guest]);
+    assert_eq!((outcome.code, &*outcome.stdout), (0, "secret"));
     let lines = ["hide /work/secret.kye", "deny all /work/**/*.pem"];
-    let lines: Vec<_> = told.stderr.lines().zip(lines).collect();
-    assert_eq!(lines.len(), 2, "{told:?}");
+    let lines: Vec<_> = outcome.stderr.lines().zip(lines).collect();
+    assert_eq!(lines.len(), 2, "{outcome:?}");
     for (line, rule) in lines {
         assert!(line.starts_with("palisade: no path matched ") && line.ends_with(rule), "{line}");
     }
     let run = ["run", "--json", "--dir", &dir, "--policy", &policy, &guest];
-    let told = json(&case.palisade(&run).stderr);
+    let outcome = json(&case.palisade(&run).stderr);
     assert_eq!(
-        (&told["unmatchedCount"], &told["unmatchedRules"][0]["line"]),
+        (&outcome["unmatchedCount"], &outcome["unmatchedRules"][0]["line"]),
         (&2.into(), &5.into())
     );
-    // What the guest asks for in vain has matched.
+    // A refused request counts as a match.
     let guest = case.reader(3, "secret.kye");
-    let told = case.palisade(&["run", "--dir", &dir, "--policy", &policy, &guest]);
-    assert!(!told.stderr.contains("secret.kye"), "{told:?}");
+    let outcome = case.palisade(&["run", "--dir", &dir, "--policy", &policy, &guest]);
+    assert!(!outcome.stderr.contains("secret.kye"), "{outcome:?}");
 }
 
 #[test]
-fn a_directory_at_two_paths_is_refused_if_moving_into_it_would_get_around_the_rules() {
+fn aliased_directory_with_different_rules_is_refused() {
     let case = Case::new();
     case.file("x/k", "content");
     case.file("x/sub/k", "content");
@@ -265,8 +265,8 @@ fn a_directory_at_two_paths_is_refused_if_moving_into_it_would_get_around_the_ru
     run(["x::/a:ro", "x/sub::/b:ro"], &rules(moving, all)).exits(0);
 }
 
-/// Everything in `/tmp`, and in `/data` only reading and renaming, with files that are denied and
-/// files that are hidden.
+/// Allows all rights in `/tmp`, and reading and renaming in `/data`, except denied and hidden
+/// files.
 const HELD: &str = "
 [[allow]]
 path = \"/tmp/**\"
@@ -281,7 +281,7 @@ path = \"/data/**/*.hid\"
 ";
 
 #[test]
-fn a_guest_gets_around_its_policy_by_no_directory_that_it_holds() {
+fn held_directories_do_not_bypass_the_policy() {
     let guest = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/guests/heldmove.wasm");
     let component = Case::new();
     let packed = component.path("heldmove.component.wasm").to_str().unwrap().to_owned();
@@ -303,9 +303,12 @@ fn a_guest_gets_around_its_policy_by_no_directory_that_it_holds() {
                 case.file(&format!("world/data/{file}"), file);
             }
             let options = ["run", "--policy", "policy.toml"];
-            let told = case.palisade(&[&options[..], mounts, &[guest]].concat());
-            assert_eq!((told.code, &*told.stderr), (0, ""), "{mounts:?} {told:#?}");
-            assert!(told.stdout.ends_with("\n0 attempts succeeded\n"), "{mounts:?} {told:#?}");
+            let outcome = case.palisade(&[&options[..], mounts, &[guest]].concat());
+            assert_eq!((outcome.code, &*outcome.stderr), (0, ""), "{mounts:?} {outcome:#?}");
+            assert!(
+                outcome.stdout.ends_with("\n0 attempts succeeded\n"),
+                "{mounts:?} {outcome:#?}"
+            );
             for file in ["ro.txt", "sub/x.key", "sub/y.hid"] {
                 assert_eq!(super::read(&case.path(&format!("world/data/{file}"))), file);
             }

@@ -1,8 +1,8 @@
-//! Modules that cannot be run: each is told apart, and what to do about it is said.
+//! Tests of the errors for modules that cannot run.
 
 use super::{Case, ENGINES, PRELUDE};
 
-/// Runs the bytes on every engine; each must say the same.
+/// Runs the bytes on each engine and expects the same refusal.
 #[track_caller]
 fn refused(bytes: &[u8], facts: &[&str]) {
     let case = Case::new();
@@ -12,7 +12,7 @@ fn refused(bytes: &[u8], facts: &[&str]) {
     }
 }
 
-/// Runs a component on the engine that runs components.
+/// Runs a component on wasmtime and expects a refusal.
 #[track_caller]
 fn refused_component(text: &str, facts: &[&str]) {
     let case = Case::new();
@@ -26,40 +26,40 @@ fn refused_fields(fields: &str, facts: &[&str]) {
 }
 
 #[test]
-fn what_is_no_module_is_refused() {
+fn non_modules_are_refused() {
     refused(b"", &["empty"]);
-    refused(b"\x7fELF\x02\x01\x01\0", &["no WebAssembly", "ELF"]);
+    refused(b"\x7fELF\x02\x01\x01\0", &["not WebAssembly", "ELF"]);
     refused(b"(module)", &["text", "wat2wasm"]);
     refused(b"  ;; a comment\n(module)", &["text"]);
-    refused(b"\0asm\x01\0", &["ends in the middle"]);
-    refused(b"\0asm\x07\0\0\0", &["not valid"]);
-    refused(b"\0asm\x01\0\0\0\x63\0", &["not valid"]);
+    refused(b"\0asm\x01\0", &["truncated"]);
+    refused(b"\0asm\x07\0\0\0", &["not a valid module"]);
+    refused(b"\0asm\x01\0\0\0\x63\0", &["not a valid module"]);
 }
 
 #[test]
-fn a_module_that_is_cut_short_is_refused() {
+fn truncated_module_is_refused() {
     let whole = wat::parse_str(format!(r#"(module {PRELUDE} (func (export "_start")))"#)).unwrap();
-    refused(&whole[..whole.len() / 2], &["ends in the middle", "again"]);
+    refused(&whole[..whole.len() / 2], &["truncated", "again"]);
 }
 
 #[test]
-fn a_module_that_does_not_type_check_is_refused() {
-    refused_fields(r#"(func (export "_start") (drop))"#, &["not valid", "type mismatch"]);
+fn ill_typed_module_is_refused() {
+    refused_fields(r#"(func (export "_start") (drop))"#, &["not a valid module", "type mismatch"]);
 }
 
 #[test]
-fn a_component_that_is_no_command_is_told_what_it_is() {
-    refused_component("(component)", &["without `wasi:cli/run`", "exports nothing"]);
+fn non_command_components_are_refused_with_their_kind() {
+    refused_component("(component)", &["not export `wasi:cli/run`", "exports nothing"]);
     let library = r#"(component (instance $math)
         (export "my:math/add@1.0.0" (instance $math)))"#;
     refused_component(library, &["a library", "my:math/add@1.0.0"]);
     let server = r#"(component (instance $handler)
         (export "wasi:http/incoming-handler@0.2.3" (instance $handler)))"#;
-    refused_component(server, &["web server", "wasi:http/incoming-handler"]);
+    refused_component(server, &["HTTP component", "wasi:http/incoming-handler"]);
 }
 
 #[test]
-fn every_interface_that_is_not_provided_is_named_with_its_version() {
+fn missing_interfaces_are_listed_with_versions() {
     let command = r#"(component
         (import "wasi:cli/environment@0.2.0" (instance))
         (import "wasi:http/types@0.2.3" (instance))
@@ -70,7 +70,7 @@ fn every_interface_that_is_not_provided_is_named_with_its_version() {
 }
 
 #[test]
-fn every_unknown_import_is_named() {
+fn unknown_imports_are_listed() {
     refused_fields(
         r#"(import "env" "now" (func (param i32 i64) (result f64)))
            (import "wasi_snapshot_preview1" "fd_teleport" (func (param i32)))
@@ -89,7 +89,7 @@ fn every_unknown_import_is_named() {
 }
 
 #[test]
-fn an_import_of_another_type_is_refused() {
+fn import_with_the_wrong_type_is_refused() {
     refused_fields(
         r#"(import "wasi_snapshot_preview1" "fd_close" (func (param i64) (result i32)))
            (memory (export "memory") 1) (func (export "_start"))"#,
@@ -98,14 +98,14 @@ fn an_import_of_another_type_is_refused() {
 }
 
 #[test]
-fn a_library_is_refused() {
+fn library_module_is_refused() {
     let facts = ["_start", "reactor", "main"];
     refused_fields(r#"(memory (export "memory") 1) (func (export "_initialize"))"#, &facts);
     refused_fields("", &facts);
 }
 
 #[test]
-fn a_start_of_another_type_is_refused() {
+fn start_with_the_wrong_type_is_refused() {
     refused_fields(
         r#"(memory (export "memory") 1) (func (export "_start") (param i32))"#,
         &["_start", "func (i32) -> ()"],
@@ -114,7 +114,7 @@ fn a_start_of_another_type_is_refused() {
 }
 
 #[test]
-fn a_guest_that_calls_without_memory_is_refused() {
+fn guest_without_exported_memory_is_refused() {
     let import = r#"(import "wasi_snapshot_preview1" "random_get"
         (func (param i32 i32) (result i32)))"#;
     let start = r#"(func (export "_start") (drop (call 0 (i32.const 0) (i32.const 1))))"#;
@@ -123,7 +123,7 @@ fn a_guest_that_calls_without_memory_is_refused() {
 }
 
 #[test]
-fn a_guest_that_needs_no_memory_runs_without() {
+fn guest_that_only_exits_needs_no_memory() {
     let case = Case::new();
     let guest = case.module(
         "guest.wasm",
@@ -136,7 +136,7 @@ fn a_guest_that_needs_no_memory_runs_without() {
 }
 
 #[test]
-fn what_the_engine_cannot_do_is_refused() {
+fn features_unsupported_by_the_engine_are_refused() {
     let case = Case::new();
     let guest = case.module(
         "guest.wasm",
@@ -149,7 +149,7 @@ fn what_the_engine_cannot_do_is_refused() {
 }
 
 #[test]
-fn a_module_that_cannot_be_read_is_refused() {
+fn unreadable_module_is_refused() {
     let case = Case::new();
     for command in ["run", "inspect"] {
         case.palisade(&[command, "missing.wasm"]).refuses(&["missing.wasm", "exists"]);
@@ -158,17 +158,17 @@ fn a_module_that_cannot_be_read_is_refused() {
 }
 
 #[test]
-fn arguments_that_are_no_text_are_refused() {
+fn non_utf8_arguments_are_refused() {
     use std::ffi::OsStr;
     use std::os::unix::ffi::OsStrExt;
     let case = Case::new();
     let guest = case.guest("");
     let output = case.command(&["run", &guest]).arg(OsStr::from_bytes(b"a\xff")).output().unwrap();
-    super::Told::new(&output).refuses(&["UTF-8"]);
+    super::Outcome::new(&output).refuses(&["UTF-8"]);
 }
 
 #[test]
-fn options_that_do_not_exist_are_refused() {
+fn unknown_options_are_refused() {
     let case = Case::new();
     let guest = case.guest("");
     case.run(&["--bogus", &guest]).refuses(&["--bogus"]);
@@ -179,13 +179,13 @@ fn options_that_do_not_exist_are_refused() {
 }
 
 #[test]
-fn refusals_traps_and_timeouts_are_json_on_demand() {
+fn refusals_traps_and_timeouts_as_json() {
     let case = Case::new();
     let json = |args: &[&str], code: i32| -> serde_json::Value {
-        let told = case.run(&[&["--json"], args].concat());
-        assert_eq!(told.code, code, "{told:?}");
-        assert_eq!(told.stderr.lines().count(), 1, "{told:?}");
-        let value: serde_json::Value = serde_json::from_str(&told.stderr).unwrap();
+        let outcome = case.run(&[&["--json"], args].concat());
+        assert_eq!(outcome.code, code, "{outcome:?}");
+        assert_eq!(outcome.stderr.lines().count(), 1, "{outcome:?}");
+        let value: serde_json::Value = serde_json::from_str(&outcome.stderr).unwrap();
         assert_eq!(value["error"]["exit_code"], code);
         value["error"].clone()
     };

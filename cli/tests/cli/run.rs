@@ -1,15 +1,15 @@
-//! What a guest is given, and what comes back.
+//! Tests of `palisade run`: arguments, environment, clock, random numbers, traps and exit codes.
 
 use std::io::Write;
 use std::process::Stdio;
 
-use super::{Case, ENGINES, Told};
+use super::{Case, ENGINES, Outcome};
 
 const HELLO: &str = r#"
     (i64.store (i32.const 1024) (i64.const 0x0a6f6c6c6568))
     (call $print (i32.const 1024) (i32.const 6))"#;
 
-/// Prints the arguments as they lie in memory: each ends with a NUL.
+/// Prints the argument buffer, in which each argument ends with a NUL.
 const ARGS: &str = r#"
     (call $check (call $args_sizes (i32.const 16) (i32.const 20)))
     (call $check (call $args_get (i32.const 1024) (i32.const 4096)))
@@ -27,7 +27,7 @@ const CAT: &str = r#"
     (call $print (i32.const 4096) (i32.load (i32.const 20)))"#;
 
 #[test]
-fn a_guest_prints_on_both_engines() {
+fn guest_prints_on_both_engines() {
     let case = Case::new();
     let guest = case.guest(HELLO);
     case.run(&[&guest]).prints("hello\n");
@@ -37,7 +37,7 @@ fn a_guest_prints_on_both_engines() {
 }
 
 #[test]
-fn the_exit_code_is_the_guests() {
+fn exit_code_is_that_of_the_guest() {
     let case = Case::new();
     for (code, seen) in [(0, 0), (1, 1), (42, 42), (126, 126), (255, 255), (256, 255), (-1, 255)] {
         let guest = case.guest(&format!("(call $exit (i32.const {code}))"));
@@ -48,7 +48,7 @@ fn the_exit_code_is_the_guests() {
 }
 
 #[test]
-fn a_trap_is_told_with_demangled_frames() {
+fn trap_has_demangled_frames() {
     let case = Case::new();
     let guest = case.module(
         "guest.wasm",
@@ -61,7 +61,7 @@ fn a_trap_is_told_with_demangled_frames() {
 }
 
 #[test]
-fn a_trap_in_a_start_function_is_a_trap() {
+fn trap_in_a_start_function_is_a_trap() {
     let case = Case::new();
     let guest = case.module(
         "guest.wasm",
@@ -74,7 +74,7 @@ fn a_trap_in_a_start_function_is_a_trap() {
 }
 
 #[test]
-fn a_stack_overflow_is_a_trap() {
+fn stack_overflow_is_a_trap() {
     let case = Case::new();
     let guest = case.guest("(call $deep)) (func $deep (call $deep)");
     for engine in ENGINES {
@@ -83,7 +83,7 @@ fn a_stack_overflow_is_a_trap() {
 }
 
 #[test]
-fn arguments_are_passed_as_they_are() {
+fn arguments_are_passed_unchanged() {
     let case = Case::new();
     let guest = case.guest(ARGS);
     case.run(&[&guest]).prints("guest.wasm\0");
@@ -92,20 +92,20 @@ fn arguments_are_passed_as_they_are() {
 }
 
 #[test]
-fn variables_are_given_one_by_one_or_inherited() {
+fn variables_are_set_or_inherited() {
     let case = Case::new();
     let guest = case.guest(ENV);
     let run = |args: &[&str]| {
         let mut command = case.command(&[&["run"], args, &[&guest]].concat());
-        Told::new(&command.env("COLOR", "red").output().unwrap())
+        Outcome::new(&command.env("COLOR", "red").output().unwrap())
     };
     run(&[]).prints("");
     run(&["--env", "A=1", "--env", "B=x=y", "--env", "E="]).prints("A=1\0B=x=y\0E=\0");
     run(&["--env", "A=1", "--env", "A=2"]).prints("A=2\0");
     run(&["--env", "COLOR"]).prints("COLOR=red\0");
-    let told = run(&["--inherit-env", "--env", "COLOR=blue"]).exits(0);
-    assert!(told.stdout.contains("COLOR=blue\0"), "{told:?}");
-    assert!(told.stdout.contains("XDG_CACHE_HOME="), "{told:?}");
+    let outcome = run(&["--inherit-env", "--env", "COLOR=blue"]).exits(0);
+    assert!(outcome.stdout.contains("COLOR=blue\0"), "{outcome:?}");
+    assert!(outcome.stdout.contains("XDG_CACHE_HOME="), "{outcome:?}");
     run(&["--env", "SHAPE"]).refuses(&["SHAPE", "--env SHAPE=VALUE"]);
     run(&["--env", "=x"]).refuses(&["environment variable"]);
 }
@@ -127,7 +127,7 @@ fn standard_input_is_inherited_or_a_file() {
 }
 
 #[test]
-fn a_fixed_clock_stands_where_it_is_put_and_steps() {
+fn fixed_clock_advances_by_steps() {
     let case = Case::new();
     let read_seconds = r#"
         (call $check (call $clock (i32.const 0) (i64.const 1) (i32.const 16)))
@@ -150,7 +150,7 @@ fn a_fixed_clock_stands_where_it_is_put_and_steps() {
 }
 
 #[test]
-fn a_seed_repeats_random_numbers() {
+fn seed_makes_random_numbers_reproducible() {
     let case = Case::new();
     let guest = case.guest(
         r#"
@@ -164,38 +164,42 @@ fn a_seed_repeats_random_numbers() {
 }
 
 #[test]
-fn a_trace_has_a_line_for_each_call() {
+fn trace_has_a_line_for_each_call() {
     let case = Case::new();
     let guest = case.reader(3, "notes.txt");
     case.file("notes.txt", "x");
-    let told = case.run(&["--trace", "--dir", ".", &guest]);
-    assert_eq!((told.code, told.stdout.as_str()), (0, "x"));
-    let calls: Vec<_> = told.stderr.lines().collect();
-    assert!(calls.iter().all(|line| line.starts_with("trace: ")), "{told:?}");
+    let outcome = case.run(&["--trace", "--dir", ".", &guest]);
+    assert_eq!((outcome.code, outcome.stdout.as_str()), (0, "x"));
+    let calls: Vec<_> = outcome.stderr.lines().collect();
+    assert!(calls.iter().all(|line| line.starts_with("trace: ")), "{outcome:?}");
     assert!(
         calls.iter().any(|line| line.contains("open") && line.contains("notes.txt")),
-        "{told:?}"
+        "{outcome:?}"
     );
     case.run(&["--dir", ".", &guest]).prints("x");
 }
 
 #[test]
-fn a_trace_of_a_component_has_its_streams() {
+fn trace_of_a_component_includes_streams() {
     let case = Case::new();
     std::fs::create_dir(case.path("d")).unwrap();
     let guest = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/guests/calls2.wasm");
-    let told = case.run(&["--trace", "--dir", "d::/", guest, "output_stream_splice"]);
-    assert_eq!((told.code, told.stdout.as_str()), (0, "ok output_stream_splice\n"), "{told:?}");
-    let has = |what: &str| told.stderr.lines().any(|line| line.starts_with(what));
-    assert!(has("trace: write fd=1 ") && has("trace: reader fd="), "{told:?}");
-    let calls = |what: &str| told.stderr.matches(what).count();
-    // What is spliced is read and written twice; the file was filled, and is looked at.
+    let outcome = case.run(&["--trace", "--dir", "d::/", guest, "output_stream_splice"]);
+    assert_eq!(
+        (outcome.code, outcome.stdout.as_str()),
+        (0, "ok output_stream_splice\n"),
+        "{outcome:?}"
+    );
+    let has = |what: &str| outcome.stderr.lines().any(|line| line.starts_with(what));
+    assert!(has("trace: write fd=1 ") && has("trace: reader fd="), "{outcome:?}");
+    let calls = |what: &str| outcome.stderr.matches(what).count();
+    // A splice is a read and a write; the trace has both, and a stat of the filled file.
     let writes = calls("trace: write fd=") + calls("trace: write_at fd=");
-    assert!(calls("trace: read fd=") >= 3 && writes >= 4, "{told:?}");
+    assert!(calls("trace: read fd=") >= 3 && writes >= 4, "{outcome:?}");
 }
 
 #[test]
-fn compiled_modules_are_kept_where_one_says() {
+fn compiled_modules_are_cached_in_the_given_directory() {
     let case = Case::new();
     let guest = case.guest(HELLO);
     let kept = |dir: &str| case.path(dir).join("modules").exists();
@@ -212,7 +216,7 @@ fn compiled_modules_are_kept_where_one_says() {
 }
 
 #[test]
-fn a_cache_that_cannot_be_had_is_done_without() {
+fn unusable_default_cache_is_ignored() {
     let case = Case::new();
     let guest = case.guest(HELLO);
     case.file("cache", "no directory");
@@ -220,18 +224,18 @@ fn a_cache_that_cannot_be_had_is_done_without() {
 }
 
 #[test]
-fn the_version_and_the_completions_are_printed() {
+fn version_and_completions_are_printed() {
     let case = Case::new();
-    let told = case.palisade(&["--version"]).exits(0);
-    assert_eq!(told.stdout.trim(), concat!("palisade ", env!("CARGO_PKG_VERSION")));
+    let outcome = case.palisade(&["--version"]).exits(0);
+    assert_eq!(outcome.stdout.trim(), concat!("palisade ", env!("CARGO_PKG_VERSION")));
     for shell in ["bash", "zsh", "fish"] {
-        let told = case.palisade(&["completions", shell]).exits(0);
-        assert!(told.stdout.contains("max-memory"), "{shell}");
+        let outcome = case.palisade(&["completions", shell]).exits(0);
+        assert!(outcome.stdout.contains("max-memory"), "{shell}");
     }
     for args in [&["--help"][..], &["run", "--help"], &["inspect", "--help"]] {
-        let told = case.palisade(args).exits(0);
-        assert!(told.stdout.contains("Usage: palisade"), "{told:?}");
+        let outcome = case.palisade(args).exits(0);
+        assert!(outcome.stdout.contains("Usage: palisade"), "{outcome:?}");
     }
-    let told = case.palisade(&["run", "--help"]);
-    assert!(told.stdout.contains("Examples:") && told.stdout.contains("Exit codes:"));
+    let outcome = case.palisade(&["run", "--help"]);
+    assert!(outcome.stdout.contains("Examples:") && outcome.stdout.contains("Exit codes:"));
 }

@@ -1,7 +1,7 @@
-//! The files that a policy document includes.
+//! Loads the files that a policy document includes.
 //!
-//! Each is looked up by the walker in the directory of the document that includes it, which is held
-//! open. So no link and no rename leads out of that directory, and only a regular file is read.
+//! The walker resolves each path in the open directory of the including document, so that neither a
+//! link nor a rename leads outside of that directory. Only regular files are read.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -11,31 +11,31 @@ use palisade::HostDir;
 use palisade::policy::document::{Document, Loader};
 use palisade::vfs::{DirRef, Errno, FileType, Follow, OpenHow, path};
 
-/// Bytes that are read at once.
-const PIECE_BYTES: usize = 64 * 1024;
+/// The number of bytes of one read.
+const CHUNK_BYTES: usize = 64 * 1024;
 
-/// Reads what a document and its includes include.
+/// Loads the includes of a document, recursively.
 pub(crate) struct Includes {
-    /// The directory of the outermost document.
-    top: PathBuf,
-    /// The directories of those that were included, by their names.
+    /// The directory of the top-level document.
+    top_dir: PathBuf,
+    /// The open directory of each included document, by the name of the document.
     dirs: BTreeMap<String, DirRef>,
 }
 
 impl Includes {
-    /// For the document at `path`.
-    pub(crate) fn of(path: &Path) -> Self {
-        let top = match path.parent() {
+    /// Creates the loader of the document at `path`.
+    pub(crate) fn of_document(path: &Path) -> Self {
+        let top_dir = match path.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
             _ => Path::new("."),
         };
-        Includes { top: top.to_owned(), dirs: BTreeMap::new() }
+        Includes { top_dir: top_dir.to_owned(), dirs: BTreeMap::new() }
     }
 
     fn dir_of(&self, from: &str) -> Result<DirRef, String> {
         match self.dirs.get(from) {
             Some(dir) => Ok(Arc::clone(dir)),
-            None => HostDir::open_ambient(&self.top).map_err(|why| why.to_string()),
+            None => HostDir::open_ambient(&self.top_dir).map_err(|why| why.to_string()),
         }
     }
 }
@@ -44,30 +44,30 @@ impl Loader for Includes {
     fn load(&mut self, from: &str, path: &str) -> Result<(String, String), String> {
         let dir = self.dir_of(from)?;
         let text = read(&dir, path)?;
-        let above = path.rsplit_once('/').map_or(".", |(above, _)| above);
-        let above = path::open(&*dir, above, Follow::Yes, OpenHow::HOLD_DIR)
+        let parent = path.rsplit_once('/').map_or(".", |(parent, _)| parent);
+        let parent = path::open(&*dir, parent, Follow::Yes, OpenHow::HOLD_DIR)
             .and_then(palisade::vfs::Node::into_dir)
-            .map_err(refused)?;
+            .map_err(message)?;
         let name = Path::new(from).parent().unwrap_or(Path::new("")).join(path);
         let name = name.to_string_lossy().into_owned();
-        self.dirs.insert(name.clone(), above);
+        self.dirs.insert(name.clone(), parent);
         Ok((name, text))
     }
 }
 
-/// The text of a regular file in `dir`.
+/// Reads a regular text file in `dir`.
 fn read(dir: &DirRef, path: &str) -> Result<String, String> {
-    let kind = path::stat(&**dir, path, Follow::Yes).map_err(refused)?.kind;
+    let kind = path::stat(&**dir, path, Follow::Yes).map_err(message)?.kind;
     if kind != FileType::File {
         return Err("it is not a regular file".to_owned());
     }
     let file = path::open(&**dir, path, Follow::Yes, OpenHow::READ)
         .and_then(palisade::vfs::Node::into_file)
-        .map_err(refused)?;
+        .map_err(message)?;
     let mut bytes = Vec::new();
     loop {
-        let at = bytes.len() as u64;
-        if file.read_vec(&mut bytes, PIECE_BYTES, at).map_err(refused)? == 0 {
+        let offset = bytes.len() as u64;
+        if file.read_vec(&mut bytes, CHUNK_BYTES, offset).map_err(message)? == 0 {
             break;
         }
         if bytes.len() > Document::TEXT_MAX {
@@ -77,9 +77,9 @@ fn read(dir: &DirRef, path: &str) -> Result<String, String> {
     String::from_utf8(bytes).map_err(|_| "it is not UTF-8".to_owned())
 }
 
-fn refused(errno: Errno) -> String {
+fn message(errno: Errno) -> String {
     match errno {
-        Errno::Escape => "it leads out of the directory of the document that includes it".into(),
+        Errno::Escape => "the path leads outside of the directory of the including document".into(),
         other => other.to_string(),
     }
 }

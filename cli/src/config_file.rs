@@ -1,8 +1,7 @@
-//! `palisade.toml`: a sandbox, written down.
+//! Reads `palisade.toml`, the configuration file of a sandbox.
 //!
-//! What the file may say is what the tables here have as fields, and `docs/palisade.toml.md` says
-//! it to people. Every path of the host in it starts at the file's own directory. Whatever is wrong
-//! is told with the line and the key that it is about.
+//! The structs here define the accepted keys; `docs/palisade.toml.md` documents them. Relative host
+//! paths start at the directory of the file. Each error points at the line and the key.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -20,22 +19,23 @@ use toml::Spanned;
 
 use crate::ambient;
 use crate::args;
-use crate::engine::Kind;
+use crate::engine::EngineKind;
 use crate::error::Error;
-use crate::fault::{Fault, Said, Text};
-use crate::policy;
+use crate::mount_spec::Access;
+use crate::origin::{Origin, SourceError, SourceText};
 use crate::sandbox::{
-    Access, FixedClock, InheritEnv, Mount, RightsOf, Sandbox, Source, SourceKind, Upper, Variable,
+    DefaultRights, FixedClock, InheritEnv, Mount, MountSource, PolicySource, Sandbox, SourceKind,
+    Upper, Variable,
 };
 
-/// Overlays in overlays: many more than anyone can keep in mind.
+/// The maximum nesting of overlays, far above any that is useful.
 const DEPTH_MAX: usize = 16;
 
 /// The whole file.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct FileTable {
-    engine: Option<Kind>,
+    engine: Option<EngineKind>,
     arg0: Option<String>,
     #[serde(default)]
     args: Vec<String>,
@@ -48,11 +48,11 @@ struct FileTable {
     limits: LimitsTable,
     #[serde(default)]
     mount: Vec<MountTable>,
-    policy: Option<Spanned<PolicyWord>>,
+    policy: Option<Spanned<PolicyValue>>,
 }
 
-/// A file, or a table that the policy's own reader reads.
-enum PolicyWord {
+/// A path, or a table that the policy reader parses.
+enum PolicyValue {
     File(PathBuf),
     Section,
 }
@@ -75,7 +75,7 @@ struct EnvTable {
     set: BTreeMap<String, String>,
 }
 
-/// `true`, `false`, or names.
+/// `true`, `false`, or a list of names.
 enum Inherit {
     All,
     Names(Vec<String>),
@@ -102,18 +102,18 @@ struct LimitsTable {
 #[serde(deny_unknown_fields)]
 struct MountTable {
     at: Spanned<String>,
-    kind: Spanned<KindWord>,
+    kind: Spanned<KindValue>,
     path: Option<Spanned<PathBuf>>,
-    access: Option<Spanned<AccessWord>>,
+    access: Option<Spanned<AccessValue>>,
     upper: Option<Spanned<String>>,
     lowers: Option<Spanned<Vec<SourceTable>>>,
 }
 
-/// What can lie beneath.
+/// A lower of an overlay.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct SourceTable {
-    kind: Spanned<KindWord>,
+    kind: Spanned<KindValue>,
     path: Option<Spanned<PathBuf>>,
     upper: Option<Spanned<String>>,
     lowers: Option<Spanned<Vec<SourceTable>>>,
@@ -121,7 +121,7 @@ struct SourceTable {
 
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
-enum KindWord {
+enum KindValue {
     Dir,
     Memory,
     Copy,
@@ -132,42 +132,42 @@ enum KindWord {
 
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
-enum AccessWord {
+enum AccessValue {
     Rw,
     Ro,
 }
 
-impl KindWord {
-    fn word(self) -> &'static str {
+impl KindValue {
+    fn name(self) -> &'static str {
         match self {
-            KindWord::Dir => "dir",
-            KindWord::Memory => "memory",
-            KindWord::Copy => "copy",
-            KindWord::File => "file",
-            KindWord::Image => "image",
-            KindWord::Overlay => "overlay",
+            KindValue::Dir => "dir",
+            KindValue::Memory => "memory",
+            KindValue::Copy => "copy",
+            KindValue::File => "file",
+            KindValue::Image => "image",
+            KindValue::Overlay => "overlay",
         }
     }
 }
 
-/// Reads a file, and answers the sandbox that it describes.
+/// Reads a file and returns its sandbox description.
 pub(crate) fn read(path: &Path) -> Result<Sandbox, Error> {
     let content = ambient::read_text("--config", path)?;
-    let text: Text = Arc::new(NamedSource::new(path.to_string_lossy(), content));
+    let text: SourceText = Arc::new(NamedSource::new(path.to_string_lossy(), content));
     let dir = path.parent().unwrap_or(Path::new("")).to_owned();
     Reader { text, dir }.sandbox()
 }
 
-/// One file, and the directory at which its paths start.
+/// The text of a file, and the directory of its relative paths.
 struct Reader {
-    text: Text,
+    text: SourceText,
     dir: PathBuf,
 }
 
 impl Reader {
     fn sandbox(&self) -> Result<Sandbox, Error> {
         let table: FileTable =
-            toml::from_str(self.text.inner()).map_err(|error| self.refused(&error))?;
+            toml::from_str(self.text.inner()).map_err(|error| self.parse_error(&error))?;
         let mut env: Vec<Variable> = Vec::new();
         let mut inherit_env = InheritEnv::No;
         match table.env.inherit {
@@ -176,8 +176,8 @@ impl Reader {
         }
         env.extend(table.env.set.into_iter().map(|(name, value)| Variable::Set(name, value)));
         let stdin = table.stdin.map(|path| {
-            let said = self.said("stdin", path.span());
-            (self.dir.join(path.into_inner()), said)
+            let origin = self.origin("stdin", path.span());
+            (self.dir.join(path.into_inner()), origin)
         });
         Ok(Sandbox {
             mounts: self.mounts(table.mount)?,
@@ -194,19 +194,23 @@ impl Reader {
             streams_max: table.limits.streams,
             compile_time_max: table.limits.compile_time,
             compile_memory_max: table.limits.compile_memory,
-            rights: if table.limits.strict_rights { RightsOf::Strict } else { RightsOf::Parent },
+            rights: if table.limits.strict_rights {
+                DefaultRights::Strict
+            } else {
+                DefaultRights::Parent
+            },
             engine: table.engine,
             policy: table.policy.map(|policy| self.policy(policy)),
         })
     }
 
-    fn policy(&self, word: Spanned<PolicyWord>) -> policy::Source {
-        let span = word.span();
-        match word.into_inner() {
-            PolicyWord::Section => policy::Source::Section(Arc::clone(&self.text)),
-            PolicyWord::File(path) => {
-                let said = self.said("policy", span);
-                policy::Source::File { path: self.dir.join(path), said }
+    fn policy(&self, value: Spanned<PolicyValue>) -> PolicySource {
+        let span = value.span();
+        match value.into_inner() {
+            PolicyValue::Section => PolicySource::Section(Arc::clone(&self.text)),
+            PolicyValue::File(path) => {
+                let origin = self.origin("policy", span);
+                PolicySource::File { path: self.dir.join(path), origin }
             }
         }
     }
@@ -216,15 +220,17 @@ impl Reader {
         for table in tables {
             let span = table.at.span();
             let mount = self.mount(table)?;
-            if let Some((_, first)) = mounts.iter().find(|(it, _)| it.place == mount.place) {
+            if let Some((_, first)) =
+                mounts.iter().find(|(it, _)| it.guest_path == mount.guest_path)
+            {
                 let message =
-                    format!("the guest path `{}` is given twice", escape::name(&mount.text));
-                let help = "give every mount a guest path of its own, or stack them: an `overlay` \
-                            shows several sources at one path";
-                return Err(Fault::new(&self.text, message)
+                    format!("the guest path `{}` is mounted twice", escape::name(&mount.text));
+                let help = "use a different guest path for each mount; to merge several sources at one \
+                            path, use `kind = \"overlay\"`";
+                return Err(SourceError::new(&self.text, message)
                     .with_help(Some(help.to_owned()))
-                    .label("first here", first.clone())
-                    .label("and again here", span)
+                    .label("first mounted here", first.clone())
+                    .label("mounted again here", span)
                     .into());
             }
             mounts.push((mount, span));
@@ -235,60 +241,65 @@ impl Reader {
     fn mount(&self, table: MountTable) -> Result<Mount, Error> {
         let MountTable { at, kind, path, access, upper, lowers } = table;
         let access = match access.map(|access| (*access.get_ref(), access.span())) {
-            Some((AccessWord::Rw, span)) if *kind.get_ref() == KindWord::Image => {
-                let help = "let it be a lower: `kind = \"overlay\"`, `upper = \"memory\"`, \
+            Some((AccessValue::Rw, span)) if *kind.get_ref() == KindValue::Image => {
+                let help = "to write over an image, use `kind = \"overlay\"`, `upper = \"memory\"`, \
                             `lowers = [{ kind = \"image\", path = … }]`";
-                return Err(self.fault("an image is only read", span, "not possible here", help));
+                return Err(self.error(
+                    "an image is always read-only",
+                    span,
+                    "`rw` is not possible here",
+                    help,
+                ));
             }
-            Some((AccessWord::Rw, _)) | None => Access::ReadWrite,
-            Some((AccessWord::Ro, _)) => Access::ReadOnly,
+            Some((AccessValue::Rw, _)) | None => Access::ReadWrite,
+            Some((AccessValue::Ro, _)) => Access::ReadOnly,
         };
         let source = self.source(SourceTable { kind, path, upper, lowers }, 0)?;
-        let said = self.said("at", at.span());
-        Mount::new(at.get_ref(), access, source, said)
+        let origin = self.origin("at", at.span());
+        Mount::new(at.get_ref(), access, source, origin)
     }
 
-    fn source(&self, table: SourceTable, depth: usize) -> Result<Source, Error> {
+    fn source(&self, table: SourceTable, depth: usize) -> Result<MountSource, Error> {
         let SourceTable { kind, path, upper, lowers } = table;
-        let (word, kind_span) = (*kind.get_ref(), kind.span());
-        let takes_path = !matches!(word, KindWord::Memory | KindWord::Overlay);
+        let (kind_value, kind_span) = (*kind.get_ref(), kind.span());
+        let needs_path = !matches!(kind_value, KindValue::Memory | KindValue::Overlay);
         let spans = [
-            ("path", path.as_ref().map(Spanned::span), takes_path),
-            ("upper", upper.as_ref().map(Spanned::span), word == KindWord::Overlay),
-            ("lowers", lowers.as_ref().map(Spanned::span), word == KindWord::Overlay),
+            ("path", path.as_ref().map(Spanned::span), needs_path),
+            ("upper", upper.as_ref().map(Spanned::span), kind_value == KindValue::Overlay),
+            ("lowers", lowers.as_ref().map(Spanned::span), kind_value == KindValue::Overlay),
         ];
-        for (key, span, is_taken) in spans {
-            match (span, is_taken) {
-                (Some(span), false) => return Err(self.superfluous(key, word, span)),
-                (None, true) => return Err(self.missing(key, word, kind_span)),
+        for (key, span, is_allowed) in spans {
+            match (span, is_allowed) {
+                (Some(span), false) => return Err(self.unexpected_key(key, kind_value, span)),
+                (None, true) => return Err(self.missing_key(key, kind_value, kind_span)),
                 (Some(_), true) | (None, false) => {}
             }
         }
         if depth > DEPTH_MAX {
-            let message = format!("overlays lie within each other more than {DEPTH_MAX} deep");
-            let help = "`lowers` takes any number of sources: one overlay can have them all";
-            return Err(self.fault(&message, kind_span, "this one", help));
+            let message = format!("overlays are nested more than {DEPTH_MAX} levels deep");
+            let help = "list all sources in `lowers` of one overlay";
+            return Err(self.error(&message, kind_span, "this overlay", help));
         }
         let span = path.as_ref().map_or(kind_span, Spanned::span);
         let path = path.map(|path| self.dir.join(path.into_inner())).unwrap_or_default();
-        let kind = match word {
-            KindWord::Dir => SourceKind::Dir(path),
-            KindWord::Memory => SourceKind::Memory,
-            KindWord::Copy => SourceKind::Copy(path),
-            KindWord::File => SourceKind::File(path),
-            KindWord::Image => SourceKind::Image(path),
-            KindWord::Overlay => SourceKind::Overlay {
+        let kind = match kind_value {
+            KindValue::Dir => SourceKind::Dir(path),
+            KindValue::Memory => SourceKind::Memory,
+            KindValue::Copy => SourceKind::Copy(path),
+            KindValue::File => SourceKind::File(path),
+            KindValue::Image => SourceKind::Image(path),
+            KindValue::Overlay => SourceKind::Overlay {
                 upper: self.upper(upper),
                 lowers: self.lowers(lowers, depth)?,
             },
         };
-        Ok(Source { kind, said: self.said(word.word(), span) })
+        Ok(MountSource { kind, origin: self.origin(kind_value.name(), span) })
     }
 
     fn upper(&self, upper: Option<Spanned<String>>) -> Upper {
         match upper {
             Some(upper) if upper.get_ref() != "memory" => Upper::Dir {
-                said: self.said("upper", upper.span()),
+                origin: self.origin("upper", upper.span()),
                 path: self.dir.join(upper.into_inner()),
             },
             Some(_) | None => Upper::Memory,
@@ -299,79 +310,94 @@ impl Reader {
         &self,
         lowers: Option<Spanned<Vec<SourceTable>>>,
         depth: usize,
-    ) -> Result<Vec<Source>, Error> {
+    ) -> Result<Vec<MountSource>, Error> {
         let Some(lowers) = lowers else { return Ok(Vec::new()) };
         if lowers.get_ref().is_empty() {
-            let help = "name at least one source, such as `{ kind = \"dir\", path = \"project\" }`; \
+            let help = "list at least one source, such as `{ kind = \"dir\", path = \"project\" }`; \
                         for an empty directory use `kind = \"memory\"`";
-            return Err(self.fault("an overlay lies over something", lowers.span(), "empty", help));
+            return Err(self.error(
+                "an overlay needs at least one lower",
+                lowers.span(),
+                "empty",
+                help,
+            ));
         }
         let mut sources = Vec::new();
         for lower in lowers.into_inner() {
-            if *lower.kind.get_ref() == KindWord::File {
-                let help = "mount the file at a guest path of its own, within the overlay's";
+            if *lower.kind.get_ref() == KindValue::File {
+                let help = "mount the file separately, at a guest path inside of the overlay";
                 let span = lower.kind.span();
-                return Err(self.fault("a file cannot lie beneath", span, "not here", help));
+                return Err(self.error(
+                    "a lower of an overlay cannot be a file",
+                    span,
+                    "not a directory",
+                    help,
+                ));
             }
             sources.push(self.source(lower, depth + 1)?);
         }
         Ok(sources)
     }
 
-    fn said(&self, key: &'static str, span: Range<usize>) -> Said {
-        Said::File { key, text: Arc::clone(&self.text), span }
+    fn origin(&self, key: &'static str, span: Range<usize>) -> Origin {
+        Origin::File { key, text: Arc::clone(&self.text), span }
     }
 
-    fn fault(&self, message: &str, span: Range<usize>, label: &str, help: &str) -> Error {
-        Fault::new(&self.text, message).with_help(Some(help.to_owned())).label(label, span).into()
+    fn error(&self, message: &str, span: Range<usize>, label: &str, help: &str) -> Error {
+        SourceError::new(&self.text, message)
+            .with_help(Some(help.to_owned()))
+            .label(label, span)
+            .into()
     }
 
-    fn superfluous(&self, key: &str, word: KindWord, span: Range<usize>) -> Error {
-        let message = format!("a mount of kind `{}` has no `{key}`", word.word());
+    fn unexpected_key(&self, key: &str, kind: KindValue, span: Range<usize>) -> Error {
+        let message = format!("a mount of kind `{}` does not accept `{key}`", kind.name());
         let help = match key {
-            "path" => "`path` goes with `dir`, `copy`, `file` and `image`; leave it out here",
-            _ => "only an overlay has `upper` and `lowers`: `kind = \"overlay\"`",
+            "path" => "remove it; `path` belongs to the kinds `dir`, `copy`, `file` and `image`",
+            _ => "remove it; `upper` and `lowers` belong to `kind = \"overlay\"`",
         };
-        self.fault(&message, span, "of no meaning here", help)
+        self.error(&message, span, "not accepted here", help)
     }
 
-    fn missing(&self, key: &str, word: KindWord, span: Range<usize>) -> Error {
-        let message = format!("a mount of kind `{}` needs `{key}`", word.word());
+    fn missing_key(&self, key: &str, kind: KindValue, span: Range<usize>) -> Error {
+        let message = format!("a mount of kind `{}` requires `{key}`", kind.name());
         let help = match key {
-            "path" => "say where it is on the host, seen from this file: `path = \"…\"`",
-            "upper" => "say where changes go: `upper = \"memory\"`, or a directory that keeps them",
-            _ => "say what it lies over: `lowers = [{ kind = \"dir\", path = \"…\" }]`",
+            "path" => "add the host path, relative to this file: `path = \"…\"`",
+            "upper" => {
+                "add where changes are stored: `upper = \"memory\"`, or the path of a directory"
+            }
+            _ => "add the sources: `lowers = [{ kind = \"dir\", path = \"…\" }]`",
         };
-        self.fault(&message, span, "this one", help)
+        self.error(&message, span, "this mount", help)
     }
 
-    /// What the parser refuses. It knows the keys that there are; the nearest is the likeliest.
-    fn refused(&self, error: &toml::de::Error) -> Error {
+    /// Converts an error of the TOML parser. For an unknown key it suggests the nearest known one.
+    fn parse_error(&self, error: &toml::de::Error) -> Error {
         let mut quoted = error.message().split('`').skip(1).step_by(2);
         let start = error.message().split('`').next().unwrap_or_default().trim_end();
         let span = error.span().unwrap_or_default();
-        let what = match start {
+        let noun = match start {
             "unknown field" => "key",
-            "unknown variant" => "word",
+            "unknown variant" => "value",
             "missing field" => {
                 let key = escape::name(quoted.next().unwrap_or_default());
-                let message = format!("the key `{key}` is missing");
-                return Fault::new(&self.text, message).label("in this table", span).into();
+                let message = format!("the required key `{key}` is missing");
+                return SourceError::new(&self.text, message).label("in this table", span).into();
             }
             _ => {
                 let message = escape::line(error.message()).to_string();
-                return Fault::new(&self.text, message).label("here", span).into();
+                return SourceError::new(&self.text, message).label("here", span).into();
             }
         };
         let unknown = quoted.next().unwrap_or_default();
         let known: Vec<_> = quoted.collect();
         let all = known.join("`, `");
         let help = match did_you_mean(unknown, &known) {
-            Some(question) => format!("{question} Here one can say `{all}`"),
-            None => format!("here one can say `{all}`"),
+            Some(question) => format!("{question} Accepted here: `{all}`"),
+            None => format!("accepted here: `{all}`"),
         };
-        let message = format!("unknown {what} `{}`", escape::name(unknown));
-        self.fault(&message, span, "not known here", &help)
+        let message = format!("unknown {noun} `{}`", escape::name(unknown));
+        self.error(&message, span, "unknown", &help)
     }
 }
 
@@ -381,33 +407,33 @@ impl Default for Inherit {
     }
 }
 
-impl<'de> Deserialize<'de> for PolicyWord {
+impl<'de> Deserialize<'de> for PolicyValue {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Words;
-        impl<'de> Visitor<'de> for Words {
-            type Value = PolicyWord;
+        struct PolicyVisitor;
+        impl<'de> Visitor<'de> for PolicyVisitor {
+            type Value = PolicyValue;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a file, or a table of rules")
+                f.write_str("the path of a policy, or a table of rules")
             }
 
-            fn visit_str<E: de::Error>(self, path: &str) -> Result<PolicyWord, E> {
-                Ok(PolicyWord::File(path.into()))
+            fn visit_str<E: de::Error>(self, path: &str) -> Result<PolicyValue, E> {
+                Ok(PolicyValue::File(path.into()))
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<PolicyWord, A::Error> {
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<PolicyValue, A::Error> {
                 while map.next_entry::<de::IgnoredAny, de::IgnoredAny>()?.is_some() {}
-                Ok(PolicyWord::Section)
+                Ok(PolicyValue::Section)
             }
         }
-        deserializer.deserialize_any(Words)
+        deserializer.deserialize_any(PolicyVisitor)
     }
 }
 
 impl<'de> Deserialize<'de> for Inherit {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Words;
-        impl<'de> Visitor<'de> for Words {
+        struct InheritVisitor;
+        impl<'de> Visitor<'de> for InheritVisitor {
             type Value = Inherit;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -426,7 +452,7 @@ impl<'de> Deserialize<'de> for Inherit {
                 Ok(Inherit::Names(names))
             }
         }
-        deserializer.deserialize_any(Words)
+        deserializer.deserialize_any(InheritVisitor)
     }
 }
 
@@ -443,10 +469,10 @@ fn timeout<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration
     args::timeout(&String::deserialize(deserializer)?).map(Some).map_err(D::Error::custom)
 }
 
-/// Bytes: a number, or text with a unit.
+/// Parses bytes: a number, or text with a unit.
 fn size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
-    struct Size;
-    impl Visitor<'_> for Size {
+    struct SizeVisitor;
+    impl Visitor<'_> for SizeVisitor {
         type Value = u64;
 
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -461,5 +487,5 @@ fn size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Er
             args::size(text).map_err(E::custom)
         }
     }
-    deserializer.deserialize_any(Size).map(Some)
+    deserializer.deserialize_any(SizeVisitor).map(Some)
 }

@@ -1,23 +1,28 @@
-//! What options about files look like: `HOST::GUEST:ro`.
+//! Parses the values of mount options: `HOST::GUEST:ro`.
 
 use std::path::PathBuf;
 
-use crate::sandbox::Access;
+/// Whether the guest may write to a mount.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    ReadWrite,
+    ReadOnly,
+}
 
-/// `HOST[::GUEST][:ro]`.
+/// A parsed `HOST[::GUEST][:ro]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct MountText {
+pub(crate) struct MountSpec {
     pub(crate) host: PathBuf,
     pub(crate) guest: String,
     pub(crate) access: Access,
 }
 
-/// The same, with a guest path that must be given.
+/// A parsed `HOST::GUEST[:ro]`: the guest path is required.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct PairText(pub(crate) MountText);
+pub(crate) struct ExplicitMountSpec(pub(crate) MountSpec);
 
-impl MountText {
-    /// Cuts the text at its last `::`.
+impl MountSpec {
+    /// Splits the text at its last `::`. Without one, both paths are the same.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let (text, access) = match (text.strip_suffix(":ro"), text.strip_suffix(":rw")) {
             (Some(text), _) => (text, Access::ReadOnly),
@@ -26,32 +31,32 @@ impl MountText {
         };
         let (host, guest) = text.rsplit_once("::").unwrap_or((text, text));
         if host.is_empty() {
-            return Err("the path on the host is missing: HOST::GUEST".to_owned());
+            return Err("the host path is missing; write HOST::GUEST".to_owned());
         }
         if guest.is_empty() {
-            return Err("the path for the guest is missing: HOST::GUEST".to_owned());
+            return Err("the guest path is missing; write HOST::GUEST".to_owned());
         }
-        Ok(MountText { host: host.into(), guest: guest.to_owned(), access })
+        Ok(MountSpec { host: host.into(), guest: guest.to_owned(), access })
     }
-}
 
-impl MountText {
-    /// The same for what is only read: there is no `:rw`.
+    /// Parses the value of `--image`: archives are read-only, so `:rw` is rejected.
     pub(crate) fn parse_image(text: &str) -> Result<Self, String> {
         if text.ends_with(":rw") {
-            return Err("an image is only read: put it under an overlay in a palisade.toml".into());
+            return Err("an image is read-only; to write over it, declare it as the lower \
+                        directory of an overlay in palisade.toml"
+                .into());
         }
-        MountText::parse(text)
+        MountSpec::parse(text)
     }
 }
 
-impl PairText {
-    /// Cuts the text at its last `::`, of which there must be one.
+impl ExplicitMountSpec {
+    /// Splits the text at its last `::`, which is required.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         if !text.contains("::") {
-            return Err("the path for the guest is missing: HOST::GUEST".to_owned());
+            return Err("the guest path is missing; write HOST::GUEST".to_owned());
         }
-        MountText::parse(text).map(PairText)
+        MountSpec::parse(text).map(ExplicitMountSpec)
     }
 }
 
@@ -60,10 +65,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_mount_is_cut_at_its_last_colons() {
+    fn mount_spec_is_split_at_the_last_double_colon() {
         use Access::{ReadOnly, ReadWrite};
-        type Cut = Option<(&'static str, &'static str, Access)>;
-        let cases: &[(&str, Cut)] = &[
+        type Parsed = Option<(&'static str, &'static str, Access)>;
+        let cases: &[(&str, Parsed)] = &[
             (".", Some((".", ".", ReadWrite))),
             ("a/b:ro", Some(("a/b", "a/b", ReadOnly))),
             ("a::/b", Some(("a", "/b", ReadWrite))),
@@ -79,14 +84,14 @@ mod tests {
             ("a:::ro", None),
         ];
         for (text, wanted) in cases {
-            let wanted = wanted.map(|(host, guest, access)| MountText {
+            let wanted = wanted.map(|(host, guest, access)| MountSpec {
                 host: host.into(),
                 guest: guest.to_owned(),
                 access,
             });
-            assert_eq!(MountText::parse(text).ok(), wanted, "{text}");
+            assert_eq!(MountSpec::parse(text).ok(), wanted, "{text}");
         }
-        assert!(PairText::parse("a").is_err());
-        assert!(PairText::parse("a::b").is_ok());
+        assert!(ExplicitMountSpec::parse("a").is_err());
+        assert!(ExplicitMountSpec::parse("a::b").is_ok());
     }
 }
