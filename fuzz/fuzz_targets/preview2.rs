@@ -490,7 +490,7 @@ fuzz_target!(|case: Case| {
     let ctx = PalisadeCtx::new(config.build().unwrap().start());
     let mut table = ResourceTable::new();
     table.set_max_capacity(TABLE_MAX);
-    let mut guest = Guest { ctx, table, held: Held::default() };
+    let mut guest = Guest { ctx, table, held: HeldHandles::default() };
     let at_start = guest.ctx.process().open_descriptors();
     guest.call(&Call::Preopens);
     for call in case.calls.iter().take(CALLS_MAX) {
