@@ -10,8 +10,10 @@ mod stacks;
 use std::sync::Arc;
 
 use palisade_policy::{Policy, Refusal, confine};
-use palisade_props::faulty::{Faults, assert_fault_tolerant, faulty_upper};
-use palisade_props::overlay::{Holds, LowerTree, OverlaySubject, TestOverlay};
+use palisade_props::faulty::{
+    Faults, Kinds, Outage, assert_fault_tolerant, faulty_upper, inject_faults,
+};
+use palisade_props::overlay::{Holds, LowerTree, OverlaySubject, Stack, TestOverlay};
 use palisade_props::{Capabilities, SubjectFn, TestFs, conformance, overlay_laws};
 use palisade_vfs::overlay::{Lowers, Overlay, UpperRef, commit};
 use palisade_vfs::{
@@ -90,6 +92,21 @@ overlay_laws!(Host);
 #[test]
 fn tolerates_faults_of_its_upper() {
     assert_fault_tolerant(&Host, stacks::STACKS);
+}
+
+#[test]
+fn emfile_in_a_deep_upper_does_not_break_later_operations() {
+    let dirs = ["a", "a/b", "a/b/c", "a/b/c/d", "a/b/c/d/e", "a/b/c/d/e/f"];
+    let lower: String =
+        dirs.iter().map(|dir| format!("mkdir {dir}\nwrite {dir}/x \"old\"\n")).collect();
+    let script = "write a/b/c/d/e/f/x \"new\"\nopen a/b/c/d/e hold\nwrite 1:f/y \"y\"\n\
+                  rename 1:f a/f\nread a/f/y\nreaddir a/b/c/d/e\nunlink a/b/c/x\nmkdir 1:g";
+    let stack = Stack::parse(&format!("{lower}===\n{script}")).unwrap();
+    for calls in [1, 3, Faults::FOREVER] {
+        let outage = Outage { kinds: Kinds::All, errno: Errno::Mfile, calls };
+        let stats = inject_faults(&Host, &stack, outage).unwrap_or_else(|fault| panic!("{fault}"));
+        assert!(stats.reported > 0);
+    }
 }
 
 #[test]
