@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use palisade::policy::{
-    Comparison, Finding, FindingKind, Policy, RuleId, Witness, words_of_rights,
+    Comparison, Finding, FindingKind, Policy, RuleId, Witness, names_of_rights,
 };
 use palisade::vfs::{Rights, escape};
 use serde_json::{Value, json};
@@ -72,7 +72,7 @@ fn finding_text(kind: FindingKind) -> String {
             "has no effect: without it, each decision would be the same".to_owned()
         }
         FindingKind::NeverGrants(rights) => {
-            let words = words_of_rights(rights).join(", ");
+            let words = names_of_rights(rights).join(", ");
             format!("allows {words}, but other rules deny it at each of its paths")
         }
     }
@@ -110,7 +110,7 @@ fn comparison_text(compared: &Comparison, new: &Policy, old: &Policy) -> String 
 }
 
 fn gained_rights(witness: &Witness) -> String {
-    let words = words_of_rights(witness.gained).join(", ");
+    let words = names_of_rights(witness.gained).join(", ");
     match (witness.shown, witness.gained == Rights::empty()) {
         (true, true) => "the path becomes visible".to_owned(),
         (true, false) => format!("the path becomes visible, and {words}"),
@@ -126,7 +126,7 @@ fn comparison_json(compared: &Comparison, new: &Policy, old: &Policy) -> Value {
             };
             json!({
                 "path": format!("/{}", it.path),
-                "rights": words_of_rights(it.gained),
+                "rights": names_of_rights(it.gained),
                 "shown": it.shown,
                 "by": by(wider, &it.rules),
                 "than": by(narrower, &it.than_rules),

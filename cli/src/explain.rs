@@ -4,7 +4,7 @@
 
 use std::fmt::Write as _;
 
-use palisade::policy::{Glob, Operation, Policy, State, Verdict, did_you_mean, words_of_rights};
+use palisade::policy::{Glob, Operation, Policy, State, Verdict, did_you_mean, names_of_rights};
 use palisade::vfs::{Descent, escape};
 use serde_json::{Value, json};
 
@@ -101,7 +101,7 @@ fn reasons(policy: &Policy, descent: Descent<'_>, verdict: &Verdict<'_>) -> Stri
         let _ = writeln!(text, "  also matched by {}", rule_line(id, rule));
     }
     if !verdict.is_allowed() {
-        let grant = words_of_rights(verdict.grant()).join("\", \"");
+        let grant = names_of_rights(verdict.grant()).join("\", \"");
         let first = if verdict.rule().is_some() { "remove that rule and add" } else { "add" };
         let path = Glob::escape(&reached);
         let _ = writeln!(
@@ -133,8 +133,8 @@ fn verdict_json(
         "at": format!("/{}", descent.split_at(verdict.passed()).0.as_str()),
         "rule": verdict.rule().map(|id| rule_json(policy, id)),
         "matched": verdict.matched().iter().map(|id| rule_json(policy, *id)).collect::<Vec<_>>(),
-        "wanted": words_of_rights(verdict.wanted()),
-        "missing": words_of_rights(verdict.missing()),
-        "grant": words_of_rights(verdict.grant()),
+        "wanted": names_of_rights(verdict.wanted()),
+        "missing": names_of_rights(verdict.missing()),
+        "grant": names_of_rights(verdict.grant()),
     })
 }

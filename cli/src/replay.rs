@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use palisade::policy::audit::{Decision, RecordedPath, replay};
-use palisade::policy::words_of_rights;
+use palisade::policy::names_of_rights;
 use palisade::vfs::escape;
 use serde_json::json;
 
@@ -26,7 +26,7 @@ pub(crate) fn run(args: &Replay) -> Result<String, Error> {
         let (was, is) = (word(record.decision), word(decided.decision));
         let path = record.path.as_str();
         let to = record.to.as_ref().map(RecordedPath::as_str);
-        let missing = words_of_rights(decided.missing);
+        let missing = names_of_rights(decided.missing);
         if args.json {
             let act = record.action.key();
             changed.push(json!({

@@ -1,6 +1,6 @@
 //! Formats policy rules as text and JSON.
 
-use palisade::policy::{Effect, Policy, Rule, RuleId, words_of_rights};
+use palisade::policy::{Effect, Policy, Rule, RuleId, names_of_rights};
 use palisade::vfs::escape;
 use serde_json::{Value, json};
 
@@ -24,7 +24,7 @@ pub(crate) fn rule_json(policy: &Policy, id: RuleId) -> Value {
 }
 
 fn effect(effect: Effect) -> String {
-    let list = |rights| words_of_rights(rights).join(", ");
+    let list = |rights| names_of_rights(rights).join(", ");
     match effect {
         Effect::Allow(rights) => format!("allow {}", list(rights)),
         Effect::Deny(rights) => format!("deny {}", list(rights)),

@@ -1,11 +1,10 @@
-//! Layers that allow less: a directory that holds a directory and judges what is done to it.
+//! Policy layers: directories that wrap a directory and restrict the operations on it.
 //!
-//! Read in this order: a [`Glob`] says which paths a [`Rule`] is about; a [`Policy`] is compiled
-//! from rules and says which [`Rights`](palisade_vfs::Rights) hold where; a [`Verdict`] is its
-//! answer to one question, with what it rests on, and an [`Operation`] what is to be asked for;
-//! [`confine()`] puts a directory under a policy, [`read_only()`] is the simplest case of it, and a
-//! [`Live`] policy can be narrowed while a guest runs. A [`QuotaGroup`] says how much: it counts
-//! what is done in the directories that it guards.
+//! A [`Glob`] selects the paths of a [`Rule`]. A [`Policy`] is compiled from rules and maps each
+//! path to [`Rights`](palisade_vfs::Rights). A [`Verdict`] is its decision for one path, with the
+//! reasons, and an [`Operation`] determines the rights that are needed. [`confine()`] enforces a
+//! policy on a directory, [`read_only()`] is the simplest case, and a [`Live`] policy can be
+//! narrowed while a guest runs. A [`QuotaGroup`] limits bytes, nodes and handles.
 //!
 //! ```
 //! use palisade_policy::Policy;
@@ -21,8 +20,8 @@
 //! # Ok::<(), palisade_policy::PolicyError>(())
 //! ```
 //!
-//! A confined directory is a [`Dir`](palisade_vfs::Dir) like any other, so layers can be laid upon
-//! layers, and nothing above can tell whether what it holds is policed.
+//! A confined directory implements [`Dir`](palisade_vfs::Dir), so layers can be nested, and a
+//! caller cannot distinguish a confined directory from an unconfined one.
 
 #![cfg_attr(
     test,
@@ -61,7 +60,7 @@ pub use enforce::verdict::Verdict;
 pub use quota::{Quota, QuotaGroup, QuotaReport, Usage, WhenFull};
 pub use rules::glob::{Glob, GlobError, GlobErrorKind};
 pub use rules::operation::Operation;
-pub use rules::right_names::{right_words, rights_of_word, words_of_rights};
-pub use rules::rule::{Effect, Place, Rule, RuleId};
+pub use rules::right_names::{names_of_rights, right_names, rights_by_name};
+pub use rules::rule::{Effect, Rule, RuleId, SourceLine};
 #[cfg(feature = "document")]
-pub use rules::suggestions::{did_you_mean, likely_words};
+pub use rules::suggestions::{did_you_mean, suggest_words};

@@ -26,7 +26,7 @@ use palisade_policy::document::{
     AuditOnly, AuditSettings, AuditTo, Document, DocumentError, Loader, NoIncludes, Variables,
     WhenFull,
 };
-use palisade_policy::{Effect, Policy, Quota, Rule, words_of_rights};
+use palisade_policy::{Effect, Policy, Quota, Rule, names_of_rights};
 use palisade_vfs::{Descent, Rights};
 use proptest::prelude::*;
 
@@ -68,8 +68,8 @@ fn rules_have_their_rights_and_source_lines() {
         .iter()
         .map(|rule| {
             let effect = match rule.effect {
-                Effect::Allow(rights) => format!("allow {}", words_of_rights(rights).join(" ")),
-                Effect::Deny(rights) => format!("deny {}", words_of_rights(rights).join(" ")),
+                Effect::Allow(rights) => format!("allow {}", names_of_rights(rights).join(" ")),
+                Effect::Deny(rights) => format!("deny {}", names_of_rights(rights).join(" ")),
                 Effect::Hide => "hide".to_owned(),
             };
             (rule.glob.as_str().to_owned(), effect, rule.place.clone().unwrap().to_string())
@@ -127,7 +127,7 @@ fn written(rules: &[(&'static str, Effect)]) -> String {
         // Without control characters, Rust's debug format of a string is valid TOML.
         let _ = writeln!(text, "[[{table}]]\npath = {glob:?}");
         if !rights.is_empty() {
-            let _ = writeln!(text, "rights = {:?}", words_of_rights(rights));
+            let _ = writeln!(text, "rights = {:?}", names_of_rights(rights));
         }
     }
     text
@@ -221,7 +221,7 @@ fn sets_refer_to_sets_in_any_order() {
                 view = \"read\"\n[[allow]]\npath = \"/a\"\nrights = \"all-but\"";
     let document = read(text).unwrap();
     let Effect::Allow(rights) = document.rules[0].effect else { panic!("{document:?}") };
-    assert_eq!(words_of_rights(rights), ["read", "write", "remove"]);
+    assert_eq!(names_of_rights(rights), ["read", "write", "remove"]);
 }
 
 #[test]

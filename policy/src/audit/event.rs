@@ -5,7 +5,7 @@ use std::sync::Arc;
 use palisade_vfs::{Errno, Rights};
 
 use crate::rules::operation::Operation;
-use crate::rules::rule::{Place, RuleId};
+use crate::rules::rule::{RuleId, SourceLine};
 
 /// A recorded operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -163,7 +163,7 @@ pub struct Ruling {
     /// The deciding rule, if there is one.
     pub rule: Option<RuleId>,
     /// The source line of that rule.
-    pub place: Option<Place>,
+    pub place: Option<SourceLine>,
     /// The result that the guest got.
     pub result: Result<(), Errno>,
     /// Whether both names already led to one node.

@@ -1,19 +1,18 @@
-//! Audit: a record of each thing that a guest asked for, what was decided, and what came of it.
+//! Audit: records of each operation of a guest, the decision about it, and its result.
 //!
-//! [`observe()`] lays a layer over a directory that judges with the code that enforces, performs,
-//! and hands an [`Event`] to an [`Auditor`]. The auditor filters and gives it to a [`Sink`]: a
-//! function, `tracing`, or [`JsonLines`]; the last best by [`Auditor::write_behind`]. [`LogReader`]
-//! reads such lines back; [`replay()`] says what another policy would have decided, `learn` what
-//! the smallest policy is, and `report` makes a page of them.
+//! [`observe()`] wraps a directory in a layer that enforces a policy, performs operations, and
+//! passes an [`Event`] for each to an [`Auditor`]. The auditor filters events and passes them to a
+//! [`Sink`]: a function, `tracing`, or [`JsonLines`], preferably through [`Auditor::write_behind`].
+//! [`LogReader`] parses the lines; [`replay()`] evaluates another policy for them, [`Learner`]
+//! computes the smallest policy, and [`Report`] renders a page.
 //!
-//! The layer is the only cost: a guest whose directory is not observed runs no code of this module.
+//! A guest whose directory is not observed runs no code of this module.
 //!
-//! What a record says is exact for one decision. An operation that failed by itself took no more
-//! than what it takes to be told so, and `wanted` and `result` together say which that was; so a
-//! log of what was performed holds all that another policy would have looked at, but for two
-//! things: which names a directory held that could not be removed, and what was at the names of
-//! what failed because of a mount. The first matters only for policies that hide, the second for
-//! those that refuse one of the names.
+//! A record determines the decision of any policy about the same operation. An operation that
+//! failed by itself needs only the rights to see its error, which follow from `wanted` and
+//! `result`. Two facts are missing: which entries a directory had that could not be removed, which
+//! matters only for policies that hide names; and the nodes at both names of an operation that
+//! failed because of a mount, which matters only for policies that deny one of the names.
 
 pub(crate) mod decision;
 pub(crate) mod event;

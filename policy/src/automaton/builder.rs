@@ -1,4 +1,4 @@
-//! Puts rules together, and says which of them do not go together.
+//! The policy builder, and the errors of compiling a policy.
 
 use std::fmt;
 
@@ -7,75 +7,79 @@ use palisade_vfs::{Rights, escape};
 use crate::automaton::compile::{CONJUNCTS_MAX, Explosion, Source};
 use crate::automaton::policy::Policy;
 use crate::rules::glob::{Glob, GlobError};
-use crate::rules::rule::{Effect, Place, Rule, RuleId};
+use crate::rules::rule::{Effect, Rule, RuleId, SourceLine};
 
-/// A policy that is being written. The order of its rules does not matter.
+/// A builder of a policy. The order of the rules does not matter.
 #[derive(Debug, Default)]
 pub struct PolicyBuilder {
     rules: Vec<Rule>,
-    /// The first text that was no glob.
+    /// The first invalid glob.
     fault: Option<(Box<str>, GlobError)>,
 }
 
-/// Why rules are no policy.
+/// An error of compiling rules.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PolicyError {
-    /// A text is no glob.
+    /// A glob is invalid.
     Glob {
-        /// The text.
+        /// The glob.
         text: Box<str>,
-        /// What is wrong with it.
+        /// The error.
         error: GlobError,
     },
     /// There are more than [`PolicyBuilder::RULES_MAX`] rules, or more than
     /// [`PolicyBuilder::NAMES_MAX`] names in them.
     TooManyRules,
-    /// More policies were laid upon each other than can be.
+    /// Too many policies were intersected.
     TooManyLayers,
-    /// The rules multiply each other: telling apart what they match takes more than they are worth.
+    /// The automaton of the rules would have too many states.
     Explodes {
-        /// Some of those that do.
+        /// Some of the rules that cause it.
         rules: Vec<(RuleId, Rule)>,
     },
 }
 
 impl PolicyBuilder {
-    /// The most rules of a policy: ten times what is sensible.
+    /// The most rules of a policy, about ten times a sensible number.
     pub const RULES_MAX: usize = 1 << 20;
 
     /// The most names, or patterns of names, in all of its globs together.
     pub const NAMES_MAX: usize = 1 << 24;
 
-    /// Grants `rights`, and `LOOKUP`, on what `glob` matches. No rights grant nothing.
+    /// Allows `rights`, and `LOOKUP`, on the paths that `glob` matches. Empty rights allow nothing.
     #[must_use]
     pub fn allow(self, glob: &str, rights: Rights) -> Self {
         self.add(glob, Effect::Allow(rights))
     }
 
-    /// Refuses `rights` on what `glob` matches, whatever else allows them.
+    /// Denies `rights` on the paths that `glob` matches. Denials override allow rules.
     #[must_use]
     pub fn deny(self, glob: &str, rights: Rights) -> Self {
         self.add(glob, Effect::Deny(rights))
     }
 
-    /// Hides what `glob` matches, and everything beneath it.
+    /// Hides the paths that `glob` matches, and all paths under them.
     #[must_use]
     pub fn hide(self, glob: &str) -> Self {
         self.add(glob, Effect::Hide)
     }
 
-    /// Adds a rule that was read elsewhere.
+    /// Adds a rule.
     #[must_use]
     pub fn rule(mut self, rule: Rule) -> Self {
         self.rules.push(rule);
         self
     }
 
-    /// Compiles the rules.
+    /// Compiles the rules. Time and memory are proportional to the size of the rules; rules that
+    /// would take more are an error.
     ///
-    /// Errors, in order: [`PolicyError::Glob`] for the first text that is none,
-    /// [`PolicyError::TooManyRules`], [`PolicyError::Explodes`]. The time that it takes and the
-    /// memory that the policy takes are in proportion to the rules, or it is an error.
+    /// # Errors
+    ///
+    /// - [`PolicyError::Glob`]: a glob is invalid. The first one is reported.
+    /// - [`PolicyError::TooManyRules`]: more than [`PolicyBuilder::RULES_MAX`] or
+    ///   [`PolicyBuilder::NAMES_MAX`].
+    /// - [`PolicyError::Explodes`]: the automaton would have too many states.
     pub fn build(self) -> Result<Policy, PolicyError> {
         if let Some((text, error)) = self.fault {
             return Err(PolicyError::Glob { text, error });
@@ -134,7 +138,7 @@ impl fmt::Display for PolicyError {
                              `*`, or fewer of them",
                 )?;
                 for (id, rule) in rules {
-                    let at = rule.place.as_ref().map(Place::to_string);
+                    let at = rule.place.as_ref().map(SourceLine::to_string);
                     let at = at.unwrap_or_else(|| format!("rule {id}"));
                     write!(f, "\n  {at}: {}", escape::line(rule.glob.as_str()))?;
                 }

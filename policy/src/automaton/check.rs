@@ -1,6 +1,6 @@
-//! Checks a policy for rules that do nothing: what a person who wrote them would want to know.
+//! A linter for policies: finds rules without effect.
 //!
-//! Every state is looked at with the rules that match there, so the answer is for all paths.
+//! The analysis visits every state with its matching rules, so the result holds for all paths.
 
 use palisade_vfs::{Rights, bug};
 
@@ -8,71 +8,71 @@ use crate::automaton::compile::trie::number;
 use crate::automaton::policy::Policy;
 use crate::rules::rule::{Effect, RuleId};
 
-/// A rule that does less than it says.
+/// A rule that has less effect than its text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
     /// The rule.
     pub rule: RuleId,
-    /// What is the matter with it.
+    /// The kind of the finding.
     pub kind: FindingKind,
-    /// Rules that are the reason, where there are some at the same paths: those that deny or allow
-    /// it all already. Not all of them, if they are many.
+    /// Rules that cause it: those that deny or allow the same rights at the same paths. At most
+    /// four are listed.
     pub by: Vec<RuleId>,
 }
 
-/// What can be the matter with a rule.
+/// The kind of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FindingKind {
-    /// All that it is about is hidden.
+    /// All paths that the rule matches are hidden.
     NeverMatches,
-    /// Without it the policy would say the same.
+    /// The policy is the same without the rule.
     NeverDecides,
-    /// These rights it allows, and everywhere they are denied.
+    /// These rights, which the rule allows, are denied on all of its paths.
     NeverGrants(Rights),
 }
 
-/// The most rules that are named as a reason.
+/// The most rules that are listed as a cause.
 const BY_MAX: usize = 4;
 
-/// What a rule does in all places together.
+/// The effects of a rule, over all states.
 #[derive(Clone, Default)]
-struct Seen {
+struct RuleEffects {
     matches: bool,
     decides: bool,
-    /// What it allows, where nothing denies it.
+    /// The rights that the rule allows and no rule denies.
     granted: Rights,
     by: Vec<RuleId>,
 }
 
 impl Policy {
-    /// The rules that do less than they say, in the order of the rules. For the rules of one
-    /// policy: in a policy that was made by [`Policy::attenuate`], a rule also counts as deciding
-    /// if the other policy takes away what it allows.
+    /// Returns the rules with less effect than their text, in ascending order. In an intersection
+    /// made by [`Policy::attenuate`], a rule counts as effective even if the other policy does not
+    /// grant the rights that it allows.
     #[must_use]
     pub fn findings(&self) -> Vec<Finding> {
-        let mut seen = vec![Seen::default(); self.rules().len()];
-        for (matched, hidden) in self.places() {
-            self.look(matched, hidden, &mut seen);
+        let mut effects = vec![RuleEffects::default(); self.rules().len()];
+        for (matched, hidden) in self.states() {
+            self.visit_state(matched, hidden, &mut effects);
         }
-        let judge = |(nth, seen): (usize, Seen)| {
+        let judge = |(nth, effects): (usize, RuleEffects)| {
             let rule = RuleId::new(number(nth));
             let lost = match self.rule(rule)?.effect {
-                Effect::Allow(rights) => rights - seen.granted,
+                Effect::Allow(rights) => rights - effects.granted,
                 Effect::Deny(_) | Effect::Hide => Rights::empty(),
             };
-            let kind = match seen {
-                Seen { matches: false, .. } => FindingKind::NeverMatches,
+            let kind = match effects {
+                RuleEffects { matches: false, .. } => FindingKind::NeverMatches,
                 _ if !lost.is_empty() => FindingKind::NeverGrants(lost),
-                Seen { decides: false, .. } => FindingKind::NeverDecides,
-                Seen { .. } => return None,
+                RuleEffects { decides: false, .. } => FindingKind::NeverDecides,
+                RuleEffects { .. } => return None,
             };
-            Some(Finding { rule, kind, by: seen.by })
+            Some(Finding { rule, kind, by: effects.by })
         };
-        seen.into_iter().enumerate().filter_map(judge).collect()
+        effects.into_iter().enumerate().filter_map(judge).collect()
     }
 
-    /// Looks at one place, where these rules match.
-    fn look(&self, matched: &[RuleId], hidden: bool, seen: &mut [Seen]) {
+    /// Adds the effects at one state.
+    fn visit_state(&self, matched: &[RuleId], hidden: bool, effects: &mut [RuleEffects]) {
         let effect = |id: &RuleId| self.rule(*id).map_or(Effect::Hide, |rule| rule.effect);
         let allows = |id: &RuleId| match effect(id) {
             Effect::Allow(rights) if !rights.is_empty() => rights | Rights::LOOKUP,
@@ -87,7 +87,7 @@ impl Policy {
         let hiding = |id: &RuleId| effect(id) == Effect::Hide;
         let hiders = matched.iter().filter(|id| hiding(id)).count();
         for id in matched {
-            let Some(seen) = seen.get_mut(id.index()) else {
+            let Some(effects) = effects.get_mut(id.index()) else {
                 bug!((); "there is no rule {id}");
                 continue;
             };
@@ -100,9 +100,9 @@ impl Policy {
                         || (taken & allowed).intersects(once_denied)
                 }
             };
-            seen.matches = true;
-            seen.decides |= decides;
-            seen.granted |= mine - denied;
+            effects.matches = true;
+            effects.decides |= decides;
+            effects.granted |= mine - denied;
             if !decides {
                 let reason = |other: &&RuleId| {
                     **other != *id
@@ -111,13 +111,13 @@ impl Policy {
                             || denies(other).intersects(taken)
                             || (hiding(id) && hiding(other)))
                 };
-                seen.note(matched.iter().filter(reason));
+                effects.note(matched.iter().filter(reason));
             }
         }
     }
 }
 
-impl Seen {
+impl RuleEffects {
     fn note<'r>(&mut self, rules: impl Iterator<Item = &'r RuleId>) {
         for rule in rules {
             if self.by.len() < BY_MAX && !self.by.contains(rule) {
@@ -127,7 +127,7 @@ impl Seen {
     }
 }
 
-/// The rights that exactly one has, and those that any has.
+/// Returns the rights in exactly one of the sets, and those in any.
 fn sums(each: impl Iterator<Item = Rights>) -> (Rights, Rights) {
     each.fold((Rights::empty(), Rights::empty()), |(once, any), rights| {
         ((once - rights) | (rights - any), any | rights)
@@ -156,13 +156,13 @@ mod tests {
     const NO_READ: Effect = Effect::Deny(Rights::READ);
 
     #[test]
-    fn rules_that_do_what_they_say_are_not_found() {
+    fn effective_rules_are_not_reported() {
         assert_eq!(found(&[("/a/**", READ), ("/a/x", NO_READ), ("/a/h", Effect::Hide)]), []);
         assert_eq!(found(&[("/a/**", READ), ("/b/**", READ), ("/*/c", NO_READ)]), []);
     }
 
     #[test]
-    fn rules_that_do_nothing_are_found_with_the_reason() {
+    fn ineffective_rules_are_reported_with_their_cause() {
         use FindingKind::{NeverDecides, NeverGrants, NeverMatches};
         for (rules, expected) in [
             (&[("/a/**", READ), ("/a/b", READ)][..], &[(1, NeverDecides)][..]),

@@ -1,11 +1,11 @@
-//! A policy: which rights hold where, compiled to an automaton over names.
+//! A policy: an automaton over path components that maps each path to rights.
 //!
-//! A confined directory carries its state, and each name on the way down is one step. A question
-//! is therefore one step and one look into the table, whatever the number of rules. What the table
-//! does not have grants nothing, so a state that came from elsewhere is refused and not trusted.
+//! A confined directory keeps its state, and each name of a path is one transition. A check is
+//! therefore one transition and one table lookup, whatever the number of rules. A state that is not
+//! in the table grants nothing, so a state of another policy is never trusted.
 //!
-//! Lock order: the memo of [`Policy::is_at_most`] is taken last and held for one look. Deliberately
-//! absent: any change of a policy that exists. A narrower one is another policy.
+//! Lock order: the memo of [`Policy::is_at_most`] is taken last and held for one lookup.
+//! Deliberately absent: mutation. Narrowing creates another policy.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -20,62 +20,63 @@ use crate::automaton::coverage::Visited;
 use crate::automaton::table::Table;
 use crate::rules::rule::{Rule, RuleId};
 
-/// Where a directory or file stands in a [`Policy`]: it fixes its rights, and those of everything
-/// below.
+/// A state of a [`Policy`]'s automaton. It determines the rights of a node and of all paths under
+/// it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct State(pub(crate) u32);
 
 impl State {
-    /// The state of what no policy knows: it grants nothing, and no name leads out of it.
+    /// A state that is in no table: it grants nothing, and every transition leads back to it.
     pub(crate) const NOWHERE: State = State(u32::MAX);
 }
 
-/// How a right that is missing is told.
+/// The errno of a missing right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Refusal {
-    /// `Acces`: a rule denies it.
+    /// `EACCES`.
     Denied,
-    /// `Rofs` for what would change something, `Acces` for the rest.
+    /// `EROFS` for a right that changes something, `EACCES` for the others.
     ReadOnly,
 }
 
-/// What may be renamed from one place to another.
+/// The nodes that may be renamed from one state to another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Movable {
-    /// Nothing: the new place grants more, or what is there or beneath it is hidden less.
+    /// None: the new state grants more, or hides less, at some path.
     Nothing,
-    /// Everything but directories: the new place grants less.
+    /// All nodes except directories: the new state grants less.
     Leaves,
-    /// Directories too: both places grant and hide the same, at every path beneath.
+    /// All nodes: both states are equivalent.
     Everything,
 }
 
-/// Which rights hold where.
+/// A compiled policy: the rights of each path.
 ///
-/// For a path, all that the matching rules allow is granted, `LOOKUP` with it, but for what one of
-/// them denies; what nothing allows is not granted. `LOOKUP` is also granted on the way to whatever
-/// a rule allows, unless it is denied there. What a rule hides has no rights, nor has anything
-/// beneath it. The order of the rules does not matter.
+/// A path has the union of the rights that the matching rules allow, and `LOOKUP` if that is not
+/// empty, minus the rights that a matching rule denies. A path without a matching rule has none.
+/// `LOOKUP` is also granted on each directory that leads to an allowed path, unless it is denied
+/// there. A hidden path, and every path under it, has no rights. The order of the rules does not
+/// matter.
 #[derive(Debug)]
 pub struct Policy {
     pub(crate) table: Table,
     pub(crate) source: Source,
-    /// Whether anything is hidden anywhere.
+    /// Whether any path is hidden.
     hides: bool,
-    /// The states that were visited, if the policy tracks its rules.
+    /// The visited states, if rule coverage is tracked.
     pub(crate) visited: Option<Visited>,
-    /// Answers of [`Policy::is_at_most`], by kinds of states.
+    /// Memoized results of [`Policy::is_at_most`], by equivalence classes.
     memo: Mutex<HashMap<(u32, u32), bool, FixedState>>,
 }
 
-/// Most answers that are remembered.
+/// The most memoized results. The memo is cleared when it is full.
 const MEMO_MAX: usize = 4096;
 
 impl Policy {
-    /// The state of the root of the guest's world, which is where a path starts.
+    /// The state of the root of the guest's filesystem.
     pub const START: State = State(0);
 
-    /// The same `rights` everywhere; what is missing is told as `refusal`.
+    /// Returns a policy that grants `rights` on every path. `refusal` is the errno of the others.
     #[must_use]
     pub fn uniform(rights: Rights, refusal: Refusal) -> Self {
         let missing = Rights::all() - rights;
@@ -88,23 +89,25 @@ impl Policy {
         Self::new(table, source)
     }
 
-    /// A policy of rules. Without any, it grants nothing.
+    /// Returns a builder. A policy without rules grants nothing.
     #[must_use]
     pub fn builder() -> PolicyBuilder {
         PolicyBuilder::default()
     }
 
-    /// A policy that grants what both this one and `other` grant, and hides what either hides.
+    /// Returns the intersection: a policy that grants the rights that both policies grant, and
+    /// hides the paths that either hides. It is exact for every path. Its rules are those of this
+    /// policy followed by those of `other`.
     ///
-    /// Exactly that, for every path. Its rules are those of both, this one's first.
+    /// # Errors
     ///
-    /// Errors: [`PolicyError::Explodes`] for rules that multiply each other,
-    /// [`PolicyError::TooManyLayers`] for too many policies in one.
+    /// - [`PolicyError::TooManyLayers`]: too many policies were intersected.
+    /// - [`PolicyError::Explodes`]: the automaton would have too many states.
     pub fn attenuate(&self, other: &Policy) -> Result<Policy, PolicyError> {
         Ok(Self::compile(self.source.and(&other.source)?)?.tracked_as(self))
     }
 
-    /// How far this policy and `other` differ. Exact, for all paths.
+    /// Compares this policy with `other`, exactly, for all paths.
     #[must_use]
     pub fn compare(&self, other: &Policy) -> Comparison {
         compare::compare(self, other)
@@ -122,20 +125,19 @@ impl Policy {
         Policy { table, source, hides, visited: None, memo: Mutex::default() }
     }
 
-    /// Everything may be read and nothing changed; a change is `Rofs`.
+    /// Returns a policy that grants all reading rights. The errno of the others is `EROFS`.
     #[must_use]
     pub fn read_only() -> Self {
         Self::uniform(Rights::READ_ONLY, Refusal::ReadOnly)
     }
 
-    /// The state of what `name` leads to in a directory at `state`.
+    /// Returns the state of `name` in a directory at `state`.
     #[must_use]
     pub fn step(&self, state: State, name: Name<'_>) -> State {
         self.table.step(state.0, name.as_str()).map_or(state, State)
     }
 
-    /// The state of `path`, a path of the guest's world as a preopened directory is named: names
-    /// joined by slashes, from the root. One that is not such a path has a state that grants
+    /// Returns the state of the absolute guest path `path`. The state of an invalid path grants
     /// nothing.
     #[must_use]
     pub fn at(&self, path: &str) -> State {
@@ -146,35 +148,35 @@ impl Policy {
         })
     }
 
-    /// The rights at `state`.
+    /// Returns the rights at `state`.
     #[must_use]
     pub fn rights(&self, state: State) -> Rights {
         self.table.row(state.0).map_or(Rights::empty(), |row| row.rights)
     }
 
-    /// Whether what is at `state` is to seem absent, with everything beneath it. It has no rights.
+    /// Whether a node at `state` is hidden, with all paths under it. A hidden node has no rights.
     #[must_use]
     pub fn is_hidden(&self, state: State) -> bool {
         self.table.row(state.0).is_some_and(|row| row.hidden)
     }
 
-    /// Whether anything is hidden anywhere.
+    /// Whether any path is hidden.
     #[must_use]
     pub fn hides(&self) -> bool {
         self.hides
     }
 
-    /// Whether something beneath a directory at `state` is hidden, at any depth.
+    /// Whether a path under a directory at `state` is hidden, at any depth.
     #[must_use]
     pub fn may_hide_in(&self, state: State) -> bool {
         self.table.row(state.0).is_some_and(|row| row.hidden || row.hides_beneath)
     }
 
-    /// Whether `state` grants at most what `than` grants and hides at least what it hides: there,
-    /// and for every path beneath.
+    /// Whether `state` grants at most the rights of `than`, and hides at least the same paths, at
+    /// the state itself and at every path under it.
     ///
-    /// Never says so wrongly. It answers no where finding out would take too long, which takes
-    /// rules with thousands of names or of patterns beneath both.
+    /// `true` is exact. `false` is also returned if the comparison would exceed its budget, which
+    /// takes thousands of names or patterns under both states.
     #[must_use]
     pub fn is_at_most(&self, state: State, than: State) -> bool {
         let kinds = (self.table.kind(state.0), self.table.kind(than.0));
@@ -184,36 +186,36 @@ impl Policy {
         if self.is_hidden(than) || !self.rights(than).contains(self.rights(state)) {
             return false;
         }
-        if let Some(known) = self.memo().get(&kinds) {
-            return *known;
+        if let Some(result) = self.memo().get(&kinds) {
+            return *result;
         }
-        let answer = compare::is_at_most(&self.table, state.0, than.0);
+        let result = compare::is_at_most(&self.table, state.0, than.0);
         let mut memo = self.memo();
         if memo.len() >= MEMO_MAX {
             memo.clear();
         }
-        memo.insert(kinds, answer);
-        answer
+        memo.insert(kinds, result);
+        result
     }
 
-    /// Whether any of `rights` is granted at `state`, or at any path beneath it.
+    /// Whether any of `rights` is granted at `state` or at any path under it.
     #[must_use]
     pub fn may_grant_in(&self, state: State, rights: Rights) -> bool {
-        let (mut known, mut ahead) = (HashMap::<u32, (), FixedState>::default(), vec![state.0]);
-        while let Some(at) = ahead.pop() {
+        let (mut visited, mut pending) = (HashMap::<u32, (), FixedState>::default(), vec![state.0]);
+        while let Some(at) = pending.pop() {
             let Some(row) = self.table.row(at) else { continue };
             if row.rights.intersects(rights) {
                 return true;
             }
-            if known.insert(at, ()).is_none() {
-                ahead.extend(self.table.targets(row));
-                ahead.extend(self.table.edges(row).map(|(_, to)| to));
+            if visited.insert(at, ()).is_none() {
+                pending.extend(self.table.targets(row));
+                pending.extend(self.table.edges(row).map(|(_, to)| to));
             }
         }
         false
     }
 
-    /// Records that a path was judged at `state`, if the policy tracks its rules.
+    /// Marks `state` as visited, if rule coverage is tracked.
     #[inline]
     pub(crate) fn visit(&self, state: State) {
         if let Some(visited) = &self.visited {
@@ -221,13 +223,12 @@ impl Policy {
         }
     }
 
-    /// What may be renamed from `old` to `new`: the only place that decides it.
+    /// Returns which nodes may be renamed from `old` to `new`. No other function decides this.
     ///
-    /// A handle of a directory carries its state and not its path. So a directory may only move
-    /// between states that are equivalent: whatever handles are held on it, above it or beneath it,
-    /// their states go on granting what the policy grants where they then are. A handle of a file
-    /// keeps the rights that it was opened with, as a descriptor in POSIX does, so a file may move
-    /// to where less is granted.
+    /// A directory handle keeps its state, not its path. So a directory may only move between
+    /// equivalent states: then the states of all handles on it, above it and under it still grant
+    /// the rights that the policy grants at their new paths. A file handle keeps the rights of its
+    /// open, as a descriptor in POSIX does, so a file may move to a path that grants less.
     pub(crate) fn movable(&self, old: State, new: State) -> Movable {
         if !self.is_at_most(new, old) {
             Movable::Nothing
@@ -238,38 +239,43 @@ impl Policy {
         }
     }
 
-    /// The rules, in the order in which they were given.
+    /// Returns the rules in the order in which they were added.
     #[must_use]
     pub fn rules(&self) -> &[Rule] {
         &self.source.rules
     }
 
-    /// The rules that match what is at `state`, lowest first; where it is hidden, the rules that
-    /// hide it.
+    /// Returns the rules that match at `state`, in ascending order; at a hidden state, the rules
+    /// that hide it.
     #[must_use]
     pub fn matched(&self, state: State) -> &[RuleId] {
         self.table.matched(state.0)
     }
 
-    /// A rule by its number, if there is one.
+    /// Returns the rule with this number.
     #[must_use]
     pub fn rule(&self, id: RuleId) -> Option<&Rule> {
         self.rules().get(id.index())
     }
 
     fn memo(&self) -> std::sync::MutexGuard<'_, HashMap<(u32, u32), bool, FixedState>> {
-        // What is remembered is whole whatever happened to who remembered it.
+        // The memo is consistent even if a thread panicked while it held the lock.
         self.memo.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What matches at each state, and whether it is hidden there.
-    pub(crate) fn places(&self) -> impl Iterator<Item = (&[RuleId], bool)> {
+    /// Returns the matching rules of each state, and whether it is hidden.
+    pub(crate) fn states(&self) -> impl Iterator<Item = (&[RuleId], bool)> {
         let rows = self.table.rows.iter().zip(0..);
         rows.map(|(row, state)| (self.matched(State(state)), row.hidden))
     }
 
-    /// Nothing if all of `wanted` is granted at `state`; the error that tells what is missing
-    /// otherwise: `Noent` for what is hidden, and `Acces` before `Rofs`.
+    /// Checks that all of `wanted` is granted at `state`.
+    ///
+    /// # Errors
+    ///
+    /// - `ENOENT`: the state is hidden.
+    /// - `EACCES`: a right is missing.
+    /// - `EROFS`: all missing rights are denied as read-only.
     pub fn require(&self, state: State, wanted: Rights) -> Result<(), Errno> {
         let missing = wanted - self.rights(state);
         if missing.is_empty() {
@@ -288,7 +294,7 @@ pub(crate) use crate::tests::rows::Row;
 
 #[cfg(test)]
 impl Policy {
-    /// Of a table that was not made from rules.
+    /// Returns a policy with a table that was not compiled from rules.
     pub(crate) fn of_table(table: Table) -> Self {
         Self::new(table, Source::default())
     }
@@ -299,7 +305,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_right_is_granted_or_refused_with_its_error() {
+    fn every_right_is_granted_or_denied_with_its_errno() {
         for granted in [Rights::empty(), Rights::READ_ONLY, Rights::all()] {
             for refusal in [Refusal::Denied, Refusal::ReadOnly] {
                 let policy = Policy::uniform(granted, refusal);
@@ -323,12 +329,12 @@ mod tests {
     }
 
     #[test]
-    fn a_state_that_the_table_does_not_have_grants_nothing() {
+    fn unknown_state_grants_nothing() {
         let policy = Policy::uniform(Rights::all(), Refusal::ReadOnly);
-        let stranger = policy.step(State(7), Name::new("a").unwrap());
-        assert_eq!(policy.rights(stranger), Rights::empty());
+        let unknown = policy.step(State(7), Name::new("a").unwrap());
+        assert_eq!(policy.rights(unknown), Rights::empty());
         for right in Rights::all().iter() {
-            assert_eq!(policy.require(stranger, right), Err(Errno::Acces));
+            assert_eq!(policy.require(unknown, right), Err(Errno::Acces));
         }
     }
 }

@@ -1,9 +1,11 @@
-//! The compiled form of the rules: what holds at each state, and where names lead from there.
+//! The transition table of a compiled policy: the rights at each state, and the edges between
+//! states.
 //!
-//! A step looks for the name among those that the state treats apart, in one hash table for all
-//! states if they are many; then among the names that many states hide alike; and takes what is
-//! left by the class of the name in the state's automaton, or where all names lead. It does not
-//! allocate, takes no lock, and the number of rules is not in it.
+//! A step looks the name up in three stages: among the edges of the state, in one hash table for
+//! all states with many edges; among the edges of the state's group, which holds the names that
+//! many states hide alike; and last by the class that the state's name automaton assigns, or the
+//! default successor. A step does not allocate, takes no lock, and its cost does not depend on the
+//! number of rules.
 
 use std::hash::{BuildHasher, Hasher};
 use std::ops::Range;
@@ -16,69 +18,72 @@ use crate::automaton::compile::names::NameAutomaton;
 use crate::automaton::compile::trie::number;
 use crate::rules::rule::RuleId;
 
-/// So few names are looked for one by one, which takes less than a hash: lengths mostly differ.
-const FEW: usize = 4;
+/// The most edges that are searched linearly, which is faster than hashing because lengths differ.
+const LINEAR_MAX: usize = 4;
 
-/// No automaton, or no group.
+/// The index of no automaton and no group.
 pub(crate) const NONE: u32 = u32::MAX;
 
+/// The states and edges of a policy.
 #[derive(Debug, Default)]
 pub(crate) struct Table {
     pub(crate) rows: Vec<Row>,
     pub(crate) details: Vec<Detail>,
-    /// The names that are treated apart, those of each state together.
+    /// The edges, those of each state and group contiguous.
     pub(crate) edges: Vec<Edge>,
     pub(crate) groups: Vec<Range<u32>>,
-    /// The texts of the names in `edges`, each once.
+    /// The names of all edges, each stored once.
     pub(crate) texts: String,
-    /// Where names lead by their classes.
+    /// The successors by name class.
     pub(crate) targets: Vec<u32>,
     pub(crate) automata: Vec<NameAutomaton>,
-    /// The rules that match, one list after the other.
+    /// The lists of matching rules, concatenated.
     pub(crate) matched: Vec<RuleId>,
-    /// Indices into `edges`, by owner and name, of those that are more than a few together.
+    /// A hash table of indices into `edges`, by owner and name, for owners with more than
+    /// [`LINEAR_MAX`] edges.
     pub(crate) index: HashTable<u32>,
 }
 
-/// What a step and a look at the rights need.
+/// The data of a state that steps and checks use.
 #[derive(Clone, Debug)]
 pub(crate) struct Row {
     pub(crate) rights: Rights,
-    /// The rights that are missing only because this is read-only.
+    /// The missing rights whose denial is `EROFS`.
     pub(crate) rofs: Rights,
     pub(crate) edges: Range<u32>,
-    /// The state whose edges these are: the first that names lead on from alike.
+    /// The first state with the same edges, whose number is the key in the hash table.
     pub(crate) owner: u32,
-    /// The names that it hides as others do: an index into [`Table::groups`].
+    /// The index of the group of hidden names in [`Table::groups`].
     pub(crate) group: u32,
     pub(crate) automaton: u32,
-    /// Where all other names lead; with an automaton, where in [`Table::targets`] its classes are.
+    /// The default successor; with an automaton, the index of its successors in [`Table::targets`].
     pub(crate) others: u32,
     pub(crate) hidden: bool,
     pub(crate) hides_beneath: bool,
-    /// Whether the same holds for all that is beneath, where all names lead to `others` and stay.
+    /// Whether all names lead to `others`, and from there to `others` again, with equal rights.
     pub(crate) constant: bool,
 }
 
-/// What is rarely asked for.
+/// The data of a state that only explanations and comparisons use.
 #[derive(Clone, Debug)]
 pub(crate) struct Detail {
     pub(crate) matched: Range<u32>,
-    /// A state that behaves alike: equal numbers grant and hide the same, at every path beneath.
+    /// The equivalence class: states with one number grant and hide the same at every path under
+    /// them.
     pub(crate) kind: u32,
 }
 
-/// A name that leads elsewhere than the others.
+/// A transition by one name.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Edge {
-    /// Where its text starts; the same name always has the same.
+    /// The offset of the name in [`Table::texts`]. Equal names have equal offsets.
     pub(crate) text: u32,
     pub(crate) len: u32,
     pub(crate) to: u32,
 }
 
 impl Row {
-    /// Grants nothing, and all names lead to the first state.
+    /// A state that grants nothing and leads to state 0.
     pub(crate) const NOTHING: Row = Row {
         rights: Rights::empty(),
         rofs: Rights::empty(),
@@ -92,23 +97,23 @@ impl Row {
         constant: false,
     };
 
-    /// Whether all names lead to the same state.
-    pub(crate) fn leads_alike(&self) -> bool {
+    /// Whether all names lead to one state.
+    pub(crate) fn has_one_successor(&self) -> bool {
         self.edges.is_empty() && self.automaton == NONE && self.group == NONE
     }
 }
 
 impl Table {
-    /// One state, out of which no name leads.
+    /// Returns a table with one state, whose successor is itself.
     pub(crate) fn of_one(row: Row) -> Self {
         let details = vec![Detail { matched: 0..0, kind: 0 }];
         Table { rows: vec![Row { constant: true, ..row }], details, ..Table::default() }
     }
 
-    /// Where `name` leads from `state`; `None` for a state that there is not.
+    /// Returns the successor of `state` by `name`, or `None` for an unknown state.
     pub(crate) fn step(&self, state: u32, name: &str) -> Option<u32> {
         let row = self.rows.get(state as usize)?;
-        if row.leads_alike() {
+        if row.has_one_successor() {
             return Some(row.others);
         }
         if let Some(to) = self.edge(row.owner, &row.edges, name) {
@@ -133,7 +138,7 @@ impl Table {
         }
     }
 
-    /// Where the classes of the names of `row` lead.
+    /// Returns the successors of `row` by name class.
     pub(crate) fn targets(&self, row: &Row) -> impl Iterator<Item = u32> {
         let classes = self.automaton(row).map_or(0, NameAutomaton::class_count);
         let start = row.others as usize;
@@ -147,7 +152,7 @@ impl Table {
         by_class.iter().copied().chain((classes == 0).then_some(row.others))
     }
 
-    /// The bytes that it takes.
+    /// The size of the table in bytes.
     #[cfg(test)]
     pub(crate) fn size_bytes(&self) -> usize {
         self.rows.len() * size_of::<Row>()
@@ -158,7 +163,7 @@ impl Table {
             + self.automata.iter().map(NameAutomaton::size_bytes).sum::<usize>()
     }
 
-    /// Gives back what was reserved.
+    /// Frees unused capacity.
     pub(crate) fn shrink(&mut self) {
         self.rows.shrink_to_fit();
         self.details.shrink_to_fit();
@@ -177,7 +182,7 @@ impl Table {
         self.automata.get(row.automaton as usize)
     }
 
-    /// The edges of `row`, those of its group included, which yield to its own.
+    /// Returns the edges of `row`, then those of its group, which its own edges override.
     pub(crate) fn edges(&self, row: &Row) -> impl Iterator<Item = (&str, u32)> {
         let group = self.groups.get(row.group as usize).map(|group| self.slice(group));
         let all = self.slice(&row.edges).iter().chain(group.unwrap_or_default());
@@ -186,7 +191,7 @@ impl Table {
 
     pub(crate) fn matched(&self, state: u32) -> &[RuleId] {
         let range = self.details.get(state as usize).map(|detail| detail.matched.clone());
-        // A state that there is not has no rules.
+        // An unknown state has no rules.
         let range = range.unwrap_or_default();
         let rules = self.matched.get(range.start as usize..range.end as usize);
         rules.unwrap_or_else(|| bug!(&[]; "state {state} has no list of rules"))
@@ -207,32 +212,31 @@ impl Table {
         text.unwrap_or_else(|| bug!(""; "the table has no text at {start}"))
     }
 
-    /// Adds an edge to those of the row or group that is being made. Until [`Table::make_index`] it
-    /// is not found.
+    /// Adds an edge to the row or group under construction. [`Table::make_index`] makes it visible.
     pub(crate) fn push_edge(&mut self, text: Range<u32>, to: u32) {
         self.edges.push(Edge { text: text.start, len: text.end - text.start, to });
     }
 
-    /// Where `name` is in the texts, having been added to them.
+    /// Appends `name` to the texts and returns its range.
     pub(crate) fn push_text(&mut self, name: &str) -> Range<u32> {
         let start = number(self.texts.len());
         self.texts.push_str(name);
         start..number(self.texts.len())
     }
 
-    /// Makes all edges found.
+    /// Builds the hash table.
     pub(crate) fn make_index(&mut self) {
         let owned = (0..).zip(&self.rows).filter(|(state, row)| row.owner == *state);
         let rows = owned.map(|(state, row)| (state, row.edges.clone()));
         let groups = (0..).zip(&self.groups);
         let groups = groups.map(|(id, group)| (owner_of_group(id), group.clone()));
-        let hashed = |(_, edges): &(u32, Range<u32>)| edges.len() > FEW;
+        let hashed = |(_, edges): &(u32, Range<u32>)| edges.len() > LINEAR_MAX;
         let all: Vec<_> = rows.chain(groups).filter(hashed).collect();
         let mut index = HashTable::with_capacity(all.iter().map(|(_, edges)| edges.len()).sum());
         for (owner, edges) in all {
             for (at, edge) in edges.clone().zip(self.slice(&edges)) {
                 let hash = hash(owner, self.text(*edge));
-                // There is room for all of them, so none is ever moved.
+                // The capacity suffices for all entries, so none is rehashed.
                 index.insert_unique(hash, at, |_| hash);
             }
         }
@@ -240,26 +244,27 @@ impl Table {
     }
 
     fn edge(&self, owner: u32, edges: &Range<u32>, name: &str) -> Option<u32> {
-        if edges.len() <= FEW {
-            let is_it = |edge: &&Edge| edge.len as usize == name.len() && self.text(**edge) == name;
-            return self.slice(edges).iter().find(is_it).map(|edge| edge.to);
+        if edges.len() <= LINEAR_MAX {
+            let matches =
+                |edge: &&Edge| edge.len as usize == name.len() && self.text(**edge) == name;
+            return self.slice(edges).iter().find(matches).map(|edge| edge.to);
         }
-        let is_it = |at: &u32| {
+        let matches = |at: &u32| {
             edges.contains(at)
                 && self.edges.get(*at as usize).is_some_and(|edge| self.text(*edge) == name)
         };
-        let at = self.index.find(hash(owner, name), is_it)?;
+        let at = self.index.find(hash(owner, name), matches)?;
         self.edges.get(*at as usize).map(|edge| edge.to)
     }
 }
 
-/// What a group is in the hash table, where the owner of an edge is hashed with the name.
+/// Returns the key of a group in the hash table, which is no state number.
 fn owner_of_group(group: u32) -> u32 {
     !group
 }
 
 fn hash(owner: u32, name: &str) -> u64 {
-    // Who looks names up cannot add any, so there is nothing to be gained by choosing them badly.
+    // A fixed seed: the keys are names of the policy, and a guest cannot insert any.
     let mut hasher = FixedState::default().build_hasher();
     hasher.write_u32(owner);
     hasher.write(name.as_bytes());

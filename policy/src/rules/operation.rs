@@ -1,56 +1,55 @@
-//! Operations, and the one table of the rights that each takes.
+//! Operations, and the table of the rights that each needs.
 //!
-//! Enforcing, explaining, auditing and learning all read it, so that none of them can think that
-//! an operation takes anything else than what is asked for when it is done.
+//! Enforcement, explanations, audit and learning all use this table, so they cannot disagree.
 //!
-//! A right is taken at the name that the operation is about: creating, removing, renaming and
-//! linking too. A rule about one file therefore also says whether the file may be removed or
-//! replaced, whatever holds for the directory that it lies in.
+//! Rights are needed at the path of the operation itself, also for creating, removing, renaming and
+//! linking. So a rule about one file also determines whether the file may be removed or replaced,
+//! independent of the rights on its parent directory.
 
 use std::fmt;
 
 use palisade_vfs::{Access, OpenFlags, OpenHow, Rights};
 
-/// One thing that is done to one name, or to what was opened by it.
+/// An operation on one path, or on the node that was opened by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Operation {
-    /// Opens what is there, or creates it.
+    /// Opens a node, or creates a file.
     Open(OpenHow),
-    /// Looks at what is there, by its name or through a handle.
+    /// Stats a node, by its path or through a handle.
     Stat,
-    /// Reads what a symbolic link says.
+    /// Reads the target of a symbolic link.
     ReadLink,
-    /// Lists a directory that is held.
+    /// Lists an open directory.
     List,
     /// Creates a directory.
     CreateDir,
     /// Creates a symbolic link.
     CreateSymlink,
-    /// Removes anything but a directory.
+    /// Removes a node other than a directory.
     RemoveFile,
     /// Removes an empty directory.
     RemoveDir,
-    /// Renames, at the old name.
+    /// The old path of a rename.
     RenameFrom,
-    /// Renames, at the new name; what is there is replaced.
+    /// The new path of a rename, whose node is replaced.
     RenameInto,
-    /// Gives a further name, at the old name.
+    /// The existing path of a new hard link.
     LinkFrom,
-    /// Gives a further name, at the new name.
+    /// The new path of a hard link.
     LinkInto,
-    /// Changes the times, by the name or through a handle.
+    /// Sets the timestamps, by the path or through a handle.
     SetTimes,
-    /// Reads bytes of an open file.
+    /// Reads from an open file.
     Read,
-    /// Writes bytes of an open file.
+    /// Writes to an open file.
     Write,
-    /// Changes the size of an open file, or makes room in it.
+    /// Sets the size of an open file, or allocates space in it.
     SetLen,
 }
 
 impl Operation {
-    /// Every operation, with the name by which a person asks for it and a log tells it. An open
-    /// has several, of which [`Operation::key`] tells the first that fits.
+    /// The operations with their names on the command line and in logs. An open has several names,
+    /// of which [`Operation::key`] returns the first that applies.
     pub const NAMED: [(&'static str, Operation); 22] = [
         ("hold", Operation::Open(OpenHow::HOLD)),
         ("open-read", Operation::Open(OpenHow::READ)),
@@ -76,15 +75,15 @@ impl Operation {
         ("set-len", Operation::SetLen),
     ];
 
-    /// The rights that it takes at the name: pure, total, and the only place that knows. `LOOKUP`
-    /// is always among them, as on each directory on the way.
+    /// Returns the rights that the operation needs at its path. `LOOKUP` is always one of them;
+    /// each directory of the path needs it too.
     ///
-    /// An open that may create takes what creation takes, also if the file turns out to be there;
-    /// one that may read takes what reading a file takes, unless only a directory will do. The
-    /// confining layer asks again, for less, if that is missing and something else is there.
+    /// An open that may create a file needs the rights of creating it, even if the file exists; an
+    /// open for reading needs the rights of reading a file, unless it requires a directory. If such
+    /// a right is missing, the confining layer evaluates the open again for the existing node.
     #[must_use]
     pub fn needs(self) -> Rights {
-        let further = match self {
+        let rights = match self {
             Operation::Open(how) => {
                 let needs = how.needs();
                 needs.node | needs.parent
@@ -105,11 +104,11 @@ impl Operation {
             Operation::Write => Rights::WRITE,
             Operation::SetLen => Rights::WRITE | Rights::SET_LEN,
         };
-        Rights::LOOKUP | further
+        Rights::LOOKUP | rights
     }
 
-    /// Whether it brings something to a name: to a hidden one it is `Acces`, where all others are
-    /// `Noent`.
+    /// Whether the operation creates its path. On a hidden path it fails with `EACCES`, where all
+    /// other operations fail with `ENOENT`.
     #[must_use]
     pub fn creates(self) -> bool {
         match self {
@@ -132,7 +131,7 @@ impl Operation {
         }
     }
 
-    /// The name by which a log tells it: one of [`Operation::NAMED`].
+    /// Returns the name in a log, one of [`Operation::NAMED`].
     #[must_use]
     pub fn key(self) -> &'static str {
         match self {
@@ -163,29 +162,29 @@ impl Operation {
         }
     }
 
-    /// The operation of that name, of those in [`Operation::NAMED`].
+    /// Returns the operation with this name in [`Operation::NAMED`].
     #[must_use]
     pub fn named(name: &str) -> Option<Operation> {
         Operation::NAMED.iter().find(|(known, _)| *known == name).map(|(_, operation)| *operation)
     }
 }
 
-/// As a person would say what is done: "open for writing".
+/// A phrase for messages, such as "open for writing".
 impl fmt::Display for Operation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Operation::Open(how) => return fmt_open(*how, f),
-            Operation::Stat => "look at the metadata",
+            Operation::Stat => "read the metadata",
             Operation::ReadLink => "read the symbolic link",
             Operation::List => "list the directory",
             Operation::CreateDir => "create a directory",
             Operation::CreateSymlink => "create a symbolic link",
             Operation::RemoveFile => "remove the file",
             Operation::RemoveDir => "remove the directory",
-            Operation::RenameFrom => "rename it away",
-            Operation::RenameInto => "rename something to it",
-            Operation::LinkFrom => "give it a further name",
-            Operation::LinkInto => "link something to it",
+            Operation::RenameFrom => "rename it",
+            Operation::RenameInto => "rename another node to it",
+            Operation::LinkFrom => "create a hard link to it",
+            Operation::LinkInto => "create it as a hard link",
             Operation::SetTimes => "set the times",
             Operation::Read => "read from the open file",
             Operation::Write => "write to the open file",
@@ -228,10 +227,10 @@ mod tests {
         })
     }
 
-    /// The table, written a second time: by right.
+    /// The inverse of the table: by right.
     #[test]
-    fn each_right_is_taken_by_the_operations_that_it_is_named_after() {
-        for (right, takers) in [
+    fn each_right_is_needed_by_its_operations() {
+        for (right, operations) in [
             (Rights::STAT, &["stat"][..]),
             (Rights::READ, &["open-read", "open-read-write", "read"]),
             (
@@ -253,46 +252,46 @@ mod tests {
             (Rights::LINK_INTO, &["link-into"]),
         ] {
             let needing = Operation::NAMED.iter().filter(|(_, it)| it.needs().contains(right));
-            assert_eq!(needing.map(|(name, _)| *name).collect::<Vec<_>>(), takers, "{right:?}");
+            assert_eq!(needing.map(|(name, _)| *name).collect::<Vec<_>>(), operations, "{right:?}");
         }
         assert!(Operation::NAMED.iter().all(|(_, it)| it.needs().contains(Rights::LOOKUP)));
     }
 
     #[test]
-    fn an_open_takes_all_that_its_flags_can_do() {
+    fn open_needs_the_rights_of_all_of_its_flags() {
         for how in every_open() {
-            let (needs, taken) = (how.needs(), Operation::Open(how).needs());
-            assert_eq!(taken, needs.node | needs.parent | Rights::LOOKUP, "{how:?}");
+            let (needs, rights) = (how.needs(), Operation::Open(how).needs());
+            assert_eq!(rights, needs.node | needs.parent | Rights::LOOKUP, "{how:?}");
             assert_eq!(Operation::Open(how).creates(), how.creates());
         }
     }
 
     #[test]
-    fn what_changes_something_takes_a_right_that_changes_something() {
+    fn only_reading_operations_need_only_reading_rights() {
         for (name, operation) in Operation::NAMED {
             let reads = ["hold", "open-read", "open-dir", "stat", "read-link", "list", "read"];
-            let takes_only_reading = Rights::READ_ONLY.contains(operation.needs());
-            assert_eq!(takes_only_reading, reads.contains(&name), "{name}");
+            let needs_only_reading = Rights::READ_ONLY.contains(operation.needs());
+            assert_eq!(needs_only_reading, reads.contains(&name), "{name}");
         }
     }
 
     #[test]
-    fn every_operation_has_one_name_and_a_sentence() {
-        let mut sentences = Vec::new();
+    fn names_and_phrases_are_unique() {
+        let mut phrases = Vec::new();
         for (name, operation) in Operation::NAMED {
             assert_eq!(operation.key(), name);
             assert_eq!(Operation::named(name), Some(operation));
-            sentences.push(operation.to_string());
+            phrases.push(operation.to_string());
         }
-        sentences.sort();
-        sentences.dedup();
-        assert_eq!(sentences.len(), Operation::NAMED.len(), "{sentences:?}");
+        phrases.sort();
+        phrases.dedup();
+        assert_eq!(phrases.len(), Operation::NAMED.len(), "{phrases:?}");
         for how in every_open() {
             assert!(Operation::named(Operation::Open(how).key()).is_some(), "{how:?}");
         }
         let both = OpenHow::new(Access::ReadWrite, OpenFlags::CREATE | OpenFlags::TRUNCATE);
-        let sentence = "open or create and empty it for reading and writing";
-        assert_eq!(Operation::Open(both).to_string(), sentence);
+        let phrase = "open or create and empty it for reading and writing";
+        assert_eq!(Operation::Open(both).to_string(), phrase);
         assert_eq!(Operation::named("fly"), None);
     }
 }

@@ -1,8 +1,8 @@
-//! The words for rights: what a person writes in a policy, and reads in an explanation.
+//! The names of rights, and of sets of rights, in policies and explanations.
 
 use palisade_vfs::Rights;
 
-/// Every right by itself.
+/// The single rights.
 const SINGLE: [(&str, Rights); 17] = [
     ("lookup", Rights::LOOKUP),
     ("stat", Rights::STAT),
@@ -23,7 +23,7 @@ const SINGLE: [(&str, Rights); 17] = [
     ("link-into", Rights::LINK_INTO),
 ];
 
-/// Sets that have a word of their own, the larger before the smaller.
+/// Named sets of rights, supersets first.
 const SETS: [(&str, Rights); 7] = [
     ("all", Rights::all()),
     ("read", Rights::READ_ONLY),
@@ -34,32 +34,32 @@ const SETS: [(&str, Rights); 7] = [
     ("link", Rights::LINK_FROM.union(Rights::LINK_INTO)),
 ];
 
-/// The rights that a word means, if it means any.
+/// Returns the rights with this name.
 #[must_use]
-pub fn rights_of_word(word: &str) -> Option<Rights> {
-    SETS.iter().chain(&SINGLE).find(|(known, _)| *known == word).map(|(_, rights)| *rights)
+pub fn rights_by_name(name: &str) -> Option<Rights> {
+    SETS.iter().chain(&SINGLE).find(|(known, _)| *known == name).map(|(_, rights)| *rights)
 }
 
-/// Every word that there is for rights, sets first.
-pub fn right_words() -> impl Iterator<Item = &'static str> {
+/// Returns the names of all sets and single rights, sets first.
+pub fn right_names() -> impl Iterator<Item = &'static str> {
     SETS.iter().chain(&SINGLE).map(|(word, _)| *word)
 }
 
-/// As few words as say exactly these rights: sets where they fit, in a stable order.
+/// Returns the fewest names whose union is `rights`, sets first, in a stable order.
 #[must_use]
-pub fn words_of_rights(rights: Rights) -> Vec<&'static str> {
-    each_word_of_rights(rights).collect()
+pub fn names_of_rights(rights: Rights) -> Vec<&'static str> {
+    each_name_of_rights(rights).collect()
 }
 
-/// The words of [`words_of_rights`], one by one.
-pub(crate) fn each_word_of_rights(rights: Rights) -> impl Iterator<Item = &'static str> {
+/// As [`names_of_rights`], as an iterator.
+pub(crate) fn each_name_of_rights(rights: Rights) -> impl Iterator<Item = &'static str> {
     let mut left = rights;
     SETS.iter().chain(&SINGLE).filter_map(move |(word, set)| {
-        let is_whole = left.contains(*set);
-        if is_whole {
+        let is_subset = left.contains(*set);
+        if is_subset {
             left -= *set;
         }
-        is_whole.then_some(*word)
+        is_subset.then_some(*word)
     })
 }
 
@@ -68,20 +68,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_say_exactly_the_rights_that_they_were_made_of() {
+    fn names_round_trip() {
         for bits in 0..=Rights::all().bits() {
             let rights = Rights::from_bits(bits).unwrap();
-            let words = words_of_rights(rights);
-            let said = words.iter().map(|word| rights_of_word(word).unwrap());
-            assert_eq!(said.fold(Rights::empty(), Rights::union), rights, "{words:?}");
+            let words = names_of_rights(rights);
+            let parsed = words.iter().map(|word| rights_by_name(word).unwrap());
+            assert_eq!(parsed.fold(Rights::empty(), Rights::union), rights, "{words:?}");
         }
-        assert_eq!(words_of_rights(Rights::all()), ["all"]);
-        assert_eq!(words_of_rights(Rights::READ_ONLY | Rights::REMOVE_DIR), ["read", "remove-dir"]);
+        assert_eq!(names_of_rights(Rights::all()), ["all"]);
+        assert_eq!(names_of_rights(Rights::READ_ONLY | Rights::REMOVE_DIR), ["read", "remove-dir"]);
     }
 
     #[test]
-    fn no_word_has_two_meanings() {
-        let words: std::collections::BTreeSet<_> = right_words().collect();
+    fn names_are_unique() {
+        let words: std::collections::BTreeSet<_> = right_names().collect();
         assert_eq!(words.len(), SETS.len() + SINGLE.len());
         let single = SINGLE.iter().fold(Rights::empty(), |all, (_, right)| all | *right);
         assert_eq!(single, Rights::all());

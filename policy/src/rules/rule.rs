@@ -1,7 +1,7 @@
-//! Rules: what a person says about the paths that a glob matches.
+//! Rules: the effect of a policy on the paths that a glob matches.
 //!
-//! Rules have no order. Where several match, what they allow is added up, what they deny is taken
-//! away from that, and what one of them hides is hidden with everything beneath it.
+//! Rules are not ordered. A path has the union of the rights that its rules allow, minus the rights
+//! that its rules deny. A path that one rule hides is hidden, with all paths under it.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,35 +13,35 @@ use crate::rules::glob::Glob;
 /// One rule of a policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
-    /// The paths that it is about.
+    /// The paths that the rule matches.
     pub glob: Glob,
-    /// What it says about them.
+    /// The effect on these paths.
     pub effect: Effect,
-    /// Where a person wrote it, for messages.
-    pub place: Option<Place>,
+    /// The source line of the rule, for messages.
+    pub place: Option<SourceLine>,
 }
 
-/// What a rule says about the paths that it matches.
+/// The effect of a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Effect {
-    /// These rights are granted, and `LOOKUP` with them, unless a rule denies them.
+    /// Grants these rights, and `LOOKUP`, unless another rule denies them.
     Allow(Rights),
-    /// These rights are refused, whatever other rules allow.
+    /// Denies these rights, even if other rules allow them.
     Deny(Rights),
-    /// It is as if nothing were there, nor beneath it.
+    /// Hides the path and all paths under it, as if they did not exist.
     Hide,
 }
 
-/// A rule by its number: its index in [`Policy::rules`](crate::Policy::rules).
+/// The number of a rule: its index in [`Policy::rules`](crate::Policy::rules).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RuleId(u32);
 
-/// Where a rule was written.
+/// The source line of a rule.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Place {
-    /// The file as its reader named it; `None` for a text that is no file.
+pub struct SourceLine {
+    /// The file name, or `None` for a text that was not read from a file.
     pub file: Option<Arc<str>>,
-    /// The line, from 1.
+    /// The line number, from 1.
     pub line: u32,
 }
 
@@ -50,7 +50,7 @@ impl RuleId {
         RuleId(index)
     }
 
-    /// The index of the rule among the rules of its policy.
+    /// Returns the index of the rule in its policy.
     #[must_use]
     pub fn index(self) -> usize {
         self.0 as usize
@@ -63,7 +63,7 @@ impl fmt::Display for RuleId {
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for SourceLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.file {
             Some(file) => write!(f, "{}:{}", escape::name(&**file), self.line),

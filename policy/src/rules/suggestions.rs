@@ -2,19 +2,18 @@
 
 use palisade_vfs::escape;
 
-/// How alike two words must be for one to be meant by the other.
-const LIKENESS_MIN: f64 = 0.7;
-/// The likeness of two words of which a single slip makes one the other: in short words such as
-/// `src` and `scr` Jaro-Winkler finds too little in common.
-const SLIP_LIKENESS: f64 = 0.75;
-const SLIP_LEN_MIN: usize = 3;
-/// The longest word that is compared: the time that takes grows with the square of its length.
+/// The least similarity of a suggestion.
+const SIMILARITY_MIN: f64 = 0.7;
+/// The similarity of two words at edit distance 1. In short words such as `src` and `scr` the
+/// Jaro-Winkler similarity is too low.
+const TYPO_SIMILARITY: f64 = 0.75;
+const TYPO_LEN_MIN: usize = 3;
+/// The longest word that is compared, in bytes: the time is quadratic in the length.
 const COMPARED_LEN_MAX: usize = 64;
 /// The most words that are compared.
 const COMPARED_MAX: usize = 1000;
 
-/// Words of other tools and systems, each with the words for the same here: of rights, of
-/// operations, or of both.
+/// Words of other tools and systems, each with the names of equivalent rights and operations.
 const ALIASES: [(&[&str], &[&str]); 17] = [
     (
         &["delete", "del", "rm", "erase", "unlink", "remove"],
@@ -38,10 +37,10 @@ const ALIASES: [(&[&str], &[&str]); 17] = [
     (&["everything", "any", "full", "*", "rw", "rwx", "admin"], &["all"]),
 ];
 
-/// The words of `known` that are likely meant by `unknown`: those that say the same as a word of
-/// other tools, or else the one that is most like it.
+/// Returns the words of `known` that `unknown` probably stands for: the equivalents of an alias, or
+/// else the most similar word.
 #[must_use]
-pub fn likely_words<'a>(unknown: &str, known: &[&'a str]) -> Vec<&'a str> {
+pub fn suggest_words<'a>(unknown: &str, known: &[&'a str]) -> Vec<&'a str> {
     if unknown.len() > COMPARED_LEN_MAX {
         return Vec::new();
     }
@@ -54,34 +53,35 @@ pub fn likely_words<'a>(unknown: &str, known: &[&'a str]) -> Vec<&'a str> {
     for (others, ours) in ALIASES {
         let ours: Vec<_> = ours.iter().filter_map(|word| find(word)).collect();
         if others.contains(&&*unknown) && !ours.is_empty() {
-            // Of rights, the first word is a set, which says what its parts say.
+            // The first name of rights is a set, which contains the others.
             let has_sets = find("all").is_some();
             return if has_sets { ours.into_iter().take(1).collect() } else { ours };
         }
     }
     let known = known.iter().filter(|it| it.len() <= COMPARED_LEN_MAX).take(COMPARED_MAX);
-    let likely = known.filter_map(|it| {
-        let both = [likeness(written, it), likeness(&unknown, it)];
+    let suggested = known.filter_map(|it| {
+        let both = [similarity(written, it), similarity(&unknown, it)];
         Some((both.into_iter().flatten().max_by(f64::total_cmp)?, *it))
     });
-    likely.max_by(|(a, _), (b, _)| a.total_cmp(b)).map(|(_, it)| it).into_iter().collect()
+    suggested.max_by(|(a, _), (b, _)| a.total_cmp(b)).map(|(_, it)| it).into_iter().collect()
 }
 
-/// How much two words are alike, if one may be meant by the other.
-pub(crate) fn likeness(one: &str, other: &str) -> Option<f64> {
+/// Returns the similarity of two words, from 0 to 1, if it is high enough for a suggestion.
+pub(crate) fn similarity(one: &str, other: &str) -> Option<f64> {
     if one.len().max(other.len()) > COMPARED_LEN_MAX {
         return None;
     }
-    let is_slip =
-        one.len().min(other.len()) >= SLIP_LEN_MIN && strsim::osa_distance(one, other) == 1;
-    let slip = if is_slip { SLIP_LIKENESS } else { 0.0 };
-    Some(strsim::jaro_winkler(one, other).max(slip)).filter(|likeness| *likeness > LIKENESS_MIN)
+    let is_typo =
+        one.len().min(other.len()) >= TYPO_LEN_MIN && strsim::osa_distance(one, other) == 1;
+    let typo = if is_typo { TYPO_SIMILARITY } else { 0.0 };
+    Some(strsim::jaro_winkler(one, other).max(typo))
+        .filter(|similarity| *similarity > SIMILARITY_MIN)
 }
 
-/// `did you mean `a` or `b`?`, if some word is likely meant.
+/// Returns the text "did you mean `a` or `b`?", if there is a suggestion.
 #[must_use]
 pub fn did_you_mean(unknown: &str, known: &[&str]) -> Option<String> {
-    let words = likely_words(unknown, known);
+    let words = suggest_words(unknown, known);
     let words: Vec<_> = words.iter().map(|word| format!("`{}`", escape::name(word))).collect();
     (!words.is_empty()).then(|| format!("did you mean {}?", words.join(" or ")))
 }
@@ -90,11 +90,11 @@ pub fn did_you_mean(unknown: &str, known: &[&str]) -> Option<String> {
 mod tests {
     use super::*;
     use crate::rules::operation::Operation;
-    use crate::rules::right_names::right_words;
+    use crate::rules::right_names::right_names;
 
     #[test]
-    fn words_of_other_tools_lead_to_the_words_here() {
-        let rights: Vec<_> = right_words().collect();
+    fn aliases_of_other_tools_are_suggested() {
+        let rights: Vec<_> = right_names().collect();
         let operations: Vec<_> = Operation::NAMED.iter().map(|(name, _)| *name).collect();
         for (unknown, of_rights, of_operations) in [
             ("delete", &["remove"][..], &["remove-file", "remove-dir"][..]),
@@ -118,8 +118,8 @@ mod tests {
             ("fly", &[], &[]),
             ("", &[], &[]),
         ] {
-            assert_eq!(likely_words(unknown, &rights), of_rights, "{unknown}");
-            assert_eq!(likely_words(unknown, &operations), of_operations, "{unknown}");
+            assert_eq!(suggest_words(unknown, &rights), of_rights, "{unknown}");
+            assert_eq!(suggest_words(unknown, &operations), of_operations, "{unknown}");
         }
         for word in ALIASES.iter().flat_map(|(_, ours)| *ours) {
             assert!(rights.contains(word) || operations.contains(word), "{word}");

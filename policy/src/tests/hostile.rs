@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use palisade_vfs::{Descent, Rights};
 
 use super::evaluator::{compiled, meaning};
-use crate::{Effect, Glob, Place, Policy, PolicyBuilder, PolicyError, Rule};
+use crate::{Effect, Glob, Policy, PolicyBuilder, PolicyError, Rule, SourceLine};
 
 /// The time limit of one compilation, with room for a loaded machine; exponential work would take
 /// years.
@@ -154,7 +154,7 @@ fn memory_is_proportional_to_the_rules() {
 fn errors_name_the_source_lines_of_rules() {
     let mut all = rules((0..40).map(|at| format!("/**/a{at}/**/b{at}")));
     for (rule, line) in all.iter_mut().zip(1..) {
-        rule.place = Some(Place { file: Some("policy.toml".into()), line });
+        rule.place = Some(SourceLine { file: Some("policy.toml".into()), line });
     }
     let text = build(&all).unwrap_err().to_string();
     assert!(text.contains("policy.toml:"), "{text}");

@@ -30,7 +30,7 @@ fn reference_documents_each_key_and_word() {
             "{key}"
         );
     }
-    for word in palisade_policy::right_words() {
+    for word in palisade_policy::right_names() {
         assert!(text.contains(&format!("`{word}`")), "{word}");
     }
 }

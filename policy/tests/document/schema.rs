@@ -105,7 +105,7 @@ fn suggested_keys_are_in_the_schema() {
 #[test]
 fn schema_lists_every_word_for_rights() {
     let schema = schema();
-    let words: Vec<_> = palisade_policy::right_words().collect();
+    let words: Vec<_> = palisade_policy::right_names().collect();
     let listed: Vec<_> = schema["$defs"]["right"]["examples"]
         .as_array()
         .unwrap()

@@ -1,6 +1,6 @@
-//! Events as lines of JSON, written by hand into one buffer that is used again.
+//! A JSON Lines writer for events, with a reused buffer.
 //!
-//! One object a line, fields in a fixed order, `v` first. Every line can be read by itself.
+//! Each line is one object with its fields in a fixed order, `v` first, and can be parsed alone.
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
@@ -14,61 +14,62 @@ use crate::audit::writer::{AuditOptions, Sink};
 /// The version of the format.
 pub(crate) const VERSION: u32 = 1;
 
-/// Bytes that are collected before they are written.
+/// The size of the output buffer, in bytes.
 const BUFFER_BYTES: usize = 64 * 1024;
 
-/// What the first line of a run says.
+/// The header of a run, which is its first line.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Header<'a> {
-    /// The run's identifier, which each of its lines has, so that runs can share a log; none if it
-    /// is empty.
+    /// The identifier of the run, which is in each of its lines, so that runs can share a log. An
+    /// empty identifier is omitted.
     pub run: &'a str,
-    /// When the run began, as RFC 3339 has it.
+    /// The start time, in RFC 3339 format.
     pub started: &'a str,
-    /// What ran.
+    /// The name of the guest.
     pub guest: &'a str,
-    /// Under which policy, as its reader named it.
+    /// The name of the policy.
     pub policy: &'a str,
-    /// Which decisions are recorded, and whether events may be lost; all and none without it.
+    /// The options of the auditor, whose filters are written to the header.
     pub options: Option<&'a AuditOptions>,
 }
 
-/// A sink that writes a line of JSON for each event, in pieces of 64 KiB and at the end.
+/// A sink that writes a line of JSON for each event. Output is written in chunks of 64 KiB and by
+/// flushes.
 pub struct JsonLines<W> {
     out: W,
     buffer: String,
-    /// The field with the run's identifier, with the comma before it.
+    /// The rendered field with the identifier of the run, with a leading comma.
     run: String,
     texts: Texts,
 }
 
-/// What lines have in common with those that were written last.
+/// A cache of rendered fields that recent lines share.
 #[derive(Default)]
 struct Texts {
     known: Vec<Text>,
-    /// The index of the last line's.
+    /// The index of the entry of the last line.
     last: usize,
 }
 
-/// What lines of one ruling have in common, at one time and of one guest.
+/// The rendered fields of lines with one ruling, timestamp and guest.
 struct Text {
     ruling: Arc<Ruling>,
     nanos: u64,
     guest: Box<str>,
-    /// The fields from `run` on, up to the path and its first quote.
+    /// The fields from `run` up to the opening quote of the path.
     head: String,
-    /// The fields that tell the ruling, and the end of the line.
+    /// The fields of the ruling, and the end of the line.
     tail: String,
 }
 
-/// Most texts that are remembered.
+/// The most cached entries.
 const TEXTS_MAX: usize = 8;
 
 /// The end of a line.
 const END: &str = "}\n";
 
 impl Texts {
-    /// What the line of `event` has in common with others.
+    /// Returns the shared fields of the line of `event`, rendering them on a cache miss.
     fn of(&mut self, event: &Event<'_>, run: &str) -> Option<&Text> {
         let is_it = |text: &Text| Arc::ptr_eq(&text.ruling, event.ruling);
         if !self.known.get(self.last).is_some_and(is_it) {
@@ -115,8 +116,8 @@ impl Text {
 }
 
 impl<W: Write + Send> JsonLines<W> {
-    /// Writes to `out`, which needs no buffer of its own, beginning with `header`. Each call of
-    /// `out` gets whole lines.
+    /// Returns a sink that writes `header` and then events to `out`, which needs no buffer. Each
+    /// write contains complete lines.
     pub fn new(out: W, header: &Header<'_>) -> Self {
         let mut run = String::new();
         if !header.run.is_empty() {
@@ -162,13 +163,13 @@ impl<W: Write + Send> Sink for JsonLines<W> {
     }
 }
 
-/// Whether two texts are the same. Comparing an empty one, which is nowhere in memory, can take a
-/// processor very long.
+/// Compares two texts. Two empty texts are not compared by content: their dangling pointers can
+/// cause a slow page walk.
 fn is_same(one: &str, other: &str) -> bool {
     one.len() == other.len() && (one.is_empty() || one == other)
 }
 
-/// Adds the fields of a header that say which decisions are left out.
+/// Appends the header fields of the filters.
 fn filter(text: &mut String, options: &AuditOptions) {
     if !options.only.is_empty() {
         let words: Vec<_> = options.only.iter().map(|it| format!("\"{}\"", it.key())).collect();
@@ -182,7 +183,7 @@ fn filter(text: &mut String, options: &AuditOptions) {
     }
 }
 
-/// Adds the line of `event` of the run with the field `run` to `text`.
+/// Appends the line of `event` to `text`.
 fn line(text: &mut String, texts: &mut Texts, event: &Event<'_>, run: &str) -> io::Result<()> {
     let Some(shared) = texts.of(event, run) else {
         return Err(io::Error::other(bug!("a record has no text of its ruling")));
@@ -209,7 +210,7 @@ fn line(text: &mut String, texts: &mut Texts, event: &Event<'_>, run: &str) -> i
     Ok(())
 }
 
-/// The fields that tell what was decided, by what, and what came of it.
+/// Renders the fields of the decision, the rule and the result.
 fn fields(ruling: &Ruling) -> String {
     let mut text = ",\"wanted\":".to_owned();
     text.push_str(&list(ruling.wanted));
@@ -258,24 +259,24 @@ fn number(text: &mut String, number: u64) {
     text.push_str(itoa::Buffer::new().format(number));
 }
 
-/// The list of the words for `rights`.
+/// Renders the names of `rights` as a JSON list.
 fn list(rights: Rights) -> String {
     let words =
-        crate::rules::right_names::each_word_of_rights(rights).map(|word| format!("\"{word}\""));
+        crate::rules::right_names::each_name_of_rights(rights).map(|word| format!("\"{word}\""));
     format!("[{}]", words.collect::<Vec<_>>().join(","))
 }
 
-/// Adds `value` as a JSON string, in which nothing could end a line or a script.
+/// Appends `value` as a JSON string that can end neither a line nor an HTML script.
 pub(crate) fn string(text: &mut String, value: &str) {
     text.push('"');
     escaped(text, value);
     text.push('"');
 }
 
-/// Adds what is between the quotes of `value` as a JSON string.
+/// Appends `value` as a JSON string without its quotes.
 fn escaped(text: &mut String, value: &str) {
-    // Nearly every text has nothing in it that could need an escape. All of it is looked at, which
-    // takes less than a way out at each byte.
+    // Fast path: few texts need an escape. The whole text is scanned without an early exit, which
+    // the compiler vectorizes.
     let may_need = |b: u8| matches!(b, b'"' | b'\\' | b'<' | 0..=0x1f | 0x7f..);
     if !value.bytes().fold(false, |found, b| found | may_need(b)) {
         text.push_str(value);
@@ -298,20 +299,20 @@ fn escaped(text: &mut String, value: &str) {
     text.push_str(value.get(plain..).unwrap_or_default());
 }
 
-/// Whether `c` would end the string, the line, or a script that the line is put into, or is not
-/// fit for a terminal.
+/// Whether `c` must be escaped: it could end the string, the line or an HTML script, or is a
+/// control character of a terminal.
 fn needs_escape(c: char) -> bool {
     matches!(c, '"' | '\\' | '<') || escape::must_escape(c)
 }
 
-/// The name of an errno in a log.
+/// Returns the name of an errno in a log.
 pub(crate) fn errno_key(errno: Errno) -> &'static str {
     static KEYS: OnceLock<Vec<(Errno, String)>> = OnceLock::new();
     let keys = KEYS.get_or_init(|| Errno::ALL.iter().map(|errno| (*errno, errno.name())).collect());
     keys.get(errno as usize).map_or("io", |(_, key)| key.as_str())
 }
 
-/// The errno of a name in a log.
+/// Returns the errno with this name in a log.
 pub(crate) fn errno_named(key: &str) -> Option<Errno> {
     Errno::ALL.iter().copied().find(|errno| errno_key(*errno) == key)
 }

@@ -1,12 +1,12 @@
-//! Reading a log back: lines of JSON that someone else may have written.
+//! A parser of audit logs, which are untrusted input.
 //!
-//! Nothing is believed: a line is at most [`LogReader::LINE_MAX`] bytes long, each field has its
-//! form, and paths are checked like a guest's. What is wrong is told with the number of its line.
-//! Fields that are not known are passed over, so that a log of a later release can be read.
+//! A line is at most [`LogReader::LINE_MAX`] bytes long, each field is validated, and paths are
+//! checked like those of a guest. An error contains the line number. Unknown fields are ignored, so
+//! logs of a later release can be read.
 //!
-//! A log may hold several runs, one after the other or interleaved. A run that is killed while it
-//! writes leaves part of a line, at the end of the log or before the first line of another run;
-//! that part is counted and passed over.
+//! A log can contain several runs, sequential or interleaved. A run that is killed during a write
+//! leaves a truncated line, at the end of the log or before the first line of another run; the
+//! reader counts and skips it.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -18,9 +18,9 @@ use serde::Deserialize;
 use crate::audit::decision::Observation;
 use crate::audit::event::{Action, Decision, Mode};
 use crate::audit::log::json_lines::{VERSION, errno_named};
-use crate::rules::right_names::rights_of_word;
+use crate::rules::right_names::rights_by_name;
 
-/// One event that was read back. The fields are those of [`Event`](crate::audit::Event).
+/// A parsed event. The fields are those of [`Event`](crate::audit::Event).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "they are those of `Event`")]
 pub struct Record {
@@ -45,38 +45,37 @@ pub struct Record {
     pub bytes: Option<u64>,
 }
 
-/// A path of a log: absolute, and what is behind the directory that was held is a descent.
+/// A path of a log: an absolute path, with the length of the part that leads to the handle.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RecordedPath {
     text: String,
-    /// Where the names of the directory that was held end.
+    /// The length of the path of the handle.
     held_bytes: usize,
 }
 
-/// What the first line of a run said, as far as it said it.
+/// The header of a run. A missing field is empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct LogHeader {
-    /// The run, as each of its records has it.
+    /// The identifier of the run, as in each of its records.
     pub run: String,
-    /// The release that wrote it.
+    /// The release that wrote the log.
     pub palisade: String,
-    /// When the run began.
+    /// The start time.
     pub started: String,
-    /// What ran.
+    /// The name of the guest.
     pub guest: String,
-    /// Under which policy.
+    /// The name of the policy.
     pub policy: String,
-    /// The words for the decisions that were recorded: those that are in all of these; all, if
-    /// there are none.
+    /// The names of the filters, all of which a recorded event passed.
     pub only: Vec<String>,
-    /// Of those, every so-many-th was recorded; each, if it is 0 or 1.
+    /// The sampling interval; 0 and 1 record each event.
     pub sample: u64,
-    /// Whether records may have been lost.
+    /// Whether events may have been dropped.
     pub may_drop: bool,
 }
 
-/// The header of a log without one.
+/// The header of a run without one.
 static NONE: LogHeader = LogHeader {
     run: String::new(),
     palisade: String::new(),
@@ -89,7 +88,7 @@ static NONE: LogHeader = LogHeader {
 };
 
 impl LogHeader {
-    /// Which decisions were left out on purpose, in words; `None` if none were.
+    /// Returns a description of the filters, or `None` if all events were recorded.
     #[must_use]
     pub fn filter(&self) -> Option<String> {
         let only = self.only.join(" and ");
@@ -102,29 +101,29 @@ impl LogHeader {
     }
 }
 
-/// What is wrong with a log.
+/// An error of reading a log.
 #[derive(Debug)]
 pub struct LogError {
-    /// The line, from 1.
+    /// The line number, from 1.
     pub line: u64,
-    /// What is wrong with it.
+    /// The kind of the error.
     pub kind: LogErrorKind,
 }
 
-/// What can be wrong with a line of a log.
+/// The kind of a [`LogError`].
 #[derive(Debug)]
 pub enum LogErrorKind {
-    /// It cannot be read.
+    /// Reading failed.
     Io(io::Error),
-    /// It is longer than [`LogReader::LINE_MAX`].
+    /// The line is longer than [`LogReader::LINE_MAX`].
     TooLong,
-    /// It is not JSON, or not such an object.
+    /// The line is not valid JSON, or not an object of the format.
     Json(String),
-    /// It is of another version of the format.
+    /// The version of the format is not supported.
     Version(u64),
-    /// A field has a value that it cannot have.
+    /// The value of a field is invalid.
     Field(&'static str),
-    /// There are more runs than [`LogReader::RUNS_MAX`], or their headers are larger than
+    /// The log has more runs than [`LogReader::RUNS_MAX`], or headers larger than
     /// [`LogReader::HEADERS_MAX`].
     Runs,
 }
@@ -179,20 +178,20 @@ impl RecordedPath {
         Some(path)
     }
 
-    /// The whole path.
+    /// Returns the whole path.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// The path of the directory that was held.
+    /// Returns the path of the handle.
     #[must_use]
     pub fn held(&self) -> &str {
         let held = self.text.get(..self.held_bytes);
         held.unwrap_or_else(|| bug!(""; "a path is shorter than its held part"))
     }
 
-    /// The way from there.
+    /// Returns the path from the handle.
     #[must_use]
     pub fn rest(&self) -> Descent<'_> {
         let rest = Descent::new(self.rest_text());
@@ -213,7 +212,7 @@ impl Record {
     }
 }
 
-/// A line as it is written.
+/// The JSON object of a line.
 #[derive(Deserialize)]
 struct Line<'a> {
     v: u64,
@@ -257,7 +256,7 @@ struct Line<'a> {
     bytes: Option<u64>,
 }
 
-/// What tells a header from an event.
+/// The fields by which a header is distinguished from an event.
 #[derive(Deserialize)]
 struct Start {
     v: u64,
@@ -265,7 +264,7 @@ struct Start {
 }
 
 fn rights(words: &[Cow<'_, str>]) -> Option<Rights> {
-    words.iter().try_fold(Rights::empty(), |all, word| Some(all | rights_of_word(word)?))
+    words.iter().try_fold(Rights::empty(), |all, word| Some(all | rights_by_name(word)?))
 }
 
 impl Line<'_> {
@@ -308,14 +307,14 @@ impl Line<'_> {
     }
 }
 
-/// How every line begins.
+/// The first bytes of every line.
 const START: &[u8] = b"{\"v\":";
 
-/// Reads a log, line by line.
+/// A reader of a log, an iterator over its records.
 pub struct LogReader<R> {
     input: R,
     buffer: Vec<u8>,
-    /// The part of the buffer that is read next; all before it was read.
+    /// The unread part of the buffer.
     at: usize,
     end: usize,
     line: u64,
@@ -328,12 +327,12 @@ pub struct LogReader<R> {
 impl<R: BufRead> LogReader<R> {
     /// The longest line, in bytes.
     pub const LINE_MAX: usize = 1 << 20;
-    /// The most runs of a log: their headers are held.
+    /// The most runs of a log: their headers are kept in memory.
     pub const RUNS_MAX: usize = 1 << 16;
     /// The most bytes of all headers of a log.
     pub const HEADERS_MAX: usize = 1 << 24;
 
-    /// Reads from `input`.
+    /// Returns a reader of `input`.
     pub fn new(input: R) -> Self {
         LogReader {
             input,
@@ -348,17 +347,17 @@ impl<R: BufRead> LogReader<R> {
         }
     }
 
-    /// What the last header said that was read: empty before the first event.
+    /// Returns the last header, which is empty before the first event.
     pub fn header(&self) -> &LogHeader {
         self.headers.last().unwrap_or(&NONE)
     }
 
-    /// The headers that were read so far, in their order.
+    /// Returns all headers that were read, in order.
     pub fn headers(&self) -> &[LogHeader] {
         &self.headers
     }
 
-    /// How many lines were passed over because only their beginning was there.
+    /// The number of truncated lines that were skipped.
     pub fn cut(&self) -> u64 {
         self.cut
     }
@@ -397,8 +396,8 @@ impl<R: BufRead> LogReader<R> {
         Ok(None)
     }
 
-    /// Reads the next line into the buffer, unless that has something left. Returns whether there
-    /// is one.
+    /// Reads the next line into the buffer, unless the buffer has unread text. Returns whether
+    /// there is a line.
     fn read_line(&mut self) -> Result<bool, LogErrorKind> {
         if self.at < self.buffer.len() {
             if self.at == self.end {
@@ -418,13 +417,15 @@ impl<R: BufRead> LogReader<R> {
         Ok(self.end > 0)
     }
 
-    /// Handles text that is not one object: ends it where another line starts, or passes over it
-    /// if it is the beginning of a line whose end was never written.
+    /// Handles text that is not one object: ends it at the start of the next line, or skips it if
+    /// it is a truncated line.
     ///
-    /// Errors: `error`, if it is neither.
+    /// # Errors
+    ///
+    /// `error`, if the text is neither.
     fn skip_cut(&mut self, error: &serde_json::Error) -> Result<(), LogErrorKind> {
         let text = line(&self.buffer, self.at, self.end);
-        // Every quote in a string is escaped, so this is not a part of one.
+        // Quotes within a string are escaped, so this match is not within one.
         let next = text.windows(START.len()).skip(1).position(|it| it == START);
         if let Some(before) = next {
             self.end = self.at + 1 + before;
@@ -451,7 +452,7 @@ fn json(error: serde_json::Error) -> LogErrorKind {
 impl<R: BufRead> Iterator for LogReader<R> {
     type Item = Result<Record, LogError>;
 
-    /// The next event. After an error there is none.
+    /// Returns the next event. After an error, `None`.
     fn next(&mut self) -> Option<Self::Item> {
         if self.is_ended {
             return None;

@@ -1,17 +1,17 @@
-//! Replaying: what another policy would have decided about each thing that a log tells.
+//! Replay: the decisions that another policy would make about the events of a log.
 //!
-//! The prediction is for one decision, on the path that was walked and the things that were there.
-//! For a log of a dry run, or of a run in which nothing was refused, it is what a real run of the
-//! same operations under the other policy decides, up to the first operation that changes something
-//! and is refused: from there on the run would have found other things. About what was refused when
-//! it was recorded, a log knows what was wanted, but not what would have come of it.
+//! Each prediction is for one event, with its path and the nodes that existed. For a log without
+//! denials, or of a dry run, the predictions equal the decisions of a real run of the same
+//! operations, up to the first operation that changes something and is denied: after that, the real
+//! run would encounter other nodes. For an operation that was denied when it was recorded, a log
+//! contains the wanted rights but not the result that it would have had.
 
 use crate::audit::DecisionDetails;
 use crate::audit::decision::{JudgedPath, decide};
 use crate::audit::log::reader::{Record, RecordedPath};
 use crate::automaton::policy::Policy;
 
-/// What `policy` would have decided.
+/// Returns the decision that `policy` would make.
 #[must_use]
 pub fn replay(policy: &Policy, record: &Record) -> DecisionDetails {
     let spot = |path| spot(policy, path);

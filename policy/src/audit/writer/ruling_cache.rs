@@ -11,7 +11,7 @@ use crate::audit::decision::{DecisionDetails, Observation};
 use crate::audit::event::{Action, Decision, Mode, Ruling};
 use crate::audit::writer::PendingEvent;
 use crate::automaton::policy::{Policy, State};
-use crate::rules::rule::{Place, RuleId};
+use crate::rules::rule::{RuleId, SourceLine};
 
 /// The reason of a decision, as far as the caller knows it.
 #[derive(Clone, Copy)]
@@ -178,7 +178,7 @@ impl CachedRuling {
 }
 
 /// Returns the source line of `rule`.
-fn place_of_rule(rule: Option<RuleId>, policy: &Policy) -> Option<&Place> {
+fn place_of_rule(rule: Option<RuleId>, policy: &Policy) -> Option<&SourceLine> {
     policy.rule(rule?)?.place.as_ref()
 }
 
@@ -186,7 +186,7 @@ fn new_ruling(
     observation: &Observation,
     details: &DecisionDetails,
     mode: Mode,
-    place: Option<&Place>,
+    place: Option<&SourceLine>,
 ) -> Ruling {
     Ruling {
         action: observation.action,
@@ -204,7 +204,7 @@ fn new_ruling(
 }
 
 /// Compares two source lines, their files by address: rules of one document share the file name.
-fn is_same_place(one: Option<&Place>, other: Option<&Place>) -> bool {
+fn is_same_place(one: Option<&SourceLine>, other: Option<&SourceLine>) -> bool {
     let (one, other) = match (one, other) {
         (Some(one), Some(other)) => (one, other),
         (None, None) => return true,

@@ -4,7 +4,7 @@ use std::io;
 
 use crate::audit::event::{Decision, Event};
 use crate::audit::log::json_lines::errno_key;
-use crate::rules::right_names::words_of_rights;
+use crate::rules::right_names::names_of_rights;
 
 /// The destination of events.
 pub trait Sink: Send {
@@ -48,7 +48,7 @@ impl Sink for Tracing {
         let decision = ruling.decision.key(ruling.mode);
         let result = ruling.result.map_or_else(errno_key, |()| "ok");
         let rule = ruling.place.as_ref().map(ToString::to_string);
-        let missing = words_of_rights(ruling.missing).join(" ");
+        let missing = names_of_rights(ruling.missing).join(" ");
         if ruling.decision == Decision::Allow {
             tracing::info!(
                 target: "palisade::audit", op, path, to, decision, result, rule, guest

@@ -33,10 +33,10 @@ pub(crate) fn set_kinds(table: &mut Table) {
 fn set_constant(table: &mut Table) {
     let is_constant = |(row, state): (&Row, u32)| {
         let leads_to = table.row(row.others);
-        row.leads_alike()
+        row.has_one_successor()
             && !row.hidden
             && table.kind(state) == table.kind(row.others)
-            && leads_to.is_some_and(|next| next.leads_alike() && next.others == row.others)
+            && leads_to.is_some_and(|next| next.has_one_successor() && next.others == row.others)
     };
     let constant: Vec<bool> = table.rows.iter().zip(0..).map(is_constant).collect();
     for (row, constant) in table.rows.iter_mut().zip(constant) {

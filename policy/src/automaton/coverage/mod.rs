@@ -1,12 +1,11 @@
-//! Rule coverage: which rules of a policy have matched a path, and which never did.
+//! Rule coverage: tracks which rules of a policy have matched a path.
 //!
-//! A tracked [`Policy`] has a bitmap of its states. Judging a path sets the bit of each state on
-//! the way with relaxed atomics, and only the first visit of a state looks at the rules that match
-//! there. So an access that was seen before costs one load and one test, and a policy that is not
-//! tracked one test of an `Option`.
+//! A tracked [`Policy`] has a bitmap of visited states. Evaluating a path sets the bit of each
+//! state of the path, and only the first visit of a state marks its rules. So a repeated access
+//! costs one load and one test, and an untracked policy one test of an `Option`.
 //!
-//! A bit that is set is never cleared, and no other memory depends on it: relaxed order suffices.
-//! Deliberately absent: counts. Whether a rule matched is what a typo changes.
+//! A bit is never cleared and no other memory depends on it, so relaxed atomics suffice.
+//! Deliberately absent: counts. A rule with a typo is one that never matches.
 
 #[cfg(feature = "document")]
 mod nearest;
@@ -23,18 +22,18 @@ use crate::rules::rule::RuleId;
 
 pub use tree::{TreeVisit, Unread};
 
-/// The states of one policy that were visited.
+/// The visited states of one policy.
 #[derive(Debug)]
 pub(crate) struct Visited {
     states: Box<[AtomicU64]>,
     rules: Arc<MatchedRules>,
 }
 
-/// The rules of one policy that matched a path.
+/// The rules of one policy that have matched a path.
 #[derive(Debug)]
 struct MatchedRules {
     matched: Box<[AtomicBool]>,
-    /// Those of the policy that was narrowed to this one, whose rules come first here.
+    /// Those of the wider policy from which this one was narrowed, whose rules come first here.
     wider: Option<Arc<MatchedRules>>,
 }
 
@@ -74,20 +73,20 @@ impl Visited {
         Visited { states, rules: MatchedRules::new(policy.rules().len(), wider) }
     }
 
-    /// The word and the bit of `state`; `None` for a state that the policy does not have.
+    /// Returns the word and the mask of `state`, or `None` for an unknown state.
     #[inline]
-    fn place(&self, state: State) -> Option<(&AtomicU64, u64)> {
+    fn bit(&self, state: State) -> Option<(&AtomicU64, u64)> {
         let word = self.states.get((state.0 / u64::BITS) as usize)?;
         Some((word, 1 << (state.0 % u64::BITS)))
     }
 
     fn has(&self, state: State) -> bool {
-        self.place(state).is_some_and(|(word, bit)| word.load(Ordering::Relaxed) & bit != 0)
+        self.bit(state).is_some_and(|(word, bit)| word.load(Ordering::Relaxed) & bit != 0)
     }
 
     #[inline]
     pub(crate) fn visit(&self, policy: &Policy, state: State) {
-        if let Some((word, bit)) = self.place(state)
+        if let Some((word, bit)) = self.bit(state)
             && word.load(Ordering::Relaxed) & bit == 0
         {
             self.visit_first(policy, state, (word, bit));
@@ -104,16 +103,16 @@ impl Visited {
 }
 
 impl Policy {
-    /// Records from now on which rules match a path that is judged, for
-    /// [`Policy::unmatched_rules`]. A policy that [`Policy::attenuate`] makes of this one records
-    /// too, for itself and for this one; so does what [`Live::narrow`](crate::Live::narrow) makes.
+    /// Enables tracking for [`Policy::unmatched_rules`]. Policies that [`Policy::attenuate`] or
+    /// [`Live::narrow`](crate::Live::narrow) derive from this one are tracked too, and also mark
+    /// the rules of this one.
     #[must_use]
     pub fn track_rules(mut self) -> Self {
         self.visited = Some(Visited::new(&self, None));
         self
     }
 
-    /// This policy, which was made by narrowing `wider`, tracked if `wider` is.
+    /// Enables tracking for a policy that was narrowed from `wider`, if `wider` is tracked.
     pub(crate) fn tracked_as(mut self, wider: &Policy) -> Self {
         if let Some(visited) = &wider.visited {
             self.visited = Some(Visited::new(&self, Some(Arc::clone(&visited.rules))));
@@ -121,11 +120,11 @@ impl Policy {
         self
     }
 
-    /// The rules that matched no path that was judged since [`Policy::track_rules`], lowest first;
-    /// `None` if the policy does not track them.
+    /// Returns the rules that matched no evaluated path since [`Policy::track_rules`], in ascending
+    /// order; `None` if tracking is not enabled.
     ///
-    /// A path counts as judged with each directory on the way to it. A name that a listing leaves
-    /// out because it is hidden counts too; names that a listing shows do not.
+    /// Evaluating a path includes each of its directories. A hidden name that a listing omits
+    /// counts as evaluated; names that a listing returns do not.
     #[must_use]
     pub fn unmatched_rules(&self) -> Option<Vec<RuleId>> {
         let visited = self.visited.as_ref()?;
@@ -133,8 +132,8 @@ impl Policy {
         Some(all.filter(|rule| !visited.rules.has(*rule)).collect())
     }
 
-    /// Whether a walk beneath a directory at `state`, which was visited, visits no new state.
-    pub(crate) fn is_covered_beneath(&self, state: State) -> bool {
+    /// Whether a walk under a directory at `state`, which was visited, visits no new state.
+    pub(crate) fn is_covered_under(&self, state: State) -> bool {
         let (Some(visited), Some(row)) = (&self.visited, self.table.row(state.0)) else {
             return bug!(true; "a walk at a state that is not tracked");
         };

@@ -1,9 +1,8 @@
-//! Suggests what a rule that matches nothing may have meant: the most similar name in a tree.
+//! Spelling suggestions for rules that match nothing: the most similar path in a tree.
 //!
-//! Each glob is matched along the walk, component by component. Where a component that the glob
-//! writes out could come next, it is compared with each name that is there. The deepest such place
-//! counts first, then the likeness: in `/src/sercet.key` it is `sercet.key` that is compared with
-//! the names in `/src`.
+//! The walk matches each glob component by component. Where the next component of a glob contains
+//! literal text, it is compared with each name in the directory. A deeper match ranks first, then
+//! the similarity: for `/src/sercet.key`, `sercet.key` is compared with the names in `/src`.
 
 use palisade_vfs::{DirRef, Name};
 
@@ -11,17 +10,17 @@ use super::tree::walk;
 use crate::automaton::policy::Policy;
 use crate::rules::glob::{Glob, Part};
 use crate::rules::rule::RuleId;
-use crate::rules::suggestions::likeness;
+use crate::rules::suggestions::similarity;
 
 impl Policy {
-    /// How many rules [`Policy::nearest_paths`] looks at: each costs time for each name.
+    /// The most rules that [`Policy::nearest_paths`] processes: each is compared with each name.
     pub const NEAREST_RULES_MAX: usize = 64;
 
-    /// For each of `rules`, the path in the tree `dir` whose last name is most like a name that
-    /// the rule writes out at that place; `None` if none is like it. `dir` is what the guest knows
-    /// as `guest_path`.
+    /// Returns for each of `rules` the path in the tree `dir` whose last name is most similar to
+    /// the component of the glob at that depth, or `None` if no name is similar. `guest_path` is
+    /// the guest path of `dir`.
     ///
-    /// Beyond [`Policy::NEAREST_RULES_MAX`] rules the answer is `None`.
+    /// The result is `None` for all rules after the first [`Policy::NEAREST_RULES_MAX`].
     #[must_use]
     pub fn nearest_paths(
         &self,
@@ -29,8 +28,8 @@ impl Policy {
         dir: &DirRef,
         guest_path: &str,
     ) -> Vec<Option<String>> {
-        let looked_at = rules.iter().take(Self::NEAREST_RULES_MAX);
-        let globs = looked_at.map(|rule| self.rule(*rule).map(|rule| &rule.glob)).collect();
+        let processed = rules.iter().take(Self::NEAREST_RULES_MAX);
+        let globs = processed.map(|rule| self.rule(*rule).map(|rule| &rule.glob)).collect();
         let mut nearest = Nearest { globs, best: Vec::new(), deepest: vec![0; rules.len()] };
         nearest.best.resize_with(rules.len(), || None);
         nearest.search(dir, guest_path);
@@ -42,18 +41,18 @@ struct Nearest<'p> {
     globs: Vec<Option<&'p Glob>>,
     /// The best candidate for each glob.
     best: Vec<Option<Candidate>>,
-    /// For each glob, the most components that matched something.
+    /// For each glob, the most components that matched a path.
     deepest: Vec<usize>,
 }
 
 struct Candidate {
-    /// How many components of the glob come before the one that is like a name.
+    /// The number of components of the glob before the compared one.
     depth: usize,
-    likeness: f64,
+    similarity: f64,
     path: String,
 }
 
-/// For each glob, how many of its components can match the path to a directory.
+/// For each glob, the components that can match next, as a set of indices.
 type Reached = Vec<Vec<bool>>;
 
 impl<'p> Nearest<'p> {
@@ -68,14 +67,14 @@ impl<'p> Nearest<'p> {
             self.compare(&reached, name, &path);
             reached = self.step(&reached, name);
         }
-        walk(dir, guest_path, reached, &mut |met, above| {
-            self.compare(above, met.name, met.path);
-            let reached = self.step(above, met.name);
+        walk(dir, guest_path, reached, &mut |entry, parent| {
+            self.compare(parent, entry.name, entry.path);
+            let reached = self.step(parent, entry.name);
             reached.iter().any(|reached| reached.contains(&true)).then_some(reached)
         });
     }
 
-    /// The best candidates. One in the place of a component that does match something is none.
+    /// Returns the best candidates, without those for a component that matches some path.
     fn paths(self) -> Vec<Option<String>> {
         let is_fault = |(best, deepest): (Option<Candidate>, usize)| {
             best.filter(|best| best.depth >= deepest).map(|best| best.path)
@@ -96,40 +95,41 @@ impl<'p> Nearest<'p> {
         next
     }
 
-    /// Compares a name with the components that could come next.
+    /// Compares a name with the components that can match next.
     fn compare(&mut self, reached: &Reached, name: Name<'_>, path: &str) {
         for ((glob, reached), best) in self.globs.iter().zip(reached).zip(&mut self.best) {
             let Some(glob) = glob else { continue };
             for (depth, (part, _)) in
                 glob.parts().iter().zip(reached).enumerate().filter(|(_, (_, here))| **here)
             {
-                let Some(likeness) = likeness_of(part, name.as_str()) else { continue };
+                let Some(similarity) = similarity_to(part, name.as_str()) else { continue };
                 let is_better = best
                     .as_ref()
-                    .is_none_or(|best| (depth, likeness) > (best.depth, best.likeness));
+                    .is_none_or(|best| (depth, similarity) > (best.depth, best.similarity));
                 if is_better {
-                    *best = Some(Candidate { depth, likeness, path: path.to_owned() });
+                    *best = Some(Candidate { depth, similarity, path: path.to_owned() });
                 }
             }
         }
     }
 }
 
-/// How much `name` is like what `part` writes out, if it is like it and does not match it.
-fn likeness_of(part: &Part, name: &str) -> Option<f64> {
+/// Returns the similarity of `name` to the literal text of `part`, if it is similar and does not
+/// match.
+fn similarity_to(part: &Part, name: &str) -> Option<f64> {
     match part {
         _ if part.matches(name) => None,
         Part::Deep => None,
-        Part::Literal(literal) => likeness(literal, name),
+        Part::Literal(literal) => similarity(literal, name),
         Part::Words(words) => {
-            words.iter().filter_map(|word| likeness(word, name)).max_by(f64::total_cmp)
+            words.iter().filter_map(|word| similarity(word, name)).max_by(f64::total_cmp)
         }
         Part::Pattern(pattern) => {
-            // `*.kye` is like `a.key` as `.kye` is like `.key`.
+            // `*.kye` is as similar to `a.key` as `.kye` is to `.key`.
             let tail = pattern.literal_tail()?;
             let start = name.chars().count().checked_sub(tail.chars().count())?;
             let (at, _) = name.char_indices().nth(start)?;
-            likeness(&tail, name.get(at..)?)
+            similarity(&tail, name.get(at..)?)
         }
     }
 }

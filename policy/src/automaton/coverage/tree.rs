@@ -1,21 +1,21 @@
-//! Looks up a whole tree in a policy, so that its rules which match something in it are known.
+//! Evaluates all names of a tree, to find the rules that match one of them.
 //!
-//! No link is followed and no file is opened.
+//! The walk follows no links and opens no files.
 
 use palisade_vfs::{DirRef, Errno, Name, PathError, VisitedName, visit_names};
 
 use crate::automaton::policy::Policy;
 
-/// Directories that could not be read and are named.
+/// The most unreadable directories that are listed by path.
 const UNREAD_NAMED_MAX: usize = 8;
 
-/// What [`Policy::visit_tree`] went through.
+/// The result of [`Policy::visit_tree`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TreeVisit {
-    /// The names that were looked up in the policy.
+    /// The number of evaluated names.
     pub names: u64,
-    /// The directories that could not be read: rules may match something in them.
+    /// The directories that could not be read. Rules may match names in them.
     pub unread: Unread,
 }
 
@@ -23,71 +23,71 @@ pub struct TreeVisit {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Unread {
-    /// How many.
+    /// The number of directories.
     pub count: u64,
-    /// The first of them, by their paths, each with the reason.
+    /// The paths of the first ones, each with its errno.
     pub first: Vec<(String, Errno)>,
 }
 
 impl Policy {
-    /// Looks up each name of the tree `dir`, which the guest knows as `guest_path`, so that
-    /// [`Policy::unmatched_rules`] leaves out the rules that match something in it. The policy has
-    /// to track its rules: see [`Policy::track_rules`].
+    /// Evaluates each name of the tree `dir`, whose guest path is `guest_path`, so that
+    /// [`Policy::unmatched_rules`] excludes the rules that match in it. Tracking must be enabled by
+    /// [`Policy::track_rules`].
     ///
-    /// A directory is not read if all rules that can match in it have matched already.
+    /// A directory is skipped if all rules that can match in it have already matched.
     pub fn visit_tree(&self, dir: &DirRef, guest_path: &str) -> TreeVisit {
         let mut names = 0;
         let state = self.at(guest_path);
         self.visit(state);
-        let unread = walk(dir, guest_path, state, &mut |entry, above| {
+        let unread = walk(dir, guest_path, state, &mut |entry, parent| {
             names += 1;
-            let state = self.step(*above, entry.name);
+            let state = self.step(*parent, entry.name);
             self.visit(state);
-            (!self.is_covered_beneath(state)).then_some(state)
+            (!self.is_covered_under(state)).then_some(state)
         });
         TreeVisit { names, unread }
     }
 }
 
-/// A name that a walk meets.
-pub(super) struct Met<'a> {
+/// A name found by a walk.
+pub(super) struct WalkedName<'a> {
     pub(super) name: Name<'a>,
-    /// The guest's path of it.
+    /// Its absolute guest path.
     pub(super) path: &'a str,
 }
 
-/// Calls `each` for every name in the tree `dir`, with what was kept for its directory. What it
-/// returns for a directory is kept for that one; without it, the directory is not read.
+/// Calls `each` for every name in the tree `dir`, with the value of its directory. The result for a
+/// directory is the value of that directory; without a value the directory is skipped.
 pub(super) fn walk<T>(
     dir: &DirRef,
     guest_path: &str,
-    kept: T,
-    each: &mut dyn FnMut(Met<'_>, &T) -> Option<T>,
+    value: T,
+    each: &mut dyn FnMut(WalkedName<'_>, &T) -> Option<T>,
 ) -> Unread {
     let guest_path = guest_path.trim_matches('/');
     let mut path = if guest_path.is_empty() { String::new() } else { format!("/{guest_path}") };
-    let above = path.len();
+    let prefix_len = path.len();
     let mut unread = Unread::default();
     let at = |error: &PathError| match (guest_path, &*error.path) {
-        ("", below) => format!("/{below}"),
+        ("", rest) => format!("/{rest}"),
         (_, "") => format!("/{guest_path}"),
-        (_, below) => format!("/{guest_path}/{below}"),
+        (_, rest) => format!("/{guest_path}/{rest}"),
     };
-    let visit = |met: VisitedName<'_>, kept: &T| {
-        path.truncate(above);
+    let visit = |met: VisitedName<'_>, value: &T| {
+        path.truncate(prefix_len);
         path.push('/');
         path.push_str(met.path);
-        each(Met { name: met.name, path: &path }, kept)
+        each(WalkedName { name: met.name, path: &path }, value)
     };
     let mut failed = |error: PathError| unread.add(&at(&error), error.errno);
-    if let Err(error) = visit_names(dir, kept, visit, &mut failed) {
+    if let Err(error) = visit_names(dir, value, visit, &mut failed) {
         failed(error);
     }
     unread
 }
 
 impl TreeVisit {
-    /// Adds what was gone through in another tree.
+    /// Adds the result of another tree.
     pub fn merge(&mut self, other: TreeVisit) {
         self.names += other.names;
         self.unread.count += other.unread.count;

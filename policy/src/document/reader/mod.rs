@@ -22,7 +22,7 @@ use toml::de::{DeTable, DeValue};
 use super::{Document, DocumentError, DocumentFault, Loader, Text, Variables};
 use crate::document::SourceText;
 use crate::rules::glob::is_name;
-use crate::rules::rule::Place;
+use crate::rules::rule::SourceLine;
 use rules::Kind;
 use table::Table;
 use words::quoted;
@@ -75,7 +75,7 @@ struct Reader<'l> {
     /// The documents that are being read: each includes the next.
     open: Vec<Arc<str>>,
     /// The named sets of rights, with their source lines.
-    sets: BTreeMap<String, (Rights, Place)>,
+    sets: BTreeMap<String, (Rights, SourceLine)>,
     loader: &'l mut dyn Loader,
     /// The names of the files that were read.
     read: Vec<Arc<str>>,

@@ -11,8 +11,8 @@ use super::words::quoted;
 use super::{Reader, Text, Value};
 use crate::automaton::builder::PolicyBuilder;
 use crate::rules::glob::{Glob, GlobError, GlobErrorKind};
-use crate::rules::rule::{Effect, Place, Rule};
-use crate::rules::suggestions::likely_words;
+use crate::rules::rule::{Effect, Rule, SourceLine};
+use crate::rules::suggestions::suggest_words;
 
 /// The longest variable name that an example in a help text repeats.
 const NAME_SHOWN_MAX: usize = 64;
@@ -103,7 +103,7 @@ impl Reader<'_> {
         for (path, span) in self.strings(text, "`path`", paths) {
             let line = text.line(span.start);
             if let Some(glob) = self.glob(text, &path, span) {
-                let place = Some(Place { file: Some(Arc::clone(&text.name)), line });
+                let place = Some(SourceLine { file: Some(Arc::clone(&text.name)), line });
                 self.document.rules.push(Rule { glob, effect, place });
             }
         }
@@ -137,7 +137,7 @@ impl Reader<'_> {
                 let shown = if name.len() <= NAME_SHOWN_MAX { name } else { "NAME" };
                 let give = format!("define it with `--policy-var {shown}=…` or in `[variables]`");
                 let known: Vec<_> = self.variables.keys().map(String::as_str).collect();
-                let help = match likely_words(name, &known).first() {
+                let help = match suggest_words(name, &known).first() {
                     Some(near) => format!("did you mean `${{{near}}}`? If not, {give}"),
                     None => give,
                 };

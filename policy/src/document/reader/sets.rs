@@ -12,8 +12,8 @@ use palisade_vfs::Rights;
 use super::words::{instead, quoted};
 use super::{Reader, Text, Value};
 use crate::document::Document;
-use crate::rules::right_names::{right_words, rights_of_word};
-use crate::rules::rule::Place;
+use crate::rules::right_names::{right_names, rights_by_name};
+use crate::rules::rule::SourceLine;
 
 /// A set with words that are not resolved yet.
 struct Draft {
@@ -29,7 +29,7 @@ impl Reader<'_> {
         let mut drafts = BTreeMap::new();
         for (key, value) in table.into_entries() {
             let (name, span) = (key.get_ref(), key.span());
-            if rights_of_word(name).is_some() {
+            if rights_by_name(name).is_some() {
                 let help = "choose another name for the set".to_owned();
                 let message = format!("`{name}` is built in");
                 self.fault(text, span, message, help);
@@ -75,7 +75,7 @@ impl Reader<'_> {
                 let Some(rights) = meanings.collect::<Option<Vec<Rights>>>() else { return true };
                 let rights = rights.into_iter().fold(Rights::empty(), Rights::union);
                 let line = text.line(draft.span.start);
-                let place = Place { file: Some(Arc::clone(&text.name)), line };
+                let place = SourceLine { file: Some(Arc::clone(&text.name)), line };
                 self.sets.insert(name.clone(), (rights, place));
                 false
             });
@@ -89,7 +89,7 @@ impl Reader<'_> {
         self.fault(text, draft.span.clone(), message, help);
         for name in drafts.into_keys() {
             // A placeholder keeps the rules free of further faults; the document is refused anyway.
-            let place = Place { file: Some(Arc::clone(&text.name)), line: 0 };
+            let place = SourceLine { file: Some(Arc::clone(&text.name)), line: 0 };
             self.sets.insert(name, (Rights::empty(), place));
         }
     }
@@ -107,14 +107,14 @@ impl Reader<'_> {
     }
 
     fn meaning(&self, word: &str) -> Option<Rights> {
-        rights_of_word(word).or_else(|| self.sets.get(word).map(|(rights, _)| *rights))
+        rights_by_name(word).or_else(|| self.sets.get(word).map(|(rights, _)| *rights))
     }
 
     fn unknown_right(&mut self, text: &Text, span: Range<usize>, word: &str, names: &[String]) {
         if self.is_full() {
             return;
         }
-        let mut known: Vec<&str> = right_words().collect();
+        let mut known: Vec<&str> = right_names().collect();
         known.extend(self.sets.keys().chain(names).map(String::as_str));
         let help = instead(word, &known);
         self.fault(text, span, format!("unknown right {}", quoted(word)), help);

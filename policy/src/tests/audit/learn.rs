@@ -132,7 +132,7 @@ proptest! {
             let rights = Rights::from_bits_truncate(bits.rotate_left(at as u32));
             let line = serde_json::json!({
                 "v": 1, "seq": at, "op": "stat", "path": format!("/d/{name}"),
-                "wanted": crate::words_of_rights(rights), "decision": "allow", "result": "ok",
+                "wanted": crate::names_of_rights(rights), "decision": "allow", "result": "ok",
             });
             let text = line.to_string();
             let Some(Ok(record)) = crate::audit::LogReader::new(text.as_bytes()).next() else {

@@ -11,7 +11,7 @@ use crate::audit::{
     SecondPath, Sink, observe,
 };
 use crate::tests::seeded;
-use crate::{Operation, Place, RuleId};
+use crate::{Operation, RuleId, SourceLine};
 
 fn some_path() -> impl Strategy<Value = (String, usize)> {
     let hostile = "[\"\\\\<>/&'a-z\u{0001}\u{001f}\u{007f}\u{2028}\u{2029}é\n\t]{1,8}";
@@ -45,7 +45,7 @@ proptest! {
         (widens, same, is_dir) in (any::<bool>(), any::<bool>(), any::<bool>()),
         (guest, file) in (any::<String>(), ".{0,9}"),
     ) {
-        let place = line.map(|line| Place { file: Some(Arc::from(&*file)), line });
+        let place = line.map(|line| SourceLine { file: Some(Arc::from(&*file)), line });
         let ruling = Arc::new(Ruling {
             action, wanted: Rights::from_bits_truncate(bits), decision, mode,
             missing: Rights::from_bits_truncate(missing), widens, rule: rule.map(RuleId::new),

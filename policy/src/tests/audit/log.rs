@@ -13,7 +13,7 @@ use crate::audit::{
 };
 use crate::tests::op::{Op, TIMES, apply};
 use crate::tests::seeded;
-use crate::{Policy, words_of_rights};
+use crate::{Policy, names_of_rights};
 
 /// Records as lines that a person can read.
 fn told(watched: &Watched) -> Vec<String> {
@@ -21,7 +21,7 @@ fn told(watched: &Watched) -> Vec<String> {
         let to = record.to.map(|to| format!(" to {}", to.as_str())).unwrap_or_default();
         let result = record.result.map_or_else(palisade_vfs::Errno::name, |()| "ok".to_owned());
         let bytes = record.bytes.map(|bytes| format!(" {bytes}B")).unwrap_or_default();
-        let missing = words_of_rights(record.missing).join(",");
+        let missing = names_of_rights(record.missing).join(",");
         let rule = record.rule.map(|rule| format!(" by {rule}")).unwrap_or_default();
         let decision = record.decision.key(record.mode);
         let [op, path] = [record.action.key(), record.path.as_str()];

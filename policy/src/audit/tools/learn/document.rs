@@ -1,4 +1,4 @@
-//! A learned policy as a document that a person can read, keep and change.
+//! Renders a learned policy as a commented policy document.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
@@ -6,9 +6,9 @@ use std::fmt::{self, Write as _};
 use palisade_vfs::{Rights, escape};
 
 use super::{Learned, LearnedRule};
-use crate::rules::right_names::words_of_rights;
+use crate::rules::right_names::names_of_rights;
 
-/// The document, which is one that the reader of policies reads.
+/// The document, in the format of [`crate::document`].
 impl fmt::Display for Learned {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "# Learned from {}.", count(self.decisions, "decision"))?;
@@ -56,7 +56,7 @@ impl fmt::Display for Learned {
 }
 
 fn words(rights: Rights) -> String {
-    let words: Vec<_> = words_of_rights(rights).iter().map(|word| format!("\"{word}\"")).collect();
+    let words: Vec<_> = names_of_rights(rights).iter().map(|word| format!("\"{word}\"")).collect();
     words.join(", ")
 }
 
@@ -72,7 +72,7 @@ fn count(number: u64, what: &str) -> String {
     }
 }
 
-/// A TOML string.
+/// Returns a TOML string.
 fn quoted(text: &str) -> String {
     let mut quoted = String::from("\"");
     for char in text.chars() {

@@ -1,8 +1,8 @@
-//! Patterns that could stand for several names that were seen, and what they must not cover.
+//! Generalization: patterns that replace several learned names, and names that they must not match.
 //!
-//! Evidence is names: so many of one directory that need the same rights, by themselves or because
-//! they look as if they were made up during the run. A directory in which something that looks like
-//! a secret was used is left as it is; elsewhere what looks like one is denied within the pattern.
+//! A pattern is proposed for a number of names in one directory that need the same rights, in
+//! particular for names that look generated. A directory in which a sensitive name was used is not
+//! generalized; in other directories sensitive names are denied within the pattern.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
@@ -14,14 +14,14 @@ use crate::automaton::builder::PolicyError;
 use crate::automaton::policy::Policy;
 use crate::rules::glob::Glob;
 
-/// Names of one directory from which on a pattern is proposed.
+/// The least number of names in one directory for which a pattern is proposed.
 const PROPOSED_FROM: usize = 4;
-/// Most proposals.
+/// The most proposals.
 const PROPOSALS_MAX: usize = 64;
-/// How long the part of a name is that was made up, at least.
+/// The least length of the generated part of a name.
 const RANDOM_LEN_MIN: usize = 6;
 
-/// Names that look like those of secrets, as globs.
+/// Globs of sensitive names.
 const SENSITIVE: [&str; 12] = [
     ".git",
     ".env",
@@ -37,7 +37,7 @@ const SENSITIVE: [&str; 12] = [
     "*credentials*",
 ];
 
-/// Whether `name` looks like that of a secret.
+/// Whether `name` looks like the name of a secret.
 #[must_use]
 pub fn is_sensitive(name: &str) -> bool {
     SENSITIVE.iter().any(|glob| {
@@ -55,16 +55,16 @@ pub fn is_sensitive(name: &str) -> bool {
     })
 }
 
-/// Proposes patterns, or puts them in the place of the rules that they cover.
+/// Proposes patterns, or replaces the rules that they cover.
 pub(super) fn generalize(
     learned: &mut Learned,
     needs: &BTreeMap<String, Need>,
     options: &super::LearnOptions,
     holds: impl Fn(&Policy) -> bool,
 ) -> Result<(), PolicyError> {
-    let asked = options.generalize.map(NonZeroUsize::get);
-    let candidates = candidates(learned, needs, asked.unwrap_or(PROPOSED_FROM));
-    let Some(_) = asked else {
+    let min_names = options.generalize.map(NonZeroUsize::get);
+    let candidates = candidates(learned, needs, min_names.unwrap_or(PROPOSED_FROM));
+    let Some(_) = min_names else {
         learned.proposals = candidates.into_iter().map(|(rule, _)| rule).collect();
         return Ok(());
     };
@@ -80,7 +80,7 @@ pub(super) fn generalize(
             }
         }
         next.rules.push(rule);
-        // What a rename would then gain is not given away.
+        // A pattern that would deny a rename of the run is not used.
         if holds(&next.to_policy()?) {
             *learned = next;
         }
@@ -88,13 +88,13 @@ pub(super) fn generalize(
     Ok(())
 }
 
-/// Patterns, and the rules that each stands for.
+/// Returns patterns, each with the rules that it covers.
 fn candidates(
     learned: &Learned,
     needs: &BTreeMap<String, Need>,
     from: usize,
 ) -> Vec<(LearnedRule, BTreeSet<String>)> {
-    let secretive: BTreeSet<&str> = needs
+    let sensitive_dirs: BTreeSet<&str> = needs
         .keys()
         .filter(|path| path.rsplit('/').next().is_some_and(is_sensitive))
         .map(|path| above(path))
@@ -103,8 +103,9 @@ fn candidates(
     for rule in learned.rules.iter().filter(|rule| rule.paths == 1 && rule.glob != "/") {
         groups.entry((above(&rule.glob), rule.rights)).or_default().push(rule);
     }
-    let literal_secretive: BTreeSet<String> = secretive.into_iter().map(Glob::escape).collect();
-    groups.retain(|(dir, _), rules| rules.len() >= from && !literal_secretive.contains(*dir));
+    let literal_sensitive_dirs: BTreeSet<String> =
+        sensitive_dirs.into_iter().map(Glob::escape).collect();
+    groups.retain(|(dir, _), rules| rules.len() >= from && !literal_sensitive_dirs.contains(*dir));
     let patterns = groups.into_iter().take(PROPOSALS_MAX).map(|((dir, rights), rules)| {
         let names: Vec<_> = rules.iter().filter_map(|rule| rule.glob.rsplit('/').next()).collect();
         let dir = if dir == "/" { "" } else { dir };
@@ -120,23 +121,23 @@ fn candidates(
     patterns.collect()
 }
 
-/// A pattern for `names`: what they begin and end with, if the rest looks made up; else any name
-/// with their extension; else any name.
+/// Returns a pattern for `names`: the common prefix and suffix if the rest looks generated, or else
+/// the common extension, or else `*`.
 fn pattern(names: &[&str]) -> String {
     let first = names.first().copied().unwrap_or_default();
     let start = common(names, first.chars().collect(), |name| name.chars().collect());
     let end = common(names, first.chars().rev().collect(), |name| name.chars().rev().collect());
     let (start, mut end): (String, String) =
         (start.into_iter().collect(), end.into_iter().rev().collect());
-    // Half an escape is none.
+    // A prefix or suffix must not split an escape sequence.
     if start.ends_with('\\') || end.contains('\\') || start.contains('\\') {
         return "*".to_owned();
     }
-    let is_made_up = |name: &&str| {
+    let is_generated = |name: &&str| {
         let middle = name.len().saturating_sub(start.len() + end.len());
         middle >= RANDOM_LEN_MIN
     };
-    if !start.is_empty() && names.iter().all(is_made_up) {
+    if !start.is_empty() && names.iter().all(is_generated) {
         return format!("{start}*{end}");
     }
     end = end.find('.').and_then(|dot| end.get(dot..)).unwrap_or_default().to_owned();

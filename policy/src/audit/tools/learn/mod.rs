@@ -1,16 +1,17 @@
-//! Learning: the smallest policy under which a recorded run passes.
+//! Policy learning: computes the smallest policy under which a recorded run succeeds.
 //!
-//! Each path gets the rights that were taken at it, and no other path gets any. An operation that
-//! failed by itself takes what it takes to be told so. Beside what was taken there is only what
-//! renames and links ask for: the new name must grant at most what the old one grants, so the old
-//! one is given what the new one needs, as long as that brings anything new. Both names of a
-//! directory must grant the same, so each is given what the other one needs.
+//! Each path is granted the rights that operations used on it, and no other path is granted any. An
+//! operation that failed by itself needs the rights to see that error. In addition, renames and
+//! links need equal rights on two paths: the new name must grant at most the rights of the old one,
+//! so the old name is granted the rights needed at the new one, until a fixed point is reached.
+//! Both names of a renamed directory must be equivalent, so each is granted the rights needed at
+//! the other.
 //!
-//! A directory never stands for its files unless that is asked for: what could be said shorter is
-//! proposed (`generalize.rs`), with the number of names behind it. Nothing that is proposed covers
-//! a name that looks like a secret.
+//! A rule never covers a whole directory unless the options request it. Shorter patterns are only
+//! proposed (`generalize.rs`), with the number of names that they cover, and never match a name
+//! that looks like a secret.
 //!
-//! Everything is bounded: paths, rounds, proposals.
+//! Paths, rounds and proposals are bounded.
 
 mod document;
 mod generalize;
@@ -30,54 +31,55 @@ use crate::rules::operation::Operation;
 
 pub use generalize::is_sensitive;
 
-/// Memory that paths may take, counted as their bytes and [`ENTRY_BYTES`] each: about 30,000
-/// paths. A learned policy and its text take a few times as much at the end.
+/// The memory limit for paths, counted as their length plus [`ENTRY_BYTES`] each: about 30,000
+/// paths. The learned policy and its text take a few times as much.
 const BYTES_MAX: usize = 4 << 20;
-/// What an entry takes beside the bytes of its paths.
+/// The overhead of an entry, in bytes.
 const ENTRY_BYTES: usize = 96;
-/// Most pairs of names that were renamed or linked.
+/// The most renames and links.
 const MOVES_MAX: usize = 1 << 16;
-/// How often what new names need is given to old ones, before everything beneath them is.
+/// The most rounds of the fixed-point iteration, after which renamed trees get equal rights.
 const ROUNDS_MAX: usize = 16;
-/// How many paths that brings at most, beside as many again as there were.
+/// The most paths that the iteration may add, besides doubling their number.
 const WIDENED_MAX: usize = 1024;
 
-/// What may be said shorter.
+/// Options of learning.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LearnOptions {
-    /// From how many names of one directory that need the same rights on, a pattern stands for
-    /// them. Without it that is only proposed.
+    /// The least number of names in one directory with equal rights that a pattern replaces. `None`
+    /// only proposes patterns.
     pub generalize: Option<NonZeroUsize>,
 }
 
-/// Takes the events of a run that was not hindered.
+/// A learner, which is fed with the events of a run without denials.
 #[derive(Debug, Default)]
 pub struct Learner {
     needs: BTreeMap<String, Need>,
-    /// Renamed or linked: from, to.
+    /// Renames and links: old path, new path.
     moves: BTreeSet<(String, String, Moved)>,
-    /// Handles whose size was changed in vain: refused only to one who might write.
+    /// Files whose size could not be set. The failure is a denial only if the policy grants
+    /// `WRITE`.
     resized: BTreeSet<String>,
-    /// What one of two sets of rights will do for.
+    /// Operations for which either of two sets of rights suffices.
     either: BTreeSet<Either>,
     decisions: u64,
     left_out: u64,
-    /// What all of these take, at most [`BYTES_MAX`] and an event's.
+    /// The memory of all of these, at most [`BYTES_MAX`] plus one event.
     bytes: usize,
 }
 
-/// What is learned from one event.
-struct Seen<'a> {
+/// The parts of an event that are learned from.
+struct LearnedEvent<'a> {
     path: &'a str,
     to: Option<&'a str>,
     observation: Observation,
-    was_refused: bool,
+    was_denied: bool,
 }
 
-/// A path, the rights that will do there if any are asked for, and those that will do as well.
+/// A path, the rights that suffice there, if any are needed, and the alternative rights.
 type Choice = (String, Option<Rights>, Rights);
 
-/// Something that was done with one of two sets of rights.
+/// An operation for which either of two sets of rights suffices.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Either {
     here: Choice,
@@ -89,7 +91,7 @@ impl Either {
         [&self.here].into_iter().chain(&self.there)
     }
 
-    /// Whether what will do is not a part of what will do as well.
+    /// Whether the first set is not a subset of the second.
     fn has_other_rights(&self) -> bool {
         self.choices().any(|(_, less, full)| !full.contains(less.unwrap_or_default()))
     }
@@ -97,79 +99,79 @@ impl Either {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Moved {
-    /// A directory, with all that lies beneath.
+    /// A renamed directory, with its tree.
     Directory,
-    /// Anything else that was renamed.
+    /// Another renamed node.
     Renamed,
     Linked,
 }
 
-/// What is needed at a path.
+/// The rights that a path needs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Need {
     rights: Rights,
     accesses: u64,
 }
 
-/// One pattern of a learned policy, and what stands behind it.
+/// One pattern of a learned policy, with its evidence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LearnedRule {
-    /// The paths.
+    /// The glob.
     pub glob: String,
-    /// The rights there.
+    /// The rights.
     pub rights: Rights,
-    /// How often they were used.
+    /// The number of accesses.
     pub accesses: u64,
-    /// How many paths were seen that it matches.
+    /// The number of accessed paths that the glob matches.
     pub paths: usize,
-    /// Whether its name looks like that of a secret.
+    /// Whether the name looks like that of a secret.
     pub is_sensitive: bool,
 }
 
-/// A policy that was learned.
+/// A learned policy.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Learned {
-    /// What is allowed.
+    /// The allow rules.
     pub rules: Vec<LearnedRule>,
-    /// What is denied within patterns that stand for several names.
+    /// The globs that are denied within patterns.
     pub denied: Vec<String>,
-    /// What could be said shorter.
+    /// Proposed patterns, which would grant more than was used.
     pub proposals: Vec<LearnedRule>,
-    /// Decisions that it was learned from.
+    /// The number of decisions.
     pub decisions: u64,
-    /// Events of which nothing was learned: they were refused when they were recorded, or there was
-    /// no room.
+    /// The number of ignored events: those that were denied when they were recorded, and those over
+    /// the memory limit.
     pub left_out: u64,
 }
 
 impl Learner {
-    /// Learns from one event that was read back.
+    /// Learns from a record of a log.
     pub fn add(&mut self, record: &Record) {
-        self.learn_from(&Seen {
+        self.learn_from(&LearnedEvent {
             path: record.path.as_str(),
             to: record.to.as_ref().map(RecordedPath::as_str),
             observation: record.observation(),
-            was_refused: was_refused(record.decision, record.mode),
+            was_denied: was_denied(record.decision, record.mode),
         });
     }
 
-    /// Learns from one event while it happens, so that a run need not be recorded.
+    /// Learns from an event during the run, without a log.
     pub fn add_event(&mut self, event: &Event<'_>) {
         let Ruling { action, wanted, result, same, is_dir, decision, mode, .. } = **event.ruling;
-        self.learn_from(&Seen {
+        self.learn_from(&LearnedEvent {
             path: event.path,
             to: event.to.map(|to| to.path),
             observation: Observation { action, wanted, result, same, is_dir },
-            was_refused: was_refused(decision, mode),
+            was_denied: was_denied(decision, mode),
         });
     }
 
-    fn learn_from(&mut self, seen: &Seen<'_>) {
+    fn learn_from(&mut self, event: &LearnedEvent<'_>) {
         self.decisions += 1;
-        let Seen { path, to, observation, was_refused } = seen;
+        let LearnedEvent { path, to, observation, was_denied } = event;
         let full = self.bytes >= BYTES_MAX || self.moves.len() >= MOVES_MAX;
         let is_known = to.is_none() && self.needs.contains_key(*path);
-        if *was_refused || (full && !is_known) || !(is_known || is_path(path)) {
+        if *was_denied || (full && !is_known) || !(is_known || is_path(path)) {
             self.left_out += 1;
             return;
         }
@@ -185,8 +187,8 @@ impl Learner {
         }
         let mut taken = observation.wanted().map(Some);
         if let Some(less) = observation.rights_to_see_result() {
-            // An error takes looking, and either of two things will do: what is wanted is only
-            // taken if that is needed anyway.
+            // Seeing the error needs fewer rights than the operation. The wanted rights are an
+            // alternative if they are needed anyway.
             let [here, there] = observation.wanted();
             let other = to.map(|to| (to.to_owned(), less[1], there));
             let either = Either { here: ((*path).to_owned(), less[0], here), there: other };
@@ -203,7 +205,7 @@ impl Learner {
         }
         let [here, there] = taken;
         match (action, here) {
-            // The way to a link is the way to where it lies.
+            // Following a link needs `LOOKUP` on the directories of its path.
             (Action::Follow, _) => self.need(above(path), Rights::LOOKUP),
             (_, Some(rights)) => self.need(path, rights),
             (_, None) => {}
@@ -236,9 +238,11 @@ impl Learner {
         }
     }
 
-    /// The policy.
+    /// Returns the policy.
     ///
-    /// Errors: as for [`PolicyBuilder::build`](crate::PolicyBuilder::build).
+    /// # Errors
+    ///
+    /// Those of [`PolicyBuilder::build`](crate::PolicyBuilder::build).
     pub fn learn(&self, options: &LearnOptions) -> Result<Learned, PolicyError> {
         let mut needs = self.needs.clone();
         let mut wide = self.widen(&mut needs);
@@ -257,14 +261,13 @@ impl Learner {
                 wide = self.widen(&mut needs);
             }
         }
-        // What was needed last is a part of it too.
+        // Include the rights of the last round.
         wide = wide.map(|_| needs.values().fold(Rights::empty(), |all, need| all | need.rights));
         let mut learned = Learned { decisions: self.decisions, ..Learned::default() };
         learned.left_out = self.left_out;
         let below = |path: &str| beneath(&needs, path).next().is_some();
         for (path, need) in &needs {
-            // What lies beneath can be reached, so that need not be said; and whoever may do
-            // anything may reach it.
+            // `LOOKUP` is implied by rules for paths under this one, and by any other right.
             let more = need.rights - Rights::LOOKUP;
             let rights = if more.is_empty() { need.rights } else { more };
             if rights.is_empty() || (more.is_empty() && below(path)) {
@@ -292,8 +295,8 @@ impl Learner {
         Ok(learned)
     }
 
-    /// Gives old names what new ones need; if that does not come to an end, the rights that all
-    /// that was renamed has to have everywhere.
+    /// Grants old names the rights of new ones until a fixed point. If the iteration does not
+    /// terminate within its bounds, grants all renamed paths the union of their rights.
     fn widen(&self, needs: &mut BTreeMap<String, Need>) -> Option<Rights> {
         let room = needs.len() * 2 + WIDENED_MAX;
         for _ in 0..ROUNDS_MAX {
@@ -328,7 +331,7 @@ impl Learner {
         Some(needs.values().fold(Rights::empty(), |all, need| all | need.rights))
     }
 
-    /// Whether every rename and link of the run is one under `policy`.
+    /// Whether every rename and link of the run succeeds under `policy`.
     fn may_move(&self, policy: &Policy) -> bool {
         self.moves.iter().all(|(old, new, moved)| {
             let (old, new) = (policy.at(old), policy.at(new));
@@ -342,9 +345,11 @@ impl Learner {
 }
 
 impl Learned {
-    /// The policy.
+    /// Returns the policy.
     ///
-    /// Errors: as for [`PolicyBuilder::build`](crate::PolicyBuilder::build).
+    /// # Errors
+    ///
+    /// Those of [`PolicyBuilder::build`](crate::PolicyBuilder::build).
     pub fn to_policy(&self) -> Result<Policy, PolicyError> {
         let mut builder = Policy::builder();
         for rule in &self.rules {
@@ -357,8 +362,8 @@ impl Learned {
     }
 }
 
-/// Adds to `gained` what `from` needs and `to` lacks, and for a rename everything beneath, as long
-/// as there is `room`.
+/// Adds to `gained` the rights that `from` needs and `to` lacks, and for a rename those of all
+/// paths under it, up to `room` entries.
 fn gain(
     needs: &BTreeMap<String, Need>,
     (from, to): (&str, &str),
@@ -387,17 +392,17 @@ fn gain(
     }
 }
 
-/// Whether an event tells nothing of what it would have taken.
-fn was_refused(decision: Decision, mode: Mode) -> bool {
+/// Whether the event was denied, so that its result without the policy is unknown.
+fn was_denied(decision: Decision, mode: Mode) -> bool {
     decision != Decision::Allow && mode == Mode::Enforce
 }
 
-/// Whether a glob can be about it.
+/// Whether a glob can match the path.
 fn is_path(path: &str) -> bool {
     Glob::new(&Glob::escape(path)).is_ok()
 }
 
-/// The path of the directory above.
+/// Returns the parent directory of a path.
 fn above(path: &str) -> &str {
     match path.rsplit_once('/') {
         Some(("", _)) | None => "/",
@@ -405,7 +410,7 @@ fn above(path: &str) -> &str {
     }
 }
 
-/// What is needed beneath `path`.
+/// Returns the needs of all paths under `path`.
 fn beneath<'n>(
     needs: &'n BTreeMap<String, Need>,
     path: &str,

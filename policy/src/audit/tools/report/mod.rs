@@ -1,8 +1,9 @@
-//! A picture of a log: one page of HTML that needs nothing else.
+//! A report of a log: one self-contained HTML page.
 //!
-//! Events are added up as they come, in bounded memory: a log of any length makes a page of a few
-//! megabytes at most. What finds no room of its own counts for the directory above it. The page
-//! holds the sums as JSON in which no path can end the script, and draws them as text.
+//! Events are aggregated in bounded memory, so a log of any length results in a page of a few
+//! megabytes at most. A path beyond the limit is counted for its parent directory. The page
+//! contains the sums as JSON, escaped so that no path can end the script, and inserts them as text
+//! nodes.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -13,26 +14,26 @@ use crate::audit::event::{Action, Decision, Mode};
 use crate::audit::log::json_lines;
 use crate::audit::log::reader::{LogHeader, Record};
 use crate::rules::operation::Operation;
-use crate::rules::right_names::words_of_rights;
+use crate::rules::right_names::names_of_rights;
 
-/// Most paths that are told by themselves.
+/// The most paths with separate counts.
 const PATHS_MAX: usize = 20_000;
-/// Most bytes of all those paths.
+/// The most bytes of all those paths.
 const PATH_BYTES_MAX: usize = 2 << 20;
-/// Most kinds of refusals that are told.
+/// The most kinds of denials.
 const REFUSALS_MAX: usize = 500;
-/// Most rules that are told.
+/// The most rules.
 const RULES_MAX: usize = 500;
-/// Most values of a field of headers that are shown.
+/// The most values of a header field.
 const FACTS_MAX: usize = 8;
-/// Columns of the picture over time, at most; half as many at least, of a long run.
+/// The most columns of the timeline. A long run has at least half as many.
 const COLUMNS_MAX: usize = 120;
 
 const PAGE: &str = include_str!("page.html");
 const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
 
-/// Adds events up, and makes a page of them.
+/// An aggregation of events, rendered as a page.
 #[derive(Debug)]
 pub struct Report {
     paths: BTreeMap<String, Sums>,
@@ -47,7 +48,7 @@ pub struct Report {
     is_dry: bool,
 }
 
-/// How often something was decided in which way, and how much was transferred.
+/// Counts of decisions and transferred bytes.
 #[derive(Clone, Copy, Debug, Default)]
 struct Sums {
     allowed: u64,
@@ -57,7 +58,7 @@ struct Sums {
     written: u64,
 }
 
-/// What was refused alike.
+/// The key by which denials are grouped.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Refusal {
     path: String,
@@ -137,7 +138,7 @@ impl Report {
                 missing: match (record.widens, record.is_dir) {
                     (true, true) => "the new name of a directory allows something else".to_owned(),
                     (true, false) => "the new name allows more".to_owned(),
-                    (false, _) => words_of_rights(record.missing).join(" "),
+                    (false, _) => names_of_rights(record.missing).join(" "),
                 },
                 rule: match rule {
                     Some(rule) => rule,
@@ -193,11 +194,11 @@ impl Report {
         }
     }
 
-    /// The page, of the runs with these headers.
+    /// Returns the page for the runs with these headers.
     #[must_use]
     pub fn to_html(&self, headers: &[LogHeader]) -> String {
         let fill = |page: String, key: &str, value: &str| match page.split_once(key) {
-            Some((before, behind)) => format!("{before}{value}{behind}"),
+            Some((before, after)) => format!("{before}{value}{after}"),
             None => page,
         };
         let page = fill(PAGE.to_owned(), "/*STYLE*/", STYLE);
@@ -205,7 +206,7 @@ impl Report {
         fill(page, "/*DATA*/", &self.data(headers))
     }
 
-    /// The sums, as JSON without `<`.
+    /// Returns the sums as JSON without `<`.
     fn data(&self, headers: &[LogHeader]) -> String {
         let mut text = String::from("{");
         let mut fact = |key: &str, of: fn(&LogHeader) -> String| {
@@ -254,30 +255,30 @@ impl Report {
     }
 }
 
-/// The texts, each once, the empty one left out.
+/// Joins the distinct nonempty texts.
 fn distinct(texts: impl Iterator<Item = String>) -> String {
-    let mut told = Vec::new();
+    let mut shown = Vec::new();
     let mut others = 0_usize;
     for text in texts.filter(|text| !text.is_empty()) {
-        if told.contains(&text) {
+        if shown.contains(&text) {
             continue;
         }
-        if told.len() < FACTS_MAX {
-            told.push(text);
+        if shown.len() < FACTS_MAX {
+            shown.push(text);
         } else {
             others += 1;
         }
     }
     let more = if others > 0 { format!(", and {others} more") } else { String::new() };
-    told.join(", ") + &more
+    shown.join(", ") + &more
 }
 
-/// Adds a JSON string whose characters are all visible on the page.
+/// Appends a JSON string whose invisible characters are escaped.
 fn string(text: &mut String, value: &str) {
     json_lines::string(text, &escape::name(value).to_string());
 }
 
-/// Adds a field that is a list.
+/// Appends a field with a list.
 fn list<T>(
     text: &mut String,
     key: &str,
@@ -294,7 +295,7 @@ fn list<T>(
     text.push(']');
 }
 
-/// How a rule is told: where it was written, or its number.
+/// Returns the source line of a rule, or its number.
 fn rule(record: &Record) -> Option<String> {
     match (&record.file, record.line, record.rule) {
         (Some(file), Some(line), _) => Some(format!("{file}:{line}")),
