@@ -34,7 +34,7 @@ proptest! {
     #![proptest_config(config(1000))]
 
     #[test]
-    fn unmatched_rules_are_those_whose_globs_match_no_judged_path(
+    fn unmatched_rules_match_no_evaluated_path(
         rules in some_rules(), paths in prop::collection::vec(some_path(), 0..6),
     ) {
         let policy = build(&rules).track_rules();
@@ -48,7 +48,7 @@ proptest! {
     }
 
     #[test]
-    fn a_visited_tree_leaves_the_rules_that_match_nothing_in_it(
+    fn visit_tree_leaves_the_rules_that_match_no_name(
         rules in some_rules(), paths in prop::collection::vec(some_path(), 0..8),
         below in prop::sample::select(vec!["", "a", "a/b", ".git"]),
     ) {
@@ -80,12 +80,12 @@ fn world() -> (DirRef, Policy) {
 }
 
 #[test]
-fn untracked_policy_knows_no_unmatched_rules() {
+fn untracked_policy_has_no_coverage() {
     assert_eq!(Policy::read_only().unmatched_rules(), None);
 }
 
 #[test]
-fn a_confined_directory_tells_which_rules_matched() {
+fn confined_directory_tracks_matched_rules() {
     let (root, policy) = world();
     let policy = Arc::new(policy);
     let dir = confine_at(root, Arc::clone(&policy), "/work");
@@ -99,7 +99,7 @@ fn a_confined_directory_tells_which_rules_matched() {
 }
 
 #[test]
-fn a_name_that_a_listing_hides_counts_as_matched() {
+fn hidden_entry_of_a_listing_counts_as_matched() {
     let root = MemFs::new().root();
     seed(&root, &[("file", "a.key"), ("file", "b")]);
     let policy = Policy::builder().allow("/**", Rights::all()).hide("/*.key");
@@ -115,7 +115,7 @@ fn a_name_that_a_listing_hides_counts_as_matched() {
 }
 
 #[test]
-fn a_narrowed_policy_goes_on_recording_for_both() {
+fn narrowed_policy_tracks_rules_of_both() {
     let (root, policy) = world();
     let policy = Arc::new(policy);
     let live = Live::new(Arc::clone(&policy));
@@ -137,7 +137,7 @@ fn a_narrowed_policy_goes_on_recording_for_both() {
 
 #[cfg(feature = "document")]
 #[test]
-fn the_nearest_path_is_the_deepest_and_most_alike() {
+fn nearest_path_is_the_deepest_and_most_similar() {
     let root = MemFs::new().root();
     let tree = [("mkdir", "src"), ("file", "src/secret.key"), ("file", "src/sekret.kez")];
     seed(&root, &tree);
@@ -164,7 +164,7 @@ fn the_nearest_path_is_the_deepest_and_most_alike() {
 }
 
 #[test]
-fn a_deep_tree_is_visited_to_its_end_with_few_open_directories() {
+fn deep_tree_is_visited_with_few_open_directories() {
     const DEPTH: usize = 3000;
     let root = MemFs::new().root();
     let mut dir = root.clone();

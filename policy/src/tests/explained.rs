@@ -192,7 +192,7 @@ proptest! {
     #![proptest_config(super::config(3000))]
 
     #[test]
-    fn what_is_explained_as_allowed_is_done_or_fails_by_itself_and_all_else_is_refused(
+    fn verdict_predicts_operations_on_one_path(
         rules in some_rules(), at in some_path(), operation in some_operation(),
     ) {
         if is_of_one_name(operation) {
@@ -201,7 +201,7 @@ proptest! {
     }
 
     #[test]
-    fn what_has_two_names_is_done_if_both_are_explained_as_allowed_and_nothing_is_widened(
+    fn verdicts_predict_renames_and_links(
         rules in some_rules(), old in some_name(), new in some_name(), links in any::<bool>(),
     ) {
         check_two(&rules, old, new, links)?;
@@ -267,7 +267,7 @@ fn plain_stat(dir: &DirRef, path: Descent<'_>) -> Option<(u64, u64)> {
 }
 
 #[test]
-fn giving_a_further_name_takes_no_right_to_look() {
+fn link_needs_no_stat_right() {
     let rule = |effect| Rule { glob: Glob::new("/**").unwrap(), effect, place: None };
     let rules = [rule(Effect::Allow(Rights::LINK_FROM | Rights::LINK_INTO))];
     assert_eq!(check_two(&rules, "f", "n", true).unwrap(), Outcome::AllowedAndDone);
@@ -277,7 +277,7 @@ fn giving_a_further_name_takes_no_right_to_look() {
 
 /// The properties are worth what the questions are: each outcome must really come up.
 #[test]
-fn every_outcome_comes_up() {
+fn cases_reach_every_outcome() {
     let mut runner = TestRunner::deterministic();
     let mut counts = BTreeMap::<(bool, Outcome), u32>::new();
     let mut asked = 0;

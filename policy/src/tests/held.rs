@@ -111,7 +111,7 @@ fn assert_confined(held: &DirRef, root: &DirRef, what: &str) {
 }
 
 #[test]
-fn a_directory_that_is_held_does_not_move_to_where_less_is_granted() {
+fn rename_of_an_open_directory_to_fewer_rights_is_exdev() {
     for (what, root) in guarded() {
         for (at, held_at) in [("tmp/d", "tmp/d"), ("tmp/p", "tmp/p/d"), ("tmp/p", "tmp/p")] {
             let held = hold(&root, held_at);
@@ -127,7 +127,7 @@ fn a_directory_that_is_held_does_not_move_to_where_less_is_granted() {
 }
 
 #[test]
-fn a_directory_moves_where_the_same_is_granted_and_goes_on_being_held() {
+fn directory_handle_survives_a_rename_between_equivalent_paths() {
     for (what, root) in guarded() {
         let (held, data) = (hold(&root, "tmp/p/d"), hold(&root, "data/sub"));
         assert_eq!(rename(&root, "tmp/p", "tmp/d/p"), Ok(()), "{what}");
@@ -140,7 +140,7 @@ fn a_directory_moves_where_the_same_is_granted_and_goes_on_being_held() {
 }
 
 #[test]
-fn a_file_moves_to_where_less_is_granted_and_its_handle_keeps_what_it_was_opened_for() {
+fn file_handle_keeps_its_rights_after_a_rename_to_fewer() {
     for (what, root) in guarded() {
         let how = OpenHow::new(Access::ReadWrite, OpenFlags::CREATE);
         let open = path::open(&*root, "tmp/f", Follow::No, how).unwrap().into_file().unwrap();
@@ -151,7 +151,7 @@ fn a_file_moves_to_where_less_is_granted_and_its_handle_keeps_what_it_was_opened
 }
 
 #[test]
-fn preopens_of_one_filesystem_are_held_directories_too() {
+fn preopens_of_one_filesystem_count_as_directory_handles() {
     let (store, policy) = (memory(), rules());
     let preopen = |at: &str| confine_at(hold(&store, at), policy.clone(), at);
     let (tmp, data, sub, d) =
@@ -167,7 +167,7 @@ fn preopens_of_one_filesystem_are_held_directories_too() {
 }
 
 #[test]
-fn a_dry_run_records_that_a_directory_would_not_have_moved() {
+fn dry_run_records_the_denied_rename_of_a_directory() {
     #[cfg(feature = "audit")]
     {
         use super::audit::Watched;
@@ -207,7 +207,7 @@ fn read(dir: &DirRef, at: &str) -> Result<()> {
 }
 
 #[test]
-fn a_live_handle_is_judged_by_where_its_directory_was_moved() {
+fn live_directory_handle_follows_renames() {
     for observed in [false, true] {
         for (narrowed, by_handle) in [
             ("/tmp/p/**", Ok(())),
@@ -244,7 +244,7 @@ fn live_root(live: &Live, observed: bool) -> DirRef {
 }
 
 #[test]
-fn a_live_handle_of_a_file_is_judged_by_the_name_that_it_was_renamed_to() {
+fn live_file_handle_follows_renames() {
     for observed in [false, true] {
         let live = Live::new(Arc::new(but("/x", Rights::READ)));
         let root = live_root(&live, observed);
@@ -263,7 +263,7 @@ fn a_live_handle_of_a_file_is_judged_by_the_name_that_it_was_renamed_to() {
 }
 
 #[test]
-fn a_name_that_is_made_anew_is_another_directory() {
+fn recreated_name_is_another_directory() {
     let live = Live::new(Arc::new(but("/x", Rights::READ)));
     let root = live_root(&live, false);
     let old = hold(&root, "tmp/d");

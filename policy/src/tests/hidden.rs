@@ -58,7 +58,7 @@ proptest! {
     #![proptest_config(config(1000))]
 
     #[test]
-    fn what_is_hidden_cannot_be_told_from_what_is_absent(
+    fn hidden_paths_behave_as_absent_paths(
         globs in some_globs(), ops in prop::collection::vec(some_op(), 1..30)
     ) {
         let policy = hiding(&globs);
@@ -80,7 +80,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_hidden_stays_as_it_is(
+    fn hidden_paths_are_unchanged(
         globs in some_globs(), ops in prop::collection::vec(some_op(), 1..30)
     ) {
         let policy = hiding(&globs);
@@ -106,7 +106,7 @@ proptest! {
 
 /// The documented differences, and the errors where one might look for others.
 #[test]
-fn hidden_names_are_absent_for_who_looks_and_refused_to_who_creates() {
+fn hidden_name_is_enoent_for_lookup_and_eacces_for_creation() {
     let policy = hiding(&["/f", "/a/d", "/b/l", "/x", "/b/m/f"]);
     let s = str::to_owned;
     let create = OpenHow::new(Access::Write, OpenFlags::CREATE);
@@ -157,7 +157,7 @@ fn hidden_names_are_absent_for_who_looks_and_refused_to_who_creates() {
 }
 
 #[test]
-fn nothing_tells_how_many_names_are_hidden() {
+fn counts_of_hidden_names_are_masked() {
     let root = MemFs::new().root();
     seed(&root, &[("mkdir", "a"), ("mkdir", "a/h"), ("file", "f")]);
     path::link(&*root, "f", &*root, "a/h/f").unwrap();
@@ -174,7 +174,7 @@ fn nothing_tells_how_many_names_are_hidden() {
 }
 
 #[test]
-fn error_on_the_way_to_a_hidden_name_comes_before_enoent() {
+fn error_of_the_parent_precedes_enoent_of_a_hidden_name() {
     let root = MemFs::new().root();
     seed(&root, &[("mkdir", "a"), ("file", "a/x"), ("file", "f"), ("link a", "l")]);
     let layer = confine(root, hiding(&["/*/x"]));

@@ -73,7 +73,7 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..Default::default() })]
 
     #[test]
-    fn what_succeeds_under_a_layer_succeeds_without_it(policy in some_policy(), ops in ops()) {
+    fn success_under_a_policy_has_the_same_effect_without(policy in some_policy(), ops in ops()) {
         let (inner, plain) = (seeded(), seeded());
         let layer = confine(inner.clone(), policy);
         for op in ops {
@@ -103,7 +103,7 @@ proptest! {
     }
 
     #[test]
-    fn a_layer_that_grants_everything_is_not_there(ops in ops()) {
+    fn policy_that_grants_everything_has_no_effect(ops in ops()) {
         let (inner, plain) = (seeded(), seeded());
         let layer = confine(inner, Arc::new(Policy::uniform(Rights::all(), Refusal::Denied)));
         for op in ops {
@@ -113,7 +113,7 @@ proptest! {
     }
 
     #[test]
-    fn a_layer_twice_is_the_layer_once(policy in some_policy(), ops in ops()) {
+    fn confinement_is_idempotent(policy in some_policy(), ops in ops()) {
         let (once, twice) = (seeded(), seeded());
         let layer = confine(once.clone(), policy.clone());
         let layers = confine(confine(twice.clone(), policy.clone()), policy);
@@ -125,7 +125,7 @@ proptest! {
 
     // GHSA-2r75-cxrj-cmph (CVE-2026-47261): truncation was not counted as writing.
     #[test]
-    fn no_sequence_changes_a_byte_a_time_or_a_name_of_a_read_only_tree(ops in ops()) {
+    fn read_only_tree_is_never_changed(ops in ops()) {
         let inner = seeded();
         let before = snapshot(&inner, Times::Compared);
         let layer = read_only(inner.clone());
@@ -139,7 +139,7 @@ proptest! {
     // a writable one of the same store. Whatever is tried, nothing below the read-only one
     // changes, and nothing that can be changed leads to the same node.
     #[test]
-    fn what_is_mounted_read_only_stays_as_it_is_beside_a_writable_mount_of_the_same_store(
+    fn read_only_mount_is_unchanged_beside_a_writable_mount(
         ops in prop::collection::vec((some_op(), some_mount(), some_mount()), 1..40)
     ) {
         let store = MemFs::new().root();
@@ -160,7 +160,7 @@ proptest! {
     }
 
     #[test]
-    fn a_tree_of_mounts_without_mounts_is_not_there(ops in ops()) {
+    fn mount_tree_without_mounts_has_no_effect(ops in ops()) {
         let plain = seeded();
         let root = Mounts::builder(seeded()).build();
         for op in ops {
@@ -172,7 +172,7 @@ proptest! {
     // Whatever another process does between a look and an open: what is opened below was granted.
     // To hold is exempt: it changes nothing, and is how links are found.
     #[test]
-    fn nothing_is_opened_below_with_a_right_that_is_missing(
+    fn inner_opens_use_only_granted_rights(
         rights in some_rights(), ops in ops()
     ) {
         let opened = Arc::new(Mutex::new(Vec::new()));
@@ -190,7 +190,7 @@ proptest! {
     }
 
     #[test]
-    fn more_rights_never_refuse_what_fewer_allow(
+    fn enforcement_is_monotonic_in_rights(
         rights in some_rights(), more in some_rights(), op in some_op()
     ) {
         let answer = |rights| {
@@ -210,7 +210,7 @@ proptest! {
 
 /// The laws are worth what the operations are: each outcome must really come up.
 #[test]
-fn the_operations_reach_successes_and_many_errors() {
+fn generated_operations_reach_successes_and_many_errors() {
     let mut runner = TestRunner::deterministic();
     let mut outcomes = BTreeMap::<Result<(), Errno>, u32>::new();
     for _ in 0..400 {

@@ -51,7 +51,7 @@ proptest! {
     // The root, and a directory that is held, answer as if they had been confined by the narrower
     // policy from the start.
     #[test]
-    fn what_is_held_obeys_the_narrower_policy_and_nothing_else(
+    fn open_handles_obey_the_narrowed_policy(
         asked in some_rules(), again in some_rules(), hides in any::<bool>(),
         ops in prop::collection::vec((some_op(), any::<bool>()), 1..20),
     ) {
@@ -93,7 +93,7 @@ proptest! {
 }
 
 #[test]
-fn an_open_file_obeys_at_its_next_operation() {
+fn open_file_is_denied_at_its_next_operation() {
     let (live, root) = live();
     let (f, g) = (file(&root, "f"), file(&root, "a/d/g"));
     assert_eq!((read(&f), read(&g)), (Ok(()), Ok(())));
@@ -110,7 +110,7 @@ fn an_open_file_obeys_at_its_next_operation() {
 }
 
 #[test]
-fn nothing_widens_again() {
+fn narrowing_is_irreversible() {
     let (live, root) = live();
     let f = file(&root, "f");
     live.narrow(&but("/x", "/f", Rights::READ)).unwrap();
@@ -123,7 +123,7 @@ fn nothing_widens_again() {
 }
 
 #[test]
-fn a_handle_that_was_not_opened_for_it_says_so_whatever_is_narrowed() {
+fn unopened_access_is_ebadf_under_any_policy() {
     let (live, root) = live();
     let held = path::open(&*root, "f", Follow::No, OpenHow::HOLD).unwrap().into_file().unwrap();
     assert_eq!(read(&held), Err(Errno::Badf));
@@ -132,7 +132,7 @@ fn a_handle_that_was_not_opened_for_it_says_so_whatever_is_narrowed() {
 }
 
 #[test]
-fn a_listing_obeys_in_its_middle() {
+fn listing_in_progress_obeys_the_narrowed_policy() {
     for (narrower, told, answer) in [
         (but("/{b,f,l}", "/x", Rights::empty()), 1, Ok(())),
         (but("/x", "/", Rights::LIST), 1, Err(Errno::Acces)),
@@ -152,7 +152,7 @@ fn a_listing_obeys_in_its_middle() {
 }
 
 #[test]
-fn a_lease_ends_after_its_uses() {
+fn lease_ends_after_its_uses() {
     let (live, root) = live();
     live.lease(Lease { uses: Some(3), until: None });
     live.lease(Lease { uses: Some(9), until: None });
@@ -163,7 +163,7 @@ fn a_lease_ends_after_its_uses() {
 }
 
 #[test]
-fn a_lease_ends_at_its_time() {
+fn lease_ends_at_its_time() {
     let (live, root) = live();
     let f = file(&root, "f");
     live.lease(Lease { until: Some(Instant::now() + Duration::from_secs(600)), uses: None });
@@ -174,7 +174,7 @@ fn a_lease_ends_at_its_time() {
 }
 
 #[test]
-fn names_move_within_one_live_policy_only() {
+fn rename_between_live_policies_is_exdev() {
     let (live, root) = live();
     let (f, n) = (Name::new("f").unwrap(), Name::new("n").unwrap());
     let store = seeded();
@@ -191,7 +191,7 @@ fn names_move_within_one_live_policy_only() {
 }
 
 #[test]
-fn a_position_that_is_deeper_than_a_stack_is_released() {
+fn deep_position_is_released_without_recursion() {
     let (_live, root) = live();
     let (mut at, name) = (root, Name::new("d").unwrap());
     let mut depth = 0;

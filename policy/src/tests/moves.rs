@@ -25,7 +25,7 @@ fn rules() -> PolicyBuilder {
 }
 
 #[test]
-fn what_is_moved_keeps_at_most_its_rights() {
+fn renamed_nodes_gain_no_rights() {
     let policy = Arc::new(rules().build().unwrap());
     let done = Ok(String::new());
     for (old, new, expected) in [
@@ -62,7 +62,7 @@ fn what_is_moved_keeps_at_most_its_rights() {
 }
 
 #[test]
-fn a_rule_about_a_file_says_whether_it_is_removed_or_replaced() {
+fn rule_of_a_file_governs_its_removal_and_replacement() {
     let policy = Arc::new(rules().build().unwrap());
     let inner = world();
     seed(&inner, &[("file", "rw/kept")]);
@@ -81,7 +81,7 @@ fn a_rule_about_a_file_says_whether_it_is_removed_or_replaced() {
 }
 
 #[test]
-fn a_directory_is_confined_as_what_the_guest_knows_it_as() {
+fn confine_at_uses_the_guest_path() {
     let policy = Arc::new(rules().build().unwrap());
     let write = OpenHow::new(palisade_vfs::Access::Write, palisade_vfs::OpenFlags::empty());
     for (guest_path, expected) in [

@@ -105,7 +105,7 @@ fn held(guard: Guard) -> (Live, Held) {
 }
 
 #[test]
-fn every_method_is_refused_once_nothing_is_granted_any_more() {
+fn every_method_is_denied_after_revocation() {
     let ends: [(&str, End); 4] = [
         ("revoke", Live::revoke),
         ("narrow", |live| live.narrow(&Policy::builder().build().unwrap()).unwrap()),
@@ -130,7 +130,7 @@ fn every_method_is_refused_once_nothing_is_granted_any_more() {
 }
 
 #[test]
-fn every_method_takes_one_use_of_a_lease() {
+fn every_method_uses_up_a_lease() {
     for (guard_name, guard) in guards() {
         for (call_name, call) in CALLS {
             let (live, held) = held(guard);

@@ -13,7 +13,7 @@ proptest! {
     #![proptest_config(config(2000))]
 
     #[test]
-    fn a_compiled_policy_says_what_matching_every_glob_says(
+    fn compiled_policy_agrees_with_matching_every_glob(
         rules in some_rules(), path in some_path(), other in some_path(),
     ) {
         let policy = build(&rules);
@@ -27,7 +27,7 @@ proptest! {
     }
 
     #[test]
-    fn the_order_of_rules_never_matters(
+    fn order_of_rules_is_irrelevant(
         (rules, shuffled) in some_rules().prop_flat_map(|rules| {
             (Just(rules.clone()), Just(rules).prop_shuffle())
         }),
@@ -57,7 +57,7 @@ proptest! {
     }
 
     #[test]
-    fn what_no_rule_allows_is_denied(rules in some_rules(), path in some_path()) {
+    fn default_is_deny(rules in some_rules(), path in some_path()) {
         let path = Descent::new(&path).unwrap();
         let granted = compiled(&build(&rules), path).rights;
         for right in granted.iter() {
@@ -74,7 +74,7 @@ proptest! {
     }
 
     #[test]
-    fn a_verdict_is_what_the_rules_mean_on_the_way(
+    fn verdict_agrees_with_the_evaluator_on_each_directory(
         rules in some_rules(), path in some_path(), bits in 0..8_u32,
     ) {
         let (policy, wanted) = (build(&rules), Rights::from_bits_truncate(bits));
@@ -107,7 +107,7 @@ proptest! {
     }
 
     #[test]
-    fn the_grant_of_a_verdict_is_what_it_takes(
+    fn grant_of_a_verdict_suffices(
         mut rules in some_rules(), path in some_path(), bits in 0..8_u32,
     ) {
         rules.retain(|rule| matches!(rule.effect, Effect::Allow(_)));
@@ -171,7 +171,7 @@ fn random_rules_and_paths_reach_every_outcome() {
 }
 
 #[test]
-fn an_empty_policy_grants_nothing() {
+fn empty_policy_grants_nothing() {
     let policy = Policy::builder().build().unwrap();
     for path in ["", "a", "a/b"] {
         let verdict = policy.judge(Policy::START, Descent::new(path).unwrap(), Rights::STAT);
@@ -181,7 +181,7 @@ fn an_empty_policy_grants_nothing() {
 }
 
 #[test]
-fn the_way_to_what_is_allowed_can_be_passed_and_nothing_else() {
+fn directories_to_an_allowed_path_grant_only_lookup() {
     let policy = Policy::builder().allow("/a/*/c", Rights::READ).build().unwrap();
     for (path, rights) in [
         ("/", Rights::LOOKUP),
@@ -199,7 +199,7 @@ fn the_way_to_what_is_allowed_can_be_passed_and_nothing_else() {
 }
 
 #[test]
-fn what_is_hidden_is_known_above_it() {
+fn may_hide_in_covers_descendants() {
     let policy = Policy::builder().allow("/**", Rights::all()).hide("/a/b/.git").build().unwrap();
     assert!(policy.hides());
     for (path, may_hide, hidden) in [
@@ -221,7 +221,7 @@ fn what_is_hidden_is_known_above_it() {
 }
 
 #[test]
-fn all_rules_that_hide_a_name_are_told() {
+fn matched_lists_all_hiding_rules() {
     let hide =
         |glob: &&str| Rule { glob: Glob::new(glob).unwrap(), effect: Effect::Hide, place: None };
     let deny = Rule { effect: Effect::Deny(Rights::READ), ..hide(&"/**/.git") };
@@ -243,7 +243,7 @@ fn all_rules_that_hide_a_name_are_told() {
 }
 
 #[test]
-fn the_rule_that_decides_is_named() {
+fn verdict_names_the_deciding_rule() {
     let policy = Policy::builder()
         .allow("/**", Rights::READ)
         .allow("/a/**", Rights::WRITE)
@@ -269,7 +269,7 @@ fn the_rule_that_decides_is_named() {
 }
 
 #[test]
-fn read_only_upon_rules_is_told_as_read_only_where_the_rules_allow() {
+fn read_only_intersection_is_erofs_where_rules_allow() {
     let rules = Policy::builder().allow("/w/**", Rights::all()).build().unwrap();
     let policy = rules.attenuate(&Policy::read_only()).unwrap();
     let denied = Policy::uniform(Rights::READ_ONLY, Refusal::Denied);
@@ -287,7 +287,7 @@ fn read_only_upon_rules_is_told_as_read_only_where_the_rules_allow() {
 }
 
 #[test]
-fn names_are_compared_by_their_bytes() {
+fn names_are_compared_bytewise() {
     let policy = Policy::builder()
         .allow("/Data/é/\\*/a.", Rights::READ)
         .allow(&format!("/{}", "x".repeat(255)), Rights::READ)
@@ -308,7 +308,7 @@ fn names_are_compared_by_their_bytes() {
 }
 
 #[test]
-fn a_state_of_another_policy_is_not_trusted() {
+fn state_of_another_policy_is_not_trusted() {
     let large = Policy::builder().allow("/a/b/c/d", Rights::all()).build().unwrap();
     let small = Policy::uniform(Rights::all(), Refusal::Denied);
     let stranger = large.at("/a/b/c/d");

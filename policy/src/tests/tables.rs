@@ -19,7 +19,7 @@ use palisade_vfs::MemFs;
 /// a read-only preopen. Here no combination of access and flags does anything, on anything, and
 /// neither does any verb of a handle that comes of it.
 #[test]
-fn no_open_changes_a_read_only_tree_whatever_its_flags() {
+fn open_with_any_flags_leaves_a_read_only_tree_unchanged() {
     let mut opened = 0;
     for at in ["f", "n", "a", "l", "a/l", "b/l", "b/n", ".", "f/x", "n/n", "a/"] {
         for how in every_how() {
@@ -47,7 +47,7 @@ fn no_open_changes_a_read_only_tree_whatever_its_flags() {
 
 /// The errors that come before a refusal come first.
 #[test]
-fn a_read_only_tree_says_what_is_wrong_before_it_says_that_it_is_read_only() {
+fn preceding_errors_win_over_erofs() {
     let s = str::to_owned;
     for (op, errno) in [
         (Op::CreateDir(s("a")), Errno::Exist),
@@ -102,7 +102,7 @@ fn a_read_only_tree_says_what_is_wrong_before_it_says_that_it_is_read_only() {
 
 /// `futimens` works on a handle that was opened for reading, so the handle must refuse it.
 #[test]
-fn a_handle_of_a_read_only_tree_does_not_change_times() {
+fn set_times_on_a_read_only_handle_is_erofs() {
     let layer = read_only(seeded());
     for access in [Access::Hold, Access::Read] {
         let how = OpenHow::new(access, OpenFlags::empty());
@@ -115,7 +115,7 @@ fn a_handle_of_a_read_only_tree_does_not_change_times() {
 
 /// What only the layer holds back, and what opening held back already.
 #[test]
-fn each_verb_of_a_handle_takes_its_right() {
+fn file_operations_need_their_rights() {
     let how = OpenHow::new(Access::ReadWrite, OpenFlags::empty());
     for (verb, right, errno) in [
         (Verb::Read, Rights::READ, Errno::Badf),
@@ -147,7 +147,7 @@ fn each_verb_of_a_handle_takes_its_right() {
 /// GHSA-4ch3-9j33-3pmj (CVE-2026-58494): a file was linked or renamed from a read-only preopen
 /// into a writable one over the same host directory, and written there.
 #[test]
-fn nothing_moves_from_a_read_only_mount_into_a_writable_one_of_the_same_store() {
+fn rename_from_a_read_only_to_a_writable_mount_fails() {
     let store = seeded();
     let writable =
         confine(store.clone(), Arc::new(Policy::uniform(Rights::all(), Refusal::Denied)));
@@ -175,7 +175,7 @@ fn nothing_moves_from_a_read_only_mount_into_a_writable_one_of_the_same_store() 
 }
 
 #[test]
-fn a_rename_never_amplifies() {
+fn rename_never_adds_rights() {
     let rights = [Rights::READ_ONLY | Rights::RENAME_FROM | Rights::LINK_FROM, Rights::all()];
     let rows = rights.map(|rights| Row {
         rights,
@@ -198,7 +198,7 @@ fn a_rename_never_amplifies() {
 
 /// What each verb of a name takes, and that it takes nothing else.
 #[test]
-fn each_operation_takes_its_rights_and_no_other() {
+fn operations_need_exactly_their_rights() {
     let s = str::to_owned;
     let open = |at: &str, access, flags| Op::Open(s(at), Follow::No, OpenHow::new(access, flags));
     let pass = Rights::LOOKUP;
@@ -242,7 +242,7 @@ fn each_operation_takes_its_rights_and_no_other() {
 
 /// Links are followed before a refusal, so that they are judged where they lead.
 #[test]
-fn links_are_judged_where_they_lead() {
+fn policy_applies_to_the_target_of_a_link() {
     let root = MemFs::new().root();
     seed(
         &root,
@@ -328,7 +328,7 @@ fn links_policy() -> Arc<Policy> {
 
 /// Nothing can be created in a directory that is removed, and that is told before the refusal.
 #[test]
-fn what_is_created_in_a_removed_directory_is_not_there_whoever_may_create() {
+fn creation_in_a_removed_directory_is_enoent() {
     let hidden = Policy::builder().allow("/**", Rights::READ_ONLY).hide("/**/h").build().unwrap();
     for policy in [hidden, Policy::read_only()] {
         let inner = seeded();

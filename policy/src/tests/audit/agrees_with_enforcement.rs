@@ -105,7 +105,7 @@ proptest! {
     #![proptest_config(crate::tests::config(400))]
 
     #[test]
-    fn an_observed_directory_is_a_confined_one(
+    fn observed_directory_behaves_as_a_confined_one(
         stack in some_stack(), policy in some_policy(Hides::Sometimes), ops in ops()
     ) {
         let watched = Watched::new(stack.seeded(), policy.clone(), Mode::Enforce);
@@ -116,7 +116,7 @@ proptest! {
     }
 
     #[test]
-    fn a_refusal_is_recorded_and_nothing_else_is(
+    fn exactly_the_denials_are_recorded_as_denied(
         policy in some_policy(Hides::Never), ops in ops()
     ) {
         let watched = Watched::new(seeded(), policy, Mode::Enforce);
@@ -137,7 +137,7 @@ proptest! {
     }
 
     #[test]
-    fn a_dry_run_changes_nothing_about_a_run(
+    fn dry_run_has_no_effect(
         stack in some_stack(), policy in some_policy(Hides::Sometimes), ops in ops()
     ) {
         let watched = Watched::new(stack.seeded(), policy, Mode::DryRun);
@@ -148,7 +148,7 @@ proptest! {
     }
 
     #[test]
-    fn a_replay_under_the_policy_of_a_run_is_the_run(
+    fn replay_under_the_same_policy_reproduces_the_decisions(
         stack in some_stack(),
         policy in some_policy(Hides::Sometimes),
         mode in prop::sample::select(vec![Mode::Enforce, Mode::DryRun]),
@@ -167,7 +167,7 @@ proptest! {
     }
 
     #[test]
-    fn a_replay_predicts_a_real_run(
+    fn replay_predicts_a_real_run(
         stack in some_stack(),
         first in some_policy(Hides::Sometimes),
         second in some_policy(Hides::Never),

@@ -54,7 +54,7 @@ fn learn_meanwhile(run: impl FnOnce(&DirRef)) -> Learned {
 }
 
 #[test]
-fn a_learner_of_very_many_paths_keeps_some_and_counts_the_others() {
+fn learner_memory_is_bounded() {
     let count = 60_000;
     let learned = learn_meanwhile(|dir| {
         for nth in 0..count {
@@ -82,7 +82,7 @@ proptest! {
     }
 
     #[test]
-    fn a_run_passes_under_the_policy_that_was_learned_from_it(
+    fn run_succeeds_under_its_learned_policy(
         ops in prop::collection::vec(some_op(), 1..24),
         from in prop::sample::select(vec![None, Some(1), Some(2)]),
     ) {
@@ -104,7 +104,7 @@ proptest! {
     }
 
     #[test]
-    fn nothing_of_a_learned_policy_can_be_left_out(
+    fn learned_policy_is_minimal(
         ops in prop::collection::vec(some_op(), 1..16)
     ) {
         let records = run(&ops);
@@ -123,7 +123,7 @@ proptest! {
 
     #[test]
     #[cfg(feature = "document")]
-    fn what_is_written_down_is_what_was_learned(
+    fn learned_document_round_trips(
         names in prop::collection::vec("[^/\0]{1,6}", 1..6), bits in 1..1u32 << 17,
         from in prop::sample::select(vec![None, Some(1)]),
     ) {
@@ -165,7 +165,7 @@ fn read_files(files: &[&str]) -> Vec<Record> {
 }
 
 #[test]
-fn siblings_are_not_a_directory_unless_that_is_asked_for() {
+fn siblings_are_generalized_only_on_request() {
     let files = ["d/a.csv", "d/b.csv", "d/c.csv", "d/e.csv"];
     let records = read_files(&files);
     let exact = learn(&records, options(None));
@@ -183,14 +183,14 @@ fn siblings_are_not_a_directory_unless_that_is_asked_for() {
 }
 
 #[test]
-fn names_that_were_made_up_are_told_by_what_they_share() {
+fn generated_names_become_prefix_patterns() {
     let files = ["d/tmp8f3k2q.txt", "d/tmpa91kx0.txt", "d/tmpzz20ml.txt", "d/tmp0q7w3e.txt"];
     let learned = learn(&read_files(&files), options(None));
     assert_eq!(learned.proposals[0].glob, "/d/tmp*.txt");
 }
 
 #[test]
-fn no_pattern_covers_what_looks_like_a_secret() {
+fn patterns_exclude_sensitive_names() {
     let files = ["d/a", "d/b", "d/c", "d/e"];
     let wide = learn(&read_files(&files), options(Some(4))).to_policy().unwrap();
     for secret in ["d/.env", "d/server.key", "d/id_rsa", "d/.git", "d/secrets.toml", "d/x.pem"] {

@@ -33,7 +33,7 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..Default::default() })]
 
     #[test]
-    fn every_event_is_one_line_that_can_be_read_back(
+    fn events_round_trip_through_json_lines(
         (path, to, action) in (some_path(), some_path(), some_act()),
         (seq, nanos, bits, missing) in (any::<u64>(), any::<u64>(), 0..1u32 << 17, 0..1u32 << 17),
         (decision, mode) in (
@@ -86,7 +86,7 @@ proptest! {
     }
 
     #[test]
-    fn any_text_is_read_or_is_an_error_with_its_line(text in any::<Vec<u8>>()) {
+    fn reader_accepts_any_text_or_reports_the_line(text in any::<Vec<u8>>()) {
         for record in LogReader::new(&*text) {
             if let Err(error) = record {
                 prop_assert!(error.line >= 1);
@@ -118,7 +118,7 @@ fn read(text: &str) -> (Vec<(String, String)>, Vec<String>, u64) {
 }
 
 #[test]
-fn the_lines_of_interleaved_runs_each_name_their_run() {
+fn interleaved_runs_are_separated_by_their_identifier() {
     let [one, other] = [log_of("one", &["a/f", "a/d"]), log_of("other", &["b/f", "f"])];
     let mixed: String =
         one.lines().zip(other.lines()).map(|(a, b)| format!("{a}\n{b}\n")).collect();
@@ -129,7 +129,7 @@ fn the_lines_of_interleaved_runs_each_name_their_run() {
 }
 
 #[test]
-fn a_line_that_was_cut_short_costs_no_other_line() {
+fn truncated_line_loses_no_other_line() {
     let [one, other] = [log_of("one", &["a/f", "a/d"]), log_of("other", &["b/f"])];
     let whole = read(&format!("{one}{other}")).0;
     let last = one.trim_end().rfind('\n').unwrap() + 1;
@@ -149,7 +149,7 @@ fn a_line_that_was_cut_short_costs_no_other_line() {
 }
 
 #[test]
-fn what_is_wrong_with_a_log_is_told_with_its_line() {
+fn log_errors_have_their_line() {
     let event = |path: &str, more: &str| {
         format!(
             "{{\"v\":1,\"seq\":0,\"op\":\"stat\",\"path\":\"{path}\",\"wanted\":[\"stat\"],\

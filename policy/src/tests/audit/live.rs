@@ -28,7 +28,7 @@ proptest! {
     #![proptest_config(crate::tests::config(400))]
 
     #[test]
-    fn an_observed_directory_obeys_as_a_confined_one_and_its_records_tell_the_policy_of_then(
+    fn records_are_of_the_policy_that_was_enforced(
         ops in prop::collection::vec(
             (ops(), prop::option::of(some_policy(Hides::Sometimes))), 1..4
         ),
@@ -75,7 +75,7 @@ fn open(root: &palisade_vfs::DirRef, at: &str) -> Node {
 }
 
 #[test]
-fn what_is_revoked_is_recorded_for_files_that_are_open_too() {
+fn revocation_is_recorded_for_open_files() {
     let (live, watched) = watched();
     let file = open(&watched.dir, "f");
     assert!(Verb::Read.apply(&file).is_ok());
@@ -91,7 +91,7 @@ fn what_is_revoked_is_recorded_for_files_that_are_open_too() {
 }
 
 #[test]
-fn a_listing_that_is_refused_in_its_middle_is_recorded_as_refused() {
+fn listing_denied_midway_is_recorded_as_denied() {
     let (live, watched) = watched();
     let listed = watched.dir.read_dir(Cookie::START, &mut |_| {
         live.revoke();
@@ -103,7 +103,7 @@ fn a_listing_that_is_refused_in_its_middle_is_recorded_as_refused() {
 }
 
 #[test]
-fn records_use_nothing_of_a_lease() {
+fn records_use_up_no_lease() {
     let (live, watched) = watched();
     live.lease(Lease { uses: Some(3), until: None });
     let answers: Vec<_> = (0..5).map(|_| list(&*watched.dir).map(drop)).collect();
@@ -114,7 +114,7 @@ fn records_use_nothing_of_a_lease() {
 }
 
 #[test]
-fn names_move_only_where_both_are_observed_alike() {
+fn rename_between_different_observers_is_exdev() {
     let ((live, left), (_, right)) = (watched(), watched());
     let (f, n) = (Name::new("f").unwrap(), Name::new("n").unwrap());
     let other_auditor = {

@@ -31,7 +31,7 @@ fn told(watched: &Watched) -> Vec<String> {
 }
 
 #[test]
-fn a_record_tells_what_was_asked_decided_and_why() {
+fn record_has_operation_decision_and_rule() {
     let watched = Watched::new(seeded(), policy(), Mode::Enforce);
     let open = |at: &str, how| drop(path::open(&*watched.dir, at, Follow::Yes, how));
     let _ = apply(&watched.dir, &Op::Open("a/f".into(), Follow::Yes, OpenHow::READ));
@@ -82,7 +82,7 @@ fn a_record_tells_what_was_asked_decided_and_why() {
 }
 
 #[test]
-fn what_one_policy_decided_is_not_told_of_another() {
+fn ruling_cache_distinguishes_policies() {
     let rules = Arc::new(Mutex::new(Vec::new()));
     let told = Arc::clone(&rules);
     let sink = Callback(move |event: &crate::audit::Event<'_>| {
@@ -106,7 +106,7 @@ fn what_one_policy_decided_is_not_told_of_another() {
 }
 
 #[test]
-fn a_rename_tells_whether_both_names_were_one_node() {
+fn rename_record_marks_names_of_one_node() {
     let watched = Watched::new(seeded(), policy(), Mode::Enforce);
     let dir = &*watched.dir;
     path::link(dir, "a/f", dir, "a/hard").unwrap();
@@ -119,7 +119,7 @@ fn a_rename_tells_whether_both_names_were_one_node() {
 }
 
 #[test]
-fn a_filter_leaves_out_what_is_not_in_all_of_it() {
+fn filters_are_a_conjunction() {
     let run = |only: &[EventFilter], sample: u64| {
         let sample = NonZeroU64::new(sample).unwrap();
         let options = AuditOptions { only: only.to_vec(), sample, ..AuditOptions::default() };
@@ -145,7 +145,7 @@ fn a_filter_leaves_out_what_is_not_in_all_of_it() {
 }
 
 #[test]
-fn each_transfer_is_told_if_that_is_asked_for() {
+fn each_transfer_is_recorded_on_request() {
     let options = AuditOptions { transfers: Transfers::Each, ..AuditOptions::default() };
     let watched = Watched::with(seeded(), policy(), Mode::Enforce, options);
     let how = OpenHow::READ;
@@ -172,7 +172,7 @@ impl Write for FullDisk {
 }
 
 #[test]
-fn what_cannot_be_recorded_is_not_done_unless_records_may_be_lost() {
+fn failed_sink_stops_operations_unless_events_may_be_lost() {
     for (may_drop, expected) in [(false, Err(Errno::Io)), (true, Ok(()))] {
         let options = AuditOptions { may_drop, ..AuditOptions::default() };
         let auditor = Auditor::new(JsonLines::new(FullDisk, &Header::default()), options);
@@ -200,7 +200,7 @@ impl Sink for RefusesEvents {
 }
 
 #[test]
-fn finish_returns_an_earlier_failure_once_if_records_may_be_lost() {
+fn finish_returns_an_earlier_error_once() {
     let options = AuditOptions { may_drop: true, ..AuditOptions::default() };
     let auditor = Auditor::new(RefusesEvents, options);
     let dir = observe(seeded(), policy(), "/", Mode::Enforce, Arc::clone(&auditor));
@@ -210,7 +210,7 @@ fn finish_returns_an_earlier_failure_once_if_records_may_be_lost() {
 }
 
 #[test]
-fn a_guest_goes_on_after_a_failure_if_the_options_say_so() {
+fn on_failure_continue_performs_operations() {
     let options = AuditOptions { on_failure: OnFailure::Continue, ..AuditOptions::default() };
     let auditor = Auditor::new(JsonLines::new(FullDisk, &Header::default()), options);
     let dir = observe(seeded(), policy(), "/", Mode::Enforce, Arc::clone(&auditor));
@@ -222,7 +222,7 @@ fn a_guest_goes_on_after_a_failure_if_the_options_say_so() {
 }
 
 #[test]
-fn a_header_says_which_decisions_are_left_out() {
+fn header_describes_the_filters() {
     let header = |options: &AuditOptions| {
         let log = super::Shared::default();
         let options = Some(options);
@@ -246,7 +246,7 @@ fn a_header_says_which_decisions_are_left_out() {
 }
 
 #[test]
-fn a_function_can_take_the_events() {
+fn callback_receives_events() {
     let seen = Arc::new(Mutex::new(Vec::new()));
     let sink = {
         let seen = Arc::clone(&seen);

@@ -30,7 +30,7 @@ fn event(seq: u64, path: &str, more: &serde_json::Value) -> String {
 }
 
 #[test]
-fn a_page_holds_what_was_allowed_denied_hidden_read_and_written() {
+fn report_contains_decisions_and_transfers() {
     use serde_json::json;
     let log = [
         event(0, "/a/f", &json!({ "rule": 1, "line": 4, "file": "p.toml" })),
@@ -51,7 +51,7 @@ fn a_page_holds_what_was_allowed_denied_hidden_read_and_written() {
 }
 
 #[test]
-fn a_page_of_several_runs_names_them_all_and_what_was_left_out() {
+fn report_of_several_runs_names_runs_and_filters() {
     let header = |run: u32, more: serde_json::Value| {
         let mut header = serde_json::json!({
             "v": 1, "palisade": "0", "run": run.to_string(), "guest": format!("guest-{run}"),
@@ -77,7 +77,7 @@ fn a_page_of_several_runs_names_them_all_and_what_was_left_out() {
 }
 
 #[test]
-fn no_path_is_a_part_of_the_page() {
+fn report_escapes_paths() {
     let hostile = "/</script><script>alert(1)</script>/\u{2028}\"'&<!--/*DATA*/x";
     let denied = serde_json::json!({ "decision": "deny", "guest": "</script>" });
     let header = format!(
@@ -99,7 +99,7 @@ fn no_path_is_a_part_of_the_page() {
 }
 
 #[test]
-fn a_long_log_makes_a_page_of_bounded_size() {
+fn report_size_is_bounded() {
     let mut report = Report::default();
     let mut log = String::new();
     for seq in 0..100_000_u64 {

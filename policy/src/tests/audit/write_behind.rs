@@ -29,7 +29,7 @@ impl Write for Slow {
 }
 
 #[test]
-fn what_is_written_behind_is_bounded_and_what_is_dropped_is_counted() {
+fn write_behind_queue_is_bounded_and_drops_are_counted() {
     let (go, wait) = channel();
     let log = Shared::default();
     let lines = JsonLines::new(Slow(wait, log.clone()), &Header::default());
@@ -48,7 +48,7 @@ fn what_is_written_behind_is_bounded_and_what_is_dropped_is_counted() {
 }
 
 #[test]
-fn a_log_that_is_written_behind_grows_while_the_guest_runs() {
+fn write_behind_log_grows_during_the_run() {
     let log = Shared::default();
     let lines = JsonLines::new(log.clone(), &Header::default());
     let options = AuditOptions::default();
@@ -64,7 +64,7 @@ fn a_log_that_is_written_behind_grows_while_the_guest_runs() {
 }
 
 #[test]
-fn the_last_event_is_written_within_a_second_without_another_one() {
+fn last_event_is_written_within_a_second() {
     let log = Shared::default();
     let lines = JsonLines::new(log.clone(), &Header::default());
     let options = AuditOptions::default();
@@ -82,7 +82,7 @@ fn the_last_event_is_written_within_a_second_without_another_one() {
 }
 
 #[test]
-fn an_auditor_that_is_dropped_while_its_thread_takes_events_loses_none() {
+fn dropping_the_auditor_during_a_take_loses_no_event() {
     let drop_after = |micros: u64| {
         let log = Shared::default();
         let lines = JsonLines::new(log.clone(), &Header::default());
@@ -108,7 +108,7 @@ fn an_auditor_that_is_dropped_while_its_thread_takes_events_loses_none() {
 }
 
 #[test]
-fn what_is_written_behind_is_what_is_written_at_once() {
+fn write_behind_equals_synchronous_output() {
     let (at_once, behind) = (Shared::default(), Shared::default());
     let [lines, lines_behind] =
         [&at_once, &behind].map(|log| JsonLines::new(log.clone(), &Header::default()));
@@ -170,7 +170,7 @@ impl Sink for Failing {
 }
 
 #[test]
-fn a_sink_that_fails_behind_ends_the_run_too_and_what_it_lost_is_counted() {
+fn write_behind_sink_failure_stops_the_run_and_counts_lost_events() {
     for may_drop in [false, true] {
         let options = AuditOptions { may_drop, ..AuditOptions::default() };
         let auditor = Auditor::write_behind(Failing(0), NonZeroUsize::MIN, options).unwrap();
@@ -190,7 +190,7 @@ fn a_sink_that_fails_behind_ends_the_run_too_and_what_it_lost_is_counted() {
 }
 
 #[test]
-fn threads_that_record_at_once_lose_nothing_and_their_order_is_that_of_the_numbers() {
+fn concurrent_events_are_complete_and_ordered() {
     let log = Shared::default();
     let lines = JsonLines::new(log.clone(), &Header::default());
     let options = AuditOptions::default();
@@ -219,7 +219,7 @@ fn threads_that_record_at_once_lose_nothing_and_their_order_is_that_of_the_numbe
 }
 
 #[test]
-fn who_waits_for_a_slow_sink_goes_on_after_it() {
+fn guest_continues_after_a_slow_sink() {
     let seen = Arc::new(Mutex::new(0));
     let slow = {
         let seen = Arc::clone(&seen);
