@@ -1,6 +1,6 @@
 //! `palisade explain`: the decisions of a policy about a path, and the rules that cause them.
 //!
-//! The answers come from the compiled policy, the same object that enforces the rules.
+//! The decisions come from the compiled policy, the same object that enforces the rules.
 
 use std::fmt::Write as _;
 

@@ -141,7 +141,7 @@ fn watch_compilation(
     })
 }
 
-/// Returns the form of the module, and what it makes the engine allocate.
+/// Returns the form of the module and its estimated footprint.
 ///
 /// # Errors
 ///

@@ -25,7 +25,7 @@ draw "$page"
 fail() { echo "the page: $1" >&2; exit 1; }
 has() { grep -qF -- "$1" "$page.dom" || fail "does not show: $1"; }
 has 'data-drawn="yes"'
-has 'agent.wasm: what it did'
+has 'agent.wasm: recorded operations'
 has 'aria-label="/data/in/part-00.csv: 21 allowed, 1 refused, 112 KiB read, 0 B written"'
 has '<td class="path">/data/in/.env</td>'
 has '<td class="nowrap deny">deny</td>'

@@ -23,7 +23,7 @@
   // Head.
   if (data.guest) {
     byId("title").textContent = data.guest;
-    document.title = data.guest + ": what it did";
+    document.title = data.guest + ": recorded operations";
   }
   const facts = [];
   if (data.policy) facts.push((data.dry ? "dry run of " : "under ") + data.policy);
