@@ -262,3 +262,32 @@ fn names_of_a_failed_copy_up_are_absent_after_reopening() {
     }
     panic!("there is no end of it");
 }
+
+#[test]
+fn requested_times_of_a_directory_replace_deferred_ones() {
+    each_world(&[Limits::NONE], |world| {
+        let mut deferred = 0;
+        for nth in 0..STEPS_MAX {
+            let name = format!("dir{nth}");
+            world.root.create_dir(n(&name)).unwrap();
+            let dir = world.enter(&name);
+            let (like, copy) = (lower_stat(FileType::Dir, 100 + u64::from(nth)), CopyUp::Dir);
+            let copy_up = || dir.copy_up(&[at_name(&*dir, "copy")], &like, copy).map(drop);
+            let (done, has_failed) = with_faults((nth, 1), copy_up);
+            if !has_failed {
+                break;
+            }
+            // If the call succeeds nevertheless, the times of the directory could not be set back.
+            if done.is_ok() {
+                deferred += 1;
+                let time = Timestamp::new(9, 0);
+                let times = SetTimes { accessed: SetTime::At(time), modified: SetTime::At(time) };
+                world.root.set_times(d(&name), times).unwrap();
+                let found = world.root.stat(d(&name)).unwrap();
+                assert_eq!((found.accessed, found.modified), (time, time), "{}", world.what);
+                assert_eq!(dir.stat(Descent::HERE).unwrap().modified, time, "{}", world.what);
+            }
+        }
+        assert!(deferred > 0, "{}", world.what);
+    });
+}
