@@ -12,11 +12,12 @@ use palisade::vfs::{Cookie, DirRef, Errno, escape};
 use palisade::{HostDir, Image};
 
 use crate::error::{Error, HostError};
+use crate::image_notes;
 use crate::layer_archive::{self, LayerArchive};
 use crate::origin::Origin;
 use crate::output_file::{ProtectedPaths, Usage};
 use crate::preopens::MountError;
-use crate::print::{Format, json_line, quoted_list};
+use crate::print::{Format, json_line};
 use crate::upper_dir::{
     UpperError, create_to_write, open_to_read, open_to_write, refuse_inside, require_changes_dir,
 };
@@ -221,7 +222,7 @@ fn exported_json(it: &Exported) -> Result<String, Error> {
 }
 
 fn imported_text(it: &Imported) -> String {
-    let mut text = format!(
+    format!(
         "imported {} ({}), {}, {}, {} and {}\n",
         count(it.files, "file"),
         count(it.bytes, "byte"),
@@ -229,12 +230,7 @@ fn imported_text(it: &Imported) -> String {
         count(it.symlinks, "symbolic link"),
         count(it.hard_links, "hard link"),
         count(it.whiteouts, "whiteout"),
-    );
-    if it.specials > 0 {
-        let names = quoted_list(&it.left_out);
-        text.push_str(&format!("skipped devices, sockets and FIFOs: {names}\n"));
-    }
-    text
+    )
 }
 
 fn imported_json(it: &Imported) -> Result<String, Error> {
@@ -246,7 +242,8 @@ fn imported_json(it: &Imported) -> Result<String, Error> {
         "hard_links": it.hard_links,
         "whiteouts": it.whiteouts,
         "opaque_directories": it.opaque,
-        "left_out": it.specials,
+        "left_out": it.omitted.count(),
+        "omitted": image_notes::omitted_json(&it.omitted),
     } }))
 }
 

@@ -1,11 +1,10 @@
 //! Writes and reads overlay layers as compressed tar archives on the host.
 
 use std::fs::File;
-use std::io::{BufReader, BufWriter, Read, Write};
+use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use flate2::Compression;
-use flate2::bufread::MultiGzDecoder;
 use flate2::write::GzEncoder;
 use palisade::overlay::{
     ExportError, Exported, ImportError, ImportLimits, Imported, UpperRef, export_layer,
@@ -15,14 +14,9 @@ use palisade::overlay::{
 use palisade::vfs::escape;
 
 use crate::ambient;
-use crate::error::{CommandError, Error, HostError};
+use crate::error::{CommandError, Error};
+use crate::image_notes;
 use crate::output_file::{OutputFile, ProtectedPaths};
-
-/// The magic numbers of gzip and Zstandard.
-const GZIP: &[u8] = &[0x1f, 0x8b];
-const ZSTD: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
-/// The length of the longest magic number.
-const MAGIC_BYTES: u64 = 4;
 
 /// Errors about layer archives.
 #[derive(Debug, thiserror::Error, miette::Diagnostic)]
@@ -117,18 +111,12 @@ impl LayerArchive {
     }
 }
 
-/// Imports an archive into an empty layer. The magic number selects the decompression.
+/// Imports an archive, compressed or not, into an empty layer.
 pub(crate) fn read(path: &Path, layer: &UpperRef) -> Result<Imported, Error> {
-    let fail = |why| HostError::Read { option: "import", path: path.to_owned(), why };
-    let mut file = BufReader::new(ambient::open("import", path)?);
-    let mut magic = Vec::new();
-    file.by_ref().take(MAGIC_BYTES).read_to_end(&mut magic).map_err(fail)?;
-    let whole = BufReader::new(magic.as_slice().chain(file));
-    let mut decoder: Box<dyn Read + '_> = match () {
-        () if magic.starts_with(GZIP) => Box::new(MultiGzDecoder::new(whole)),
-        () if magic.starts_with(ZSTD) => Box::new(zstd::Decoder::with_buffer(whole).map_err(fail)?),
-        () => Box::new(whole),
-    };
-    import_layer(&mut decoder, layer, ImportLimits::default())
-        .map_err(|why| ArchiveError::Import { path: path.to_owned(), why }.into())
+    let mut file = ambient::open("import", path)?;
+    let imported = import_layer(&mut file, layer, ImportLimits::default())
+        .map_err(|why| ArchiveError::Import { path: path.to_owned(), why })?;
+    let host = escape::name(path).to_string();
+    image_notes::print_notes("import", &host, &imported.omitted, imported.notes);
+    Ok(imported)
 }

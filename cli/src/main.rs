@@ -36,6 +36,7 @@ mod engine;
 mod error;
 mod explain;
 mod guest_path;
+mod image_notes;
 mod inspect;
 mod layer_archive;
 mod learn;

@@ -14,6 +14,7 @@ use palisade::{HostDir, Image, ImageError, MemFs, Mounts, copy_tree, read_only};
 use crate::confinement::Confinement;
 use crate::error::{CommandError, Error, HostError};
 use crate::guest_path::{GuestPath, GuestPathError};
+use crate::image_notes;
 use crate::mount_spec::Access;
 use crate::origin::Origin;
 use crate::print::quoted_list;
@@ -384,9 +385,8 @@ fn open_image(origin: &Origin, path: &Path) -> Result<DirRef, Error> {
     let image = Image::open_ambient(path).map_err(|why| {
         origin.locate(MountError::Image { option: origin.name(), path: path.to_owned(), why })
     })?;
-    if image.specials() > 0 {
-        note_skipped(origin, path, image.left_out());
-    }
+    let host = escape::name(path).to_string();
+    image_notes::print_notes(origin.name(), &host, image.omitted(), image.notes());
     Ok(image.root())
 }
 

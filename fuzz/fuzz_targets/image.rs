@@ -1,7 +1,6 @@
-//! Fuzzes images with arbitrary bytes and small limits.
-//!
-//! Opening returns an error or a tree within the limits, and never panics. Reading each file
-//! returns its bytes or an error.
+//! Any bytes as an image with small limits: an error, or a tree within the limits whose files can
+//! be read or return an error. The strict limit refuses the image exactly if an entry was left out
+//! or the archive is irregular.
 
 #![no_main]
 
@@ -21,6 +20,7 @@ const LIMITS: ImageLimits = ImageLimits {
     bytes_max: 1 << 20,
     ratio_max: 1000,
     memory_max: 1 << 16,
+    omitted_max: u64::MAX,
 };
 
 /// Lists and reads everything under `dir`, and counts the names.
@@ -66,7 +66,15 @@ fn read(dir: &DirRef, name: &str, size: u64) {
 }
 
 fuzz_target!(|bytes: &[u8]| {
-    let Ok(image) = Image::from_bytes(bytes.to_vec(), &LIMITS) else { return };
+    let strict = ImageLimits { omitted_max: 0, ..LIMITS };
+    let strict = Image::from_bytes(bytes.to_vec(), &strict);
+    let Ok(image) = Image::from_bytes(bytes.to_vec(), &LIMITS) else {
+        assert!(strict.is_err());
+        return;
+    };
+    let omitted = image.omitted();
+    assert_eq!(omitted.count().min(64), omitted.first().len() as u64);
+    assert!(strict.is_err() || omitted.count() == 0);
     let mut names = 0;
     walk(&image.root(), &mut names);
     assert!(names <= LIMITS.nodes_max);

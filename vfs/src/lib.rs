@@ -123,7 +123,10 @@ pub use embed::{EmbedError, EmbeddedFs};
 #[cfg(any(feature = "embed", feature = "tar", feature = "zip"))]
 pub use fixed::TreeFault;
 #[cfg(any(feature = "tar", feature = "zip"))]
-pub use image::{EntryFault, Image, ImageError, ImageFormat, ImageLimit, ImageLimits, ImageSource};
+pub use image::{
+    ArchiveNotes, EntryFault, Image, ImageError, ImageFormat, ImageLimit, ImageLimits, ImageSource,
+    Omitted, OmittedEntry,
+};
 
 pub use bug::{__report_bug, broken_contract};
 pub use copy::{CopyReport, copy_tree};

@@ -20,5 +20,7 @@ mod embed;
 mod hostile;
 #[path = "fixed/image.rs"]
 mod image;
+#[path = "fixed/kinds.rs"]
+mod kinds;
 #[path = "fixed/random.rs"]
 mod random;

@@ -1,13 +1,16 @@
 //! The builder of immutable trees: nodes are added in any order and numbered at the end.
 //!
-//! Paths are validated here first. A path can only descend and follows no link: a path through a
-//! link is rejected.
+//! Paths are validated here first, and can only descend. In an archive, a path through a symbolic
+//! link is resolved inside the tree, and a later entry replaces an earlier one of the same path
+//! ([`OnDuplicate::LastWins`]); in embedded files both are rejected ([`OnDuplicate::Refuse`]).
 
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
+#[cfg(any(feature = "tar", feature = "zip"))]
+use super::resolve::{LinkedTree, Step, resolve};
 use super::{
     Content, ContentSource, EntryData, Index, Kind, NodeData, ROOT, TextRange, Tree, hash_name,
 };
@@ -46,6 +49,9 @@ pub enum TreeFault {
     /// The target of a hard link is a directory.
     #[error("the target of the hard link is a directory")]
     LinkToDir,
+    /// The path leads through more than 40 symbolic links, which likely form a cycle.
+    #[error("the path leads through too many symbolic links")]
+    TooManyLinks,
     /// The tree has more nodes or more bytes of names than its indices can represent.
     #[error("too many names")]
     TooMany,
@@ -54,18 +60,28 @@ pub enum TreeFault {
 /// How an existing name that is not a directory is handled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum OnDuplicate {
-    /// The last node replaces the earlier one.
-    #[cfg(feature = "tar")]
+    /// The last node replaces the earlier one, and paths may lead through symbolic links.
+    #[cfg(any(feature = "tar", feature = "zip"))]
     LastWins,
     /// The path is rejected with [`TreeFault::Duplicate`].
     Refuse,
+}
+
+/// The effect of adding a node on the names that the tree had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Added {
+    /// No node was replaced.
+    New,
+    /// A node of the same type was replaced.
+    Replaced,
+    /// A node of another type was replaced, with all nodes in it.
+    ReplacedType,
 }
 
 #[derive(Clone, Copy)]
 struct BuildNode {
     kind: BuildKind,
     time: Timestamp,
-    nlink: u32,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -94,6 +110,8 @@ struct BuildEntry {
 /// Builds a [`Tree`], starting with an empty root.
 pub(crate) struct Builder {
     on_duplicate: OnDuplicate,
+    /// The effect of the call in progress.
+    added: Added,
     nodes: Vec<BuildNode>,
     entries: Vec<BuildEntry>,
     text: String,
@@ -103,13 +121,10 @@ pub(crate) struct Builder {
 
 impl Builder {
     pub(crate) fn new(on_duplicate: OnDuplicate) -> Self {
-        let root = BuildNode {
-            kind: BuildKind::Dir(DirOrigin::Implied),
-            time: Timestamp::EPOCH,
-            nlink: 1,
-        };
+        let root = BuildNode { kind: BuildKind::Dir(DirOrigin::Implied), time: Timestamp::EPOCH };
         Builder {
             on_duplicate,
+            added: Added::New,
             nodes: vec![root],
             entries: Vec::new(),
             text: String::new(),
@@ -131,62 +146,72 @@ impl Builder {
         self.text.len()
     }
 
-    /// Adds a directory and its missing ancestors. For a path that is added twice, the last time
-    /// stays. An empty `path` is the root.
+    /// Adds a directory, and the directories on the way. A directory that is there already gets the
+    /// new time. An empty `path` is the root.
     #[cfg_attr(
         not(any(feature = "tar", feature = "zip")),
-        expect(dead_code, reason = "what is embedded is files")
+        expect(dead_code, reason = "embedded trees have no entries for directories")
     )]
-    pub(crate) fn dir(&mut self, path: &str, time: Timestamp) -> Result<(), TreeFault> {
-        let id = if path.is_empty() { ROOT } else { self.dir_at(path)? };
+    pub(crate) fn dir(&mut self, path: &str, time: Timestamp) -> Result<Added, TreeFault> {
+        self.added = Added::New;
+        let id = if path.is_empty() { ROOT } else { self.new_dir(path)? };
         let node = self.nodes.get_mut(id as usize).ok_or(TreeFault::TooMany)?;
-        if node.kind == BuildKind::Dir(DirOrigin::Explicit)
-            && self.on_duplicate == OnDuplicate::Refuse
-        {
-            return Err(TreeFault::Duplicate);
+        match (node.kind, self.on_duplicate) {
+            (BuildKind::Dir(DirOrigin::Explicit), OnDuplicate::Refuse) => {
+                return Err(TreeFault::Duplicate);
+            }
+            #[cfg(any(feature = "tar", feature = "zip"))]
+            (BuildKind::Dir(DirOrigin::Explicit), OnDuplicate::LastWins)
+                if self.added == Added::New =>
+            {
+                self.added = Added::Replaced;
+            }
+            _ => {}
         }
         (node.kind, node.time) = (BuildKind::Dir(DirOrigin::Explicit), time);
-        Ok(())
+        Ok(self.added)
     }
 
-    /// Adds a file and its missing ancestors.
+    /// Adds a file, and the directories on the way.
     pub(crate) fn file(
         &mut self,
         path: &str,
         content: Content,
         time: Timestamp,
-    ) -> Result<(), TreeFault> {
+    ) -> Result<Added, TreeFault> {
         self.leaf(path, time, |_| Ok(BuildKind::File(content)))
     }
 
-    /// Adds a symbolic link and its missing ancestors. The target is not resolved.
+    /// Adds a symbolic link, and the directories on the way.
     #[cfg_attr(
         not(any(feature = "tar", feature = "zip")),
-        expect(dead_code, reason = "what is embedded is files")
+        expect(dead_code, reason = "embedded trees have no links")
     )]
     pub(crate) fn symlink(
         &mut self,
         path: &str,
         target: &str,
         time: Timestamp,
-    ) -> Result<(), TreeFault> {
+    ) -> Result<Added, TreeFault> {
         self.leaf(path, time, |builder| Ok(BuildKind::Symlink(builder.store(target)?)))
     }
 
-    /// Adds a hard link to the file or link at `to`, which must exist.
+    /// Adds a further name for the file or symbolic link at `to`, which must be there.
     #[cfg(feature = "tar")]
-    pub(crate) fn hard_link(&mut self, path: &str, to: &str) -> Result<(), TreeFault> {
-        let mut at = ROOT;
-        for name in names(to) {
-            let entry = self.find(at, name?).ok_or(TreeFault::LinkMissing)?;
-            at = self.entry(entry)?.node;
-        }
+    pub(crate) fn hard_link(&mut self, path: &str, to: &str) -> Result<Added, TreeFault> {
+        self.added = Added::New;
+        let (above, last) = to.rsplit_once('/').unwrap_or(("", to));
+        let above = resolve(&mut Existing(self), ROOT, above)?;
+        let dir = above.last().map_or(ROOT, |(_, dir)| *dir);
+        let entry = self.find(dir, check_name(last)?).ok_or(TreeFault::LinkMissing)?;
+        let at = self.entry(entry)?.node;
         let node = self.nodes.get(at as usize).ok_or(TreeFault::LinkMissing)?;
         if matches!(node.kind, BuildKind::Dir(_)) {
             return Err(TreeFault::LinkToDir);
         }
         let (parent, name) = self.parent(path)?;
-        self.add_name(parent, name, at)
+        self.add_name(parent, name, at)?;
+        Ok(self.added)
     }
 
     /// Builds the tree: nodes numbered from the root down, names sorted by bytes.
@@ -219,43 +244,53 @@ impl Builder {
         path: &str,
         time: Timestamp,
         kind: impl FnOnce(&mut Self) -> Result<BuildKind, TreeFault>,
-    ) -> Result<(), TreeFault> {
+    ) -> Result<Added, TreeFault> {
+        self.added = Added::New;
         let (parent, name) = self.parent(path)?;
         let kind = kind(self)?;
-        let id = self.push(BuildNode { kind, time, nlink: 0 })?;
-        self.add_name(parent, name, id)
+        let id = self.push(BuildNode { kind, time })?;
+        self.add_name(parent, name, id)?;
+        Ok(self.added)
     }
 
-    /// Adds a name for the node `id`, which is not a directory.
+    /// Gives the node `id`, which is not a directory, a name.
     fn add_name(&mut self, parent: u32, name: &str, id: u32) -> Result<(), TreeFault> {
-        match self.find(parent, name) {
-            None => self.enter(parent, name, id)?,
-            Some(at) => {
-                let old = self.entry(at)?.node;
-                let kind = self.nodes.get(old as usize).map(|node| node.kind);
-                if matches!(kind, Some(BuildKind::Dir(_))) {
-                    return Err(TreeFault::FileAndDir);
-                }
-                if self.on_duplicate == OnDuplicate::Refuse {
-                    return Err(TreeFault::Duplicate);
-                }
-                self.count(old, |nlink| nlink.saturating_sub(1));
-                if let Some(entry) = self.entries.get_mut(at as usize) {
-                    entry.node = id;
-                }
-            }
+        let Some(at) = self.find(parent, name) else { return self.enter(parent, name, id) };
+        let old = self.kind(self.entry(at)?.node);
+        let was_dir = matches!(old, Some(BuildKind::Dir(_)));
+        match self.on_duplicate {
+            OnDuplicate::Refuse if was_dir => return Err(TreeFault::FileAndDir),
+            OnDuplicate::Refuse => return Err(TreeFault::Duplicate),
+            #[cfg(any(feature = "tar", feature = "zip"))]
+            OnDuplicate::LastWins => {}
         }
-        self.count(id, |nlink| nlink.saturating_add(1));
+        let is_same_type = matches!(
+            (old, self.kind(id)),
+            (Some(BuildKind::Symlink(_)), Some(BuildKind::Symlink(_)))
+                | (Some(BuildKind::File(_)), Some(BuildKind::File(_)))
+        );
+        self.replace(at, id, is_same_type);
         Ok(())
     }
 
-    fn count(&mut self, id: u32, change: impl FnOnce(u32) -> u32) {
-        if let Some(node) = self.nodes.get_mut(id as usize) {
-            node.nlink = change(node.nlink);
+    /// Lets the entry `at` lead to the node `id` instead of its old one. The entries of an old
+    /// directory stay in the table; nothing leads to them any more.
+    fn replace(&mut self, at: u32, id: u32, is_same_type: bool) {
+        if let Some(entry) = self.entries.get_mut(at as usize) {
+            entry.node = id;
+        }
+        if !is_same_type {
+            self.added = Added::ReplacedType;
+        } else if self.added == Added::New {
+            self.added = Added::Replaced;
         }
     }
 
-    /// Returns the parent directory of `path`, created if missing, and the last name.
+    fn kind(&self, id: u32) -> Option<BuildKind> {
+        self.nodes.get(id as usize).map(|node| node.kind)
+    }
+
+    /// The directory that holds the last name of `path`, and that name.
     fn parent<'p>(&mut self, path: &'p str) -> Result<(u32, &'p str), TreeFault> {
         let (parent, last) = match path.rsplit_once('/') {
             Some((parent, last)) => (self.dir_at_or_root(path, parent)?, last),
@@ -271,7 +306,7 @@ impl Builder {
         self.dir_at(parent)
     }
 
-    /// Returns the directory at `path`, creating missing directories.
+    /// The directory at `path`; missing ones on the way are created.
     fn dir_at(&mut self, path: &str) -> Result<u32, TreeFault> {
         if path.starts_with('/') {
             return Err(TreeFault::Absolute);
@@ -280,20 +315,54 @@ impl Builder {
         for name in names(path) {
             let name = name?;
             at = match self.find(at, name) {
-                Some(entry) => self.entry(entry)?.node,
-                None => {
-                    let kind = BuildKind::Dir(DirOrigin::Implied);
-                    let id = self.push(BuildNode { kind, time: Timestamp::EPOCH, nlink: 1 })?;
-                    self.enter(at, name, id)?;
-                    id
+                None => self.push_dir(at, name)?,
+                Some(entry) => {
+                    let id = self.entry(entry)?.node;
+                    match (self.kind(id), self.on_duplicate) {
+                        (Some(BuildKind::Dir(_)), _) => id,
+                        #[cfg(any(feature = "tar", feature = "zip"))]
+                        (Some(BuildKind::File(_)), OnDuplicate::LastWins) => {
+                            self.replace_by_dir(entry)?
+                        }
+                        #[cfg(any(feature = "tar", feature = "zip"))]
+                        (Some(BuildKind::Symlink(_)), OnDuplicate::LastWins) => {
+                            let stack = resolve(&mut Created(self), ROOT, path)?;
+                            return Ok(stack.last().map_or(ROOT, |(_, dir)| *dir));
+                        }
+                        _ => return Err(TreeFault::FileAndDir),
+                    }
                 }
             };
-            let kind = self.nodes.get(at as usize).map(|node| node.kind);
-            if !matches!(kind, Some(BuildKind::Dir(_))) {
-                return Err(TreeFault::FileAndDir);
-            }
         }
         Ok(at)
+    }
+
+    /// The directory at `path` itself: a symbolic link at its last name is replaced, not followed.
+    fn new_dir(&mut self, path: &str) -> Result<u32, TreeFault> {
+        let (parent, name) = self.parent(path)?;
+        let Some(entry) = self.find(parent, name) else { return self.push_dir(parent, name) };
+        let id = self.entry(entry)?.node;
+        match (self.kind(id), self.on_duplicate) {
+            (Some(BuildKind::Dir(_)), _) => Ok(id),
+            (_, OnDuplicate::Refuse) => Err(TreeFault::FileAndDir),
+            #[cfg(any(feature = "tar", feature = "zip"))]
+            (_, OnDuplicate::LastWins) => self.replace_by_dir(entry),
+        }
+    }
+
+    fn push_dir(&mut self, parent: u32, name: &str) -> Result<u32, TreeFault> {
+        let id = self
+            .push(BuildNode { kind: BuildKind::Dir(DirOrigin::Implied), time: Timestamp::EPOCH })?;
+        self.enter(parent, name, id)?;
+        Ok(id)
+    }
+
+    #[cfg(any(feature = "tar", feature = "zip"))]
+    fn replace_by_dir(&mut self, entry: u32) -> Result<u32, TreeFault> {
+        let id = self
+            .push(BuildNode { kind: BuildKind::Dir(DirOrigin::Implied), time: Timestamp::EPOCH })?;
+        self.replace(entry, id, false);
+        Ok(id)
     }
 
     fn push(&mut self, node: BuildNode) -> Result<u32, TreeFault> {
@@ -338,6 +407,55 @@ impl Builder {
     }
 }
 
+/// Resolution in a tree whose missing directories are created on the way.
+#[cfg(any(feature = "tar", feature = "zip"))]
+struct Created<'b>(&'b mut Builder);
+
+#[cfg(any(feature = "tar", feature = "zip"))]
+impl LinkedTree for Created<'_> {
+    type Dir = u32;
+    type Error = TreeFault;
+
+    fn step(&mut self, dir: &u32, name: &str) -> Result<Step<u32>, TreeFault> {
+        let Created(builder) = self;
+        let name = check_name(name)?;
+        let Some(entry) = builder.find(*dir, name) else {
+            return builder.push_dir(*dir, name).map(Step::Dir);
+        };
+        let id = builder.entry(entry)?.node;
+        match builder.kind(id) {
+            Some(BuildKind::Dir(_)) => Ok(Step::Dir(id)),
+            Some(BuildKind::Symlink(target)) => {
+                Ok(Step::Symlink(text_of(&builder.text, target).to_owned()))
+            }
+            Some(BuildKind::File(_)) | None => builder.replace_by_dir(entry).map(Step::Dir),
+        }
+    }
+}
+
+/// Resolution in a tree that stays as it is.
+#[cfg(feature = "tar")]
+struct Existing<'b>(&'b Builder);
+
+#[cfg(feature = "tar")]
+impl LinkedTree for Existing<'_> {
+    type Dir = u32;
+    type Error = TreeFault;
+
+    fn step(&mut self, dir: &u32, name: &str) -> Result<Step<u32>, TreeFault> {
+        let Existing(builder) = self;
+        let entry = builder.find(*dir, check_name(name)?).ok_or(TreeFault::LinkMissing)?;
+        let id = builder.entry(entry)?.node;
+        match builder.kind(id) {
+            Some(BuildKind::Dir(_)) => Ok(Step::Dir(id)),
+            Some(BuildKind::Symlink(target)) => {
+                Ok(Step::Symlink(text_of(&builder.text, target).to_owned()))
+            }
+            Some(BuildKind::File(_)) | None => Err(TreeFault::LinkMissing),
+        }
+    }
+}
+
 /// Numbers the nodes that are reachable from the root, from the root down. `sorted` is by directory
 /// and name.
 fn number(old: &[BuildNode], sorted: &[BuildEntry]) -> (Box<[NodeData]>, Box<[EntryData]>) {
@@ -347,6 +465,8 @@ fn number(old: &[BuildNode], sorted: &[BuildEntry]) -> (Box<[NodeData]>, Box<[En
     let mut order: Vec<(u32, Index)> = Vec::with_capacity(old.len());
     let mut nodes = Vec::with_capacity(old.len());
     let mut entries: Vec<EntryData> = Vec::with_capacity(sorted.len());
+    // The node of each name, to count the links of each node.
+    let mut names = Vec::with_capacity(sorted.len());
     order.push((ROOT, ROOT));
     let mut done = 0;
     while let Some((id, parent)) = order.get(done).copied() {
@@ -372,24 +492,31 @@ fn number(old: &[BuildNode], sorted: &[BuildEntry]) -> (Box<[NodeData]>, Box<[En
                         *new = index_of(order.len());
                         order.push((entry.node, index));
                     }
+                    names.push(*new);
                     entries.push(EntryData { name: entry.name, node: *new });
                 }
                 Kind::Dir { parent, first, count: index_of(entries.len()) - first }
             }
         };
         let (seconds, nanos) = (node.time.seconds(), node.time.nanos());
-        nodes.push(NodeData { kind, seconds, nanos, nlink: node.nlink });
+        nodes.push(NodeData { kind, seconds, nanos, nlink: 0 });
     }
-    count_subdirs(&mut nodes);
+    count_links(&mut nodes, &names);
     (nodes.into_boxed_slice(), entries.into_boxed_slice())
 }
 
-/// Counts links of directories: their own name, their `.`, and the `..` of each subdirectory.
-fn count_subdirs(nodes: &mut [NodeData]) {
+/// Sets the link counts: a file's is the number of its names; a directory's counts its own name,
+/// its `.`, and the `..` of each directory in it.
+fn count_links(nodes: &mut [NodeData], names: &[Index]) {
+    for node in names {
+        if let Some(node) = nodes.get_mut(*node as usize) {
+            node.nlink += 1;
+        }
+    }
     for at in 0..nodes.len() {
         let parent = match nodes.get_mut(at) {
             Some(NodeData { kind: Kind::Dir { parent, .. }, nlink, .. }) => {
-                *nlink += 1;
+                *nlink = nlink.saturating_add(if at == ROOT as usize { 2 } else { 1 });
                 *parent
             }
             Some(_) | None => continue,

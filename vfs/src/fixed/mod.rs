@@ -15,6 +15,8 @@
 mod build;
 mod dir;
 mod file;
+#[cfg(any(feature = "tar", feature = "zip"))]
+pub(crate) mod resolve;
 
 use std::hash::BuildHasher;
 #[cfg(any(feature = "tar", feature = "zip"))]
@@ -24,6 +26,8 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
+#[cfg(any(feature = "tar", feature = "zip"))]
+pub(crate) use build::Added;
 pub use build::TreeFault;
 pub(crate) use build::{Builder, OnDuplicate};
 

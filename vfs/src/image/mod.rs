@@ -1,17 +1,22 @@
 //! Images: archives and directories as read-only filesystems, without unpacking them.
 //!
-//! An archive is indexed once, into a tree that never changes ([`crate::fixed`]). The contents of a
-//! plain tar and of a zip's stored entries are read from where they lie; a zip's deflated entries
-//! are unpacked in memory as long as someone has them open; a compressed tar is unpacked once, as a
-//! whole.
+//! An archive is indexed once, into a tree that never changes ([`crate::fixed`]). A plain tar and a
+//! zip's stored entries are read in place; a zip's compressed entries are unpacked in memory while
+//! they are open; a compressed tar is unpacked once, as a whole ([`spool`]).
 //!
-//! Whatever the archive says, no path in it can lead up (the tree is built from names), nothing of
-//! it is followed (links are data), and what it costs is bounded before it is spent
-//! ([`ImageLimits`]).
+//! One law holds for both formats, and for the import of layers: an entry that cannot be served is
+//! left out and reported ([`Omitted`]), a later entry of the same path replaces an earlier one, and
+//! a path through a symbolic link resolves inside the archive.
+//!
+//! Archives are not trusted. No path leads out of the tree, which is built from names; symbolic
+//! links are data; and every cost is bounded before it is spent ([`ImageLimits`]).
 
 mod content;
 mod entries;
+mod entry_path;
 mod error;
+mod format;
+mod omitted;
 mod source;
 
 #[cfg(all(feature = "host", target_os = "linux"))]
@@ -19,31 +24,36 @@ mod read_only;
 #[cfg(feature = "tar")]
 mod spool;
 #[cfg(feature = "tar")]
-mod tar;
+pub(crate) mod tar;
+#[cfg(feature = "tar")]
+mod unpack;
 #[cfg(feature = "zip")]
 mod zip;
 #[cfg(feature = "zip")]
 mod zip_end;
 #[cfg(feature = "zip")]
 mod zip_header;
+#[cfg(feature = "zip")]
+mod zip_name;
 
 use std::io::{Read, Seek};
 
+#[cfg(feature = "tar")]
+pub(crate) use entry_path::{clean, symlink_target};
 pub use error::{EntryFault, ImageError, ImageLimit, ImageLimits};
+pub use omitted::{ArchiveNotes, Omitted, OmittedEntry};
 pub use source::ImageSource;
+#[cfg(feature = "tar")]
+pub(crate) use unpack::Unpacked;
 
 #[cfg(all(feature = "host", target_os = "linux"))]
 use self::source::HostBytes;
 use self::source::{Bytes, Reader, Stretch};
 use crate::DirRef;
 
-/// Special files whose paths are remembered for the report.
-const LEFT_OUT_MAX: usize = 64;
-/// Bytes that tell one format from the others: a block of a tar.
-const START_BYTES: u64 = 512;
-
-/// What an image is.
+/// The format of an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ImageFormat {
     /// A directory of the host.
     Directory,
@@ -51,32 +61,63 @@ pub enum ImageFormat {
     Zip,
     /// A plain tar.
     Tar,
-    /// A tar, compressed by gzip.
+    /// A tar, compressed with gzip.
     TarGzip,
-    /// A tar, compressed by Zstandard.
+    /// A tar, compressed with Zstandard.
     TarZstd,
+    /// A tar, compressed with xz.
+    TarXz,
+    /// A tar, compressed with bzip2.
+    TarBzip2,
+    /// A tar, compressed with LZMA, the format before xz.
+    TarLzma,
 }
 
-/// What was left out of a tree.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Omitted {
-    specials: u64,
-    left_out: Vec<String>,
+impl ImageFormat {
+    /// The usual extension of the format, or `directory`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            ImageFormat::Directory => "directory",
+            ImageFormat::Zip => "zip",
+            ImageFormat::Tar => "tar",
+            ImageFormat::TarGzip => "tar.gz",
+            ImageFormat::TarZstd => "tar.zst",
+            ImageFormat::TarXz => "tar.xz",
+            ImageFormat::TarBzip2 => "tar.bz2",
+            ImageFormat::TarLzma => "tar.lzma",
+        }
+    }
+
+    #[cfg(feature = "tar")]
+    fn of_packing(packing: format::Packing) -> Self {
+        use format::Packing;
+        match packing {
+            Packing::Gzip => ImageFormat::TarGzip,
+            Packing::Zstd => ImageFormat::TarZstd,
+            Packing::Xz => ImageFormat::TarXz,
+            Packing::Bzip2 => ImageFormat::TarBzip2,
+            Packing::Lzma => ImageFormat::TarLzma,
+        }
+    }
 }
 
 /// An archive or a directory as a read-only filesystem. A clone is the same filesystem.
 ///
-/// - What an archive does not list but leads through are directories of the first moment of 1970.
-/// - Of a name that comes twice, the last stays in a tar; in a zip it is an error. A name that is
-///   both a directory and something else is an error in both.
-/// - Symbolic links are kept as they are. Where they lead is decided when they are followed, and
-///   never outside.
-/// - Devices, FIFOs and sockets are left out of an archive, and counted.
-/// - Nodes of one archive have the same numbers in every run.
-/// - Whatever would change something is `Rofs`.
-/// - A zip's deflated file is held in memory as long as it is open for reading; an open that would
-///   take more than [`ImageLimits::memory_max`] is `Nospc`, and one of damaged content `Io`.
-///   The checksum of a stored one is not looked at.
+/// - Directories on the path of an entry that have no entry are created, with the time 0.
+/// - Of several entries with one path the last one holds, also if the types differ.
+/// - A path that leads through a symbolic link of the archive is resolved inside the archive, as
+///   container engines do. Leading slashes are dropped.
+/// - An entry that cannot be served is left out: a device, FIFO or socket; an encrypted entry; a
+///   path that leads out of the archive, and so on ([`EntryFault`]). [`Image::omitted`] lists them,
+///   and [`ImageLimits::omitted_max`] limits them.
+/// - Symbolic links are kept as they are. A target is resolved when a link is followed, and never
+///   leads out.
+/// - The nodes of an archive have the same numbers in every run.
+/// - Every change is `Rofs`.
+/// - A compressed file of a zip is held in memory while it is open for reading. An open that would
+///   exceed [`ImageLimits::memory_max`] is `Nospc`, and one of damaged data `Io`. The checksum of a
+///   stored file is not verified.
 ///
 /// ```
 /// # #[cfg(feature = "tar")] {
@@ -95,30 +136,36 @@ struct Omitted {
 pub struct Image {
     root: DirRef,
     format: ImageFormat,
+    entries: u64,
     omitted: Omitted,
+    notes: ArchiveNotes,
 }
 
 impl Image {
-    /// Opens an archive or a directory of the host by a path of the host, with the process's own
-    /// authority, and takes as much of it as [`ImageLimits::default`] says. What it is is seen by
-    /// its content, and not by its name. Links in `path` are followed.
+    /// Opens an archive or a directory of the host by a host path, with the process's own authority
+    /// and [`ImageLimits::default`]. The content decides the format, not the name. Links in `path`
+    /// are followed.
     ///
     /// A compressed tar may be unpacked into a temporary file without a name.
     ///
-    /// Errors, in order: the kernel's; [`ImageError::Unknown`]; what is wrong with the archive.
+    /// # Errors
+    ///
+    /// - [`ImageError::Io`]: the kernel's error
+    /// - [`ImageError::Foreign`], [`ImageError::Unknown`]: the format
+    /// - the others: the archive
     #[cfg(all(feature = "host", target_os = "linux"))]
     pub fn open_ambient(path: &std::path::Path) -> Result<Self, ImageError> {
         Self::open_ambient_with(path, &ImageLimits::default())
     }
 
-    /// As [`Image::open_ambient`], with limits of the caller's choice.
+    /// [`Image::open_ambient`] with the caller's limits.
     #[cfg(all(feature = "host", target_os = "linux"))]
     pub fn open_ambient_with(
         path: &std::path::Path,
         limits: &ImageLimits,
     ) -> Result<Self, ImageError> {
         use rustix::fs::{FileType, Mode, OFlags, fstat, open};
-        // A FIFO must not make anyone wait, nor a terminal become the process's own.
+        // A device must not block, nor a terminal become the process's controlling terminal.
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
         let fd = open(path, flags, Mode::empty()).map_err(std::io::Error::from)?;
         match FileType::from_raw_mode(fstat(&fd).map_err(std::io::Error::from)?.st_mode) {
@@ -127,21 +174,33 @@ impl Image {
                 Ok(Self::from_dir(crate::HostDir::from_opened(dir, crate::Resolver::Auto)?))
             }
             FileType::RegularFile => Self::from_source(Box::new(HostBytes::new(fd)?), limits),
+            // A read would wait for a writer, perhaps forever.
+            FileType::Fifo => {
+                let hint = "write its data to a file, or read it with `Image::from_stream`";
+                Err(ImageError::Foreign { name: "a pipe", hint })
+            }
             _ => Err(ImageError::Unknown),
         }
     }
 
-    /// `dir`, of whatever filesystem, without any way to change it.
+    /// Makes `dir`, a directory of any filesystem, read-only.
     #[cfg(all(feature = "host", target_os = "linux"))]
     #[must_use]
     pub fn from_dir(dir: DirRef) -> Self {
-        let (root, format) = (read_only::read_only(dir), ImageFormat::Directory);
-        Image { root, format, omitted: Omitted::default() }
+        Image {
+            root: read_only::read_only(dir),
+            format: ImageFormat::Directory,
+            entries: 0,
+            omitted: Omitted::default(),
+            notes: ArchiveNotes::default(),
+        }
     }
 
-    /// The archive that these bytes are. They are not copied.
+    /// Opens the archive in `bytes`, which are not copied.
     ///
-    /// Errors: as for [`Image::open_ambient`], without the kernel's.
+    /// # Errors
+    ///
+    /// As for [`Image::open_ambient`].
     pub fn from_bytes(
         bytes: impl AsRef<[u8]> + Send + Sync + 'static,
         limits: &ImageLimits,
@@ -149,9 +208,11 @@ impl Image {
         Self::from_source(Box::new(Bytes(bytes)), limits)
     }
 
-    /// The archive in `reader`, which one guest can read at a time.
+    /// Opens the archive in `reader`, which one guest can read at a time.
     ///
-    /// Errors: as for [`Image::open_ambient`].
+    /// # Errors
+    ///
+    /// As for [`Image::open_ambient`].
     pub fn from_reader(
         reader: impl Read + Seek + Send + 'static,
         limits: &ImageLimits,
@@ -159,23 +220,32 @@ impl Image {
         Self::from_source(Box::new(Reader::new(reader)?), limits)
     }
 
-    /// The archive in `source`.
+    /// Opens the archive in `stream`, such as a pipe: reads it to its end, and stores it in memory
+    /// or in a temporary file without a name.
     ///
-    /// Errors: as for [`Image::open_ambient`].
+    /// # Errors
+    ///
+    /// - [`ImageLimit::Bytes`]
+    /// - as for [`Image::open_ambient`]
+    #[cfg(feature = "tar")]
+    pub fn from_stream(mut stream: impl Read, limits: &ImageLimits) -> Result<Self, ImageError> {
+        Self::from_source(spool::store_stream(&mut stream, limits)?, limits)
+    }
+
+    /// Opens the archive in `source`.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Image::open_ambient`].
     pub fn from_source(
         source: Box<dyn ImageSource>,
         limits: &ImageLimits,
     ) -> Result<Self, ImageError> {
-        let mut start = Vec::new();
-        let end = source.size().min(START_BYTES);
-        Stretch { source: &*source, at: 0, end }.read_to_end(&mut start)?;
-        if start.starts_with(&[0x1f, 0x8b]) {
-            return Self::compressed_tar(source, ImageFormat::TarGzip, limits);
+        let start = read_start(&*source, format::START_BYTES)?;
+        if format::packing(&start).is_some() || format::skippable_frame(&start).is_some() {
+            return Self::compressed_tar(source, limits);
         }
-        if start.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
-            return Self::compressed_tar(source, ImageFormat::TarZstd, limits);
-        }
-        Self::plain(source, &start, limits)
+        Self::uncompressed(source, &start, limits)
     }
 
     /// The root.
@@ -184,95 +254,142 @@ impl Image {
         DirRef::clone(&self.root)
     }
 
-    /// What it was made from.
+    /// The format.
     #[must_use]
     pub fn format(&self) -> ImageFormat {
         self.format
     }
 
-    /// How many devices, FIFOs and sockets of an archive were left out.
+    /// The number of entries of the archive, those that were left out included.
     #[must_use]
-    pub fn specials(&self) -> u64 {
-        self.omitted.specials
+    pub fn entries(&self) -> u64 {
+        self.entries
     }
 
-    /// The first few paths of those.
+    /// The entries that were left out.
     #[must_use]
-    pub fn left_out(&self) -> &[String] {
-        &self.omitted.left_out
+    pub fn omitted(&self) -> &Omitted {
+        &self.omitted
+    }
+
+    /// Irregularities of the archive that leave no entry out.
+    #[must_use]
+    pub fn notes(&self) -> ArchiveNotes {
+        self.notes
     }
 
     #[cfg(feature = "tar")]
     fn compressed_tar(
         source: Box<dyn ImageSource>,
-        format: ImageFormat,
         limits: &ImageLimits,
     ) -> Result<Self, ImageError> {
-        let source = spool::unpack(&*source, format, limits)?;
-        let mut block = [0; tar::BLOCK];
-        match source::read_exact(&*source, &mut block, 0) {
-            Ok(()) if tar::is_tar(&block) => Self::tar(source, format, limits),
-            Ok(()) => Err(ImageError::Unknown),
-            Err(err) if err.kind() == std::io::ErrorKind::UnexpectedEof => Err(ImageError::Unknown),
-            Err(err) => Err(err.into()),
+        let spool::Spooled { source, packing, trailing } = spool::unpack(&*source, limits)?;
+        let Some(packing) = packing else { return Err(ImageError::Unknown) };
+        let start = read_start(&*source, format::START_BYTES)?;
+        if let Some(mut image) =
+            Self::tar(source, &start, ImageFormat::of_packing(packing), limits)?
+        {
+            image.notes.trailing_bytes = trailing;
+            return image.checked(limits);
         }
+        Err(format::unsupported(&start))
     }
 
     #[cfg(not(feature = "tar"))]
     fn compressed_tar(
         _source: Box<dyn ImageSource>,
-        _format: ImageFormat,
         _limits: &ImageLimits,
     ) -> Result<Self, ImageError> {
         Err(ImageError::NotBuilt("tar"))
     }
 
-    /// An archive that is not compressed as a whole.
-    fn plain(
+    /// Opens an archive that is not compressed as a whole.
+    fn uncompressed(
         source: Box<dyn ImageSource>,
         start: &[u8],
         limits: &ImageLimits,
     ) -> Result<Self, ImageError> {
-        if start.starts_with(b"PK\x03\x04") {
-            return Self::zip(source, limits);
+        const ZIP_STARTS: [&[u8]; 3] = [b"PK\x03\x04", b"PK\x05\x06", b"PK00PK\x03\x04"];
+        if ZIP_STARTS.iter().any(|magic| start.starts_with(magic)) {
+            return Self::zip(source, limits)?.checked(limits);
+        }
+        let probe = read_start(&*source, format::PROBE_BYTES)?;
+        let foreign = format::unsupported(&probe);
+        #[cfg(feature = "zip")]
+        if !matches!(foreign, ImageError::Foreign { .. }) && zip_end::is_zip(&*source)? {
+            return Self::zip(source, limits)?.checked(limits);
         }
         #[cfg(feature = "tar")]
-        if start.first_chunk().is_some_and(tar::is_tar) {
-            return Self::tar(source, ImageFormat::Tar, limits);
-        }
-        #[cfg(feature = "zip")]
-        if zip_end::find(&*source).is_ok() {
-            return Self::zip(source, limits);
+        match Self::tar(source, start, ImageFormat::Tar, limits)? {
+            Some(image) => image.checked(limits),
+            None => Err(foreign),
         }
         #[cfg(not(feature = "tar"))]
-        if start.get(257..262) == Some(b"ustar") {
-            return Err(ImageError::NotBuilt("tar"));
+        match start.get(257..262) {
+            Some(b"ustar") => Err(ImageError::NotBuilt("tar")),
+            _ => Err(foreign),
         }
-        let _ = (source, limits);
-        Err(ImageError::Unknown)
     }
 
+    /// Opens a tar. Returns `None` if it is not one.
     #[cfg(feature = "tar")]
     fn tar(
         source: Box<dyn ImageSource>,
+        start: &[u8],
         format: ImageFormat,
         limits: &ImageLimits,
-    ) -> Result<Self, ImageError> {
-        let entries = tar::index(&*source, limits)?;
-        let tree = entries.builder.build(Box::new(content::Archive::plain(source)));
-        Ok(Image { root: tree.root(), format, omitted: entries.omitted })
+    ) -> Result<Option<Self>, ImageError> {
+        let is_tar = match start.first_chunk() {
+            Some(block) => tar::is_header(block) || start.iter().all(|byte| *byte == 0),
+            // Part of a zero block, or nothing, is an empty archive.
+            None => start.iter().all(|byte| *byte == 0),
+        };
+        if !is_tar {
+            return Ok(None);
+        }
+        let Some(tar::index::Index { entries, sparse, notes }) =
+            tar::index::index(&*source, limits)?
+        else {
+            return Ok(None);
+        };
+        let tree = entries.builder.build(Box::new(content::Archive::stored(source, sparse)));
+        let (root, omitted) = (tree.root(), entries.omitted);
+        Ok(Some(Image { root, format, entries: entries.count, omitted, notes }))
     }
 
     #[cfg(feature = "zip")]
     fn zip(source: Box<dyn ImageSource>, limits: &ImageLimits) -> Result<Self, ImageError> {
-        let zip::Index { entries, packed } = zip::index(&*source, limits)?;
+        let zip::Index { entries, packed, notes } = zip::index(&*source, limits)?;
         let archive = content::Archive::packed(source, packed, limits.memory_max);
         let tree = entries.builder.build(Box::new(archive));
-        Ok(Image { root: tree.root(), format: ImageFormat::Zip, omitted: entries.omitted })
+        let (root, omitted) = (tree.root(), entries.omitted);
+        Ok(Image { root, format: ImageFormat::Zip, entries: entries.count, omitted, notes })
     }
 
     #[cfg(not(feature = "zip"))]
     fn zip(_source: Box<dyn ImageSource>, _limits: &ImageLimits) -> Result<Self, ImageError> {
         Err(ImageError::NotBuilt("zip"))
     }
+
+    /// Refuses an irregular archive if the limits say so.
+    fn checked(self, limits: &ImageLimits) -> Result<Self, ImageError> {
+        let what = match self.notes {
+            _ if limits.omitted_max > 0 => return Ok(self),
+            ArchiveNotes { missing_end: true, .. } => "the archive has no end marker",
+            ArchiveNotes { odd_times: 1.., .. } => "the time of an entry cannot be parsed",
+            ArchiveNotes { trailing_bytes: 1.., .. } => "the archive has bytes after its end",
+            ArchiveNotes { wrong_count: true, .. } => "the number of entries is wrong",
+            // Programs before a zip are common and harmless.
+            _ => return Ok(self),
+        };
+        Err(ImageError::Damaged { at: 0, what })
+    }
+}
+
+/// The first bytes of a source: `len`, or fewer at its end.
+fn read_start(source: &dyn ImageSource, len: u64) -> Result<Vec<u8>, ImageError> {
+    let mut start = Vec::new();
+    let end = source.size().min(len);
+    Stretch { source, at: 0, end }.read_to_end(&mut start)?;
+    Ok(start)
 }

@@ -1,4 +1,4 @@
-//! Where an image's bytes come from, and the reader and the content built on it.
+//! The bytes of an image: in memory, in a reader, or in a file of the host.
 
 use std::io::{self, Read, Seek, SeekFrom};
 
@@ -6,16 +6,16 @@ use parking_lot::Mutex;
 
 /// The bytes of an image, at offsets.
 ///
-/// They must not change as long as the image is used. If they do, reads give other bytes or `Io`,
-/// and nothing worse.
+/// The bytes must not change while the image is in use. If they do, reads return other bytes or
+/// `Io`; nothing else depends on them.
 pub trait ImageSource: Send + Sync {
-    /// How many bytes there are.
+    /// Returns the number of bytes.
     fn size(&self) -> u64;
 
-    /// Reads at `at`; 0 into a non-empty buffer means the end.
+    /// Reads at the offset `at`. Returns 0 for a non-empty buffer only at the end.
     fn read_at(&self, buf: &mut [u8], at: u64) -> io::Result<usize>;
 
-    /// Whether reading can wait for a disk, a network or a device.
+    /// Whether a read can block on a disk, a network or a device.
     fn may_block(&self) -> bool {
         true
     }
@@ -40,7 +40,7 @@ impl<B: AsRef<[u8]> + Send + Sync> ImageSource for Bytes<B> {
     }
 }
 
-/// A reader with a position, which one can use at a time.
+/// A reader with a position, which one thread uses at a time.
 pub(super) struct Reader<R> {
     size: u64,
     inner: Mutex<R>,
@@ -90,18 +90,19 @@ impl ImageSource for HostBytes {
     }
 }
 
-/// A stretch of a source, from front to back.
+/// A range of a source, read from front to back.
 pub(super) struct Stretch<'s> {
     pub(super) source: &'s dyn ImageSource,
     pub(super) at: u64,
     pub(super) end: u64,
 }
 
-/// [`ImageSource::read_at`], whose result is not trusted: a source may be an embedder's.
+/// Calls [`ImageSource::read_at`] and checks the count that it returns: an embedder may implement
+/// it.
 pub(super) fn read_at(source: &dyn ImageSource, buf: &mut [u8], at: u64) -> io::Result<usize> {
     match source.read_at(buf, at)? {
         n if n > buf.len() => {
-            Err(io::Error::other("the source claims more bytes than it was asked"))
+            Err(io::Error::other("the source returned more bytes than requested"))
         }
         n => Ok(n),
     }
@@ -120,7 +121,7 @@ impl Read for Stretch<'_> {
     }
 }
 
-/// Fills `buf` from `at` on; the end of the source is `UnexpectedEof`.
+/// Fills `buf` from the offset `at`. The end of the source is `UnexpectedEof`.
 pub(super) fn read_exact(source: &dyn ImageSource, buf: &mut [u8], at: u64) -> io::Result<()> {
     Stretch { source, at, end: source.size() }.read_exact(buf)
 }

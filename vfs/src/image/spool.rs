@@ -1,75 +1,85 @@
-//! Unpacking a compressed tar, once, into memory or an anonymous temporary file.
+//! Storage of unpacked or piped data, in memory or in an anonymous temporary file.
 //!
-//! The file has no name from its beginning to its end, so nothing is left of it. It lies where the
-//! host has its temporary files.
+//! The file never has a name, so nothing of it remains after the process. It is created in the
+//! host's directory for temporary files.
 
-use std::io::{self, BufReader, Read, Write};
+use std::io::{self, Read, Write};
 
-use super::ImageFormat;
 use super::error::{ImageError, ImageLimit, ImageLimits};
+use super::format::Packing;
 #[cfg(unix)]
 use super::source::HostBytes;
 #[cfg(not(unix))]
 use super::source::Reader;
 use super::source::{Bytes, ImageSource, Stretch};
+use super::unpack::Unpacked;
 
 /// Bytes that are read at once.
 const PIECE_BYTES: usize = 128 * 1024;
-/// Unpacked bytes that go to memory whatever more is allowed: a file does as well beyond.
+/// Bytes that are kept in memory even if the limit is higher: a file is as fast for more.
 const MEMORY_BYTES_MAX: u64 = 32 << 20;
-/// The least window of zstd that every decoder must know, as a power of two: RFC 8878's 8 MiB.
-const WINDOW_LOG_MIN: u32 = 23;
-/// The largest window of zstd, as a power of two: what its own tools take.
-const WINDOW_LOG_MAX: u32 = 27;
+
+/// The data of a compressed file.
+pub(super) struct Spooled {
+    pub(super) source: Box<dyn ImageSource>,
+    /// `None` if it was not compressed.
+    pub(super) packing: Option<Packing>,
+    /// Bytes after the compressed data.
+    pub(super) trailing: u64,
+}
 
 /// Unpacks the whole of `source`.
 pub(super) fn unpack(
     source: &dyn ImageSource,
-    format: ImageFormat,
     limits: &ImageLimits,
-) -> Result<Box<dyn ImageSource>, ImageError> {
-    let stretch = Stretch { source, at: 0, end: source.size() };
-    let packed = BufReader::with_capacity(PIECE_BYTES, stretch);
-    match format {
-        ImageFormat::TarGzip => {
-            drain(flate2::bufread::MultiGzDecoder::new(packed), source.size(), limits)
-        }
-        ImageFormat::TarZstd => {
-            let mut decoder = zstd::stream::read::Decoder::with_buffer(packed)?;
-            decoder.window_log_max(
-                limits.memory_max.max(1).ilog2().clamp(WINDOW_LOG_MIN, WINDOW_LOG_MAX),
-            )?;
-            drain(decoder, source.size(), limits)
-        }
-        ImageFormat::Directory | ImageFormat::Zip | ImageFormat::Tar => Err(ImageError::Unknown),
-    }
+) -> Result<Spooled, ImageError> {
+    let len = source.size();
+    let mut unpacked = Unpacked::new(Stretch { source, at: 0, end: len }, Some(len), limits)?;
+    let source = store(&mut |piece| unpacked.read(piece), limits)?;
+    Ok(Spooled { source, packing: unpacked.packing(), trailing: unpacked.trailing() })
 }
 
-fn drain(
-    mut unpacked: impl Read,
-    packed_bytes: u64,
+/// Stores the bytes of a pipe.
+///
+/// # Errors
+///
+/// - those of `reader`
+/// - [`ImageLimit::Bytes`]
+pub(super) fn store_stream(
+    reader: &mut dyn Read,
+    limits: &ImageLimits,
+) -> Result<Box<dyn ImageSource>, ImageError> {
+    let mut total = 0;
+    store(
+        &mut |piece| {
+            let n = loop {
+                match reader.read(piece) {
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    read => break read?,
+                }
+            };
+            total += n as u64;
+            if total > limits.bytes_max {
+                return Err(ImageError::limit(b"", ImageLimit::Bytes, limits.bytes_max));
+            }
+            Ok(n)
+        },
+        limits,
+    )
+}
+
+/// Stores all that `read` returns, up to the first 0.
+fn store(
+    read: &mut dyn FnMut(&mut [u8]) -> Result<usize, ImageError>,
     limits: &ImageLimits,
 ) -> Result<Box<dyn ImageSource>, ImageError> {
     let memory_max = limits.memory_max.min(MEMORY_BYTES_MAX);
     let (mut memory, mut file, mut total) = (Vec::new(), None, 0_u64);
     let mut piece = vec![0; PIECE_BYTES];
     loop {
-        let n = match unpacked.read(&mut piece) {
-            Ok(0) => break,
-            Ok(n) => n,
-            Err(err) if err.kind() == io::ErrorKind::Interrupted => continue,
-            Err(err) => return Err(damaged(err, total)),
-        };
+        let n = read(&mut piece)?;
+        let Some(bytes) = piece.get(..n).filter(|bytes| !bytes.is_empty()) else { break };
         total += n as u64;
-        if total > limits.bytes_max {
-            return Err(ImageError::limit(b"", ImageLimit::Bytes, limits.bytes_max));
-        }
-        if !limits.allows_ratio(packed_bytes, total) {
-            return Err(ImageError::limit(b"", ImageLimit::Ratio, limits.ratio_max));
-        }
-        let Some(bytes) = piece.get(..n) else {
-            return Err(damaged(io::Error::other("the decoder claims too many bytes"), total));
-        };
         if total <= memory_max {
             memory.extend_from_slice(bytes);
             continue;
@@ -92,12 +102,4 @@ fn drain(
         #[cfg(not(unix))]
         Some(file) => Ok(Box::new(Reader::new(file)?)),
     }
-}
-
-/// What a decoder says of bytes that it cannot read is of no more use than that it cannot.
-fn damaged(err: io::Error, at: u64) -> ImageError {
-    if err.raw_os_error().is_some() {
-        return err.into();
-    }
-    ImageError::Damaged { at, what: "it cannot be unpacked any further" }
 }

@@ -208,7 +208,11 @@ pub fn discard(upper: &UpperRef) -> Result<(), PathError> {
 
 /// Removes the node `name` with its whole tree. Links are not followed. An absent name is no error.
 /// `path` is the path of `name`, for errors.
-fn remove_tree<D: TreeDir>(dir: &D, name: Name<'_>, path: &str) -> Result<(), PathError> {
+pub(super) fn remove_tree<D: TreeDir>(
+    dir: &D,
+    name: Name<'_>,
+    path: &str,
+) -> Result<(), PathError> {
     let within = |error: PathError| PathError { path: join(path, &error.path), ..error };
     let Some(top) = Remove::enter(dir, name).at(path)? else { return Ok(()) };
     walk(top, &mut Remove(PhantomData)).map_err(within)?;
@@ -216,7 +220,7 @@ fn remove_tree<D: TreeDir>(dir: &D, name: Name<'_>, path: &str) -> Result<(), Pa
 }
 
 /// A directory that trees can be removed from.
-trait TreeDir: WalkDir {
+pub(super) trait TreeDir: WalkDir {
     fn as_dir(&self) -> &dyn Dir;
 }
 

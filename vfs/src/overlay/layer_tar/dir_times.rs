@@ -1,7 +1,7 @@
-//! The times of an archive's directories, to be set once everything is in them.
+//! The modification times of an archive's directories, set after all entries are written.
 //!
-//! A tree of names in a table: what an archive says of a directory costs its last name and not its
-//! whole path, so a deep tree does not cost memory quadratic in its depth.
+//! The directories are a tree of names in a hash table. A directory takes memory for its last name
+//! only, so a deep tree does not take memory quadratic in its depth.
 
 use std::hash::BuildHasher;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use super::super::lowers::to_errno;
 use super::super::upper::UpperRef;
 use super::import::times;
 use crate::tree_walk::{At, Entered, Leave, Visit, Visitor, WalkDir, walk};
-use crate::{Descent, Name, Timestamp, bug};
+use crate::{Descent, Errno, Name, Timestamp, bug};
 
 /// The index of a node. The root is the first.
 type Key = u32;
@@ -42,7 +42,7 @@ impl Default for DirTimes {
 }
 
 impl DirTimes {
-    /// Remembers what an archive says of the directory `path`.
+    /// Remembers the time of the directory `path`.
     pub(super) fn set(&mut self, path: Descent<'_>, modified: Timestamp) {
         let key = path.names().fold(ROOT, |parent, name| self.child(parent, name));
         if let Some(node) = self.nodes.get_mut(key as usize) {
@@ -69,7 +69,7 @@ impl DirTimes {
         key
     }
 
-    /// Sets all times in the layer.
+    /// Sets all times in the layer. Directories that later entries have replaced are skipped.
     pub(super) fn apply(self, into: &UpperRef) -> Result<(), PathError> {
         let keys = 0..Key::try_from(self.nodes.len()).unwrap_or(Key::MAX);
         let mut by_parent: Vec<Key> = keys.filter(|key| *key != ROOT).collect();
@@ -104,7 +104,7 @@ impl Apply<'_> {
 
 struct Dir {
     key: Key,
-    /// The next child, in the order of their names in the walk.
+    /// The index of the next child in the order of the walk.
     next: usize,
 }
 
@@ -119,8 +119,11 @@ impl Visitor for Apply<'_> {
     ) -> Result<Option<Entered<UpperRef, Dir>>, PathError> {
         let Some(key) = self.by_parent.get(at.data.next) else { return Ok(None) };
         at.data.next += 1;
-        let dir = WalkDir::enter(at.dir, at.name).at(at.path)?;
-        Ok(Some(self.entered(dir, *key)))
+        match WalkDir::enter(at.dir, at.name) {
+            Ok(dir) => Ok(Some(self.entered(dir, *key))),
+            Err(Errno::Noent | Errno::Notdir) => Ok(None),
+            Err(errno) => Err(errno).at(at.path),
+        }
     }
 
     fn leave(&mut self, at: Leave<'_, UpperRef, Dir>) -> Result<(), PathError> {

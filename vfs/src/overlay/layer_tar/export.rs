@@ -12,7 +12,8 @@ use super::super::Identity;
 use super::super::changes::{PathError, join, node, read_full, shown, whiteouts};
 use super::super::lowers::to_errno;
 use super::super::upper::UpperRef;
-use super::{BLOCK, MARKER, OCTAL_MAX, OPAQUE, PIECE_BYTES, padding, pax};
+use super::{BLOCK, MARKER, OCTAL_MAX, OPAQUE, PIECE_BYTES, padding};
+use crate::image::tar::pax;
 use crate::shared_path::SharedPath;
 use crate::tree_walk::{At, Entered, Visit, Visitor, WalkDir, names, walk};
 use crate::{Descent, Dir, Errno, FileType, Name, OpenHow, Stat, Timestamp, bug};
@@ -261,7 +262,7 @@ impl Export<'_> {
         }
         let seconds = u64::try_from(stat.modified.seconds()).ok().filter(|it| *it <= OCTAL_MAX);
         if seconds.is_none() || stat.modified.nanos() != 0 {
-            pax::push(&mut records, "mtime", &pax::decimal(stat.modified));
+            pax::push(&mut records, "mtime", &pax::format_time(stat.modified));
         }
         header.set_size(size);
         header.set_mtime(seconds.unwrap_or(0));

@@ -1,587 +1,543 @@
-//! Reading a layer from an archive that somebody else made.
+//! Import of a layer from a tar archive that is not trusted.
+//!
+//! The archive is read by the tar reader of images, and the same law holds for its entries:
+//! an entry that cannot be kept is left out and reported, the last of several entries with one path
+//! holds, and a path through a symbolic link resolves inside the layer.
 
-use std::fmt;
-use std::io::{self, ErrorKind, IoSlice, Read};
+use std::io::{self, IoSlice, Read};
 use std::sync::Arc;
 
-use tar::{EntryType, Header};
-
-use super::super::changes::{PathError, shown};
+use super::super::changes::{PathError, remove_tree};
 use super::super::lowers::to_errno;
 use super::super::upper::{UpperEntry, UpperRef};
 use super::dir_times::DirTimes;
-use super::{BLOCK, MARKER, OPAQUE, PIECE_BYTES, padding, pax};
+use super::import_report::{ImportError, ImportFault, ImportLimits, Imported};
+use super::{MARKER, META_MARKER, OPAQUE, PIECE_BYTES};
+use crate::fixed::resolve::{LinkedTree, Step, resolve};
+use crate::image::tar::{TarEntry, TarError, TarInput, TarKind, TarReader};
+use crate::image::{ArchiveNotes, Unpacked, clean, symlink_target};
 use crate::{
-    Access, Descent, Errno, File, FileType, Name, OpenFlags, OpenHow, SetTime, SetTimes, Timestamp,
+    Access, Descent, EntryFault, Errno, File, FileType, ImageLimit, ImageLimits, Name, OpenFlags,
+    OpenHow, SetTime, SetTimes, Timestamp, TreeFault,
 };
 
-/// Bytes of one extended header: room for two of the longest paths and much more.
-const EXTENDED_MAX: u64 = 64 * 1024;
-/// The longest path, in bytes: less than an extended header holds. A tree may be deeper than one
-/// system call can name.
-const PATH_MAX: usize = 60 * 1024;
-/// The longest target of a link, in bytes: Linux's `PATH_MAX`.
-const TARGET_MAX: usize = 4096;
+/// Bytes of a path. A tree may be deeper than one system call can name.
+const PATH_LEN_MAX: usize = 60 * 1024;
 /// Bytes of an entry's path that an error repeats.
 const SHOWN_MAX: usize = 4096;
-/// Nodes of other types whose paths are remembered for the report.
-const LEFT_OUT_MAX: usize = 64;
 
-/// How much an archive may hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ImportLimits {
-    /// Headers of any kind, and directories that are not named but needed.
-    pub entries_max: u64,
-    /// Bytes of all files.
-    pub bytes_max: u64,
-}
-
-impl Default for ImportLimits {
-    /// A million entries and 16 GiB: more than images have.
-    fn default() -> Self {
-        ImportLimits { entries_max: 1_000_000, bytes_max: 16 << 30 }
-    }
-}
-
-/// What an import has put into the layer.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Imported {
-    /// Files.
-    pub files: u64,
-    /// Bytes of these.
-    pub bytes: u64,
-    /// Directories that were named.
-    pub dirs: u64,
-    /// Symbolic links.
-    pub symlinks: u64,
-    /// Further names of files and links.
-    pub hard_links: u64,
-    /// Whiteouts.
-    pub whiteouts: u64,
-    /// Opaque directories.
-    pub opaque: u64,
-    /// Devices and FIFOs, which a layer cannot hold.
-    pub specials: u64,
-    /// The first few paths of those.
-    pub left_out: Vec<String>,
-}
-
-/// What is wrong with an entry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ImportFault {
-    /// The archive ends before its end.
-    Truncated,
-    /// A header, or an extended one, that is none.
-    Malformed,
-    /// A path or a target that is not UTF-8.
-    NotUtf8,
-    /// An absolute path, or an absolute target of a hard link.
-    Absolute,
-    /// A path, or the target of a hard link, with `..` in it.
-    Upward,
-    /// A name that is none, or too long a path.
-    BadName,
-    /// A name that begins with `.wh.` and is no marker that has a meaning.
-    Reserved,
-    /// A path that leads through a link.
-    ThroughLink,
-    /// A path that leads through a file.
-    ThroughFile,
-    /// The path was given to another node before.
-    Duplicate,
-    /// The target of a hard link is not among what came before.
-    LinkTarget,
-    /// An entry of a kind that is not known: a sparse file, say.
-    Unsupported,
-    /// More entries than the limits allow.
-    TooManyEntries,
-    /// More bytes than the limits allow.
-    TooManyBytes,
-    /// The archive could not be read.
-    Read(ErrorKind),
-    /// The layer answered an error.
-    Layer(Errno),
-}
-
-/// Why an archive could not be imported.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ImportError {
-    /// The number of the header in the archive, from 1.
-    pub number: u64,
-    /// The path as the archive has it, cut if it is long; empty if it is not known.
-    pub entry: String,
-    /// What is wrong.
-    pub fault: ImportFault,
-}
-
-impl fmt::Display for ImportError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "entry {}", self.number)?;
-        if !self.entry.is_empty() {
-            write!(f, " (`{}`)", shown(&self.entry))?;
-        }
-        write!(f, ": {}", self.fault)
-    }
-}
-
-impl std::error::Error for ImportError {}
-
-impl fmt::Display for ImportFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            ImportFault::Truncated => "the archive ends too early",
-            ImportFault::Malformed => "this is no header",
-            ImportFault::NotUtf8 => "the name is not UTF-8",
-            ImportFault::Absolute => "the path is absolute",
-            ImportFault::Upward => "the path has `..` in it",
-            ImportFault::BadName => "this is no name",
-            ImportFault::Reserved => "this is no marker, and no name either",
-            ImportFault::ThroughLink => "the path leads through a link",
-            ImportFault::ThroughFile => "the path leads through a file",
-            ImportFault::Duplicate => "another entry has this path",
-            ImportFault::LinkTarget => "what it links to is not there",
-            ImportFault::Unsupported => "an entry of this kind is not supported",
-            ImportFault::TooManyEntries => "there are too many entries",
-            ImportFault::TooManyBytes => "the files are too large",
-            ImportFault::Read(kind) => return write!(f, "cannot read the archive: {kind}"),
-            ImportFault::Layer(errno) => errno.text(),
-        })
-    }
-}
-
-impl From<Errno> for ImportFault {
-    fn from(errno: Errno) -> Self {
-        ImportFault::Layer(errno)
-    }
-}
-
-/// Reads the tar archive of an OCI layer, uncompressed, into `into`, which must be empty.
+/// Reads the tar archive of an OCI layer into `into`, which must be empty. The archive may be
+/// compressed with gzip, Zstandard, xz, bzip2 or LZMA.
 ///
-/// The archive is not trusted. Every path stays in the layer, no link is followed, whatever came
-/// before, and no more is held or written than `limits` say. Targets of symbolic links are kept as
-/// they are: nothing here looks at them. A whiteout of a path that the archive has too makes a
-/// directory opaque, and means nothing for a file. Devices and FIFOs are left out and reported;
-/// owners, modes and extended attributes are not kept.
+/// The archive is not trusted. Every path stays in the layer, and no more is held or written than
+/// `limits` say. Targets of symbolic links are kept as they are. A marker for a name that the
+/// archive contains too makes a directory opaque, and has no effect on a file. Whiteouts and opaque
+/// directories in the format of Linux's overlay filesystem are kept; names of aufs (`.wh..wh.`) are
+/// skipped. Entries that cannot be kept, such as devices, are left out ([`Imported::omitted`]).
+/// Owners, modes and other extended attributes are not kept.
 ///
-/// Errors: the first fault. Then the layer holds a part, and should be thrown away.
+/// # Errors
+///
+/// The first fault. The layer then holds a part of the archive, and should be discarded.
 pub fn import_layer(
     reader: &mut dyn Read,
     into: &UpperRef,
     limits: ImportLimits,
 ) -> Result<Imported, ImportError> {
+    let unpack_limits = ImageLimits {
+        // The bytes of files are limited as they are written.
+        bytes_max: u64::MAX,
+        ratio_max: limits.ratio_max,
+        memory_max: limits.memory_max,
+        ..ImageLimits::default()
+    };
+    let unpacked = Unpacked::new(reader, None, &unpack_limits).map_err(|error| ImportError {
+        number: 1,
+        entry: String::new(),
+        fault: error.into(),
+    })?;
+    let mut input = StreamInput { unpacked, fault: None };
     let mut import = Import {
-        reader,
+        reader: TarReader::new(&mut input).with_headers_max(limits.entries_max),
         into,
         limits,
         imported: Imported::default(),
-        number: 0,
-        entries: 0,
+        implied_dirs: 0,
         entry: String::new(),
         last: None,
         dir_times: DirTimes::default(),
     };
-    match import.all() {
-        Ok(()) => Ok(import.imported),
-        Err(fault) => Err(ImportError { number: import.number, entry: import.entry, fault }),
+    let result = import.all();
+    let (number, entry) = (import.reader.headers().max(1), std::mem::take(&mut import.entry));
+    let mut imported = import.imported;
+    imported.notes.trailing_bytes = input.unpacked.trailing();
+    let result = result.and_then(|()| check_notes(imported.notes, limits));
+    match result {
+        Ok(()) => Ok(imported),
+        Err(fault) => Err(ImportError { number, entry, fault: input.fault.unwrap_or(fault) }),
+    }
+}
+
+fn check_notes(notes: ArchiveNotes, limits: ImportLimits) -> Result<(), ImportFault> {
+    match notes == ArchiveNotes::default() || limits.omitted_max > 0 {
+        true => Ok(()),
+        false => Err(ImportFault::Irregular(notes)),
     }
 }
 
 struct Import<'a> {
-    reader: &'a mut dyn Read,
+    reader: TarReader<'a>,
     into: &'a UpperRef,
     limits: ImportLimits,
     imported: Imported,
-    number: u64,
-    /// What counts against the limit.
-    entries: u64,
-    /// The path of the entry at hand.
+    /// Directories that were created because a path leads through them.
+    implied_dirs: u64,
+    /// The path of the current entry.
     entry: String,
-    /// The directory of the last entry, and its path: the next one is mostly in it or under it.
-    last: Option<(String, UpperRef)>,
-    /// What is put into a directory changes its times, so they come last.
+    /// The directory of the last entry: the next entry is mostly in it or under it.
+    last: Option<LastDir>,
+    /// The times of directories are set at the end, since adding entries changes them.
     dir_times: DirTimes,
 }
 
-/// What extended headers say about the next entry.
-#[derive(Default)]
-struct Extended {
-    path: Option<Vec<u8>>,
-    target: Option<Vec<u8>>,
-    size: Option<u64>,
-    modified: Option<Timestamp>,
+#[derive(Clone)]
+struct LastDir {
+    /// The path in the archive.
+    path: String,
+    /// The path in the layer: without symbolic links.
+    resolved: String,
+    dir: UpperRef,
 }
 
-/// One entry.
-struct EntryHead {
-    path: String,
-    kind: EntryType,
-    size: u64,
-    modified: Timestamp,
-    target: Vec<u8>,
+/// The reason why an entry cannot be kept, or the import fails.
+enum Fault {
+    Omit(EntryFault),
+    Fail(ImportFault),
+}
+
+impl From<TreeFault> for Fault {
+    fn from(fault: TreeFault) -> Self {
+        Fault::Omit(fault.into())
+    }
+}
+
+impl From<EntryFault> for Fault {
+    fn from(fault: EntryFault) -> Self {
+        Fault::Omit(fault)
+    }
+}
+
+impl From<ImportFault> for Fault {
+    fn from(fault: ImportFault) -> Self {
+        Fault::Fail(fault)
+    }
+}
+
+impl From<Errno> for Fault {
+    fn from(errno: Errno) -> Self {
+        Fault::Fail(errno.into())
+    }
+}
+
+impl From<TarError> for ImportFault {
+    fn from(error: TarError) -> Self {
+        match error {
+            TarError::Io(error) => ImportFault::Read(error.kind()),
+            TarError::Truncated(_) => ImportFault::Truncated,
+            TarError::Damaged { at, what } => ImportFault::Malformed { at, what },
+            TarError::NotTar => ImportFault::NotTar,
+            TarError::TooManyHeaders(max) => ImportFault::TooManyEntries(max),
+        }
+    }
 }
 
 impl Import<'_> {
     fn all(&mut self) -> Result<(), ImportFault> {
-        let mut extended = Extended::default();
         loop {
-            let mut block = [0; BLOCK];
             self.entry.clear();
-            self.number += 1;
-            self.fill(&mut block)?;
-            if block == [0; BLOCK] {
-                break;
-            }
-            self.count()?;
-            let header = Header::from_byte_slice(&block);
-            check(header)?;
-            let kind = header.entry_type();
-            match kind {
-                EntryType::XHeader => extended.read(&self.extended(header)?)?,
-                EntryType::XGlobalHeader => drop(self.extended(header)?),
-                EntryType::GNULongName => extended.path = Some(until_nul(self.extended(header)?)),
-                EntryType::GNULongLink => extended.target = Some(until_nul(self.extended(header)?)),
-                _ => {
-                    let head = self.head(header, std::mem::take(&mut extended))?;
-                    self.put(&head)?;
-                }
+            let Some(entry) = self.reader.next_entry()? else { break };
+            self.check_entries()?;
+            let shown = entry.path.get(..SHOWN_MAX).unwrap_or(&entry.path);
+            self.entry = String::from_utf8_lossy(shown).into_owned();
+            match self.put(&entry) {
+                Ok(()) => {}
+                Err(Fault::Omit(fault)) => self.omit(&entry, fault)?,
+                Err(Fault::Fail(fault)) => return Err(fault),
             }
         }
+        self.imported.notes = self.reader.notes();
         std::mem::take(&mut self.dir_times).apply(self.into).map_err(|PathError { path, errno }| {
             self.entry = path;
             ImportFault::Layer(errno)
         })
     }
 
-    fn count(&mut self) -> Result<(), ImportFault> {
-        self.entries += 1;
-        if self.entries > self.limits.entries_max {
-            return Err(ImportFault::TooManyEntries);
+    fn check_entries(&self) -> Result<(), ImportFault> {
+        let max = self.limits.entries_max;
+        match self.reader.headers() + self.implied_dirs > max {
+            true => Err(ImportFault::TooManyEntries(max)),
+            false => Ok(()),
+        }
+    }
+
+    fn omit(&mut self, entry: &TarEntry, fault: EntryFault) -> Result<(), ImportFault> {
+        let max = self.limits.omitted_max;
+        if max == 0 {
+            return Err(ImportFault::Entry(fault));
+        }
+        self.imported.omitted.push(&entry.path, fault);
+        match self.imported.omitted.count() > max {
+            true => Err(ImportFault::Limit(ImageLimit::Omitted, max)),
+            false => Ok(()),
+        }
+    }
+
+    fn put(&mut self, entry: &TarEntry) -> Result<(), Fault> {
+        if entry.path.len() > PATH_LEN_MAX {
+            return Err(ImportFault::Limit(ImageLimit::PathLen, PATH_LEN_MAX as u64).into());
+        }
+        let path = clean(&entry.path)?;
+        let path = Descent::new(&path.clean)?;
+        let Some((above, name)) = path.split_last() else {
+            return match entry.kind {
+                TarKind::Dir => {
+                    self.dir_times.set(path, entry.modified);
+                    self.imported.dirs += 1;
+                    self.opaque(entry, &Arc::clone(self.into))
+                }
+                _ => Err(TreeFault::FileAndDir.into()),
+            };
+        };
+        // Names of aufs have no meaning for a layer. Other tools skip them as well.
+        let is_meta = |name: Name<'_>| name.as_str().starts_with(META_MARKER);
+        if above.names().any(is_meta) || (is_meta(name) && name.as_str() != OPAQUE) {
+            return Ok(());
+        }
+        if above.names().any(|name| name.as_str().starts_with(MARKER)) {
+            return Err(EntryFault::Reserved.into());
+        }
+        let LastDir { resolved, dir, .. } = self.parent(above)?;
+        if let Some(hidden) = name.as_str().strip_prefix(MARKER) {
+            return self.marker(&dir, name, hidden);
+        }
+        match entry.kind {
+            TarKind::Dir => self.dir(entry, &dir, &resolved, name),
+            TarKind::File => self.file(entry, &dir, name),
+            TarKind::Symlink => self.symlink(entry, &dir, name),
+            TarKind::HardLink => self.hard_link(entry, &dir, name),
+            TarKind::ZeroDevice => self.white_out(&dir, name),
+            TarKind::Special => Err(EntryFault::Special.into()),
+            TarKind::BadSparse => Err(EntryFault::SparseMap.into()),
+            TarKind::Unknown(letter) => Err(EntryFault::Type(letter).into()),
+        }
+    }
+
+    fn dir(
+        &mut self,
+        entry: &TarEntry,
+        parent: &UpperRef,
+        resolved: &str,
+        name: Name<'_>,
+    ) -> Result<(), Fault> {
+        match parent.lookup(name)? {
+            UpperEntry::Node(stat) if stat.kind == FileType::Dir => {}
+            UpperEntry::Node(_) => {
+                self.last = None;
+                parent.remove_file(name)?;
+                parent.create_dir(name)?;
+                self.report_replaced(entry)?;
+            }
+            UpperEntry::Absent => parent.create_dir(name)?,
+            // The directory hides the one of the lowers, which the whiteout has removed.
+            UpperEntry::Whiteout => parent.create_opaque_dir(name)?,
+        }
+        let path = match resolved {
+            "" => name.as_str().to_owned(),
+            resolved => format!("{resolved}/{}", name.as_str()),
+        };
+        self.dir_times.set(Descent::new(&path)?, entry.modified);
+        self.imported.dirs += 1;
+        self.opaque(entry, &parent.enter(name)?)
+    }
+
+    fn opaque(&mut self, entry: &TarEntry, dir: &UpperRef) -> Result<(), Fault> {
+        if entry.is_opaque {
+            dir.set_opaque()?;
+            self.imported.opaque += 1;
         }
         Ok(())
     }
 
-    fn fill(&mut self, buf: &mut [u8]) -> Result<(), ImportFault> {
-        self.reader.read_exact(buf).map_err(|error: io::Error| match error.kind() {
-            ErrorKind::UnexpectedEof => ImportFault::Truncated,
-            kind => ImportFault::Read(kind),
-        })
+    fn file(&mut self, entry: &TarEntry, dir: &UpperRef, name: Name<'_>) -> Result<(), Fault> {
+        let len = entry.len();
+        let max = self.limits.bytes_max;
+        if self.imported.bytes.checked_add(len).is_none_or(|sum| sum > max) {
+            return Err(ImportFault::TooManyBytes(max).into());
+        }
+        self.make_way(entry, dir, name, FileType::File)?;
+        let how = OpenHow::new(Access::Write, OpenFlags::CREATE | OpenFlags::EXCLUSIVE);
+        let file = to_errno(dir.open(name.into(), how))?.into_file()?;
+        match &entry.sparse {
+            None => self.extent(&*file, 0, len)?,
+            Some(map) => {
+                for extent in &map.extents {
+                    self.extent(&*file, extent.offset, extent.len)?;
+                }
+            }
+        }
+        file.set_len(len)?;
+        file.set_times(times(entry.modified))?;
+        self.imported.files += 1;
+        self.imported.bytes += len;
+        Ok(())
     }
 
-    /// The content of an extended header.
-    fn extended(&mut self, header: &Header) -> Result<Vec<u8>, ImportFault> {
-        let size = header.entry_size().map_err(|_| ImportFault::Malformed)?;
-        if size > EXTENDED_MAX {
-            return Err(ImportFault::Malformed);
+    /// Writes the next `len` bytes of data at `offset`, in pieces.
+    fn extent(&mut self, file: &dyn File, offset: u64, len: u64) -> Result<(), Fault> {
+        let whole = usize::try_from(len).unwrap_or(PIECE_BYTES);
+        let mut piece = vec![0; PIECE_BYTES.min(whole)];
+        let mut done = 0;
+        while done < len {
+            let left = usize::try_from(len - done).unwrap_or(PIECE_BYTES).min(PIECE_BYTES);
+            let want = piece.get_mut(..left).unwrap_or_default();
+            if self.reader.read_data(want).map_err(ImportFault::from)? != left {
+                return Err(ImportFault::Truncated.into());
+            }
+            write(file, want, offset + done)?;
+            done += left as u64;
         }
-        let len = usize::try_from(size).map_err(|_| ImportFault::Malformed)?;
-        let mut content = vec![0; len + padding(size)];
-        self.fill(&mut content)?;
-        content.truncate(len);
-        Ok(content)
+        Ok(())
     }
 
-    fn head(&mut self, header: &Header, extended: Extended) -> Result<EntryHead, ImportFault> {
-        let path = extended.path.unwrap_or_else(|| header.path_bytes().into_owned());
-        let shown = path.get(..SHOWN_MAX).unwrap_or(&path);
-        self.entry = String::from_utf8_lossy(shown).into_owned();
-        let is_dir = path.ends_with(b"/");
-        let path = inside(&path)?;
-        let kind = match header.entry_type() {
-            // Before there was a type for it, a slash said so.
-            EntryType::Regular | EntryType::Continuous if is_dir => EntryType::Directory,
-            EntryType::Continuous => EntryType::Regular,
-            kind => kind,
-        };
-        let size = match (kind, extended.size) {
-            (EntryType::Regular, Some(size)) => size,
-            (EntryType::Regular, None) => {
-                header.entry_size().map_err(|_| ImportFault::Malformed)?
-            }
-            // All others are nothing but a header.
-            _ => 0,
-        };
-        let modified = match extended.modified {
-            Some(modified) => modified,
-            None => {
-                let seconds = header.mtime().map_err(|_| ImportFault::Malformed)?;
-                Timestamp::new(i64::try_from(seconds).unwrap_or(i64::MAX), 0)
-            }
-        };
-        let target = match extended.target {
-            Some(target) => target,
-            None => header.link_name_bytes().unwrap_or_default().into_owned(),
-        };
-        Ok(EntryHead { path, kind, size, modified, target })
+    fn symlink(&mut self, entry: &TarEntry, dir: &UpperRef, name: Name<'_>) -> Result<(), Fault> {
+        let target = symlink_target(&entry.target)?;
+        self.make_way(entry, dir, name, FileType::Symlink)?;
+        dir.create_symlink(name, target)?;
+        to_errno(dir.set_times(name.into(), times(entry.modified)))?;
+        self.imported.symlinks += 1;
+        Ok(())
     }
 
-    fn put(&mut self, head: &EntryHead) -> Result<(), ImportFault> {
-        let path = Descent::new(&head.path).map_err(|_| ImportFault::BadName)?;
-        let Some((above, name)) = path.split_last() else {
-            if head.kind != EntryType::Directory {
-                return Err(ImportFault::BadName);
-            }
-            self.dir_times.set(path, head.modified);
-            self.imported.dirs += 1;
-            return Ok(());
+    fn hard_link(&mut self, entry: &TarEntry, dir: &UpperRef, name: Name<'_>) -> Result<(), Fault> {
+        let target = clean(&entry.target)?;
+        let target = Descent::new(&target.clean)?;
+        let (above, old) = target.split_last().ok_or(TreeFault::LinkToDir)?;
+        let stack = resolve(&mut Existing, Arc::clone(self.into), above.as_str())?;
+        let from = stack.last().map_or(self.into, |(_, dir)| dir);
+        let stat = match from.lookup(old)? {
+            UpperEntry::Node(stat) if stat.kind != FileType::Dir => stat,
+            UpperEntry::Node(_) => return Err(TreeFault::LinkToDir.into()),
+            UpperEntry::Absent | UpperEntry::Whiteout => return Err(TreeFault::LinkMissing.into()),
         };
-        if above.names().any(|name| name.as_str().starts_with(MARKER)) {
-            return Err(ImportFault::Reserved);
-        }
-        let dir = self.parent(above)?;
-        if name.as_str().starts_with(MARKER) {
-            if head.kind != EntryType::Regular {
-                return Err(ImportFault::Reserved);
-            }
-            self.marker(&dir, name)?;
-            return self.bytes(head.size, &mut |_, _| Ok(()));
-        }
-        if head.kind == EntryType::Directory {
-            match enter_or_create(&dir, name)? {
-                None | Some(FileType::Dir) => {}
-                Some(_) => return Err(ImportFault::Duplicate),
-            }
-            self.dir_times.set(path, head.modified);
-            self.imported.dirs += 1;
+        if let UpperEntry::Node(existing) = dir.lookup(name)?
+            && (existing.dev, existing.ino) == (stat.dev, stat.ino)
+        {
             return Ok(());
         }
-        if let UpperEntry::Node(_) = dir.lookup(name)? {
-            return Err(ImportFault::Duplicate);
+        self.make_way(entry, dir, name, stat.kind)?;
+        match from.link(old, &**dir, name) {
+            // The target was in the directory that the link replaces.
+            Err(Errno::Noent) => return Err(TreeFault::LinkMissing.into()),
+            linked => linked?,
         }
-        self.leaf(&dir, name, head)
+        self.imported.hard_links += 1;
+        Ok(())
     }
 
-    fn leaf(
+    /// Removes the node that an entry of the type `kind` replaces, with all that is in it.
+    fn make_way(
         &mut self,
+        entry: &TarEntry,
         dir: &UpperRef,
         name: Name<'_>,
-        head: &EntryHead,
-    ) -> Result<(), ImportFault> {
-        match head.kind {
-            EntryType::Regular => {
-                let how = OpenHow::new(Access::Write, OpenFlags::CREATE | OpenFlags::EXCLUSIVE);
-                let file = to_errno(dir.open(name.into(), how))?.into_file()?;
-                self.bytes(head.size, &mut |piece, at| write(&*file, piece, at))?;
-                file.set_len(head.size)?;
-                file.set_times(times(head.modified))?;
-                self.imported.files += 1;
-                self.imported.bytes += head.size;
-            }
-            EntryType::Symlink => {
-                let target = text(&head.target)?;
-                if target.is_empty() || target.len() > TARGET_MAX || target.contains('\0') {
-                    return Err(ImportFault::BadName);
-                }
-                dir.create_symlink(name, target)?;
-                to_errno(dir.set_times(name.into(), times(head.modified)))?;
-                self.imported.symlinks += 1;
-            }
-            EntryType::Link => {
-                let target = inside(&head.target)?;
-                let target = Descent::new(&target).map_err(|_| ImportFault::BadName)?;
-                let (above, old) = target.split_last().ok_or(ImportFault::LinkTarget)?;
-                let from = self.existing(above)?;
-                match from.lookup(old)? {
-                    UpperEntry::Node(stat) if stat.kind != FileType::Dir => {}
-                    UpperEntry::Node(_) | UpperEntry::Absent | UpperEntry::Whiteout => {
-                        return Err(ImportFault::LinkTarget);
-                    }
-                }
-                from.link(old, &**dir, name)?;
-                self.imported.hard_links += 1;
-            }
-            EntryType::Char | EntryType::Block | EntryType::Fifo => {
-                self.imported.specials += 1;
-                if self.imported.left_out.len() < LEFT_OUT_MAX {
-                    self.imported.left_out.push(head.path.clone());
-                }
-            }
-            _ => return Err(ImportFault::Unsupported),
+        kind: FileType,
+    ) -> Result<(), Fault> {
+        let UpperEntry::Node(old) = dir.lookup(name)? else { return Ok(()) };
+        // The cached path may lead through the node.
+        self.last = None;
+        if old.kind == FileType::Dir {
+            remove_tree(dir, name, "").map_err(|error| error.errno)?;
+        } else {
+            dir.remove_file(name)?;
+        }
+        if old.kind != kind {
+            self.report_replaced(entry)?;
         }
         Ok(())
     }
 
-    fn marker(&mut self, dir: &UpperRef, name: Name<'_>) -> Result<(), ImportFault> {
+    fn report_replaced(&mut self, entry: &TarEntry) -> Result<(), ImportFault> {
+        self.omit(entry, EntryFault::Replaced)
+    }
+
+    /// Applies a marker, `.wh.` and the name that it hides.
+    fn marker(&mut self, dir: &UpperRef, name: Name<'_>, hidden: &str) -> Result<(), Fault> {
         if name.as_str() == OPAQUE {
             dir.set_opaque()?;
             self.imported.opaque += 1;
             return Ok(());
         }
-        let hidden = name.as_str().strip_prefix(MARKER).unwrap_or_default();
-        if hidden.starts_with(MARKER) {
-            return Err(ImportFault::Reserved);
-        }
-        let hidden = Name::new(hidden).map_err(|_| ImportFault::Reserved)?;
-        match dir.lookup(hidden)? {
+        let hidden = Name::new(hidden).map_err(|_| EntryFault::Reserved)?;
+        self.white_out(dir, hidden)
+    }
+
+    fn white_out(&mut self, dir: &UpperRef, name: Name<'_>) -> Result<(), Fault> {
+        match dir.lookup(name)? {
             UpperEntry::Node(stat) if stat.kind == FileType::Dir => {
-                dir.enter(hidden)?.set_opaque()?
+                dir.enter(name)?.set_opaque()?;
             }
-            // It hides what is beneath anyway.
+            // The file hides the lowers' nodes already.
             UpperEntry::Node(_) => {}
-            UpperEntry::Absent | UpperEntry::Whiteout => dir.create_whiteout(hidden)?,
+            UpperEntry::Absent | UpperEntry::Whiteout => dir.create_whiteout(name)?,
         }
         self.imported.whiteouts += 1;
         Ok(())
     }
 
-    /// The directory that an entry lies in. What is missing on the way is created.
-    fn parent(&mut self, path: Descent<'_>) -> Result<UpperRef, ImportFault> {
-        let (mut dir, mut rest) = (Arc::clone(self.into), path);
-        if let Some((last_path, last)) = &self.last
-            && let Some(below) = path.as_str().strip_prefix(last_path.as_str())
+    /// Resolves the directory that contains an entry. Missing directories are created.
+    fn parent(&mut self, path: Descent<'_>) -> Result<LastDir, Fault> {
+        let (mut dir, mut resolved, mut rest) = (Arc::clone(self.into), String::new(), path);
+        if let Some(last) = &self.last
+            && let Some(below) = path.as_str().strip_prefix(last.path.as_str())
             && (below.is_empty() || below.starts_with('/'))
         {
-            dir = Arc::clone(last);
+            (dir, resolved) = (Arc::clone(&last.dir), last.resolved.clone());
             rest = Descent::checked(below.trim_start_matches('/'));
         }
+        let mut creating = Creating { created: 0, is_replaced: false };
         for name in rest.names() {
-            match enter_or_create(&dir, name)? {
-                Some(kind) => pass(kind)?,
-                None => self.count()?,
+            match creating.step(&dir, name.as_str())? {
+                Step::Dir(next) => dir = next,
+                Step::Symlink(_) => {
+                    // A target may lead anywhere in the layer, so this begins at its root.
+                    let stack = resolve(&mut creating, Arc::clone(self.into), path.as_str())?;
+                    dir = stack.last().map_or(self.into, |(_, dir)| dir).clone();
+                    let names: Vec<&str> = stack.iter().map(|(name, _)| &**name).collect();
+                    resolved = names.join("/");
+                    break;
+                }
             }
-            dir = dir.enter(name)?;
+            if !resolved.is_empty() {
+                resolved.push('/');
+            }
+            resolved.push_str(name.as_str());
         }
+        let Creating { created, is_replaced } = creating;
+        if created > 0 {
+            self.implied_dirs += created;
+            self.check_entries()?;
+        }
+        if is_replaced {
+            let max = self.limits.omitted_max;
+            if max == 0 {
+                return Err(ImportFault::Entry(EntryFault::Replaced).into());
+            }
+            self.imported.omitted.push(path.as_str().as_bytes(), EntryFault::Replaced);
+        }
+        let last = LastDir { path: path.as_str().to_owned(), resolved, dir };
         if !path.is_here() {
-            self.last = Some((path.as_str().to_owned(), Arc::clone(&dir)));
+            self.last = Some(last.clone());
         }
-        Ok(dir)
-    }
-
-    /// The directory that the target of a hard link lies in.
-    fn existing(&self, path: Descent<'_>) -> Result<UpperRef, ImportFault> {
-        let mut dir = Arc::clone(self.into);
-        for name in path.names() {
-            match dir.lookup(name)? {
-                UpperEntry::Node(stat) => pass(stat.kind)?,
-                UpperEntry::Absent | UpperEntry::Whiteout => return Err(ImportFault::LinkTarget),
-            }
-            dir = dir.enter(name)?;
-        }
-        Ok(dir)
-    }
-
-    /// Hands on the bytes of an entry, in pieces.
-    fn bytes(
-        &mut self,
-        size: u64,
-        each: &mut dyn FnMut(&[u8], u64) -> crate::Result<()>,
-    ) -> Result<(), ImportFault> {
-        if self.imported.bytes.checked_add(size).is_none_or(|sum| sum > self.limits.bytes_max) {
-            return Err(ImportFault::TooManyBytes);
-        }
-        let whole = usize::try_from(size).unwrap_or(PIECE_BYTES);
-        let mut piece = vec![0; PIECE_BYTES.min(whole)];
-        let mut at = 0;
-        while at < size {
-            let left = usize::try_from(size - at).unwrap_or(PIECE_BYTES).min(PIECE_BYTES);
-            let want = piece.get_mut(..left).unwrap_or_default();
-            self.fill(want)?;
-            each(want, at)?;
-            at += left as u64;
-        }
-        let mut rest = [0; BLOCK];
-        self.fill(rest.get_mut(..padding(size)).unwrap_or_default())
+        Ok(last)
     }
 }
 
-impl Extended {
-    fn read(&mut self, records: &[u8]) -> Result<(), ImportFault> {
-        for (key, value) in pax::parse(records).ok_or(ImportFault::Malformed)? {
-            match key {
-                "path" => self.path = Some(value.to_vec()),
-                "linkpath" => self.target = Some(value.to_vec()),
-                "mtime" => {
-                    let time = pax::parse_time(value).ok_or(ImportFault::Malformed)?;
-                    self.modified = Some(time);
+/// Resolution in a layer whose missing directories are created on the way.
+struct Creating {
+    created: u64,
+    /// Whether a file was replaced by a directory.
+    is_replaced: bool,
+}
+
+impl LinkedTree for Creating {
+    type Dir = UpperRef;
+    type Error = Fault;
+
+    fn step(&mut self, dir: &UpperRef, name: &str) -> Result<Step<UpperRef>, Fault> {
+        let name = Name::new(name)?;
+        match dir.lookup(name)? {
+            UpperEntry::Node(stat) => match stat.kind {
+                FileType::Dir => {}
+                FileType::Symlink => return Ok(Step::Symlink(dir.read_link(name)?.into())),
+                FileType::File
+                | FileType::CharDevice
+                | FileType::BlockDevice
+                | FileType::Fifo
+                | FileType::Socket => {
+                    dir.remove_file(name)?;
+                    dir.create_dir(name)?;
+                    self.is_replaced = true;
                 }
-                "size" => {
-                    let is_number = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
-                    let size =
-                        text(value).ok().filter(|_| is_number).and_then(|it| it.parse().ok());
-                    self.size = Some(size.ok_or(ImportFault::Malformed)?);
-                }
-                key if key.starts_with("GNU.sparse.") => return Err(ImportFault::Unsupported),
-                _ => {}
+            },
+            UpperEntry::Absent => {
+                dir.create_dir(name)?;
+                self.created += 1;
+            }
+            UpperEntry::Whiteout => {
+                dir.create_opaque_dir(name)?;
+                self.created += 1;
             }
         }
-        Ok(())
+        Ok(Step::Dir(dir.enter(name)?))
     }
 }
 
-/// The sum of a header's bytes, its own field taken as spaces.
-fn check(header: &Header) -> Result<(), ImportFault> {
-    let field = 148..156;
-    let bytes = header.as_bytes().iter().enumerate();
-    let sum: u32 =
-        bytes.map(|(at, byte)| u32::from(if field.contains(&at) { b' ' } else { *byte })).sum();
-    match header.cksum() {
-        Ok(said) if said == sum => Ok(()),
-        Ok(_) | Err(_) => Err(ImportFault::Malformed),
+/// Resolution in a layer that stays as it is.
+struct Existing;
+
+impl LinkedTree for Existing {
+    type Dir = UpperRef;
+    type Error = Fault;
+
+    fn step(&mut self, dir: &UpperRef, name: &str) -> Result<Step<UpperRef>, Fault> {
+        let name = Name::new(name)?;
+        match dir.lookup(name)? {
+            UpperEntry::Node(stat) if stat.kind == FileType::Dir => Ok(Step::Dir(dir.enter(name)?)),
+            UpperEntry::Node(stat) if stat.kind == FileType::Symlink => {
+                Ok(Step::Symlink(dir.read_link(name)?.into()))
+            }
+            UpperEntry::Node(_) | UpperEntry::Absent | UpperEntry::Whiteout => {
+                Err(TreeFault::LinkMissing.into())
+            }
+        }
     }
 }
 
-/// A path as a descent: what leads out of the layer is refused.
-fn inside(path: &[u8]) -> Result<String, ImportFault> {
-    let mut path = text(path)?;
-    if path.starts_with('/') {
-        return Err(ImportFault::Absolute);
-    }
-    while let Some(rest) = path.strip_prefix("./") {
-        path = rest;
-    }
-    let path = path.strip_suffix('/').unwrap_or(path);
-    if path.len() > PATH_MAX {
-        return Err(ImportFault::BadName);
-    }
-    if path == "." {
-        return Ok(String::new());
-    }
-    if path.split('/').any(|name| name == "..") {
-        return Err(ImportFault::Upward);
-    }
-    Descent::new(path).map_err(|_| ImportFault::BadName)?;
-    Ok(path.to_owned())
+/// The unpacked archive.
+struct StreamInput<'r> {
+    unpacked: Unpacked<&'r mut dyn Read>,
+    /// The reason for an error that was returned.
+    fault: Option<ImportFault>,
 }
 
-fn text(bytes: &[u8]) -> Result<&str, ImportFault> {
-    std::str::from_utf8(bytes).map_err(|_| ImportFault::NotUtf8)
-}
-
-fn until_nul(mut content: Vec<u8>) -> Vec<u8> {
-    if let Some(end) = content.iter().position(|byte| *byte == 0) {
-        content.truncate(end);
+impl TarInput for StreamInput<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.unpacked.read(buf).map_err(|error| {
+            let fault = ImportFault::from(error);
+            self.fault = Some(fault);
+            io::Error::other(fault.to_string())
+        })
     }
-    content
+
+    fn skip(&mut self, len: u64) -> io::Result<u64> {
+        let mut piece = [0; 4096];
+        let mut done = 0;
+        while done < len {
+            let want = usize::try_from(len - done).unwrap_or(piece.len()).min(piece.len());
+            match self.read(piece.get_mut(..want).unwrap_or_default())? {
+                0 => break,
+                n => done += n as u64,
+            }
+        }
+        Ok(done)
+    }
 }
 
 pub(super) fn times(modified: Timestamp) -> SetTimes {
     SetTimes { accessed: SetTime::At(modified), modified: SetTime::At(modified) }
 }
 
-/// Creates a directory unless there is something: then its type is the answer. Where the layer
-/// says that the name is gone, the directory hides what is beneath.
-fn enter_or_create(dir: &UpperRef, name: Name<'_>) -> Result<Option<FileType>, ImportFault> {
-    match dir.lookup(name)? {
-        UpperEntry::Node(stat) => return Ok(Some(stat.kind)),
-        UpperEntry::Absent => dir.create_dir(name)?,
-        UpperEntry::Whiteout => dir.create_opaque_dir(name)?,
-    }
-    Ok(None)
-}
-
-/// Whether a path may lead through a node of this type.
-fn pass(kind: FileType) -> Result<(), ImportFault> {
-    match kind {
-        FileType::Dir => Ok(()),
-        FileType::Symlink => Err(ImportFault::ThroughLink),
-        FileType::File
-        | FileType::CharDevice
-        | FileType::BlockDevice
-        | FileType::Fifo
-        | FileType::Socket => Err(ImportFault::ThroughFile),
-    }
-}
-
-/// Writes a piece of a file; zeros are a hole.
+/// Writes a piece of a file. A piece of zeros is left as a hole.
 fn write(file: &dyn File, piece: &[u8], at: u64) -> crate::Result<()> {
     if piece.iter().all(|byte| *byte == 0) {
         return Ok(());
