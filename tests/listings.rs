@@ -91,6 +91,27 @@ fn entries_are_listed_once_during_concurrent_changes() {
     }
 }
 
+/// `telldir` of a C guest for Preview 1 returns 32 bits.
+#[test]
+fn cookies_fit_32_bits_and_return_to_their_entries() {
+    for stack in Stack::writable() {
+        fill(&*stack.root, 300);
+        let mut guest = Preview1::new(config(&stack.root, &[]).build().unwrap().start());
+        let mut memory = vec![0; 65536];
+        let all = read(&mut guest, &mut memory, 60000, 0);
+        assert_eq!(all.len(), 302, "{}", stack.name);
+        // 97 and 302 are coprime: the seeks visit each position once, in another order.
+        for n in 0..all.len() {
+            let nth = n * 97 % all.len();
+            let cookie = all[nth].1;
+            assert!(cookie <= i32::MAX as u64, "{} {cookie}", stack.name);
+            let rest = read(&mut guest, &mut memory, 200, cookie);
+            assert_eq!(rest[..], all[nth + 1..][..rest.len()], "{} {nth}", stack.name);
+            assert!(!rest.is_empty() || nth + 1 == all.len(), "{} {nth}", stack.name);
+        }
+    }
+}
+
 /// A listing in small chunks must not reread the directory for each chunk.
 #[test]
 fn listing_time_is_linear() {

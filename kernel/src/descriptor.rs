@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use palisade_vfs::{DirRef, File, FileRef, FileType, Result};
 use parking_lot::Mutex;
 
-use crate::dirents::Listing;
+use crate::dirents::NumberedListing;
 use crate::{FdRights, StreamRef};
 
 bitflags::bitflags! {
@@ -87,8 +87,8 @@ pub(crate) struct Description {
     pub(crate) resource: Resource,
     offset: AtomicU64,
     status: AtomicU8,
-    /// Directory entries that were read ahead.
-    pub(crate) listing: Mutex<Option<Box<Listing>>>,
+    /// The directory stream: entries that were read ahead, and the positions of cookies.
+    pub(crate) listing: Mutex<Option<Box<NumberedListing>>>,
 }
 
 impl Description {

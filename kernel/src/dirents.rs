@@ -1,8 +1,11 @@
 //! Directory streams: a read-ahead buffer of directory entries, addressed by cookies.
 //!
 //! A [`Listing`] buffers a batch of entries of a filesystem. Entries that do not fit a guest's
-//! buffer stay there for the next call, so that a listing takes linear time. A cookie that is not
-//! in the buffer is passed to the filesystem, which reads from there.
+//! buffer stay there for the next call, so that a listing takes linear time.
+//!
+//! A [`NumberedListing`] is the stream of an open file description. Its cookies are small numbers
+//! of a position table ([`Positions`]), valid as long as the description. A cookie that is not in
+//! the buffer is converted to the filesystem's cookie, and the filesystem reads from there.
 //!
 //! The buffer is valid for one epoch of the directory ([`Dir::epoch`]). After the epoch has changed
 //! the entries are read again from the guest's position, so that a policy that is narrowed or
@@ -16,6 +19,7 @@ use palisade_vfs::{
 };
 
 use crate::limits::Limits;
+use crate::positions::Positions;
 use crate::stream_slots::StreamSlot;
 
 /// Whether a listing starts with `.` and `..`.
@@ -36,22 +40,23 @@ pub struct DirEntry<'a> {
     pub kind: FileType,
     /// The inode number, never 0.
     pub ino: u64,
-    /// The cookie of the next entry.
+    /// The cookie of the next entry, at most `i32::MAX`, for the same open file description. 0 in a
+    /// [`DirStream`], which has a position of its own.
     pub next: u64,
 }
 
-/// The cookie after `.`. It has the top bit set, which no [`Cookie`] of a filesystem has, and is
-/// not -1, which C's `telldir` returns for an error.
-const AFTER_DOT: u64 = (1 << 63) + 1;
-/// The cookie after `..`, where the entries of the filesystem start.
-const AFTER_DOTS: u64 = (1 << 63) + 2;
+/// The cookie after `.`.
+const AFTER_DOT: u64 = 1;
+/// The cookie after `..`, where the entries of the filesystem start: position number 0. The other
+/// positions follow.
+const AFTER_DOTS: u64 = 2;
 
 /// The inode number of `.` and `..` in a directory whose `stat` is denied by a policy.
 const INO_UNKNOWN: u64 = u64::MAX;
 
 /// A batch of entries that was read from a filesystem.
 #[derive(Default)]
-pub(crate) struct Listing {
+struct Listing {
     entries: Vec<ListedEntry>,
     names: String,
     /// The index of the entry after the last one that was returned.
@@ -66,12 +71,22 @@ struct ListedEntry {
     kind: FileType,
     ino: u64,
     name_end: usize,
+    /// The number of the position `next` in a [`NumberedListing`]; 0 if it has none yet.
+    next_number: u32,
+}
+
+/// The directory stream of an open file description.
+pub(crate) struct NumberedListing {
+    listing: Listing,
+    positions: Positions,
+    /// The position of the first buffered entry: its number and its cookie.
+    start: (u32, Cookie),
 }
 
 /// Calls `each` for the entries of `dir` from the cookie `from` on, until it breaks or the end.
 pub(crate) fn list(
     dir: &dyn Dir,
-    listing: &mut Listing,
+    listing: &mut NumberedListing,
     from: u64,
     dots: Dots,
     each: &mut dyn FnMut(DirEntry<'_>) -> ControlFlow<()>,
@@ -96,8 +111,8 @@ pub(crate) fn list(
         }
         from = AFTER_DOTS;
     }
-    let from = if from == AFTER_DOTS { Cookie::START } else { Cookie(from) };
-    listing.serve(dir, from, each)
+    let number = u32::try_from(from.saturating_sub(AFTER_DOTS)).map_err(|_| Errno::Inval)?;
+    listing.serve(dir, number, each)
 }
 
 /// A directory stream with a position of its own, without `.` and `..`. It keeps its directory
@@ -183,44 +198,7 @@ impl Listing {
         let start = start.map_or(0, |before| before.name_end);
         let name = self.names.get(start..entry.name_end);
         let name = name.unwrap_or_else(|| bug!(""; "a listing has no name {at}"));
-        Some(DirEntry { name, kind: entry.kind, ino: entry.ino, next: entry.next.0 })
-    }
-
-    fn serve(
-        &mut self,
-        dir: &dyn Dir,
-        from: Cookie,
-        each: &mut dyn FnMut(DirEntry<'_>) -> ControlFlow<()>,
-    ) -> Result<()> {
-        // Cookie 0 rewinds: the directory is read again.
-        let is_usable = from != Cookie::START && self.epoch == dir.epoch();
-        let found = if is_usable { self.find(from) } else { None };
-        let mut at = match found {
-            Some(at) => at,
-            None => {
-                self.fill(dir, from)?;
-                0
-            }
-        };
-        loop {
-            while let Some(entry) = self.entry(at) {
-                if each(entry).is_break() {
-                    self.at = at;
-                    return Ok(());
-                }
-                at += 1;
-            }
-            let Some(last) = self.entries.last() else { return Ok(()) };
-            let next = last.next;
-            self.fill(dir, next)?;
-            at = 0;
-        }
-    }
-
-    /// Returns the index of the buffered entry at the cookie `from`. It is usually `self.at`.
-    fn find(&self, from: Cookie) -> Option<usize> {
-        let starts = |at: &usize| self.entries.get(*at).is_some_and(|entry| entry.start == from);
-        (self.at..self.entries.len()).find(starts).or_else(|| (0..self.at).find(starts))
+        Some(DirEntry { name, kind: entry.kind, ino: entry.ino, next: 0 })
     }
 
     fn clear(&mut self) {
@@ -229,14 +207,22 @@ impl Listing {
         self.at = 0;
     }
 
+    /// Buffers the entries after `from`. After an error the buffer is empty.
     fn fill(&mut self, dir: &dyn Dir, from: Cookie) -> Result<()> {
         self.clear();
+        let filled = self.read(dir, from);
+        if filled.is_err() {
+            self.clear();
+        }
+        filled
+    }
+
+    fn read(&mut self, dir: &dyn Dir, from: Cookie) -> Result<()> {
         // Loaded before the entries are read, so that a concurrent policy change invalidates them.
         self.epoch = dir.epoch();
         let (mut start, mut is_broken) = (from, false);
         dir.read_dir(from, &mut |entry| {
-            // The top bit would collide with the cookies of `.` and `..`; a cookie that does not
-            // advance would loop forever.
+            // A cookie that does not advance would loop forever. No cookie has the top bit set.
             if entry.next == start || entry.next.0 >> 63 != 0 {
                 is_broken = true;
                 return ControlFlow::Break(());
@@ -248,6 +234,7 @@ impl Listing {
                 kind: entry.kind,
                 ino: entry.ino,
                 name_end: self.names.len(),
+                next_number: 0,
             });
             start = entry.next;
             let full = self.entries.len() >= Limits::LISTING_ENTRIES_MAX
@@ -258,5 +245,116 @@ impl Listing {
             return Err(broken_contract("an entry of a directory has no position of its own"));
         }
         Ok(())
+    }
+}
+
+impl NumberedListing {
+    /// Creates a listing whose position table keeps at most `kept_max` positions.
+    pub(crate) fn new(kept_max: u32) -> Self {
+        NumberedListing {
+            listing: Listing::default(),
+            positions: Positions::new(kept_max),
+            start: (0, Cookie::START),
+        }
+    }
+
+    /// Calls `each` for the entries after the position `from`, until it breaks or the end.
+    fn serve(
+        &mut self,
+        dir: &dyn Dir,
+        from: u32,
+        each: &mut dyn FnMut(DirEntry<'_>) -> ControlFlow<()>,
+    ) -> Result<()> {
+        let mut at = self.seek(dir, from)?;
+        loop {
+            while let Some(number) = self.number_after(at)? {
+                let Some(entry) = self.listing.entry(at) else {
+                    return Err(bug!("a listing has no entry {at}"));
+                };
+                if each(DirEntry { next: AFTER_DOTS + u64::from(number), ..entry }).is_break() {
+                    self.listing.at = at;
+                    return Ok(());
+                }
+                at += 1;
+            }
+            if !self.fill_next(dir)? {
+                return Ok(());
+            }
+            at = 0;
+        }
+    }
+
+    /// Buffers the entries after the position `from` and returns the index of the first one.
+    fn seek(&mut self, dir: &dyn Dir, from: u32) -> Result<usize> {
+        if from == 0 {
+            // The directory is read again.
+            self.positions.rewind();
+            self.fill(dir, (0, Cookie::START))?;
+            return Ok(0);
+        }
+        if let Some((at, cookie)) = self.find(from) {
+            let is_usable = self.listing.epoch == dir.epoch() && at < self.listing.entries.len();
+            if is_usable {
+                return Ok(at);
+            }
+            self.fill(dir, (from, cookie))?;
+            return Ok(0);
+        }
+        let (cookie, skipped) = self.positions.resolve(from)?;
+        self.fill(dir, (from - skipped, cookie))?;
+        let (mut at, mut left) = (0, skipped);
+        while left > 0 {
+            if self.number_after(at)?.is_some() {
+                (at, left) = (at + 1, left - 1);
+            } else if self.fill_next(dir)? {
+                at = 0;
+            } else {
+                break;
+            }
+        }
+        Ok(at)
+    }
+
+    /// Returns the index in the buffer and the filesystem's cookie of the position `number`. The
+    /// index is usually `listing.at`.
+    fn find(&self, number: u32) -> Option<(usize, Cookie)> {
+        if number == self.start.0 {
+            return Some((0, self.start.1));
+        }
+        let Listing { entries, at, .. } = &self.listing;
+        let before = |from: usize| {
+            let entries = entries.get(from..)?;
+            let nth = entries.iter().position(|entry| entry.next_number == number)?;
+            Some((from + nth + 1, entries.get(nth)?.next))
+        };
+        before(at.saturating_sub(1)).or_else(|| before(0))
+    }
+
+    /// Returns the number of the position after the buffered entry `at`, or `None` if the buffer
+    /// has no such entry. Assigns a number if the entry is returned for the first time.
+    fn number_after(&mut self, at: usize) -> Result<Option<u32>> {
+        let NumberedListing { listing: Listing { entries, .. }, positions, start } = self;
+        let before = at.checked_sub(1).and_then(|before| entries.get(before));
+        let before = before.map_or(start.0, |before| before.next_number);
+        let Some(entry) = entries.get_mut(at) else { return Ok(None) };
+        if entry.next_number == 0 {
+            entry.next_number = positions.number_after(before, entry.next)?;
+        }
+        Ok(Some(entry.next_number))
+    }
+
+    /// Buffers the entries after the last buffered one, which has a number. Returns `false` at the
+    /// end.
+    fn fill_next(&mut self, dir: &dyn Dir) -> Result<bool> {
+        let Some(last) = self.listing.entries.last() else { return Ok(false) };
+        let start = (last.next_number, last.next);
+        self.fill(dir, start)?;
+        Ok(true)
+    }
+
+    /// Buffers the entries after the position `start`.
+    fn fill(&mut self, dir: &dyn Dir, start: (u32, Cookie)) -> Result<()> {
+        self.start = start;
+        self.listing.fill(dir, start.1)
     }
 }

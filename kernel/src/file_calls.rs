@@ -9,7 +9,7 @@ use palisade_vfs::{
 
 use crate::byte_counts;
 use crate::descriptor::{Resource, Status};
-use crate::dirents::{self, DirEntry, Dots};
+use crate::dirents::{self, DirEntry, Dots, NumberedListing};
 use crate::poll::wait_to_read;
 use crate::table::Fd;
 use crate::trace::traced;
@@ -367,6 +367,9 @@ impl Process {
     /// Calls `each` for the directory entries from the cookie `from` on, until it breaks or the
     /// end. Cookie 0 is the start; reading from it rewinds the stream.
     ///
+    /// Cookies are at most `i32::MAX` and valid for the open file description, also after entries
+    /// are created or removed. See [`Limits::positions_max`](crate::Limits::positions_max).
+    ///
     /// <https://pubs.opengroup.org/onlinepubs/9799919799/functions/readdir.html>
     ///
     /// # Errors
@@ -374,6 +377,8 @@ impl Process {
     /// - `Badf`: not open.
     /// - `Notdir`: not a directory.
     /// - `Notcapable`: without the right `LIST`.
+    /// - `Inval`: the open file description has not returned the cookie.
+    /// - `Overflow`: the next cookie would exceed `i32::MAX`.
     /// - Those of the directory.
     pub fn read_dir(
         &self,
@@ -385,7 +390,9 @@ impl Process {
         traced!("read_dir", fd);
         let (dir, descriptor) = self.dir(fd, FdRights::LIST)?;
         let mut listing = descriptor.description.listing.lock();
-        dirents::list(&**dir, listing.get_or_insert_default(), from, dots, each)
+        let listing = listing
+            .get_or_insert_with(|| Box::new(NumberedListing::new(self.limits().positions_max)));
+        dirents::list(&**dir, listing, from, dots, each)
     }
 
     /// Returns the file type of a descriptor.

@@ -73,6 +73,7 @@ mod file_calls;
 mod limits;
 mod path_calls;
 mod poll;
+mod positions;
 mod process;
 mod random;
 mod rights;

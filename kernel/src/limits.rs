@@ -23,6 +23,18 @@ pub struct Limits {
     /// Bytes of all arguments, and of all environment variables, with a NUL each. More are refused
     /// when the configuration is built. Default 2 MiB: the usual `ARG_MAX` of Linux.
     pub args_bytes_max: u32,
+    /// Positions that one open directory keeps for the cookies of its entries: 8 bytes each, or 18
+    /// after the directory has changed between two listings. At the limit:
+    ///
+    /// - In a longer directory every second position is kept, then every fourth and so on.
+    ///   Seeking to another position reads the entries after the kept one before it, and is wrong
+    ///   by as many entries as were created or removed between the two.
+    /// - In a directory that has changed between two listings, the earlier positions become
+    ///   invalid: seeking to one is `Inval`.
+    ///
+    /// Continuing at the end of the last call is exact in both cases. Default 65,536: half a MiB
+    /// for a directory of this length, 512 MiB for [`Limits::descriptors_max`] of them.
+    pub positions_max: u32,
     /// Random bytes that one call returns; more are `Inval`. Default 16 MiB.
     pub random_bytes_max: u32,
 }
@@ -46,6 +58,7 @@ impl Default for Limits {
             transfer_bytes_max: 0x7fff_f000,
             subscriptions_max: 4096,
             args_bytes_max: 2 << 20,
+            positions_max: 1 << 16,
             random_bytes_max: 16 << 20,
         }
     }
