@@ -45,8 +45,8 @@ const SAME: &[Run] = &[
     ("fill", &[], &["1"]),
     ("grow", &["--max-memory", "8M"], &["16"]),
     ("sleep", &["--fixed-clock", "0"], &["600000"]),
-    ("sleep", &["--timeout", "300ms"], &["60000"]),
-    ("spin", &["--timeout", "300ms"], &[]),
+    ("sleep", &["--timeout", "2s"], &["60000"]),
+    ("spin", &["--timeout", "2s"], &[]),
     ("exit_code", &[], &["0"]),
     ("exit_code", &[], &["1"]),
 ];

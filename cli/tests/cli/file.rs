@@ -157,7 +157,7 @@ fn options_replace_single_values_and_extend_lists() {
     let file = r#"
         arg0 = "filed"
         args = ["first"]
-        limits.timeout = "300ms"
+        limits.timeout = "60s"
         env.set = { A = "file" }"#;
     let outcome = run(&case, file, &["--arg0", "given"], &guest("echo_args_env"), &["second"]);
     outcome.prints("arg 0 given\narg 1 first\narg 2 second\nenv A=file\n");
