@@ -28,7 +28,7 @@ fuzz_target!(|bytes: &[u8]| {
             }
         }
     }
-    let page = report.to_html(log.header());
+    let page = report.to_html(log.headers());
     assert_eq!(page.matches("</script").count(), 2);
     let learned = learner.learn(&LearnOptions::default()).expect("rules without patterns");
     assert!(learned.to_policy().is_ok());
