@@ -1,6 +1,8 @@
 /* Rows 38 to 46: listings, names of preopens, removed nodes, pointers, identity. */
 #include "calls.h"
 
+#include <dirent.h>
+
 #define FILES 60
 
 static entry_t all[FILES + 64], some[FILES + 64];
@@ -57,6 +59,34 @@ static void row_38_readdir_cookies(void) {
     for (size_t j = 0; j < rest; j++)
       TRUE(!strcmp(all[i + 1 + j].name, some[j].name));
   }
+}
+
+/* telldir returns a long of 32 bits, so cookies have to be small. */
+static void row_38_readdir_telldir_seekdir(void) {
+  static long positions[FILES + 2];
+  make_files("f", FILES);
+  size_t count = list(D, 0, 8192, all, FILES + 8);
+  EQ(FILES + 2, count);
+  DIR *stream = fdopendir(open_dir(D, "."));
+  if (!stream) {
+    TRUE(stream);
+    return;
+  }
+  for (size_t i = 0; i < count; i++) {
+    TRUE(all[i].next <= INT32_MAX);
+    positions[i] = telldir(stream);
+    struct dirent *entry = readdir(stream);
+    TRUE(entry && !strcmp(all[i].name, entry->d_name));
+  }
+  TRUE(!readdir(stream));
+  /* 37 and the count have no common factor: each position once, in another order. */
+  for (size_t i = 0; i < count; i++) {
+    size_t nth = i * 37 % count;
+    seekdir(stream, positions[nth]);
+    struct dirent *entry = readdir(stream);
+    TRUE(entry && !strcmp(all[nth].name, entry->d_name));
+  }
+  closedir(stream);
 }
 
 /* Counts, per file `f000` and on, how often a listing showed it. */
@@ -298,6 +328,7 @@ static void host_46_special_files(void) {
 const test_t rows_38_to_46[] = {TEST(row_38_readdir_dots_first),
                                 TEST(row_38_readdir_truncates),
                                 TEST(row_38_readdir_cookies),
+                                TEST(row_38_readdir_telldir_seekdir),
                                 TEST(row_38_readdir_delete_all),
                                 TEST(row_38_readdir_concurrent),
                                 TEST(row_39_readlink_truncates),
