@@ -244,6 +244,32 @@ impl<R: Read> Unpacked<R> {
         }
     }
 
+    /// Reads compressed data to its end, which verifies its checksum and counts the bytes after it.
+    /// A stream that is not compressed is left where it is.
+    ///
+    /// # Errors
+    ///
+    /// - those of [`Unpacked::read`]
+    /// - [`ImageLimit::Bytes`]: more than `max` unpacked bytes are left
+    #[cfg(feature = "tar")]
+    pub(crate) fn finish(&mut self, max: u64) -> Result<(), ImageError> {
+        if self.packing.is_none() {
+            return Ok(());
+        }
+        let mut piece = [0; 4096];
+        let mut left = max;
+        loop {
+            match self.read(&mut piece)? {
+                0 => return Ok(()),
+                n => {
+                    left = left
+                        .checked_sub(n as u64)
+                        .ok_or_else(|| ImageError::limit(b"", ImageLimit::Bytes, max))?;
+                }
+            }
+        }
+    }
+
     fn check_limits(&self) -> Result<(), ImageError> {
         let limits = &self.limits;
         if self.packing.is_none() {

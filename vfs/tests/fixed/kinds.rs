@@ -270,6 +270,28 @@ fn bytes_around_compressed_data_are_ignored() {
 }
 
 #[test]
+fn import_reads_compressed_data_to_its_end() {
+    use palisade_vfs::MemFs;
+    use palisade_vfs::overlay::{ImportLimits, import_layer};
+
+    let import = |bytes: &[u8]| {
+        let mut bytes = bytes;
+        import_layer(&mut bytes, &MemFs::new().upper(), ImportLimits::default())
+    };
+    let tar = tar_of(&[regular("a", b"1").bytes()]);
+    let zeros = [gzip(&tar), vec![0; 700]].concat();
+    assert_eq!(import(&zeros).unwrap().notes, open(zeros).unwrap().notes());
+    let remark = [zstd::encode_all(&tar[..], 1).unwrap(), b"remark".to_vec()].concat();
+    assert_eq!(import(&remark).unwrap().notes.trailing_bytes, 6);
+    // The checksum of gzip comes long after the end of the tar.
+    let mut damaged = gzip(&[tar, vec![0; 1 << 18]].concat());
+    let checksum_at = damaged.len() - 8;
+    damaged[checksum_at] ^= 1;
+    assert!(import(&damaged).is_err());
+    assert!(open(damaged).is_err());
+}
+
+#[test]
 fn tar_compressed_with_bzip2_is_read() {
     let tar = Format::Tar.pack(&[file("a", &[b'x'; 100_000])]);
     let mut packed = Vec::new();

@@ -51,7 +51,7 @@ pub(super) struct Extended {
 }
 
 /// The values that a global header gives all entries after it. Values that can only hold for one
-/// entry, such as a path, are ignored there, as GNU tar does.
+/// entry, such as a path, are ignored there; GNU tar gives all entries the same path.
 #[derive(Debug, Default)]
 pub(super) struct Global {
     modified: Option<Timestamp>,

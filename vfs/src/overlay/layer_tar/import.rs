@@ -70,6 +70,8 @@ pub fn import_layer(
     let result = import.all();
     let (number, entry) = (import.reader.headers().max(1), std::mem::take(&mut import.entry));
     let mut imported = import.imported;
+    // The end of the tar need not be the end of the compressed data.
+    let result = result.and_then(|()| Ok(input.unpacked.finish(limits.bytes_max)?));
     imported.notes.trailing_bytes = input.unpacked.trailing();
     let result = result.and_then(|()| check_notes(imported.notes, limits));
     match result {
