@@ -1,4 +1,4 @@
-//! Which rules of a policy matched a path: by what was judged, and by what is in a tree.
+//! Rule coverage: the rules that matched an evaluated path, or a path of a tree.
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
@@ -126,7 +126,7 @@ fn narrowed_policy_tracks_rules_of_both() {
     assert_eq!(unmatched(&policy), [1, 2]);
     assert_eq!(unmatched(&live.policy()), [1, 2, 3, 4]);
     path::stat(&*dir, "src/x", Follow::Yes).unwrap_err();
-    // On the way to it, `/work/src` is allowed by both.
+    // On the path to it, both policies allow `/work/src`.
     assert_eq!(unmatched(&live.policy()), [1, 2]);
     path::stat(&*dir, "src/secret.kye", Follow::Yes).unwrap_err();
     assert_eq!(unmatched(&policy), [2]);
@@ -152,7 +152,7 @@ fn nearest_path_is_the_deepest_and_most_similar() {
         ("/work/doc/*.pme", Some("/work/doc/a.pem")),
         ("/work/**/unlike", None),
         ("/else/**", None),
-        // A component that matches something is not what is wrong.
+        // A component that matches an entry is not the misspelled one.
         ("/work/src/secret.key", None),
         ("/work/src/secret.key/a", None),
         ("/work/*/zzzz", None),

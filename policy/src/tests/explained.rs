@@ -1,7 +1,8 @@
-//! What a verdict explains, against what happens.
+//! Properties: the verdict of a policy for an operation equals the outcome of performing it.
 //!
-//! An explanation knows the policy and not the tree. So it is asked about what is really done: to a
-//! directory another thing than to a file, and creating only where nothing is.
+//! A verdict depends on the policy and not on the tree. The tests therefore first translate each
+//! operation by the tree: opening a directory is another operation than opening a file, and an
+//! open creates a file only if the name is absent.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -28,7 +29,7 @@ const PATHS: [&str; 16] = [
     "n/n",
 ];
 
-/// Rules, of which the first grants much, so that others can take it away.
+/// Rules of which the first grants many rights, so that later rules can deny some of them.
 fn some_rules() -> impl Strategy<Value = Vec<Rule>> {
     let all = Rights::all().bits();
     let rights = prop_oneof![
@@ -57,7 +58,7 @@ fn some_name() -> impl Strategy<Value = &'static str> {
     prop::sample::select(PATHS[1..].to_vec())
 }
 
-/// One thing to be done, as a person would ask about it.
+/// An operation as a user passes it to `explain`.
 fn some_operation() -> impl Strategy<Value = Operation> {
     let named = Operation::NAMED.map(|(_, operation)| operation).to_vec();
     prop::sample::select(named)
@@ -68,11 +69,11 @@ fn build(rules: &[Rule]) -> Arc<Policy> {
     Arc::new(rules.iter().fold(Policy::builder(), add).build().unwrap())
 }
 
-/// What `operation` on `path` comes to, as things are in `tree`.
+/// Returns the operation that `operation` on `path` performs, given the types in `tree`.
 fn really(tree: &DirRef, path: Descent<'_>, operation: Operation) -> Operation {
     let kind = tree.stat(path).map(|stat| stat.kind);
     let Operation::Open(how) = operation else {
-        // A directory has no bytes, so nobody can hold it to ask for them.
+        // A directory has no bytes, so an open for reading bytes is a different operation.
         let is_of_bytes =
             matches!(operation, Operation::Read | Operation::Write | Operation::SetLen);
         let is_dir = kind == Ok(FileType::Dir);
@@ -91,7 +92,7 @@ fn really(tree: &DirRef, path: Descent<'_>, operation: Operation) -> Operation {
     if really.check().is_ok() { Operation::Open(really) } else { operation }
 }
 
-/// Does it in `dir`.
+/// Performs the operation in `dir`.
 fn perform(dir: &DirRef, at: &str, operation: Operation) -> Result<String> {
     let (dir, at): (&dyn Dir, _) = (&**dir, if at.is_empty() { "." } else { at });
     let done = |()| String::new();
@@ -116,7 +117,7 @@ fn perform(dir: &DirRef, at: &str, operation: Operation) -> Result<String> {
         Operation::Read => Verb::Read.apply(&open_to(Access::Read)?)?,
         Operation::Write => Verb::Write.apply(&open_to(Access::Write)?)?,
         Operation::SetLen => Verb::SetLen.apply(&open_to(Access::Write)?)?,
-        // What has two names is asked about at both.
+        // An operation with two names is checked at both.
         Operation::RenameFrom
         | Operation::RenameInto
         | Operation::LinkFrom
@@ -131,7 +132,7 @@ fn is_of_one_name(operation: Operation) -> bool {
     )
 }
 
-/// What came of one question.
+/// The outcome of one comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Outcome {
     AllowedAndDone,
@@ -140,7 +141,7 @@ enum Outcome {
     RefusedWhereItFailsAnyway,
 }
 
-/// Asks, and does.
+/// Evaluates the verdict, performs the operation, and compares the results.
 fn check(
     rules: &[Rule],
     at: &str,
@@ -156,7 +157,7 @@ fn check(
     let without = perform(&plain, at, operation);
     let with = perform(&guarded, at, operation);
     if verdict.is_allowed() {
-        // What cannot be removed because hidden names are in it is told apart from that.
+        // A directory that only hidden entries keep from being removed has an error of its own.
         let is_kept = operation == Operation::RemoveDir && without == Err(Errno::Notempty);
         if !(is_kept && policy.hides()) {
             prop_assert_eq!(&with, &without, "{:?} {:?}", at, operation);
@@ -168,7 +169,7 @@ fn check(
     }
     prop_assert_eq!(before, snapshot(&inner, Times::Compared), "{:?} {:?}", at, operation);
     let refusal = match verdict.errno() {
-        // To who would create it, what is hidden is no free name.
+        // A create at a hidden name fails as at an existing one.
         Some(Errno::Noent) if operation.creates() && verdict.passed() == path.depth() => {
             Errno::Acces
         }
@@ -231,7 +232,7 @@ fn check_two(
     let verdicts = [(from, operations[0]), (to, operations[1])]
         .map(|(path, operation)| policy.judge(Policy::START, path, operation.needs()));
     let (there, here) = (policy.at(new), policy.at(old));
-    // Where a directory comes to lie, the same must hold.
+    // The prediction must also hold at the new path of a renamed directory.
     let is_dir = inner.stat(from).is_ok_and(|stat| stat.kind == FileType::Dir);
     let is_no_wider = if links {
         policy.rights(here).contains(policy.rights(there))
@@ -256,7 +257,7 @@ fn check_two(
         _ => false,
     };
     if with.is_ok() {
-        // A rename to a further name of the same node does nothing, and is no refusal.
+        // A rename onto another hard link of the same node succeeds without effect.
         prop_assert!(!links && is_same_node(), "{old:?} {new:?}");
     }
     Ok(if without.is_ok() { Outcome::RefusedAndToldSo } else { Outcome::RefusedWhereItFailsAnyway })
@@ -275,7 +276,7 @@ fn link_needs_no_stat_right() {
     assert_eq!(check_two(&rules, "a", "n", true).unwrap(), Outcome::AllowedAndFailed);
 }
 
-/// The properties are worth what the questions are: each outcome must really come up.
+/// Checks the coverage of the properties: the generator reaches each outcome.
 #[test]
 fn cases_reach_every_outcome() {
     let mut runner = TestRunner::deterministic();

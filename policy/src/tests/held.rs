@@ -1,5 +1,5 @@
-//! Directory handles that are held while directories are renamed: what may be done through a handle
-//! is what the policy grants where its directory is by then.
+//! Directory handles that are open while directories are renamed: the rights of a handle are those
+//! that the policy grants at the current path of its directory.
 
 use std::io::IoSlice;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ const TREE: &[(&str, &str)] = &[
     ("file", "data/sub/y.hid"),
 ];
 
-/// Everything in `/tmp`, reading and renaming in `/data`, and less for some of its files.
+/// Grants all rights in `/tmp`, reading and renaming in `/data`, and fewer for some of its files.
 fn rules() -> Arc<Policy> {
     let rules = Policy::builder()
         .allow("/tmp/**", Rights::all())
@@ -50,9 +50,9 @@ fn mounts() -> DirRef {
     Mounts::builder(Mounts::empty()).mount("w", memory()).unwrap().build()
 }
 
-/// A guarded tree, by a name for messages.
+/// Confined trees, each with a label for messages.
 fn guarded() -> Vec<(&'static str, DirRef)> {
-    let mounted = hold(&confine(mounts(), rules_beneath("/w")), "w");
+    let mounted = hold(&confine(mounts(), rules_under("/w")), "w");
     let mut guarded = vec![
         ("fixed", confine(memory(), rules())),
         ("twice", confine(confine(memory(), rules()), rules())),
@@ -72,8 +72,8 @@ fn guarded() -> Vec<(&'static str, DirRef)> {
     guarded
 }
 
-/// As [`rules`], for what the guest knows as `at`.
-fn rules_beneath(at: &str) -> Arc<Policy> {
+/// Returns [`rules`] for a tree whose guest path is `at`.
+fn rules_under(at: &str) -> Arc<Policy> {
     let rules = Policy::builder()
         .allow(&format!("{at}/tmp/**"), Rights::all())
         .allow(&format!("{at}/data/**"), Rights::READ_ONLY | Rights::RENAME_FROM)
@@ -96,7 +96,7 @@ fn rename(dir: &DirRef, old: &str, new: &str) -> Result<()> {
     path::rename(&**dir, old, &**dir, new)
 }
 
-/// What a guest tries that has moved what is not its own into the directory of `held`.
+/// Attacks through `held` after denied and hidden files were moved into its directory.
 fn assert_confined(held: &DirRef, root: &DirRef, what: &str) {
     for at in ["sub/x.key", "sub/y.hid"] {
         let opened = file(held, at, Access::Read).map(drop);
@@ -117,7 +117,7 @@ fn rename_of_an_open_directory_to_fewer_rights_is_exdev() {
             let held = hold(&root, held_at);
             let moved = rename(&root, at, "data/d");
             assert_eq!(moved, Err(Errno::Xdev), "{what}: {at} with {held_at} held");
-            // What is not moved cannot get anything moved into it.
+            // Files with fewer rights cannot be moved into a directory that stays in place.
             let _ = rename(&root, "data/sub", "data/d/sub");
             let _ = path::rename(&*root, "data/sub", &*held, "sub");
             let _ = path::rename(&*root, "data/ro.txt", &*held, "ro.txt");
@@ -158,7 +158,7 @@ fn preopens_of_one_filesystem_count_as_directory_handles() {
         (preopen("tmp"), preopen("data"), preopen("data/sub"), preopen("tmp/d"));
     assert_eq!(path::rename(&*tmp, "d", &*data, "d"), Err(Errno::Xdev));
     assert_eq!(path::rename(&*tmp, "d", &*sub, "d"), Err(Errno::Xdev));
-    // The root of another preopen is renamed.
+    // Renames the root of another preopen.
     assert_eq!(path::rename(&*data, "sub", &*data, "other"), Ok(()));
     assert_eq!(file(&sub, "x.key", Access::Read).map(drop), Err(Errno::Acces));
     assert_eq!(path::rename(&*tmp, "d", &*tmp, "p/e"), Ok(()));
@@ -197,7 +197,7 @@ fn dry_run_records_the_denied_rename_of_a_directory() {
     }
 }
 
-/// What is taken away from everything beneath `glob`.
+/// A policy that denies `denied` at the paths that `glob` matches.
 fn but(glob: &str, denied: Rights) -> Policy {
     Policy::builder().allow("/**", Rights::all()).deny(glob, denied).build().unwrap()
 }
@@ -250,7 +250,7 @@ fn live_file_handle_follows_renames() {
         let root = live_root(&live, observed);
         let open = |at| file(&root, at, Access::ReadWrite).unwrap();
         let (moved, linked) = (open("data/ro.txt"), open("data/sub/x.key"));
-        // To a further name of the same node, which does nothing.
+        // A rename onto another hard link of the same node, which has no effect.
         path::link(&*root, "data/sub/x.key", &*root, "tmp/x").unwrap();
         assert_eq!(rename(&root, "data/sub/x.key", "tmp/x"), Ok(()));
         assert_eq!(rename(&root, "data/ro.txt", "tmp/ro.txt"), Ok(()));

@@ -1,4 +1,4 @@
-//! What is hidden: told from what is absent by nothing but what is documented.
+//! Hidden paths: indistinguishable from absent paths, except in the documented cases.
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ fn hiding(globs: &[&str]) -> Arc<Policy> {
     Arc::new(globs.iter().fold(all, |rules, glob| rules.hide(glob)).build().unwrap())
 }
 
-/// The whole tree, and the tree in which what `policy` hides is really absent.
+/// Returns the whole tree, and a copy without the paths that `policy` hides.
 fn twins(policy: &Policy) -> (DirRef, DirRef) {
     let (whole, bare) = (MemFs::new().root(), MemFs::new().root());
     let tree: Vec<_> = SEED.iter().chain(MORE).copied().collect();
@@ -67,7 +67,7 @@ proptest! {
         for op in ops {
             let before = snapshot(&whole, Times::Ignored);
             let answer = apply(&hidden, &op);
-            // A directory with nothing but hidden names in it, which is refused somehow.
+            // The removal of a directory that has only hidden entries fails with any errno.
             if matches!(op, Op::RemoveDir(_) | Op::Rename(..)) && answer == Err(Errno::Acces) {
                 prop_assert_eq!(before, snapshot(&whole, Times::Ignored), "{:?}", op);
                 continue;
@@ -93,7 +93,7 @@ proptest! {
         let after = snapshot(&whole, Times::Compared);
         let hidden = |at: &str| policy.is_hidden(policy.at(at));
         for (at, leaf) in before.iter().filter(|(at, _)| hidden(at)) {
-            // Those above may have been moved to where as much is hidden.
+            // An ancestor may have been renamed to a path at which the same names are hidden.
             if let Some(found) = after.get(at) {
                 prop_assert_eq!((found.kind, &found.content), (leaf.kind, &leaf.content));
             } else {
@@ -104,7 +104,7 @@ proptest! {
     }
 }
 
-/// The documented differences, and the errors where one might look for others.
+/// The documented differences, and the errors of similar operations.
 #[test]
 fn hidden_name_is_enoent_for_lookup_and_eacces_for_creation() {
     let policy = hiding(&["/f", "/a/d", "/b/l", "/x", "/b/m/f"]);

@@ -1,4 +1,4 @@
-//! Laws: whatever the sequence of operations.
+//! Properties that hold for every generated sequence of operations.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -16,7 +16,7 @@ use crate::{Policy, Refusal, State, confine, read_only};
 use palisade_vfs::MemFs;
 
 fn some_rights() -> impl Strategy<Value = Rights> {
-    // Most rights are there, so that most operations get past the first test.
+    // Most rights are granted, so that most operations pass the first check.
     let all = Rights::all().bits();
     (0..=all, 0..=all, 0..4u8).prop_map(move |(left, right, kind)| {
         Rights::from_bits_truncate(match kind {
@@ -54,12 +54,13 @@ fn some_mount() -> impl Strategy<Value = &'static str> {
     prop::sample::select(vec!["r/", "w/", "r/../w/", "", "open/", "guarded/"])
 }
 
-/// Whether the answer holds those of a handle's verbs, so that a success may hold refusals.
+/// Returns true if the result contains those of the handle's operations. Such a success may contain
+/// denials.
 fn is_handle(op: &Op) -> bool {
     matches!(op, Op::Open(..))
 }
 
-/// Each verb that a handle under a layer does, it does without the layer.
+/// Checks that each operation that succeeds on a handle under a policy has the same result without.
 fn attenuates(layer: &Node, plain: &Node) -> Result<(), TestCaseError> {
     for verb in Verb::ALL {
         if let Ok(answer) = verb.apply(layer) {
@@ -136,8 +137,8 @@ proptest! {
     }
 
     // GHSA-4ch3-9j33-3pmj (CVE-2026-58494): hard links and renames out of a read-only mount into
-    // a writable one of the same store. Whatever is tried, nothing below the read-only one
-    // changes, and nothing that can be changed leads to the same node.
+    // a writable one of the same store. No sequence of operations changes a node below
+    // the read-only mount, or gives one of its nodes a writable name.
     #[test]
     fn read_only_mount_is_unchanged_beside_a_writable_mount(
         ops in prop::collection::vec((some_op(), some_mount(), some_mount()), 1..40)
@@ -169,8 +170,8 @@ proptest! {
         }
     }
 
-    // Whatever another process does between a look and an open: what is opened below was granted.
-    // To hold is exempt: it changes nothing, and is how links are found.
+    // Holds under races: another process may change the tree between lookup and open. Opens with
+    // `HOLD` are exempt: they change nothing, and the lookup uses them to find links.
     #[test]
     fn inner_opens_use_only_granted_rights(
         rights in some_rights(), ops in ops()
@@ -208,7 +209,7 @@ proptest! {
     }
 }
 
-/// The laws are worth what the operations are: each outcome must really come up.
+/// Checks the coverage of the properties: the generator reaches successes and most errors.
 #[test]
 fn generated_operations_reach_successes_and_many_errors() {
     let mut runner = TestRunner::deterministic();

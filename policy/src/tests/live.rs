@@ -1,4 +1,4 @@
-//! What is narrowed while it is in use.
+//! Live policies: narrowing applies to open handles.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -48,8 +48,8 @@ fn read(file: &FileRef) -> Result<()> {
 proptest! {
     #![proptest_config(config(300))]
 
-    // The root, and a directory that is held, answer as if they had been confined by the narrower
-    // policy from the start.
+    // After narrowing, the root and an open directory behave as if confined by the narrower policy
+    // from the start.
     #[test]
     fn open_handles_obey_the_narrowed_policy(
         asked in some_rules(), again in some_rules(), hides in any::<bool>(),

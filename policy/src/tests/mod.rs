@@ -1,4 +1,4 @@
-//! What the layers promise, as laws over sequences of operations and as tables.
+//! Tests of the policy layers: properties of operation sequences, and tables.
 
 #[cfg(feature = "audit")]
 mod audit;
@@ -24,19 +24,19 @@ mod tables;
 use palisade_vfs::{DirRef, MemFs};
 use proptest::test_runner::Config;
 
-/// How many cases a property looks at: `fallback`, or what `PALISADE_PROPS_CASES` says.
+/// Returns the number of cases of a property: `PALISADE_PROPS_CASES`, or `fallback` if unset.
 fn cases(fallback: u32) -> u32 {
     #[expect(clippy::disallowed_methods, reason = "the one variable that makes tests look longer")]
     let asked = std::env::var("PALISADE_PROPS_CASES");
     asked.ok().and_then(|text| text.parse().ok()).unwrap_or(fallback)
 }
 
-/// How a property is run over that many cases, or as many as were asked for.
+/// Returns the proptest configuration with [`cases`] of `fallback`.
 fn config(fallback: u32) -> Config {
     Config { failure_persistence: None, cases: cases(fallback), ..Config::default() }
 }
 
-/// The tree that all of these tests start from.
+/// The initial tree of these tests.
 const SEED: &[(&str, &str)] = &[
     ("mkdir", "a"),
     ("mkdir", "a/d"),

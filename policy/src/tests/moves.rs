@@ -1,4 +1,4 @@
-//! Rename and link between places with different rights, and rights at the name.
+//! Rename and link between paths with different rights, and rights at the name.
 
 use std::sync::Arc;
 
@@ -35,10 +35,10 @@ fn renamed_nodes_gain_no_rights() {
         ("ro/f", "rw/n", Err(Errno::Xdev)),
         ("ro/f", "box/n", Err(Errno::Xdev)),
         ("ro/f", "ro/d/n", done.clone()),
-        // Nothing is called `secret` in it, but something could be.
+        // It has no entry `secret`, but one could be created.
         ("mixed/d", "rw/n", Err(Errno::Xdev)),
         ("mixed/d", "mixed/n", done.clone()),
-        // A handle that is held on it would go on granting what its old name grants.
+        // An open handle of it would keep the rights of the old name.
         ("rw/d", "mixed/n", Err(Errno::Xdev)),
         ("rw/d", "ro/n", Err(Errno::Xdev)),
         ("rw/d", "rw/n", done.clone()),
@@ -53,7 +53,7 @@ fn renamed_nodes_gain_no_rights() {
         if expected.is_err() {
             assert_eq!(before, snapshot(&inner, Times::Ignored), "{op:?}");
         }
-        // A file that is linked is judged by itself, and a directory cannot be.
+        // A link is checked at the file itself; a directory cannot be linked.
         if !old.ends_with('d') {
             let op = Op::Link(old.into(), new.into());
             assert_eq!(apply(&confine(world(), policy.clone()), &op), expected, "{op:?}");
@@ -70,7 +70,7 @@ fn rule_of_a_file_governs_its_removal_and_replacement() {
     let (kept, f) = (|| "rw/kept".to_owned(), || "rw/f".to_owned());
     for op in [Op::RemoveFile(kept()), Op::Rename(f(), kept()), Op::Rename(kept(), f())] {
         let errno = if matches!(&op, Op::Rename(old, _) if *old == kept()) {
-            // The other name may do more.
+            // The other name has more rights.
             Errno::Xdev
         } else {
             Errno::Acces

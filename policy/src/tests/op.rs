@@ -10,10 +10,10 @@ use palisade_vfs::{
 };
 use proptest::prelude::*;
 
-/// One thing that a guest does.
+/// One operation of a guest.
 #[derive(Clone, Debug)]
 pub(super) enum Op {
-    /// Opens a path, and does everything to the handle that a handle knows.
+    /// Opens a path, then performs each operation on the handle.
     Open(String, Follow, OpenHow),
     Stat(String, Follow),
     ReadLink(String),
@@ -50,7 +50,7 @@ impl Op {
 pub(super) const TIMES: SetTimes =
     SetTimes { accessed: SetTime::At(Timestamp::EPOCH), modified: SetTime::At(Timestamp::EPOCH) };
 
-/// Does `op`. Two filesystems with the same tree answer the same.
+/// Performs `op`. The result is equal on two filesystems with equal trees.
 pub(super) fn apply(dir: &DirRef, op: &Op) -> Result<String> {
     let dir: &dyn Dir = &**dir;
     match op {
@@ -73,7 +73,7 @@ fn done((): ()) -> String {
     String::new()
 }
 
-/// What an open node can be asked to do.
+/// An operation on an open node.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Verb {
     List,
@@ -128,7 +128,7 @@ impl Verb {
     }
 }
 
-/// Does everything to an open node, and tells what came of it.
+/// Performs each operation on an open node and returns the results as text.
 pub(super) fn use_handle(node: &Node) -> String {
     format!("{:?}", Verb::ALL.map(|verb| verb.apply(node)))
 }
@@ -144,7 +144,7 @@ pub(super) fn list(dir: &dyn Dir) -> Result<Vec<(String, FileType)>> {
     Ok(names)
 }
 
-/// A whole tree: what every path leads to.
+/// A snapshot of a tree: the node of each path.
 pub(super) type Tree = BTreeMap<String, Leaf>;
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,5 +1,5 @@
-//! Each method of a directory and of a file: refused once nothing is granted any more, and one use
-//! of a lease.
+//! Each method of a directory and of a file is denied after a revocation, and uses up one use of a
+//! lease.
 
 use std::io::{IoSlice, IoSliceMut};
 use std::ops::ControlFlow;
@@ -22,7 +22,7 @@ struct Held {
 }
 
 type Call = fn(&Held) -> Result<()>;
-/// Lays a live policy over a tree.
+/// Confines a tree by a live policy.
 type Guard = fn(&Live) -> DirRef;
 /// Ends a grant.
 type End = fn(&Live);
@@ -40,7 +40,7 @@ fn end<T>(done: Result<T, Stop>) -> Result<()> {
 
 const F: fn() -> Descent<'static> = || Descent::new("f").unwrap();
 
-/// Every method of `Dir` and of `File` but `may_block`, `kind` and `epoch`, which tell nothing.
+/// Each method of `Dir` and `File` except `may_block`, `kind` and `epoch`, which reveal no content.
 const CALLS: [(&str, Call); 26] = [
     ("open a file", |held| end(held.root.open(F(), OpenHow::READ))),
     ("open a directory", |held| end(held.root.open(Descent::HERE, OpenHow::HOLD_DIR))),
@@ -75,7 +75,7 @@ const CALLS: [(&str, Call); 26] = [
     }),
 ];
 
-/// How a live policy lies over a tree.
+/// The ways to confine a tree by a live policy, each with a label.
 fn guards() -> Vec<(&'static str, Guard)> {
     let mut guards: Vec<(&str, Guard)> = vec![("confined", |live| confine_live(tree(), live, ""))];
     #[cfg(feature = "audit")]

@@ -1,4 +1,4 @@
-//! Policies written as tables, for what rules cannot say: any rights anywhere.
+//! Policies as transition tables, for combinations of rights that rules cannot express.
 
 use std::collections::BTreeMap;
 
@@ -7,14 +7,14 @@ use palisade_vfs::Rights;
 use crate::automaton::table::{Detail, Table};
 use crate::{Policy, Refusal, State};
 
-/// What holds at a state, and where names lead from there.
+/// A state: its rights and its transitions.
 #[derive(Debug)]
 pub(crate) struct Row {
     pub(crate) rights: Rights,
     pub(crate) refusal: Refusal,
-    /// The names that lead elsewhere than [`Row::others`].
+    /// The transitions of names other than [`Row::others`].
     pub(crate) names: BTreeMap<Box<str>, State>,
-    /// Where all other names lead.
+    /// The transition of all other names.
     pub(crate) others: State,
 }
 

@@ -16,8 +16,8 @@ use crate::{Policy, Refusal, State, confine, read_only};
 use palisade_vfs::MemFs;
 
 /// GHSA-2r75-cxrj-cmph (CVE-2026-47261): an open with read rights and `TRUNC` truncated a file of
-/// a read-only preopen. Here no combination of access and flags does anything, on anything, and
-/// neither does any verb of a handle that comes of it.
+/// a read-only preopen. Here no combination of access and flags changes any node, and neither does
+/// any operation on the resulting handle.
 #[test]
 fn open_with_any_flags_leaves_a_read_only_tree_unchanged() {
     let mut opened = 0;
@@ -45,7 +45,7 @@ fn open_with_any_flags_leaves_a_read_only_tree_unchanged() {
     assert!(opened > 100, "{opened}");
 }
 
-/// The errors that come before a refusal come first.
+/// Errors that precede `Rofs` in POSIX are returned first.
 #[test]
 fn preceding_errors_win_over_erofs() {
     let s = str::to_owned;
@@ -63,8 +63,8 @@ fn preceding_errors_win_over_erofs() {
         (Op::RemoveDir(s("f")), Errno::Notdir),
         (Op::RemoveDir(s("a")), Errno::Notempty),
         (Op::Rename(s("n"), s("m")), Errno::Noent),
-        // Of a rename, what is wrong with the types is not told: which error it were depends on
-        // which directory lies above which.
+        // A rename does not report a type mismatch: its errno would depend on which directory is
+        // an ancestor of the other.
         (Op::Rename(s("f"), s("a")), Errno::Rofs),
         (Op::Rename(s("a"), s("f")), Errno::Rofs),
         (Op::Rename(s("b"), s("a")), Errno::Rofs),
@@ -113,7 +113,7 @@ fn set_times_on_a_read_only_handle_is_erofs() {
     }
 }
 
-/// What only the layer holds back, and what opening held back already.
+/// File operations that the layer denies, and those that the open's access mode excludes.
 #[test]
 fn file_operations_need_their_rights() {
     let how = OpenHow::new(Access::ReadWrite, OpenFlags::empty());
@@ -161,7 +161,7 @@ fn rename_from_a_read_only_to_a_writable_mount_fails() {
         {
             let both = [
                 path::rename(&**from, old, &**into, new),
-                // The old name comes first here, before the two directories have met.
+                // Here the check of the old name precedes the comparison of the two directories.
                 path::link(&**from, old, &**into, new),
             ];
             let missing = if old == "n" { Errno::Noent } else { Errno::Xdev };
@@ -183,7 +183,7 @@ fn rename_never_adds_rights() {
         names: BTreeMap::from([("b".into(), State::of_row(1))]),
         others: State::of_row(0),
     });
-    // Below `b` everything is allowed, elsewhere only reading and moving away.
+    // Below `b` all rights are granted, elsewhere only reading and renaming away.
     let mut rows = Vec::from(rows);
     rows[1].others = State::of_row(1);
     let inner = seeded();
@@ -196,7 +196,7 @@ fn rename_never_adds_rights() {
     assert_eq!(apply(&layer, &Op::Rename("b/l".into(), "b/m".into())), Ok(String::new()));
 }
 
-/// What each verb of a name takes, and that it takes nothing else.
+/// Each operation on a name needs the listed rights and no others.
 #[test]
 fn operations_need_exactly_their_rights() {
     let s = str::to_owned;
@@ -231,7 +231,7 @@ fn operations_need_exactly_their_rights() {
         };
         assert_eq!(done(wanted), Ok(()), "{op:?}");
         for right in wanted.iter() {
-            // A directory may be opened by whoever may read, and then not be listed.
+            // The right to read allows opening a directory, but not listing it.
             if right == Rights::LIST && matches!(&op, Op::Open(_, _, how) if !how.wants_dir()) {
                 continue;
             }
@@ -240,7 +240,7 @@ fn operations_need_exactly_their_rights() {
     }
 }
 
-/// Links are followed before a refusal, so that they are judged where they lead.
+/// Links are followed before the check, so the policy applies at the target.
 #[test]
 fn policy_applies_to_the_target_of_a_link() {
     let root = MemFs::new().root();
@@ -296,7 +296,7 @@ fn policy_applies_to_the_target_of_a_link() {
     );
     assert_eq!(listed(&layer, "."), Err(Errno::Acces));
     assert_eq!(list(&*layer), Err(Errno::Acces), "nor through a handle that is only held");
-    // All is allowed in `data`, but nothing to a name that is denied.
+    // All rights are granted in `data`, except at the denied name.
     assert_eq!(path::create_dir(&*layer, "data/deny"), Err(Errno::Acces));
     assert_eq!(path::remove_dir(&*layer, "data/deny"), Err(Errno::Acces));
     assert_eq!(path::rename(&*layer, "data/x", &*layer, "data/deny"), Err(Errno::Acces));
@@ -308,8 +308,8 @@ fn listed(dir: &DirRef, at: &str) -> Result<Vec<String>> {
     Ok(list(&*dir)?.into_iter().map(|(name, _)| name).collect())
 }
 
-/// The top may only be passed; `data` may be used, but for `data/deny`; links may be passed; the
-/// rest is denied.
+/// Grants traversal of the root, all rights in `data` except at `data/deny`, and following links;
+/// denies the rest.
 fn links_policy() -> Arc<Policy> {
     let rows = [
         (Rights::LOOKUP, &[("data", 1), ("cur", 2), ("alias", 2), ("direct", 2)][..], 3),
@@ -326,7 +326,7 @@ fn links_policy() -> Arc<Policy> {
     Arc::new(Policy::from_table(rows.into_iter().map(row).collect()))
 }
 
-/// Nothing can be created in a directory that is removed, and that is told before the refusal.
+/// Creation in a removed directory is `Noent`, which precedes the denial.
 #[test]
 fn creation_in_a_removed_directory_is_enoent() {
     let hidden = Policy::builder().allow("/**", Rights::READ_ONLY).hide("/**/h").build().unwrap();

@@ -371,7 +371,7 @@ impl Image {
         Err(ImageError::NotBuilt("zip"))
     }
 
-    /// Refuses an irregular archive if the limits say so.
+    /// Refuses an irregular archive if `limits` allow no omitted entries.
     fn checked(self, limits: &ImageLimits) -> Result<Self, ImageError> {
         let what = match self.notes {
             _ if limits.omitted_max > 0 => return Ok(self),

@@ -1,7 +1,8 @@
-//! A directory without any way to change it: for an image that is a directory.
+//! A read-only wrapper of a directory, for images that are host directories.
 //!
-//! Whatever is refused is looked at first, so that the errors that come before `Rofs` come first.
-//! What is between the look and the refusal cannot matter: nothing is done but looking.
+//! A change is refused after its operands were looked up, so that the errors that precede `Rofs` in
+//! POSIX are returned first. A concurrent change between the lookup and the refusal is harmless: it
+//! affects only the errno, because the wrapper never changes the directory.
 
 use std::any::Any;
 use std::io::{IoSlice, IoSliceMut};
@@ -13,17 +14,18 @@ use crate::{
     Node, OpenFlags, OpenHow, Result, SetTimes, Stat, Stop, SyncScope,
 };
 
-/// `dir`, read-only. Two calls' results are two filesystems.
+/// Wraps `dir` as a read-only filesystem. Each call returns a separate filesystem: a rename or link
+/// between two of them is `Xdev`.
 pub(super) fn read_only(dir: DirRef) -> DirRef {
     Arc::new(ReadOnly { inner: dir, tree: Arc::new(()), way: String::new() })
 }
 
 struct ReadOnly {
     inner: DirRef,
-    /// The same for all directories of one tree.
+    /// The identity of the tree, shared by all of its directories.
     tree: Arc<()>,
-    /// The names from the root down to here, each with a slash behind it. Only the order of errors
-    /// depends on it, so it does no harm that the host can move what lies there.
+    /// The path of this directory from the root, with a slash after each name. It becomes stale if
+    /// another process renames the directory, which only affects the order of errors.
     way: String,
 }
 
@@ -38,12 +40,12 @@ impl ReadOnly {
         }
     }
 
-    /// An open that could change something: the error that comes first, or, if it would change
-    /// nothing as things are, how it may be done.
+    /// Checks an open that creates, truncates or writes. Returns the first error in POSIX order, or
+    /// the flags without `CREATE` if the node exists and the open would not change it.
     fn refuse_open(&self, path: Descent<'_>, how: OpenHow) -> Result<OpenHow, Stop> {
         let held = match self.inner.open(path, OpenHow::HOLD) {
             Err(Stop::Errno(Errno::Noent)) if how.creates() => {
-                // Nothing but the last name may be missing.
+                // Only the last component may be missing: an error of the parent comes first.
                 if let Some((parent, _)) = path.split_last() {
                     self.inner.open(parent, OpenHow::HOLD_DIR)?;
                 }
@@ -82,16 +84,16 @@ impl ReadOnly {
         }
     }
 
-    /// `Notempty` for a directory that has entries.
+    /// Returns `Notempty` for a directory that has entries, and `Ok` for one that cannot be opened.
     fn check_empty(&self, name: Name<'_>) -> Result<()> {
         let how = OpenHow::new(Access::Read, OpenFlags::DIRECTORY);
         let Ok(Node::Dir(dir)) = self.inner.open(name.into(), how) else { return Ok(()) };
-        let mut answer = Ok(());
+        let mut result = Ok(());
         dir.read_dir(Cookie::START, &mut |_| {
-            answer = Err(Errno::Notempty);
+            result = Err(Errno::Notempty);
             ControlFlow::Break(())
         })?;
-        answer
+        result
     }
 
     fn way_to(&self, path: Descent<'_>) -> String {
@@ -211,7 +213,7 @@ impl Dir for ReadOnly {
     }
 }
 
-/// A file that was opened for reading at most.
+/// A file without write access: writes are `Badf`, as on a read-only descriptor.
 struct ReadOnlyFile {
     inner: FileRef,
 }

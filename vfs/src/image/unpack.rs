@@ -279,8 +279,8 @@ impl<R: Read> Unpacked<R> {
             return Err(ImageError::limit(b"", ImageLimit::Bytes, limits.bytes_max));
         }
         let consumed = self.decoder.as_ref().and_then(Decoder::input).map(|input| input.consumed);
-        // Without a known size, what was read so far counts; a decoder that hides it is limited by
-        // the number of bytes alone.
+        // If the packed size is unknown, the ratio uses the bytes consumed so far. A decoder that
+        // does not report them is limited by `bytes_max` alone.
         let packed = self.packed_len.or(consumed).unwrap_or(u64::MAX);
         if !limits.allows_ratio(packed, self.unpacked) {
             return Err(ImageError::limit(b"", ImageLimit::Ratio, limits.ratio_max));
@@ -321,7 +321,7 @@ fn unpack_error(error: io::Error, at: u64, limits: &ImageLimits) -> ImageError {
     if error.raw_os_error().is_some() {
         return error.into();
     }
-    // The libraries tell a window that is too large by these alone.
+    // The libraries report a window that is too large only by these texts.
     let is_memory =
         error.kind() == ErrorKind::OutOfMemory || error.to_string().contains("too much memory");
     if is_memory {

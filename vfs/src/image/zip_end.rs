@@ -1,7 +1,7 @@
 //! The end record of a zip, which locates its directory.
 //!
-//! The record is searched for from the end of the file, and is valid if a directory is where it
-//! says. Bytes may precede the archive (a program that unpacks it), follow it (padding, a
+//! The search starts at the end of the file. A record is valid if a central directory begins at
+//! its offset. Bytes may precede the archive (a program that unpacks it), follow it (padding, a
 //! signature), and its comment may be cut off. Two valid records that both end at the end of the
 //! file are refused: readers would disagree about the content.
 //!
@@ -105,7 +105,7 @@ pub(super) fn find(source: &dyn ImageSource) -> Result<Option<End>, ImageError> 
     fault.map_or(Ok(None), Err)
 }
 
-/// Parses the end record at `at`, and checks that a directory is where it says.
+/// Parses the end record at `at`, and checks that a central directory begins at its offset.
 fn parse(source: &dyn ImageSource, record: &[u8], at: u64) -> Result<End, ImageError> {
     let bad = |what| ImageError::Damaged { at, what };
     let short = || bad("the end record is cut off");
@@ -179,8 +179,8 @@ fn parse64(source: &dyn ImageSource, end_at: u64) -> Result<Option<End>, ImageEr
     Ok(Some(End { entries, is_small: false, ..locate(source, at, len, offset)? }))
 }
 
-/// The zip64 end record and its offset: where the locator says, or, if the archive does not begin
-/// at the start of the file, before the locator.
+/// Reads the zip64 end record and returns its offset. The record is at the locator's offset, or
+/// directly before the locator if other bytes precede the archive.
 fn find64(
     source: &dyn ImageSource,
     said_at: u64,

@@ -165,8 +165,8 @@ impl Local {
     }
 }
 
-/// The modification time, if the first bit says that there is one. It is a signed number, but some
-/// writers take it as unsigned, for times after 2038: the DOS time shows which is meant.
+/// Returns the modification time if the first flag bit is set. The number is signed, but some
+/// writers store it unsigned for times after 2038; the DOS time decides between the two.
 fn unix_time(field: &[u8], dos: Timestamp) -> Option<Timestamp> {
     if field.first()? & 1 == 0 {
         return None;

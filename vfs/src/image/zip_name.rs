@@ -14,8 +14,8 @@ const CP437: &str = "ÇüéâäàåçêëèïîìÄÅÉæÆôöòûùÿÖÜ¢£�
 /// Decodes a name.
 ///
 /// The Unicode path of Info-ZIP is used if its checksum is that of the name. Otherwise the name is
-/// UTF-8 if the flag says so, or if it is valid UTF-8; else it is in code page 437, the format's
-/// default. A name that is flagged as UTF-8 and is not is returned as it is.
+/// UTF-8 if its UTF-8 flag is set or its bytes are valid UTF-8; otherwise it is in code page 437,
+/// the format's default. A name that is flagged as UTF-8 and is not is returned as it is.
 pub(super) fn decode<'n>(
     raw: &'n [u8],
     flags: u16,

@@ -1,4 +1,4 @@
-//! Trees as archives: what the tests put into each format.
+//! Builders of test archives: one tree in each format.
 
 use std::io::{Cursor, Write};
 
@@ -12,7 +12,7 @@ pub(crate) enum Item {
     Dir(String),
     File(String, Vec<u8>),
     Symlink(String, String),
-    /// A further name, and what it is one for. Only a tar has such.
+    /// A hard link and its target. Only tar archives have hard links.
     HardLink(String, String),
 }
 
@@ -82,7 +82,8 @@ fn pack_tar(items: &[Item]) -> Vec<u8> {
             }
             Item::Symlink(path, target) => {
                 let mut header = header(tar::EntryType::Symlink, 0);
-                // The library cleans a target, unless told not to; then it must be short.
+                // The library cleans a target except in `set_link_name_literal`, which takes only
+                // short ones.
                 match header.set_link_name_literal(target) {
                     Ok(()) => archive.append_data(&mut header, path, &[][..]).unwrap(),
                     Err(_) => archive.append_link(&mut header, path, target).unwrap(),

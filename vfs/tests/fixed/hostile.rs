@@ -29,7 +29,7 @@ fn tar_of(entries: &[Vec<u8>]) -> Vec<u8> {
     [entries.concat(), vec![0; 1024]].concat()
 }
 
-/// What a zip says of an entry, which need not be true.
+/// The header fields of a zip entry, which may be false.
 #[derive(Clone)]
 struct Zipped {
     name: &'static [u8],

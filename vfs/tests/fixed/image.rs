@@ -1,4 +1,4 @@
-//! Archives as filesystems: what is in them is what is read.
+//! Archives as filesystems: the tree equals the content of the archive.
 
 use std::io::{Cursor, IoSliceMut, Write};
 
@@ -117,7 +117,7 @@ fn last_entry_of_a_path_in_a_tar_holds() {
 }
 
 #[test]
-fn times_are_what_the_archive_says_to_the_nanosecond() {
+fn times_have_the_nanoseconds_of_the_archive() {
     let mut archive = tar::Builder::new(Vec::new());
     for (name, mtime) in [
         ("a", Some("1700000000.123456789")),

@@ -1,4 +1,4 @@
-//! Records against what happens.
+//! Properties: audit records agree with the enforced decisions.
 
 use std::sync::Arc;
 
@@ -12,13 +12,13 @@ use crate::tests::op::{self, Op, Times, apply, snapshot, some_op};
 use crate::tests::seeded;
 use crate::{Policy, confine};
 
-/// What the tree of a test is made of.
+/// The composition of a test's tree.
 #[derive(Clone, Copy, Debug)]
 enum Stack {
     Memory,
-    /// All of it in the lower of an overlay.
+    /// An overlay with all nodes in the lower.
     Overlay,
-    /// `b` mounted from elsewhere.
+    /// A tree with a mount at `b`.
     Mounts,
 }
 
@@ -128,7 +128,7 @@ proptest! {
             if is_told {
                 prop_assert!(any_refused(&records), "{:?} {:?} {:#?}", op, answer, records);
             }
-            // The filesystem beneath says neither.
+            // The inner filesystem returns neither of these errors.
             for record in records {
                 let refused = matches!(record.result, Err(Errno::Acces | Errno::Xdev));
                 prop_assert_eq!(is_refused(record.decision), refused, "{:?} {:#?}", op, record);
@@ -180,7 +180,7 @@ proptest! {
             let _ = apply(&dry.dir, op);
             let answer = apply(&real.dir, op);
             let (recorded, happened) = (dry.take(), real.take());
-            // What fails because of a mount fails before it is looked at.
+            // A failure caused by a mount precedes the lookup.
             let cannot_know =
                 |record: &Record| matches!(record.result, Err(Errno::Xdev | Errno::Busy));
             let predicted =
@@ -189,7 +189,7 @@ proptest! {
                 predicted == any_refused(&happened) || recorded.iter().any(cannot_know),
                 "{:?} {:?} predicted of {:#?} happened {:#?}", op, answer, recorded, happened
             );
-            // Once something was refused that had changed something, the runs have parted.
+            // After a denial of an operation that had an effect, the two runs diverge.
             if snapshot(&dry_tree, Times::Ignored) != snapshot(&real_tree, Times::Ignored) {
                 break;
             }

@@ -1,4 +1,4 @@
-//! What a learned policy promises: the run passes under it, and under nothing less.
+//! Learned policies: the run succeeds under the policy, and under no smaller one.
 
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex};
@@ -15,7 +15,7 @@ use crate::audit::{
 use crate::tests::op::{Op, apply, seed, some_op};
 use crate::tests::seeded;
 
-/// A run that was not hindered.
+/// Returns the records of a run without denials.
 fn run(ops: &[Op]) -> Vec<Record> {
     let nothing = Arc::new(Policy::builder().build().unwrap());
     let watched = Watched::new(seeded(), nothing, Mode::DryRun);
@@ -41,7 +41,7 @@ fn options(from: Option<usize>) -> LearnOptions {
     LearnOptions { generalize: from.and_then(NonZeroUsize::new) }
 }
 
-/// What a learner makes of a run while it happens.
+/// Learns from the events of `run` as they are emitted.
 fn learn_meanwhile(run: impl FnOnce(&DirRef)) -> Learned {
     let learner = Arc::new(Mutex::new(Learner::default()));
     let sink = Arc::clone(&learner);
@@ -60,7 +60,7 @@ fn learner_memory_is_bounded() {
         for nth in 0..count {
             let _ = dir.stat(Name::new(&format!("file{nth}")).unwrap().into());
         }
-        // What is known already is learned of all the same.
+        // New rights at a known path are still recorded.
         dir.create_dir(Name::new("file0").unwrap()).unwrap();
     });
     assert_eq!(learned.decisions, count + 1);
@@ -109,7 +109,7 @@ proptest! {
     ) {
         let records = run(&ops);
         let learned = learn(&records, options(None));
-        // A circle of renames takes more than can be said path by path.
+        // A cycle of renames needs rights that a policy of single paths cannot express.
         prop_assume!(learned.rules.iter().all(|rule| rule.paths == 1));
         for (at, rule) in learned.rules.iter().enumerate() {
             for right in rule.rights.iter() {

@@ -1,4 +1,4 @@
-//! What is written can be read back, whatever is in it.
+//! JSON lines: events round-trip, and a truncated line loses no other line.
 
 use std::sync::{Arc, Mutex};
 
@@ -135,7 +135,7 @@ fn truncated_line_loses_no_other_line() {
     let last = one.trim_end().rfind('\n').unwrap() + 1;
     for end in last..one.len() {
         let killed = &one[..end];
-        // A header follows on a line of its own, or at once; or nothing does.
+        // A header follows on a new line, or on the same line, or the log ends.
         for behind in [format!("\n{other}"), other.clone(), String::new()] {
             let (records, headers, cut) = read(&format!("{killed}{behind}"));
             let is_whole = end + 1 == one.len();

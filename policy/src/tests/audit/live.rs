@@ -1,4 +1,4 @@
-//! Records of what happens under a policy that is narrowed while it is in use.
+//! Audit records under a live policy that is narrowed during the run.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::tests::op::{Op, Verb, apply, list};
 use crate::tests::seeded;
 use crate::{Lease, Live, Operation, Policy, confine_live};
 
-/// A live policy, and a directory that is observed under it.
+/// Returns a live policy and a directory observed under it.
 fn watched() -> (Live, Watched) {
     let options = AuditOptions { transfers: Transfers::Each, ..AuditOptions::default() };
     let live = Live::new(all());
@@ -57,8 +57,8 @@ proptest! {
             let now = live.policy();
             for record in watched.take() {
                 let again = replay(&now, &record);
-                // A handle keeps what it was opened for, whatever the policy is where it lies.
-                // What was renamed is judged by where it is, and told by how it was opened.
+                // A handle keeps the rights of its open under any later policy. A renamed node is
+                // checked at its current path, and recorded with the path of its open.
                 let is_of_handle = !record.path.held().is_empty();
                 let by_now = (has_renamed && is_of_handle)
                     || record.decision == again.decision

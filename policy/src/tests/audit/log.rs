@@ -1,4 +1,4 @@
-//! What is recorded of single things, filters, and sinks that fail.
+//! Audit logs: records of single operations, filters, and failing sinks.
 
 use std::io::{self, Write};
 use std::num::NonZeroU64;
@@ -15,7 +15,7 @@ use crate::tests::op::{Op, TIMES, apply};
 use crate::tests::seeded;
 use crate::{Policy, names_of_rights};
 
-/// Records as lines that a person can read.
+/// Formats the records as readable lines.
 fn told(watched: &Watched) -> Vec<String> {
     let tell = |record: crate::audit::Record| {
         let to = record.to.map(|to| format!(" to {}", to.as_str())).unwrap_or_default();
@@ -90,7 +90,7 @@ fn ruling_cache_distinguishes_policies() {
     });
     let auditor = Auditor::new(sink, AuditOptions::default());
     let all = |builder: crate::PolicyBuilder| builder.allow("/**", Rights::all()).build().unwrap();
-    // Both have one state, and another rule in it.
+    // Both policies have one state, with different rules.
     let one = all(Policy::builder());
     let other = all(Policy::builder().allow("/**", Rights::empty()));
     let dirs = [one, other]
@@ -159,7 +159,7 @@ fn each_transfer_is_recorded_on_request() {
     assert_eq!(bytes, [2, 1, 0]);
 }
 
-/// Fails from the first byte on.
+/// A writer whose every write fails.
 struct FullDisk;
 
 impl Write for FullDisk {
@@ -177,7 +177,7 @@ fn failed_sink_stops_operations_unless_events_may_be_lost() {
         let options = AuditOptions { may_drop, ..AuditOptions::default() };
         let auditor = Auditor::new(JsonLines::new(FullDisk, &Header::default()), options);
         let dir = observe(seeded(), policy(), "/", Mode::Enforce, Arc::clone(&auditor));
-        // Until the buffer is full nobody knows.
+        // The failure shows once the buffer is full.
         for _ in 0..2000 {
             let _ = path::stat(&*dir, "a/f", Follow::No);
         }
@@ -187,7 +187,7 @@ fn failed_sink_stops_operations_unless_events_may_be_lost() {
     }
 }
 
-/// Takes no event, and has nothing left to write.
+/// A sink that refuses each event and has nothing to flush.
 struct RefusesEvents;
 
 impl Sink for RefusesEvents {

@@ -1,4 +1,4 @@
-//! What records promise: that they tell what was enforced, and that they can be replayed.
+//! Audit records: they match the enforced decisions and can be replayed.
 
 mod agrees_with_enforcement;
 mod learn;
@@ -18,13 +18,13 @@ use crate::audit::{
     AuditOptions, Auditor, Header, JsonLines, LogReader, Mode, Record, Transfers, observe,
 };
 
-/// What the guests of these tests may do.
+/// The policy of the guests in these tests.
 pub(super) fn policy() -> Arc<Policy> {
     let builder = Policy::builder().allow("/a/**", Rights::all()).allow("/b/**", Rights::READ_ONLY);
     Arc::new(builder.deny("/a/d/g", Rights::WRITE).hide("/f").build().unwrap())
 }
 
-/// A place to write to that can be read meanwhile.
+/// A shared buffer that implements `Write` and can be read while the log is open.
 #[derive(Clone, Default)]
 pub(super) struct Shared(Arc<Mutex<Vec<u8>>>);
 
@@ -38,13 +38,13 @@ impl Write for Shared {
 }
 
 impl Shared {
-    /// What was written to it.
+    /// Returns the bytes written so far, as text.
     pub(super) fn text(&self) -> String {
         String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
     }
 }
 
-/// An observed directory, and what was recorded of it.
+/// An observed directory and the log of its records.
 pub(super) struct Watched {
     pub(super) dir: DirRef,
     pub(super) auditor: Arc<Auditor>,
@@ -66,7 +66,7 @@ impl Watched {
         Self::by(options, |auditor| observe(dir, policy, "/", mode, auditor))
     }
 
-    /// What `observe` makes of an auditor.
+    /// Observes the directory that `observe` returns for the auditor.
     pub(super) fn by(options: AuditOptions, observe: impl FnOnce(Arc<Auditor>) -> DirRef) -> Self {
         let log = Shared::default();
         let auditor = Auditor::new(JsonLines::new(log.clone(), &Header::default()), options);
@@ -78,7 +78,7 @@ impl Watched {
         self.log.text()
     }
 
-    /// What was recorded since the last call.
+    /// Returns the records since the last call.
     pub(super) fn take(&self) -> Vec<Record> {
         let text = self.text();
         self.log.0.lock().unwrap().clear();

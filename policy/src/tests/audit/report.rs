@@ -1,4 +1,4 @@
-//! What a page of a log promises: it holds the sums, and nothing of a path is a part of the page.
+//! The HTML report of a log: it contains the totals, and paths are escaped.
 
 use std::fmt::Write as _;
 

@@ -1,4 +1,4 @@
-//! Logs that are written behind, and guests that record at once.
+//! Write-behind logs, and concurrent guests.
 
 use std::io::{self, IoSliceMut, Write};
 use std::num::NonZeroUsize;
@@ -15,7 +15,7 @@ use crate::audit::{
 };
 use crate::tests::seeded;
 
-/// Writes once it is let.
+/// A writer that blocks until the test releases it.
 struct Slow(Receiver<()>, Shared);
 
 impl Write for Slow {
@@ -74,7 +74,7 @@ fn last_event_is_written_within_a_second() {
         path::stat(&*dir, at, Follow::No).unwrap();
         let recorded = Instant::now();
         while !log.text().contains(&format!("\"/{at}\"")) {
-            // The promise is a second; the rest is for a machine that is busy.
+            // The documented bound is a second; the rest is a margin for a busy machine.
             assert!(recorded.elapsed() < Duration::from_secs(10), "{}", log.text());
             thread::sleep(Duration::from_millis(5));
         }
@@ -89,7 +89,7 @@ fn dropping_the_auditor_during_a_take_loses_no_event() {
         let options = AuditOptions::default();
         let auditor = Auditor::write_behind(lines, NonZeroUsize::MIN, options).unwrap();
         let dir = observe(seeded(), policy(), "/", Mode::Enforce, auditor);
-        // Around the moment at which the thread takes what was recorded.
+        // Delays around the moment at which the thread takes the buffer.
         thread::sleep(Duration::from_micros(micros));
         path::stat(&*dir, "a/f", Follow::No).unwrap();
         drop(dir);
@@ -134,7 +134,7 @@ fn write_behind_equals_synchronous_output() {
             let _ = path::rename(&*dir, "b/d", &*dir, "a/long-name");
             let file = path::open(&*dir, "a/f", Follow::No, OpenHow::READ).unwrap();
             let _ = file.into_file().unwrap().read_at(&mut [IoSliceMut::new(&mut [0; 9])], 0);
-            // From each directory to another one, of more than are remembered.
+            // Alternates between more directories than the cache holds.
             let [one, other] = [turn, turn * 7 + 1].map(|at| &dirs[at % dirs.len()]);
             let how = OpenHow::new(Access::ReadWrite, OpenFlags::CREATE);
             let file = path::open(&**one, "new", Follow::No, how).unwrap().into_file().unwrap();
@@ -156,7 +156,7 @@ fn write_behind_equals_synchronous_output() {
     assert_eq!(untimed(&at_once), untimed(&behind));
 }
 
-/// Fails at the third event.
+/// A sink that fails at the third event.
 struct Failing(u32);
 
 impl Sink for Failing {
@@ -179,7 +179,7 @@ fn write_behind_sink_failure_stops_the_run_and_counts_lost_events() {
         let failed = (0..1_000_000).find(|_| stat().is_err());
         assert_eq!(failed.is_some(), !may_drop);
         assert!(may_drop || stat() == Err(Errno::Io));
-        // Once it is told, whoever allows events to be lost is told how many.
+        // With lost events allowed, the failure is returned once, with the number of lost events.
         let first = auditor.finish();
         assert!(first.is_err());
         if may_drop {

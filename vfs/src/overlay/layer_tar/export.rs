@@ -21,7 +21,7 @@ use crate::{Descent, Dir, Errno, FileType, Name, OpenHow, Stat, Timestamp, bug};
 /// The longest name that a plain header holds.
 const PLAIN_MAX: usize = 100;
 
-/// What an export has written.
+/// The totals of an export.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Exported {
     /// Files, links, hard links and directories.
@@ -42,7 +42,7 @@ pub enum ExportError {
         /// Where: names joined by slashes.
         path: String,
     },
-    /// The layer answered an error.
+    /// The layer returned an error.
     Layer(PathError),
 }
 
@@ -74,9 +74,9 @@ impl From<io::Error> for ExportError {
     }
 }
 
-/// Writes everything that `layer` says as the tar archive of an OCI layer. The same layer is the
-/// same bytes: names are in the order of their bytes, in each directory the markers first; owners
-/// are 0, modes are 0755 for directories and 0644 for files.
+/// Writes the nodes and whiteouts of `layer` as the tar archive of an OCI layer. The output is
+/// reproducible: each directory lists its markers first, then its names in byte order; owners are
+/// 0, modes are 0755 for directories and 0644 for files.
 ///
 /// Times of the last change are exact. A file with several names is written once. The layer must
 /// not be written meanwhile.
@@ -95,7 +95,7 @@ pub fn export_layer(layer: &UpperRef, out: &mut dyn Write) -> Result<Exported, E
     Ok(export.exported)
 }
 
-/// The first pass: whether everything can be written, which is better known before hours of work.
+/// The first pass: checks that each node can be written, before the export spends time on any.
 struct Check;
 
 impl Check {
@@ -299,7 +299,8 @@ impl Export<'_> {
     }
 }
 
-/// As much of the text as a field takes; what is no ASCII stands in the extended header.
+/// Copies `text` into a header field, truncated, with `_` for each byte that is not ASCII. The
+/// extended header holds the full text.
 fn fill(field: &mut [u8], text: &str) {
     for (place, byte) in field.iter_mut().zip(text.bytes()) {
         *place = if byte.is_ascii() { byte } else { b'_' };

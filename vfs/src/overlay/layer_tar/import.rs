@@ -1,8 +1,8 @@
 //! Import of a layer from a tar archive that is not trusted.
 //!
-//! The archive is read by the tar reader of images, and the same law holds for its entries:
-//! an entry that cannot be kept is left out and reported, the last of several entries with one path
-//! holds, and a path through a symbolic link resolves inside the layer.
+//! The tar reader of images parses the archive, and the same rules apply to its entries: an entry
+//! that cannot be kept is left out and reported, the last of several entries with one path wins,
+//! and a path through a symbolic link resolves inside the layer.
 
 use std::io::{self, IoSlice, Read};
 use std::sync::Arc;
@@ -29,8 +29,8 @@ const SHOWN_MAX: usize = 4096;
 /// Reads the tar archive of an OCI layer into `into`, which must be empty. The archive may be
 /// compressed with gzip, Zstandard, xz, bzip2 or LZMA.
 ///
-/// The archive is not trusted. Every path stays in the layer, and no more is held or written than
-/// `limits` say. Targets of symbolic links are kept as they are. A marker for a name that the
+/// The archive is not trusted. Every path stays in the layer, and memory and written bytes stay
+/// within `limits`. Targets of symbolic links are kept as they are. A marker for a name that the
 /// archive contains too makes a directory opaque, and has no effect on a file. Whiteouts and opaque
 /// directories in the format of Linux's overlay filesystem are kept; names of aufs (`.wh..wh.`) are
 /// skipped. Entries that cannot be kept, such as devices, are left out ([`Imported::omitted`]).
