@@ -340,6 +340,8 @@ impl DirTable {
         name: Name<'_>,
         entry: &MergedEntry,
     ) -> Result<DirKey, Stop> {
+        // The directory can have been closed since `entry` was looked up.
+        self.open(key)?;
         let (upper, lower) = match entry {
             MergedEntry::Absent => return Err(Errno::Noent.into()),
             MergedEntry::Lower(LowerNode::Dir(dir)) => (None, Some(Arc::clone(dir))),
