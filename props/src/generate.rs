@@ -45,7 +45,7 @@ const SEED: [&str; 13] = [
 pub enum Flavor {
     /// The operations of an ordinary program, including mistakes.
     Plain,
-    /// The operations of an attacker who tries to reach `canary` next to the root.
+    /// Generates operations of an attacker that try to reach `canary` next to the root.
     Hostile,
 }
 

@@ -333,7 +333,7 @@ fn lookup(follow: Follow) -> u64 {
     }
 }
 
-/// Returns the times and the flags that say which of them to set.
+/// Returns the times and the flags that select the times to set.
 fn new_times(times: SetTimes) -> [u64; 3] {
     let nanos = |at: Timestamp| at.seconds() as u64 * 1_000_000_000 + u64::from(at.nanos());
     let (accessed, first) = match times.accessed {

@@ -22,8 +22,8 @@ use crate::{DirRef, Result, Timestamp, bug, escape};
 ///
 /// Without its feature `debug-embed`, `rust_embed` does not embed in a build with
 /// `debug_assertions` but reads the host's directory on each call. This filesystem reads once, on
-/// construction, and keeps the bytes in memory. Enable that feature to have in every build what the
-/// release has.
+/// construction, and keeps the bytes in memory. With that feature enabled, debug builds have
+/// the same content as release builds.
 ///
 /// ```
 /// # use palisade_vfs::{EmbeddedFs, Follow, path};

@@ -5,7 +5,7 @@ use std::io::{IoSlice, IoSliceMut};
 
 use crate::{Errno, FileType, Result, SetTimes, Stat, bug};
 
-/// What a [`File::sync`] makes durable.
+/// The data that [`File::sync`] makes durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SyncScope {
     /// The bytes, and the metadata needed to read them back (`fdatasync`).

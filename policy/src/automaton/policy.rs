@@ -1,7 +1,7 @@
 //! A policy: an automaton over path components that maps each path to rights.
 //!
 //! A confined directory keeps its state, and each name of a path is one transition. A check is
-//! therefore one transition and one table lookup, whatever the number of rules. A state that is not
+//! therefore one transition and one table lookup, for any number of rules. A state that is not
 //! in the table grants nothing, so a state of another policy is never trusted.
 //!
 //! Lock order: the memo of [`Policy::is_at_most`] is taken last and held for one lookup.

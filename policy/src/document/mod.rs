@@ -42,7 +42,7 @@ pub trait Loader {
     ///
     /// # Errors
     ///
-    /// A message for people that says why the file cannot be read.
+    /// The reason why the file cannot be read, as a message for users.
     fn load(&mut self, from: &str, path: &str) -> Result<(String, String), String>;
 }
 

@@ -249,7 +249,7 @@ impl<'a> CheckedDir<'a> {
     ) -> Result<()> {
         let (old, new) = (self.step(name), into.step(new_name));
         let movable = self.policy.movable(old, new);
-        // A hidden node is ENOENT, whatever the new name is.
+        // A hidden node is ENOENT for any new name.
         if movable == Movable::Nothing && !self.policy.is_hidden(old) {
             return Err(self.refuse_widening(old, new, recorder));
         }

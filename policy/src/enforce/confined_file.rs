@@ -1,7 +1,7 @@
 //! The confining layer for open files: a file whose operations are checked against a policy.
 //!
-//! A handle allows what it was opened for, and the open was checked. So under a fixed policy most
-//! of these checks repeat that of the open, because they cost next to nothing. Only two have an
+//! The access mode of a handle was checked at its open. So under a fixed policy most of these
+//! checks repeat that of the open, because they cost next to nothing. Only two have an
 //! effect of their own: setting the times, which any handle can do, and setting the size, which any
 //! writable handle can do. Under a live policy each operation is checked against the current
 //! policy.

@@ -157,8 +157,8 @@ pub struct QuotaReport {
 /// - A guarded directory stats the nodes that it changes, and lists the directories whose entries
 ///   are limited. It therefore belongs under confinement. Above confinement, a node whose stat is
 ///   denied can be read but not changed.
-/// - The counters are exact if the tree changes only through the group. A node is gone when its
-///   link count says so: a link count that includes invisible names keeps the node counted.
+/// - The counters are exact if the tree changes only through the group. A node is
+///   released with its last link: invisible names in the link count keep the node counted.
 #[derive(Clone)]
 pub struct QuotaGroup(Arc<Group>);
 

@@ -73,7 +73,7 @@ fn build(rules: &[Rule]) -> Arc<Policy> {
 fn really(tree: &DirRef, path: Descent<'_>, operation: Operation) -> Operation {
     let kind = tree.stat(path).map(|stat| stat.kind);
     let Operation::Open(how) = operation else {
-        // A directory has no bytes, so an open for reading bytes is a different operation.
+        // A directory has no bytes: the handle it can be opened for is one that lists.
         let is_of_bytes =
             matches!(operation, Operation::Read | Operation::Write | Operation::SetLen);
         let is_dir = kind == Ok(FileType::Dir);
@@ -169,7 +169,7 @@ fn check(
     }
     prop_assert_eq!(before, snapshot(&inner, Times::Compared), "{:?} {:?}", at, operation);
     let refusal = match verdict.errno() {
-        // A create at a hidden name fails as at an existing one.
+        // A create at a hidden name is `Acces`, not `Noent`: the name is not free.
         Some(Errno::Noent) if operation.creates() && verdict.passed() == path.depth() => {
             Errno::Acces
         }

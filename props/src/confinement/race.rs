@@ -5,8 +5,8 @@
 //! leads inside about half of the time. A counter is incremented after each swap; an operation
 //! during which the counter changed has raced. [`Races`] counts these operations by outcome.
 //!
-//! The test is bounded by operations instead of time, and the guest waits for the mover if it has
-//! fallen behind, so that the coverage does not depend on the number of processors.
+//! The test is bounded by operations instead of time, and the guest waits for the mover if too few
+//! swaps were made, so that the coverage does not depend on the number of processors.
 
 use std::collections::BTreeMap;
 use std::io;

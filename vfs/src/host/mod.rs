@@ -35,7 +35,7 @@
 //!
 //! Not promised: a directory that another process moves out of the root remains usable, with its
 //! content, through handles that are already open, and so does a mount of the host below the root.
-//! A process that can move directories across the border of the root decides what is inside.
+//! A process that can move directories into and out of the root controls its content.
 
 mod errno;
 mod file;

@@ -17,7 +17,7 @@ use crate::{
 /// The number of entries that a listing copies per acquisition of the tree lock.
 const BATCH: usize = 256;
 
-/// What a rename leaves at the old name.
+/// The effect of a rename on the old name.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Leave {
     Nothing,

@@ -179,7 +179,7 @@ fn write_behind_sink_failure_stops_the_run_and_counts_lost_events() {
         let failed = (0..1_000_000).find(|_| stat().is_err());
         assert_eq!(failed.is_some(), !may_drop);
         assert!(may_drop || stat() == Err(Errno::Io));
-        // With lost events allowed, the failure is returned once, with the number of lost events.
+        // The first `finish` returns the failure; the second returns the number of lost events.
         let first = auditor.finish();
         assert!(first.is_err());
         if may_drop {

@@ -3,7 +3,7 @@
 //! This module guarantees:
 //! - Whiteouts and opaque marks on disk (`xattrs.rs`) are never taken for nodes, nor nodes for
 //!   marks.
-//! - Every change is one step for observers, who wait for [`UpperCore::state`], and for a crash: a
+//! - Every change is atomic for observers, which lock [`UpperCore::state`], and across a crash: a
 //!   change of several system calls is prepared in the work directory (`work_dir.rs`) and installed
 //!   by one rename.
 //! - The cached names (`name_cache.rs`) equal the names on disk, since one process makes all
