@@ -292,6 +292,35 @@ fn import_reads_compressed_data_to_its_end() {
 }
 
 #[test]
+fn omitted_entries_change_nothing() {
+    use palisade_vfs::MemFs;
+    use palisade_vfs::overlay::{ImportLimits, import_layer};
+
+    // A directory for each of these entries would replace the file, or exist without an entry.
+    let tar = tar_of(&[
+        regular("file", b"content").bytes(),
+        header(b"file/hard", b'1', b"").field(157, b"missing").bytes(),
+        header(b"file/to-dir", b'1', b"").field(157, b"d").bytes(),
+        header(b"file/symbolic", b'2', b"").bytes(),
+        header(b"file/device", b'3', b"").field(329, b"0000001\0").bytes(),
+        header(b"file/vendor", b'Z', b"").bytes(),
+        header(b"new/fifo", b'6', b"").bytes(),
+        regular("d/a", b"").bytes(),
+        header(b"file/d", b'1', b"").field(157, b"d").bytes(),
+    ]);
+    let fs = MemFs::new();
+    let imported = import_layer(&mut &tar[..], &fs.upper(), ImportLimits::default()).unwrap();
+    let image = open(tar).unwrap();
+    assert_eq!((imported.omitted.count(), &imported.omitted), (7, image.omitted()));
+    let layer: DirRef = fs.upper();
+    for root in [image.root(), layer] {
+        assert_eq!(read(&root, "file"), b"content");
+        assert!(path::stat(&*root, "new", Follow::No).is_err());
+        assert!(path::stat(&*root, "d/a", Follow::No).is_ok());
+    }
+}
+
+#[test]
 fn tar_compressed_with_bzip2_is_read() {
     let tar = Format::Tar.pack(&[file("a", &[b'x'; 100_000])]);
     let mut packed = Vec::new();

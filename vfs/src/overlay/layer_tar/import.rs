@@ -18,7 +18,7 @@ use crate::image::tar::{TarEntry, TarError, TarInput, TarKind, TarReader};
 use crate::image::{ArchiveNotes, Unpacked, clean, symlink_target};
 use crate::{
     Access, Descent, EntryFault, Errno, File, FileType, ImageLimit, ImageLimits, Name, OpenFlags,
-    OpenHow, SetTime, SetTimes, Timestamp, TreeFault,
+    OpenHow, SetTime, SetTimes, Stat, Timestamp, TreeFault,
 };
 
 /// Bytes of a path. A tree may be deeper than one system call can name.
@@ -109,6 +109,13 @@ struct LastDir {
     /// The path in the layer: without symbolic links.
     resolved: String,
     dir: UpperRef,
+}
+
+/// The file or symbolic link that a hard link names.
+struct LinkSource<'t> {
+    dir: UpperRef,
+    name: Name<'t>,
+    stat: Stat,
 }
 
 /// The reason why an entry cannot be kept, or the import fails.
@@ -218,16 +225,32 @@ impl Import<'_> {
         if above.names().any(|name| name.as_str().starts_with(MARKER)) {
             return Err(EntryFault::Reserved.into());
         }
-        let LastDir { resolved, dir, .. } = self.parent(above)?;
         if let Some(hidden) = name.as_str().strip_prefix(MARKER) {
+            let LastDir { dir, .. } = self.parent(above)?;
             return self.marker(&dir, name, hidden);
         }
+        self.check_kind(entry)?;
+        let LastDir { resolved, dir, .. } = self.parent(above)?;
         match entry.kind {
             TarKind::Dir => self.dir(entry, &dir, &resolved, name),
             TarKind::File => self.file(entry, &dir, name),
             TarKind::Symlink => self.symlink(entry, &dir, name),
             TarKind::HardLink => self.hard_link(entry, &dir, name),
             TarKind::ZeroDevice => self.white_out(&dir, name),
+            TarKind::Special | TarKind::BadSparse | TarKind::Unknown(_) => Ok(()),
+        }
+    }
+
+    /// Checks whether the entry can be kept, before directories are created for it: an entry that
+    /// is left out changes nothing.
+    fn check_kind(&self, entry: &TarEntry) -> Result<(), Fault> {
+        match entry.kind {
+            TarKind::Dir | TarKind::File | TarKind::ZeroDevice => Ok(()),
+            TarKind::Symlink => Ok(symlink_target(&entry.target).map(|_| ())?),
+            TarKind::HardLink => {
+                let target = clean(&entry.target)?;
+                self.link_source(&target.clean).map(|_| ())
+            }
             TarKind::Special => Err(EntryFault::Special.into()),
             TarKind::BadSparse => Err(EntryFault::SparseMap.into()),
             TarKind::Unknown(letter) => Err(EntryFault::Type(letter).into()),
@@ -322,15 +345,7 @@ impl Import<'_> {
 
     fn hard_link(&mut self, entry: &TarEntry, dir: &UpperRef, name: Name<'_>) -> Result<(), Fault> {
         let target = clean(&entry.target)?;
-        let target = Descent::new(&target.clean)?;
-        let (above, old) = target.split_last().ok_or(TreeFault::LinkToDir)?;
-        let stack = resolve(&mut Existing, Arc::clone(self.into), above.as_str())?;
-        let from = stack.last().map_or(self.into, |(_, dir)| dir);
-        let stat = match from.lookup(old)? {
-            UpperEntry::Node(stat) if stat.kind != FileType::Dir => stat,
-            UpperEntry::Node(_) => return Err(TreeFault::LinkToDir.into()),
-            UpperEntry::Absent | UpperEntry::Whiteout => return Err(TreeFault::LinkMissing.into()),
-        };
+        let LinkSource { dir: from, name: old, stat } = self.link_source(&target.clean)?;
         if let UpperEntry::Node(existing) = dir.lookup(name)?
             && (existing.dev, existing.ino) == (stat.dev, stat.ino)
         {
@@ -344,6 +359,20 @@ impl Import<'_> {
         }
         self.imported.hard_links += 1;
         Ok(())
+    }
+
+    /// Looks up the target of a hard link.
+    fn link_source<'t>(&self, target: &'t str) -> Result<LinkSource<'t>, Fault> {
+        let (above, name) = Descent::new(target)?.split_last().ok_or(TreeFault::LinkToDir)?;
+        let stack = resolve(&mut Existing, Arc::clone(self.into), above.as_str())?;
+        let dir = stack.last().map_or(self.into, |(_, dir)| dir).clone();
+        match dir.lookup(name)? {
+            UpperEntry::Node(stat) if stat.kind != FileType::Dir => {
+                Ok(LinkSource { dir, name, stat })
+            }
+            UpperEntry::Node(_) => Err(TreeFault::LinkToDir.into()),
+            UpperEntry::Absent | UpperEntry::Whiteout => Err(TreeFault::LinkMissing.into()),
+        }
     }
 
     /// Removes the node that an entry of the type `kind` replaces, with all that is in it.
