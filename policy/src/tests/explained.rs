@@ -137,8 +137,8 @@ fn is_of_one_name(operation: Operation) -> bool {
 enum Outcome {
     AllowedAndDone,
     AllowedAndFailed,
-    RefusedAndToldSo,
-    RefusedWhereItFailsAnyway,
+    DeniedByPolicy,
+    DeniedAndFailing,
 }
 
 /// Evaluates the verdict, performs the operation, and compares the results.
@@ -179,12 +179,12 @@ fn check(
     match without {
         Ok(_) => {
             prop_assert_eq!(with, Err(refusal), "{:?} {:?}", at, operation);
-            Ok(Outcome::RefusedAndToldSo)
+            Ok(Outcome::DeniedByPolicy)
         }
         Err(why) => {
             let told = [Err(refusal), Err(why), Err(Errno::Noent)];
             prop_assert!(told.contains(&with), "{at:?} {operation:?} {with:?} {told:?}");
-            Ok(Outcome::RefusedWhereItFailsAnyway)
+            Ok(Outcome::DeniedAndFailing)
         }
     }
 }
@@ -260,7 +260,7 @@ fn check_two(
         // A rename onto another hard link of the same node succeeds without effect.
         prop_assert!(!links && is_same_node(), "{old:?} {new:?}");
     }
-    Ok(if without.is_ok() { Outcome::RefusedAndToldSo } else { Outcome::RefusedWhereItFailsAnyway })
+    Ok(if without.is_ok() { Outcome::DeniedByPolicy } else { Outcome::DeniedAndFailing })
 }
 
 fn plain_stat(dir: &DirRef, path: Descent<'_>) -> Option<(u64, u64)> {
@@ -297,8 +297,8 @@ fn cases_reach_every_outcome() {
         for outcome in [
             Outcome::AllowedAndDone,
             Outcome::AllowedAndFailed,
-            Outcome::RefusedAndToldSo,
-            Outcome::RefusedWhereItFailsAnyway,
+            Outcome::DeniedByPolicy,
+            Outcome::DeniedAndFailing,
         ] {
             let count = counts.get(&(two, outcome)).copied().unwrap_or(0);
             assert!(count >= 40, "{two} {outcome:?} {counts:?}");

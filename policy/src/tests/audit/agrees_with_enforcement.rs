@@ -122,10 +122,10 @@ proptest! {
         let watched = Watched::new(seeded(), policy, Mode::Enforce);
         for op in &ops {
             let answer = apply(&watched.dir, op);
-            let told = format!("{answer:?}");
+            let result = format!("{answer:?}");
             let records = watched.take();
-            let is_told = told.contains("Acces") || told.contains("Xdev");
-            if is_told {
+            let is_denial = result.contains("Acces") || result.contains("Xdev");
+            if is_denial {
                 prop_assert!(any_refused(&records), "{:?} {:?} {:#?}", op, answer, records);
             }
             // The inner filesystem returns neither of these errors.

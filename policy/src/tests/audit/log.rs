@@ -16,7 +16,7 @@ use crate::tests::seeded;
 use crate::{Policy, names_of_rights};
 
 /// Formats the records as readable lines.
-fn told(watched: &Watched) -> Vec<String> {
+fn readable(watched: &Watched) -> Vec<String> {
     let tell = |record: crate::audit::Record| {
         let to = record.to.map(|to| format!(" to {}", to.as_str())).unwrap_or_default();
         let result = record.result.map_or_else(palisade_vfs::Errno::name, |()| "ok".to_owned());
@@ -46,7 +46,7 @@ fn record_has_operation_decision_and_rule() {
     let _ = path::create_dir(&*watched.dir, "c");
     let _ = path::set_times(&*watched.dir, "b", Follow::No, TIMES);
     assert_eq!(
-        told(&watched),
+        readable(&watched),
         [
             "open-read /a/f: allow by 0 [] ok",
             "write /a/f: allow by 0 [] badf 0B",
@@ -73,7 +73,7 @@ fn record_has_operation_decision_and_rule() {
     drop(path::open(&*dry.dir, "f", Follow::Yes, OpenHow::READ));
     let _ = path::create_dir(&*dry.dir, "c");
     assert_eq!(
-        told(&dry),
+        readable(&dry),
         [
             "open-read /f: would-hide by 3 [lookup,read-bytes] ok",
             "create-dir /c: would-deny [lookup,create-dir] ok",
