@@ -430,7 +430,8 @@ fn unsupported_entries_are_skipped_and_reported() {
     let omitted = imported.omitted.first().iter().map(|entry| (&*entry.path, entry.reason));
     let expected = ["null", "d/fifo"].map(|path| (path, EntryFault::Special));
     assert_eq!(omitted.collect::<Vec<_>>(), expected);
-    let want = Tree::parse("mkdir d\nwrite f \"bytes\"").unwrap();
+    // Nor is there a directory for an entry that was skipped, as with images.
+    let want = Tree::parse("write f \"bytes\"").unwrap();
     assert_eq!(Tree::snapshot(&*layer).unwrap(), want);
 }
 
