@@ -59,7 +59,7 @@ impl Resource {
         }
     }
 
-    /// Returns whether a call on the resource can wait for a disk or a device.
+    /// Returns whether a call on the resource can block on a disk, a network or a device.
     #[inline]
     pub(crate) fn may_block(&self) -> bool {
         match self {

@@ -40,8 +40,8 @@ pub struct DirEntry<'a> {
     pub kind: FileType,
     /// The inode number, never 0.
     pub ino: u64,
-    /// The cookie of the next entry, at most `i32::MAX`, for the same open file description. 0 in a
-    /// [`DirStream`], which has a position of its own.
+    /// The cookie of the position after this entry, at most `i32::MAX`, for the same open file
+    /// description. 0 in a [`DirStream`], which has a position of its own.
     pub next: u64,
 }
 
@@ -60,7 +60,7 @@ struct Listing {
     entries: Vec<ListedEntry>,
     names: String,
     /// The index of the entry after the last one that was returned.
-    at: usize,
+    next_index: usize,
     /// The epoch of the directory before the batch was read.
     epoch: u64,
 }
@@ -112,7 +112,7 @@ pub(crate) fn list(
         from = AFTER_DOTS;
     }
     let number = u32::try_from(from.saturating_sub(AFTER_DOTS)).map_err(|_| Errno::Inval)?;
-    listing.serve(dir, number, each)
+    listing.list_from(dir, number, each)
 }
 
 /// A directory stream with a position of its own, without `.` and `..`. It keeps its directory
@@ -135,10 +135,11 @@ impl DirStream {
         Arc::ptr_eq(&self.dir, dir)
     }
 
-    /// Returns whether the next entry has to be read and that can wait for a disk or a device.
+    /// Returns whether the next entry has to be read and that can block on a disk, a network or a
+    /// device.
     #[must_use]
     pub fn may_block(&self) -> bool {
-        let has_buffered = self.listing.at < self.listing.entries.len();
+        let has_buffered = self.listing.next_index < self.listing.entries.len();
         let fetches = if has_buffered { self.is_outdated() } else { self.next.is_some() };
         fetches && self.dir.may_block()
     }
@@ -150,7 +151,7 @@ impl DirStream {
     /// Drops entries that were buffered in another epoch; they are read again.
     fn drop_outdated(&mut self) {
         if self.is_outdated() {
-            if let Some(entry) = self.listing.entries.get(self.listing.at) {
+            if let Some(entry) = self.listing.entries.get(self.listing.next_index) {
                 self.next = Some(entry.start);
             }
             self.listing.clear();
@@ -164,7 +165,9 @@ impl DirStream {
     /// - Those of [`Dir::read_dir`](palisade_vfs::Dir::read_dir).
     pub fn fetch(&mut self) -> Result<()> {
         self.drop_outdated();
-        let Some(next) = self.next.filter(|_| self.listing.at >= self.listing.entries.len()) else {
+        let Some(next) =
+            self.next.filter(|_| self.listing.next_index >= self.listing.entries.len())
+        else {
             return Ok(());
         };
         self.listing.fill(&*self.dir, next)?;
@@ -183,28 +186,28 @@ impl DirStream {
     /// - Those of [`Dir::read_dir`](palisade_vfs::Dir::read_dir).
     pub fn next_entry(&mut self) -> Result<Option<DirEntry<'_>>> {
         self.fetch()?;
-        let at = self.listing.at;
-        if at < self.listing.entries.len() {
-            self.listing.at = at + 1;
+        let index = self.listing.next_index;
+        if index < self.listing.entries.len() {
+            self.listing.next_index = index + 1;
         }
-        Ok(self.listing.entry(at))
+        Ok(self.listing.entry(index))
     }
 }
 
 impl Listing {
-    fn entry(&self, at: usize) -> Option<DirEntry<'_>> {
-        let entry = self.entries.get(at)?;
-        let start = at.checked_sub(1).and_then(|before| self.entries.get(before));
+    fn entry(&self, index: usize) -> Option<DirEntry<'_>> {
+        let entry = self.entries.get(index)?;
+        let start = index.checked_sub(1).and_then(|before| self.entries.get(before));
         let start = start.map_or(0, |before| before.name_end);
         let name = self.names.get(start..entry.name_end);
-        let name = name.unwrap_or_else(|| bug!(""; "a listing has no name {at}"));
+        let name = name.unwrap_or_else(|| bug!(""; "a listing has no name {index}"));
         Some(DirEntry { name, kind: entry.kind, ino: entry.ino, next: 0 })
     }
 
     fn clear(&mut self) {
         self.entries.clear();
         self.names.clear();
-        self.at = 0;
+        self.next_index = 0;
     }
 
     /// Buffers the entries after `from`. After an error the buffer is empty.
@@ -259,28 +262,28 @@ impl NumberedListing {
     }
 
     /// Calls `each` for the entries after the position `from`, until it breaks or the end.
-    fn serve(
+    fn list_from(
         &mut self,
         dir: &dyn Dir,
         from: u32,
         each: &mut dyn FnMut(DirEntry<'_>) -> ControlFlow<()>,
     ) -> Result<()> {
-        let mut at = self.seek(dir, from)?;
+        let mut index = self.seek(dir, from)?;
         loop {
-            while let Some(number) = self.number_after(at)? {
-                let Some(entry) = self.listing.entry(at) else {
-                    return Err(bug!("a listing has no entry {at}"));
+            while let Some(number) = self.number_after(index)? {
+                let Some(entry) = self.listing.entry(index) else {
+                    return Err(bug!("a listing has no entry {index}"));
                 };
                 if each(DirEntry { next: AFTER_DOTS + u64::from(number), ..entry }).is_break() {
-                    self.listing.at = at;
+                    self.listing.next_index = index;
                     return Ok(());
                 }
-                at += 1;
+                index += 1;
             }
             if !self.fill_next(dir)? {
                 return Ok(());
             }
-            at = 0;
+            index = 0;
         }
     }
 
@@ -292,51 +295,51 @@ impl NumberedListing {
             self.fill(dir, (0, Cookie::START))?;
             return Ok(0);
         }
-        if let Some((at, cookie)) = self.find(from) {
-            let is_usable = self.listing.epoch == dir.epoch() && at < self.listing.entries.len();
+        if let Some((index, cookie)) = self.find(from) {
+            let is_usable = self.listing.epoch == dir.epoch() && index < self.listing.entries.len();
             if is_usable {
-                return Ok(at);
+                return Ok(index);
             }
             self.fill(dir, (from, cookie))?;
             return Ok(0);
         }
         let (cookie, skipped) = self.positions.resolve(from)?;
         self.fill(dir, (from - skipped, cookie))?;
-        let (mut at, mut left) = (0, skipped);
+        let (mut index, mut left) = (0, skipped);
         while left > 0 {
-            if self.number_after(at)?.is_some() {
-                (at, left) = (at + 1, left - 1);
+            if self.number_after(index)?.is_some() {
+                (index, left) = (index + 1, left - 1);
             } else if self.fill_next(dir)? {
-                at = 0;
+                index = 0;
             } else {
                 break;
             }
         }
-        Ok(at)
+        Ok(index)
     }
 
     /// Returns the index in the buffer and the filesystem's cookie of the position `number`. The
-    /// index is usually `listing.at`.
+    /// index is usually `listing.next_index`.
     fn find(&self, number: u32) -> Option<(usize, Cookie)> {
         if number == self.start.0 {
             return Some((0, self.start.1));
         }
-        let Listing { entries, at, .. } = &self.listing;
+        let Listing { entries, next_index, .. } = &self.listing;
         let before = |from: usize| {
             let entries = entries.get(from..)?;
             let nth = entries.iter().position(|entry| entry.next_number == number)?;
             Some((from + nth + 1, entries.get(nth)?.next))
         };
-        before(at.saturating_sub(1)).or_else(|| before(0))
+        before(next_index.saturating_sub(1)).or_else(|| before(0))
     }
 
-    /// Returns the number of the position after the buffered entry `at`, or `None` if the buffer
+    /// Returns the number of the position after the buffered entry `index`, or `None` if the buffer
     /// has no such entry. Assigns a number if the entry is returned for the first time.
-    fn number_after(&mut self, at: usize) -> Result<Option<u32>> {
+    fn number_after(&mut self, index: usize) -> Result<Option<u32>> {
         let NumberedListing { listing: Listing { entries, .. }, positions, start } = self;
-        let before = at.checked_sub(1).and_then(|before| entries.get(before));
+        let before = index.checked_sub(1).and_then(|before| entries.get(before));
         let before = before.map_or(start.0, |before| before.next_number);
-        let Some(entry) = entries.get_mut(at) else { return Ok(None) };
+        let Some(entry) = entries.get_mut(index) else { return Ok(None) };
         if entry.next_number == 0 {
             entry.next_number = positions.number_after(before, entry.next)?;
         }

@@ -35,7 +35,7 @@ pub enum RightsRequest {
 pub struct PendingDescriptor(Descriptor);
 
 impl PendingDescriptor {
-    /// Returns whether a call on the descriptor can wait for a disk or a device.
+    /// Returns whether a call on the descriptor can block on a disk, a network or a device.
     #[must_use]
     pub fn may_block(&self) -> bool {
         self.0.description.resource.may_block()

@@ -205,8 +205,8 @@ impl Process {
         self.table.duplicate(fd)
     }
 
-    /// Returns whether a call on the descriptor, or on a path under it, can wait for a disk or a
-    /// device; false if it is not open.
+    /// Returns whether a call on the descriptor, or on a path under it, can block on a disk,
+    /// a network or a device; false if it is not open.
     #[inline]
     #[must_use]
     pub fn may_block(&self, fd: Fd) -> bool {
@@ -381,6 +381,6 @@ impl Process {
 /// [`ConfigBuilder::build`]: crate::ConfigBuilder::build
 fn assert_opened(opened: Result<Fd>) {
     if let Err(errno) = opened {
-        bug!((); "the table is too small for what a guest is started with: {errno}");
+        bug!((); "the table is too small for the standard streams and preopens: {errno}");
     }
 }

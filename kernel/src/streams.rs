@@ -42,7 +42,7 @@ impl Reader {
         Ok(done)
     }
 
-    /// Returns whether a read can wait for a disk or a device.
+    /// Returns whether a read can block on a disk, a network or a device.
     #[must_use]
     pub fn may_block(&self) -> bool {
         self.file.may_block()
@@ -90,7 +90,7 @@ impl Writer {
         Ok(done)
     }
 
-    /// Returns whether a write can wait for a disk or a device.
+    /// Returns whether a write can block on a disk, a network or a device.
     #[must_use]
     pub fn may_block(&self) -> bool {
         self.file.may_block()

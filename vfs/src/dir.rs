@@ -97,6 +97,8 @@ impl Stop {
 /// [`Cookie::START`] is the beginning. All other cookies come from [`Entry::next`]. A cookie stays
 /// valid for the same directory through any handle, also after entries are created or removed: an
 /// entry that exists during the whole listing is reported exactly once. The top bit is never set.
+///
+/// Exception: a directory of an overlay may drop its cookies when its last handle is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Cookie(pub u64);
 

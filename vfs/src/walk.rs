@@ -328,7 +328,7 @@ impl<'p> Lexed<'p> {
                 }
                 name => {
                     if name.len() > Name::LEN_MAX {
-                        // The kernel reports an overlong name when it reaches it, so an error
+                        // Linux reports an overlong name when it reaches it, so an error
                         // before it comes first.
                         if !self.down.is_empty() {
                             check_dir(Descent::checked(&self.down))?;

@@ -4,7 +4,7 @@
 //! returns `Fault` for a range outside the memory. Nothing else in this crate indexes memory.
 //!
 //! `iovec` arrays are parsed into [`Buffers`]. A call with one buffer, which is the common case,
-//! skips that table ([`Memory::sole_buffer`]).
+//! skips that table ([`Memory::single_buffer`]).
 
 use std::io::{IoSlice, IoSliceMut};
 
@@ -184,7 +184,7 @@ impl<'a> Memory<'a> {
     ///
     /// As for [`Memory::buffers`].
     #[inline(always)]
-    fn sole_buffer(
+    fn single_buffer(
         &self,
         ptr: Ptr,
         count: u32,
@@ -213,8 +213,8 @@ impl<'a> Memory<'a> {
         limits: TransferLimits,
         write: impl FnOnce(&[IoSlice<'_>]) -> Result<T>,
     ) -> Result<T> {
-        if let Some((start, end)) = self.sole_buffer(ptr, count, limits)? {
-            return write(&[IoSlice::new(self.checked(start, end))]);
+        if let Some((start, end)) = self.single_buffer(ptr, count, limits)? {
+            return write(&[IoSlice::new(self.checked_slice(start, end))]);
         }
         self.gather(&self.buffers(ptr, count, limits)?, write)
     }
@@ -234,8 +234,8 @@ impl<'a> Memory<'a> {
         limits: TransferLimits,
         mut read: impl FnMut(&mut [IoSliceMut<'_>], usize) -> Result<usize>,
     ) -> Result<usize> {
-        if let Some((start, end)) = self.sole_buffer(ptr, count, limits)? {
-            let slice = self.checked_mut(start, end);
+        if let Some((start, end)) = self.single_buffer(ptr, count, limits)? {
+            let slice = self.checked_slice_mut(start, end);
             return read(&mut [IoSliceMut::new(slice)], 0);
         }
         let buffers = self.buffers(ptr, count, limits)?;
@@ -259,7 +259,7 @@ impl<'a> Memory<'a> {
         buffers: &Buffers,
         write: impl FnOnce(&[IoSlice<'_>]) -> Result<T>,
     ) -> Result<T> {
-        let slice = |range: &Range| IoSlice::new(self.checked(range.start, range.end));
+        let slice = |range: &Range| IoSlice::new(self.checked_slice(range.start, range.end));
         let ranges = buffers.ranges();
         if ranges.len() > BUFFERS_INLINE {
             return write(&ranges.iter().map(slice).collect::<Vec<_>>());
@@ -290,7 +290,7 @@ impl<'a> Memory<'a> {
             let Some(order) = order.get_mut(..ranges.len()) else {
                 return Err(bug!("more than {BUFFERS_INLINE} buffers"));
             };
-            if carve(self.0, ranges, order, &mut slots) {
+            if split_disjoint(self.0, ranges, order, &mut slots) {
                 let mut slices: [IoSliceMut<'_>; BUFFERS_INLINE] =
                     std::array::from_fn(|_| IoSliceMut::new(&mut []));
                 for (to, mut slot) in slices.iter_mut().zip(slots) {
@@ -304,7 +304,7 @@ impl<'a> Memory<'a> {
         } else {
             let mut slots: Vec<_> = ranges.iter().map(|_| None).collect();
             let mut order = vec![0; ranges.len()];
-            if carve(self.0, ranges, &mut order, &mut slots) {
+            if split_disjoint(self.0, ranges, &mut order, &mut slots) {
                 let mut slices: Vec<_> = slots
                     .into_iter()
                     .map(|slot| IoSliceMut::new(slot.unwrap_or_default()))
@@ -314,7 +314,7 @@ impl<'a> Memory<'a> {
         }
         let mut done = 0;
         for range in ranges.iter().filter(|range| range.start < range.end) {
-            let slice = self.checked_mut(range.start, range.end);
+            let slice = self.checked_slice_mut(range.start, range.end);
             let len = slice.len();
             let n = match read(&mut [IoSliceMut::new(slice)], done) {
                 Err(errno) if done == 0 => return Err(errno),
@@ -332,13 +332,13 @@ impl<'a> Memory<'a> {
     /// Returns the bytes of a checked range.
     // INVARIANT: a memory does not shrink during a call.
     #[inline]
-    fn checked(&self, start: usize, end: usize) -> &[u8] {
+    fn checked_slice(&self, start: usize, end: usize) -> &[u8] {
         let bytes = self.0.get(start..end);
         bytes.unwrap_or_else(|| bug!(&[]; "the memory lacks {start}..{end}, which was checked"))
     }
 
     #[inline]
-    fn checked_mut(&mut self, start: usize, end: usize) -> &mut [u8] {
+    fn checked_slice_mut(&mut self, start: usize, end: usize) -> &mut [u8] {
         match self.0.get_mut(start..end) {
             Some(bytes) => bytes,
             None => bug!(&mut []; "the memory lacks {start}..{end}, which was checked"),
@@ -366,7 +366,7 @@ fn utf8(bytes: &[u8]) -> Option<&str> {
 
 /// Borrows each range of `memory` into the slot of the same index. Returns false, with the slots
 /// in an unspecified state, if two ranges overlap. `order` is scratch space.
-fn carve<'m>(
+fn split_disjoint<'m>(
     memory: &'m mut [u8],
     ranges: &[Range],
     order: &mut [usize],

@@ -56,14 +56,16 @@ impl stdin::Host for PalisadeCtxView<'_> {
 
 impl stdout::Host for PalisadeCtxView<'_> {
     fn get_stdout(&mut self) -> Result<Resource<DynOutputStream>> {
-        let stream = stdio::output(self.ctx.process().stdout(), 1, self.ctx.offloads());
+        let stream =
+            stdio::output(self.ctx.process().stdout(), 1, self.ctx.offloads_blocking_calls());
         self.push(stream).map_err(|_| self.too_many())
     }
 }
 
 impl stderr::Host for PalisadeCtxView<'_> {
     fn get_stderr(&mut self) -> Result<Resource<DynOutputStream>> {
-        let stream = stdio::output(self.ctx.process().stderr(), 2, self.ctx.offloads());
+        let stream =
+            stdio::output(self.ctx.process().stderr(), 2, self.ctx.offloads_blocking_calls());
         self.push(stream).map_err(|_| self.too_many())
     }
 }

@@ -22,7 +22,7 @@ pub struct PalisadeCtx {
     /// A one-entry cache of the last `stat` or listed entry, for the next `metadata-hash`.
     last_lookup: Option<LastLookup>,
     /// Counts writes of streams, which invalidate `last_lookup`.
-    pub(crate) written: Arc<AtomicU64>,
+    pub(crate) stream_writes: Arc<AtomicU64>,
     /// Whether a thread waits for standard input; a guest has at most one.
     pub(crate) input_waiter: Arc<AtomicBool>,
     pub(crate) sockets: WasiSocketsCtx,
@@ -52,7 +52,7 @@ enum LastLookup {
         /// `None` for the descriptor itself.
         path: Option<(Follow, String)>,
         node: HashInput,
-        written: u64,
+        stream_writes: u64,
         /// The epoch of `fd` before the `stat`.
         epoch: u64,
     },
@@ -90,7 +90,7 @@ impl PalisadeCtxView<'_> {
     ///
     /// Every access of a linker to the table calls this, so that resources which wasmtime-wasi
     /// pushes are bounded too.
-    pub(crate) fn bounded(self) -> Self {
+    pub(crate) fn with_capacity_limit(self) -> Self {
         let max = self.ctx.resources_max();
         if self.table.max_capacity() > max {
             self.table.set_max_capacity(max);
@@ -104,7 +104,8 @@ impl PalisadeCtxView<'_> {
     ///
     /// - `Mfile`: the table is full.
     pub(crate) fn push<T: Send + 'static>(&mut self, resource: T) -> Result<Resource<T>> {
-        let view = PalisadeCtxView { ctx: &mut *self.ctx, table: &mut *self.table }.bounded();
+        let view =
+            PalisadeCtxView { ctx: &mut *self.ctx, table: &mut *self.table }.with_capacity_limit();
         view.table.push(resource).map_err(|error| match error {
             ResourceTableError::Full => Errno::Mfile,
             ResourceTableError::NotPresent
@@ -135,7 +136,7 @@ impl PalisadeCtx {
             hasher: MetadataHasher::new(process.secret_key().ok()),
             process: Arc::new(process),
             last_lookup: None,
-            written: Arc::default(),
+            stream_writes: Arc::default(),
             input_waiter: Arc::default(),
             sockets: WasiSocketsCtx::default(),
             subdirs: SubdirMutation::AsRequested,
@@ -197,12 +198,12 @@ impl PalisadeCtx {
 
     /// Returns whether calls that may block have to run on another thread.
     #[inline]
-    pub(crate) fn offloads(&self) -> bool {
+    pub(crate) fn offloads_blocking_calls(&self) -> bool {
         self.linker == LinkerKind::Async && !self.runs_inline
     }
 
     /// Runs a call on the descriptors `fds`: on another thread if it may block and
-    /// [`PalisadeCtx::offloads`], else inline.
+    /// [`PalisadeCtx::offloads_blocking_calls`], else inline.
     ///
     /// # Errors
     ///
@@ -214,7 +215,7 @@ impl PalisadeCtx {
         call: impl FnOnce(&Process) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         self.last_lookup = None;
-        if !self.offloads() || !fds.iter().any(|fd| self.process.may_block(*fd)) {
+        if !self.offloads_blocking_calls() || !fds.iter().any(|fd| self.process.may_block(*fd)) {
             return call(&self.process);
         }
         let process = Arc::clone(&self.process);
@@ -222,61 +223,72 @@ impl PalisadeCtx {
     }
 
     /// Caches the node of a `stat`.
-    pub(crate) fn remember(&mut self, fd: u32, path: Option<(Follow, String)>, node: HashInput) {
-        let (written, epoch) = (self.written.load(Ordering::Acquire), self.process.epoch(fd));
-        self.last_lookup = Some(LastLookup::Node { fd, path, node, written, epoch });
+    pub(crate) fn cache_lookup(
+        &mut self,
+        fd: u32,
+        path: Option<(Follow, String)>,
+        node: HashInput,
+    ) {
+        let (stream_writes, epoch) =
+            (self.stream_writes.load(Ordering::Acquire), self.process.epoch(fd));
+        self.last_lookup = Some(LastLookup::Node { fd, path, node, stream_writes, epoch });
     }
 
     /// Caches a listed entry.
-    pub(crate) fn remember_listed(&mut self, listed: ListedEntry) {
+    pub(crate) fn cache_listed(&mut self, listed: ListedEntry) {
         let epoch = self.process.epoch(listed.fd);
         self.last_lookup = Some(LastLookup::Entry { listed, epoch });
     }
 
     /// Returns the node of the previous call's `stat` if that was of the same path and is still
     /// valid. wasi-libc calls `stat-at` and then `metadata-hash-at` to get an inode number.
-    pub(crate) fn recall(&mut self, fd: u32, path: Option<(Follow, &str)>) -> Option<HashInput> {
+    pub(crate) fn cached_lookup(
+        &mut self,
+        fd: u32,
+        path: Option<(Follow, &str)>,
+    ) -> Option<HashInput> {
         let last_lookup = self
             .last_lookup
             .take_if(|last_lookup| matches!(last_lookup, LastLookup::Node { .. }))?;
-        let LastLookup::Node { fd: last_fd, path: last_path, node, written, epoch } = last_lookup
+        let LastLookup::Node { fd: last_fd, path: last_path, node, stream_writes, epoch } =
+            last_lookup
         else {
             return None;
         };
         let same_path = match (&last_path, path) {
             (None, None) => true,
-            (Some((follow, text)), Some((asked, path))) => *follow == asked && text == path,
+            (Some((follow, text)), Some((requested, path))) => *follow == requested && text == path,
             (None, Some(_)) | (Some(_), None) => false,
         };
-        let is_fresh =
-            written == self.written.load(Ordering::Acquire) && epoch == self.process.epoch(last_fd);
+        let is_fresh = stream_writes == self.stream_writes.load(Ordering::Acquire)
+            && epoch == self.process.epoch(last_fd);
         (last_fd == fd && same_path && is_fresh).then_some(node)
     }
 
     /// Returns the entry that the previous call has listed, if it has this name and is still valid.
-    pub(crate) fn recall_listed(
+    pub(crate) fn cached_listed(
         &mut self,
         fd: u32,
         follow: Follow,
         path: &str,
     ) -> Option<ListedEntry> {
         match self.last_lookup.take()? {
-            LastLookup::Entry { listed: it, epoch } => {
-                let is_it = follow == Follow::No && it.fd == fd && it.name == path;
-                (is_it && epoch == self.process.epoch(fd)).then_some(it)
+            LastLookup::Entry { listed, epoch } => {
+                let is_same = follow == Follow::No && listed.fd == fd && listed.name == path;
+                (is_same && epoch == self.process.epoch(fd)).then_some(listed)
             }
             LastLookup::Node { .. } => None,
         }
     }
 
-    /// Returns the modes of an open under `fd` that requests the modes `asked`.
-    pub(crate) fn modes(&self, fd: u32, asked: Modes) -> Modes {
+    /// Returns the modes of an open under `fd` that requests the modes `requested`.
+    pub(crate) fn modes(&self, fd: u32, requested: Modes) -> Modes {
         let is_mutable = || {
             self.process.fdstat(fd).is_ok_and(|stat| stat.base().modes().contains(Modes::MUTATE))
         };
         match self.subdirs {
-            SubdirMutation::AsParent if is_mutable() => asked | Modes::MUTATE,
-            SubdirMutation::AsParent | SubdirMutation::AsRequested => asked,
+            SubdirMutation::AsParent if is_mutable() => requested | Modes::MUTATE,
+            SubdirMutation::AsParent | SubdirMutation::AsRequested => requested,
         }
     }
 }

@@ -42,7 +42,7 @@ impl HasData for SyncIo {
 }
 
 fn streams<T: PalisadeView>(state: &mut T) -> StreamTable<'_> {
-    let PalisadeCtxView { ctx, table } = state.palisade().bounded();
+    let PalisadeCtxView { ctx, table } = state.palisade().with_capacity_limit();
     StreamTable { table, limits: ctx.process().limits() }
 }
 
@@ -51,23 +51,23 @@ fn sync_streams<T: PalisadeView>(state: &mut T) -> SyncStreamTable<'_> {
 }
 
 fn sync_view<T: PalisadeView>(state: &mut T) -> PalisadeCtxView<'_> {
-    let view = state.palisade().bounded();
+    let view = state.palisade().with_capacity_limit();
     view.ctx.linker = LinkerKind::Sync;
     view
 }
 
 fn async_view<T: PalisadeView>(state: &mut T) -> PalisadeCtxView<'_> {
-    let view = state.palisade().bounded();
+    let view = state.palisade().with_capacity_limit();
     view.ctx.linker = LinkerKind::Async;
     view
 }
 
 fn table<T: PalisadeView>(state: &mut T) -> &mut ResourceTable {
-    state.palisade().bounded().table
+    state.palisade().with_capacity_limit().table
 }
 
 fn sockets_view<T: PalisadeView>(state: &mut T) -> WasiSocketsCtxView<'_> {
-    let PalisadeCtxView { ctx, table } = state.palisade().bounded();
+    let PalisadeCtxView { ctx, table } = state.palisade().with_capacity_limit();
     WasiSocketsCtxView { ctx: &mut ctx.sockets, table }
 }
 

@@ -145,9 +145,9 @@ impl UpperDir for FaultyUpper {
         self.inner.rename_with_whiteout(name, into, new_name)
     }
 
-    fn lies_in(&self, dir: (u64, u64)) -> Result<bool> {
+    fn is_in(&self, dir: (u64, u64)) -> Result<bool> {
         self.faults.step(Step::Reads)?;
-        self.inner.lies_in(dir)
+        self.inner.is_in(dir)
     }
 
     fn freeze(&self) -> Result<()> {

@@ -18,10 +18,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 use rustix::fs::{self, AtFlags, FallocateFlags, OFlags, SeekFrom};
-use rustix::io::{self, Errno as Os, ReadWriteFlags};
+use rustix::io::{self, Errno as RustixErrno, ReadWriteFlags};
 
 use super::errno::errno;
-use super::filesystem::is_kernel_file;
+use super::filesystem::is_pseudo_file;
 use super::stat::{kind, stat, timestamps};
 use crate::{
     Access, Advice, Errno, File, FileType, OpenFlags, OpenHow, Result, SetTimes, Stat, SyncScope,
@@ -84,7 +84,7 @@ impl HostFile {
     /// # Errors
     ///
     /// - `ENXIO`: the descriptor is not a regular file's.
-    /// - `EACCES`: the file is on a filesystem of the kernel.
+    /// - `EACCES`: the file is on a pseudo filesystem.
     fn fd(&self) -> Result<BorrowedFd<'_>> {
         if !self.is_verified.load(Ordering::Relaxed) {
             self.fstat()?;
@@ -98,7 +98,7 @@ impl HostFile {
             return Err(Errno::Nxio);
         }
         if !self.is_verified.load(Ordering::Relaxed)
-            && is_kernel_file(self.fd.as_fd(), &stat_buf).map_err(errno)?
+            && is_pseudo_file(self.fd.as_fd(), &stat_buf).map_err(errno)?
         {
             return Err(Errno::Acces);
         }
@@ -150,7 +150,7 @@ impl File for HostFile {
         let is_past = total_len(bufs.iter().map(|buf| buf.len())) > room;
         match bufs {
             [] => Ok(0),
-            // The kernel rejects a read past the last offset with `EINVAL` instead of returning a
+            // Linux rejects a read past the last offset with `EINVAL` instead of returning a
             // short read.
             [first, ..] if is_past => {
                 let len = usize::try_from(room).unwrap_or(usize::MAX).min(first.len());
@@ -193,7 +193,7 @@ impl File for HostFile {
             (Appends::PerWrite, _) => io::pwritev2(fd, bufs, AT_POSITION, ReadWriteFlags::APPEND),
         };
         match appended {
-            Err(Os::OPNOTSUPP | Os::NOSYS) => {}
+            Err(RustixErrno::OPNOTSUPP | RustixErrno::NOSYS) => {}
             other => return other.map_err(errno),
         }
         // Not atomic for other processes; [`FALLBACK`] excludes the other handles of this process.
@@ -244,8 +244,8 @@ impl File for HostFile {
         // `futimens` rejects an `O_PATH` descriptor.
         match fs::utimensat(fd, "", &times, AtFlags::EMPTY_PATH) {
             Ok(()) => Ok(()),
-            // Kernels before 5.8 do not support the flag.
-            Err(Os::INVAL) => Err(Errno::Notsup),
+            // Versions of Linux before 5.8 do not support the flag.
+            Err(RustixErrno::INVAL) => Err(Errno::Notsup),
             Err(os) => Err(errno(os)),
         }
     }
@@ -303,8 +303,8 @@ mod tests {
 
     use super::*;
 
-    /// The state after `unless_raced` if another process puts a FIFO in the file's place between
-    /// the `statat` and the open.
+    /// The state after `open_unless_replaced` if another process puts a FIFO in the file's place
+    /// between the `statat` and the open.
     #[test]
     fn unverified_handle_of_a_fifo_is_enxio() {
         let temp = tempfile::tempdir().unwrap();
@@ -333,7 +333,7 @@ mod tests {
             assert_eq!(file.sync(SyncScope::All), Err(Errno::Nxio));
             assert_eq!(file.appended_to(), Err(Errno::Nxio));
             let mut room = [0; 4];
-            assert_eq!(io::read(&reader, &mut room), Err(Os::AGAIN), "{access:?}");
+            assert_eq!(io::read(&reader, &mut room), Err(RustixErrno::AGAIN), "{access:?}");
         }
     }
 }

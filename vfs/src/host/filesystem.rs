@@ -1,6 +1,6 @@
 //! Detection of filesystems on which confinement needs care.
 //!
-//! - Filesystems of the kernel (`/proc`, `/sys` and the like). Their files expose processes and
+//! - Pseudo filesystems (`/proc`, `/sys` and the like). Their files expose processes and
 //!   settings: `/proc/self/mem` is the memory of this process, `/proc/self/environ` its
 //!   environment. A root on such a filesystem is rejected. Where one is mounted under a root, its
 //!   files can be statted and never opened. All of them are regular files without a block, so only
@@ -21,9 +21,9 @@ const LISTING_BYTES: usize = 8 * 1024;
 /// The inode flag of case-folding directories: `FS_CASEFOLD_FL` of `linux/fs.h`.
 const CASEFOLD: u32 = 0x4000_0000;
 
-/// The `statfs` types of the kernel's own filesystems: `linux/magic.h`, and the sources of those
+/// The `statfs` types of pseudo filesystems: `linux/magic.h`, and the sources of those
 /// that it omits.
-const KERNEL_FILESYSTEMS: [u64; 19] = [
+const PSEUDO_FILESYSTEMS: [u64; 19] = [
     0x0000_9fa0, // proc
     0x6265_6572, // sysfs
     0x6462_6720, // debugfs
@@ -58,9 +58,9 @@ const CASE_INSENSITIVE_FILESYSTEMS: [u64; 9] = [
     0x0000_4006, // fat
 ];
 
-/// Returns whether an open file or directory is on a filesystem of the kernel.
-pub(super) fn is_kernel_filesystem(fd: BorrowedFd<'_>) -> rustix::io::Result<bool> {
-    Ok(KERNEL_FILESYSTEMS.contains(&magic(fd)?))
+/// Returns whether an open file or directory is on a pseudo filesystem.
+pub(super) fn is_pseudo_filesystem(fd: BorrowedFd<'_>) -> rustix::io::Result<bool> {
+    Ok(PSEUDO_FILESYSTEMS.contains(&magic(fd)?))
 }
 
 // The width and the sign of this field differ between machines.
@@ -69,19 +69,19 @@ fn magic(fd: BorrowedFd<'_>) -> rustix::io::Result<u64> {
     Ok(u64::from(fs::fstatfs(fd)?.f_type as u32))
 }
 
-/// Like [`is_kernel_filesystem`], for a file with known metadata. A file with a block is never one.
-pub(super) fn is_kernel_file(fd: BorrowedFd<'_>, stat_buf: &Stat) -> rustix::io::Result<bool> {
-    Ok(stat_buf.st_blocks == 0 && is_kernel_filesystem(fd)?)
+/// Like [`is_pseudo_filesystem`], for a file with known metadata. A file with a block is never one.
+pub(super) fn is_pseudo_file(fd: BorrowedFd<'_>, stat_buf: &Stat) -> rustix::io::Result<bool> {
+    Ok(stat_buf.st_blocks == 0 && is_pseudo_filesystem(fd)?)
 }
 
-/// Rejects a root on a filesystem of the kernel.
+/// Rejects a root on a pseudo filesystem.
 ///
 /// # Errors
 ///
 /// - `Unsupported`, with an explanation.
-/// - Those of the kernel.
-pub(super) fn refuse_kernel_filesystem(dir: BorrowedFd<'_>) -> io::Result<()> {
-    if is_kernel_filesystem(dir)? {
+/// - The errors of the operating system.
+pub(super) fn refuse_pseudo_filesystem(dir: BorrowedFd<'_>) -> io::Result<()> {
+    if is_pseudo_filesystem(dir)? {
         let text = "kernel filesystems such as /proc and /sys cannot be mounted: their files \
                     expose this process and the host; copy the files you need to a directory";
         return Err(io::Error::new(io::ErrorKind::Unsupported, text));
@@ -151,8 +151,8 @@ mod tests {
             .chain([("/", false), ("/dev", false), ("/dev/shm", false)])
         {
             let dir = std::fs::File::open(path).unwrap();
-            assert_eq!(is_kernel_filesystem(dir.as_fd()), Ok(is_kernel), "{path}");
-            assert_eq!(refuse_kernel_filesystem(dir.as_fd()).is_err(), is_kernel, "{path}");
+            assert_eq!(is_pseudo_filesystem(dir.as_fd()), Ok(is_kernel), "{path}");
+            assert_eq!(refuse_pseudo_filesystem(dir.as_fd()).is_err(), is_kernel, "{path}");
         }
     }
 

@@ -1,13 +1,13 @@
 //! Directory streams: listing a directory with `getdents64`.
 //!
 //! An `O_PATH` descriptor cannot be read, so the first listing opens a second descriptor and keeps
-//! it with its buffer. Cookies are the kernel's (`d_off`), which keeps them valid across removals:
-//! nothing is counted, sorted or stored, so a listing is linear, and a large directory costs no
-//! memory.
+//! it with its buffer. Cookies are those of Linux (`d_off`), which keeps them valid across
+//! removals: nothing is counted, sorted or stored, so a listing is linear, and a large directory
+//! costs no memory.
 //!
 //! Locks: the slot's mutex is a leaf, held only to take the stream out or to put it back. Callbacks
 //! run without it, so a callback may list the same directory; that listing opens its own stream, so
-//! the kernel's position is never shared.
+//! the position of the descriptor is never shared.
 
 use std::mem::MaybeUninit;
 use std::ops::ControlFlow;
@@ -15,10 +15,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use parking_lot::Mutex;
 use rustix::fs::{self, AtFlags, OFlags, RawDir, RawDirEntry, SeekFrom};
-use rustix::io::Errno as Os;
+use rustix::io::Errno as RustixErrno;
 
 use super::errno::errno;
-use super::resolve::open_quietly;
+use super::resolve::open_with_noatime_fallback;
 use super::stat::{file_type, kind};
 use crate::{Cookie, Entry, Errno, FileType, Name, Result, bug};
 
@@ -39,7 +39,7 @@ pub(super) struct Stream {
     /// The buffer size of the first call of a listing, adapted to the last one. A caller with
     /// little room breaks early and comes back, and entries beyond that are read for nothing.
     window: usize,
-    /// Whether the kernel has returned an entry through this descriptor.
+    /// Whether Linux has returned an entry through this descriptor.
     has_listed: bool,
     /// Whether this descriptor must not be reused.
     is_spent: bool,
@@ -73,7 +73,7 @@ pub(super) fn with_stream<T>(
 impl Stream {
     fn open(dir: BorrowedFd<'_>, read_flags: OFlags) -> Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | read_flags;
-        let fd = open_quietly(dir, ".", flags).map_err(errno)?;
+        let fd = open_with_noatime_fallback(dir, ".", flags).map_err(errno)?;
         let buffer = Box::new_uninit_slice(WINDOW_MAX);
         Ok(Stream { fd, buffer, window: WINDOW_START, has_listed: false, is_spent: false })
     }
@@ -82,7 +82,7 @@ impl Stream {
     pub(super) fn sync(&self) -> Result<()> {
         match fs::fsync(&self.fd) {
             // Directories of this filesystem cannot be synced, so there is nothing to make durable.
-            Ok(()) | Err(Os::INVAL) => Ok(()),
+            Ok(()) | Err(RustixErrno::INVAL) => Ok(()),
             Err(os) => Err(errno(os)),
         }
     }
@@ -113,7 +113,7 @@ impl Stream {
                         return Ok(());
                     }
                     // A removed directory is empty.
-                    Some(Err(Os::NOENT)) => return Ok(()),
+                    Some(Err(RustixErrno::NOENT)) => return Ok(()),
                     Some(Err(os)) => return Err(errno(os)),
                     Some(Ok(entry)) => entry,
                 };
@@ -135,7 +135,7 @@ impl Stream {
     }
 }
 
-/// Returns the size of the entry in the kernel's buffer: `struct linux_dirent64`.
+/// Returns the size of the entry in the buffer of `getdents64`: `struct linux_dirent64`.
 fn raw_len(entry: &RawDirEntry<'_>) -> usize {
     (19 + entry.file_name().count_bytes() + 1).next_multiple_of(8)
 }
@@ -171,7 +171,7 @@ fn kind_of(
     }
     match fs::statat(dir, name.as_str(), AtFlags::SYMLINK_NOFOLLOW) {
         Ok(stat) => Ok(Some(kind(&stat))),
-        Err(Os::NOENT) => Ok(None),
+        Err(RustixErrno::NOENT) => Ok(None),
         Err(os) => Err(errno(os)),
     }
 }

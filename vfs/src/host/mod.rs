@@ -1,13 +1,13 @@
 //! Host directories: the `Dir` and `File` of a directory of the host. Linux only.
 //!
-//! This module guarantees that no path text of a guest makes the kernel leave the directory that
+//! This module guarantees that no path text of a guest makes Linux leave the directory that
 //! was opened. Below that directory it makes only two forms of system call:
 //!
 //! 1. `openat2(BENEATH | NO_SYMLINKS | NO_MAGICLINKS)` on a [`Descent`];
 //! 2. `*at(directory, one name)` that follows no link, or a call on a descriptor that is already
 //!    open.
 //!
-//! A descent and a name cannot go up, and the kernel never follows a link on behalf of a guest,
+//! A descent and a name cannot go up, and Linux never follows a link on behalf of a guest,
 //! even if other processes change the tree concurrently: `resolve.rs` reads the target of a link
 //! and returns it to the walker as [`Stop::Link`]. Ambient authority enters at
 //! [`HostDir::open_ambient`], [`HostDir::open_ambient_with`] and [`HostDir::open_ambient_noatime`]
@@ -15,7 +15,7 @@
 //!
 //! Files: `resolve.rs` resolves a descent to a descriptor; `open.rs` opens one name; `file.rs` is
 //! an open file; `list.rs` reads directory streams; `kind_cache.rs` caches node types;
-//! `filesystem.rs` detects filesystems of the kernel and case folding; `stat.rs` and `errno.rs`
+//! `filesystem.rs` detects pseudo filesystems and case folding; `stat.rs` and `errno.rs`
 //! convert. `upper` stores an overlay's changes: it makes only the second form of call, also on
 //! private names in a directory of its own.
 //!
@@ -30,7 +30,7 @@
 //! - `HostFile::appends`
 //!   - `file::FALLBACK`
 //!
-//! Deliberately absent: FIFOs, sockets and devices, and files of the kernel's own filesystems,
+//! Deliberately absent: FIFOs, sockets and devices, and files of pseudo filesystems,
 //! which can be statted but never opened; names that are not UTF-8.
 //!
 //! Not promised: a directory that another process moves out of the root remains usable, with its
@@ -76,7 +76,7 @@ use crate::{
 /// How a descent of several names is resolved. All methods are equally safe; they differ in speed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Resolver {
-    /// `openat2` if the kernel has it and no sandbox forbids it, else component by component.
+    /// `openat2` if Linux has it and no sandbox forbids it, else component by component.
     #[default]
     Auto,
     /// One `openat2` for the whole descent, with a fallback to single components.
@@ -107,8 +107,8 @@ impl HostDir {
     ///
     /// # Errors
     ///
-    /// - Those of the kernel, such as `NotADirectory`.
-    /// - `Unsupported`: the directory is on a filesystem of the kernel, such as `/proc`.
+    /// - The errors of the operating system, such as `NotADirectory`.
+    /// - `Unsupported`: the directory is on a pseudo filesystem, such as `/proc`.
     pub fn open_ambient(path: &std::path::Path) -> std::io::Result<DirRef> {
         Self::open_ambient_with(path, Resolver::Auto)
     }
@@ -131,7 +131,7 @@ impl HostDir {
         dir: cap_std::fs::Dir,
         resolver: Resolver,
     ) -> std::io::Result<DirRef> {
-        filesystem::refuse_kernel_filesystem(dir.as_fd())?;
+        filesystem::refuse_pseudo_filesystem(dir.as_fd())?;
         Ok(Self::from_cap_std(dir, resolver))
     }
 
@@ -144,7 +144,7 @@ impl HostDir {
     /// - As for [`HostDir::open_ambient`].
     pub fn open_ambient_noatime(path: &std::path::Path) -> std::io::Result<DirRef> {
         let dir = cap_std::fs::Dir::open_ambient_dir(path, ambient_authority())?;
-        filesystem::refuse_kernel_filesystem(dir.as_fd())?;
+        filesystem::refuse_pseudo_filesystem(dir.as_fd())?;
         let fd = OwnedFd::from(dir.into_std_file());
         let method = probe(fd.as_fd());
         Ok(Self::from_fd(fd, method, OFlags::NOATIME))
@@ -160,8 +160,8 @@ impl HostDir {
 
     /// Returns whether this directory is, or is under, the directory of identity `dir`.
     #[cfg(feature = "overlay")]
-    pub(crate) fn lies_in(&self, dir: (u64, u64)) -> Result<bool> {
-        upper::lies_in(self.fd(), dir).map_err(|why| errno::errno_of_io(&why))
+    pub(crate) fn is_in(&self, dir: (u64, u64)) -> Result<bool> {
+        upper::is_in(self.fd(), dir).map_err(|why| errno::errno_of_io(&why))
     }
 
     /// Creates a file that will replace the file `like`, with at most the permissions of `like`.

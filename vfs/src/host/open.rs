@@ -1,4 +1,4 @@
-//! Opening one name for access to its bytes.
+//! Opens one name, as a file or as a held directory.
 //!
 //! A FIFO, a socket or a device must be neither opened nor changed: even a non-blocking open
 //! releases a writer that waits at the other end of a FIFO, and runs a device's driver. So the type
@@ -15,12 +15,12 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{self, AtFlags, Mode, OFlags};
-use rustix::io::Errno as Os;
+use rustix::io::Errno as RustixErrno;
 
 use super::errno::errno;
 use super::file::HostFile;
-use super::filesystem::is_kernel_file;
-use super::resolve::{Method, RACES_MAX, link_target, open_at_once, open_quietly};
+use super::filesystem::is_pseudo_file;
+use super::resolve::{Method, RACES_MAX, link_target, open_at_once, open_with_noatime_fallback};
 use super::stat::kind;
 use crate::{Access, Descent, Errno, FileType, Name, OpenFlags, OpenHow, Result, Stop};
 
@@ -39,7 +39,7 @@ pub(super) enum OpenedNode {
 ///
 /// - `EEXIST`: `CREATE` and `EXCLUSIVE` are given and the name exists.
 /// - [`Stop::Link`], `ENOENT`, `EISDIR`, `ENXIO`.
-/// - Those of the kernel.
+/// - The errors of the operating system.
 /// - `EAGAIN`: other processes have replaced the name [`RACES_MAX`] times in a row.
 pub(super) fn open_name(
     dir: BorrowedFd<'_>,
@@ -76,7 +76,7 @@ pub(super) fn open_regular_again(
     // Truncate only after the descriptor is known to be a regular file's.
     let fd = open_at_once(dir, method, path, flags_with(how, read_flags) - OFlags::TRUNC)?;
     let is_file = fs::fstat(&fd).is_ok_and(|stat| {
-        kind(&stat) == FileType::File && is_kernel_file(fd.as_fd(), &stat) == Ok(false)
+        kind(&stat) == FileType::File && is_pseudo_file(fd.as_fd(), &stat) == Ok(false)
     });
     if !is_file || (how.flags.contains(OpenFlags::TRUNCATE) && fs::ftruncate(&fd, 0).is_err()) {
         return None;
@@ -94,10 +94,10 @@ fn try_open(
 ) -> Result<Option<OpenedNode>, Stop> {
     let stat_buf = match fs::statat(dir, name.as_str(), AtFlags::SYMLINK_NOFOLLOW) {
         Ok(stat_buf) => stat_buf,
-        Err(Os::NOENT) if how.creates() => {
+        Err(RustixErrno::NOENT) if how.creates() => {
             return match create(dir, name, how) {
                 Ok(file) => Ok(Some(OpenedNode::File(file))),
-                Err(Os::EXIST) => Ok(None),
+                Err(RustixErrno::EXIST) => Ok(None),
                 Err(os) => Err(errno(os).into()),
             };
         }
@@ -105,10 +105,10 @@ fn try_open(
     };
     match kind(&stat_buf) {
         FileType::Dir if how.refuses_dir() => Err(Errno::Isdir.into()),
-        FileType::Dir => Ok(unless_raced(dir, name, DIR)?.map(OpenedNode::Dir)),
-        FileType::File => match unless_raced(dir, name, flags_with(how, read_flags))? {
+        FileType::Dir => Ok(open_unless_replaced(dir, name, DIR)?.map(OpenedNode::Dir)),
+        FileType::File => match open_unless_replaced(dir, name, flags_with(how, read_flags))? {
             None => Ok(None),
-            Some(fd) if is_kernel_file(fd.as_fd(), &stat_buf).map_err(errno)? => {
+            Some(fd) if is_pseudo_file(fd.as_fd(), &stat_buf).map_err(errno)? => {
                 Err(Errno::Acces.into())
             }
             Some(fd) => Ok(Some(OpenedNode::File(HostFile::unverified(fd, how)))),
@@ -127,11 +127,17 @@ fn try_open(
 const DIR: OFlags = OFlags::PATH.union(OFlags::DIRECTORY);
 
 /// Opens `name`. `None` if its type has changed since the `statat`.
-fn unless_raced(dir: BorrowedFd<'_>, name: Name<'_>, flags: OFlags) -> Result<Option<OwnedFd>> {
+fn open_unless_replaced(
+    dir: BorrowedFd<'_>,
+    name: Name<'_>,
+    flags: OFlags,
+) -> Result<Option<OwnedFd>> {
     let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    match open_quietly(dir, name.as_str(), flags) {
+    match open_with_noatime_fallback(dir, name.as_str(), flags) {
         Ok(fd) => Ok(Some(fd)),
-        Err(Os::NOENT | Os::NOTDIR | Os::ISDIR | Os::LOOP) => Ok(None),
+        Err(RustixErrno::NOENT | RustixErrno::NOTDIR | RustixErrno::ISDIR | RustixErrno::LOOP) => {
+            Ok(None)
+        }
         Err(os) => Err(errno(os)),
     }
 }
@@ -190,17 +196,17 @@ pub(super) fn file_flags(how: OpenHow) -> OFlags {
 }
 
 fn write_flags(flags: OpenFlags) -> OFlags {
-    let mut sync = OFlags::empty();
+    let mut write_flags = OFlags::empty();
     if flags.contains(OpenFlags::APPEND) {
-        sync |= OFlags::APPEND;
+        write_flags |= OFlags::APPEND;
     }
     if flags.contains(OpenFlags::DSYNC) {
-        sync |= OFlags::DSYNC;
+        write_flags |= OFlags::DSYNC;
     }
     if flags.contains(OpenFlags::SYNC) {
-        sync |= OFlags::SYNC;
+        write_flags |= OFlags::SYNC;
     }
-    sync
+    write_flags
 }
 
 #[cfg(test)]
@@ -233,7 +239,7 @@ mod tests {
         for name in ["to_file", "to_dir"] {
             let name = Name::new(name).unwrap();
             for flags in all_open_hows().map(|how| flags_with(how, OFlags::empty())).chain([DIR]) {
-                match unless_raced(root.as_fd(), name, flags) {
+                match open_unless_replaced(root.as_fd(), name, flags) {
                     Ok(None) => {}
                     // `O_PATH` holds the link itself, which `HostFile` rejects at its first use.
                     Ok(Some(held)) if flags.contains(OFlags::PATH) => {

@@ -4,7 +4,7 @@
 //! every call forbids following links. There are two methods, which are equally safe: `openat2`
 //! with `BENEATH | NO_SYMLINKS | NO_MAGICLINKS` for the whole descent, or one `openat(O_NOFOLLOW)`
 //! for each name in the directory opened before it. Concurrent renames change which node is found,
-//! never that rule. Multi-component paths are passed to the kernel only in this file, by `openat2`.
+//! never that rule. Multi-component paths are passed to Linux only in this file, by `openat2`.
 //!
 //! Every descriptor is opened with `O_PATH`, which does not block on a FIFO, does not run a driver,
 //! and needs no permission except search. The exception is [`open_at_once`], for nodes that were
@@ -17,7 +17,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{self, AtFlags, Mode, OFlags, ResolveFlags};
-use rustix::io::Errno as Os;
+use rustix::io::Errno as RustixErrno;
 
 use super::errno::errno;
 use super::stat::kind;
@@ -60,7 +60,7 @@ impl Target {
     }
 }
 
-/// Returns the fastest method that the kernel and its sandboxes permit.
+/// Returns the fastest method that Linux and its sandboxes permit.
 pub(super) fn probe(dir: BorrowedFd<'_>) -> Method {
     match fs::openat2(dir, ".", Target::Dir.flags(), Mode::empty(), RESOLVE) {
         Ok(_) => Method::Openat2,
@@ -113,7 +113,7 @@ pub(super) fn open_at_once(
 ) -> Option<OwnedFd> {
     let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     if let Some(name) = path.as_name() {
-        return open_quietly(dir, name.as_str(), flags).ok();
+        return open_with_noatime_fallback(dir, name.as_str(), flags).ok();
     }
     match method {
         Method::Openat2 => fs::openat2(dir, path.as_str(), flags, Mode::empty(), RESOLVE).ok(),
@@ -123,13 +123,13 @@ pub(super) fn open_at_once(
 
 /// Opens one name with `flags`. Retries without `O_NOATIME` if the process may not use it on a node
 /// of another owner.
-pub(super) fn open_quietly(
+pub(super) fn open_with_noatime_fallback(
     dir: BorrowedFd<'_>,
     name: &str,
     flags: OFlags,
 ) -> rustix::io::Result<OwnedFd> {
     match fs::openat(dir, name, flags, Mode::empty()) {
-        Err(Os::PERM) if flags.contains(OFlags::NOATIME) => {
+        Err(RustixErrno::PERM) if flags.contains(OFlags::NOATIME) => {
             fs::openat(dir, name, flags - OFlags::NOATIME, Mode::empty())
         }
         opened => opened,
@@ -150,12 +150,18 @@ fn by_openat2(
     for _ in 0..RACES_MAX {
         return match fs::openat2(dir, path.as_str(), target_kind.flags(), Mode::empty(), RESOLVE) {
             Ok(held) => Ok(Some(held)),
-            // A concurrent rename made the kernel unsure (`BENEATH`).
-            Err(Os::AGAIN) => continue,
+            // A concurrent rename made Linux unsure (`BENEATH`).
+            Err(RustixErrno::AGAIN) => continue,
             // There may be a link: `ELOOP` on the way, `ENOTDIR` for the last name.
-            Err(Os::LOOP | Os::NOTDIR) => Ok(None),
+            Err(RustixErrno::LOOP | RustixErrno::NOTDIR) => Ok(None),
             // The system call is missing, forbidden, or does not support the flags.
-            Err(Os::NOSYS | Os::PERM | Os::INVAL | Os::TOOBIG | Os::XDEV) => Ok(None),
+            Err(
+                RustixErrno::NOSYS
+                | RustixErrno::PERM
+                | RustixErrno::INVAL
+                | RustixErrno::TOOBIG
+                | RustixErrno::XDEV,
+            ) => Ok(None),
             Err(os) => Err(errno(os)),
         };
     }
@@ -173,7 +179,7 @@ fn hold_name(
         match fs::openat(dir, name.as_str(), target_kind.flags(), Mode::empty()) {
             Ok(held) => return Ok(held),
             // `O_DIRECTORY | O_NOFOLLOW` fails with `ENOTDIR` for a link too.
-            Err(Os::NOTDIR | Os::LOOP) => {}
+            Err(RustixErrno::NOTDIR | RustixErrno::LOOP) => {}
             Err(os) => return Err(errno(os).into()),
         }
         if let Some(target) = link_target(dir, name)? {
@@ -202,7 +208,7 @@ fn hold_name(
 pub(super) fn link_target(dir: BorrowedFd<'_>, name: Name<'_>) -> Result<Option<Box<str>>> {
     match fs::readlinkat(dir, name.as_str(), Vec::new()) {
         Ok(target) => Ok(Some(utf8(target)?)),
-        Err(Os::INVAL) => Ok(None),
+        Err(RustixErrno::INVAL) => Ok(None),
         Err(os) => Err(errno(os)),
     }
 }

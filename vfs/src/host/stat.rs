@@ -1,4 +1,4 @@
-//! Conversion of the kernel's metadata and of times.
+//! Conversion of the metadata and the times of Linux.
 
 use rustix::fs::{self, Timespec, Timestamps};
 
@@ -10,7 +10,7 @@ pub(super) fn kind(stat: &fs::Stat) -> FileType {
     file_type(fs::FileType::from_raw_mode(stat.st_mode)).unwrap_or(FileType::Socket)
 }
 
-/// Converts a type of the kernel, or returns `None` for an unknown one.
+/// Converts a file type of Linux, or returns `None` for an unknown one.
 pub(super) fn file_type(kind: fs::FileType) -> Option<FileType> {
     match kind {
         fs::FileType::Directory => Some(FileType::Dir),
@@ -43,7 +43,7 @@ pub(super) fn stat(stat: &fs::Stat) -> Stat {
     }
 }
 
-/// Converts times for `utimensat`. The kernel clamps times that a filesystem cannot store.
+/// Converts times for `utimensat`. Linux clamps times that a filesystem cannot store.
 pub(super) fn timestamps(times: SetTimes) -> Timestamps {
     Timestamps {
         last_access: timespec(times.accessed),

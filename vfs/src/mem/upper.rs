@@ -226,7 +226,7 @@ impl UpperDir for MemDir {
     }
 
     fn commit_token(&self) -> Result<u128> {
-        Ok(*self.fs.commit_token.get_or_init(crate::overlay::fresh_token))
+        Ok(*self.fs.commit_token.get_or_init(crate::overlay::random_token))
     }
 
     // An upper in memory does not survive a crash, so there is nothing to record.

@@ -113,7 +113,7 @@ impl OverlayState {
     /// entries. A node of the upper is left alone.
     ///
     /// # Errors
-    /// - `Noent`: `entry` is absent.
+    /// - `ENOENT`: `entry` is absent.
     /// - The errors of [`UpperDir::copy_up`](super::UpperDir::copy_up) and of the lower.
     pub(super) fn copy_up(
         &self,

@@ -39,7 +39,7 @@ impl OverlayDir {
     /// Returns `other` as a directory of this overlay.
     ///
     /// # Errors
-    /// - `Xdev`: `other` belongs to another filesystem.
+    /// - `EXDEV`: `other` belongs to another filesystem.
     fn same_overlay<'d>(&self, other: &'d dyn Dir) -> Result<&'d OverlayDir> {
         match (other as &dyn Any).downcast_ref::<OverlayDir>() {
             Some(other) if Arc::ptr_eq(&self.fs, &other.fs) => Ok(other),
@@ -47,9 +47,11 @@ impl OverlayDir {
         }
     }
 
+    /// Checks that an entry `name` can be created in the directory `key`.
+    ///
     /// # Errors
-    /// - `Noent`: the directory is removed.
-    /// - `Exist`: the name exists.
+    /// - `ENOENT`: the directory is removed.
+    /// - `EEXIST`: the name exists.
     fn check_vacant(table: &DirTable, key: DirKey, name: Name<'_>) -> Result<()> {
         if table.dir(key)?.is_removed {
             return Err(Errno::Noent);
@@ -89,6 +91,7 @@ impl OverlayDir {
         {
             let table = self.fs.table.read();
             match table.resolve(self.key, path)? {
+                // The path ends at a directory of the table.
                 Resolution::Here(key) => return Ok(table.stat_dir(key)?),
                 Resolution::Upper { dir, rest, consumed } => {
                     return stat_below(&**dir, rest, consumed);
@@ -96,7 +99,9 @@ impl OverlayDir {
                 Resolution::Lower { dir, rest, consumed } => {
                     return stat_below(&**dir, rest, consumed);
                 }
+                // A directory on the path must be opened first, under the exclusive lock.
                 Resolution::Closed => {}
+                // The upper and the lowers have the parent: the upper takes precedence.
                 Resolution::Merged { parts, name, rest, consumed } => {
                     match parts.upper.lookup(name)? {
                         UpperEntry::Absent if parts.lower.excludes(name) => {

@@ -87,7 +87,7 @@ impl DirState {
 
 /// The result of [`DirTable::resolve`]: the side that has the rest of a path.
 pub(super) enum Resolution<'t, 'p> {
-    /// The path leads to this directory of the table.
+    /// The path ends at this directory of the table.
     Here(DirKey),
     /// The upper: no lower has the directory `dir`.
     Upper { dir: &'t UpperRef, rest: Descent<'p>, consumed: usize },
@@ -139,7 +139,7 @@ impl MergedEntry {
     /// Returns the identity of the node. `name` is the name that was looked up.
     ///
     /// # Errors
-    /// - `Noent`: the entry is absent.
+    /// - `ENOENT`: the entry is absent.
     pub(super) fn id(&self, name: Name<'_>) -> Result<Identity> {
         let stat = self.stat(name)?.ok_or(Errno::Noent)?;
         Ok((stat.dev, stat.ino))
@@ -307,8 +307,8 @@ impl DirTable {
     /// into the table and opens it.
     ///
     /// # Errors
-    /// - `Noent`: `entry` is absent.
-    /// - `Notdir` or [`Stop::Link`] at 0: `entry` is not a directory.
+    /// - `ENOENT`: `entry` is absent.
+    /// - `ENOTDIR` or [`Stop::Link`] at 0: `entry` is not a directory.
     pub(super) fn child(
         &mut self,
         key: DirKey,
@@ -396,7 +396,7 @@ impl DirTable {
     /// are missing, which changes nothing visible.
     ///
     /// # Errors
-    /// - `Noent`: the directory is removed.
+    /// - `ENOENT`: the directory is removed.
     /// - Those of [`UpperDir::copy_up`](super::UpperDir::copy_up).
     pub(super) fn ensure_upper(&mut self, key: DirKey) -> Result<UpperRef> {
         match self.dir(key)? {
@@ -440,7 +440,7 @@ impl DirTable {
         let lower = dir.lower.as_ref().ok_or_else(no_backing_dir)?;
         let stat = to_errno(lower.stat(Descent::HERE))?;
         match above.copy_up(&[NewName { dir: &**above, name }], &stat, CopyUp::Dir) {
-            // `Exist`: an earlier operation copied the directory up and failed right after.
+            // `EEXIST`: an earlier operation copied the directory up and failed right after.
             Ok(_) | Err(Errno::Exist) => {}
             Err(errno) => return Err(errno),
         }

@@ -16,7 +16,7 @@
 //! redirects, so a directory is copied up with its whole tree before it is renamed.
 //!
 //! `changes/` computes the difference to the lowers, commits and discards it; `layer_tar/` exports
-//! it as an OCI layer. `snapshot.rs` exchanges the upper of an overlay in use.
+//! it as an OCI layer. `snapshot.rs` replaces the upper of an overlay in use.
 //!
 //! Lock order:
 //!
@@ -81,8 +81,8 @@ type Identity = (u64, u64);
 ///
 /// - Directories and files behave like those of a plain copy of the lowers: results, errors,
 ///   listings, identities, times and links. Two numbers differ: the `nlink` and `size` of a
-///   directory are those of its topmost part, and the `nlink` of a file is that of its own lower,
-///   which counts names that another lower hides.
+///   directory are those of the directory in the upper, or else in the first lower that has it, and
+///   the `nlink` of a file is that of its own lower, which counts names that another lower hides.
 /// - Lowers are never written, neither their content nor their times.
 /// - A handle that was opened for reading reads later writes, as for any file.
 /// - A node keeps its identity when it is copied up. New nodes have the device number of the lowest
@@ -99,7 +99,7 @@ pub trait CopyBudget: Send + Sync {
     /// Takes `bytes` from the budget, before a file is copied.
     ///
     /// # Errors
-    /// - The errno that the operation of the guest returns, such as `Dquot`.
+    /// - The errno that the operation of the guest returns, such as `EDQUOT`.
     fn take(&self, bytes: u64) -> Result<()>;
 
     /// Returns `bytes` to the budget after a copy failed.
@@ -144,15 +144,15 @@ impl Overlay {
     /// Stacks `upper`, which may hold changes already, on `lowers`.
     ///
     /// # Errors
-    /// - `Inval`: `upper` is one of the lowers, an ancestor or a descendant of one.
+    /// - `EINVAL`: `upper` is one of the lowers, an ancestor or a descendant of one.
     /// - The errors of the upper and of the lowers.
     pub fn new(upper: UpperRef, lowers: &Lowers) -> Result<Overlay> {
         let dev = lowers.root.dev_or(to_errno(upper.stat(Descent::HERE))?.dev)?;
-        if lowers.root.is_entangled(&upper)? {
+        if lowers.root.overlaps(&upper)? {
             return Err(Errno::Inval);
         }
         if is_empty_upper(&*upper)? {
-            take_times(&*upper, &to_errno(lowers.root.stat(Descent::HERE))?)?;
+            set_root_times(&*upper, &to_errno(lowers.root.stat(Descent::HERE))?)?;
         }
         let lower = if upper.is_opaque()? { None } else { Some(Arc::clone(&lowers.root)) };
         let may_block = upper.may_block() || lowers.root.may_block();
@@ -192,7 +192,7 @@ impl Overlay {
     /// Returns the root of the current upper.
     ///
     /// # Errors
-    /// - `Io`: an internal error of the overlay.
+    /// - `EIO`: an internal error of the overlay.
     pub fn upper(&self) -> Result<UpperRef> {
         self.0.table.read().upper(ROOT).cloned()
     }
@@ -200,7 +200,7 @@ impl Overlay {
     /// Returns the current lowers.
     ///
     /// # Errors
-    /// - `Io`: an internal error of the overlay.
+    /// - `EIO`: an internal error of the overlay.
     pub fn lowers(&self) -> Result<Lowers> {
         self.0.table.read().visible_lowers()
     }
@@ -208,7 +208,7 @@ impl Overlay {
 
 /// Returns an unpredictable number: the standard library seeds its hash keys with random numbers of
 /// the system.
-pub(crate) fn fresh_token() -> u128 {
+pub(crate) fn random_token() -> u128 {
     let half = || u128::from(RandomState::new().hash_one(fresh_ino()));
     half() << 64 | half()
 }
@@ -225,6 +225,6 @@ fn is_empty_upper(upper: &dyn UpperDir) -> Result<bool> {
 }
 
 /// Sets the times of the upper's root to those of the root of the lowers.
-fn take_times(upper: &dyn UpperDir, stat: &Stat) -> Result<()> {
+fn set_root_times(upper: &dyn UpperDir, stat: &Stat) -> Result<()> {
     to_errno(upper.set_times(Descent::HERE, stat.times()))
 }

@@ -1,4 +1,4 @@
-//! Snapshots, forks and restores: exchanges the upper and the lowers of an overlay in use.
+//! Snapshots, forks and restores: replaces the upper and the lowers of an overlay in use.
 //!
 //! Nothing is copied. Under the exclusive lock of the table, each known directory gets another
 //! upper and other lowers. A handle is a key of the table, so it stays valid.
@@ -9,7 +9,7 @@ use super::dir_cache::Closed;
 use super::dir_table::{DirKey, DirTable, ROOT};
 use super::lowers::{LowerNode, Lowers, MergedDir, to_errno};
 use super::upper::UpperRef;
-use super::{Overlay, OverlayState, take_times};
+use super::{Overlay, OverlayState, set_root_times};
 use crate::shared_path::SharedPath;
 use crate::{Descent, Dir, Errno, Name, Result};
 
@@ -22,9 +22,9 @@ impl Overlay {
     /// other overlays.
     ///
     /// # Errors
-    /// - `Inval`: `next` is the upper or a lower already.
+    /// - `EINVAL`: `next` is the upper or a lower already.
     /// - The errors of `next`.
-    /// - `Txtbsy`: a file of the upper is open.
+    /// - `ETXTBSY`: a file of the upper is open.
     ///
     /// After an error nothing has changed.
     pub fn snapshot(&self, next: UpperRef) -> Result<Lowers> {
@@ -42,7 +42,7 @@ impl Overlay {
         let lowers = lower.with_top(Arc::clone(&upper))?;
         check_fresh(&next, &lowers)?;
         let root = to_errno(upper.stat(Descent::HERE))?;
-        take_times(&*next, &root)?;
+        set_root_times(&*next, &root)?;
         next.set_node_dev(table.dev());
         let made = make(&lowers)?;
         // The step: nothing can fail after the freeze.
@@ -73,10 +73,10 @@ impl Overlay {
     /// if its path leads to another node, it is an open file without a name.
     ///
     /// # Errors
-    /// - `Inval`: `next` is the upper or a lower already.
+    /// - `EINVAL`: `next` is the upper or a lower already.
     /// - The errors of the lowers, while the known directories are looked up.
     /// - The errors of `next`.
-    /// - `Txtbsy`: a file of the upper is open.
+    /// - `ETXTBSY`: a file of the upper is open.
     ///
     /// After an error nothing has changed.
     pub fn restore(&self, snapshot: &Lowers, next: UpperRef) -> Result<()> {
@@ -87,7 +87,7 @@ impl Overlay {
         let root = to_errno(snapshot.root.stat(Descent::HERE))?;
         table.evict_all();
         let found = find_all(&table, snapshot)?;
-        take_times(&*next, &root)?;
+        set_root_times(&*next, &root)?;
         next.set_node_dev(table.dev());
         // The step: nothing can fail after the freeze.
         upper.freeze()?;
@@ -119,7 +119,7 @@ fn layers(table: &DirTable) -> Result<(UpperRef, Lowers)> {
 }
 
 fn check_fresh(next: &UpperRef, lowers: &Lowers) -> Result<()> {
-    if lowers.root.is_entangled(next)? { Err(Errno::Inval) } else { Ok(()) }
+    if lowers.root.overlaps(next)? { Err(Errno::Inval) } else { Ok(()) }
 }
 
 /// A known directory in the restored tree.

@@ -75,11 +75,11 @@ pub enum CopiedUp {
 /// name of the lowers, and an *opaque* directory hides the directory of the same name in the
 /// lowers.
 ///
-/// The methods of [`Dir`] show only the nodes. A whiteout is not listed, its name is `Noent`, and a
-/// directory with nothing but whiteouts is empty. A node that is created or renamed onto a whiteout
-/// replaces the whiteout in the same step. All directories that are opened through an upper, also
-/// with [`Dir::open`], are directories of that upper, so [`Dir::rename`] and [`Dir::link`] work
-/// between them.
+/// The methods of [`Dir`] show only the nodes. A whiteout is not listed, its name is `ENOENT`, and
+/// a directory with nothing but whiteouts is empty. A node that is created or renamed onto a
+/// whiteout replaces the whiteout in the same step. All directories that are opened through an
+/// upper, also with [`Dir::open`], are directories of that upper, so [`Dir::rename`] and
+/// [`Dir::link`] work between them.
 ///
 /// Each method that changes the upper is atomic for observers, and also for a crash. Temporary
 /// files of the implementation are never visible.
@@ -90,7 +90,7 @@ pub enum CopiedUp {
 pub trait UpperDir: Dir {
     /// Sets the device number of the nodes that are created from now on, and gives each a unique
     /// inode number: for a guest, the merged tree is one filesystem. An upper on the host ignores
-    /// the call, since the kernel numbers its nodes. The overlay calls this once, before it creates
+    /// the call, since Linux numbers its nodes. The overlay calls this once, before it creates
     /// a node.
     fn set_node_dev(&self, dev: u64);
 
@@ -100,7 +100,7 @@ pub trait UpperDir: Dir {
     /// [`Dir`] and [`File`] return the same identity.
     ///
     /// # Errors
-    /// - `Io`
+    /// - `EIO`
     fn lookup(&self, name: Name<'_>) -> Result<UpperEntry>;
 
     /// Opens the file `name` if the upper has one. Nothing is created. An overlay calls this for
@@ -108,7 +108,7 @@ pub trait UpperDir: Dir {
     ///
     /// # Errors
     /// - [`Stop::Link`] at 0: the entry is a symbolic link.
-    /// - `Exist`: `CREATE` and `EXCLUSIVE` are set.
+    /// - `EEXIST`: `CREATE` and `EXCLUSIVE` are set.
     /// - The errors of [`Dir::open`] for a file
     ///   ([openat](https://pubs.opengroup.org/onlinepubs/9799919799/functions/openat.html)).
     fn open_leaf(&self, name: Name<'_>, how: OpenHow) -> Result<UpperOpen, Stop> {
@@ -126,8 +126,8 @@ pub trait UpperDir: Dir {
     /// Opens the subdirectory `name`.
     ///
     /// # Errors
-    /// - `Noent`: the name is absent or a whiteout.
-    /// - `Notdir`: the node is not a directory.
+    /// - `ENOENT`: the name is absent or a whiteout.
+    /// - `ENOTDIR`: the node is not a directory.
     fn enter(&self, name: Name<'_>) -> Result<UpperRef>;
 
     /// Returns whether this directory hides the lowers' directories.
@@ -142,12 +142,12 @@ pub trait UpperDir: Dir {
     /// change, nor does any visible entry.
     ///
     /// # Errors
-    /// - `Inval`: too many or too few names.
-    /// - `Xdev`: a directory belongs to another upper.
-    /// - `Noent`: a directory is removed.
-    /// - `Exist`: the upper has a node of one of the names.
+    /// - `EINVAL`: too many or too few names.
+    /// - `EXDEV`: a directory belongs to another upper.
+    /// - `ENOENT`: a directory is removed.
+    /// - `EEXIST`: the upper has a node of one of the names.
     /// - The errors of the function that fills a file.
-    /// - `Nospc`, `Io`
+    /// - `ENOSPC`, `EIO`
     ///
     /// After an error the visible tree is unchanged, even if a temporary node cannot be removed.
     fn copy_up(&self, names: &[NewName<'_>], stat: &Stat, what: CopyUp<'_>) -> Result<CopiedUp>;
@@ -157,18 +157,18 @@ pub trait UpperDir: Dir {
     /// has in the lower too. No times change. `into` is a directory of this upper.
     ///
     /// # Errors
-    /// - `Xdev`: `into` belongs to another upper.
-    /// - `Noent`: `name` is absent, or a directory is removed.
-    /// - `Exist`: `new_name` exists.
-    /// - `Nospc`, `Io`
+    /// - `EXDEV`: `into` belongs to another upper.
+    /// - `ENOENT`: `name` is absent, or a directory is removed.
+    /// - `EEXIST`: `new_name` exists.
+    /// - `ENOSPC`, `EIO`
     fn copy_up_link(&self, name: Name<'_>, into: &dyn UpperDir, new_name: Name<'_>) -> Result<()>;
 
     /// Replaces the entry `name` by a whiteout: no entry, a file, a link, or a directory without
     /// visible entries. The times of this directory change as for a removal.
     ///
     /// # Errors
-    /// - `Notempty`: the entry is a directory with a node in it.
-    /// - `Nospc`, `Io`
+    /// - `ENOTEMPTY`: the entry is a directory with a node in it.
+    /// - `ENOSPC`, `EIO`
     fn create_whiteout(&self, name: Name<'_>) -> Result<()>;
 
     /// Creates an empty opaque directory
@@ -199,8 +199,8 @@ pub trait UpperDir: Dir {
     /// itself.
     ///
     /// # Errors
-    /// - `Io`
-    fn lies_in(&self, dir: (u64, u64)) -> Result<bool> {
+    /// - `EIO`
+    fn is_in(&self, dir: (u64, u64)) -> Result<bool> {
         let stat = self.stat(Descent::HERE).map_err(Stop::without_following)?;
         Ok((stat.dev, stat.ino) == dir)
     }
@@ -210,8 +210,8 @@ pub trait UpperDir: Dir {
     /// later commit recognizes the files of an interrupted one.
     ///
     /// # Errors
-    /// - `Rofs`: the upper is frozen and has no token yet.
-    /// - `Nospc`, `Io`
+    /// - `EROFS`: the upper is frozen and has no token yet.
+    /// - `ENOSPC`, `EIO`
     fn commit_token(&self) -> Result<u128>;
 
     /// Marks this root as discarded. If the process ends before [`UpperDir::end_discard`], the next
@@ -219,8 +219,8 @@ pub trait UpperDir: Dir {
     /// would be a different set of changes.
     ///
     /// # Errors
-    /// - `Rofs`: the upper is frozen.
-    /// - `Nospc`, `Io`
+    /// - `EROFS`: the upper is frozen.
+    /// - `ENOSPC`, `EIO`
     fn begin_discard(&self) -> Result<()>;
 
     /// Removes the mark of [`UpperDir::begin_discard`], after the upper has been emptied.
@@ -229,10 +229,10 @@ pub trait UpperDir: Dir {
     /// - Those of [`UpperDir::begin_discard`].
     fn end_discard(&self) -> Result<()>;
 
-    /// Makes the filesystem of this upper read-only for ever: changes fail with `Rofs` from now on.
-    /// Its nodes, whiteouts and opaque directories stay, so it can be a lower of many overlays.
+    /// Makes the filesystem of this upper read-only for ever: changes fail with `EROFS` from now
+    /// on. Its nodes, whiteouts and opaque directories stay, so it can be a lower of many overlays.
     ///
     /// # Errors
-    /// - `Txtbsy`: a file of the upper is open.
+    /// - `ETXTBSY`: a file of the upper is open.
     fn freeze(&self) -> Result<()>;
 }

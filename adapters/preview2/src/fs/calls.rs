@@ -77,7 +77,7 @@ impl types::Host for PalisadeCtxView<'_> {
 impl PalisadeCtxView<'_> {
     /// Returns the attributes of a path, and caches them for a following `metadata-hash-at`.
     async fn stat_path(&mut self, fd: u32, follow: Follow, path: String) -> Result<Stat, Errno> {
-        if !self.ctx.offloads() {
+        if !self.ctx.offloads_blocking_calls() {
             return self.stat_path_inline(fd, follow, path, |stat| *stat);
         }
         let looked = self.ctx.call([fd], move |process| {
@@ -85,7 +85,7 @@ impl PalisadeCtxView<'_> {
             Ok((stat, path))
         });
         let (stat, path) = looked.await?;
-        self.ctx.remember(fd, Some((follow, path)), HashInput::from(&stat));
+        self.ctx.cache_lookup(fd, Some((follow, path)), HashInput::from(&stat));
         Ok(stat)
     }
 
@@ -102,7 +102,7 @@ impl PalisadeCtxView<'_> {
     ) -> Result<T, Errno> {
         let looked = self.ctx.process_for_call().stat_at(fd, &path, follow);
         let stat = looked.as_ref().map_err(|errno| *errno)?;
-        self.ctx.remember(fd, Some((follow, path)), HashInput::from(stat));
+        self.ctx.cache_lookup(fd, Some((follow, path)), HashInput::from(stat));
         Ok(convert(stat))
     }
 
@@ -121,7 +121,7 @@ impl PalisadeCtxView<'_> {
     /// Returns the attributes of a descriptor, and caches them for a following `metadata-hash`.
     async fn stat_descriptor(&mut self, fd: u32) -> Result<Stat, Errno> {
         let stat = self.ctx.call([fd], move |process| process.stat(fd)).await?;
-        self.ctx.remember(fd, None, HashInput::from(&stat));
+        self.ctx.cache_lookup(fd, None, HashInput::from(&stat));
         Ok(stat)
     }
 }
@@ -140,7 +140,7 @@ impl types::HostDescriptor for PalisadeCtxView<'_> {
         offset: u64,
     ) -> FsResult<Resource<DynInputStream>> {
         let reader = self.ctx.process_for_call().reader(fd.rep(), offset).map_err(refused)?;
-        let offloads = self.ctx.offloads() && reader.may_block();
+        let offloads = self.ctx.offloads_blocking_calls() && reader.may_block();
         self.push(input::file(reader, offloads)).map_err(refused)
     }
 
@@ -150,8 +150,8 @@ impl types::HostDescriptor for PalisadeCtxView<'_> {
         offset: u64,
     ) -> FsResult<Resource<DynOutputStream>> {
         let writer = self.ctx.process_for_call().writer(fd.rep(), offset).map_err(refused)?;
-        let offloads = self.ctx.offloads() && writer.may_block();
-        let stream = output::file(writer, offloads, &self.ctx.written);
+        let offloads = self.ctx.offloads_blocking_calls() && writer.may_block();
+        let stream = output::file(writer, offloads, &self.ctx.stream_writes);
         self.push(stream).map_err(refused)
     }
 
@@ -160,8 +160,8 @@ impl types::HostDescriptor for PalisadeCtxView<'_> {
         fd: Resource<Descriptor>,
     ) -> FsResult<Resource<DynOutputStream>> {
         let writer = self.ctx.process_for_call().appender(fd.rep()).map_err(refused)?;
-        let offloads = self.ctx.offloads() && writer.may_block();
-        let stream = output::file(writer, offloads, &self.ctx.written);
+        let offloads = self.ctx.offloads_blocking_calls() && writer.may_block();
+        let stream = output::file(writer, offloads, &self.ctx.stream_writes);
         self.push(stream).map_err(refused)
     }
 
@@ -321,14 +321,14 @@ impl types::HostDescriptor for PalisadeCtxView<'_> {
         flags: types::DescriptorFlags,
     ) -> FsResult<Resource<Descriptor>> {
         let fd = fd.rep();
-        let asked = OpenRequest {
+        let requested = OpenRequest {
             follow: convert::follow(path_flags),
             flags: convert::open_flags(open_flags),
             status: convert::status(flags),
             rights: RightsRequest::For(self.ctx.modes(fd, convert::modes(flags))),
         };
         let opened =
-            self.ctx.call([fd], move |process| process.open_pending(fd, &path, asked)).await;
+            self.ctx.call([fd], move |process| process.open_pending(fd, &path, requested)).await;
         let mutates = open_flags.intersects(types::OpenFlags::CREATE | types::OpenFlags::TRUNCATE)
             || flags.intersects(
                 types::DescriptorFlags::WRITE | types::DescriptorFlags::MUTATE_DIRECTORY,
@@ -406,7 +406,7 @@ impl types::HostDescriptor for PalisadeCtxView<'_> {
         fd: Resource<Descriptor>,
     ) -> FsResult<types::MetadataHashValue> {
         let fd = fd.rep();
-        let node = match self.ctx.recall(fd, None) {
+        let node = match self.ctx.cached_lookup(fd, None) {
             Some(node) => node,
             None => HashInput::from(&self.stat_descriptor(fd).await.map_err(refused)?),
         };
@@ -420,10 +420,10 @@ impl types::HostDescriptor for PalisadeCtxView<'_> {
         path: String,
     ) -> FsResult<types::MetadataHashValue> {
         let (fd, follow) = (fd.rep(), convert::follow(flags));
-        if let Some(node) = self.ctx.recall(fd, Some((follow, &path))) {
+        if let Some(node) = self.ctx.cached_lookup(fd, Some((follow, &path))) {
             return self.ctx.hasher.hash(&node).map_err(refused);
         }
-        let listed = self.ctx.recall_listed(fd, follow, &path);
+        let listed = self.ctx.cached_listed(fd, follow, &path);
         match (self.stat_path(fd, follow, path).await, listed) {
             (Ok(stat), _) => self.ctx.hasher.hash(&HashInput::from(&stat)).map_err(refused),
             (Err(errno @ (Errno::Acces | Errno::Noent)), Some(listed)) => {
@@ -444,7 +444,7 @@ impl types::HostDirectoryEntryStream for PalisadeCtxView<'_> {
         entries: Resource<types::DirectoryEntryStream>,
     ) -> FsResult<Option<types::DirectoryEntry>> {
         self.ctx.process_for_call();
-        let offloads = self.ctx.offloads();
+        let offloads = self.ctx.offloads_blocking_calls();
         let entries = Resource::<DirectoryEntries>::new_borrow(entries.rep());
         let DirectoryEntries { stream: slot, fd } = self.table.get_mut(&entries)?;
         if offloads && let Some(mut stream) = slot.take_if(|stream| stream.may_block()) {
@@ -460,7 +460,7 @@ impl types::HostDirectoryEntryStream for PalisadeCtxView<'_> {
         let (type_, name) = (convert::file_type(entry.kind), entry.name.to_owned());
         if is_here {
             let (fd, ino) = (*fd, entry.ino);
-            self.ctx.remember_listed(ListedEntry { fd, name: name.clone(), ino });
+            self.ctx.cache_listed(ListedEntry { fd, name: name.clone(), ino });
         }
         Ok(Some(types::DirectoryEntry { type_, name }))
     }

@@ -33,20 +33,24 @@ pub(crate) trait ByteSink: Send + 'static {
 /// A file, and the counter of writes that invalidates the lookup cache.
 struct FileSink {
     writer: Writer,
-    written: Arc<AtomicU64>,
+    stream_writes: Arc<AtomicU64>,
 }
 
 impl ByteSink for FileSink {
     fn write(&mut self, bytes: &[u8]) -> Result<usize> {
         let done = self.writer.write(bytes);
-        self.written.fetch_add(1, Ordering::Release);
+        self.stream_writes.fetch_add(1, Ordering::Release);
         done
     }
 }
 
 /// Creates the stream of a file.
-pub(crate) fn file(writer: Writer, offloads: bool, written: &Arc<AtomicU64>) -> DynOutputStream {
-    Box::new(Output::new(FileSink { writer, written: Arc::clone(written) }, offloads))
+pub(crate) fn file(
+    writer: Writer,
+    offloads: bool,
+    stream_writes: &Arc<AtomicU64>,
+) -> DynOutputStream {
+    Box::new(Output::new(FileSink { writer, stream_writes: Arc::clone(stream_writes) }, offloads))
 }
 
 /// An output stream over a sink.

@@ -32,7 +32,7 @@ const TRIES_MAX: u32 = 500;
 
 /// Creates a stream of the standard input.
 pub(crate) fn input(ctx: &PalisadeCtx) -> DynInputStream {
-    let (stream, offloads) = (ctx.process().stdin(), ctx.offloads());
+    let (stream, offloads) = (ctx.process().stdin(), ctx.offloads_blocking_calls());
     let source = Standard { stream: Arc::clone(stream), fd: 0 };
     if stream.waits_for().is_some() {
         return Box::new(HostInput {

@@ -46,11 +46,11 @@ impl HeldDir {
         if let Some(deferred) = self.cache.lock().deferred {
             return Ok(deferred);
         }
-        let found = stat(&fs::fstat(self.fd()).map_err(errno)?);
-        Ok(DirTimes { accessed: found.accessed, modified: found.modified })
+        let node_stat = stat(&fs::fstat(self.fd()).map_err(errno)?);
+        Ok(DirTimes { accessed: node_stat.accessed, modified: node_stat.modified })
     }
 
-    /// Sets the times back after an invisible change. Defers them if the kernel refuses.
+    /// Sets the times back after an invisible change. Defers them if Linux refuses.
     pub(super) fn restore_times(&self, times: &DirTimes) {
         if self.set_times(*times).is_err() {
             fault_points::ignore_failure();
@@ -83,16 +83,16 @@ impl HeldDir {
         Ok(())
     }
 
-    /// Replaces the times of `found` by the deferred times, if there are any.
-    pub(super) fn with_deferred_times(&self, found: Stat) -> Stat {
+    /// Replaces the times of `node_stat` by the deferred times, if there are any.
+    pub(super) fn with_deferred_times(&self, node_stat: Stat) -> Stat {
         if !self.core.has_deferred_times.load(Ordering::Relaxed) {
-            return found;
+            return node_stat;
         }
         let deferred = self.cache.lock().deferred;
         let _ = self.apply_deferred_times();
         match deferred {
-            Some(DirTimes { accessed, modified }) => Stat { accessed, modified, ..found },
-            None => found,
+            Some(DirTimes { accessed, modified }) => Stat { accessed, modified, ..node_stat },
+            None => node_stat,
         }
     }
 

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use rustix::fs::{self, AtFlags, Mode, OFlags};
-use rustix::io::Errno as Os;
+use rustix::io::Errno as RustixErrno;
 
 use super::super::errno::errno;
 use super::super::file::HostFile;
@@ -30,7 +30,7 @@ impl HostUpper {
     /// Returns `other` as a directory of this upper.
     ///
     /// # Errors
-    /// - `Xdev`: `other` belongs to another filesystem.
+    /// - `EXDEV`: `other` belongs to another filesystem.
     pub(super) fn same<'d>(&self, other: &'d dyn Any) -> Result<&'d Arc<HeldDir>> {
         match other.downcast_ref::<HostUpper>() {
             Some(other) if Arc::ptr_eq(self.core(), other.core()) => Ok(&other.at),
@@ -154,9 +154,9 @@ impl HeldDir {
         if kind != FileType::Symlink || state.links.is_empty() {
             return None;
         }
-        let found = fs::statat(self.fd(), name.as_str(), AtFlags::SYMLINK_NOFOLLOW).ok()?;
-        let found = stat(&found);
-        (found.nlink < 2).then(|| NodeId::of(&found))
+        let stat_buf = fs::statat(self.fd(), name.as_str(), AtFlags::SYMLINK_NOFOLLOW).ok()?;
+        let node_stat = stat(&stat_buf);
+        (node_stat.nlink < 2).then(|| NodeId::of(&node_stat))
     }
 
     /// Removes a directory with no entries other than whiteouts.
@@ -168,7 +168,7 @@ impl HeldDir {
         fault_points::before_change().map_err(errno)?;
         match fs::unlinkat(self.fd(), name.as_str(), AtFlags::REMOVEDIR) {
             Ok(()) => return Ok(()),
-            Err(Os::NOTEMPTY | Os::EXIST) => {}
+            Err(RustixErrno::NOTEMPTY | RustixErrno::EXIST) => {}
             Err(os) => return Err(errno(os)),
         }
         let child = self.child(name, 0).map_err(stop_to_errno)?;
@@ -181,7 +181,7 @@ impl HeldDir {
     }
 }
 
-/// Converts a stop to an errno, for paths of one name: a link is `Notdir`.
+/// Converts a stop to an errno, for paths of one name: a link is `ENOTDIR`.
 pub(super) fn stop_to_errno(stop: Stop) -> Errno {
     match stop {
         Stop::Errno(errno) => errno,
@@ -347,7 +347,7 @@ impl Dir for HostUpper {
     fn sync(&self) -> Result<()> {
         match fs::fsync(self.at.fd()) {
             // EINVAL: directories of this filesystem cannot be synced.
-            Ok(()) | Err(Os::INVAL) => Ok(()),
+            Ok(()) | Err(RustixErrno::INVAL) => Ok(()),
             Err(os) => Err(errno(os)),
         }
     }

@@ -26,7 +26,7 @@ pub(super) fn ignore_failure() {}
 /// Writes the content of a file to the disk, before a name leads to it.
 ///
 /// # Errors
-/// - `Io`, `Nospc`, `Dquot`
+/// - `EIO`, `ENOSPC`, `EDQUOT`
 pub(super) fn sync_bytes(file: &HostFile) -> Result<()> {
     #[cfg(test)]
     tested::record(Step::Sync);

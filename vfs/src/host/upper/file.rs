@@ -57,8 +57,8 @@ impl File for UpperFile {
     }
 
     fn stat(&self) -> Result<Stat> {
-        let found = self.core.without_leftover_links(self.file.stat()?);
-        Ok(self.origin.map_or(found, |id| id.put_on(found)))
+        let node_stat = self.core.without_leftover_links(self.file.stat()?);
+        Ok(self.origin.map_or(node_stat, |id| id.put_on(node_stat)))
     }
 
     fn set_len(&self, len: u64) -> Result<()> {

@@ -35,9 +35,8 @@
 //! - A change that another process makes while an upper is open is not noticed.
 //! - The change time (`st_ctime`) cannot be set, so it alone reveals a copy-up.
 //! - Symbolic links cannot have user xattrs. The identity of a copied-up link is kept in memory
-//!   while
-//!   the upper is open, and a crash in the copy-up of a link with several names may leave some of
-//!   them not linked to the others.
+//!   while the upper is open, and a crash in the copy-up of a link with several names may leave
+//!   some of them not linked to the others.
 //! - Without permission to make devices, a whiteout in an opaque directory is not written at all,
 //!   since it has nothing to hide.
 //! - On a filesystem without `RENAME_WHITEOUT`, a crash or persistent errors may leave a renamed
@@ -65,14 +64,14 @@ use std::sync::{Arc, Weak};
 
 use parking_lot::{Mutex, MutexGuard, RwLock};
 use rustix::fs::{self, AtFlags, FlockOperation, OFlags, RawDir, SeekFrom};
-use rustix::io::Errno as Os;
+use rustix::io::Errno as RustixErrno;
 
 use self::name_cache::{CachedEntry, CachedNames, CachedNode, DirCache, NameCache, Origin};
 use self::work_dir::{LISTING_BYTES, WorkDir};
 use self::xattrs::{DirXattrs, EntryType, NodeId};
 use super::errno::errno;
 use super::list::StreamSlot;
-use super::resolve::{link_target, open_quietly};
+use super::resolve::{link_target, open_with_noatime_fallback};
 use super::stat::{file_type, stat};
 use crate::{Descent, Errno, FileType, Name, Result, Stat, Stop};
 
@@ -88,15 +87,15 @@ const HOLD: OFlags = OFlags::RDONLY
     .union(OFlags::CLOEXEC);
 
 /// Returns whether `dir` is the directory with the identity `top` or a descendant of it.
-pub(super) fn lies_in(dir: BorrowedFd<'_>, top: (u64, u64)) -> std::io::Result<bool> {
-    open::lies_in(dir, NodeId { dev: top.0, ino: top.1 })
+pub(super) fn is_in(dir: BorrowedFd<'_>, top: (u64, u64)) -> std::io::Result<bool> {
+    open::is_in(dir, NodeId { dev: top.0, ino: top.1 })
 }
 
 /// An upper in a directory of the host, in the format of Linux overlayfs with `userxattr`.
 ///
-/// The kernel can mount the directory, and directories that the kernel wrote with that option can
-/// be opened. Whiteouts are character devices 0/0. Without permission to make devices they are
-/// empty files with an xattr, which the kernel recognizes in all lowers but the last.
+/// Linux can mount the directory, and directories that Linux wrote with that option can be opened.
+/// Whiteouts are character devices 0/0. Without permission to make devices they are empty files
+/// with an xattr, which Linux recognizes in all lowers but the last.
 ///
 /// See <https://docs.kernel.org/filesystems/overlayfs.html>.
 pub struct HostUpper {
@@ -113,7 +112,7 @@ struct UpperCore {
     /// Kept open for the lock on the upper's directory.
     upper: OwnedFd,
     /// `None` for an upper that was opened frozen.
-    area: Option<WorkArea>,
+    work_area: Option<WorkArea>,
     state: RwLock<UpperState>,
     /// The open directories by inode, each held once.
     held: Mutex<HashMap<NodeId, Weak<HeldDir>>>,
@@ -127,7 +126,7 @@ struct UpperCore {
     names_max: usize,
 }
 
-/// The directory where changes are prepared.
+/// The work directory, where changes are prepared, and its lock.
 struct WorkArea {
     work: WorkDir,
     /// Kept open for the lock on the work directory.
@@ -146,19 +145,21 @@ impl UpperCore {
     /// Returns the work directory.
     ///
     /// # Errors
-    /// - `Rofs`: the upper is frozen.
+    /// - `EROFS`: the upper is frozen.
     fn work(&self, state: &UpperState) -> Result<&WorkDir> {
-        match &self.area {
-            Some(area) if !state.is_frozen => Ok(&area.work),
+        match &self.work_area {
+            Some(work_area) if !state.is_frozen => Ok(&work_area.work),
             Some(_) | None => Err(Errno::Rofs),
         }
     }
 
     /// Subtracts the leftover names in the work directory from `nlink`.
-    fn without_leftover_links(&self, found: Stat) -> Stat {
-        let leftovers =
-            self.area.as_ref().map_or(0, |area| area.work.leftover_names(NodeId::of(&found)));
-        Stat { nlink: found.nlink.saturating_sub(leftovers), ..found }
+    fn without_leftover_links(&self, node_stat: Stat) -> Stat {
+        let leftovers = self
+            .work_area
+            .as_ref()
+            .map_or(0, |work_area| work_area.work.leftover_names(NodeId::of(&node_stat)));
+        Stat { nlink: node_stat.nlink.saturating_sub(leftovers), ..node_stat }
     }
 
     /// Returns the held directory of an open descriptor.
@@ -182,8 +183,8 @@ impl Drop for UpperCore {
         // unlock.
         let unlock = FlockOperation::NonBlockingUnlock;
         let _ = fs::flock(&self.upper, unlock);
-        if let Some(area) = &self.area {
-            let _ = fs::flock(&area.lock, unlock);
+        if let Some(work_area) = &self.work_area {
+            let _ = fs::flock(&work_area.lock, unlock);
         }
     }
 }
@@ -253,10 +254,10 @@ impl HeldDir {
         let room = self.remaining_names();
         let mut names = CachedNames::default();
         let mut has_room = true;
-        self.scan(xattrs, &mut |name, sort| {
+        self.scan(xattrs, &mut |name, entry_type| {
             match name {
-                None => names.has_unnamed |= matches!(sort, EntryType::Node(_)),
-                Some(name) => names.set(name.as_str(), cached_entry(xattrs, sort)),
+                None => names.has_unnamed |= matches!(entry_type, EntryType::Node(_)),
+                Some(name) => names.set(name.as_str(), cached_entry(xattrs, entry_type)),
             }
             has_room = names.entries.len() <= room;
             if has_room { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
@@ -282,8 +283,9 @@ impl HeldDir {
             return Ok(names.find(name.as_str()));
         }
         let xattrs = self.xattrs_in(&mut cache)?;
-        let sort = xattrs::classify(self.fd(), xattrs, (name.as_str(), None), &self.core.pending)?;
-        Ok(sort.map_or(CachedEntry::Absent, |sort| cached_entry(xattrs, sort)))
+        let entry_type =
+            xattrs::classify(self.fd(), xattrs, (name.as_str(), None), &self.core.pending)?;
+        Ok(entry_type.map_or(CachedEntry::Absent, |entry_type| cached_entry(xattrs, entry_type)))
     }
 
     /// Updates the cache after a change of the directory.
@@ -324,7 +326,7 @@ impl HeldDir {
         }
         let xattrs = self.xattrs_in(&mut cache)?;
         let mut has_nodes = false;
-        self.scan(xattrs, &mut |_, sort| match sort {
+        self.scan(xattrs, &mut |_, entry_type| match entry_type {
             EntryType::Debris | EntryType::Whiteout => ControlFlow::Continue(()),
             EntryType::Node(_) => {
                 has_nodes = true;
@@ -336,12 +338,13 @@ impl HeldDir {
 
     /// Returns the names of the whiteouts, sorted.
     fn whiteout_names(&self) -> Result<Vec<Box<str>>> {
-        self.names_of(|sort| sort == EntryType::Whiteout)
+        self.names_of(|entry_type| entry_type == EntryType::Whiteout)
     }
 
-    /// Returns the names of whiteouts and debris, sorted.
+    /// Returns the names of whiteouts and of leftovers of failed rollbacks ([`EntryType::Debris`]),
+    /// sorted.
     fn debris_names(&self) -> Result<Vec<Box<str>>> {
-        self.names_of(|sort| matches!(sort, EntryType::Debris | EntryType::Whiteout))
+        self.names_of(|entry_type| matches!(entry_type, EntryType::Debris | EntryType::Whiteout))
     }
 
     fn names_of(&self, is_wanted: impl Fn(EntryType) -> bool) -> Result<Vec<Box<str>>> {
@@ -354,8 +357,8 @@ impl HeldDir {
             return Ok(wanted);
         }
         let xattrs = self.xattrs_in(&mut cache)?;
-        self.scan(xattrs, &mut |name, sort| {
-            if let Some(name) = name.filter(|_| is_wanted(sort)) {
+        self.scan(xattrs, &mut |name, entry_type| {
+            if let Some(name) = name.filter(|_| is_wanted(entry_type)) {
                 wanted.push(name.as_str().into());
             }
             ControlFlow::Continue(())
@@ -378,7 +381,7 @@ impl HeldDir {
             let entry = match entry {
                 Ok(entry) => entry,
                 // A removed directory returns ENOENT.
-                Err(Os::NOENT) => return Ok(()),
+                Err(RustixErrno::NOENT) => return Ok(()),
                 Err(os) => return Err(errno(os)),
             };
             let (raw, hint) = (entry.file_name(), file_type(entry.file_type()));
@@ -386,14 +389,14 @@ impl HeldDir {
                 continue;
             }
             let name = raw.to_str().ok().and_then(|name| Name::new(name).ok());
-            let sort = match name {
+            let entry_type = match name {
                 Some(name) => {
                     xattrs::classify(self.fd(), xattrs, (name.as_str(), hint), &self.core.pending)?
                 }
                 // A name that is not UTF-8 was created by another process.
                 None => Some(EntryType::Node(hint.unwrap_or(FileType::File))),
             };
-            if sort.is_some_and(|sort| each(name, sort).is_break()) {
+            if entry_type.is_some_and(|entry_type| each(name, entry_type).is_break()) {
                 return Ok(());
             }
         }
@@ -415,7 +418,7 @@ impl HeldDir {
         if let Some(held) = entry.dir.upgrade() {
             return Ok(held);
         }
-        let fd = open_quietly(self.fd(), name.as_str(), HOLD).map_err(errno)?;
+        let fd = open_with_noatime_fallback(self.fd(), name.as_str(), HOLD).map_err(errno)?;
         let held = self.core.hold(fd)?;
         if let NameCache::Read(names) = &mut self.cache.lock().names
             && let Some(CachedEntry::Node(entry)) = names.entries.get_mut(name.as_str())
@@ -436,26 +439,26 @@ impl HeldDir {
 
     /// Returns the [`Stat`] of this directory.
     fn stat_here(&self) -> Result<Stat> {
-        let found = self.with_deferred_times(stat(&fs::fstat(&self.fd).map_err(errno)?));
-        Ok(self.xattrs()?.origin.map_or(found, |id| id.put_on(found)))
+        let node_stat = self.with_deferred_times(stat(&fs::fstat(&self.fd).map_err(errno)?));
+        Ok(self.xattrs()?.origin.map_or(node_stat, |id| id.put_on(node_stat)))
     }
 
     /// Returns the [`Stat`] of the node `name`.
     fn stat_name(&self, state: &UpperState, name: Name<'_>, entry: &CachedNode) -> Result<Stat> {
         let flags = AtFlags::SYMLINK_NOFOLLOW;
-        let found = stat(&fs::statat(self.fd(), name.as_str(), flags).map_err(errno)?);
-        let found = self.core.without_leftover_links(found);
-        let found = match entry.dir.upgrade() {
+        let node_stat = stat(&fs::statat(self.fd(), name.as_str(), flags).map_err(errno)?);
+        let node_stat = self.core.without_leftover_links(node_stat);
+        let node_stat = match entry.dir.upgrade() {
             Some(dir) if self.core.has_deferred_times.load(Ordering::Relaxed) => {
-                dir.with_deferred_times(found)
+                dir.with_deferred_times(node_stat)
             }
-            Some(_) | None => found,
+            Some(_) | None => node_stat,
         };
-        let origin = match found.kind {
-            FileType::Symlink => state.links.get(&NodeId::of(&found)).copied(),
+        let origin = match node_stat.kind {
+            FileType::Symlink => state.links.get(&NodeId::of(&node_stat)).copied(),
             _ => self.origin(name, entry)?,
         };
-        Ok(origin.map_or(found, |id| id.put_on(found)))
+        Ok(origin.map_or(node_stat, |id| id.put_on(node_stat)))
     }
 
     /// Returns the identity of the lower's node that the file or directory `name` is a copy of.
@@ -513,15 +516,15 @@ impl HostUpper {
 impl DescentCache {
     fn keep(&self, held: &Arc<HeldDir>) {
         let mut all = self.0.lock();
-        let coldest = if all.len() < DESCENT_CACHE_MAX { None } else { all.pop_front() };
+        let oldest = if all.len() < DESCENT_CACHE_MAX { None } else { all.pop_front() };
         all.push_back(Arc::clone(held));
         drop(all);
-        drop(coldest);
+        drop(oldest);
     }
 }
 
-fn cached_entry(xattrs: DirXattrs, sort: EntryType) -> CachedEntry {
-    match sort {
+fn cached_entry(xattrs: DirXattrs, entry_type: EntryType) -> CachedEntry {
+    match entry_type {
         EntryType::Debris => CachedEntry::Debris,
         EntryType::Whiteout => CachedEntry::Whiteout,
         EntryType::Node(kind @ (FileType::Dir | FileType::File)) if xattrs.may_hold_copies => {

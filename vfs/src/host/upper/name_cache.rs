@@ -46,8 +46,8 @@ impl CachedNode {
 #[derive(Clone)]
 pub(super) enum CachedEntry {
     Absent,
-    /// Absent for callers, but the name is taken by a node that a failed operation could not
-    /// remove. A new node replaces it.
+    /// A leftover of a failed rollback: the name is taken by a node that could not be removed.
+    /// Absent for callers. A new node replaces it.
     Debris,
     Whiteout,
     Node(CachedNode),

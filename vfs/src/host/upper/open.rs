@@ -5,7 +5,7 @@
 //!
 //! The upper's directory is locked exclusively while it can change and shared while it is frozen
 //! ([flock](https://man7.org/linux/man-pages/man2/flock.2.html)), so that no two overlays, in this
-//! process or another, write one upper. The kernel's overlayfs takes no such lock.
+//! process or another, write one upper. The overlayfs of Linux takes no such lock.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -16,9 +16,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize};
 use cap_std::ambient_authority;
 use parking_lot::{Mutex, RwLock};
 use rustix::fs::{self, FlockOperation, Mode, OFlags, RenameFlags, XattrFlags};
-use rustix::io::Errno as Os;
+use rustix::io::Errno as RustixErrno;
 
-use super::super::resolve::open_quietly;
+use super::super::resolve::open_with_noatime_fallback;
 use super::super::stat::stat;
 use super::name_cache::NAMES_MAX;
 use super::work_dir::{WhiteoutStyle, WorkDir, clear, make_whiteout};
@@ -50,7 +50,7 @@ impl HostUpper {
     /// links in the directory are not. An interrupted discard is completed first.
     ///
     /// # Errors
-    /// - The errors of the kernel.
+    /// - The errors of the operating system.
     /// - Those of [`HostUpper::open_ambient_at`].
     pub fn open_ambient(dir: &Path) -> io::Result<UpperRef> {
         Self::open_ambient_with(dir, Limits::NONE)
@@ -63,11 +63,11 @@ impl HostUpper {
         Self::open(upper, work, limits)
     }
 
-    /// Opens the upper with its nodes in `upper`, such as one that the kernel wrote. Temporary
+    /// Opens the upper with its nodes in `upper`, such as one that Linux wrote. Temporary
     /// files go to a new subdirectory of `work`; nothing else in `work` changes.
     ///
     /// # Errors
-    /// - The errors of the kernel, such as `NotADirectory`.
+    /// - The errors of the operating system, such as `NotADirectory`.
     /// - `InvalidInput`: one directory is inside the other.
     /// - `CrossesDevices`: the directories are on different filesystems.
     /// - `ResourceBusy`: another overlay has one of them open.
@@ -79,7 +79,7 @@ impl HostUpper {
     /// Opens a frozen upper, as a lower of any number of overlays.
     ///
     /// # Errors
-    /// - The errors of the kernel.
+    /// - The errors of the operating system.
     /// - `ResourceBusy`: an overlay has it open as its upper.
     /// - `InvalidData`: a discard was interrupted.
     pub fn open_ambient_frozen(upper: &Path) -> io::Result<UpperRef> {
@@ -93,18 +93,17 @@ impl HostUpper {
     /// followed.
     ///
     /// # Errors
-    /// - The errors of the kernel.
+    /// - The errors of the operating system.
     /// - `ResourceBusy`: an overlay has it open as its upper.
     /// - `InvalidData`: a discard was interrupted.
     pub fn open_ambient_frozen_in(dir: &Path) -> io::Result<UpperRef> {
-        let upper = open_quietly(ambient(dir)?.as_fd(), "upper", HOLD)?;
+        let upper = open_with_noatime_fallback(ambient(dir)?.as_fd(), "upper", HOLD)?;
         lock(upper.as_fd(), FlockOperation::NonBlockingLockShared, "the upper is being written")?;
         Self::open_root(upper, None, NAMES_MAX)
     }
 
     fn open(upper: OwnedFd, work: OwnedFd, limits: Limits) -> io::Result<UpperRef> {
-        if lies_in(work.as_fd(), id(upper.as_fd())?)? || lies_in(upper.as_fd(), id(work.as_fd())?)?
-        {
+        if is_in(work.as_fd(), id(upper.as_fd())?)? || is_in(upper.as_fd(), id(work.as_fd())?)? {
             let text = "neither of an upper's directories may lie in the other";
             return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
         }
@@ -115,19 +114,24 @@ impl HostUpper {
         let exclusive = FlockOperation::NonBlockingLockExclusive;
         lock(upper.as_fd(), exclusive, "another overlay uses the upper")?;
         lock(work.as_fd(), exclusive, "another overlay uses the work directory")?;
-        let area = subdir(work.as_fd(), AREA)?;
-        clear(area.as_fd())?;
-        let work_area = probe(area, limits.style)?;
-        let area = WorkArea { work: work_area, lock: work };
-        Self::open_root(upper, Some(area), limits.names_max)
+        let area_dir = subdir(work.as_fd(), AREA)?;
+        clear(area_dir.as_fd())?;
+        let work_dir = probe(area_dir, limits.style)?;
+        let work_area = WorkArea { work: work_dir, lock: work };
+        Self::open_root(upper, Some(work_area), limits.names_max)
     }
 
-    fn open_root(upper: OwnedFd, area: Option<WorkArea>, names_max: usize) -> io::Result<UpperRef> {
-        let root = open_quietly(upper.as_fd(), ".", HOLD)?;
-        let state = RwLock::new(UpperState { is_frozen: area.is_none(), ..UpperState::default() });
+    fn open_root(
+        upper: OwnedFd,
+        work_area: Option<WorkArea>,
+        names_max: usize,
+    ) -> io::Result<UpperRef> {
+        let root = open_with_noatime_fallback(upper.as_fd(), ".", HOLD)?;
+        let state =
+            RwLock::new(UpperState { is_frozen: work_area.is_none(), ..UpperState::default() });
         let core = Arc::new(UpperCore {
             upper,
-            area,
+            work_area,
             state,
             held: Mutex::default(),
             open_files: AtomicUsize::new(0),
@@ -139,7 +143,7 @@ impl HostUpper {
         let root = core.hold(root).map_err(io::Error::other)?;
         let is_discarded = xattrs::is_discarded(root.fd()).map_err(io::Error::other)?;
         let opened: UpperRef = Arc::new(HostUpper::new(root, Arc::new(DescentCache::default())));
-        if is_discarded && core.area.is_none() {
+        if is_discarded && core.work_area.is_none() {
             let text = "a discard of the upper was interrupted: discard it again";
             return Err(io::Error::new(io::ErrorKind::InvalidData, text));
         }
@@ -153,16 +157,16 @@ impl HostUpper {
 /// Opens a directory of the host by its path, with the authority of the process.
 fn ambient(path: &Path) -> io::Result<OwnedFd> {
     let dir = cap_std::fs::Dir::open_ambient_dir(path, ambient_authority())?;
-    Ok(open_quietly(dir.as_fd(), ".", HOLD)?)
+    Ok(open_with_noatime_fallback(dir.as_fd(), ".", HOLD)?)
 }
 
 /// Opens a subdirectory. Creates it if it is missing.
 fn subdir(dir: BorrowedFd<'_>, name: &str) -> io::Result<OwnedFd> {
     match fs::mkdirat(dir, name, Mode::from_raw_mode(0o777)) {
-        Ok(()) | Err(Os::EXIST) => {}
+        Ok(()) | Err(RustixErrno::EXIST) => {}
         Err(os) => return Err(os.into()),
     }
-    Ok(open_quietly(dir, name, HOLD)?)
+    Ok(open_with_noatime_fallback(dir, name, HOLD)?)
 }
 
 fn id(dir: BorrowedFd<'_>) -> io::Result<NodeId> {
@@ -172,13 +176,13 @@ fn id(dir: BorrowedFd<'_>) -> io::Result<NodeId> {
 fn lock(dir: BorrowedFd<'_>, how: FlockOperation, text: &'static str) -> io::Result<()> {
     match fs::flock(dir, how) {
         Ok(()) => Ok(()),
-        Err(Os::WOULDBLOCK) => Err(io::Error::new(io::ErrorKind::ResourceBusy, text)),
+        Err(RustixErrno::WOULDBLOCK) => Err(io::Error::new(io::ErrorKind::ResourceBusy, text)),
         Err(os) => Err(os.into()),
     }
 }
 
 /// Returns whether `dir` is the directory `top` or a descendant of it.
-pub(in crate::host) fn lies_in(dir: BorrowedFd<'_>, top: NodeId) -> io::Result<bool> {
+pub(in crate::host) fn is_in(dir: BorrowedFd<'_>, top: NodeId) -> io::Result<bool> {
     let mut at = fs::openat(dir, ".", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
     for _ in 0..DEPTH_MAX {
         let here = id(at.as_fd())?;
@@ -194,34 +198,36 @@ pub(in crate::host) fn lies_in(dir: BorrowedFd<'_>, top: NodeId) -> io::Result<b
 }
 
 /// Probes the features of the filesystem in an empty work directory.
-fn probe(area: OwnedFd, wanted: WhiteoutStyle) -> io::Result<WorkDir> {
+fn probe(area_dir: OwnedFd, wanted: WhiteoutStyle) -> io::Result<WorkDir> {
     let unsupported = |text| io::Error::new(io::ErrorKind::Unsupported, text);
-    match fs::fsetxattr(&area, xattrs::MAY_HOLD, b"y", XattrFlags::empty()) {
+    match fs::fsetxattr(&area_dir, xattrs::MAY_HOLD, b"y", XattrFlags::empty()) {
         Ok(()) => {}
-        Err(Os::OPNOTSUPP) => {
+        Err(RustixErrno::OPNOTSUPP) => {
             return Err(unsupported("the filesystem has no extended attributes for users"));
         }
         Err(os) => return Err(os.into()),
     }
     let style = match wanted {
-        WhiteoutStyle::Device if make_whiteout(area.as_fd(), "#a").is_ok() => WhiteoutStyle::Device,
+        WhiteoutStyle::Device if make_whiteout(area_dir.as_fd(), "#a").is_ok() => {
+            WhiteoutStyle::Device
+        }
         WhiteoutStyle::Device | WhiteoutStyle::Xattr => WhiteoutStyle::Xattr,
     };
     let can_leave = match style {
         WhiteoutStyle::Device => {
-            fs::renameat_with(&area, "#a", &area, "#b", RenameFlags::WHITEOUT).is_ok()
+            fs::renameat_with(&area_dir, "#a", &area_dir, "#b", RenameFlags::WHITEOUT).is_ok()
         }
         WhiteoutStyle::Xattr => false,
     };
     for name in ["#a", "#b"] {
-        match fs::mkdirat(&area, name, Mode::from_raw_mode(0o777)) {
-            Ok(()) | Err(Os::EXIST) => {}
+        match fs::mkdirat(&area_dir, name, Mode::from_raw_mode(0o777)) {
+            Ok(()) | Err(RustixErrno::EXIST) => {}
             Err(os) => return Err(os.into()),
         }
     }
-    if fs::renameat_with(&area, "#a", &area, "#b", RenameFlags::EXCHANGE).is_err() {
+    if fs::renameat_with(&area_dir, "#a", &area_dir, "#b", RenameFlags::EXCHANGE).is_err() {
         return Err(unsupported("the filesystem cannot exchange two names"));
     }
-    clear(area.as_fd())?;
-    Ok(WorkDir::new(area, style, can_leave))
+    clear(area_dir.as_fd())?;
+    Ok(WorkDir::new(area_dir, style, can_leave))
 }

@@ -1,6 +1,6 @@
 //! Renames in an upper on the host, with whiteouts as source or target.
 //!
-//! The kernel checks which node may replace which. Two cases differ from the kernel's rename: a
+//! Linux checks which node may replace which. Two cases differ from the rename of Linux: a
 //! directory may replace a whiteout, and a directory may replace a directory with nothing but
 //! whiteouts. The latter is made opaque and its whiteouts are removed before the rename. That
 //! reveals nothing, since the target has no visible entries before and after.
@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use rustix::fs::{self, AtFlags, RenameFlags};
-use rustix::io::Errno as Os;
+use rustix::io::Errno as RustixErrno;
 
 use super::super::errno::errno;
 use super::super::stat::stat;
@@ -132,15 +132,15 @@ impl Rename<'_> {
         self.rename(RenameFlags::EXCHANGE).map_err(errno)
     }
 
-    /// Empties a target directory of whiteouts, so that the kernel can replace it.
+    /// Empties a target directory of whiteouts, so that Linux can replace it.
     fn clear_target(&self) -> Result<()> {
         let target = self.into.child(self.new_name, 0).map_err(stop_to_errno)?;
         if !target.has_nodes()? && target.debris_names()?.is_empty() {
             return Ok(());
         }
-        // The kernel refuses a target that is not empty, after it has checked for other errors.
+        // Linux refuses a target that is not empty, after it has checked for other errors.
         match self.rename(RenameFlags::empty()) {
-            Err(Os::NOTEMPTY | Os::EXIST) => {}
+            Err(RustixErrno::NOTEMPTY | RustixErrno::EXIST) => {}
             Err(os) => return Err(errno(os)),
             // Another process emptied the target, so the rename succeeded.
             Ok(()) => return Err(Errno::Busy),
@@ -199,7 +199,7 @@ fn is_same(
     }
     let look = |dir: &HeldDir, name: Name<'_>| {
         let flags = AtFlags::SYMLINK_NOFOLLOW;
-        fs::statat(dir.fd(), name.as_str(), flags).map(|found| stat(&found)).map_err(errno)
+        fs::statat(dir.fd(), name.as_str(), flags).map(|stat_buf| stat(&stat_buf)).map_err(errno)
     };
     let one = look(from, name)?;
     if one.nlink < 2 {
@@ -209,7 +209,7 @@ fn is_same(
     Ok((one.dev, one.ino) == (other.dev, other.ino))
 }
 
-/// Returns the error that precedes `Rofs` for a rename in a frozen upper, if any.
+/// Returns the error that precedes `EROFS` for a rename in a frozen upper, if any.
 fn frozen_rename_errno(
     moved: &CachedNode,
     into: &HeldDir,

@@ -56,7 +56,7 @@ impl HeldDir {
     /// Returns the entry of a name without a node.
     ///
     /// # Errors
-    /// - `Exist`: the entry is a node.
+    /// - `EEXIST`: the entry is a node.
     pub(super) fn check_vacant(&self, name: Name<'_>) -> Result<CachedEntry> {
         match self.find(name)? {
             CachedEntry::Node(_) => Err(Errno::Exist),
@@ -144,7 +144,7 @@ impl HeldDir {
     }
 
     /// Marks this directory as one that may hold whiteouts in form of files. Returns false in an
-    /// opaque directory, where whiteouts have nothing to hide and the kernel would show the files.
+    /// opaque directory, where whiteouts have nothing to hide and Linux would show the files.
     pub(super) fn declare_whiteouts(&self, work: &WorkDir) -> Result<bool> {
         if work.style == WhiteoutStyle::Device {
             return Ok(true);
@@ -167,7 +167,7 @@ impl HeldDir {
         let entry = match found {
             CachedEntry::Whiteout => return Ok(()),
             CachedEntry::Absent if !writes => {
-                // A removed directory is `Noent`, also if the whiteout need not be written.
+                // A removed directory is `ENOENT`, also if the whiteout need not be written.
                 return if self.is_removed()? { Err(Errno::Noent) } else { Ok(()) };
             }
             CachedEntry::Absent if work.style == WhiteoutStyle::Device => {
@@ -207,7 +207,7 @@ impl HeldDir {
         Ok(())
     }
 
-    /// Makes the directory opaque. Removes whiteouts in form of files, which the kernel would show
+    /// Makes the directory opaque. Removes whiteouts in form of files, which Linux would show
     /// in an opaque directory.
     pub(super) fn make_opaque(&self) -> Result<()> {
         let xattrs = self.xattrs()?;
@@ -219,7 +219,8 @@ impl HeldDir {
         if xattrs.opaque == Opaque::HoldsWhiteouts { self.remove_whiteouts() } else { Ok(()) }
     }
 
-    /// Removes the whiteouts and the debris of an opaque directory. Its times do not change.
+    /// Removes the whiteouts and the leftovers of failed rollbacks in an opaque directory. Its
+    /// times do not change.
     pub(super) fn remove_whiteouts(&self) -> Result<()> {
         let times = self.times()?;
         for name in self.debris_names()? {
@@ -322,7 +323,7 @@ impl UpperDir for HostUpper {
             return Ok(token);
         }
         self.core().work(&state)?;
-        let token = crate::overlay::fresh_token();
+        let token = crate::overlay::random_token();
         let before = super::super::stat::stat(&fs::fstat(self.at.fd()).map_err(errno)?);
         xattrs::set(self.at.fd(), xattrs::TOKEN, format!("{token:032x}").as_bytes())?;
         // The xattr updates only the change time. A root whose times were set before stays
@@ -361,8 +362,8 @@ impl UpperDir for HostUpper {
         self.rename_with(OldName::Whiteout, name, self.same(into)?, new_name)
     }
 
-    fn lies_in(&self, dir: (u64, u64)) -> Result<bool> {
-        super::lies_in(self.at.fd(), dir).map_err(|why| errno_of_io(&why))
+    fn is_in(&self, dir: (u64, u64)) -> Result<bool> {
+        super::is_in(self.at.fd(), dir).map_err(|why| errno_of_io(&why))
     }
 
     fn freeze(&self) -> Result<()> {
@@ -378,8 +379,8 @@ impl UpperDir for HostUpper {
         // Others may open the frozen upper from now on. A failure to share the lock does not undo
         // the freeze.
         let _ = fs::flock(&core.upper, FlockOperation::NonBlockingLockShared);
-        if let Some(area) = &core.area {
-            let _ = fs::flock(&area.lock, FlockOperation::NonBlockingUnlock);
+        if let Some(work_area) = &core.work_area {
+            let _ = fs::flock(&work_area.lock, FlockOperation::NonBlockingUnlock);
         }
         Ok(())
     }

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use rustix::fs::{self, AtFlags, FileType as OsType, Mode, OFlags, RawDir, RenameFlags};
-use rustix::io::{self, Errno as Os};
+use rustix::io::{self, Errno as RustixErrno};
 
 use super::super::errno::errno;
 use super::super::file::HostFile;
@@ -138,7 +138,7 @@ impl WorkDir {
     /// Creates and opens an empty file.
     pub(super) fn file(&self, how: OpenHow) -> Result<(TempNode<'_>, HostFile)> {
         self.make(TempKind::Leaf, |dir, name| {
-            create(dir, Name::new(name).map_err(|_| Os::INVAL)?, how)
+            create(dir, Name::new(name).map_err(|_| RustixErrno::INVAL)?, how)
         })
     }
 
@@ -274,7 +274,7 @@ impl Drop for TempNode<'_> {
 fn remove_dir(parent: BorrowedFd<'_>, name: &str) -> io::Result<()> {
     fault_points::before_change()?;
     match fs::unlinkat(parent, name, AtFlags::REMOVEDIR) {
-        Err(Os::NOTEMPTY | Os::EXIST) => {}
+        Err(RustixErrno::NOTEMPTY | RustixErrno::EXIST) => {}
         other => return other,
     }
     let dir = fs::openat(parent, name, DIR, Mode::empty())?;
@@ -316,15 +316,15 @@ fn empty(dir: BorrowedFd<'_>, depth: Depth) -> io::Result<()> {
             return Ok(());
         }
     }
-    Err(Os::NOTEMPTY)
+    Err(RustixErrno::NOTEMPTY)
 }
 
 fn remove(dir: BorrowedFd<'_>, name: &CStr, depth: Depth) -> io::Result<()> {
     fault_points::before_change()?;
     match fs::unlinkat(dir, name, AtFlags::empty()) {
-        Err(Os::ISDIR | Os::PERM) if depth == Depth::Dirs => {}
+        Err(RustixErrno::ISDIR | RustixErrno::PERM) if depth == Depth::Dirs => {}
         other => return other,
     }
-    let name = name.to_str().map_err(|_| Os::NOTEMPTY)?;
+    let name = name.to_str().map_err(|_| RustixErrno::NOTEMPTY)?;
     remove_dir(dir, name)
 }

@@ -3,7 +3,7 @@
 //! The format is that of Linux with the mount option `userxattr`:
 //! <https://docs.kernel.org/filesystems/overlayfs.html>. A whiteout is a character device 0/0, or
 //! an empty file with [`WHITEOUT`] in a directory with [`OPAQUE`] = `x`. An opaque directory has
-//! [`OPAQUE`] = `y`. The kernel hides all xattrs with the prefix `user.overlay.` from users of its
+//! [`OPAQUE`] = `y`. Linux hides all xattrs with the prefix `user.overlay.` from users of its
 //! mounts, and ignores the ones that only this program defines.
 
 use std::collections::HashSet;
@@ -13,7 +13,7 @@ use std::sync::OnceLock;
 
 use parking_lot::Mutex;
 use rustix::fs::{self, AtFlags, Mode, OFlags, XattrFlags};
-use rustix::io::Errno as Os;
+use rustix::io::Errno as RustixErrno;
 
 use super::super::errno::errno;
 use super::super::stat::{kind, stat};
@@ -118,8 +118,8 @@ impl DirXattrs {
         let mut list = [0_u8; LIST_MAX];
         let list = match fs::flistxattr(dir, &mut list[..]) {
             Ok(len) => list.get(..len),
-            Err(Os::RANGE) => None,
-            Err(Os::OPNOTSUPP) => return Ok(DirXattrs::default()),
+            Err(RustixErrno::RANGE) => None,
+            Err(RustixErrno::OPNOTSUPP) => return Ok(DirXattrs::default()),
             Err(os) => return Err(errno(os)),
         };
         let has = |mark: &str| {
@@ -160,7 +160,7 @@ pub(super) fn set(node: BorrowedFd<'_>, mark: &str, value: &[u8]) -> Result<()> 
 pub(super) fn remove(node: BorrowedFd<'_>, mark: &str) -> Result<()> {
     fault_points::before_change().map_err(errno)?;
     match fs::fremovexattr(node, mark) {
-        Ok(()) | Err(Os::NODATA) => Ok(()),
+        Ok(()) | Err(RustixErrno::NODATA) => Ok(()),
         Err(os) => Err(errno(os)),
     }
 }
@@ -181,7 +181,7 @@ fn get(node: BorrowedFd<'_>, mark: &str) -> Result<Option<Vec<u8>>> {
     let mut value = [0_u8; MARK_MAX];
     match fs::fgetxattr(node, mark, &mut value[..]) {
         Ok(len) => Ok(value.get(..len).map(<[u8]>::to_vec)),
-        Err(Os::NODATA | Os::RANGE | Os::OPNOTSUPP) => Ok(None),
+        Err(RustixErrno::NODATA | RustixErrno::RANGE | RustixErrno::OPNOTSUPP) => Ok(None),
         Err(os) => Err(errno(os)),
     }
 }
@@ -189,7 +189,8 @@ fn get(node: BorrowedFd<'_>, mark: &str) -> Result<Option<Vec<u8>>> {
 /// The type of a directory entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum EntryType {
-    /// A node that does not have all its names yet.
+    /// A leftover of a failed rollback: a node that does not have all its names yet. Callers see
+    /// it as absent.
     Debris,
     Whiteout,
     Node(FileType),
@@ -216,16 +217,16 @@ pub(super) fn classify(
     if let (true, Some(kind)) = (is_plain, hint) {
         return Ok(Some(EntryType::Node(kind)));
     }
-    let found = match fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
-        Ok(found) => found,
-        Err(Os::NOENT) => return Ok(None),
+    let stat_buf = match fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(stat_buf) => stat_buf,
+        Err(RustixErrno::NOENT) => return Ok(None),
         Err(os) => return Err(errno(os)),
     };
-    let kind = kind(&found);
-    if may_hold_pending && pending.lock().contains(&NodeId::of(&stat(&found))) {
+    let kind = kind(&stat_buf);
+    if may_hold_pending && pending.lock().contains(&NodeId::of(&stat(&stat_buf))) {
         return Ok(Some(EntryType::Debris));
     }
-    let (size, is_null) = (found.st_size, found.st_rdev == 0);
+    let (size, is_null) = (stat_buf.st_size, stat_buf.st_rdev == 0);
     let may_be_whiteout = opaque != Opaque::No && size == 0;
     Ok(Some(match kind {
         FileType::CharDevice if is_null => EntryType::Whiteout,
@@ -250,8 +251,10 @@ pub(super) fn open_for_xattrs(dir: BorrowedFd<'_>, name: &str) -> Result<Option<
         OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     match fs::openat(dir, name, flags, Mode::empty()) {
         Ok(node) => Ok(Some(node)),
-        Err(Os::ACCESS | Os::NOENT | Os::LOOP | Os::NXIO) => Ok(None),
-        Err(Os::MFILE) => Err(Errno::Mfile),
+        Err(RustixErrno::ACCESS | RustixErrno::NOENT | RustixErrno::LOOP | RustixErrno::NXIO) => {
+            Ok(None)
+        }
+        Err(RustixErrno::MFILE) => Err(Errno::Mfile),
         Err(os) => Err(errno(os)),
     }
 }

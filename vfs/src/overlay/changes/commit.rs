@@ -59,7 +59,7 @@ const NOTES_MAX: usize = 64;
 /// afterwards, since its lower has changed.
 ///
 /// # Errors
-/// - `Perm`: a node is neither a file nor a directory nor a symbolic link. Nothing has changed.
+/// - `EPERM`: a node is neither a file nor a directory nor a symbolic link. Nothing has changed.
 /// - The errors of the upper and of the target.
 pub fn commit(
     upper: &UpperRef,

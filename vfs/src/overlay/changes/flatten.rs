@@ -21,14 +21,14 @@ use crate::{Descent, Errno, File, FileType, Name, OpenHow, Result, Stat, bug};
 /// An overlay switches to the result with [`Overlay::restore`](super::super::Overlay::restore).
 ///
 /// # Errors
-/// - `Inval`: `count` is 0 or exceeds [`Lowers::count`], or `into` is one of the lowers.
-/// - `Perm`: a node is neither a file nor a directory nor a symbolic link.
+/// - `EINVAL`: `count` is 0 or exceeds [`Lowers::count`], or `into` is one of the lowers.
+/// - `EPERM`: a node is neither a file nor a directory nor a symbolic link.
 /// - The errors of the lowers and of `into`.
 ///
 /// After an error `into` holds a part of the tree.
 pub fn flatten(lowers: &Lowers, count: usize, into: &UpperRef) -> Result<Lowers, PathError> {
     let (top, rest) = lowers.split(count).ok_or(Errno::Inval).at("")?;
-    if lowers.root.is_entangled(into).at("")? {
+    if lowers.root.overlaps(into).at("")? {
         return Err(Errno::Inval).at("");
     }
     let below = if rest.is_empty() { None } else { Some(of(rest.clone()).at("")?.root) };

@@ -185,7 +185,7 @@ impl Overlay {
 /// not be in use.
 ///
 /// # Errors
-/// - `Notsup`: the root is opaque, which cannot be undone.
+/// - `ENOTSUP`: the root is opaque, which cannot be undone.
 /// - The errors of the upper.
 ///
 /// After an error or a crash, the next open of the upper removes the rest.

@@ -108,11 +108,11 @@ impl MergedDir {
     }
 
     /// Returns whether `upper` is one of the parts, an ancestor of one or a descendant of one.
-    pub(in super::super) fn is_entangled(&self, upper: &UpperRef) -> Result<bool> {
+    pub(in super::super) fn overlaps(&self, upper: &UpperRef) -> Result<bool> {
         let id = |dir: &dyn Dir| to_errno(dir.stat(Descent::HERE)).map(|stat| (stat.dev, stat.ino));
         let upper_id = id(&**upper)?;
         for part in &self.parts {
-            if part.lies_in(upper_id)? || upper.lies_in(id(part.dir())?)? {
+            if part.is_in(upper_id)? || upper.is_in(id(part.dir())?)? {
                 return Ok(true);
             }
         }
@@ -213,8 +213,8 @@ impl MergedDir {
     /// Returns the parent directory and the last name of `path`, which must have a name.
     ///
     /// # Errors
-    /// - `Noent`: a name of the parent path is absent.
-    /// - `Notdir` or [`Stop::Link`]: a name of the parent path leads to a leaf.
+    /// - `ENOENT`: a name of the parent path is absent.
+    /// - `ENOTDIR` or [`Stop::Link`]: a name of the parent path leads to a leaf.
     pub(super) fn parent_of<'p>(
         &self,
         path: Descent<'p>,
@@ -258,7 +258,7 @@ impl MergedDir {
         Ok(list)
     }
 
-    /// Returns the errno of an operation that would create `name`: `Exist` or `Rofs`.
+    /// Returns the errno of an operation that would create `name`: `EEXIST` or `EROFS`.
     pub(super) fn refuse_new(&self, name: Name<'_>) -> Errno {
         match self.lookup(name) {
             Ok(None) => Errno::Rofs,

@@ -35,7 +35,7 @@ impl UpperCookies {
     /// Returns the cookie of a number; 0 is the start of the listing.
     ///
     /// # Errors
-    /// - `Inval`: the number was never assigned.
+    /// - `EINVAL`: the number was never assigned.
     pub(in super::super) fn cookie(&self, number: u64) -> Result<Cookie> {
         let Some(nth) = number.checked_sub(1) else { return Ok(Cookie::START) };
         let nth = usize::try_from(nth).map_err(|_| Errno::Inval)?;

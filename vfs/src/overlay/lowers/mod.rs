@@ -61,7 +61,7 @@ impl Lowers {
         Lowers { root, _recent: recent }
     }
 
-    /// Returns the root of the merged tree. Operations that would change it fail with `Rofs`.
+    /// Returns the root of the merged tree. Operations that would change it fail with `EROFS`.
     #[must_use]
     pub fn root(&self) -> DirRef {
         Arc::clone(&self.root) as DirRef
@@ -121,8 +121,8 @@ impl LowersBuilder {
     /// Builds the stack. Lowers under an opaque root are dropped.
     ///
     /// # Errors
-    /// - `Inval`: the builder is empty.
-    /// - `Io`: a frozen upper cannot return whether its root is opaque.
+    /// - `EINVAL`: the builder is empty.
+    /// - `EIO`: a frozen upper cannot return whether its root is opaque.
     pub fn build(mut self) -> Result<Lowers> {
         if self.parts.is_empty() {
             return Err(Errno::Inval);
@@ -140,7 +140,7 @@ impl LowersBuilder {
 }
 
 /// Returns the stop of a descent that reaches the leaf `name` of `dir` after `depth` names:
-/// `Notdir`, or [`Stop::Link`] for a symlink.
+/// `ENOTDIR`, or [`Stop::Link`] for a symlink.
 pub(super) fn not_a_dir(dir: &dyn Dir, name: Name<'_>, depth: usize) -> Stop {
     match dir.open(name.into(), OpenHow::HOLD_DIR) {
         Err(stop) => stop.shifted_by(depth),

@@ -69,20 +69,20 @@ impl LowerDir {
 
     /// Returns whether this directory is the directory with the identity `top` or a descendant of
     /// it.
-    pub(super) fn lies_in(&self, top: (u64, u64)) -> Result<bool> {
+    pub(super) fn is_in(&self, top: (u64, u64)) -> Result<bool> {
         match self {
-            LowerDir::Plain(dir) => plain_lies_in(&**dir, top),
-            LowerDir::Frozen(upper) => upper.lies_in(top),
+            LowerDir::Plain(dir) => plain_is_in(&**dir, top),
+            LowerDir::Frozen(upper) => upper.is_in(top),
         }
     }
 }
 
 /// The ancestors of a plain directory can be compared on the host only; other filesystems compare
 /// the directory itself.
-fn plain_lies_in(dir: &dyn Dir, top: (u64, u64)) -> Result<bool> {
+fn plain_is_in(dir: &dyn Dir, top: (u64, u64)) -> Result<bool> {
     #[cfg(all(feature = "host", target_os = "linux"))]
     if let Some(dir) = (dir as &dyn std::any::Any).downcast_ref::<crate::HostDir>() {
-        return dir.lies_in(top);
+        return dir.is_in(top);
     }
     to_errno(dir.stat(Descent::HERE)).map(|stat| (stat.dev, stat.ino) == top)
 }

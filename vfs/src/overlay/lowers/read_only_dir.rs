@@ -1,6 +1,6 @@
-//! Implements [`Dir`] for the merged lowers: reads only, changes fail with `Rofs`.
+//! Implements [`Dir`] for the merged lowers: reads only, changes fail with `EROFS`.
 //!
-//! An operation that would change the tree returns the errors that precede `Rofs` in the contract
+//! An operation that would change the tree returns the errors that precede `EROFS` in the contract
 //! of [`Dir`] first.
 
 use std::any::Any;
