@@ -66,6 +66,22 @@ impl<E> Refused<E> {
     }
 }
 
+impl Refused<Stop> {
+    /// The error `stop` of a lookup for an operation that `verdict` denies. An error that does not
+    /// depend on the node, such as `EACCES` or `EIO` of an inner directory, is returned but does
+    /// not precede the denial: the operation is recorded as denied.
+    fn before(stop: Stop, verdict: &Verdict<'_>) -> Self {
+        let is_of_node = match &stop {
+            Stop::Link { .. } => true,
+            Stop::Errno(errno) => matches!(
+                errno,
+                Errno::Noent | Errno::Exist | Errno::Isdir | Errno::Notdir | Errno::Nxio
+            ),
+        };
+        if is_of_node { Refused::Precedes(stop) } else { Refused::Denied(stop, verdict.denial()) }
+    }
+}
+
 /// Returns the error of a denied operation: the first that precedes the denial, or the denial.
 pub(crate) fn deny<E: From<Errno>>(
     verdict: &Verdict<'_>,
@@ -140,7 +156,7 @@ impl CheckedDir<'_> {
                 Err(Refused::denied(verdict))
             }
             Err(Refused::Precedes(Stop::Errno(Errno::Noent))) if at_end && how.creates() => {
-                self.parent_error(path).map_err(Refused::Precedes)?;
+                self.parent_error(path).map_err(|stop| Refused::before(stop, verdict))?;
                 self.enoent_if_removed()?;
                 Err(Refused::denied(verdict))
             }
@@ -251,7 +267,8 @@ impl CheckedDir<'_> {
         into.eacces_if_hidden(new_name, verdict)?;
         match into.kind_if_lookup_granted(new_name, verdict) {
             Ok(_) => return Err(Refused::Precedes(Errno::Exist)),
-            Err(Refused::Precedes(Errno::Noent)) => {}
+            // Also in a hidden directory: the denial of the link comes first.
+            Err(Refused::Precedes(Errno::Noent) | Refused::Denied(Errno::Noent, _)) => {}
             Err(refused) => return Err(refused),
         }
         into.enoent_if_removed()?;
@@ -298,7 +315,7 @@ impl CheckedDir<'_> {
             let link = self.link_at(passed).map(Refused::Precedes);
             return Err(link.unwrap_or_else(|| Refused::denied(verdict)));
         }
-        self.kind_at(path).map_err(Refused::Precedes)
+        self.kind_at(path).map_err(|stop| Refused::before(stop, verdict))
     }
 
     /// Returns the type of the node at `path`, on which the policy must grant `LOOKUP`.

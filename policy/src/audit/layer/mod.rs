@@ -25,7 +25,7 @@ use std::sync::Arc;
 use palisade_vfs::{Descent, DirRef, Errno, Result};
 
 use crate::audit::decision::{DecisionDetails, JudgedPath, Observation, decide};
-use crate::audit::event::Mode;
+use crate::audit::event::{Decision, Mode};
 use crate::audit::event_path::EventPath;
 use crate::audit::handle_path::HandlePath;
 use crate::audit::layer::observed_dir::ObservedDir;
@@ -150,7 +150,13 @@ impl Observer {
             return self.emit_granted(operated, state);
         }
         let to = operated.to.map(|to| JudgedPath { state: to.state, path: to.path.walked() });
-        self.emit_decided(operated, &decide(policy, from, to, operated.observation));
+        let mut details = decide(policy, from, to, operated.observation);
+        let was_done = self.mode == Mode::Enforce && operated.observation.result.is_ok();
+        if was_done && details.decision != Decision::Allow {
+            // The policy was narrowed between the operation and its record.
+            details = DecisionDetails::allowed(None);
+        }
+        self.emit_decided(operated, &details);
     }
 
     #[inline]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use palisade_vfs::overlay::{Lowers, Overlay};
-use palisade_vfs::{DirRef, Errno, MemFs, Mounts, Rights};
+use palisade_vfs::{Access, Descent, DirRef, Errno, MemFs, Mounts, OpenFlags, OpenHow, Rights};
 use proptest::prelude::*;
 
 use super::Watched;
@@ -195,4 +195,20 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn errors_of_an_inner_layer_do_not_precede_a_denial() {
+    let all = || Policy::builder().allow("/**", Rights::all());
+    let inner = all().deny("/a/f", Rights::all()).build().unwrap();
+    let outer = all().deny("/a/f", Rights::STAT | Rights::WRITE).build().unwrap();
+    let dir = confine(seeded(), Arc::new(inner));
+    let watched = Watched::new(dir, Arc::new(outer), Mode::Enforce);
+    let (path, how) =
+        (Descent::new("a/f").unwrap(), OpenHow::new(Access::Write, OpenFlags::empty()));
+    assert!(watched.dir.stat(path).is_err());
+    assert!(watched.dir.open(path, how).is_err());
+    let records = watched.take();
+    assert_eq!(records.len(), 2, "{records:#?}");
+    assert!(records.iter().all(|record| is_refused(record.decision)), "{records:#?}");
 }

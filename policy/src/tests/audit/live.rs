@@ -126,3 +126,20 @@ fn rename_between_different_observers_is_exdev() {
     }
     assert_eq!(left.dir.rename(f, &*left.dir, n), Ok(()));
 }
+
+#[test]
+fn transfer_before_a_revocation_is_recorded_as_allowed() {
+    for transfers in [Transfers::AtClose, Transfers::Each] {
+        let options = AuditOptions { transfers, ..AuditOptions::default() };
+        let live = Live::new(all());
+        let watched = Watched::by(options, |auditor| observe_live(seeded(), &live, "", auditor));
+        let file = open(&watched.dir, "f");
+        assert!(Verb::Read.apply(&file).is_ok());
+        live.revoke();
+        drop(file);
+        let records = watched.take();
+        let read = |record: &crate::audit::Record| record.action == Action::One(Operation::Read);
+        assert!(records.iter().any(read), "{transfers:?} {records:#?}");
+        assert!(records.iter().all(|it| it.decision == Decision::Allow), "{records:#?}");
+    }
+}
