@@ -409,7 +409,7 @@ pub(crate) struct Mounts {
     /// Mount a host directory as the lower of an overlay; changes stay in memory, or in --upper
     #[arg(long, value_name = "HOST[::GUEST][:ro]", value_parser = MountSpec::parse)]
     pub(crate) overlay: Vec<MountSpec>,
-    /// Mount a zip, a tar (plain, gzip, Zstandard) or a directory read-only
+    /// Mount a zip, a tar (plain, gzip, Zstandard, xz, bzip2, LZMA) or a directory read-only
     #[arg(long, value_name = "FILE[::GUEST]", value_parser = MountSpec::parse_image)]
     pub(crate) image: Vec<MountSpec>,
 }
@@ -483,7 +483,7 @@ pub(crate) struct Export {
 
 #[derive(Debug, Args)]
 pub(crate) struct Import {
-    /// The archive to read: a tar (plain, gzip, Zstandard)
+    /// The archive to read: a tar (plain, gzip, Zstandard, xz, bzip2, LZMA)
     #[arg(value_name = "FILE")]
     pub(crate) archive: PathBuf,
     /// The directory to store the changes in; created if it does not exist

@@ -39,7 +39,7 @@ enum ArchiveError {
     #[diagnostic(
         code(palisade::import),
         help(
-            "the archive must be a layer as `palisade export` writes it: a tar (plain, gzip, Zstandard) in the format of OCI layers; nothing was imported"
+            "the archive must be a layer as `palisade export` writes it: a tar (plain, gzip, Zstandard, xz, bzip2, LZMA) in the format of OCI layers; nothing was imported"
         )
     )]
     Import { path: PathBuf, why: ImportError },

@@ -84,7 +84,7 @@ pub(crate) enum MountError {
     #[diagnostic(
         code(palisade::image),
         help(
-            "an image is a zip, a tar (plain, gzip, Zstandard) or a directory; the file name does not matter"
+            "an image is a zip, a tar (plain, gzip, Zstandard, xz, bzip2, LZMA) or a directory; the file name does not matter"
         )
     )]
     Image { option: &'static str, path: PathBuf, why: ImageError },
