@@ -15,7 +15,7 @@
 //! function from paths to rights.
 //!
 //! After an operation the oracle reads only the names and files of the operation's footprint. It
-//! scans the whole tree and compares it at the end of a run, after every [`SCAN_INTERVAL`]th
+//! scans the whole tree and compares it at the end of a run, after every `SCAN_INTERVAL`th
 //! operation that can change the tree, and where the footprint is not known.
 
 mod guest;
