@@ -187,7 +187,9 @@ fn decide_on_paths(
         }
         _ => return DecisionDetails::allowed(here.rule()),
     };
-    if let Some([first, second]) = observation.rights_to_see_result() {
+    // Every error of a rename or link into a hidden directory counts as the denial.
+    let is_into_hidden = to.is_some_and(|to| policy.is_hidden(to.state));
+    if !is_into_hidden && let Some([first, second]) = observation.rights_to_see_result() {
         let is_granted =
             |at: JudgedPath<'_>, rights| policy.judge(at.state, at.path, rights).is_allowed();
         if first.is_none_or(|rights| is_granted(from, rights))

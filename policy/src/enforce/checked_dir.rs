@@ -262,13 +262,16 @@ impl<'a> CheckedDir<'a> {
                     return Ok(());
                 }
                 let preceding = self.before_rename_denial(name, into, new_name, &verdict);
+                let preceding = into.denied_if_hidden(preceding, &verdict);
                 return Err(deny(&verdict, preceding, recorder));
             }
         };
-        recorder.decided(CheckOutcome::Granted(from));
-        if movable != Movable::Everything && self.is_dir(name)? {
+        let is_dir = if movable == Movable::Everything { Ok(false) } else { self.is_dir(name) };
+        if is_dir == Ok(true) {
             return Err(self.refuse_widening(old, new, recorder));
         }
+        recorder.decided(CheckOutcome::Granted(from));
+        is_dir?;
         match self.dir.rename(name, &**into.dir, new_name) {
             Err(Errno::Notempty) => Err(into.nonempty_errno(new_name, to)),
             result => result,
@@ -317,6 +320,7 @@ impl<'a> CheckedDir<'a> {
             }
             (Err(verdict), _) | (Ok(_), Err(verdict)) => {
                 let preceding = self.before_link_denial(name, into, new_name, &verdict);
+                let preceding = into.denied_if_hidden(preceding, &verdict);
                 Err(deny(&verdict, preceding, recorder))
             }
         }

@@ -424,6 +424,21 @@ impl CheckedDir<'_> {
         Err(Refused::Denied(Errno::Acces, verdict.denial()))
     }
 
+    /// Turns an error that precedes the denial into the denial, with the same errno, if this second
+    /// directory of an operation is hidden: its handle grants nothing.
+    pub(crate) fn denied_if_hidden(
+        &self,
+        preceding: Result<(), Refused<Errno>>,
+        verdict: &Verdict<'_>,
+    ) -> Result<(), Refused<Errno>> {
+        match preceding {
+            Err(Refused::Precedes(errno)) if self.policy.is_hidden(self.state) => {
+                Err(Refused::Denied(errno, verdict.denial()))
+            }
+            preceding => preceding,
+        }
+    }
+
     /// `ENOTEMPTY` for a directory with visible entries, if the policy grants `LIST` on it.
     fn enotempty_if_listable(&self, name: Name<'_>, state: State) -> Result<(), Refused<Errno>> {
         let is_listable = self.grants(state, Rights::LIST);

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use palisade_vfs::overlay::{Lowers, Overlay};
-use palisade_vfs::{Access, Descent, DirRef, Errno, MemFs, Mounts, OpenFlags, OpenHow, Rights};
+use palisade_vfs::{
+    Access, Descent, DirRef, Errno, Follow, MemFs, Mounts, Name, OpenFlags, OpenHow, Rights, path,
+};
 use proptest::prelude::*;
 
 use super::Watched;
-use crate::audit::{Decision, Mode, Record, replay};
+use crate::audit::{AuditOptions, Decision, Mode, Record, observe, replay};
 use crate::tests::op::{self, Op, Times, apply, snapshot, some_op};
 use crate::tests::seeded;
 use crate::{Policy, confine};
@@ -211,4 +213,35 @@ fn errors_of_an_inner_layer_do_not_precede_a_denial() {
     let records = watched.take();
     assert_eq!(records.len(), 2, "{records:#?}");
     assert!(records.iter().all(|record| is_refused(record.decision)), "{records:#?}");
+}
+
+#[test]
+fn rename_and_link_into_a_hidden_directory_handle_replay_as_recorded() {
+    let all = || Policy::builder().allow("/**", Rights::all()).hide("/b");
+    for (policy, link_file) in [
+        (all(), Errno::Noent),
+        (all().deny("/f", Rights::LINK_FROM | Rights::RENAME_FROM), Errno::Acces),
+    ] {
+        let (tree, policy) = (seeded(), Arc::new(policy.build().unwrap()));
+        let log = Watched::by(AuditOptions::default(), |auditor| {
+            observe(tree.clone(), policy.clone(), "/", Mode::Enforce, auditor)
+        });
+        let auditor = Arc::clone(&log.auditor);
+        let how = OpenHow::new(Access::Read, OpenFlags::DIRECTORY);
+        let inner = path::open(&*tree, "b", Follow::No, how).unwrap().into_dir().unwrap();
+        let hidden = observe(inner, policy.clone(), "/b", Mode::Enforce, auditor);
+        let name = |text| Name::new(text).unwrap();
+        let new = name("n");
+        assert_eq!(log.dir.link(name("f"), &*hidden, new), Err(link_file));
+        assert_eq!(log.dir.link(name("a"), &*hidden, new), Err(Errno::Perm));
+        assert_eq!(log.dir.link(name("absent"), &*hidden, new), Err(Errno::Noent));
+        assert!(log.dir.rename(name("f"), &*hidden, new).is_err());
+        assert_eq!(log.dir.rename(name("a"), &*hidden, new), Err(Errno::Noent));
+        let records = log.take();
+        assert_eq!(records.len(), 5, "{records:#?}");
+        for record in records {
+            assert!(is_refused(record.decision), "{record:#?}");
+            assert_eq!(replay(&policy, &record).decision, record.decision, "{record:#?}");
+        }
+    }
 }
