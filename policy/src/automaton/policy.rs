@@ -121,7 +121,7 @@ impl Policy {
     }
 
     fn new(table: Table, source: Source) -> Self {
-        let hides = table.row(Self::START.0).is_some_and(|row| row.hidden || row.hides_beneath);
+        let hides = table.row(Self::START.0).is_some_and(|row| row.hidden || row.hides_descendants);
         Policy { table, source, hides, visited: None, memo: Mutex::default() }
     }
 
@@ -169,7 +169,7 @@ impl Policy {
     /// Whether a path under a directory at `state` is hidden, at any depth.
     #[must_use]
     pub fn may_hide_in(&self, state: State) -> bool {
-        self.table.row(state.0).is_some_and(|row| row.hidden || row.hides_beneath)
+        self.table.row(state.0).is_some_and(|row| row.hidden || row.hides_descendants)
     }
 
     /// Whether `state` grants at most the rights of `than`, and hides at least the same paths, at

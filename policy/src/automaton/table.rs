@@ -59,7 +59,7 @@ pub(crate) struct Row {
     /// The default successor; with an automaton, the index of its successors in [`Table::targets`].
     pub(crate) others: u32,
     pub(crate) hidden: bool,
-    pub(crate) hides_beneath: bool,
+    pub(crate) hides_descendants: bool,
     /// Whether all names lead to `others`, and from there to `others` again, with equal rights.
     pub(crate) constant: bool,
 }
@@ -93,7 +93,7 @@ impl Row {
         automaton: NONE,
         others: 0,
         hidden: false,
-        hides_beneath: false,
+        hides_descendants: false,
         constant: false,
     };
 

@@ -5,10 +5,12 @@
 //! reachable states are built here, so that a step at run time builds none. A [`budget`] in
 //! proportion to the rules bounds the number of states.
 //!
-//! A state has an edge for each literal name of its nodes. Under a `**` that would repeat all
-//! literal names under the `**` for each state. Therefore the names that a `**` hides are stored
-//! once, as a group that all states of the `**` share; that is sound because no other rule can
-//! make a hidden path visible. Nodes without children do not affect where a state leads, so
+//! A *deep node* is the trie node of a `**` component: every name leads from it to itself.
+//!
+//! A state has an edge for each literal name of its nodes. Under a deep node that would repeat
+//! all literal children of the deep node for each state. Therefore the names that a deep node
+//! hides are stored once, as a group that all states with this node share; that is sound because
+//! no other rule can make a hidden path visible. Nodes without children have no transitions, so
 //! states that differ only in such nodes share their edges.
 
 pub(crate) mod budget;
@@ -52,11 +54,11 @@ pub(crate) fn compile(source: &Source) -> Result<Table, Explosion> {
     });
     let mut budget = Budget::new(size.sum());
     let trie = Trie::new(&source.rules, &source.of);
-    let mut maker = Maker::new(source, &trie);
-    if let Err(Spent) = maker.run(&mut budget) {
-        return Err(Explosion { rules: maker.culprits() });
+    let mut compiler = Compiler::new(source, &trie);
+    if let Err(Spent) = compiler.run(&mut budget) {
+        return Err(Explosion { rules: compiler.error_rules() });
     }
-    Ok(maker.finish())
+    Ok(compiler.finish())
 }
 
 /// Returns the table of a policy without rules.
@@ -66,18 +68,19 @@ pub(crate) fn uniform(source: &Source) -> Table {
     Table::of_one(Row { rights, rofs, ..Row::NOTHING })
 }
 
-struct Maker<'s> {
+struct Compiler<'s> {
     source: &'s Source,
     trie: &'s Trie<'s>,
     table: Table,
     /// The set of nodes of each state.
     states: Lists,
-    /// The nodes of each state that have children, and the first state with these nodes.
-    cores: Lists,
-    owners: Vec<u32>,
+    /// The distinct sets of nodes with children, which determine the transitions of a state.
+    transition_nodes: Lists,
+    /// For each of `transition_nodes`, the first state with these nodes. It owns the edges.
+    first_states: Vec<u32>,
     automata: HashMap<Box<[u32]>, u32, FixedState>,
-    /// For each `**`, the number of names that it hides, and their group once it is built.
-    hiders: HashMap<u32, Hider, FixedState>,
+    /// The deep nodes that hide literal names.
+    hiding_nodes: HashMap<u32, HidingDeepNode, FixedState>,
     /// The range of each name in the table's text.
     texts: Vec<Range<u32>>,
     scratch: Scratch,
@@ -85,10 +88,12 @@ struct Maker<'s> {
     current: u32,
 }
 
-/// A `**` node that hides literal names.
+/// A deep node that hides literal names.
 #[derive(Clone, Copy)]
-struct Hider {
+struct HidingDeepNode {
+    /// The number of hidden names.
     names: u32,
+    /// The group of the hidden names, or `NONE` until it is compiled.
     group: u32,
 }
 
@@ -97,7 +102,7 @@ struct Hider {
 struct Scratch {
     nodes: Vec<u32>,
     set: Vec<u32>,
-    /// The nodes that all names lead to.
+    /// The nodes that every name leads to.
     base: Vec<u32>,
     literals: Vec<(u32, u32)>,
     by_pattern: Vec<(u32, u32)>,
@@ -106,22 +111,23 @@ struct Scratch {
     rules: Vec<u32>,
 }
 
-impl<'s> Maker<'s> {
+impl<'s> Compiler<'s> {
     fn new(source: &'s Source, trie: &'s Trie<'s>) -> Self {
         let hides = |node: &u32| {
             let names = trie.literals(*node).iter().filter(|(_, child)| trie.hides(*child)).count();
-            (names > 0).then_some((*node, Hider { names: number(names), group: NONE }))
+            let hiding = HidingDeepNode { names: number(names), group: NONE };
+            (names > 0).then_some((*node, hiding))
         };
-        let loops = (0..number(trie.nodes.len())).filter(|node| trie.node(*node).loops);
-        Maker {
+        let deep_nodes = (0..number(trie.nodes.len())).filter(|node| trie.node(*node).is_deep);
+        Compiler {
             source,
             trie,
             table: Table::default(),
             states: Lists::default(),
-            cores: Lists::default(),
-            owners: Vec::new(),
+            transition_nodes: Lists::default(),
+            first_states: Vec::new(),
             automata: HashMap::default(),
-            hiders: loops.filter_map(|node| hides(&node)).collect(),
+            hiding_nodes: deep_nodes.filter_map(|node| hides(&node)).collect(),
             texts: vec![0..0; trie.names.len()],
             scratch: Scratch::default(),
             current: 0,
@@ -133,7 +139,7 @@ impl<'s> Maker<'s> {
         self.state_of(&mut start, budget)?;
         while (self.current as usize) < self.states.len() {
             let mut scratch = std::mem::take(&mut self.scratch);
-            let row = self.row(&mut scratch, budget);
+            let row = self.compile_row(&mut scratch, budget);
             self.scratch = scratch;
             self.table.rows.push(row?);
             self.current += 1;
@@ -168,54 +174,55 @@ impl<'s> Maker<'s> {
     }
 
     /// Compiles the rights and the transitions of the current state.
-    fn row(&mut self, scratch: &mut Scratch, budget: &mut Budget) -> Result<Row, Spent> {
+    fn compile_row(&mut self, scratch: &mut Scratch, budget: &mut Budget) -> Result<Row, Spent> {
         scratch.nodes.clear();
         scratch.nodes.extend(self.states.get(self.current));
-        let row = self.judge(scratch, budget)?;
+        let row = self.compile_rights(scratch, budget)?;
         if row.hidden {
             return Ok(Row { owner: self.current, others: self.current, ..row });
         }
         // Nodes without children do not affect the transitions.
-        scratch.nodes.retain(|node| self.trie.leads_on(*node));
-        let known = self.owners.len();
-        let core = self.cores.intern(&scratch.nodes);
-        if (core as usize) < known {
-            let owner = self.owners.get(core as usize).copied();
-            let Some(like) = owner.and_then(|owner| self.table.row(owner)).cloned() else {
-                return Err(bug!(Spent; "nobody owns core {core}"));
+        scratch.nodes.retain(|node| self.trie.has_children(*node));
+        let known = self.first_states.len();
+        let set = self.transition_nodes.intern(&scratch.nodes);
+        if (set as usize) < known {
+            let first_state = self.first_states.get(set as usize).copied();
+            let Some(first_row) = first_state.and_then(|state| self.table.row(state)).cloned()
+            else {
+                return Err(bug!(Spent; "no state has the set of transition nodes {set}"));
             };
-            budget.spend(like.edges.len() / 8)?;
-            let Row { rights, rofs, hides_beneath, .. } = row;
-            return Ok(Row { rights, rofs, hides_beneath, ..like });
+            budget.spend(first_row.edges.len() / 8)?;
+            let Row { rights, rofs, hides_descendants, .. } = row;
+            return Ok(Row { rights, rofs, hides_descendants, ..first_row });
         }
-        self.owners.push(self.current);
-        self.lead_on(row, scratch, budget)
+        self.first_states.push(self.current);
+        self.compile_transitions(row, scratch, budget)
     }
 
-    /// Compiles the transitions of nodes that no earlier state has.
-    fn lead_on(
+    /// Compiles the transitions of the current state, the first state with these nodes.
+    fn compile_transitions(
         &mut self,
         mut row: Row,
         scratch: &mut Scratch,
         budget: &mut Budget,
     ) -> Result<Row, Spent> {
         row.owner = self.current;
-        let hider = self.hider(&scratch.nodes);
-        if let Some(hider) = hider {
-            row.group = self.group(hider, scratch, budget)?;
+        let hiding = self.hiding_node(&scratch.nodes);
+        if let Some(hiding) = hiding {
+            row.group = self.group(hiding, scratch, budget)?;
         }
         // Compiling a new group may have appended edges before these.
         let start = number(self.table.edges.len());
-        self.gather(hider, scratch);
+        self.gather_transitions(hiding, scratch);
         let Scratch { nodes, literals, by_pattern, .. } = &scratch;
         budget.spend(nodes.len() + 2 * literals.len() + by_pattern.len())?;
         row.automaton = self.automaton(&scratch.patterns, budget)?;
         self.make_targets(row.automaton, scratch, budget)?;
-        self.make_edges(&row, hider, scratch, budget)?;
+        self.make_edges(&row, hiding, scratch, budget)?;
         row.edges = start..number(self.table.edges.len());
         if row.automaton == NONE {
             let all = scratch.targets.first().copied();
-            row.others = all.unwrap_or_else(|| bug!(NONE; "names lead nowhere"));
+            row.others = all.unwrap_or_else(|| bug!(NONE; "state {} has no target", self.current));
         } else {
             row.others = number(self.table.targets.len());
             self.table.targets.extend(&scratch.targets);
@@ -223,16 +230,16 @@ impl<'s> Maker<'s> {
         Ok(row)
     }
 
-    /// Computes the rights of the nodes and the matching rules.
-    fn judge(&mut self, scratch: &mut Scratch, budget: &mut Budget) -> Result<Row, Spent> {
+    /// Compiles the rights and the matching rules of the current state, without transitions.
+    fn compile_rights(&mut self, scratch: &mut Scratch, budget: &mut Budget) -> Result<Row, Spent> {
         let Scratch { nodes, rules, .. } = scratch;
         rules.clear();
-        let (mut ways, mut hidden, mut hides_beneath) = (0, false, false);
+        let (mut allowing, mut hidden, mut hides_descendants) = (0, false, false);
         for node in nodes.iter() {
             let here = self.trie.node(*node);
-            ways |= here.leads;
+            allowing |= here.allowing;
             hidden |= here.hides;
-            hides_beneath |= here.hides_beneath;
+            hides_descendants |= here.hides_descendants;
             rules.extend(self.trie.accepts(*node));
         }
         // Each state stores the matching rules, and evaluates them once per conjunct.
@@ -251,42 +258,43 @@ impl<'s> Maker<'s> {
         self.table.details.push(Detail { matched, kind: NONE });
         let (mut rights, mut rofs) = (Rights::empty(), Rights::empty());
         if !hidden {
-            let granted = self.source.granted(rules, ways);
+            let granted = self.source.granted(rules, allowing);
             rights = granted - self.source.rofs;
             rofs = granted & self.source.rofs;
         }
-        Ok(Row { rights, rofs, hidden, hides_beneath, ..Row::NOTHING })
+        Ok(Row { rights, rofs, hidden, hides_descendants, ..Row::NOTHING })
     }
 
-    /// Returns the `**` node in `nodes` whose hidden names are shared, unless a pattern hides names
-    /// as well.
-    fn hider(&self, nodes: &[u32]) -> Option<u32> {
-        if self.hiders.is_empty() {
+    /// Returns the deep node in `nodes` that hides the most names, unless a pattern or `*` hides
+    /// names as well.
+    fn hiding_node(&self, nodes: &[u32]) -> Option<u32> {
+        if self.hiding_nodes.is_empty() {
             return None;
         }
-        let count = |node: &u32| self.hiders.get(node).map(|hider| (hider.names, *node));
-        let (_, hider) = nodes.iter().filter_map(count).max()?;
+        let count = |node: &u32| self.hiding_nodes.get(node).map(|hiding| (hiding.names, *node));
+        let (_, hiding) = nodes.iter().filter_map(count).max()?;
         let by_pattern = |node: &u32| {
             let star = self.trie.node(*node).star;
             let patterns = self.trie.by_pattern(*node).iter().map(|(_, child)| *child);
             patterns.chain((star != NONE).then_some(star)).any(|child| self.trie.hides(child))
         };
-        (!nodes.iter().any(by_pattern)).then_some(hider)
+        (!nodes.iter().any(by_pattern)).then_some(hiding)
     }
 
-    /// Returns the group of the names that `hider` hides, building it on the first call.
+    /// Returns the group of the names that the deep node `hiding` hides, compiling it on the first
+    /// call.
     fn group(
         &mut self,
-        hider: u32,
+        hiding: u32,
         scratch: &mut Scratch,
         budget: &mut Budget,
     ) -> Result<u32, Spent> {
-        if let Some(known) = self.hiders.get(&hider).filter(|known| known.group != NONE) {
+        if let Some(known) = self.hiding_nodes.get(&hiding).filter(|known| known.group != NONE) {
             return Ok(known.group);
         }
         let start = number(self.table.edges.len());
         let trie = self.trie;
-        for same in trie.literals(hider).chunk_by(|(left, _), (right, _)| left == right) {
+        for same in trie.literals(hiding).chunk_by(|(left, _), (right, _)| left == right) {
             let Some((name, _)) = same.first() else {
                 return Err(bug!(Spent; "a group of names is empty"));
             };
@@ -302,14 +310,15 @@ impl<'s> Maker<'s> {
         }
         let group = number(self.table.groups.len());
         self.table.groups.push(start..number(self.table.edges.len()));
-        if let Some(hider) = self.hiders.get_mut(&hider) {
-            hider.group = group;
+        if let Some(node) = self.hiding_nodes.get_mut(&hiding) {
+            node.group = group;
         }
         Ok(group)
     }
 
-    /// Collects the transitions of the nodes, except for the names that `hider` hides.
-    fn gather(&self, hider: Option<u32>, scratch: &mut Scratch) {
+    /// Collects the transitions of the nodes, except for the names that the deep node `hiding`
+    /// hides.
+    fn gather_transitions(&self, hiding: Option<u32>, scratch: &mut Scratch) {
         let Scratch { nodes, base, literals, by_pattern, patterns, .. } = scratch;
         base.clear();
         literals.clear();
@@ -317,10 +326,10 @@ impl<'s> Maker<'s> {
         for node in nodes.iter() {
             let here = self.trie.node(*node);
             base.extend((here.star != NONE).then_some(here.star));
-            base.extend(here.loops.then_some(*node));
+            base.extend(here.is_deep.then_some(*node));
             by_pattern.extend(self.trie.by_pattern(*node));
             let names = self.trie.literals(*node).iter();
-            if Some(*node) == hider {
+            if Some(*node) == hiding {
                 literals.extend(names.filter(|(_, child)| !self.trie.hides(*child)));
             } else {
                 literals.extend(names);
@@ -381,11 +390,11 @@ impl<'s> Maker<'s> {
         Ok(())
     }
 
-    /// Adds an edge for each literal name that leads elsewhere than its class.
+    /// Adds an edge for each literal name whose target differs from the target of its class.
     fn make_edges(
         &mut self,
         row: &Row,
-        hider: Option<u32>,
+        hiding: Option<u32>,
         scratch: &mut Scratch,
         budget: &mut Budget,
     ) -> Result<(), Spent> {
@@ -397,13 +406,13 @@ impl<'s> Maker<'s> {
             let automaton = self.table.automata.get(row.automaton as usize);
             let class = automaton.map_or(0, |a| a.class(self.trie.names.text(*name)));
             let Some(rest) = targets.get(class as usize).copied() else {
-                return Err(bug!(Spent; "class {class} leads nowhere"));
+                return Err(bug!(Spent; "class {class} has no target"));
             };
             set.clear();
             // A literal name also leads to the targets of its class.
             set.extend(self.states.get(rest));
             set.extend(same.iter().map(|(_, child)| *child));
-            let grouped = hider.map_or(&[][..], |hider| self.trie.literal(hider, *name));
+            let grouped = hiding.map_or(&[][..], |node| self.trie.literal(node, *name));
             set.extend(grouped.iter().map(|(_, child)| *child));
             let to = self.state_of(set, budget)?;
             let in_group = grouped.iter().any(|(_, child)| self.trie.hides(*child));
@@ -427,10 +436,10 @@ impl<'s> Maker<'s> {
     }
 
     /// Returns some rules of the current state, preferring rules with patterns, which multiply.
-    fn culprits(&self) -> Vec<RuleId> {
+    fn error_rules(&self) -> Vec<RuleId> {
         let nodes = self.states.get(self.current);
         let of = |node: u32| self.trie.node(node).rule;
-        let deep = nodes.iter().filter(|node| self.trie.node(**node).loops).map(|node| of(*node));
+        let deep = nodes.iter().filter(|node| self.trie.node(**node).is_deep).map(|node| of(*node));
         let by_pattern = nodes.iter().flat_map(|node| self.trie.by_pattern(*node));
         let patterns = by_pattern.map(|(_, child)| of(*child));
         let mut rules: Vec<u32> = deep.collect();

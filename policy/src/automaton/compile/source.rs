@@ -53,12 +53,13 @@ impl Source {
     }
 
     /// Returns the rights that all conjuncts grant on a path that `rules` match, and under which
-    /// the conjuncts with a bit in `ways` allow something.
-    pub(crate) fn granted(&self, rules: &[u32], ways: u64) -> Rights {
+    /// the conjuncts with a bit in `allowing` allow something.
+    pub(crate) fn granted(&self, rules: &[u32], allowing: u64) -> Rights {
         let mut granted = Rights::all() - self.denied;
         for conjunct in 0..self.conjuncts {
-            let ways = ways.checked_shr(conjunct.into());
-            let way = ways.unwrap_or_else(|| bug!(0; "conjunct {conjunct} has no bit")) & 1 == 1;
+            let bits = allowing.checked_shr(conjunct.into());
+            let allows_under =
+                bits.unwrap_or_else(|| bug!(0; "conjunct {conjunct} has no bit")) & 1 == 1;
             let (mut allowed, mut denied) = (Rights::empty(), Rights::empty());
             for id in rules {
                 let at = *id as usize;
@@ -72,7 +73,7 @@ impl Source {
                     Effect::Hide => {}
                 }
             }
-            if way || !allowed.is_empty() {
+            if allows_under || !allowed.is_empty() {
                 allowed |= Rights::LOOKUP;
             }
             granted &= allowed - denied;

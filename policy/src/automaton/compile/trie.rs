@@ -1,8 +1,8 @@
 //! A trie over glob components: the rules as one nondeterministic automaton.
 //!
 //! Globs share the nodes of their common prefix. A node is reached by the paths that match the
-//! components above it. `**` is a separate child node that is reached without consuming a name
-//! and leads to itself by every name.
+//! components above it. A `**` is a separate child node, a *deep node*, that is reached without
+//! consuming a name and leads to itself by every name.
 
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
@@ -31,20 +31,20 @@ pub(crate) struct Trie<'r> {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TrieNode {
     parent: u32,
-    /// The `**` child.
+    /// The deep child, for `**`.
     pub(crate) deep: u32,
     /// The `*` child, which all names lead to.
     pub(crate) star: u32,
-    /// Whether this is a `**` node, which leads to itself by every name.
-    pub(crate) loops: bool,
+    /// Whether this is a deep node (`**`), which leads to itself by every name.
+    pub(crate) is_deep: bool,
     /// The first rule that passes through this node.
     pub(crate) rule: u32,
     /// The conjuncts with a rule that allows something under this node, one bit each.
-    pub(crate) leads: u64,
+    pub(crate) allowing: u64,
     /// Whether a rule hides the paths that reach this node.
     pub(crate) hides: bool,
     /// Whether a rule hides a path under this node.
-    pub(crate) hides_beneath: bool,
+    pub(crate) hides_descendants: bool,
 }
 
 /// The interned literal names of all rules.
@@ -170,16 +170,16 @@ impl<'r> Trie<'r> {
         all.get(start..end).unwrap_or_else(|| bug!(&[]; "names of node {node} are not sorted"))
     }
 
-    /// Returns whether the paths that reach `node` are hidden, by it or by its `**` child.
+    /// Returns whether the paths that reach `node` are hidden, by it or by its deep child.
     pub(crate) fn hides(&self, node: u32) -> bool {
         let here = self.node(node);
         here.hides || (here.deep != NONE && self.node(here.deep).hides)
     }
 
-    /// Returns whether `node` has a transition by any name.
-    pub(crate) fn leads_on(&self, node: u32) -> bool {
+    /// Returns whether `node` has a transition by a name. A deep node leads to itself.
+    pub(crate) fn has_children(&self, node: u32) -> bool {
         let here = self.node(node);
-        here.loops
+        here.is_deep
             || here.star != NONE
             || !self.literals(node).is_empty()
             || !self.by_pattern(node).is_empty()
@@ -202,11 +202,11 @@ impl TrieNode {
             parent,
             deep: NONE,
             star: NONE,
-            loops: false,
+            is_deep: false,
             rule,
-            leads: 0,
+            allowing: 0,
             hides: false,
-            hides_beneath: false,
+            hides_descendants: false,
         }
     }
 }
@@ -223,7 +223,7 @@ impl<'r> Builder<'r> {
         };
         match rule.effect {
             // `finish` completes this; here it holds the rules that end at the node.
-            Effect::Allow(rights) if rights != Rights::empty() => node.leads |= bit(conjunct),
+            Effect::Allow(rights) if rights != Rights::empty() => node.allowing |= bit(conjunct),
             Effect::Hide => node.hides = true,
             Effect::Allow(_) | Effect::Deny(_) => {}
         }
@@ -252,7 +252,7 @@ impl<'r> Builder<'r> {
         if child != next {
             return child;
         }
-        self.nodes.push(TrieNode { loops: key == Key::Deep, ..TrieNode::new(node, rule) });
+        self.nodes.push(TrieNode { is_deep: key == Key::Deep, ..TrieNode::new(node, rule) });
         match (key, part) {
             (Key::Literal(name), _) => self.literals.push((node, name, child)),
             (Key::Words(_), Part::Words(words)) => {
@@ -277,20 +277,21 @@ impl<'r> Builder<'r> {
 
     fn finish(mut self) -> Trie<'r> {
         // Children follow their parents, so the reverse order visits each node after its children.
-        let mut leads = vec![0; self.nodes.len()];
+        let mut allowing = vec![0; self.nodes.len()];
         for at in (0..self.nodes.len()).rev() {
-            let (Some(node), Some(below)) = (self.nodes.get_mut(at), leads.get(at).copied()) else {
+            let (Some(node), Some(below)) = (self.nodes.get_mut(at), allowing.get(at).copied())
+            else {
                 bug!((); "the rules have no node {at}");
                 continue;
             };
-            let ends = node.leads;
-            // A path that reaches `**` also reaches it from every descendant.
-            node.leads = if node.loops { ends | below } else { below };
-            let (parent, hides) = (node.parent, node.hides || node.hides_beneath);
-            if let Some(above) = leads.get_mut(parent as usize) {
+            let ends = node.allowing;
+            // A path that reaches a deep node also reaches it from every descendant.
+            node.allowing = if node.is_deep { ends | below } else { below };
+            let (parent, hides) = (node.parent, node.hides || node.hides_descendants);
+            if let Some(above) = allowing.get_mut(parent as usize) {
                 *above |= ends | below;
             }
-            self.set(parent, |parent| parent.hides_beneath |= hides);
+            self.set(parent, |parent| parent.hides_descendants |= hides);
         }
         let count = self.nodes.len();
         Trie {
