@@ -68,11 +68,11 @@ struct QuotaCopyBudget(QuotaGroup);
 
 impl CopyBudget for QuotaCopyBudget {
     fn take(&self, bytes: u64) -> Result<(), Errno> {
-        self.0.take_bytes(bytes)
+        self.0.reserve_bytes(bytes)
     }
 
     fn give(&self, bytes: u64) {
-        self.0.give_bytes(bytes);
+        self.0.release_bytes(bytes);
     }
 }
 

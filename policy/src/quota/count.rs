@@ -8,7 +8,7 @@ use palisade_vfs::{
     Recurse, Result, Stat, Stop, visit_nodes,
 };
 
-use super::meter::{Group, What};
+use super::meter::{Counter, Group};
 use super::nodes::sized;
 
 /// Opens a directory for listing.
@@ -34,9 +34,9 @@ fn walk(group: &Group, root: &DirRef, counted: &mut Vec<(u64, u64)>) -> Result<(
             stat => end(stat)?,
         };
         if !group.knows(&stat) {
-            let inode = group.reserve(What::Inodes, 1)?;
-            group.reserve(What::Bytes, sized(&stat))?.keep_all();
-            inode.keep_all();
+            let inode = group.reservation(Counter::Inodes, 1)?;
+            group.reservation(Counter::Bytes, sized(&stat))?.commit_all();
+            inode.commit_all();
             group.count(&stat);
             counted.push((stat.dev, stat.ino));
         }

@@ -14,7 +14,7 @@ use palisade_vfs::{
 };
 
 use super::count::{end, entries, stat_entry};
-use super::meter::{Group, Permit, What};
+use super::meter::{Counter, DescriptorSlot, Group};
 use super::nodes::{Identity, NodeRef};
 
 /// A directory of a group. The field order is the drop order, as for [`QuotaFile`].
@@ -26,13 +26,13 @@ pub(super) struct QuotaDir {
     pub(super) held: Option<NodeRef>,
     pub(super) group: Arc<Group>,
     /// The descriptor. `None` for the root, which the host receives.
-    _permit: Option<Permit>,
+    _slot: Option<DescriptorSlot>,
 }
 
 impl QuotaDir {
     /// Creates the directory that the host receives.
     pub(super) fn root(inner: DirRef, group: Arc<Group>, held: NodeRef) -> Self {
-        QuotaDir { inner, held: Some(held), group, _permit: None }
+        QuotaDir { inner, held: Some(held), group, _slot: None }
     }
 
     /// Creates a directory that a guest opened.
@@ -40,9 +40,9 @@ impl QuotaDir {
         inner: DirRef,
         group: &Arc<Group>,
         held: Option<NodeRef>,
-        permit: Permit,
+        slot: DescriptorSlot,
     ) -> Self {
-        QuotaDir { inner, held, group: Arc::clone(group), _permit: Some(permit) }
+        QuotaDir { inner, held, group: Arc::clone(group), _slot: Some(slot) }
     }
 
     fn id(&self) -> Option<Identity> {
@@ -92,8 +92,8 @@ impl QuotaDir {
         }
     }
 
-    /// Runs `create`, which creates `name` and takes `bytes`. If the new node cannot be identified,
-    /// `undo` removes it.
+    /// Runs `create`, which creates `name` and adds `bytes` to the byte counter. If the new node
+    /// cannot be identified, `undo` removes it.
     fn create(
         &self,
         name: Name<'_>,
@@ -105,25 +105,25 @@ impl QuotaDir {
         let _names = self.group.names.write();
         let room = || {
             self.check_entry()?;
-            let inode = self.group.reserve(What::Inodes, 1)?;
-            Ok((inode, self.group.reserve(What::Bytes, bytes)?))
+            let inode = self.group.reservation(Counter::Inodes, 1)?;
+            Ok((inode, self.group.reservation(Counter::Bytes, bytes)?))
         };
         let (inode, bytes) = room().map_err(|refusal| self.refuse_new(name, refusal))?;
         create(inner)?;
         let found = inner.stat(name.into()).or_else(|_| inner.stat(name.into()));
         match end(found) {
             Ok(stat) => {
-                inode.keep_all();
-                bytes.keep_all();
+                inode.commit_all();
+                bytes.commit_all();
                 drop(self.group.created(&stat));
                 self.count_entry(1);
                 Ok(())
             }
             Err(errno) => {
                 if undo(inner).is_err() {
-                    // The node remains, and its reservation is never given back.
-                    inode.keep_all();
-                    bytes.keep_all();
+                    // The node remains, and its reservation is never released.
+                    inode.commit_all();
+                    bytes.commit_all();
                     self.count_entry(1);
                 }
                 Err(errno)

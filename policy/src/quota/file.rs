@@ -1,7 +1,7 @@
 //! An open file whose growth is reserved before it happens.
 //!
 //! A write reserves all bytes that it can add, so that a quota refuses it before the first byte
-//! is written. The reservation of bytes that the inner file did not write is given back.
+//! is written. The reservation of bytes that the inner file did not write is released.
 //! Overwriting existing bytes is free and holds the size lock shared.
 
 use std::io::{IoSlice, IoSliceMut};
@@ -11,7 +11,7 @@ use palisade_vfs::{
     Access, Advice, Errno, File, FileRef, FileType, Result, SetTimes, Stat, SyncScope, bug,
 };
 
-use super::meter::{Group, Permit, What};
+use super::meter::{Counter, DescriptorSlot, Group};
 use super::nodes::{CountedNode, NodeRef};
 
 /// The maximum file length, from POSIX's `off_t`.
@@ -26,7 +26,7 @@ pub(super) struct QuotaFile {
     pub(super) held: Option<NodeRef>,
     pub(super) group: Arc<Group>,
     pub(super) access: Access,
-    pub(super) _permit: Permit,
+    pub(super) _slot: DescriptorSlot,
 }
 
 impl QuotaFile {
@@ -45,9 +45,9 @@ impl QuotaFile {
         if !self.group.meters_writes {
             return op();
         }
-        let spent = self.group.reserve(What::Writes, total)?;
+        let reservation = self.group.reservation(Counter::Writes, total)?;
         let done = op()?;
-        spent.keep(done as u64);
+        reservation.commit(done as u64);
         Ok(done)
     }
 
@@ -64,11 +64,13 @@ impl QuotaFile {
         if is_too_long && most > *size {
             return Err(Errno::Fbig);
         }
-        let before = node.paid(*size);
-        let grown = self.group.reserve(What::Bytes, node.paid(most).saturating_sub(before))?;
+        let before = node.counted_bytes(*size);
+        let reservation = self
+            .group
+            .reservation(Counter::Bytes, node.counted_bytes(most).saturating_sub(before))?;
         let (now, result) = op()?;
         let now = now.clamp(*size, most.max(*size));
-        grown.keep(node.paid(now) - before);
+        reservation.commit(node.counted_bytes(now) - before);
         *size = now;
         Ok(result)
     }
@@ -83,15 +85,15 @@ impl QuotaFile {
         if !self.group.meters_reads || !self.access.reads() || total == 0 {
             return read(total);
         }
-        let taken = self.group.take_some(What::Reads, total);
-        if taken == 0 {
+        let reserved = self.group.reserve_up_to(Counter::Reads, total);
+        if reserved == 0 {
             // A reader at the end of the file still gets the end of the file.
             let is_at_end = self.kind() == FileType::File && self.inner.stat()?.size <= offset;
             return if is_at_end { Ok(0) } else { Err(Errno::Dquot) };
         }
-        let done = read(taken);
+        let done = read(reserved);
         let read = done.as_ref().map_or(0, |done| *done as u64);
-        self.group.give(What::Reads, taken.saturating_sub(read));
+        self.group.release(Counter::Reads, reserved.saturating_sub(read));
         done
     }
 
@@ -107,9 +109,12 @@ impl QuotaFile {
 }
 
 impl Group {
-    /// Gives back the bytes that a truncation to `len` freed.
+    /// Releases the bytes that a truncation to `len` freed.
     pub(super) fn shrunk(&self, node: &CountedNode, size: &mut u64, len: u64) {
-        self.give(What::Bytes, node.paid(*size).saturating_sub(node.paid(len)));
+        self.release(
+            Counter::Bytes,
+            node.counted_bytes(*size).saturating_sub(node.counted_bytes(len)),
+        );
         *size = len;
     }
 }

@@ -1,8 +1,9 @@
 //! The hierarchical counters of a group.
 //!
-//! `take` reserves an amount in each group from the innermost outward, or in none of them. No
-//! counter exceeds its limit at any time. `give` gives back a reservation that was not used, or
-//! the amount of a removed node.
+//! `reserve` adds an amount to a counter of each group from the innermost outward, or to none of
+//! them. No counter exceeds its limit at any time. A [`Reservation`] is released on drop, except
+//! for the amount that `commit` keeps. `release` subtracts an unused reservation, or the amount of
+//! a removed node.
 
 use std::iter::successors;
 use std::sync::Arc;
@@ -14,9 +15,9 @@ use parking_lot::RwLock;
 use super::nodes::Nodes;
 use super::{Quota, Usage, WhenFull};
 
-/// The resources that are counted for a whole group.
+/// The counters of a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum What {
+pub(super) enum Counter {
     Bytes,
     Inodes,
     Descriptors,
@@ -36,24 +37,24 @@ impl Meter {
     }
 
     /// Reserves up to `n` and returns the reserved amount.
-    fn take_some(&self, n: u64) -> u64 {
+    fn reserve_up_to(&self, n: u64) -> u64 {
         let limit = self.limit.unwrap_or(u64::MAX);
         let more = |used: u64| Some(used + n.min(limit - used));
         let before = self.used.fetch_update(Ordering::AcqRel, Ordering::Acquire, more);
         n.min(limit - before.unwrap_or(limit))
     }
 
-    fn take(&self, n: u64) -> bool {
+    fn reserve(&self, n: u64) -> bool {
         let limit = self.limit.unwrap_or(u64::MAX);
         let more = |used: u64| used.checked_add(n).filter(|sum| *sum <= limit);
         self.used.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).is_ok()
     }
 
-    fn give(&self, n: u64) {
+    fn release(&self, n: u64) {
         let before = self.used.fetch_sub(n, Ordering::AcqRel);
         if before < n {
             // `used` wrapped around and exceeds every limit, so that further reservations fail.
-            bug!((); "a meter gave back {n} of {before}");
+            bug!((); "a meter released {n} of {before}");
         }
     }
 }
@@ -105,18 +106,18 @@ impl Group {
         })
     }
 
-    fn meter(&self, what: What) -> &Meter {
-        match what {
-            What::Bytes => &self.bytes,
-            What::Inodes => &self.inodes,
-            What::Descriptors => &self.descriptors,
-            What::Reads => &self.reads,
-            What::Writes => &self.writes,
+    fn meter(&self, counter: Counter) -> &Meter {
+        match counter {
+            Counter::Bytes => &self.bytes,
+            Counter::Inodes => &self.inodes,
+            Counter::Descriptors => &self.descriptors,
+            Counter::Reads => &self.reads,
+            Counter::Writes => &self.writes,
         }
     }
 
-    pub(super) fn usage(&self, what: What) -> Usage {
-        let meter = self.meter(what);
+    pub(super) fn usage(&self, counter: Counter) -> Usage {
+        let meter = self.meter(counter);
         Usage { limit: meter.limit, used: meter.used.load(Ordering::Acquire) }
     }
 
@@ -126,52 +127,52 @@ impl Group {
     }
 
     /// Reserves `n`, or nothing.
-    pub(super) fn take(&self, what: What, n: u64) -> Result<()> {
+    pub(super) fn reserve(&self, counter: Counter, n: u64) -> Result<()> {
         for (depth, group) in self.chain().enumerate() {
-            if group.meter(what).take(n) {
+            if group.meter(counter).reserve(n) {
                 continue;
             }
-            self.chain().take(depth).for_each(|taken| taken.meter(what).give(n));
-            return Err(match what {
-                What::Bytes | What::Inodes => group.when_full.errno(),
-                What::Descriptors => Errno::Mfile,
-                What::Reads | What::Writes => Errno::Dquot,
+            self.chain().take(depth).for_each(|reserved| reserved.meter(counter).release(n));
+            return Err(match counter {
+                Counter::Bytes | Counter::Inodes => group.when_full.errno(),
+                Counter::Descriptors => Errno::Mfile,
+                Counter::Reads | Counter::Writes => Errno::Dquot,
             });
         }
         Ok(())
     }
 
     /// Reserves up to `n` and returns the reserved amount.
-    pub(super) fn take_some(&self, what: What, n: u64) -> u64 {
+    pub(super) fn reserve_up_to(&self, counter: Counter, n: u64) -> u64 {
         let mut most = n;
         for (depth, group) in self.chain().enumerate() {
-            let taken = group.meter(what).take_some(most);
-            let over = most - taken;
-            self.chain().take(depth).for_each(|below| below.meter(what).give(over));
-            most = taken;
+            let reserved = group.meter(counter).reserve_up_to(most);
+            let over = most - reserved;
+            self.chain().take(depth).for_each(|below| below.meter(counter).release(over));
+            most = reserved;
         }
         most
     }
 
-    /// Gives back a reservation.
-    pub(super) fn give(&self, what: What, n: u64) {
+    /// Releases a reserved or counted amount.
+    pub(super) fn release(&self, counter: Counter, n: u64) {
         if n > 0 {
-            self.chain().for_each(|group| group.meter(what).give(n));
+            self.chain().for_each(|group| group.meter(counter).release(n));
         }
     }
 
-    /// Returns a reservation of `n`, which is given back on drop unless it is kept.
-    pub(super) fn reserve(&self, what: What, n: u64) -> Result<Reserved<'_>> {
-        self.take(what, n)?;
-        Ok(Reserved { group: self, what, n })
+    /// Returns a reservation of `n`, which is released on drop unless it is committed.
+    pub(super) fn reservation(&self, counter: Counter, n: u64) -> Result<Reservation<'_>> {
+        self.reserve(counter, n)?;
+        Ok(Reservation { group: self, counter, n })
     }
 }
 
 impl Drop for Group {
     fn drop(&mut self) {
         let Some(parent) = &self.parent else { return };
-        for what in [What::Bytes, What::Inodes, What::Descriptors] {
-            parent.give(what, self.usage(what).used);
+        for counter in [Counter::Bytes, Counter::Inodes, Counter::Descriptors] {
+            parent.release(counter, self.usage(counter).used);
         }
     }
 }
@@ -185,47 +186,47 @@ impl WhenFull {
     }
 }
 
-/// A reservation that is given back on drop.
-pub(super) struct Reserved<'g> {
+/// A reservation that is released on drop.
+pub(super) struct Reservation<'g> {
     group: &'g Group,
-    what: What,
+    counter: Counter,
     n: u64,
 }
 
-impl Reserved<'_> {
-    /// Keeps `n` for good and gives back the rest.
-    pub(super) fn keep(mut self, n: u64) {
+impl Reservation<'_> {
+    /// Commits `n`, which stays counted, and releases the rest.
+    pub(super) fn commit(mut self, n: u64) {
         let n = n.min(self.n);
-        self.group.give(self.what, self.n - n);
+        self.group.release(self.counter, self.n - n);
         self.n = 0;
     }
 
-    /// Keeps the whole reservation for good.
-    pub(super) fn keep_all(self) {
+    /// Commits the whole reservation.
+    pub(super) fn commit_all(self) {
         let n = self.n;
-        self.keep(n);
+        self.commit(n);
     }
 }
 
-impl Drop for Reserved<'_> {
+impl Drop for Reservation<'_> {
     fn drop(&mut self) {
-        self.group.give(self.what, self.n);
+        self.group.release(self.counter, self.n);
     }
 }
 
-/// The reservation of one open descriptor, given back on drop.
-pub(super) struct Permit(Arc<Group>);
+/// The reservation of one open descriptor, released on drop.
+pub(super) struct DescriptorSlot(Arc<Group>);
 
-impl Permit {
+impl DescriptorSlot {
     pub(super) fn new(group: &Arc<Group>) -> Result<Self> {
-        group.take(What::Descriptors, 1)?;
-        Ok(Permit(Arc::clone(group)))
+        group.reserve(Counter::Descriptors, 1)?;
+        Ok(DescriptorSlot(Arc::clone(group)))
     }
 }
 
-impl Drop for Permit {
+impl Drop for DescriptorSlot {
     fn drop(&mut self) {
-        self.0.give(What::Descriptors, 1);
+        self.0.release(Counter::Descriptors, 1);
     }
 }
 
@@ -235,23 +236,23 @@ mod tests {
     use std::thread;
 
     #[test]
-    fn concurrent_takes_never_exceed_the_limit() {
+    fn concurrent_reservations_never_exceed_the_limit() {
         let (meter, inside) = (Meter::new(Some(1)), AtomicU64::new(0));
-        let enter = |taken: u64| {
-            if taken > 0 {
+        let enter = |reserved: u64| {
+            if reserved > 0 {
                 assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0);
-                assert!(!meter.take(1) && meter.take_some(3) == 0);
+                assert!(!meter.reserve(1) && meter.reserve_up_to(3) == 0);
                 inside.fetch_sub(1, Ordering::SeqCst);
-                meter.give(1);
+                meter.release(1);
             }
-            taken
+            reserved
         };
-        let taken: u64 = thread::scope(|scope| {
-            let one = || (0..100_000).map(|_| enter(u64::from(meter.take(1)))).sum::<u64>();
-            let some = || (0..100_000).map(|_| enter(meter.take_some(5))).sum::<u64>();
+        let reserved: u64 = thread::scope(|scope| {
+            let one = || (0..100_000).map(|_| enter(u64::from(meter.reserve(1)))).sum::<u64>();
+            let some = || (0..100_000).map(|_| enter(meter.reserve_up_to(5))).sum::<u64>();
             let threads = [scope.spawn(one), scope.spawn(one), scope.spawn(some)];
             threads.into_iter().map(|it| it.join().unwrap()).sum()
         });
-        assert!(taken > 1000 && meter.used.load(Ordering::SeqCst) == 0, "{taken}");
+        assert!(reserved > 1000 && meter.used.load(Ordering::SeqCst) == 0, "{reserved}");
     }
 }

@@ -2,9 +2,9 @@
 //!
 //! This module guarantees that no counter exceeds its limit and that the counters are exact. A
 //! [`QuotaGroup`] has counters. A guarded directory reserves the maximum change of an operation
-//! before it calls the inner directory, and gives back the unused part afterwards. A reservation
-//! is one atomic operation per group, from the innermost outward, so that concurrent guests of a
-//! group never exceed a limit (`meter.rs`).
+//! before it calls the inner directory, commits the used part afterwards, and releases the rest. A
+//! reservation is one atomic operation per group, from the innermost outward, so that concurrent
+//! guests of a group never exceed a limit (`meter.rs`).
 //!
 //! The counters measure what a guest can observe: the lengths of files (including holes) and of
 //! symlink targets, the nodes, and the entries. They are independent of the filesystem, and a
@@ -15,8 +15,9 @@
 //! The counters stay exact because the size of a file changes under the lock of that file, which
 //! is held during the inner operation; names change one at a time in a group, and no open runs
 //! meanwhile. Everything that can fail happens before the single step that changes the tree. The
-//! exception is the stat of a newly created node: it is tried twice, in two ways, and if both
-//! fail, the node is removed again.
+//! exception is the stat of a newly created node. It is tried twice: for a file by its handle
+//! and then by its path, for a directory or a symbolic link by its name both times. If both
+//! attempts fail, the node is removed again.
 //!
 //! Lock order; no inner directory is called with `Nodes` held:
 //!
@@ -30,8 +31,8 @@
 //! may block.
 //!
 //! Copies that an overlay makes internally are invisible to guests, and take as much space as the
-//! original files. An overlay reserves this space ([`QuotaGroup::take_bytes`]) if it is
-//! configured to; the reservation counts as bytes until it is given back.
+//! original files. An overlay reserves this space ([`QuotaGroup::reserve_bytes`]) if it is
+//! configured to; the reservation counts as bytes until it is released.
 //!
 //! Deliberately absent: changes by other processes of the host, and the free space of a disk.
 
@@ -49,7 +50,7 @@ use std::sync::atomic::Ordering;
 use palisade_vfs::{Descent, DirRef, Errno, Result};
 
 use self::dir::QuotaDir;
-use self::meter::{Group, What};
+use self::meter::{Counter, Group};
 
 /// The errno of a reached limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -157,8 +158,9 @@ pub struct QuotaReport {
 /// - A guarded directory stats the nodes that it changes, and lists the directories whose entries
 ///   are limited. It therefore belongs under confinement. Above confinement, a node whose stat is
 ///   denied can be read but not changed.
-/// - The counters are exact if the tree changes only through the group. A node is
-///   released with its last link: invisible names in the link count keep the node counted.
+/// - The counters are exact if the tree changes only through the group. The counts
+///   of a node are released when its link count is 0 and its last handle is closed. A link count
+///   that includes invisible names keeps the node counted.
 #[derive(Clone)]
 pub struct QuotaGroup(Arc<Group>);
 
@@ -171,7 +173,7 @@ impl QuotaGroup {
 
     /// Creates a child of this group, whose operations count against both groups.
     ///
-    /// When the child and all its open handles are dropped, its counts are given back to this
+    /// When the child and all its open handles are dropped, its counts are released in this
     /// group, except for the bytes read and written.
     #[must_use]
     pub fn child(&self, quota: Quota) -> Self {
@@ -179,7 +181,7 @@ impl QuotaGroup {
     }
 
     /// Guards `dir`. Existing nodes are free: only their growth is counted. An existing file counts
-    /// for the bytes beyond its first observed length, and gives nothing back when it is truncated
+    /// for the bytes beyond its first observed length, and releases nothing when it is truncated
     /// below that length or removed.
     ///
     /// # Errors
@@ -222,25 +224,25 @@ impl QuotaGroup {
     /// # Errors
     ///
     /// - `Dquot` or `Nospc` if the limit would be exceeded. Nothing is reserved then.
-    pub fn take_bytes(&self, bytes: u64) -> Result<()> {
-        self.0.take(What::Bytes, bytes)
+    pub fn reserve_bytes(&self, bytes: u64) -> Result<()> {
+        self.0.reserve(Counter::Bytes, bytes)
     }
 
-    /// Gives back a part of the bytes that [`QuotaGroup::take_bytes`] reserved.
-    pub fn give_bytes(&self, bytes: u64) {
-        self.0.give(What::Bytes, bytes);
+    /// Releases a part of the bytes that [`QuotaGroup::reserve_bytes`] reserved.
+    pub fn release_bytes(&self, bytes: u64) {
+        self.0.release(Counter::Bytes, bytes);
     }
 
     /// Returns a snapshot of the counters.
     #[must_use]
     pub fn report(&self) -> QuotaReport {
-        let usage = |what| self.0.usage(what);
+        let usage = |counter| self.0.usage(counter);
         QuotaReport {
-            bytes: usage(What::Bytes),
-            inodes: usage(What::Inodes),
-            descriptors: usage(What::Descriptors),
-            read_bytes: usage(What::Reads),
-            write_bytes: usage(What::Writes),
+            bytes: usage(Counter::Bytes),
+            inodes: usage(Counter::Inodes),
+            descriptors: usage(Counter::Descriptors),
+            read_bytes: usage(Counter::Reads),
+            write_bytes: usage(Counter::Writes),
             file_size: self.0.file_size,
             dir_entries: self.0.entries.map(|(limit, _)| limit),
         }

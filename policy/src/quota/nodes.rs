@@ -12,7 +12,7 @@ use foldhash::quality::RandomState;
 use palisade_vfs::{FileType, Stat};
 use parking_lot::{Mutex, RwLock};
 
-use super::meter::{Group, What};
+use super::meter::{Counter, Group};
 
 /// The identity of a node: device and inode number. All names of a node share it.
 pub(super) type Identity = (u64, u64);
@@ -28,8 +28,8 @@ pub(super) struct CountedNode {
 }
 
 impl CountedNode {
-    /// Returns the part of `size` bytes that counts.
-    pub(super) fn paid(&self, size: u64) -> u64 {
+    /// Returns the part of a length of `size` bytes that counts against the quota.
+    pub(super) fn counted_bytes(&self, size: u64) -> u64 {
         size.saturating_sub(self.base)
     }
 }
@@ -53,10 +53,10 @@ impl TrackedNode {
         TrackedNode { node, handles: 0, is_counted, is_gone: false, entries: None }
     }
 
-    /// Gives back the counts of the node. The node has no handle, so the size lock is free.
-    fn settle(&self, group: &Group) {
-        group.give(What::Bytes, self.node.paid(*self.node.size.read()));
-        group.give(What::Inodes, u64::from(self.is_counted));
+    /// Releases the counts of the node. The node has no handle, so the size lock is free.
+    fn release_counts(&self, group: &Group) {
+        group.release(Counter::Bytes, self.node.counted_bytes(*self.node.size.read()));
+        group.release(Counter::Inodes, u64::from(self.is_counted));
     }
 
     /// Returns whether the entry carries information that dropping it would lose.
@@ -103,7 +103,7 @@ impl Drop for NodeRef {
             return;
         }
         if known.get().is_gone {
-            known.remove().settle(&self.group);
+            known.remove().release_counts(&self.group);
         } else if !known.get().matters() {
             known.remove();
         }
@@ -133,7 +133,7 @@ impl Group {
         let mut nodes = self.nodes.0.lock();
         if let Some(stale) = nodes.insert(node.id, fresh) {
             // The inode number was reused, so the old node was removed outside the group.
-            stale.settle(self);
+            stale.release_counts(self);
         }
         NodeRef { group: Arc::clone(self), node }
     }
@@ -163,7 +163,7 @@ impl Group {
         if known.get().handles > 0 {
             known.get_mut().is_gone = true;
         } else {
-            known.remove().settle(self);
+            known.remove().release_counts(self);
         }
     }
 

@@ -7,7 +7,7 @@ use palisade_vfs::{Descent, Errno, FileType, Node, OpenFlags, OpenHow, Result, S
 use super::count::{LIST, end};
 use super::dir::QuotaDir;
 use super::file::QuotaFile;
-use super::meter::{Permit, What};
+use super::meter::{Counter, DescriptorSlot};
 use super::nodes::NodeRef;
 
 /// An opened inner node with the reference to its tracked node.
@@ -16,8 +16,8 @@ type OpenedNode = (Node, Option<NodeRef>);
 impl QuotaDir {
     /// Implements [`palisade_vfs::Dir::open`].
     pub(super) fn open_counted(&self, path: Descent<'_>, how: OpenHow) -> Result<Node, Stop> {
-        let permit = match Permit::new(&self.group) {
-            Ok(permit) => permit,
+        let slot = match DescriptorSlot::new(&self.group) {
+            Ok(slot) => slot,
             Err(refusal) => return Err(self.refuse_open(path, how, refusal)),
         };
         let acts = how.flags.intersects(OpenFlags::CREATE | OpenFlags::TRUNCATE);
@@ -25,11 +25,11 @@ impl QuotaDir {
             if acts { self.open_acting(path, how)? } else { self.open_plain(path, how)? };
         Ok(match node {
             Node::Dir(inner) => {
-                Node::Dir(Arc::new(QuotaDir::opened(inner, &self.group, held, permit)))
+                Node::Dir(Arc::new(QuotaDir::opened(inner, &self.group, held, slot)))
             }
             Node::File(inner) => {
                 let (group, access) = (Arc::clone(&self.group), how.access);
-                Node::File(Arc::new(QuotaFile { inner, held, group, access, _permit: permit }))
+                Node::File(Arc::new(QuotaFile { inner, held, group, access, _slot: slot }))
             }
         })
     }
@@ -114,7 +114,7 @@ impl QuotaDir {
             Err(Stop::Errno(refusal)) => return Err(self.refuse_open(path, how, refusal)),
             Err(link) => return Err(link),
         };
-        let inode = match self.group.reserve(What::Inodes, 1) {
+        let inode = match self.group.reservation(Counter::Inodes, 1) {
             Ok(inode) => inode,
             Err(refusal) => return Err(self.refuse_open(path, how, refusal)),
         };
@@ -124,14 +124,14 @@ impl QuotaDir {
             Err(stop) => {
                 drop(node);
                 if self.remove_new(path).is_err() {
-                    // The file remains, and its inode is never given back.
-                    inode.keep_all();
+                    // The file remains, and its inode is never released.
+                    inode.commit_all();
                     self.count_parent_entry(parent);
                 }
                 return Err(stop);
             }
         };
-        inode.keep_all();
+        inode.commit_all();
         self.count_parent_entry(parent);
         Ok((node, Some(self.group.created(&stat))))
     }
