@@ -24,6 +24,10 @@ Examples:
   palisade inspect tool.wasm                 show the imports and exports of a module
   palisade completions bash > ~/.local/share/bash-completion/completions/palisade
 
+Changes of an overlay:
+  `run --overlay LOWER` never writes to LOWER. `--upper UPPER` stores the changes in UPPER: the
+  files that the guest creates, modifies or removes; `diff` and `commit` read them there.
+
 See `palisade run --help` for all options of a run.";
 
 const RUN_AFTER_HELP: &str = "\
@@ -64,7 +68,6 @@ Exit codes:
   number of the signal that stopped it, 2 if Palisade refuses to run it or cannot write the complete
   audit, --diff or --export, 70 after an internal error of Palisade.";
 
-/// The parsed command line.
 #[derive(Debug, Parser)]
 #[command(name = "palisade", version, about = ABOUT, after_help = AFTER_HELP)]
 pub(crate) struct Cli {
@@ -80,15 +83,15 @@ pub(crate) enum Command {
     Inspect(Inspect),
     /// Wrap a Preview 1 module into a component, with the standard adapter
     Componentize(Componentize),
-    /// List the changes that `run --upper UPPER` stored
+    /// List the changes of an overlay that `run --upper UPPER` stored
     Diff(Diff),
-    /// Apply the changes to the lower directory
+    /// Apply stored changes to the directory under the overlay
     Commit(Commit),
-    /// Delete the changes
+    /// Delete stored changes
     Discard(Discard),
-    /// Write the changes to an archive, as a layer of an OCI image
+    /// Write stored changes to an archive, as a layer of an OCI image
     Export(Export),
-    /// Read changes from an archive that `export` wrote
+    /// Store the changes of an archive that `export` wrote
     Import(Import),
     /// Show what a policy allows for a path, and which rules decide it
     Explain(Explain),
@@ -107,7 +110,6 @@ pub(crate) enum Command {
     },
 }
 
-/// `palisade componentize`.
 #[derive(Debug, Args)]
 pub(crate) struct Componentize {
     /// The Preview 1 module
@@ -122,7 +124,6 @@ pub(crate) struct Componentize {
     pub(crate) json: bool,
 }
 
-/// `palisade explain`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -144,7 +145,6 @@ pub(crate) struct Explain {
     pub(crate) json: bool,
 }
 
-/// `palisade check`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 With mounts, `check` also finds rules that match no path in them: a hide rule with a typo hides
@@ -155,8 +155,8 @@ Examples:
   palisade check policy.toml --dir project::/work     also rules that match no path in `project`
 
 Exit codes:
-  0 without findings; 1 if a rule has no or less effect than written or matches no path of the
-  mounts, or if the policy allows more than OLD.")]
+  0 without findings; 1 if a rule has no effect, if other rules deny rights on all paths where it
+  allows them, if it matches no path of the mounts, or if the policy allows more than OLD.")]
 pub(crate) struct Check {
     /// The policy
     pub(crate) policy: PathBuf,
@@ -174,7 +174,6 @@ pub(crate) struct Check {
     pub(crate) mounts: Mounts,
 }
 
-/// `palisade learn`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -202,7 +201,6 @@ pub(crate) struct Learn {
     pub(crate) json: bool,
 }
 
-/// `palisade report`.
 #[derive(Debug, Args)]
 pub(crate) struct Report {
     /// An audit log of `run --audit`
@@ -218,7 +216,6 @@ pub(crate) struct Report {
     pub(crate) json: bool,
 }
 
-/// `palisade replay`.
 #[derive(Debug, Args)]
 pub(crate) struct Replay {
     /// An audit log of `run --audit`
@@ -276,31 +273,32 @@ pub(crate) struct Run {
     pub(crate) audit_when_failing: WhenFailing,
 
     /// Set an environment variable; without `=VALUE`, copy it from the host
-    #[arg(long, value_name = "NAME[=VALUE]", help_heading = "World")]
+    #[arg(long, value_name = "NAME[=VALUE]", help_heading = "Environment")]
     pub(crate) env: Vec<String>,
     /// Inherit all UTF-8 environment variables of the host; --env overrides them
-    #[arg(long, help_heading = "World")]
+    #[arg(long, help_heading = "Environment")]
     pub(crate) inherit_env: bool,
     /// Set the program name (argv[0]) [default: the file name of the module]
-    #[arg(long, value_name = "NAME", help_heading = "World")]
+    #[arg(long, value_name = "NAME", help_heading = "Environment")]
     pub(crate) arg0: Option<String>,
     /// Read standard input from this file
-    #[arg(long, value_name = "FILE", help_heading = "World")]
+    #[arg(long, value_name = "FILE", help_heading = "Environment")]
     pub(crate) stdin: Option<PathBuf>,
-    /// Start the clocks at this time (RFC 3339, or seconds since 1970); sleeps return at once
-    #[arg(long, value_name = "TIME", value_parser = time, help_heading = "World")]
+    /// Simulate the clocks: start at this time (RFC 3339, or seconds since 1970), and advance by
+    /// --clock-step at each reading and to the end of each sleep, which returns at once
+    #[arg(long, value_name = "TIME", value_parser = time, help_heading = "Environment")]
     pub(crate) fixed_clock: Option<u64>,
-    /// Advance the fixed clock by this at each reading [default: 1ms]
+    /// Advance the clocks of --fixed-clock by this at each reading [default: 1ms]
     #[arg(
         long,
         value_name = "DURATION",
         value_parser = humantime::parse_duration,
         requires = "fixed_clock",
-        help_heading = "World"
+        help_heading = "Environment"
     )]
     pub(crate) clock_step: Option<Duration>,
     /// Generate random numbers from this seed: reproducible, and not secret
-    #[arg(long, value_name = "N", help_heading = "World")]
+    #[arg(long, value_name = "N", help_heading = "Environment")]
     pub(crate) seed: Option<u64>,
 
     /// Stop the guest after this time, such as 500ms or 2s, including compilation
@@ -309,7 +307,7 @@ pub(crate) struct Run {
     /// Limit the memories, tables and instances of the guest to this many bytes [default: 5G]
     #[arg(long, value_name = "SIZE", value_parser = size, help_heading = "Limits")]
     pub(crate) max_memory: Option<u64>,
-    /// Limit the open descriptors, including standard streams and preopened directories
+    /// Limit the open descriptors, including standard streams and preopens [default: 1024]
     #[arg(long, value_name = "N", help_heading = "Limits")]
     pub(crate) max_descriptors: Option<u32>,
     /// Limit the streams, timers and other resources that a component has open [default: 1024]
@@ -317,7 +315,8 @@ pub(crate) struct Run {
     pub(crate) max_streams: Option<u32>,
     #[command(flatten)]
     pub(crate) compile: CompileLimits,
-    /// Do not grant rights that the guest did not request
+    /// Grant only rights that the guest requested: C and Rust components then cannot modify
+    /// directories that they open, and Go programs cannot create files in them
     #[arg(long, help_heading = "Limits")]
     pub(crate) strict_rights: bool,
 
@@ -385,7 +384,8 @@ pub(crate) struct CompileLimits {
 pub(crate) struct Files {
     #[command(flatten)]
     pub(crate) mounts: Mounts,
-    /// Store the changes of the overlay in this directory, and reuse them in later runs
+    /// Store the changes of the overlay in this directory, for later runs and for
+    /// `palisade diff`, `commit`, `discard` and `export` [default: in memory, lost at the end]
     #[arg(long, value_name = "DIR")]
     pub(crate) upper: Option<PathBuf>,
 }
