@@ -1,4 +1,36 @@
 //! A conformance kit for filesystems: test cases, a model, laws and fault injection.
+//!
+//! A *law* is a property that holds for each operation of a layer or an overlay; it is checked on
+//! tables of cases or on generated runs. A *mark* is a whiteout or an opaque directory of a lower.
+//!
+//! Public modules; those with (o) need the feature `oracle`:
+//!
+//! - `ambient` (o): reads a directory of the host through `std::fs`, to compare with.
+//! - `confinement` (o): checks from outside that a confined filesystem does not leave its root.
+//! - [`faulty`]: fault injection, a layer whose operations fail from the n-th on.
+//! - [`hammer`]: a stress test, many threads on one filesystem and then a consistency check.
+//! - `kernel` (o): runs operations as Linux system calls, to compare outcomes.
+//! - [`laws`]: the laws of layers, such as "an operation that succeeds also succeeds without it".
+//! - [`overlay`]: the laws of overlays, and a comparison with a copy of the merged lowers.
+//!   [`overlay::Holds`] is the set of features that a subject's lowers support.
+//! - [`spy`]: a layer that logs each access to a back end, to check it against the policy.
+//! - [`widening`]: checks that no sequence of allowed operations widens the rights to a content.
+//!
+//! Private modules, whose items are exported here:
+//!
+//! - `cases`: hand-written cases, one row per behavior. The `Proof` of a row is its script, or
+//!   code for a behavior that no script expresses.
+//! - `conformance`: the kit as `#[test]` functions.
+//! - `generate`: generators of runs. [`Flavor`] selects an ordinary or a hostile program.
+//! - `live`, `run`: run operations on a filesystem, and on the model in lockstep.
+//! - `model`: the reference filesystem, written from POSIX.
+//! - `op`, `outcome`: an operation of a guest, and its outcome in a comparable form.
+//! - `record`: snapshots of the metadata of a tree, and the consistency check.
+//! - `report`: found faults with their scripts, and skipped cases.
+//! - `script`, `text`: scripts, one operation per line, and their lexer.
+//! - `subject`: the factory of the filesystems under test.
+//! - `tree`: a literal filesystem as a value.
+//!
 #![doc = include_str!("../README.md")]
 
 #[cfg(feature = "oracle")]
