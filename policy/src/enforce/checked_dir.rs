@@ -55,6 +55,19 @@ impl<'a> CheckedDir<'a> {
         if verdict.missing().is_empty() { Ok(verdict.state()) } else { Err(verdict) }
     }
 
+    /// As [`CheckedDir::judge`], and records a grant. The caller records a denial by [`deny`].
+    #[inline]
+    fn grant(
+        &self,
+        path: Descent<'_>,
+        operation: Operation,
+        recorder: &mut impl Recorder,
+    ) -> Result<State, Verdict<'a>> {
+        let state = self.judge(path, operation)?;
+        recorder.decided(CheckOutcome::Granted(state));
+        Ok(state)
+    }
+
     pub(crate) fn step(&self, name: Name<'_>) -> State {
         self.policy.step(self.state, name)
     }
@@ -110,9 +123,8 @@ impl<'a> CheckedDir<'a> {
         path: Descent<'_>,
         recorder: &mut impl Recorder,
     ) -> Result<Stat, Stop> {
-        match self.judge(path, Operation::Stat) {
-            Ok(state) => {
-                recorder.decided(CheckOutcome::Granted(state));
+        match self.grant(path, Operation::Stat, recorder) {
+            Ok(_) => {
                 // perf: without a mask the inner directory writes the result in place.
                 if self.policy.hides() {
                     return self.dir.stat(path).map(mask_stat);
@@ -129,9 +141,8 @@ impl<'a> CheckedDir<'a> {
         path: Descent<'_>,
         recorder: &mut impl Recorder,
     ) -> Result<Stat, Stop> {
-        match self.judge(path, Operation::Stat) {
-            Ok(state) => {
-                recorder.decided(CheckOutcome::Granted(state));
+        match self.grant(path, Operation::Stat, recorder) {
+            Ok(_) => {
                 if self.policy.hides() {
                     return self.dir.stat_following(path).map(mask_stat);
                 }
@@ -148,11 +159,8 @@ impl<'a> CheckedDir<'a> {
         name: Name<'_>,
         recorder: &mut impl Recorder,
     ) -> Result<Box<str>> {
-        match self.judge(name.into(), Operation::ReadLink) {
-            Ok(state) => {
-                recorder.decided(CheckOutcome::Granted(state));
-                self.dir.read_link(name)
-            }
+        match self.grant(name.into(), Operation::ReadLink, recorder) {
+            Ok(_) => self.dir.read_link(name),
             Err(verdict) => {
                 Err(deny(&verdict, self.before_read_link_denial(name, &verdict), recorder))
             }
@@ -166,9 +174,8 @@ impl<'a> CheckedDir<'a> {
         each: &mut dyn FnMut(Entry<'_>) -> ControlFlow<()>,
         recorder: &mut impl Recorder,
     ) -> Result<()> {
-        match self.judge(Descent::HERE, Operation::List) {
-            Ok(state) => recorder.decided(CheckOutcome::Granted(state)),
-            Err(verdict) => return Err(deny(&verdict, Ok(()), recorder)),
+        if let Err(verdict) = self.grant(Descent::HERE, Operation::List, recorder) {
+            return Err(deny(&verdict, Ok(()), recorder));
         }
         if !self.policy.may_hide_in(self.state) {
             return self.dir.read_dir(from, each);
@@ -184,11 +191,8 @@ impl<'a> CheckedDir<'a> {
     }
 
     pub(crate) fn create_dir(&self, name: Name<'_>, recorder: &mut impl Recorder) -> Result<()> {
-        match self.judge(name.into(), Operation::CreateDir) {
-            Ok(state) => {
-                recorder.decided(CheckOutcome::Granted(state));
-                self.dir.create_dir(name)
-            }
+        match self.grant(name.into(), Operation::CreateDir, recorder) {
+            Ok(_) => self.dir.create_dir(name),
             Err(verdict) => {
                 Err(deny(&verdict, self.before_create_denial(name, &verdict), recorder))
             }
@@ -201,11 +205,8 @@ impl<'a> CheckedDir<'a> {
         target: &str,
         recorder: &mut impl Recorder,
     ) -> Result<()> {
-        match self.judge(name.into(), Operation::CreateSymlink) {
-            Ok(state) => {
-                recorder.decided(CheckOutcome::Granted(state));
-                self.dir.create_symlink(name, target)
-            }
+        match self.grant(name.into(), Operation::CreateSymlink, recorder) {
+            Ok(_) => self.dir.create_symlink(name, target),
             Err(verdict) => {
                 Err(deny(&verdict, self.before_create_denial(name, &verdict), recorder))
             }
@@ -213,11 +214,8 @@ impl<'a> CheckedDir<'a> {
     }
 
     pub(crate) fn remove_file(&self, name: Name<'_>, recorder: &mut impl Recorder) -> Result<()> {
-        match self.judge(name.into(), Operation::RemoveFile) {
-            Ok(state) => {
-                recorder.decided(CheckOutcome::Granted(state));
-                self.dir.remove_file(name)
-            }
+        match self.grant(name.into(), Operation::RemoveFile, recorder) {
+            Ok(_) => self.dir.remove_file(name),
             Err(verdict) => {
                 Err(deny(&verdict, self.before_remove_file_denial(name, &verdict), recorder))
             }
@@ -225,14 +223,11 @@ impl<'a> CheckedDir<'a> {
     }
 
     pub(crate) fn remove_dir(&self, name: Name<'_>, recorder: &mut impl Recorder) -> Result<()> {
-        match self.judge(name.into(), Operation::RemoveDir) {
-            Ok(state) => {
-                recorder.decided(CheckOutcome::Granted(state));
-                match self.dir.remove_dir(name) {
-                    Err(Errno::Notempty) => Err(self.nonempty_errno(name, state)),
-                    result => result,
-                }
-            }
+        match self.grant(name.into(), Operation::RemoveDir, recorder) {
+            Ok(state) => match self.dir.remove_dir(name) {
+                Err(Errno::Notempty) => Err(self.nonempty_errno(name, state)),
+                result => result,
+            },
             Err(verdict) => {
                 Err(deny(&verdict, self.before_remove_dir_denial(name, &verdict), recorder))
             }
@@ -339,11 +334,8 @@ impl<'a> CheckedDir<'a> {
         times: SetTimes,
         recorder: &mut impl Recorder,
     ) -> Result<(), Stop> {
-        match self.judge(path, Operation::SetTimes) {
-            Ok(state) => {
-                recorder.decided(CheckOutcome::Granted(state));
-                self.dir.set_times(path, times)
-            }
+        match self.grant(path, Operation::SetTimes, recorder) {
+            Ok(_) => self.dir.set_times(path, times),
             Err(verdict) => Err(deny(&verdict, self.before_node_denial(path, &verdict), recorder)),
         }
     }
