@@ -80,18 +80,19 @@ impl SparseMap {
             }
             let offset = u64::try_from(number(offset)?).ok()?;
             let len = u64::try_from(number(len)?).ok()?;
-            self.push(Extent { offset, len })?;
+            push(&mut self.extents, Extent { offset, len })?;
         }
         Some(())
     }
+}
 
-    fn push(&mut self, extent: Extent) -> Option<()> {
-        if self.extents.len() >= EXTENTS_MAX {
-            return None;
-        }
-        self.extents.push(extent);
-        Some(())
+/// Appends an extent. Returns `None` at [`EXTENTS_MAX`].
+fn push(extents: &mut Vec<Extent>, extent: Extent) -> Option<()> {
+    if extents.len() >= EXTENTS_MAX {
+        return None;
     }
+    extents.push(extent);
+    Some(())
 }
 
 /// The `GNU.sparse.` records of pax headers.
@@ -136,23 +137,15 @@ impl SparseRecords {
 
     fn take_len(&mut self, value: &[u8]) -> Option<()> {
         let (offset, len) = (self.offset.take()?, decimal_digits(value)?);
-        self.push(Extent { offset, len })
+        push(&mut self.extents, Extent { offset, len })
     }
 
     fn take_map(&mut self, value: &[u8]) -> Option<()> {
         let mut numbers = value.split(|byte| *byte == b',').filter(|number| !number.is_empty());
         while let Some(offset) = numbers.next() {
             let (offset, len) = (decimal_digits(offset)?, decimal_digits(numbers.next()?)?);
-            self.push(Extent { offset, len })?;
+            push(&mut self.extents, Extent { offset, len })?;
         }
-        Some(())
-    }
-
-    fn push(&mut self, extent: Extent) -> Option<()> {
-        if self.extents.len() >= EXTENTS_MAX {
-            return None;
-        }
-        self.extents.push(extent);
         Some(())
     }
 
