@@ -36,6 +36,17 @@ pub(crate) struct Observation {
     pub(crate) is_dir: bool,
 }
 
+impl Observation {
+    /// A symbolic link was followed, which needs no right.
+    pub(crate) const FOLLOW: Observation = Observation {
+        action: Action::Follow,
+        wanted: Rights::empty(),
+        result: Ok(()),
+        same: false,
+        is_dir: false,
+    };
+}
+
 /// A decision and its reasons.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DecisionDetails {

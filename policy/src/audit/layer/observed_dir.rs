@@ -81,13 +81,7 @@ impl ObservedDir {
             }
             Err(Stop::Link { at, .. }) => {
                 let (link, _) = path.split_at(at + 1);
-                let observation = Observation {
-                    action: Action::Follow,
-                    wanted: Rights::empty(),
-                    result: Ok(()),
-                    same: false,
-                    is_dir: false,
-                };
+                let observation = Observation::FOLLOW;
                 // No rule is needed to follow a link.
                 let outcome = outcome.map(|_| CheckOutcome::Preempted);
                 self.record_observation(snapshot, link, &observation, outcome);

@@ -5,10 +5,8 @@
 
 use std::sync::Arc;
 
-use palisade_vfs::Rights;
-
 use crate::audit::decision::{DecisionDetails, Observation};
-use crate::audit::event::{Action, Decision, Mode, Ruling};
+use crate::audit::event::{Decision, Mode, Ruling};
 use crate::audit::writer::PendingEvent;
 use crate::automaton::policy::{Policy, State};
 use crate::rules::rule::{RuleId, SourceLine};
@@ -60,13 +58,7 @@ const SLOTS: usize = 16;
 
 impl RulingCache {
     pub(crate) fn new() -> Self {
-        let observation = Observation {
-            action: Action::Follow,
-            wanted: Rights::empty(),
-            result: Ok(()),
-            same: false,
-            is_dir: false,
-        };
+        let observation = Observation::FOLLOW;
         let allowed = DecisionDetails::allowed(None);
         let placeholder = Arc::new(new_ruling(&observation, &allowed, Mode::Enforce, None));
         let empty = || {
